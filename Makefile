@@ -1,0 +1,51 @@
+# Everything runs in .venv, which the first command makes. Only Python 3.11 or newer is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUT := out
+
+.PHONY: demo test check reproductions bench clean
+.DEFAULT_GOAL := demo
+
+# Turn a built-in handwritten 7 into a 2. Uses no network once it is installed.
+demo: $(VENV)/.user
+	@$(BIN)/fluoroscope morph --model digits-cnn --image digits:7 --to 2 --gif --out $(OUT)/demo
+	@echo
+	@echo "Open $(OUT)/demo/morph.gif and $(OUT)/demo/curve.png. Then try:"
+	@echo "  $(BIN)/fluoroscope gradient --model digits-cnn --image digits:5 --class 5 --class 8"
+	@echo "  $(BIN)/fluoroscope morph --model digits-cnn --image noise --to 3 --gif"
+	@echo "  $(BIN)/fluoroscope models list"
+
+# The whole suite: style, types, layers, then the tests.
+test: check
+	$(BIN)/pytest -n 2
+
+check: $(VENV)/.developer
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Writes docs/reproductions.md; needs the networks and data sets in ../shared.
+reproductions: $(VENV)/.developer
+	$(BIN)/python -m reproductions
+
+# Writes docs/benchmarks.md.
+bench: $(VENV)/.developer
+	$(BIN)/python -m benchmarks.speed
+
+clean:
+	rm -rf $(VENV) $(OUT) build dist src/*.egg-info
+
+$(VENV)/.user: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[hub]'
+	@touch $@
+
+$(VENV)/.developer: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/.user
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "fluoroscope needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)

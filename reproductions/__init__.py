@@ -1,0 +1,1 @@
+"""The sources' experiments, run again: ``python -m reproductions`` writes docs/reproductions.md."""

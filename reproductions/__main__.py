@@ -1,0 +1,43 @@
+"""Run the sources' experiments and write docs/reproductions.md.
+
+``python -m reproductions [NAME ...]`` measures all sections or those named.
+"""
+
+import argparse
+import sys
+import time
+
+from reproductions import differences, digits, imagenet, linear
+from reproductions.sources import SHARED
+
+SECTIONS = {
+    "linear": linear.section,
+    "digits": digits.section,
+    "imagenet": imagenet.section,
+    "differences": differences.section,
+}
+HEAD = """# Reproductions
+
+What the sources of this project reported, measured again. Written by `make reproductions`
+(`python -m reproductions NAME` for one section); nothing in it is typed by hand. It reads MNIST, a
+sample of ImageNet and two MobileNets from `../shared`.
+"""
+
+
+def main() -> None:
+    """Measure, and put each section into the page as soon as it is done."""
+    parser = argparse.ArgumentParser(prog="python -m reproductions", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[[], *SECTIONS], default=[])
+    names = parser.parse_args().names or list(SECTIONS)
+    if not SHARED.is_dir():
+        sys.exit(f"{SHARED} is absent; the reproductions need its networks and data sets")
+    for name in names:
+        start = time.perf_counter()
+        section = SECTIONS[name]()
+        section.measured(time.perf_counter() - start)
+        section.write(HEAD)
+        print(f"wrote the section {name} of {section.page}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Look inside PyTorch image classifiers through their inputs.
+
+Every public name loads its module on first use, so that ``import fluoroscope`` costs next to
+nothing and the command line answers at once.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fluoroscope import attacks, data, engine, errors, gradients, models, pictures, training
+    from fluoroscope.attacks.fgsm import fgsm
+    from fluoroscope.attacks.morph import MorphResult, MorphStep, morph, morph_stream
+    from fluoroscope.data.imageset import ImageSet, load_images
+    from fluoroscope.data.reference import open_image
+    from fluoroscope.engine.objectives import Objective
+    from fluoroscope.engine.predict import Prediction, predict
+    from fluoroscope.engine.threats import L2, Linf, Unbounded
+    from fluoroscope.errors import FluoroscopeError
+    from fluoroscope.gradients.check import GradientCheck, check_gradient
+    from fluoroscope.gradients.finite_difference import finite_difference_gradient
+    from fluoroscope.gradients.input_gradient import input_gradient
+    from fluoroscope.models.classifier import Classifier
+    from fluoroscope.models.loading import describe_model, list_models, load_model
+
+__version__ = version("fluoroscope")
+
+_ROOMS = ("attacks", "data", "engine", "errors", "gradients", "models", "pictures", "training")
+_HOMES = {
+    "Classifier": "models.classifier",
+    "FluoroscopeError": "errors",
+    "GradientCheck": "gradients.check",
+    "ImageSet": "data.imageset",
+    "L2": "engine.threats",
+    "Linf": "engine.threats",
+    "MorphResult": "attacks.morph",
+    "MorphStep": "attacks.morph",
+    "Objective": "engine.objectives",
+    "Prediction": "engine.predict",
+    "Unbounded": "engine.threats",
+    "check_gradient": "gradients.check",
+    "describe_model": "models.loading",
+    "fgsm": "attacks.fgsm",
+    "finite_difference_gradient": "gradients.finite_difference",
+    "input_gradient": "gradients.input_gradient",
+    "list_models": "models.loading",
+    "load_images": "data.imageset",
+    "load_model": "models.loading",
+    "morph": "attacks.morph",
+    "morph_stream": "attacks.morph",
+    "open_image": "data.reference",
+    "predict": "engine.predict",
+}
+
+__all__ = [
+    "L2",
+    "Classifier",
+    "FluoroscopeError",
+    "GradientCheck",
+    "ImageSet",
+    "Linf",
+    "MorphResult",
+    "MorphStep",
+    "Objective",
+    "Prediction",
+    "Unbounded",
+    "attacks",
+    "check_gradient",
+    "data",
+    "describe_model",
+    "engine",
+    "errors",
+    "fgsm",
+    "finite_difference_gradient",
+    "gradients",
+    "input_gradient",
+    "list_models",
+    "load_images",
+    "load_model",
+    "models",
+    "morph",
+    "morph_stream",
+    "open_image",
+    "pictures",
+    "predict",
+    "training",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"fluoroscope.{name}")
+    if name in _HOMES:
+        value = getattr(import_module(f"fluoroscope.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'fluoroscope' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

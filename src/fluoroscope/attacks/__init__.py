@@ -1,0 +1,1 @@
+"""Searches over images: one file for each family, each only its mathematics."""

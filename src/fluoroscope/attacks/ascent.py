@@ -1,0 +1,83 @@
+"""Gradient ascent on the input: ``x <- project(x + step_size * direction(gradient))``.
+
+With one step along the sign it is the fast gradient sign method (Goodfellow, Shlens, Szegedy 2015),
+with many the basic iterative method (Kurakin, Goodfellow, Bengio 2017); along the raw gradient it
+is what Falcon and Canziani (2020) let a digit do.
+
+With ``on_grid`` the network only ever sees images on the 8-bit grid, while the search adds up its
+steps in floating point: steps below half a grey level would otherwise be rounded away for ever.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from fluoroscope.engine.evaluate import Answer
+from fluoroscope.engine.grid import round_to_grid, snap
+from fluoroscope.engine.objectives import LOG_PROBABILITY, Objective
+from fluoroscope.engine.stream import Query
+from fluoroscope.engine.threats import Threat, Unbounded
+
+Direction = Literal["sign", "normalized", "raw"]
+DIRECTIONS: tuple[Direction, ...] = ("sign", "normalized", "raw")
+
+
+@dataclass(frozen=True)
+class AscentState:
+    """Where ``n`` searches are."""
+
+    original: Tensor
+    """``(n, C, H, W)``, what distances are measured from."""
+    images: Tensor
+    """``(n, C, H, W)``, in floating point even if the network sees the 8-bit grid."""
+    updates: Tensor
+    """``(n,)``, steps made."""
+    done: Tensor
+    """``(n,)`` booleans."""
+
+
+@dataclass(frozen=True)
+class GradientAscent:
+    """Raise an objective by moving the pixels along its gradient.
+
+    ``step_size`` is the largest change of a pixel value in a step (``sign``), the Euclidean length
+    of a step (``normalized``), or the factor of the gradient (``raw``).
+    """
+
+    steps: int
+    step_size: float
+    direction: Direction = "sign"
+    objective: Objective = LOG_PROBABILITY
+    threat: Threat = field(default_factory=Unbounded)
+    on_grid: bool = False
+
+    def start(self, images: Tensor) -> AscentState:
+        """Begin at the images; on the grid, at the nearest 8-bit images."""
+        start = round_to_grid(images) if self.on_grid else images.detach().clone()
+        count = torch.zeros(len(images), dtype=torch.long, device=images.device)
+        return AscentState(start, start, count, torch.zeros_like(count, dtype=torch.bool))
+
+    def ask(self, state: AscentState) -> Query:
+        """The present images; after the last step nobody needs their gradient."""
+        images = snap(state.images, state.original, self.threat) if self.on_grid else state.images
+        return Query(images, gradient=bool((state.updates < self.steps).any()))
+
+    def tell(self, state: AscentState, answer: Answer) -> AscentState:
+        """One step up, for the samples that have steps left."""
+        if answer.gradient is None:
+            return replace(state, done=torch.ones_like(state.done))
+        moved = self.threat.project(
+            state.images + self.step_size * self._along(answer.gradient), state.original
+        )
+        return replace(state, images=moved, updates=state.updates + 1)
+
+    def _along(self, gradient: Tensor) -> Tensor:
+        if self.direction == "sign":
+            return gradient.sign()
+        if self.direction == "raw":
+            return gradient
+        # In double precision, so that the square of a gradient of 1e-30 is not zero.
+        length = torch.linalg.vector_norm(gradient.double().flatten(1), dim=1).view(-1, 1, 1, 1)
+        return torch.where(length > 0, gradient / length, gradient).to(gradient.dtype)

@@ -1,0 +1,123 @@
+"""``fluoroscope gradient``: which way each pixel moves a decision, as pictures."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fluoroscope.cli.options import OBJECTIVE_HELP, Image, Json, Seed, with_model
+from fluoroscope.cli.output import Output
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fluoroscope.models.classifier import Classifier
+
+
+@with_model
+def gradient(
+    model: "Classifier",
+    image: Image,
+    to: Annotated[
+        list[str] | None,
+        typer.Option("--class", "-c", help="Class to differentiate; repeatable. Default: winner."),
+    ] = None,
+    objective: Annotated[str, typer.Option(help=f"{OBJECTIVE_HELP}, or cross-entropy.")] = "logit",
+    check: Annotated[
+        int, typer.Option(min=0, help="Compare this many pixels with finite differences.")
+    ] = 0,
+    out: Annotated[Path, typer.Option(help="Directory for the pictures.")] = Path("out"),
+    seed: Seed = 0,
+    json: Json = None,
+) -> None:
+    """Draw the gradient of a class with respect to the pixels, with its scale.
+
+    [bold]Examples:[/]
+      fluoroscope gradient --model digits-cnn --image digits:5 --class 5 --class 8 --out out
+      fluoroscope gradient --model digits-linear --image digits:5 --check 784
+    """
+    from safetensors.torch import save_file
+
+    from fluoroscope.data.reference import open_image
+    from fluoroscope.engine.predict import predict
+    from fluoroscope.files import atomic_path, output_directory
+    from fluoroscope.gradients.input_gradient import input_gradient
+    from fluoroscope.pictures.maps import amplified, map_figure, write_figure
+    from fluoroscope.pictures.write import enlarged, to_pil, write_png
+
+    size = model.input_size or (224, 224)
+    sample = open_image(image, channels=model.channels, size=size, seed=seed)
+    picture = model.fit(sample.image)
+    said = predict(model, picture)
+    classes = [model.find_class(name) for name in to] if to else [int(said.winners)]
+    copies = picture.expand(len(classes), *picture.shape)
+    slopes = input_gradient(model, copies, classes, objective)
+    names = [model.labels[c] for c in classes]
+
+    output = Output(json)
+    directory = output_directory(out)
+    unit = f"{objective} per unit of pixel value"
+    figure = map_figure(list(zip(names, slopes, strict=True)), picture=picture, unit=unit)
+    written = [
+        write_figure(directory / "gradient.png", figure),
+        write_figure(directory / "gradient.svg", figure),
+    ]
+    for number, slope in zip(classes, slopes, strict=True):
+        view = enlarged(to_pil(amplified(slope)))
+        written.append(write_png(directory / f"gradient-times-50-{number}.png", view))
+    with atomic_path(directory / "gradient.safetensors") as draft:
+        save_file({"image": picture.contiguous(), "gradients": slopes}, draft)
+    written.append(directory / "gradient.safetensors")
+
+    rows = [_summary(name, slope) for name, slope in zip(names, slopes, strict=True)]
+    output.table(
+        ["class", "lowest>", "highest>", "L2>"],
+        (
+            [row["label"], *(f"{row[key]:.4g}" for key in ("lowest", "highest", "l2"))]
+            for row in rows
+        ),
+        title=f"gradient of the {objective} at {image}",
+    )
+    checks = [_check(output, model, picture, c, objective, check, seed) for c in classes if check]
+    output.wrote(written)
+    output.json(
+        {
+            "model": model.name,
+            "image": image,
+            "winner": said.top(1)[0][0][0],
+            "objective": objective,
+            "gradients": rows,
+            "checks": checks,
+            "files": [str(path) for path in written],
+        }
+    )
+
+
+def _summary(label: str, slope: "Tensor") -> dict[str, Any]:
+    return {
+        "label": label,
+        "lowest": slope.min().item(),
+        "highest": slope.max().item(),
+        "l2": slope.norm().item(),
+    }
+
+
+def _check(
+    output: Output,
+    model: "Classifier",
+    picture: "Tensor",
+    number: int,
+    objective: str,
+    pixels: int,
+    seed: int,
+) -> dict[str, Any]:
+    from fluoroscope.gradients.check import check_gradient
+
+    checked = check_gradient(model, picture, number, objective, pixels=pixels, seed=seed)
+    output.say(f"{model.labels[number]}: {checked}")
+    return {
+        "label": model.labels[number],
+        "relative_error": checked.relative_error,
+        "reasons": checked.counts,
+        "passed": checked.passed,
+    }

@@ -1,0 +1,146 @@
+"""Options that several commands share, and the loading of the network they all speak of."""
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fluoroscope.errors import InvalidParameterError, UnknownDataError
+
+if TYPE_CHECKING:
+    from fluoroscope.models.classifier import Classifier
+
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A built-in (digits-cnn), torchvision/NAME, timm/NAME, hf/OWNER/NAME, a local "
+        "directory in the Hugging Face format, a .pt2 file, or python:package.module:function.",
+    ),
+]
+Checkpoint = Annotated[Path | None, typer.Option(help="Weights to load into the network.")]
+Labels = Annotated[Path | None, typer.Option(help="A text file with one class name a line.")]
+Mean = Annotated[str | None, typer.Option(help="Override: one number a channel, as 0.5,0.5,0.5.")]
+Std = Annotated[str | None, typer.Option(help="Override: one number a channel, as 0.5,0.5,0.5.")]
+InputSize = Annotated[str | None, typer.Option(help="Override: 224 or HEIGHTxWIDTH.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto.")]
+Json = Annotated[
+    str | None, typer.Option("--json", metavar="FILE|-", help="Write the result as JSON; - prints.")
+]
+Seed = Annotated[int, typer.Option(help="For everything random.")]
+Image = Annotated[
+    str,
+    typer.Option(
+        "--image",
+        "-i",
+        help="A picture file, black, white, grey, noise, or DATASET[:SPLIT]:INDEX (digits:7).",
+    ),
+]
+OBJECTIVE_HELP = "logit, log-probability, probability or margin"
+
+
+def with_model(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that wants ``model: Classifier`` the options to name and load one."""
+
+    @wraps(command)
+    def loading(
+        *,
+        model: str,
+        checkpoint: Path | None,
+        labels: Path | None,
+        mean: str | None,
+        std: str | None,
+        input_size: str | None,
+        device: str,
+        **rest: Any,
+    ) -> None:
+        loaded = load(model, checkpoint, labels, mean, std, input_size, device)
+        command(model=loaded, **rest)
+
+    own = inspect.signature(command, eval_str=False).parameters
+    extra = [
+        ("model", Model, inspect.Parameter.empty),
+        ("checkpoint", Checkpoint, None),
+        ("labels", Labels, None),
+        ("mean", Mean, None),
+        ("std", Std, None),
+        ("input_size", InputSize, None),
+        ("device", Device, "cpu"),
+    ]
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, kind, default in extra
+    ]
+    kept = [
+        value.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, value in own.items()
+        if name != "model"
+    ]
+    # The command's own options come first on the help page, after the network.
+    loading.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [parameters[0], *kept, *parameters[1:]]
+    )
+    loading.__annotations__ = {p.name: p.annotation for p in [*parameters, *kept]}
+    return loading
+
+
+def load(
+    name: str,
+    checkpoint: Path | None = None,
+    labels: Path | None = None,
+    mean: str | None = None,
+    std: str | None = None,
+    input_size: str | None = None,
+    device: str = "cpu",
+) -> "Classifier":
+    """The network that the options describe."""
+    from fluoroscope.models.loading import load_model
+
+    return load_model(
+        name,
+        checkpoint=checkpoint,
+        labels=_lines(labels),
+        mean=_numbers(mean, "mean"),
+        std=_numbers(std, "std"),
+        input_size=_size(input_size),
+        device=device,
+    )
+
+
+def _lines(path: Path | None) -> list[str] | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnknownDataError(
+            f"cannot read the labels in {path}: {error}; expected a text file with one a line"
+        ) from error
+
+
+def _numbers(text: str | None, name: str) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InvalidParameterError(
+            f"{name} is {text!r}; expected numbers with commas between, such as 0.5,0.5,0.5"
+        ) from error
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    try:
+        sides = [int(part) for part in text.lower().split("x")]
+        height, width = sides * 2 if len(sides) == 1 else sides
+    except ValueError as error:
+        raise InvalidParameterError(
+            f"input-size is {text!r}; expected a side such as 224, or HEIGHTxWIDTH"
+        ) from error
+    return height, width

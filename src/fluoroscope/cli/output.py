@@ -1,0 +1,77 @@
+"""What the commands say: tables and progress on stderr, machine-readable JSON where asked.
+
+Markup is off everywhere: labels and file names are data.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from fluoroscope.files import atomic_path
+
+T = TypeVar("T")
+
+
+class Output:
+    """Where one command's words go.
+
+    With ``--json -`` standard output carries nothing but the JSON, and what is for people goes to
+    standard error.
+    """
+
+    def __init__(self, json_target: str | None) -> None:
+        self.json_target = json_target
+        self.console = Console(markup=False, highlight=False, stderr=json_target == "-")
+        self._progress = Console(markup=False, highlight=False, stderr=True)
+
+    def say(self, text: str) -> None:
+        """A line for people."""
+        self.console.print(text, soft_wrap=True)
+
+    def table(self, columns: list[str], rows: Iterable[Iterable[Any]], title: str = "") -> None:
+        """A table for people; columns whose name ends in ``>`` are set flush right."""
+        table = Table(box=SIMPLE, title=title or None, title_justify="left", pad_edge=False)
+        for column in columns:
+            right = column.endswith(">")
+            table.add_column(
+                column.removesuffix(">"), justify="right" if right else "left", overflow="fold"
+            )
+        for row in rows:
+            table.add_row(*map(str, row))
+        self.console.print(table)
+
+    def progress(self, items: Iterable[T], total: int | None, what: str) -> Iterator[T]:
+        """Pass the items on under a bar with the time left; it vanishes when done."""
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self._progress, transient=True) as bar:
+            yield from bar.track(items, total=total, description=what)
+
+    def json(self, value: Any) -> None:
+        """The result for machines, to standard output or a file, if it was asked for."""
+        if self.json_target is None:
+            return
+        text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+        if self.json_target == "-":
+            sys.stdout.write(text + "\n")
+            return
+        with atomic_path(self.json_target) as draft:
+            draft.write_text(text + "\n", encoding="utf-8")
+        self.say(f"wrote {self.json_target}")
+
+    def wrote(self, paths: list[Path]) -> None:
+        """Which files a command left, by directory."""
+        for directory in dict.fromkeys(path.parent for path in paths):
+            names = "  ".join(path.name for path in paths if path.parent == directory)
+            self.say(f"wrote {directory}/  {names}")

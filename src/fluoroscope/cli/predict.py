@@ -1,0 +1,100 @@
+"""``fluoroscope predict``: what a network says of pictures."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fluoroscope.cli.options import Image, Json, Seed, with_model
+from fluoroscope.cli.output import Output
+
+if TYPE_CHECKING:
+    from fluoroscope.models.classifier import Classifier
+
+
+@with_model
+def predict(
+    model: "Classifier",
+    image: Annotated[
+        list[str] | None,
+        typer.Option("--image", "-i", help=Image.__metadata__[0].help + " Repeatable."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="A labelled data set to measure the accuracy on.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Its split.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only its first pictures.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 64,
+    seed: Seed = 0,
+    json: Json = None,
+) -> None:
+    """Say what a network sees in pictures, or how often it is right on a data set.
+
+    [bold]Examples:[/]
+      fluoroscope predict --model digits-cnn --image digits:7
+      fluoroscope predict --model digits-cnn --data digits
+    """
+    from fluoroscope.errors import InvalidParameterError
+
+    if bool(image) == (data is not None):
+        raise InvalidParameterError("expected --image (one or more) or --data, just one of them")
+    output = Output(json)
+    if data is not None:
+        output.json(_accuracy(output, model, data, split, limit, batch_size))
+    else:
+        output.json(_pictures(output, model, image or [], top, seed))
+
+
+def _pictures(
+    output: Output, model: "Classifier", references: list[str], top: int, seed: int
+) -> dict[str, Any]:
+    from fluoroscope.data.reference import open_image
+    from fluoroscope.engine.predict import predict as ask
+
+    found = []
+    for reference in references:
+        size = model.input_size or (224, 224)
+        sample = open_image(reference, channels=model.channels, size=size, seed=seed)
+        ranked = ask(model, model.fit(sample.image)).top(top)[0]
+        output.table([reference, "probability>"], ([label, f"{p:.4f}"] for label, p in ranked))
+        found.append(
+            {
+                "image": reference,
+                "label": sample.label,
+                "top": [{"label": label, "probability": p} for label, p in ranked],
+            }
+        )
+    return {"model": model.name, "pictures": found}
+
+
+def _accuracy(
+    output: Output,
+    model: "Classifier",
+    data: str,
+    split: str | None,
+    limit: int | None,
+    batch_size: int,
+) -> dict[str, Any]:
+    from fluoroscope.data.imageset import load_images
+    from fluoroscope.engine.predict import predict as ask
+    from fluoroscope.errors import UnknownDataError
+
+    images = load_images(data, split, channels=model.channels)
+    images = images.take(limit) if limit else images
+    batches = images.batches(batch_size, fit=model.preprocessing)
+    total = -(-len(images) // batch_size)
+    right = 0
+    for batch in output.progress(batches, total, f"reading {images.name}"):
+        if batch.labels is None:
+            raise UnknownDataError(f"{data} has no labels; expected a labelled data set")
+        right += int((ask(model, batch.images).winners == batch.labels).sum())
+    accuracy = right / len(images)
+    output.say(f"{model.name} reads {right} of {len(images)} right: {100 * accuracy:.2f} %")
+    return {
+        "model": model.name,
+        "data": images.name,
+        "split": images.split,
+        "pictures": len(images),
+        "right": right,
+        "accuracy": accuracy,
+    }

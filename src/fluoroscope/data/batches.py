@@ -1,0 +1,152 @@
+"""Pictures in batches, decoded ahead of the reader by other processes."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from fluoroscope.errors import FluoroscopeError, InvalidImagesError, PictureError
+
+# Batches that each process reads ahead.
+AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture of a set: ``image`` ``(C, H, W)`` in ``[0, 1]`` at its own size, its class where
+    known, its ``index`` in the data set and a ``name`` for messages.
+    """
+
+    image: Tensor
+    label: int | None
+    index: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Several pictures: ``images`` ``(N, C, H, W)`` in ``[0, 1]``, ``labels`` ``(N,)`` int64 where
+    every picture has one, and ``indices`` ``(N,)`` in the data set.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    indices: Tensor
+
+
+class Fit(Protocol):
+    """What brings pictures to the size a network takes: a classifier or its preprocessing."""
+
+    @property
+    def channels(self) -> int:
+        """Colour channels of the images it takes."""
+
+    def fit(self, images: Tensor) -> Tensor:
+        """Resize and crop ``(..., H, W)``; range kept."""
+
+
+def read_batches(
+    read: Callable[[int], Sample], count: int, batch_size: int, fit: Fit | None, workers: int
+) -> Iterator[Batch]:
+    """Read the pictures 0 to ``count - 1`` in order; see `ImageSet.batches`."""
+    loader: DataLoader[Batch | FluoroscopeError] = DataLoader(
+        _Batches(read, count, batch_size, fit),
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=AHEAD if workers else None,
+        collate_fn=_unchanged,
+        # The loader draws a seed for its workers, by default from the global generator.
+        generator=torch.Generator(),
+    )
+    try:
+        for batch in loader:
+            if isinstance(batch, FluoroscopeError):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        if "killed by signal" not in str(error) and "exited unexpectedly" not in str(error):
+            raise
+        raise PictureError(
+            f"a process that decodes pictures died ({str(error).splitlines()[0]}); memory or "
+            "shared memory may be short: pass workers=0 or a smaller batch_size"
+        ) from error
+
+
+def suitable_workers(
+    read: Callable[[int], Sample], count: int, batch_size: int, fit: Fit | None
+) -> int:
+    """One process for each processor, as far as the work and the shared memory go."""
+    # Fewer than two batches a process do not earn back its start.
+    workers = min(_processors(), count // (2 * batch_size))
+    shared_memory = Path("/dev/shm")
+    if workers and shared_memory.is_dir():
+        # Batches travel through it; in a container it is small, and a full one kills the process.
+        image = fit.fit(read(0).image) if fit else read(0).image
+        in_flight = (AHEAD + 1) * batch_size * image.nbytes
+        workers = min(workers, shutil.disk_usage(shared_memory).free // in_flight)
+    return workers
+
+
+class _Batches(Dataset[Batch | FluoroscopeError]):
+    """Batches by number, for torch's loader."""
+
+    def __init__(
+        self, read: Callable[[int], Sample], count: int, batch_size: int, fit: Fit | None
+    ) -> None:
+        self.read = read
+        self.count = count
+        self.batch_size = batch_size
+        self.fit = fit
+
+    def __len__(self) -> int:
+        return -(-self.count // self.batch_size)
+
+    def __getitem__(self, number: int) -> Batch | FluoroscopeError:
+        start = number * self.batch_size
+        # As in the loader's workers: small pictures are not worth several threads each.
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return self._batch(range(start, min(start + self.batch_size, self.count)))
+        except FluoroscopeError as error:
+            # Raised in a worker, it would come back with a traceback in its message.
+            return error
+        finally:
+            torch.set_num_threads(threads)
+
+    def _batch(self, positions: range) -> Batch:
+        samples = [self.read(position) for position in positions]
+        images = [self.fit.fit(one.image) if self.fit else one.image for one in samples]
+        for image, sample in zip(images, samples, strict=True):
+            if image.shape != images[0].shape:
+                raise InvalidImagesError(
+                    f"{sample.name} has {_size(image)} pixels and {samples[0].name} has "
+                    f"{_size(images[0])}; expected one size in a batch: pass fit=model, or "
+                    "batch_size=1"
+                )
+        labels = [sample.label for sample in samples if sample.label is not None]
+        return Batch(
+            images=torch.stack(images),
+            labels=torch.tensor(labels) if len(labels) == len(samples) else None,
+            indices=torch.tensor([sample.index for sample in samples]),
+        )
+
+
+def _unchanged(batch: object) -> object:
+    return batch
+
+
+def _size(image: Tensor) -> str:
+    return f"{image.shape[-2]}×{image.shape[-1]}"
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

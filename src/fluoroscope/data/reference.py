@@ -1,0 +1,71 @@
+"""One picture by the short name a person types: a file, a blank, or a place in a data set."""
+
+import re
+from pathlib import Path
+
+import torch
+
+from fluoroscope.data.batches import Sample
+from fluoroscope.data.imageset import load_images
+from fluoroscope.data.sources import looking_up
+from fluoroscope.errors import InvalidParameterError, UnknownDataError
+from fluoroscope.pictures.read import missing_file, read_picture
+
+# Where a morph may start from: the value of every pixel, or chance.
+BLANKS = {"black": 0.0, "grey": 0.5, "gray": 0.5, "white": 1.0, "noise": None}
+
+
+def open_image(
+    reference: str, *, channels: int = 3, size: tuple[int, int] | None = None, seed: int = 0
+) -> Sample:
+    """Find one picture.
+
+    Args:
+        reference: a file; ``black``, ``grey``, ``white`` or ``noise`` (uniform in ``[0, 1]``); or
+            ``DATASET[:SPLIT]:INDEX`` with ``digits``, a folder or a hub's ``owner/name``, such as
+            ``digits:7`` or ``photos:validation:388``.
+        channels: 3 for colour, 1 for grey.
+        size: ``(height, width)`` of a blank; pictures keep their own.
+        seed: of the noise.
+
+    Raises:
+        UnknownDataError: no such file, data set, split or index.
+        PictureError: a file that is no picture.
+        InvalidParameterError: a blank without a size.
+    """
+    if reference in BLANKS:
+        return _blank(reference, channels, size, seed)
+    with looking_up(reference):
+        return _find(reference, channels)
+
+
+def _find(reference: str, channels: int) -> Sample:
+    path = Path(reference).expanduser()
+    if path.is_file():
+        return Sample(read_picture(path, channels), label=None, index=0, name=reference)
+    if path.is_dir():
+        raise UnknownDataError(
+            f"{path} is a folder; expected one picture: add its index, as in {path}:0"
+        )
+    place = re.fullmatch(r"(?P<data>.+):(?P<index>\d+)", reference)
+    if place is None:
+        wanted = "a file, black, grey, white, noise, or DATASET[:SPLIT]:INDEX such as digits:7"
+        raise missing_file(path, wanted)
+    # A colon may also belong to a path: what stands before it decides.
+    name, index = place["data"], int(place["index"])
+    data, colon, split = name.rpartition(":")
+    if not colon or Path(name).expanduser().exists():
+        return load_images(name, channels=channels)[index]
+    return load_images(data, split, channels=channels)[index]
+
+
+def _blank(kind: str, channels: int, size: tuple[int, int] | None, seed: int) -> Sample:
+    if size is None:
+        raise InvalidParameterError(f"{kind!r} has no size of its own; give (height, width)")
+    shape = (channels, *size)
+    value = BLANKS[kind]
+    if value is None:
+        image = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+    else:
+        image = torch.full(shape, value)
+    return Sample(image, label=None, index=0, name=kind)

@@ -1,0 +1,106 @@
+"""The one place that runs a network: logits, and the gradient of an objective at the pixels.
+
+The objective's slope at the logits is taken in float64, each row is scaled to a largest entry of 1,
+and only then sent back through the network; the scale is multiplied in at the end. So a probability
+of 1e-30 or a loss of 1e-12 gives as good a direction as any other, whatever precision the network
+computes in.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fluoroscope.engine.objectives import Objective
+from fluoroscope.engine.threads import suitable_threads
+from fluoroscope.errors import ModelOutputError, NoGradientError
+from fluoroscope.models.classifier import Classifier
+
+# Below this slope a gradient keeps its direction but no longer shrinks: float32 ends near 1e-38,
+# and a gradient that became zero would point nowhere.
+_SMALLEST_SLOPE = 1e-34
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a network said of ``N`` images; nothing in it is attached to a graph."""
+
+    logits: Tensor
+    """``(N, classes)``, in the network's own precision."""
+    objective: Tensor | None = None
+    """``(N,)``, the number that was to be raised, in float64."""
+    gradient: Tensor | None = None
+    """``(N, C, H, W)``, its derivative with respect to the pixels."""
+
+
+def evaluate(
+    model: Classifier,
+    images: Tensor,
+    classes: Tensor | None = None,
+    objective: Objective | None = None,
+    *,
+    gradient: bool = False,
+) -> Answer:
+    """Run the network on images ``(N, C, H, W)``, and back to the pixels if ``gradient``.
+
+    Works the same inside ``torch.no_grad()`` and ``torch.inference_mode()``, computes no parameter
+    gradients, and leaves nothing behind on the network or on ``images``.
+
+    Raises:
+        ModelOutputError: logits that are NaN or infinite.
+        NoGradientError: the logits do not depend differentiably on the pixels.
+    """
+    with (
+        suitable_threads(images),
+        torch.inference_mode(False),
+        torch.set_grad_enabled(gradient),
+        model.held(),
+    ):
+        pixels = images.detach()
+        if pixels.is_inference():
+            pixels = pixels.clone()
+        logits = model(pixels.requires_grad_() if gradient else pixels)
+        _check_finite(model, logits)
+        if objective is None or classes is None:
+            return Answer(logits.detach())
+        wide = logits.detach().to(_wide(logits)).requires_grad_(gradient)
+        values = objective(wide, classes)
+        if not gradient:
+            return Answer(logits.detach(), values)
+        return Answer(
+            logits.detach(), values.detach(), _pixel_gradient(model, pixels, logits, wide, values)
+        )
+
+
+def _pixel_gradient(
+    model: Classifier, pixels: Tensor, logits: Tensor, wide: Tensor, values: Tensor
+) -> Tensor:
+    (slopes,) = torch.autograd.grad(values.sum(), wide)
+    scale = slopes.abs().amax(1, keepdim=True)
+    units = torch.where(scale > 0, slopes / scale, slopes)
+    found = None
+    if logits.requires_grad:
+        (found,) = torch.autograd.grad(logits, pixels, units.to(logits.dtype), allow_unused=True)
+    if found is None:
+        raise NoGradientError(
+            f"the logits of {model.name} do not depend differentiably on the pixels; "
+            "use a method that needs no gradient, or replace the layer that cuts it"
+        )
+    size = torch.where(scale > 0, scale.clamp(min=_SMALLEST_SLOPE), scale)
+    result: Tensor = found.mul_(size.to(found.dtype).view(-1, 1, 1, 1))
+    return result
+
+
+def _check_finite(model: Classifier, logits: Tensor) -> None:
+    finite = torch.isfinite(logits)
+    if not bool(finite.all()):
+        bad = int((~finite.all(1)).sum())
+        raise ModelOutputError(
+            f"{model.name} returned NaN or infinite logits for {bad} of {len(logits)} image(s); "
+            "expected finite numbers: check its weights, precision and normalisation"
+        )
+
+
+def _wide(logits: Tensor) -> torch.dtype:
+    # Apple's GPUs have no float64.
+    return torch.float32 if logits.device.type == "mps" else torch.float64

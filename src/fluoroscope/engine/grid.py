@@ -1,0 +1,46 @@
+"""The 8-bit grid: images whose every value survives being saved as a PNG.
+
+Rounding to the nearest of 256 levels may leave the allowed set. Then fewer of the values round away
+from the original, those with the smallest remainder first, until the image is allowed again: a
+bisection on the remainder at which a value rounds away, for each sample by itself.
+"""
+
+import torch
+from torch import Tensor
+
+from fluoroscope.engine.threats import Threat
+
+LEVELS = 255
+
+
+def round_to_grid(images: Tensor) -> Tensor:
+    """The nearest images with values of ``k / 255``."""
+    return torch.round(images * LEVELS) / LEVELS
+
+
+def snap(images: Tensor, original: Tensor, threat: Threat) -> Tensor:
+    """The images on the grid, still allowed by the threat model.
+
+    ``original`` must lie on the grid; ``images`` and ``original`` are ``(N, C, H, W)``.
+    """
+    nearest = round_to_grid(images)
+    if bool(threat.allows(nearest, original).all()):
+        return nearest
+    # In levels and in double precision: whole numbers must stay whole.
+    base = torch.round(original.double() * LEVELS)
+    difference = images.double() * LEVELS - base
+    whole, remainder = difference.abs().floor(), difference.abs().frac()
+
+    def rounded(cut: Tensor) -> Tensor:
+        away = whole + (remainder > cut)
+        return (base + difference.sign() * away).to(images.dtype) / LEVELS
+
+    low = torch.full((len(images), 1, 1, 1), 0.5, dtype=torch.double, device=images.device)
+    high = torch.ones_like(low)
+    for _ in range(20):
+        middle = (low + high) / 2
+        fits = threat.allows(rounded(middle), original).view(-1, 1, 1, 1)
+        high = torch.where(fits, middle, high)
+        low = torch.where(fits, low, middle)
+    fine = threat.allows(nearest, original).view(-1, 1, 1, 1)
+    return torch.where(fine, nearest, rounded(high).clamp(0, 1))

@@ -1,0 +1,63 @@
+"""What a network says of images, in batches."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fluoroscope.engine.evaluate import evaluate
+from fluoroscope.errors import InvalidParameterError
+from fluoroscope.models.classifier import Classifier
+from fluoroscope.pictures.checks import check_images
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Logits and probabilities ``(N, classes)`` of ``N`` images, on the CPU."""
+
+    logits: Tensor
+    labels: tuple[str, ...]
+
+    @property
+    def probabilities(self) -> Tensor:
+        """``(N, classes)``, each row adding to 1."""
+        return self.logits.softmax(1)
+
+    @property
+    def winners(self) -> Tensor:
+        """``(N,)``, the class with the largest logit."""
+        return self.logits.argmax(1)
+
+    def top(self, count: int = 5) -> list[list[tuple[str, float]]]:
+        """For each image its ``count`` most probable labels with their probabilities."""
+        values, classes = self.probabilities.topk(min(count, len(self.labels)), dim=1)
+        return [
+            [(self.labels[c], p) for c, p in zip(row_c, row_p, strict=True)]
+            for row_c, row_p in zip(classes.tolist(), values.tolist(), strict=True)
+        ]
+
+
+def predict(model: Classifier, images: Tensor, *, batch_size: int = 64) -> Prediction:
+    """Evaluate images ``(N, C, H, W)`` or one ``(C, H, W)`` in ``[0, 1]``.
+
+    Raises:
+        InvalidImagesError: no batch of images in range.
+        ModelOutputError: no finite logits.
+    """
+    batch = check_images(images, model.channels)
+    parts = [
+        evaluate(model, part.to(model.device, model.dtype)).logits.cpu()
+        for part in batch.split(check_batch_size(batch_size))
+    ]
+    return Prediction(torch.cat(parts), model.labels)
+
+
+def check_batch_size(batch_size: int) -> int:
+    """The batch size, if it is one.
+
+    Raises:
+        InvalidParameterError: below 1.
+    """
+    if batch_size < 1:
+        raise InvalidParameterError(f"batch_size is {batch_size}; expected 1 or more")
+    return batch_size

@@ -1,0 +1,148 @@
+"""How far an image may move: norm balls, always inside the pixel box ``[0, 1]``."""
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from fluoroscope.errors import InvalidParameterError
+
+
+def as_number(value: float | str, name: str = "eps") -> float:
+    """A finite number of at least 0, given as one or as a fraction such as ``"8/255"``.
+
+    Raises:
+        InvalidParameterError: no number, below 0, or not finite.
+    """
+    try:
+        above, slash, below = str(value).partition("/")
+        number = float(above) / float(below) if slash else float(above)
+    except (ValueError, ZeroDivisionError):
+        number = -1.0
+    if not (isfinite(number) and number >= 0):
+        raise InvalidParameterError(
+            f"{name} is {value!r}; expected a number of at least 0, such as 0.03 or 8/255 "
+            "(pixels go from 0 to 1)"
+        )
+    return number
+
+
+class Threat(Protocol):
+    """A set of allowed images around an original one."""
+
+    @property
+    def name(self) -> str:
+        """The field's name of the norm."""
+
+    def distance(self, difference: Tensor) -> Tensor:
+        """Norm of each difference ``(N, C, H, W)``, as ``(N,)``."""
+
+    def project(self, images: Tensor, original: Tensor) -> Tensor:
+        """The nearest allowed images, in the box."""
+
+    def allows(self, images: Tensor, original: Tensor) -> Tensor:
+        """Which images ``(N, C, H, W)`` are allowed, up to float noise, as ``(N,)`` booleans."""
+
+
+@dataclass(frozen=True)
+class Linf:
+    """No pixel value moves by more than ``eps`` (a number or ``"8/255"``)."""
+
+    eps: float | str
+    name = "linf"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "eps", as_number(self.eps))
+
+    def distance(self, difference: Tensor) -> Tensor:
+        """Largest absolute value of each difference ``(N, C, H, W)``."""
+        return difference.abs().flatten(1).amax(1)
+
+    def project(self, images: Tensor, original: Tensor) -> Tensor:
+        """Clamp to ``original ± eps`` and to the box."""
+        eps = as_number(self.eps)
+        return torch.clamp(images, original - eps, original + eps).clamp(0, 1)
+
+    def allows(self, images: Tensor, original: Tensor) -> Tensor:
+        """Whether the largest difference is at most ``eps``."""
+        return self.distance(images - original) <= as_number(self.eps) + 1e-6
+
+
+@dataclass(frozen=True)
+class L2:
+    """The Euclidean length of the difference stays within ``eps``, pixels on ``[0, 1]``."""
+
+    eps: float | str
+    name = "l2"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "eps", as_number(self.eps))
+
+    def distance(self, difference: Tensor) -> Tensor:
+        """Euclidean length of each difference ``(N, C, H, W)``."""
+        return _length(difference)
+
+    def project(self, images: Tensor, original: Tensor) -> Tensor:
+        """Into the box, then shrink the difference to length ``eps``; points inside stay put.
+
+        Shrinking towards an original inside the box cannot leave the box.
+        """
+        boxed = images.clamp(0, 1)
+        difference = boxed - original
+        length = self.distance(difference).view(-1, 1, 1, 1)
+        eps = as_number(self.eps)
+        return torch.where(length > eps, original + difference * (eps / length), boxed)
+
+    def allows(self, images: Tensor, original: Tensor) -> Tensor:
+        """Whether the length is at most ``eps``."""
+        return self.distance(images - original) <= as_number(self.eps) * (1 + 1e-5) + 1e-6
+
+
+@dataclass(frozen=True)
+class Unbounded:
+    """Any image in the box."""
+
+    name = "none"
+
+    def distance(self, difference: Tensor) -> Tensor:
+        """Euclidean length of each difference ``(N, C, H, W)``."""
+        return _length(difference)
+
+    def project(self, images: Tensor, original: Tensor) -> Tensor:
+        """Clamp to the box."""
+        return images.clamp(0, 1)
+
+    def allows(self, images: Tensor, original: Tensor) -> Tensor:
+        """Every image."""
+        return torch.ones(len(images), dtype=torch.bool, device=images.device)
+
+
+def _length(difference: Tensor) -> Tensor:
+    length: Tensor = torch.linalg.vector_norm(difference.flatten(1), dim=1)
+    return length
+
+
+def threat_for(norm: str, eps: float | str | None) -> Threat:
+    """The threat model of a norm's name (``linf``, ``l2`` or ``none``) and a bound.
+
+    Raises:
+        InvalidParameterError: an unknown norm, or one that lacks or cannot take an ``eps``.
+    """
+    if norm not in ("linf", "l2", "none"):
+        raise InvalidParameterError(f"norm is {norm!r}; expected linf, l2 or none")
+    if norm == "none":
+        if eps is not None:
+            raise InvalidParameterError(f"eps is {eps} but norm is none; give norm linf or l2")
+        return Unbounded()
+    if eps is None:
+        raise InvalidParameterError(f"norm is {norm} but eps is missing; give one such as 8/255")
+    return Linf(eps) if norm == "linf" else L2(eps)
+
+
+def pixel_distances(images: Tensor, original: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """L0, L2 and Linf distances, each ``(N,)``; L0 counts positions where any channel changed."""
+    difference = images - original
+    changed = (difference != 0).any(1).flatten(1).sum(1)
+    return changed, L2(0).distance(difference), Linf(0).distance(difference)

@@ -1,0 +1,1 @@
+"""Derivatives of a decision with respect to the pixels, by backpropagation and by differences."""

@@ -1,0 +1,1 @@
+"""The network under study: wrapping it, loading it, and the networks that come built in."""

@@ -1,0 +1,265 @@
+"""The network under study: images in ``[0, 1]`` go in, logits come out."""
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Self, SupportsIndex
+
+import torch
+from torch import Tensor, nn
+
+from fluoroscope.errors import (
+    InvalidImagesError,
+    InvalidParameterError,
+    ModelFormatError,
+    ModelOutputError,
+)
+from fluoroscope.models.frozen import frozen
+from fluoroscope.models.labels import find_class, printable
+from fluoroscope.models.preprocessing import ChannelOrder, Interpolation, Preprocessing, Size
+
+
+class Classifier:
+    """Any module that maps images to logits, with its preprocessing inside.
+
+    Images are float tensors ``(N, C, H, W)`` in ``[0, 1]``, RGB or grey. The module is never
+    changed: during a call it is held in evaluation mode without parameter gradients, and afterwards
+    its modes, flags, hooks, gradients, weights and buffers are what they were.
+
+    Args:
+        module: maps ``(N, C, H, W)`` to ``(N, classes)`` logits, or to a mapping or object that
+            holds them under ``logits``.
+        labels: one name for each class, in order.
+        mean, std: one number for each channel on the ``[0, 1]`` scale.
+        input_size: ``(height, width)`` or one side; ``None`` where any size will do.
+        channels: 3 for colour, 1 for grey.
+        channel_order: the order the module wants; images stay RGB outside.
+        resize: length of the shorter side, or ``(height, width)``, before the centre crop to
+            ``input_size``.
+        interpolation: how pictures of another size are resized.
+        name: how messages and results call the network.
+        preprocessing: all of the above at once, for loaders that read it from a source.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        labels: Sequence[str] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        input_size: Size | None = None,
+        channels: int = 3,
+        channel_order: ChannelOrder = "rgb",
+        resize: Size | None = None,
+        interpolation: Interpolation = "bilinear",
+        name: str | None = None,
+        preprocessing: Preprocessing | None = None,
+    ) -> None:
+        if not isinstance(module, nn.Module):
+            raise ModelFormatError(
+                f"the network is a {type(module).__name__}; expected a torch.nn.Module"
+            )
+        self.module = module
+        self.name = name or type(module).__name__
+        self.preprocessing = preprocessing or Preprocessing(
+            mean=None if mean is None else tuple(mean),
+            std=None if std is None else tuple(std),
+            input_size=(input_size, input_size) if isinstance(input_size, int) else input_size,
+            channels=channels,
+            channel_order=channel_order,
+            resize=resize,
+            interpolation=interpolation,
+        )
+        self._labels = None if labels is None else tuple(map(printable, labels))
+        self._classes: int | None = None
+
+    def __repr__(self) -> str:
+        size = self.preprocessing.input_size
+        shape = f"{self.channels}×{size[0]}×{size[1]}" if size else f"{self.channels}×any size"
+        return f"<Classifier {self.name}: {shape}>"
+
+    @property
+    def channels(self) -> int:
+        """Colour channels of the images it takes."""
+        return self.preprocessing.channels
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """``(height, width)`` of the images it sees, or ``None`` where any size will do."""
+        return self.preprocessing.input_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        anchor = self._anchor()
+        return torch.device("cpu") if anchor is None else anchor.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating-point type it computes in."""
+        anchor = self._anchor()
+        return torch.float32 if anchor is None else anchor.dtype
+
+    @property
+    def knows_classes(self) -> bool:
+        """Whether its classes have been named, or counted in an earlier answer."""
+        return self._labels is not None or self._classes is not None
+
+    @property
+    def num_classes(self) -> int:
+        """How many logits it returns; asked of the network once where no label says so.
+
+        Raises:
+            ModelOutputError: no logits, or nobody said for what input size to ask.
+        """
+        if self._classes is None and self._labels is not None:
+            return len(self._labels)
+        if self._classes is None:
+            height, width = self.input_size or (32, 32)
+            blank = torch.zeros(1, self.channels, height, width)
+            try:
+                with torch.no_grad():
+                    self(blank.to(self.device, self.dtype))
+            except (RuntimeError, ValueError, AssertionError) as problem:
+                raise ModelOutputError(
+                    f"{self.name} does not take pictures of shape {tuple(blank.shape[1:])}, so it "
+                    "cannot be asked how many classes it has; pass the right input_size= and "
+                    "channels=, or labels="
+                ) from problem
+        assert self._classes is not None
+        return self._classes
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """One name for each class; its index where nobody named it."""
+        if self._labels is None:
+            self._labels = tuple(map(str, range(self.num_classes)))
+        return self._labels
+
+    def find_class(self, wanted: str | SupportsIndex) -> int:
+        """The index of a class given by label, unique prefix or index."""
+        return find_class(wanted, self.labels)
+
+    def restated(self, labels: Sequence[str] | None = None, **preprocessing: Any) -> Self:
+        """The same module with other labels or preprocessing; what is ``None`` stays as it is.
+
+        Raises:
+            InvalidParameterError: another number of labels than classes, or impossible numbers.
+        """
+        twin = copy.copy(self)
+        twin.preprocessing = self.preprocessing.overridden(**preprocessing)
+        if labels is not None:
+            known = self._classes if self._labels is None else len(self._labels)
+            if known not in (None, len(labels)):
+                raise InvalidParameterError(
+                    f"labels holds {len(labels)} names; {self.name} has {known} classes: expected "
+                    "one name for each"
+                )
+            twin._labels = tuple(map(printable, labels))
+        return twin
+
+    def to(
+        self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> Self:
+        """A copy on another device or in another precision; this one stays as it is."""
+        twin = copy.copy(self)
+        twin.module = copy.deepcopy(self.module).to(device=device, dtype=dtype)
+        return twin
+
+    def fingerprint(self) -> str:
+        """SHA-256 of weights, buffers and preprocessing in hexadecimal, computed on each call."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.module.state_dict().items()):
+            if isinstance(value, Tensor):
+                digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+                digest.update(_bytes(value))
+        stated = self.preprocessing.describe()
+        del stated["stated_by"]  # where the numbers come from does not change what they do
+        digest.update(json.dumps(stated, sort_keys=True).encode())
+        return digest.hexdigest()
+
+    def fit(self, images: Tensor) -> Tensor:
+        """Resize and crop ``(..., H, W)`` images to what the network sees; they stay in range."""
+        return self.preprocessing.fit(images)
+
+    def held(self) -> AbstractContextManager[None]:
+        """Hold the module still for a forward and a backward pass; undone after the block."""
+        return frozen(self.module)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits ``(N, classes)`` of images ``(N, C, H, W)``; differentiable in the images.
+
+        Raises:
+            InvalidImagesError: no batch ``(N, C, H, W)`` of its channels, device and float type.
+            ModelOutputError: no logits tensor, or another number of classes than labels.
+        """
+        self._check(images)
+        inputs = self.preprocessing.normalize(self.fit(images))
+        if inputs is images:
+            inputs = images.clone()  # a first layer that works in place must not write into them
+        with self.held():
+            output = self.module(inputs)
+        return self._logits(output, len(images))
+
+    def _check(self, images: Tensor) -> None:
+        if not isinstance(images, Tensor):
+            raise InvalidImagesError(
+                f"images are a {type(images).__name__}; {self.name} expects a float tensor "
+                f"(N, {self.channels}, H, W)"
+            )
+        if images.dim() != 4 or images.shape[1] != self.channels:
+            raise InvalidImagesError(
+                f"images have shape {tuple(images.shape)}; {self.name} expects "
+                f"(N, {self.channels}, H, W)"
+            )
+        anchor = self._anchor()
+        if anchor is None:
+            fits = images.is_floating_point()
+        else:
+            fits = images.dtype == anchor.dtype and images.device == anchor.device
+        if not fits:
+            raise InvalidImagesError(
+                f"images are {images.dtype} on {images.device}; {self.name} expects {self.dtype} "
+                f"on {self.device}, values in [0, 1]: images.to(model.device, model.dtype)"
+            )
+
+    def _logits(self, output: Any, count: int) -> Tensor:
+        found = output
+        if isinstance(output, Mapping):
+            found = output.get("logits")
+        elif not isinstance(output, Tensor):
+            found = getattr(output, "logits", None)
+        wrap = "wrap the module in one that returns its logits tensor"
+        if not isinstance(found, Tensor):
+            keys = f" with keys {list(output)}" if isinstance(output, Mapping) else ""
+            raise ModelOutputError(
+                f"{self.name} returned a {type(output).__name__}{keys}; expected a tensor of "
+                f"logits (N, classes), or one under 'logits'; {wrap}"
+            )
+        if found.dim() != 2 or len(found) != count or not found.is_floating_point():
+            raise ModelOutputError(
+                f"{self.name} returned {found.dtype} of shape {tuple(found.shape)} for {count} "
+                f"image(s); expected floating-point logits ({count}, classes); {wrap}"
+            )
+        self._classes = found.shape[1]
+        if self._labels is not None and len(self._labels) != self._classes:
+            raise ModelOutputError(
+                f"{self.name} returned {self._classes} classes but has {len(self._labels)} labels; "
+                "expected one label for each class: pass the right labels"
+            )
+        return found
+
+    def _anchor(self) -> Tensor | None:
+        for tensors in (self.module.parameters(), self.module.buffers()):
+            for tensor in tensors:
+                if tensor.is_floating_point():
+                    return tensor
+        return None
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().tobytes()

@@ -1,0 +1,283 @@
+"""Networks by name: what each form of name means, and what came out of it."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fluoroscope.errors import InvalidParameterError, ModelFormatError, UnknownModelError
+from fluoroscope.models.checkpoints import load_checkpoint
+from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.preprocessing import ChannelOrder, Interpolation, Size
+from fluoroscope.models.wording import first_line, suggestion
+
+_WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+_FORMS = (
+    ("torchvision/NAME", "torchvision", "torchvision's published weights, labels and transforms"),
+    ("timm/NAME", "timm", "timm's published weights, labels and data configuration"),
+    ("hf/OWNER/NAME", "transformers", "an image classifier of the Hugging Face hub"),
+    (
+        "DIRECTORY",
+        "transformers",
+        "a local directory in the Hugging Face format: config.json, model.safetensors, "
+        "preprocessor_config.json",
+    ),
+    ("FILE.pt2", None, "a program saved by torch.export.save"),
+    ("python:PACKAGE.MODULE:FUNCTION", None, "what a function of yours returns; runs your code"),
+)
+
+
+def load_model(
+    name: str | Path | nn.Module | Classifier,
+    *,
+    checkpoint: str | Path | None = None,
+    pretrained: bool = True,
+    labels: Sequence[str] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    input_size: Size | None = None,
+    channels: int | None = None,
+    channel_order: ChannelOrder | None = None,
+    resize: Size | None = None,
+    interpolation: Interpolation | None = None,
+    device: str | torch.device | None = None,
+) -> Classifier:
+    """The network of a name, with the preprocessing and labels that its source states.
+
+    What is loaded by name is in evaluation mode and its weights collect no gradients. Nothing that
+    was downloaded is unpickled freely or run as code; only ``python:`` runs code, the user's own.
+
+    Args:
+        name: ``digits-linear`` or ``digits-cnn`` (built in), ``torchvision/NAME``, ``timm/NAME``,
+            ``hf/OWNER/NAME`` (``@REVISION`` may follow), a local directory in the Hugging Face
+            format or timm's, a ``.pt2`` file,
+            ``python:package.module:function``, or a module, which is wrapped and left as it is.
+        checkpoint: weights to put into the network instead of the published ones: safetensors, or a
+            ``state_dict`` saved by ``torch.save``.
+        pretrained: ``False`` leaves a ``torchvision/`` or ``timm/`` network with random weights and
+            needs no network connection; it is meant for sanity checks.
+        labels: one name for each class, in order. With ``checkpoint`` or without ``pretrained``,
+            their number is the number of classes of a ``torchvision/`` or ``timm/`` network.
+        mean, std: one number for each channel on the ``[0, 1]`` scale, in place of the source's.
+        input_size: ``(height, width)`` or one side, in place of the source's.
+        channels: 3 for colour, 1 for grey.
+        channel_order: the order the network wants, ``"rgb"`` or ``"bgr"``.
+        resize: length of the shorter side, or ``(height, width)``, before the centre crop.
+        interpolation: how pictures of another size are resized.
+        device: ``"cpu"``, ``"cuda"``, ``"auto"`` (a GPU if there is one); by default where it is.
+
+    Raises:
+        UnknownModelError: the name leads to no network; the message has the nearest names.
+        ModelFormatError: files that cannot be read, or a checkpoint that does not fit.
+        HubUnreachableError: published weights that cannot be fetched from here.
+        MissingExtraError: the source needs a library that is not installed.
+        InvalidParameterError: an override or a device that makes no sense.
+    """
+    place = _device(device)
+    if isinstance(name, str | Path):
+        classifier = _by_name(
+            name,
+            place,
+            checkpoint=checkpoint,
+            pretrained=pretrained,
+            classes=None if labels is None else len(labels),
+        )
+    elif checkpoint is not None or not pretrained:
+        raise InvalidParameterError(
+            "checkpoint= or pretrained=False was given with a module; expected a name: fill the "
+            "module by its own load_state_dict"
+        )
+    else:
+        classifier = name if isinstance(name, Classifier) else Classifier(name)
+    classifier = classifier.restated(
+        labels,
+        mean=None if mean is None else tuple(mean),
+        std=None if std is None else tuple(std),
+        input_size=_as_sides(input_size),
+        channels=channels,
+        channel_order=channel_order,
+        resize=resize if isinstance(resize, int) else _as_sides(resize),
+        interpolation=interpolation,
+    )
+    return classifier if place in (None, classifier.device) else classifier.to(place)
+
+
+def describe_model(model: str | Path | nn.Module | Classifier) -> dict[str, Any]:
+    """What ``fluoroscope models show`` prints: plain values, ready for JSON.
+
+    Raises:
+        FluoroscopeError: as ``load_model``.
+    """
+    from fluoroscope.models.builtin import BUILTIN, builtin_record
+
+    classifier = load_model(model)
+    return {
+        "name": classifier.name,
+        "source": _source(classifier.name) or "module",
+        "architecture": type(classifier.module).__name__,
+        "parameters": sum(weight.numel() for weight in classifier.module.parameters()),
+        "precision": str(classifier.dtype).removeprefix("torch."),
+        "classes": classifier.num_classes,
+        "labels": list(classifier.labels[:10]),
+        **classifier.preprocessing.describe(),
+        "sha256": classifier.fingerprint(),
+        "training": builtin_record(classifier.name) if classifier.name in BUILTIN else None,
+    }
+
+
+def list_models() -> dict[str, Any]:
+    """What ``fluoroscope models list`` prints: the built-ins, and the forms of names.
+
+    ``built_in`` holds one entry for each built-in network with its record; ``forms`` holds, for
+    each form of name, what it means and which library it needs; ``libraries`` says which of those
+    are installed.
+    """
+    from fluoroscope.models.builtin import BUILTIN, builtin_record
+
+    libraries = [library for _, library, _ in _FORMS if library]
+    return {
+        "built_in": [{"name": name, "training": builtin_record(name)} for name in BUILTIN],
+        "forms": [
+            {"form": form, "meaning": meaning, "needs": library}
+            for form, library, meaning in _FORMS
+        ],
+        "libraries": {library: find_spec(library) is not None for library in libraries},
+    }
+
+
+def _by_name(
+    name: str | Path,
+    device: torch.device | None,
+    *,
+    checkpoint: str | Path | None,
+    pretrained: bool,
+    classes: int | None,
+) -> Classifier:
+    source = _source(name)
+    if source is None:
+        raise _unknown(str(name))
+    if not pretrained and source not in ("torchvision", "timm"):
+        raise InvalidParameterError(
+            f"pretrained=False was given with {name}; expected a torchvision/ or timm/ name"
+        )
+    if checkpoint is not None and source == "exported program":
+        raise InvalidParameterError(f"checkpoint was given with {name}, which holds its weights")
+    published = pretrained and checkpoint is None
+    classifier = _from_source(source, name, device, published, None if published else classes)
+    if checkpoint is not None:
+        load_checkpoint(classifier.module, checkpoint)
+    classifier.module.eval().requires_grad_(False)
+    if device is not None:
+        classifier.module.to(device)
+    return classifier
+
+
+def _from_source(
+    source: str, name: str | Path, device: torch.device | None, published: bool, classes: int | None
+) -> Classifier:
+    # Each source is imported where it is used: most bring a heavy library.
+    text, rest = str(name), str(name).partition("/")[2]
+    match source:
+        case "built-in":
+            from fluoroscope.models.builtin import load_builtin
+
+            return load_builtin(text)
+        case "torchvision":
+            from fluoroscope.models.torchvision_zoo import load_torchvision
+
+            return load_torchvision(rest, pretrained=published, classes=classes)
+        case "timm":
+            from fluoroscope.models.timm_zoo import load_timm
+
+            return load_timm(rest, pretrained=published, classes=classes)
+        case "hf":
+            from fluoroscope.models.huggingface import load_hub
+
+            return load_hub(rest)
+        case "directory":
+            from fluoroscope.models.huggingface import load_directory
+
+            return load_directory(Path(name), text)
+        case "exported program":
+            from fluoroscope.models.exported import load_exported
+
+            return load_exported(Path(name), device or torch.device("cpu"))
+        case _:
+            from fluoroscope.models.python_function import load_python
+
+            return load_python(text.removeprefix("python:"))
+
+
+def _device(device: str | torch.device | None) -> torch.device | None:
+    if device is None:
+        return None
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as problem:
+        raise InvalidParameterError(
+            f"device {str(device)!r} is not here ({first_line(problem)}); expected cpu, cuda or "
+            "auto"
+        ) from problem
+
+
+def _as_sides(size: Size | None) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    if len(sides) != 2:
+        raise InvalidParameterError(f"size is {size}; expected one side or (height, width)")
+    return sides
+
+
+def _source(name: str | Path) -> str | None:
+    """Which kind of source a name leads to, if any."""
+    text = str(name)
+    if isinstance(name, str):
+        prefix, slash, _ = text.partition("/")
+        if text in _builtins():
+            return "built-in"
+        if text.startswith("python:"):
+            return "python"
+        if slash and prefix in ("torchvision", "timm", "hf"):
+            return prefix
+    if text.endswith(".pt2"):
+        return "exported program"
+    return "directory" if text and Path(name).is_dir() else None
+
+
+def _unknown(text: str) -> UnknownModelError | ModelFormatError:
+    if Path(text).is_file():
+        if text.endswith(_WEIGHTS):
+            return ModelFormatError(
+                f"{text} holds weights but no network; expected its network too: a name such as "
+                "torchvision/resnet18 or python:package.module:function, and this as checkpoint="
+            )
+        return UnknownModelError(f"{text} is a file, but no exported program; expected a .pt2 file")
+    return UnknownModelError(
+        f"no network is called {text!r}; {suggestion(_nearest(text))}expected a built-in "
+        f"({', '.join(_builtins())}), {', '.join(form for form, _, _ in _FORMS)}"
+    )
+
+
+def _nearest(text: str) -> list[str]:
+    from fluoroscope.models.torchvision_zoo import torchvision_names
+
+    if text.count("/") == 1 and not text.startswith((".", "/")):
+        return [f"hf/{text}"]
+    full = {name.rpartition("/")[2]: name for name in _builtins()}
+    full |= {name: f"torchvision/{name}" for name in torchvision_names()}
+    if text in full:
+        return [full[text]]
+    return [full[name] for name in get_close_matches(text.casefold(), full, n=3)]
+
+
+def _builtins() -> tuple[str, ...]:
+    from fluoroscope.models.builtin import BUILTIN
+
+    return BUILTIN

@@ -1,0 +1,175 @@
+"""What a network expects of a picture: size, channels and scale, as its source states it.
+
+Geometry (resize, crop) and scale (mean and standard deviation) are kept apart. An image that
+already has the network's input size skips the geometry, so that an attack or a gradient moves the
+very pixels the network sees; every other size goes through it.
+"""
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as geometry
+
+from fluoroscope.errors import InvalidParameterError
+
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
+ChannelOrder = Literal["rgb", "bgr"]
+Size = int | tuple[int, int]
+
+# Pillow's nearest neighbour, which sources mean by the word, is PyTorch's "nearest-exact".
+_MODES = {
+    "nearest": InterpolationMode.NEAREST_EXACT,
+    "bilinear": InterpolationMode.BILINEAR,
+    "bicubic": InterpolationMode.BICUBIC,
+}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From an image in ``[0, 1]`` to the tensor a module wants.
+
+    ``input_size`` is ``(height, width)``, or ``None`` where the network takes any size. ``resize``
+    is what a picture is brought to before ``input_size`` is cut out of its centre: the length of
+    its shorter side, or a ``(height, width)`` to stretch it to; ``None`` stretches it straight to
+    ``input_size``. ``half_pixel`` says which way the centre crop leans where the margin is odd:
+    torchvision and timm round the half to the even pixel, transformers rounds it down. ``mean`` and
+    ``std`` have one number a channel, in units of the ``[0, 1]`` scale. ``stated_by`` names the
+    configuration all this was taken from.
+
+    Raises:
+        InvalidParameterError: numbers that contradict each other or make no sense.
+    """
+
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    input_size: tuple[int, int] | None = None
+    channels: int = 3
+    channel_order: ChannelOrder = "rgb"
+    resize: Size | None = None
+    interpolation: Interpolation = "bilinear"
+    half_pixel: Literal["even", "down"] = "even"
+    stated_by: str = "the caller"
+
+    def __post_init__(self) -> None:
+        if self.channels < 1:
+            raise InvalidParameterError(f"channels is {self.channels}; expected 1 or more")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and not (
+                len(values) == self.channels and all(map(math.isfinite, values))
+            ):
+                raise InvalidParameterError(
+                    f"{name} is {list(values)}; expected one finite number for each of the "
+                    f"{self.channels} channel(s)"
+                )
+        if self.std is not None and min(self.std) <= 0:
+            raise InvalidParameterError(f"std is {list(self.std)}; expected numbers above 0")
+        if self.channel_order not in get_args(ChannelOrder):
+            raise InvalidParameterError(
+                f"channel_order is {self.channel_order!r}; expected 'rgb' or 'bgr'"
+            )
+        if self.interpolation not in _MODES:
+            raise InvalidParameterError(
+                f"interpolation is {self.interpolation!r}; expected one of {', '.join(_MODES)}"
+            )
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        if self.input_size is not None and (len(self.input_size) != 2 or min(self.input_size) < 1):
+            raise InvalidParameterError(
+                f"input_size is {self.input_size}; expected (height, width) in pixels"
+            )
+        if self.resize is None:
+            return
+        if self.input_size is None:
+            raise InvalidParameterError(
+                f"resize is {self.resize} without an input_size; expected both, or neither"
+            )
+        if isinstance(self.resize, int):
+            large_enough = self.resize >= min(self.input_size)
+        else:
+            large_enough = len(self.resize) == 2 and all(
+                side >= wanted for side, wanted in zip(self.resize, self.input_size, strict=True)
+            )
+        if not large_enough:
+            raise InvalidParameterError(
+                f"resize is {self.resize}; expected at least the input size {self.input_size}, "
+                "which is cropped out of it"
+            )
+
+    def overridden(self, **changes: Any) -> "Preprocessing":
+        """A copy in which every argument that is not ``None`` replaces what the source stated.
+
+        A new input size is cut out of a resize of the same proportion, unless that is given too.
+        """
+        changes = {name: value for name, value in changes.items() if value is not None}
+        if not changes:
+            return self
+        if "input_size" in changes and "resize" not in changes:
+            changes["resize"] = self._resize_for(changes["input_size"])
+        return replace(self, **changes, stated_by=f"{self.stated_by}, changed by the caller")
+
+    def _resize_for(self, size: tuple[int, int]) -> Size | None:
+        if self.resize is None or self.input_size is None:
+            return None
+        if isinstance(self.resize, int):
+            return round(self.resize * min(size) / min(self.input_size))
+        height, width = (
+            round(side * new / old)
+            for side, new, old in zip(self.resize, size, self.input_size, strict=True)
+        )
+        return height, width
+
+    def fit(self, images: Tensor) -> Tensor:
+        """Bring ``(..., H, W)`` images to the input size: resize, then centre crop. Range kept."""
+        if self.input_size is None or tuple(images.shape[-2:]) == self.input_size:
+            return images
+        resized = geometry.resize(
+            images, self._resized(*images.shape[-2:]), _MODES[self.interpolation], antialias=True
+        )
+        # Bicubic interpolation overshoots the range it was given, the others by float noise.
+        resized = resized.clamp(0, 1)
+        height, width = self.input_size
+        top, left = (
+            self._margin(side - wanted)
+            for side, wanted in zip(resized.shape[-2:], self.input_size, strict=True)
+        )
+        fitted: Tensor = geometry.crop(resized, top, left, height, width)
+        return fitted
+
+    def _resized(self, height: int, width: int) -> list[int]:
+        if self.resize is None:
+            assert self.input_size is not None
+            return list(self.input_size)
+        if isinstance(self.resize, tuple):
+            return list(self.resize)
+        # In whole numbers: a scale such as 7 / 49 would lose a pixel to rounding.
+        shorter = min(height, width)
+        return [self.resize * side // shorter for side in (height, width)]
+
+    def _margin(self, spare: int) -> int:
+        return round(spare / 2) if self.half_pixel == "even" and spare > 0 else int(spare / 2)
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Channel order, then ``(images - mean) / std``, on ``(N, C, H, W)``."""
+        if self.channel_order == "bgr":
+            images = images.flip(1)
+        if self.mean is not None:
+            images = images - _per_channel(self.mean, images)
+        if self.std is not None:
+            images = images / _per_channel(self.std, images)
+        return images
+
+    def describe(self) -> dict[str, Any]:
+        """The same as plain values, for JSON."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
+
+
+def _per_channel(values: tuple[float, ...], like: Tensor) -> Tensor:
+    return torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)

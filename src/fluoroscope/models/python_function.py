@@ -1,0 +1,94 @@
+"""Networks built by the user's own code: ``python:package.module:function``."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fluoroscope.errors import ModelFormatError, UnknownModelError
+from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.wording import did_you_mean, first_line
+
+
+def load_python(name: str) -> Classifier:
+    """Import a module, call a function of it without arguments, and wrap the network it returns.
+
+    Modules in the current directory are found too. This is the one form of name that runs code, and
+    it runs what the user names.
+
+    Args:
+        name: ``package.module:function``; the function returns a module or a ``Classifier``.
+
+    Raises:
+        UnknownModelError: no such module or function.
+        ModelFormatError: the import or the function failed, or returned something else.
+    """
+    where, _, attribute = name.partition(":")
+    if not where or not attribute:
+        raise UnknownModelError(
+            f"python:{name} names no function; expected python:package.module:function"
+        )
+    with _current_directory_importable():
+        function = _find(where, attribute)
+        try:
+            network = function()
+        # Whatever the user's own code raises; its traceback stays reachable as the cause.
+        except Exception as problem:
+            raise ModelFormatError(
+                f"python:{name} raised {type(problem).__name__}: {first_line(problem)}; expected a "
+                "function without arguments that returns a torch.nn.Module"
+            ) from problem
+    if isinstance(network, Classifier):
+        return network
+    if not isinstance(network, nn.Module):
+        raise ModelFormatError(
+            f"python:{name} returned a {type(network).__name__}; expected a torch.nn.Module or a "
+            "fluoroscope.Classifier"
+        )
+    return Classifier(network, name=f"python:{name}")
+
+
+def _find(where: str, attribute: str) -> Any:
+    try:
+        module = import_module(where)
+    except ModuleNotFoundError as problem:
+        if problem.name and (where == problem.name or where.startswith(f"{problem.name}.")):
+            raise UnknownModelError(
+                f"python:{where}:{attribute}: there is no Python module {problem.name!r}, neither "
+                "installed nor in the current directory"
+            ) from problem
+        raise _failed(where, problem) from problem
+    # Whatever importing the user's own code raises.
+    except Exception as problem:
+        raise _failed(where, problem) from problem
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        known = [name for name, value in vars(module).items() if callable(value)]
+        raise UnknownModelError(
+            f"python:{where}:{attribute}: {where} has no function {attribute!r}; "
+            f"{did_you_mean(attribute, known)}expected python:package.module:function"
+        )
+    return function
+
+
+def _failed(where: str, problem: Exception) -> ModelFormatError:
+    return ModelFormatError(
+        f"importing {where} raised {type(problem).__name__}: {first_line(problem)}; expected a "
+        "module that imports"
+    )
+
+
+@contextmanager
+def _current_directory_importable() -> Iterator[None]:
+    # The command line is started by a script elsewhere, so Python has not put it there itself.
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        if here in sys.path:
+            sys.path.remove(here)

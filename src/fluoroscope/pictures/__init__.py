@@ -1,0 +1,1 @@
+"""How pictures become tensors, and tensors become pictures, maps and plots."""

@@ -1,0 +1,41 @@
+"""The one check that a tensor is a batch of images, for every public door."""
+
+import torch
+from torch import Tensor
+
+from fluoroscope.errors import InvalidImagesError
+
+# A resize in float32 overshoots white by a few units in the last place.
+_NOISE = 1e-5
+
+
+def check_images(images: Tensor, channels: int) -> Tensor:
+    """The images as a detached batch ``(N, C, H, W)``; a single ``(C, H, W)`` becomes one of 1.
+
+    Raises:
+        InvalidImagesError: wrong shape, channels, dtype or range, NaN, or no pixels.
+    """
+    if not isinstance(images, Tensor):
+        raise InvalidImagesError(
+            f"images are a {type(images).__name__}; expected a float tensor (N, {channels}, H, W)"
+        )
+    batch = images.detach()
+    if batch.dim() == 3:
+        batch = batch.unsqueeze(0)
+    shape = tuple(images.shape)
+    if batch.dim() != 4 or batch.shape[1] != channels:
+        raise InvalidImagesError(f"images have shape {shape}; expected (N, {channels}, H, W)")
+    if batch.numel() == 0:
+        raise InvalidImagesError(f"images have shape {shape}: no pixels; expected at least one")
+    if not batch.is_floating_point():
+        raise InvalidImagesError(
+            f"images are {batch.dtype}; expected floats in [0, 1]: divide 8-bit values by 255"
+        )
+    low, high = (bound.item() for bound in torch.aminmax(batch))
+    if not (low >= -_NOISE and high <= 1 + _NOISE):  # NaN fails both comparisons
+        given = "NaN" if low != low or high != high else f"values from {low:.6g} to {high:.6g}"
+        raise InvalidImagesError(
+            f"images hold {given}; expected [0, 1]: "
+            + ("divide 8-bit values by 255" if high > 1.5 else "leave normalisation to the model")
+        )
+    return batch.clamp(0, 1) if low < 0 or high > 1 else batch

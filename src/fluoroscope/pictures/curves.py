@@ -1,0 +1,56 @@
+"""Probability against step: the curve that tells how a picture changed sides."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, told apart by colour-blind readers too.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+
+
+def probability_curves(
+    probabilities: Tensor,
+    labels: Sequence[str],
+    *,
+    always: Sequence[int] = (),
+    stations: Sequence[tuple[int, int]] = (),
+    title: str = "",
+    most: int = 6,
+) -> "Figure":
+    """Plot the classes that mattered on the way.
+
+    Args:
+        probabilities: ``(T, classes)``, one row a step.
+        labels: one for each class.
+        always: classes to show whatever their probability.
+        stations: ``(step, class)`` at each change of winner, marked on the curves.
+        title: above the plot.
+        most: how many classes at the most; those with the highest peaks.
+    """
+    from matplotlib.figure import Figure
+
+    peaks = probabilities.amax(0)
+    ranked = [c for c in peaks.argsort(descending=True).tolist() if c not in always]
+    winners = list(dict.fromkeys(c for _, c in stations if c not in always))
+    room = max(0, most - len(always))
+    others = (winners + [c for c in ranked if c not in winners and peaks[c] > 0.02])[:room]
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained", dpi=150)
+    axes = figure.subplots()
+    for color, chosen in zip(_COLORS, [*dict.fromkeys(always), *others], strict=False):
+        curve = probabilities[:, chosen].tolist()
+        bold = chosen in always
+        axes.plot(curve, color=color, linewidth=2.4 if bold else 1.3, label=labels[chosen][:28])
+        marks = [step for step, c in stations if c == chosen]
+        axes.plot(marks, [curve[step] for step in marks], "o", color=color, markersize=6)
+    axes.set(xlabel="step", ylabel="probability", ylim=(-0.02, 1.02))
+    axes.set_xlim(0, max(1, len(probabilities) - 1))
+    axes.grid(alpha=0.25)
+    axes.set_title(title, parse_math=False)
+    legend = axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # labels are data: a "$" in one is no formula
+    return figure

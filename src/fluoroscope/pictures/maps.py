@@ -1,0 +1,114 @@
+"""Signed numbers as colours, on a scale that the picture states.
+
+Digits: black where removing ink raises the number, yellow where adding ink does, as in Falcon and
+Canziani (2020). Colour pictures: blue below zero, red above. The scale is symmetric, so that one
+colour always means zero.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fluoroscope.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Style = Literal["ink", "diverging"]
+_COLORMAPS: dict[Style, str] = {"ink": "inferno", "diverging": "RdBu_r"}
+
+
+def style_for(channels: int) -> Style:
+    """``ink`` for grey images, ``diverging`` for colour."""
+    return "ink" if channels == 1 else "diverging"
+
+
+def signed_map(
+    values: Tensor, *, scale: float | None = None, style: Style | None = None
+) -> tuple[Tensor, float]:
+    """Colour a signed ``(C, H, W)``, its channels added up, as ``(3, H, W)`` in ``[0, 1]``.
+
+    Returns the picture and the scale: the value at the end of the colours, by default the 98th
+    percentile of the absolute values (as Evans 2015 showed gradients), or the largest where most
+    values are zero.
+    """
+    from matplotlib import colormaps
+
+    flat, limit = _flat(values, scale)
+    colors = colormaps[_COLORMAPS[style or style_for(len(values))]]
+    rgb = colors(np.clip(0.5 + flat / (2 * limit), 0, 1))[..., :3]
+    return torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).float(), limit
+
+
+def amplified(values: Tensor, factor: float = 50.0) -> Tensor:
+    """The classic view "times 50": mid-grey plus ``factor`` times the values, clamped.
+
+    ``(C, H, W)`` in, the same in ``[0, 1]`` out; the channels keep their colours.
+    """
+    return (0.5 + factor * values).clamp(0, 1)
+
+
+def map_figure(
+    panels: "list[tuple[str, Tensor]]",
+    *,
+    picture: Tensor | None = None,
+    scale: float | None = None,
+    unit: str = "",
+) -> "Figure":
+    """Signed maps side by side on one scale, with a colour bar that states the numbers.
+
+    Args:
+        panels: a title and a signed ``(C, H, W)`` each.
+        picture: an image ``(C, H, W)`` in ``[0, 1]`` to show first.
+        scale: the value at the end of the colours; by default the largest of the panels' own.
+        unit: what the numbers are, written along the bar.
+    """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+    limit = scale or max(_flat(values, None)[1] for _, values in panels)
+    count = len(panels) + (picture is not None)
+    figure = Figure(figsize=(2.9 * count + 0.9, 3.2), layout="constrained", dpi=150)
+    axes = figure.subplots(1, count, squeeze=False)[0]
+    if picture is not None:
+        array = picture.detach().cpu().permute(1, 2, 0).numpy()
+        axes[0].imshow(array.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes[0].set_title("picture", parse_math=False)
+    style = style_for(len(panels[0][1]))
+    for axis, (title, values) in zip(axes[count - len(panels) :], panels, strict=True):
+        rgb, _ = signed_map(values, scale=limit, style=style)
+        axis.imshow(rgb.permute(1, 2, 0).numpy(), interpolation="nearest")
+        axis.set_title(title, parse_math=False)
+    for axis in axes:
+        axis.set_axis_off()
+    bar = ScalarMappable(Normalize(-limit, limit), _COLORMAPS[style])
+    colorbar = figure.colorbar(bar, ax=list(axes), shrink=0.85)
+    colorbar.set_ticks([-limit, -limit / 2, 0, limit / 2, limit])
+    colorbar.ax.set_yticklabels([f"{tick:.3g}" for tick in colorbar.get_ticks()])
+    meaning = {"ink": "black: less ink · yellow: more ink", "diverging": "blue: less · red: more"}
+    colorbar.set_label(f"{unit}\n{meaning[style]}" if unit else meaning[style])
+    return figure
+
+
+def write_figure(path: str | Path, figure: "Figure") -> Path:
+    """Save a figure as PNG or SVG, by the suffix: atomic, the same figure in the same bytes."""
+    from matplotlib import rc_context
+
+    suffix = Path(path).suffix.removeprefix(".")
+    metadata = {"Date": None} if suffix == "svg" else None
+    with atomic_path(path) as draft, rc_context({"svg.hashsalt": "fluoroscope"}):
+        figure.savefig(draft, format=suffix, metadata=metadata)
+    return Path(path)
+
+
+def _flat(values: Tensor, scale: float | None) -> tuple[NDArray[np.float64], float]:
+    flat = values.detach().cpu().double().sum(0).numpy()
+    if scale is None:
+        size = np.abs(flat)
+        scale = float(np.percentile(size, 98)) or float(size.max()) or 1.0
+    return flat, scale

@@ -1,0 +1,173 @@
+"""Picture files become tensors: every colour mode, depth and orientation comes out right."""
+
+import io
+import warnings
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from fluoroscope.errors import (
+    FluoroscopeError,
+    InvalidParameterError,
+    PictureError,
+    UnknownDataError,
+)
+
+MAX_PIXELS = 50_000_000
+
+# What Pillow can open but this list leaves out is rare, or (EPS, WMF) runs other programs.
+FORMATS = (
+    *("PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM"),
+    *("AVIF", "JPEG2000", "ICO", "PCX", "QOI", "TGA"),
+)
+
+# Warning filters belong to the whole process: one thread at a time may change and restore them.
+_warnings_lock = Lock()
+
+
+def read_picture(
+    source: Path | bytes | Image.Image, channels: int = 3, *, name: str | None = None
+) -> Tensor:
+    """Read one picture as ``(C, H, W)`` float32 in ``[0, 1]``.
+
+    The EXIF orientation is applied, transparency is laid on white, 16-bit values are divided by
+    65535, colour becomes grey where ``channels`` is 1 and grey becomes colour where it is 3. Of an
+    animation the first frame is read.
+
+    Args:
+        source: a file, its bytes, or an open Pillow image.
+        channels: 3 for colour, 1 for grey.
+        name: how messages call a picture that is not a file.
+
+    Raises:
+        UnknownDataError: there is no such file.
+        PictureError: no picture, cut short, without pixels, or more than 50 million of them.
+    """
+    if channels not in (1, 3):
+        raise InvalidParameterError(f"channels is {channels}; expected 3 for colour or 1 for grey")
+    name = str(source) if isinstance(source, Path) else name or "the picture"
+    image = source if isinstance(source, Image.Image) else _open(source, name)
+    try:
+        _check_size(image, name)
+        return _tensor(_upright(image), channels, name)
+    except FluoroscopeError:
+        raise
+    except Exception as error:
+        raise _damaged(name, error) from error
+    finally:
+        if image is not source:
+            image.close()
+
+
+def missing_file(path: Path, expected: str = "a picture file") -> UnknownDataError:
+    """The error for a path that leads nowhere, with the nearest names that do exist."""
+    if not path.parent.is_dir():
+        return UnknownDataError(
+            f"{path} does not exist, nor does the folder {path.parent}; expected {expected}"
+        )
+    try:
+        present = sorted(entry.name for entry in path.parent.iterdir() if entry.name[0] != ".")
+    except OSError:
+        present = []
+    near = [str(path.parent / name) for name in get_close_matches(path.name, present, n=3)]
+    hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+    return UnknownDataError(f"{path} does not exist{hint}; expected {expected}")
+
+
+@cache
+def picture_suffixes() -> frozenset[str]:
+    """The lower-case endings of picture files that can be read, ``.png`` among them."""
+    registered = Image.registered_extensions()
+    return frozenset(suffix for suffix, kind in registered.items() if kind in _formats())
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(kind for kind in FORMATS if kind in Image.OPEN)
+
+
+def _open(source: Path | bytes, name: str) -> Image.Image:
+    """The picture with only its header read."""
+    try:
+        with _warnings_lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            file = io.BytesIO(source) if isinstance(source, bytes) else source
+            return Image.open(file, formats=_formats())
+    except Image.DecompressionBombError:
+        raise _too_large(name) from None
+    except UnidentifiedImageError:
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        fault = "is no picture, or its first bytes are damaged" if size else "is empty (0 bytes)"
+        raise PictureError(
+            f"{name} {fault}; expected a PNG, JPEG, WebP, TIFF, GIF or the like"
+        ) from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise missing_file(Path(name)) from None
+    except Exception as error:
+        raise _damaged(name, error) from error
+
+
+def _check_size(image: Image.Image, name: str) -> None:
+    width, height = image.size
+    if width * height == 0:
+        raise PictureError(f"{name} has 0 pixels ({width}×{height}); expected at least one")
+    if width * height > MAX_PIXELS:
+        raise _too_large(name, f" ({width}×{height})")
+
+
+def _too_large(name: str, size: str = "") -> PictureError:
+    return PictureError(
+        f"{name}{size} has more than {MAX_PIXELS // 1_000_000} million pixels; "
+        "make it smaller first"
+    )
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a damaged EXIF block says nothing about the pixels
+        return image
+
+
+def _tensor(image: Image.Image, channels: int, name: str) -> Tensor:
+    if image.mode.startswith(("I", "F")):
+        return _deep_grey(image, name).expand(channels, -1, -1).contiguous()
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    image = image.convert("L" if channels == 1 else "RGB")
+    pixels = np.asarray(image).reshape(image.height, image.width, channels)
+    # NumPy stays on one thread, which for one picture is faster than handing it round.
+    values = np.divide(pixels.transpose(2, 0, 1), np.float32(255), dtype=np.float32, order="C")
+    return torch.from_numpy(values)
+
+
+def _deep_grey(image: Image.Image, name: str) -> Tensor:
+    """``(1, H, W)`` of deep pixels: integers have 16 bits, floats are in ``[0, 1]`` already."""
+    white = 1.0 if image.mode == "F" else 65535.0
+    values = torch.from_numpy(np.asarray(image).astype(np.float32)).unsqueeze(0) / white
+    low, high = (bound.item() for bound in torch.aminmax(values))
+    if not (low >= 0 and high <= 1):  # NaN fails both comparisons
+        raise PictureError(
+            f"{name} holds {'floats' if white == 1 else 'integers'} from {low * white:.6g} to "
+            f"{high * white:.6g}; expected {'[0, 1]' if white == 1 else '16 bits, 0 to 65535'}: "
+            "save it in that range"
+        )
+    return values
+
+
+def _damaged(name: str, error: Exception) -> PictureError:
+    # Decoders meet damaged bytes with whatever exception the broken field leads to.
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return PictureError(
+        f"{name} cannot be read ({reason}); expected a whole picture file that may be read"
+    )

@@ -1,0 +1,88 @@
+"""Tensors to picture files: PNG, and GIF with a caption under every frame."""
+
+from collections.abc import Sequence
+from math import ceil
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from fluoroscope.files import atomic_path
+
+_CAPTION_BACKGROUND = (24, 24, 27)
+_CAPTION_INK = (250, 250, 250)
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """An image ``(C, H, W)`` in ``[0, 1]`` with 1 or 3 channels, rounded to 8 bits."""
+    levels = torch.round(image.detach().cpu().float() * 255).to(torch.uint8)
+    array = levels.permute(1, 2, 0).numpy()
+    return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
+
+
+def enlarged(image: Image.Image, side: int = 224) -> Image.Image:
+    """A small picture blown up by a whole factor to about ``side``, its pixels left square."""
+    factor = max(1, side // max(image.size))
+    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+
+
+def write_png(path: str | Path, image: Tensor | Image.Image) -> Path:
+    """Save an image ``(C, H, W)`` in ``[0, 1]`` or a picture at its own size; atomic."""
+    picture = image if isinstance(image, Image.Image) else to_pil(image)
+    with atomic_path(path) as draft:
+        picture.save(draft, format="PNG")
+    return Path(path)
+
+
+def write_gif(
+    path: str | Path,
+    frames: Sequence[Tensor],
+    captions: Sequence[str],
+    *,
+    seconds: float = 4.0,
+    pause: float = 1.5,
+) -> Path:
+    """Save frames ``(C, H, W)`` as an endless GIF with a caption under each; atomic.
+
+    Args:
+        path: where to.
+        frames: at least one, all of one size.
+        captions: one for each frame.
+        seconds: length of the whole, without the pauses.
+        pause: how long the first and the last frame stay.
+    """
+    pictures = [
+        captioned(enlarged(to_pil(frame)), caption)
+        for frame, caption in zip(frames, captions, strict=True)
+    ]
+    # The format counts in hundredths of a second, and viewers slow down what is below two.
+    each = max(20, round(1000 * seconds / len(pictures) / 10) * 10)
+    durations = [each] * len(pictures)
+    durations[0] = durations[-1] = round(1000 * pause)
+    with atomic_path(path) as draft:
+        pictures[0].save(
+            draft,
+            format="GIF",
+            save_all=True,
+            append_images=pictures[1:],
+            duration=durations,
+            loop=0,
+        )
+    return Path(path)
+
+
+def captioned(picture: Image.Image, caption: str) -> Image.Image:
+    """The picture with a strip of text below it, shortened to fit."""
+    size = max(12, picture.width // 14)
+    font = ImageFont.load_default(size)
+    strip = ceil(size * 1.8)
+    canvas = Image.new("RGB", (picture.width, picture.height + strip), _CAPTION_BACKGROUND)
+    canvas.paste(picture, (0, 0))
+    draw = ImageDraw.Draw(canvas)
+    text = caption
+    while text and draw.textlength(text, font=font) > picture.width - size:
+        text = text[:-2].rstrip("…") + "…" if len(text) > 2 else ""
+    middle = (picture.width // 2, picture.height + strip // 2)
+    draw.text(middle, text, fill=_CAPTION_INK, font=font, anchor="mm")
+    return canvas

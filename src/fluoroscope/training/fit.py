@@ -1,0 +1,268 @@
+"""Fit a network to labelled images, as a stream of steps."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fluoroscope.errors import InvalidImagesError, InvalidParameterError, ModelOutputError
+from fluoroscope.models.frozen import frozen
+from fluoroscope.models.wording import first_line
+from fluoroscope.pictures.checks import check_images
+
+Augment = Callable[[Tensor, Tensor], Tensor]
+"""From images ``(N, C, H, W)`` in ``[0, 1]`` and labels ``(N,)`` to the images to learn from."""
+
+Loss = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From the network and a batch to the number to lower and the logits ``(N, classes)``."""
+
+
+# Share of the steps in which the learning rate rises.
+WARM_UP = 0.1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how fast to learn.
+
+    Adam with decoupled weight decay. The learning rate rises to ``learning_rate`` over the first
+    tenth of the steps and falls to zero along a cosine. ``augment`` changes each batch before it is
+    learnt from; its chance is torch's global generator.
+    """
+
+    epochs: int = 10
+    batch_size: int = 128
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.0
+    augment: Augment | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InvalidParameterError(f"{name} is {getattr(self, name)}; expected 1 or more")
+        if not 0 < self.learning_rate < math.inf:
+            raise InvalidParameterError(
+                f"learning_rate is {self.learning_rate}; expected a number above 0, such as 0.003"
+            )
+        if not 0 <= self.weight_decay < math.inf:
+            raise InvalidParameterError(
+                f"weight_decay is {self.weight_decay}; expected 0 or more, such as 0.01"
+            )
+
+    def steps(self, pictures: int) -> int:
+        """Batches in all epochs over so many pictures."""
+        return self.epochs * math.ceil(pictures / self.batch_size)
+
+
+@dataclass(frozen=True)
+class FitStep:
+    """What one batch taught."""
+
+    number: int
+    """Batches learnt from, this one included."""
+    epoch: int
+    """From 1."""
+    loss: float
+    """Mean of the batch, before the update."""
+    accuracy: float
+    """Share of the batch read right, before the update and in training mode."""
+    learning_rate: float
+    seconds: float
+    """Since the start."""
+    held_out: float | None
+    """After the last batch of an epoch: share of the held-out pictures read right."""
+
+
+def cross_entropy(module: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss of a batch and its logits ``(N, classes)``."""
+    logits = module(images)
+    return F.cross_entropy(logits, labels), logits
+
+
+def fit(
+    module: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    recipe: Recipe | None = None,
+    *,
+    seed: int = 0,
+    held_out: tuple[Tensor, Tensor] | None = None,
+    loss: Loss = cross_entropy,
+) -> FitStep:
+    """Train a module in place and return its last step; `fit_stream` with nobody watching."""
+    *_, last = fit_stream(module, images, labels, recipe, seed=seed, held_out=held_out, loss=loss)
+    return last
+
+
+def fit_stream(
+    module: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    recipe: Recipe | None = None,
+    *,
+    seed: int = 0,
+    held_out: tuple[Tensor, Tensor] | None = None,
+    loss: Loss = cross_entropy,
+) -> Iterator[FitStep]:
+    """Train a module in place, yielding each step; drop the iterator at any time to stop.
+
+    Only weights that collect gradients are trained. At every yield the module is in the mode it
+    was found in, without gradients, and torch's random state is untouched: the same seed and
+    machine give the same weights whatever else is drawn.
+
+    Args:
+        module: maps ``(N, C, H, W)`` to logits ``(N, classes)``; it is given what ``images`` holds.
+        images: ``(N, C, H, W)``, floats in ``[0, 1]`` or 8-bit; batches go to the module's device.
+        labels: ``(N,)``, the class of each.
+        recipe: how long and how fast; by default ``Recipe()``.
+        seed: for the order, the augmentation and dropout.
+        held_out: images and labels on which each epoch is judged.
+        loss: what is lowered.
+
+    Raises:
+        InvalidImagesError: images that are none, or that the module does not take.
+        InvalidParameterError: labels that do not fit, nothing to train, or a loss that overflows.
+        ModelOutputError: the module does not return logits.
+    """
+    weights = [weight for weight in module.parameters() if weight.requires_grad]
+    if not weights:
+        raise InvalidParameterError(
+            "no weight of the network is trainable; expected some: module.requires_grad_(True)"
+        )
+    _check(module, images, labels, weights[0])
+    if held_out is not None:
+        _check(module, *held_out, weights[0])
+    return _steps(module, weights, images, labels, recipe or Recipe(), seed, held_out, loss)
+
+
+def accuracy(module: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = 1000) -> float:
+    """Share of images ``(N, C, H, W)`` read as their label ``(N,)``; the module stays untouched."""
+    right, weight = 0, next(module.parameters())
+    for chosen in torch.arange(len(images)).split(batch_size):
+        batch, classes = _batch(images[chosen], labels[chosen], weight)
+        with frozen(module), torch.no_grad():
+            right += int((module(batch).argmax(1) == classes).sum())
+    return right / len(images)
+
+
+def _steps(
+    module: nn.Module,
+    weights: list[nn.Parameter],
+    images: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    seed: int,
+    held_out: tuple[Tensor, Tensor] | None,
+    loss: Loss,
+) -> Iterator[FitStep]:
+    chance = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(weights, weight_decay=recipe.weight_decay)
+    total = recipe.steps(len(images))
+    number, start = 0, perf_counter()
+    for epoch in range(1, recipe.epochs + 1):
+        batches = torch.randperm(len(images), generator=chance).split(recipe.batch_size)
+        for position, chosen in enumerate(batches, 1):
+            number += 1
+            rate = recipe.learning_rate * _pace(number, total)
+            optimizer.param_groups[0]["lr"] = rate
+            with _learning(module, chance, weights[0].device):
+                batch, classes = _batch(images[chosen], labels[chosen], weights[0])
+                if recipe.augment is not None:
+                    batch = recipe.augment(batch, classes)
+                value, logits = loss(module, batch, classes)
+                value.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+            if not math.isfinite(value.item()):
+                raise InvalidParameterError(
+                    f"the loss became {value.item()} at step {number}; expected a finite number: "
+                    f"lower the learning rate ({recipe.learning_rate:g})"
+                )
+            yield FitStep(
+                number=number,
+                epoch=epoch,
+                loss=value.item(),
+                accuracy=(logits.argmax(1) == classes).float().mean().item(),
+                learning_rate=rate,
+                seconds=perf_counter() - start,
+                held_out=accuracy(module, *held_out)
+                if held_out and position == len(batches)
+                else None,
+            )
+
+
+def _pace(number: int, total: int) -> float:
+    """The learning rate of a step as a share of its highest."""
+    return min(1.0, number / (WARM_UP * total)) * (1 + math.cos(math.pi * (number - 1) / total)) / 2
+
+
+@contextmanager
+def _learning(module: nn.Module, chance: torch.Generator, device: torch.device) -> Iterator[None]:
+    """Training mode, gradients, and a random state of our own inside the block; all undone."""
+    modes = {part: part.training for part in module.modules()}
+    seed = int(torch.randint(2**62, (), generator=chance))
+    elsewhere = [] if device.type == "cpu" else [device]
+    with (
+        torch.random.fork_rng(elsewhere, device_type=device.type),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+    ):
+        torch.default_generator.manual_seed(seed)
+        if elsewhere:
+            torch.get_device_module(device).manual_seed(seed)
+        module.train()
+        try:
+            yield
+        finally:
+            # The flag is set by hand: train() may be overridden and do more than set it.
+            for part, mode in modes.items():
+                part.training = mode
+
+
+def _batch(images: Tensor, labels: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """On the device of ``like``: floats of its type in ``[0, 1]``, and int64 labels."""
+    scale = 255 if images.dtype == torch.uint8 else 1
+    return images.to(like) / scale, labels.to(like.device, torch.int64)
+
+
+def _check(module: nn.Module, images: Tensor, labels: Tensor, like: Tensor) -> None:
+    if not isinstance(images, Tensor) or images.dim() != 4:
+        raise InvalidImagesError(f"images are {_kind(images)}; expected a tensor (N, C, H, W)")
+    check_images(images[:1] / 255 if images.dtype == torch.uint8 else images, images.shape[1])
+    if labels.shape != images.shape[:1] or labels.is_floating_point():
+        raise InvalidParameterError(
+            f"labels are {labels.dtype} of shape {tuple(labels.shape)}; expected whole numbers "
+            f"({len(images)},), one for each picture"
+        )
+    try:
+        with frozen(module), torch.no_grad():
+            logits = module(_batch(images[:1], labels[:1], like)[0])
+    except (RuntimeError, ValueError, AssertionError) as problem:
+        raise InvalidImagesError(
+            f"the network does not take images of shape {tuple(images.shape[1:])} "
+            f"({first_line(problem)}); expected those it was built for: resize them, or begin it "
+            "with nn.Flatten()"
+        ) from problem
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        raise ModelOutputError(
+            f"the network's answer is {_kind(logits)}; expected logits (N, classes): wrap it in a "
+            "module that returns them"
+        )
+    if labels.min() < 0 or labels.max() >= logits.shape[1]:
+        raise InvalidParameterError(
+            f"labels go from {int(labels.min())} to {int(labels.max())}; the network has "
+            f"{logits.shape[1]} classes: expected 0 to {logits.shape[1] - 1}"
+        )
+
+
+def _kind(value: object) -> str:
+    return (
+        f"of shape {tuple(value.shape)}"
+        if isinstance(value, Tensor)
+        else f"a {type(value).__name__}"
+    )

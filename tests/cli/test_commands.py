@@ -1,0 +1,185 @@
+"""Every command on the built-in networks: what it says, writes and refuses."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import fluoroscope as fs
+
+Call = Callable[..., object]
+
+
+def test_morph_writes_files_and_json(fluoroscope: Call, tmp_path: Path) -> None:
+    said = fluoroscope(
+        "morph", "--model", "digits-cnn", "--image", "digits:7", "--to", "2", "--gif",
+        "--out", str(tmp_path), "--json", "-",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    found = json.loads(said.out)
+    assert found["model"] == "digits-cnn"
+    assert found["from"] == "7"
+    assert found["to"] == "2"
+    assert found["reached"] is True
+    assert found["steps"][-1]["winner"] == "2"
+    assert found["way_stations"][0]["label"] == "7"
+    assert (tmp_path / "morph.gif").is_file()
+    assert fs.MorphResult.load(tmp_path).reached
+
+
+def test_json_goes_to_a_file_whole(fluoroscope: Call, tmp_path: Path) -> None:
+    target = tmp_path / "said.json"
+    said = fluoroscope(
+        "morph", "-m", "digits-linear", "-i", "noise", "--away", "--steps", "3",
+        "--out", str(tmp_path / "out"), "--json", str(target),
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    assert json.loads(target.read_text())["leave"] in "0123456789"
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["said.json"]
+
+
+def test_eight_bits_survive_the_png(fluoroscope: Call, tmp_path: Path) -> None:
+    said = fluoroscope(
+        "morph", "-m", "digits-cnn", "-i", "digits:3", "--to", "8", "--eps", "40/255", "--steps",
+        "30", "--8bit", "--out", str(tmp_path), "--json", "-",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    again = fluoroscope(
+        "predict", "-m", "digits-cnn", "-i", str(tmp_path / "result.png"), "--json", "-"
+    )
+    top = json.loads(again.out)["pictures"][0]["top"][0]
+    end = json.loads(said.out)["steps"][-1]["top"][0]
+    assert top["label"] == end["label"]
+    assert top["probability"] == pytest.approx(end["probability"], abs=1e-5)
+
+
+def test_same_seed_same_json(fluoroscope: Call, tmp_path: Path) -> None:
+    arguments = ["morph", "-m", "digits-linear", "-i", "noise", "--to", "3", "--steps", "4"]
+    texts = [
+        fluoroscope(*arguments, "--seed", seed, "--out", str(tmp_path), "--json", "-").out
+        for seed in ("1", "1", "2")
+    ]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_predict_pictures_and_accuracy(fluoroscope: Call) -> None:
+    said = fluoroscope("predict", "-m", "digits-cnn", "-i", "digits:7", "-i", "digits:1")
+    assert said.code == 0, said.err
+    assert "digits:7" in said.out
+    counted = fluoroscope("predict", "-m", "digits-cnn", "--data", "digits", "--limit", "100",
+                          "--json", "-")  # fmt: skip
+    found = json.loads(counted.out)
+    assert found["pictures"] == 100
+    assert found["right"] == round(found["accuracy"] * 100)
+    assert found["accuracy"] > 0.9
+
+
+def test_gradient_writes_maps_and_exact_floats(fluoroscope: Call, tmp_path: Path) -> None:
+    said = fluoroscope(
+        "gradient", "-m", "digits-linear", "-i", "digits:5", "-c", "5", "-c", "8",
+        "--check", "784", "--out", str(tmp_path), "--json", "-",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    found = json.loads(said.out)
+    assert [row["label"] for row in found["gradients"]] == ["5", "8"]
+    assert all(check["relative_error"] < 1e-6 and check["passed"] for check in found["checks"])
+    tensors = load_file(tmp_path / "gradient.safetensors")
+    expected = fs.input_gradient(
+        fs.load_model("digits-linear"), tensors["image"].expand(2, 1, 28, 28), [5, 8]
+    )
+    assert torch.equal(tensors["gradients"], expected)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"gradient.png", "gradient.svg", "gradient-times-50-5.png"} <= names
+
+
+def test_models_show_tells_the_normalisation_and_who_states_it(
+    fluoroscope: Call, shared: Path
+) -> None:
+    path = shared / "models" / "mobilenet_v1_0.25_128"
+    found = json.loads(fluoroscope("models", "show", str(path), "--json", "-").out)
+    assert list(found["mean"]) == [0.5, 0.5, 0.5]
+    assert list(found["input_size"]) == [128, 128]
+    assert "preprocessor_config.json" in found["stated_by"]
+    said = fluoroscope("models", "show", str(path))
+    assert said.code == 0
+    assert "preprocessor_config.json" in said.out
+
+
+def test_models_list_names_the_built_in_ones(fluoroscope: Call) -> None:
+    said = fluoroscope("models", "list")
+    assert said.code == 0, said.err
+    assert "digits-linear" in said.out
+    assert "digits-cnn" in said.out
+    json.loads(fluoroscope("models", "list", "--json", "-").out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["predict", "-m", "digits-cn", "-i", "digits:7"], "did you mean 'digits-cnn'"),
+        (["predict", "-m", "digits-cnn", "-i", "digits:9999"], "1796"),
+        (["predict", "-m", "digits-cnn", "-i", "nowhere.png"], "nowhere.png"),
+        (["predict", "-m", "digits-cnn", "-i", __file__], "picture"),
+        (["predict", "-m", "digits-cnn"], "--image"),
+        (["predict", "-m", "digits-cnn", "--data", "digits", "--split", "dev"], "dev"),
+        (["predict", "-m", "torchvision/resnot18", "-i", "digits:7"], "resnet18"),
+        (["predict", "-m", "python:no.such:net", "-i", "digits:7"], "no.such"),
+        (["morph", "-m", "digits-cnn", "-i", "digits:7", "--to", "eleven"], "eleven"),
+        (["morph", "-m", "digits-cnn", "-i", "digits:7", "--to", "2", "--eps", "-1"], "eps"),
+        (["morph", "-m", "digits-cnn", "-i", "digits:7", "--to", "2", "--eps", "8/0"], "eps"),
+        (["morph", "-m", "digits-cnn", "-i", "digits:7"], "just one"),
+        (["morph", "-m", "digits-cnn", "-i", "digits:7", "--to", "2", "--steps", "0"], "steps"),
+        (["morph", "-m", "digits-cnn", "-i", "digits:7", "--to", "2", "--steps", "x"], "steps"),
+        (["morph", "-m", "digits-cnn", "--to", "2"], "--image"),
+        (["morph", "-m", "digits-cnn", "-i", "digits:7", "--to", "2", "--out", __file__], "cannot"),
+        (["gradient", "-m", "digits-cnn", "-i", "digits:7", "--objective", "x"], "objective"),
+        (["models", "show", "no-such-model"], "no-such-model"),
+        (["morphs"], "morphs"),
+        (["morph", "--typo"], "--typo"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_with_two(
+    fluoroscope: Call, arguments: list[str], says: str, tmp_path: Path, monkeypatch: object
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = fluoroscope(*arguments)
+    assert said.code == 2, said
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert says in said.err
+    assert "Traceback" not in said.err
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["models"], ["predict"], ["gradient"], ["morph"], ["train"]]
+)
+def test_help_has_examples(fluoroscope: Call, command: list[str]) -> None:
+    said = fluoroscope(*command, "--help")
+    assert said.code == 0
+    assert "fluoroscope" in said.out
+    if command and command != ["models"]:
+        assert "Example" in said.out
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['fluoroscope', '--help']\n"
+        "from fluoroscope.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'torchvision', 'PIL', 'pydantic', 'matplotlib', 'sklearn'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    code = "import sys, fluoroscope; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,77 @@
+"""Objectives against their definitions, and where float32 has no slope left."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fluoroscope.engine.objectives import (
+    CROSS_ENTROPY,
+    LOG_PROBABILITY,
+    LOGIT,
+    MARGIN,
+    PROBABILITY,
+    as_objective,
+)
+from fluoroscope.errors import InvalidParameterError
+
+rows = st.lists(st.floats(-30, 30), min_size=3, max_size=6)
+
+
+def slowly(name: str, z: list[float], c: int) -> float:
+    p = torch.tensor(z, dtype=torch.double).softmax(0)[c].item()
+    others = [value for index, value in enumerate(z) if index != c]
+    return {
+        "logit": z[c],
+        "probability": p,
+        "log-probability": torch.tensor(z, dtype=torch.double).log_softmax(0)[c].item(),
+        "cross-entropy": -torch.tensor(z, dtype=torch.double).log_softmax(0)[c].item(),
+        "margin": z[c] - max(others),
+    }[name]
+
+
+@given(rows, st.data())
+def test_values_follow_the_definitions(z: list[float], data: st.DataObject) -> None:
+    c = data.draw(st.integers(0, len(z) - 1))
+    logits = torch.tensor([z], dtype=torch.double)
+    for objective in (LOGIT, LOG_PROBABILITY, PROBABILITY, CROSS_ENTROPY, MARGIN):
+        found = objective(logits, torch.tensor([c])).item()
+        assert found == pytest.approx(slowly(objective.name, z, c), rel=1e-9, abs=1e-12)
+
+
+@given(rows, st.data())
+def test_slope_of_the_log_probability_is_onehot_minus_softmax(
+    z: list[float], data: st.DataObject
+) -> None:
+    c = data.draw(st.integers(0, len(z) - 1))
+    logits = torch.tensor([z], dtype=torch.double, requires_grad=True)
+    (slope,) = torch.autograd.grad(LOG_PROBABILITY(logits, torch.tensor([c])).sum(), logits)
+    onehot = torch.nn.functional.one_hot(torch.tensor([c]), len(z))
+    torch.testing.assert_close(slope, onehot - logits.detach().softmax(1), atol=1e-12, rtol=1e-9)
+
+
+def test_a_certain_class_still_has_its_own_slope() -> None:
+    # 1 - p is 0 in any precision here; the slope is -exp(-200), and as much for the rival.
+    logits = torch.tensor([[200.0, 0.0, -50.0]], dtype=torch.double, requires_grad=True)
+    (slope,) = torch.autograd.grad(CROSS_ENTROPY(logits, torch.tensor([0])).sum(), logits)
+    assert slope[0, 0].item() == pytest.approx(
+        -torch.tensor(-200.0).double().exp().item(), rel=1e-9
+    )
+    assert slope.sum().item() == pytest.approx(0, abs=1e-100)
+
+
+def test_objectives_add_and_multiply() -> None:
+    logits, classes = torch.randn(4, 5), torch.tensor([0, 1, 2, 3])
+    mixed = 0.5 * LOGIT + MARGIN * 2 - LOG_PROBABILITY
+    expected = (
+        0.5 * LOGIT(logits, classes)
+        + 2 * MARGIN(logits, classes)
+        - LOG_PROBABILITY(logits, classes)
+    )
+    torch.testing.assert_close(mixed(logits, classes), expected)
+    assert "margin" in str(mixed)
+
+
+def test_unknown_objective_lists_the_known_ones() -> None:
+    with pytest.raises(InvalidParameterError, match="log-probability"):
+        as_objective("loss")

@@ -1,0 +1,291 @@
+"""The network under study: what goes in, what comes out, and what stays as it was."""
+
+import copy
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import fluoroscope as fs
+from fluoroscope.errors import (
+    InvalidImagesError,
+    InvalidParameterError,
+    ModelFormatError,
+    ModelOutputError,
+    UnknownLabelError,
+)
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Flatten(),
+        nn.LazyLinear(5),
+    )
+
+
+@pytest.fixture
+def module() -> nn.Module:
+    made = network().eval()
+    made(torch.zeros(1, 3, 8, 8))  # the lazy layer finds its size
+    return made.train()
+
+
+class Returning(nn.Module):
+    """A network of one linear layer whose answer is packed as the test says."""
+
+    def __init__(self, pack: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 2)
+        self.pack = pack
+
+    def forward(self, images: Tensor) -> Any:
+        return self.pack(self.linear(images.mean((2, 3))))
+
+
+def test_preprocessing_is_inside(module: nn.Module) -> None:
+    images = torch.rand(2, 3, 8, 8)
+    mean, std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
+    model = fs.Classifier(module, mean=mean, std=std, channel_order="bgr", input_size=8)
+    inputs = images[:, [2, 1, 0]]
+    inputs = (inputs - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    expected = copy.deepcopy(module).eval()(inputs)
+    assert torch.allclose(model(images), expected, atol=1e-6)
+    assert model(torch.rand(1, 3, 20, 30)).shape == (1, 5)  # resized to 8×8
+
+
+def test_answers_are_those_of_evaluation_mode_and_repeat(module: nn.Module) -> None:
+    images = torch.rand(4, 3, 8, 8)
+    model = fs.Classifier(module)
+    answer = model(images)
+    assert torch.equal(answer, model(images))
+    assert torch.allclose(answer[:1], model(images[:1]), atol=1e-6)
+
+
+def state(module: nn.Module) -> dict[str, Any]:
+    return {
+        "training": [part.training for part in module.modules()],
+        "requires_grad": [weight.requires_grad for weight in module.parameters()],
+        "grad": [weight.grad for weight in module.parameters()],
+        "hooks": [len(part._forward_hooks) for part in module.modules()],
+        "values": {name: value.clone() for name, value in module.state_dict().items()},
+    }
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_module_is_left_as_it_was(module: nn.Module, training: bool) -> None:
+    module.train(training)
+    module[0].bias.requires_grad_(False)
+    module[1].eval()
+    before = state(module)
+    model = fs.Classifier(module, input_size=8)
+    images = torch.rand(2, 3, 8, 8, requires_grad=True)
+    model(images).sum().backward()
+    _ = (model.labels, model.num_classes, model.device, model.fingerprint(), model.to("cpu"))
+    assert images.grad is not None
+    after = state(module)
+    values = before.pop("values"), after.pop("values")
+    assert before == after
+    assert all(torch.equal(values[0][name], values[1][name]) for name in values[0])
+
+
+def test_restored_when_the_network_fails() -> None:
+    module = Returning(lambda _: 1 / 0).train()
+    with pytest.raises(ZeroDivisionError):
+        fs.Classifier(module)(torch.rand(1, 3, 8, 8))
+    assert module.training
+
+
+def test_a_first_layer_that_works_in_place_leaves_the_images_alone() -> None:
+    module = nn.Sequential(nn.Threshold(0.5, 9.0, inplace=True), Returning(lambda logits: logits))
+    images = torch.rand(2, 3, 4, 4)
+    before = images.clone()
+    model = fs.Classifier(module)
+    model(images)
+    assert torch.equal(images, before)
+    leaf = images.clone().requires_grad_()
+    model(leaf).sum().backward()
+    assert leaf.grad is not None
+    assert torch.equal(leaf, before)
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_under_another_gradient_mode(module: nn.Module, context: Callable[[], Any]) -> None:
+    images = torch.rand(2, 3, 8, 8)
+    model = fs.Classifier(module)
+    expected = model(images)
+    with context():
+        assert torch.equal(model(images), expected)
+    assert model(images.requires_grad_()).requires_grad
+    assert module.training
+
+
+def test_many_threads_at_once(module: nn.Module) -> None:
+    images = torch.rand(2, 3, 8, 8)
+    model = fs.Classifier(module)
+    expected = model(images)
+    answers: list[Tensor] = []
+    threads = [
+        threading.Thread(target=lambda: answers.extend(model(images) for _ in range(20)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 80
+    assert all(torch.allclose(answer, expected, atol=1e-6) for answer in answers)
+    assert all(part.training for part in module.modules())
+    assert all(weight.requires_grad for weight in module.parameters())
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [
+        lambda logits: logits,
+        lambda logits: {"logits": logits, "features": 0},
+        lambda logits: OrderedDict(logits=logits),
+        lambda logits: SimpleNamespace(logits=logits),
+    ],
+)
+def test_logits_are_found(pack: Callable[[Tensor], Any]) -> None:
+    module = Returning(pack)
+    images = torch.rand(2, 3, 4, 4)
+    assert torch.equal(fs.Classifier(module)(images), module.linear(images.mean((2, 3))))
+
+
+def test_the_output_of_transformers_is_understood() -> None:
+    output = pytest.importorskip("transformers.modeling_outputs")
+    module = Returning(lambda logits: output.ImageClassifierOutput(logits=logits))
+    assert fs.Classifier(module)(torch.rand(2, 3, 4, 4)).shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("pack", "message"),
+    [
+        (lambda logits: (logits, 0), "returned a tuple; expected a tensor of logits"),
+        (lambda logits: {"scores": logits}, r"returned a dict with keys \['scores'\]"),
+        (lambda logits: None, "returned a NoneType"),
+        (lambda logits: logits[:1], r"shape \(1, 2\) for 2 image"),
+        (lambda logits: logits[:, 0], r"shape \(2,\)"),
+        (lambda logits: logits.argmax(1, keepdim=True), "int64"),
+    ],
+)
+def test_other_answers_are_refused_in_one_line(pack: Callable[[Tensor], Any], message: str) -> None:
+    with pytest.raises(ModelOutputError, match=message) as raised:
+        fs.Classifier(Returning(pack))(torch.rand(2, 3, 4, 4))
+    assert "\n" not in str(raised.value)
+    assert "wrap the module" in str(raised.value)
+
+
+def test_another_number_of_labels_is_refused(module: nn.Module) -> None:
+    model = fs.Classifier(module, labels=["a", "b"])
+    with pytest.raises(ModelOutputError, match="returned 5 classes but has 2 labels"):
+        model(torch.rand(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (torch.rand(3, 8, 8), r"expects \(N, 3, H, W\)"),
+        (torch.rand(1, 1, 8, 8), r"expects \(N, 3, H, W\)"),
+        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "torch.uint8 on cpu"),
+        (torch.rand(1, 3, 8, 8).double(), "expects torch.float32 on cpu"),
+        ([[0.5]], "images are a list"),
+    ],
+)
+def test_what_is_no_batch_for_the_network(module: nn.Module, images: Any, message: str) -> None:
+    with pytest.raises(InvalidImagesError, match=message):
+        fs.Classifier(module)(images)
+
+
+def test_labels_are_indices_where_nobody_named_the_classes(module: nn.Module) -> None:
+    model = fs.Classifier(module, input_size=8)
+    assert model.num_classes == 5
+    assert model.labels == ("0", "1", "2", "3", "4")
+    assert model.find_class("3") == 3
+    with pytest.raises(UnknownLabelError):
+        model.find_class(5)
+
+
+def test_labels_save_asking_the_network() -> None:
+    model = fs.Classifier(Returning(lambda _: 1 / 0), labels=["a", "b"])
+    assert model.num_classes == 2
+
+
+@pytest.mark.parametrize("problem", [RuntimeError, ValueError, AssertionError])
+def test_a_network_that_refuses_the_guessed_size(problem: type[Exception]) -> None:
+    class Fixed(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            raise problem("not 32 by 32")
+
+    with pytest.raises(ModelOutputError, match="pass the right input_size= and channels="):
+        _ = fs.Classifier(Fixed()).num_classes
+
+
+def test_a_network_without_weights() -> None:
+    class Mean(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.mean((2, 3))
+
+    model = fs.Classifier(Mean())
+    assert (model.device, model.dtype) == (torch.device("cpu"), torch.float32)
+    for dtype in (torch.float32, torch.float64):
+        assert model(torch.rand(1, 3, 4, 4, dtype=dtype)).dtype == dtype
+
+
+def test_a_copy_in_double_precision(module: nn.Module) -> None:
+    model = fs.Classifier(module, mean=(0.485,) * 3)
+    twin = model.to(dtype=torch.float64)
+    images = torch.rand(1, 3, 8, 8)
+    assert twin(images.double()).dtype == torch.float64
+    assert torch.allclose(twin(images.double()).float(), model(images), atol=1e-5)
+    assert model.dtype == torch.float32
+
+
+def test_restated_shares_the_module(module: nn.Module) -> None:
+    model = fs.Classifier(module, labels=list("abcde"))
+    twin = model.restated(labels=list("vwxyz"), mean=(0.5,) * 3)
+    assert twin.module is model.module
+    assert twin.labels == tuple("vwxyz")
+    assert twin.preprocessing.mean == (0.5,) * 3
+    assert (model.labels, model.preprocessing.mean) == (tuple("abcde"), None)
+    with pytest.raises(InvalidParameterError, match=r"labels holds 2 names; .* has 5 classes"):
+        model.restated(labels=["a", "b"])
+
+
+def test_the_fingerprint_is_of_the_content(module: nn.Module) -> None:
+    model = fs.Classifier(module, mean=(0.5,) * 3)
+    prints = {model.fingerprint()}
+    assert len(model.fingerprint()) == 64
+    assert fs.Classifier(copy.deepcopy(module), mean=[0.5] * 3, name="x").fingerprint() in prints
+    assert model.restated(labels=list("abcde")).fingerprint() in prints
+    prints.add(model.restated(mean=(0.4,) * 3).fingerprint())
+    prints.add(model.to(dtype=torch.float64).fingerprint())
+    prints.add(model.to(dtype=torch.bfloat16).fingerprint())
+    with torch.no_grad():
+        module[1].running_mean[0] += 1
+    prints.add(model.fingerprint())
+    assert len(prints) == 5
+
+
+def test_only_modules_are_wrapped() -> None:
+    with pytest.raises(ModelFormatError, match=r"expected a torch\.nn\.Module"):
+        fs.Classifier(lambda images: images)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_images_on_another_device_are_refused(module: nn.Module) -> None:
+    model = fs.Classifier(module).to("cuda")
+    with pytest.raises(InvalidImagesError, match=r"expects torch\.float32 on cuda:0"):
+        model(torch.rand(1, 3, 8, 8))
+    assert model(torch.rand(1, 3, 8, 8).to(model.device)).device == model.device

@@ -1,0 +1,73 @@
+"""Maps and curves: what a colour means, and that the scale is the one stated."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib import colormaps
+
+from fluoroscope.pictures.curves import probability_curves
+from fluoroscope.pictures.maps import amplified, map_figure, signed_map, write_figure
+
+
+def color(name: str, position: float) -> torch.Tensor:
+    return torch.tensor(colormaps[name](position)[:3])
+
+
+@pytest.mark.parametrize(("channels", "name"), [(1, "inferno"), (3, "RdBu_r")])
+def test_ends_and_middle_of_the_colours(channels: int, name: str) -> None:
+    values = torch.tensor([-2.0, 0.0, 2.0, 4.0]).view(1, 1, 4) / channels
+    picture, scale = signed_map(values.repeat(channels, 1, 1), scale=2.0)
+    assert scale == 2.0
+    for column, position in enumerate([0.0, 0.5, 1.0, 1.0]):
+        torch.testing.assert_close(
+            picture[:, 0, column].double(), color(name, position).double(), atol=0.01, rtol=0
+        )
+
+
+def test_digits_go_from_black_to_yellow() -> None:
+    picture, _ = signed_map(torch.tensor([[[-1.0, 1.0]]]), scale=1.0)
+    black, yellow = picture[:, 0, 0], picture[:, 0, 1]
+    assert black.max() < 0.05
+    assert yellow[0] > 0.9
+    assert yellow[1] > 0.9
+    assert yellow[2] < 0.7
+
+
+def test_the_default_scale_is_the_98th_percentile() -> None:
+    values = torch.randn(1, 40, 40, generator=torch.Generator().manual_seed(0))
+    _, scale = signed_map(values)
+    assert scale == pytest.approx(np.percentile(values.abs().numpy(), 98), rel=1e-5)
+
+
+def test_all_zero_is_all_middle() -> None:
+    picture, scale = signed_map(torch.zeros(1, 3, 3))
+    assert scale == 1.0
+    assert picture.std(dim=(1, 2)).max() == 0
+
+
+def test_times_fifty() -> None:
+    values = torch.tensor([[[0.0, 0.005, -0.005, 1.0, -1.0]]])
+    expected = torch.tensor([[[0.5, 0.75, 0.25, 1.0, 0.0]]])
+    torch.testing.assert_close(amplified(values), expected)
+
+
+def test_the_colour_bar_states_the_numbers() -> None:
+    figure = map_figure([("five", torch.randn(1, 8, 8)), ("$six", torch.randn(1, 8, 8))], scale=3.0)
+    bar = figure.axes[-1]
+    assert [text.get_text() for text in bar.get_yticklabels()] == ["-3", "-1.5", "0", "1.5", "3"]
+    assert "less ink" in bar.get_ylabel()
+
+
+def test_same_figure_same_bytes_and_labels_stay_text(tmp_path: Path) -> None:
+    labels = ["<script>alert(1)</script>", "$x_1$", "c & d"]
+    probabilities = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]])
+    for name in ("a.svg", "b.svg"):
+        figure = probability_curves(probabilities, labels, always=[0, 1], stations=[(0, 0), (1, 1)])
+        write_figure(tmp_path / name, figure)
+    text = (tmp_path / "a.svg").read_text()
+    assert text == (tmp_path / "b.svg").read_text()
+    assert "<script>" not in text
+    shown = [entry.get_text() for entry in figure.axes[0].get_legend().get_texts()]
+    assert shown == labels

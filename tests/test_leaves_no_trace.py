@@ -1,0 +1,127 @@
+"""Every public function leaves the network as it was. A new one without a line here fails."""
+
+import copy
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import fluoroscope as fs
+
+TWO = torch.linspace(0, 1, 72).view(2, 1, 6, 6)  # drawn numbers would move the random state
+ONE = TWO[:1]
+
+
+def call_with_colour(model: fs.Classifier) -> None:
+    with pytest.raises(fs.FluoroscopeError):
+        model(TWO.repeat(1, 3, 1, 1))
+
+
+CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
+    "check_gradient": lambda m, _: fs.check_gradient(m, ONE, 0, pixels=5),
+    "describe_model": lambda m, _: fs.describe_model(m),
+    "fgsm": lambda m, _: fs.fgsm(m, TWO, [0, 1], 0.1),
+    "finite_difference_gradient": lambda m, _: fs.finite_difference_gradient(
+        m, ONE, 0, pixels=torch.tensor([3])
+    ),
+    "input_gradient": lambda m, _: fs.input_gradient(m, TWO, [0, 1]),
+    "load_model": lambda m, _: [fs.load_model(m), fs.load_model(m.module, channels=1)],
+    "morph": lambda m, out: fs.morph(m, "noise", to=1, steps=2).save(out),
+    "morph_stream": lambda m, _: next(iter(fs.morph_stream(m, "noise", to=1))),
+    "predict": lambda m, _: fs.predict(m, TWO),
+}
+METHODS: dict[str, Callable[[fs.Classifier], object]] = {
+    "__call__": lambda m: m(TWO),
+    "to": lambda m: m.to(dtype=torch.float64)(ONE.double()),
+    "num_classes": lambda m: m.num_classes,
+    "labels": lambda m: m.labels,
+    "fingerprint": lambda m: m.fingerprint(),
+    "failing": call_with_colour,
+}
+WITHOUT_A_NETWORK = {"list_models", "load_images", "open_image"}
+
+
+class Network(nn.Module):
+    """In training mode in places, with everything that a careless call would change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5)
+        )
+        self.head = nn.Linear(4 * 36, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(x).flatten(1))
+
+
+@pytest.fixture
+def module() -> nn.Module:
+    torch.manual_seed(0)
+    network = Network()
+    network(torch.rand(8, 1, 6, 6)).sum().backward()
+    network.body[0].weight.requires_grad_(False)
+    network.body[3].eval()
+    network.head.register_forward_hook(lambda *_: None)
+    network.register_full_backward_hook(lambda *_: None)
+    return network
+
+
+def snapshot(module: nn.Module) -> dict[str, object]:
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return {
+        "modes": [part.training for part in module.modules()],
+        "trainable": [weight.requires_grad for weight in module.parameters()],
+        "identities": [id(weight) for weight in module.parameters()],
+        "versions": [weight._version for weight in module.parameters()],
+        "gradients": [None if w.grad is None else w.grad.clone() for w in module.parameters()],
+        "state": copy.deepcopy(module.state_dict()),
+        "hooks": [[list(getattr(part, name)) for name in hooks] for part in module.modules()],
+        "attributes": [sorted(vars(part)) for part in module.modules()],
+        "random": torch.get_rng_state(),
+        "threads": torch.get_num_threads(),
+        "grad mode": torch.is_grad_enabled(),
+    }
+
+
+def assert_same(before: object, after: object) -> None:
+    if isinstance(before, torch.Tensor):
+        assert torch.equal(before, after)
+    elif isinstance(before, dict):
+        assert before.keys() == after.keys()
+        for key in before:
+            assert_same(before[key], after[key])
+    elif isinstance(before, list):
+        assert len(before) == len(after)
+        for one, other in zip(before, after, strict=True):
+            assert_same(one, other)
+    else:
+        assert before == after
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_public_functions(name: str, module: nn.Module, tmp_path: Path) -> None:
+    model = fs.Classifier(module, channels=1, input_size=6)
+    before = snapshot(module)
+    CALLS[name](model, tmp_path)
+    assert_same(before, snapshot(module))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_of_the_classifier(name: str, module: nn.Module) -> None:
+    model = fs.Classifier(module, channels=1, input_size=6)
+    before = snapshot(module)
+    METHODS[name](model)
+    assert_same(before, snapshot(module))
+
+
+def test_every_public_function_is_covered() -> None:
+    public = {name for name in fs.__all__ if inspect.isfunction(getattr(fs, name))}
+    assert public == CALLS.keys() | WITHOUT_A_NETWORK
+
+
+def test_public_names_are_the_declared_ones() -> None:
+    assert set(fs.__all__) == set(fs._ROOMS) | set(fs._HOMES)
