@@ -184,7 +184,7 @@ def _one_pixel_at_a_time(model: fs.Classifier, image: Tensor, wanted: int) -> Te
 
 
 def _digits(count: int) -> tuple[Tensor, Tensor]:
-    batch = next(iter(fs.load_images("digits").take(count).batches(count)))
+    batch = next(iter(fs.load_images("digits", channels=1).take(count).batches(count)))
     return batch.images, (batch.labels + 1) % 10
 
 
