@@ -12,6 +12,7 @@ from torch import nn
 from fluoroscope.errors import ModelFormatError, UnknownModelError
 from fluoroscope.models.checkpoints import load_checkpoint
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.preprocessing import Preprocessing
 
 BUILTIN: tuple[str, ...] = ("digits-linear", "digits-cnn")
 
@@ -48,9 +49,8 @@ def build_architecture(name: str) -> nn.Module:
 
 def digits_classifier(name: str, module: nn.Module) -> Classifier:
     """A network of a built-in architecture with its labels and preprocessing."""
-    return Classifier(
-        module, labels=tuple("0123456789"), input_size=(28, 28), channels=1, name=name
-    )
+    seen = Preprocessing(input_size=(28, 28), channels=1, stated_by="fluoroscope")
+    return Classifier(module, labels=tuple("0123456789"), name=name, preprocessing=seen)
 
 
 def load_builtin(name: str) -> Classifier:

@@ -67,10 +67,11 @@ def rewrite(
     like amount.
     """
     chosen = torch.randperm(len(images), device=images.device)[: round(share * len(images))]
-    digits = _frame(_slant(_add_strokes(images[chosen], labels[chosen])))
-    reduced = _chance(digits, coarse)
-    digits[reduced] = _coarsen(digits[reduced])
-    images = images.index_copy(0, chosen, _embolden(digits))
+    if len(chosen):  # the last batch may be a single digit
+        digits = _frame(_slant(_add_strokes(images[chosen], labels[chosen])))
+        reduced = _chance(digits, coarse)
+        digits[reduced] = _coarsen(digits[reduced])
+        images = images.index_copy(0, chosen, _embolden(digits))
     return _shake(images, shake) if shake else images
 
 

@@ -129,6 +129,11 @@ def fit_stream(
         InvalidParameterError: labels that do not fit, nothing to train, or a loss that overflows.
         ModelOutputError: the module does not return logits.
     """
+    if not isinstance(module, nn.Module):
+        raise InvalidParameterError(
+            f"the network is {_kind(module)}; expected a torch.nn.Module: of a Classifier, its "
+            ".module"
+        )
     weights = [weight for weight in module.parameters() if weight.requires_grad]
     if not weights:
         raise InvalidParameterError(
@@ -175,14 +180,15 @@ def _steps(
                 if recipe.augment is not None:
                     batch = recipe.augment(batch, classes)
                 value, logits = loss(module, batch, classes)
+                if not math.isfinite(value.item()):
+                    raise InvalidParameterError(
+                        f"the loss is {value.item()} at step {number}; expected a finite number: "
+                        f"lower the learning rate ({recipe.learning_rate:g})"
+                    )
                 value.backward()
                 optimizer.step()
                 optimizer.zero_grad()
-            if not math.isfinite(value.item()):
-                raise InvalidParameterError(
-                    f"the loss became {value.item()} at step {number}; expected a finite number: "
-                    f"lower the learning rate ({recipe.learning_rate:g})"
-                )
+            epoch_ends = position == len(batches)
             yield FitStep(
                 number=number,
                 epoch=epoch,
@@ -190,9 +196,7 @@ def _steps(
                 accuracy=(logits.argmax(1) == classes).float().mean().item(),
                 learning_rate=rate,
                 seconds=perf_counter() - start,
-                held_out=accuracy(module, *held_out)
-                if held_out and position == len(batches)
-                else None,
+                held_out=accuracy(module, *held_out) if held_out and epoch_ends else None,
             )
 
 
@@ -261,8 +265,6 @@ def _check(module: nn.Module, images: Tensor, labels: Tensor, like: Tensor) -> N
 
 
 def _kind(value: object) -> str:
-    return (
-        f"of shape {tuple(value.shape)}"
-        if isinstance(value, Tensor)
-        else f"a {type(value).__name__}"
-    )
+    if isinstance(value, Tensor):
+        return f"of shape {tuple(value.shape)}"
+    return f"a {type(value).__name__}"

@@ -32,7 +32,7 @@ RECIPES = {
         epochs=12,
         batch_size=128,
         learning_rate=3e-3,
-        weight_decay=0.01,
+        weight_decay=0.02,
         augment=partial(rewrite, coarse=0.5, shake=0.5),
     ),
 }
