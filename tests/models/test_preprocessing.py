@@ -34,18 +34,18 @@ def test_shorter_side_then_centre_crop_is_torchvisions(
     )
     ours = Preprocessing(input_size=(crop, crop), resize=resize, interpolation=interpolation)
     images = picture(*size)
-    assert torch.equal(ours.fit(images), reference(images).clamp(0, 1))
+    assert torch.equal(ours.resample(images), reference(images).clamp(0, 1))
 
 
 def test_without_a_resize_the_picture_is_stretched() -> None:
     images = picture(30, 50)
-    fitted = Preprocessing(input_size=(20, 40)).fit(images)
+    fitted = Preprocessing(input_size=(20, 40)).resample(images)
     assert torch.equal(fitted, transforms.Resize((20, 40))(images))
 
 
 def test_stretch_then_crop() -> None:
     images = picture(30, 50)
-    fitted = Preprocessing(input_size=(20, 40), resize=(24, 48)).fit(images)
+    fitted = Preprocessing(input_size=(20, 40), resize=(24, 48)).resample(images)
     assert torch.equal(fitted, transforms.Resize((24, 48))(images)[..., 2:22, 4:44])
 
 
@@ -53,22 +53,22 @@ def test_the_crop_leans_as_the_source_says() -> None:
     images = picture(8, 11)  # a margin of 3: half of it is 1.5
     even = Preprocessing(input_size=(8, 8), resize=8)
     down = replace(even, half_pixel="down")
-    assert torch.equal(even.fit(images), images[..., 2:10])
-    assert torch.equal(down.fit(images), images[..., 1:9])
+    assert torch.equal(even.resample(images), images[..., 2:10])
+    assert torch.equal(down.resample(images), images[..., 1:9])
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 3, 8, 8)])
 def test_a_picture_of_the_input_size_is_not_touched(shape: tuple[int, ...]) -> None:
     images = torch.rand(shape)
-    assert Preprocessing(input_size=(8, 8), resize=10).fit(images) is images
-    assert Preprocessing().fit(images) is images
+    assert Preprocessing(input_size=(8, 8), resize=10).resample(images) is images
+    assert Preprocessing().resample(images) is images
 
 
 def test_a_resize_keeps_the_range_and_lets_gradients_through() -> None:
     images = picture(40, 60).round().requires_grad_()
     for interpolation in ("bilinear", "bicubic"):
         ours = Preprocessing(input_size=(24, 24), resize=28, interpolation=interpolation)
-        fitted = ours.fit(images)
+        fitted = ours.resample(images)
         assert fitted.min() >= 0
         assert fitted.max() <= 1
         assert torch.autograd.grad(fitted.sum(), images)[0].abs().sum() > 0
@@ -131,3 +131,17 @@ def test_the_description_is_plain_json() -> None:
     described = Preprocessing(mean=(0.5,) * 3, input_size=(4, 5), resize=(6, 7)).describe()
     assert json.loads(json.dumps(described)) == described
     assert described["input_size"] == [4, 5]
+
+
+def test_pictures_come_out_in_eight_bits_and_calls_stay_differentiable() -> None:
+    preprocessing = Preprocessing(input_size=(8, 8), resize=9)
+    picture = torch.rand(3, 20, 30, generator=torch.Generator().manual_seed(0))
+    fitted = preprocessing.fit(picture)
+    assert torch.equal(torch.round(fitted * 255) / 255, fitted)
+    assert (fitted - preprocessing.resample(picture)).abs().max() <= 0.5 / 255 + 1e-6
+    same = torch.rand(3, 8, 8)
+    assert preprocessing.fit(same) is same
+    large = picture.clone().requires_grad_()
+    preprocessing.resample(large).sum().backward()
+    assert large.grad is not None
+    assert large.grad.abs().sum() > 0

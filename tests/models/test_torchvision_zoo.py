@@ -26,7 +26,7 @@ def test_preprocessing_is_what_the_weights_state(name: str) -> None:
     images = PICTURE.unsqueeze(0) / 255
     expected = published.transforms()(images)
     # Bicubic overshoots [0, 1] on noise; pictures with 8 bits a channel are cut off there too.
-    ours = stated.normalize(stated.fit(images))
+    ours = stated.normalize(stated.resample(images))
     low, high = (stated.normalize(torch.full_like(ours, value)) for value in (0.0, 1.0))
     assert torch.allclose(ours, expected.clamp(low, high), atol=1e-5)
     assert stated.stated_by == f"torchvision's {published}"

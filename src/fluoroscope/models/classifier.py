@@ -181,9 +181,9 @@ class Classifier:
         digest.update(json.dumps(stated, sort_keys=True).encode())
         return digest.hexdigest()
 
-    def fit(self, images: Tensor) -> Tensor:
-        """Resize and crop ``(..., H, W)`` images to what the network sees; they stay in range."""
-        return self.preprocessing.fit(images)
+    def fit(self, pictures: Tensor) -> Tensor:
+        """Resize and crop ``(..., H, W)`` pictures to what the network sees, in 8-bit levels."""
+        return self.preprocessing.fit(pictures)
 
     def held(self) -> AbstractContextManager[None]:
         """Hold the module still for a forward and a backward pass; undone after the block."""
@@ -197,7 +197,7 @@ class Classifier:
             ModelOutputError: no logits tensor, or another number of classes than labels.
         """
         self._check(images)
-        inputs = self.preprocessing.normalize(self.fit(images))
+        inputs = self.preprocessing.normalize(self.preprocessing.resample(images))
         if inputs is images:
             inputs = images.clone()  # a first layer that works in place must not write into them
         with self.held():

@@ -123,8 +123,17 @@ class Preprocessing:
         )
         return height, width
 
-    def fit(self, images: Tensor) -> Tensor:
-        """Bring ``(..., H, W)`` images to the input size: resize, then centre crop. Range kept."""
+    def fit(self, pictures: Tensor) -> Tensor:
+        """Bring ``(..., H, W)`` pictures to the input size, as the source does with 8-bit files.
+
+        What was resized is rounded to the 256 levels of a picture file, so that the network sees
+        what it was trained on, and a result saved as PNG starts from the very same pixels.
+        """
+        fitted = self.resample(pictures)
+        return fitted if fitted is pictures else torch.round(fitted * 255) / 255
+
+    def resample(self, images: Tensor) -> Tensor:
+        """Resize ``(..., H, W)`` images and crop their centre to the input size; differentiable."""
         if self.input_size is None or tuple(images.shape[-2:]) == self.input_size:
             return images
         resized = geometry.resize(
