@@ -5,6 +5,7 @@ Canziani (2020). Colour pictures: blue below zero, red above. The scale is symme
 colour always means zero.
 """
 
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -59,7 +60,7 @@ def map_figure(
     scale: float | None = None,
     unit: str = "",
 ) -> "Figure":
-    """Signed maps side by side on one scale, with a colour bar that states the numbers.
+    """Signed maps, up to five in a row, on one scale, with a colour bar that states the numbers.
 
     Args:
         panels: a title and a signed ``(C, H, W)`` each.
@@ -73,14 +74,17 @@ def map_figure(
 
     limit = scale or max(_flat(values, None)[1] for _, values in panels)
     count = len(panels) + (picture is not None)
-    figure = Figure(figsize=(2.9 * count + 0.9, 3.2), layout="constrained", dpi=150)
-    axes = figure.subplots(1, count, squeeze=False)[0]
+    across = min(count, 5)
+    down = ceil(count / across)
+    size = (2.9 * across + 0.9, 3.0 * down + 0.2)
+    figure = Figure(figsize=size, layout="constrained", dpi=150)
+    axes = figure.subplots(down, across, squeeze=False).ravel()
     if picture is not None:
         array = picture.detach().cpu().permute(1, 2, 0).numpy()
         axes[0].imshow(array.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes[0].set_title("picture", parse_math=False)
     style = style_for(len(panels[0][1]))
-    for axis, (title, values) in zip(axes[count - len(panels) :], panels, strict=True):
+    for axis, (title, values) in zip(axes[count - len(panels) : count], panels, strict=True):
         rgb, _ = signed_map(values, scale=limit, style=style)
         axis.imshow(rgb.permute(1, 2, 0).numpy(), interpolation="nearest")
         axis.set_title(title, parse_math=False)
