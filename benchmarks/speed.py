@@ -76,7 +76,7 @@ def passes() -> Section:
         "The floor is the network's own forward and input-backward passes, with parameters frozen "
         "and nothing else: one of each a step and a last forward pass. Ours adds the step, the "
         "projection, all probabilities and distances of every step, and the way stations. A single "
-        "picture is run on one thread, which is faster here than two (last row)."
+        "picture is run on one thread; the last row holds it against the bare passes on two."
     )
     section.table(
         ["workload", "floor's threads>", "floor, s>", "ours / floor>", "quartiles>"], rows
