@@ -25,7 +25,7 @@ def section() -> Section:
             for precision in ("float64", "float32"):
                 checked = fs.check_gradient(
                     model, picture, winner, objective, pixels=pixels, seed=SEED,
-                    precision=precision, batch_size=20 if pixels == 200 else 256,
+                    precision=precision,
                 )  # fmt: skip
                 slopes = torch.stack([checked.backpropagation[0], checked.differences[0]])
                 rows.append(

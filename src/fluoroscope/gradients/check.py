@@ -97,7 +97,7 @@ def check_gradient(
     precision: Precision = "float64",
     tolerance: float | None = None,
     seed: int = 0,
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> GradientCheck:
     """Compare backpropagation with central differences and say why they part where they do.
 
@@ -111,7 +111,7 @@ def check_gradient(
         precision: ``float64`` compares a copy of the network in double precision.
         tolerance: relative difference up to which they agree; 1e-6 in float64, 1e-2 in float32.
         seed: for the drawn pixels.
-        batch_size: images evaluated at once.
+        batch_size: images evaluated at once; by default what four million pixel values fill.
 
     Raises:
         InvalidImagesError, UnknownLabelError, InvalidParameterError: what was given is unusable.

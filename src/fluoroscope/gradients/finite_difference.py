@@ -20,6 +20,10 @@ from fluoroscope.pictures.checks import check_images
 
 Method = Literal["forward", "central"]
 
+# Enough to hide the cost of a call, and little enough for the caches and a full-size network.
+_PIXEL_VALUES = 2**22
+_MOST_IMAGES = 1024
+
 
 def finite_difference_gradient(
     model: Classifier,
@@ -30,7 +34,7 @@ def finite_difference_gradient(
     method: Method = "central",
     pixels: Tensor | None = None,
     step: float | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> Tensor:
     """The derivative of an objective with respect to chosen pixel values, by differences.
 
@@ -42,7 +46,8 @@ def finite_difference_gradient(
         method: ``central`` costs two evaluations a pixel value, ``forward`` one.
         pixels: ``(P,)`` positions in a flattened ``(C, H, W)`` image; all of them if ``None``.
         step: the nudge ``h``; by default :func:`suitable_step`. Below 0 it looks backwards.
-        batch_size: images evaluated at once; memory grows with it, never with ``P``.
+        batch_size: images evaluated at once; memory grows with it, never with ``P``. By default as
+            many as hold four million pixel values, 1,024 at the most.
 
     Returns:
         ``(N, P)`` derivatives in float64, or ``(N, C, H, W)`` where ``pixels`` is ``None``.
@@ -59,8 +64,13 @@ def finite_difference_gradient(
     nudge = suitable_step(model.dtype, method) if step is None else step
     if not 0 < abs(nudge) < float("inf"):
         raise InvalidParameterError(f"step is {nudge}; expected a finite number other than 0")
+    size = (
+        batch_size
+        if batch_size is not None
+        else max(2, min(_MOST_IMAGES, _PIXEL_VALUES // batch[0].numel()))
+    )
     rows = [
-        _differences(model, image, c, goal, chosen, nudge, method, check_batch_size(batch_size))
+        _differences(model, image, c, goal, chosen, nudge, method, check_batch_size(size))
         for image, c in zip(batch, wanted, strict=True)
     ]
     result = torch.stack(rows).cpu()
