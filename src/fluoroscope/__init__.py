@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fluoroscope import attacks, data, engine, errors, gradients, models, pictures, training
-    from fluoroscope.attacks.fgsm import fgsm
+    from fluoroscope.attacks.gradient_sign import fgsm
     from fluoroscope.attacks.morph import MorphResult, MorphStep, morph, morph_stream
     from fluoroscope.data.imageset import ImageSet, load_images
     from fluoroscope.data.reference import open_image
@@ -41,7 +41,7 @@ _HOMES = {
     "Unbounded": "engine.threats",
     "check_gradient": "gradients.check",
     "describe_model": "models.loading",
-    "fgsm": "attacks.fgsm",
+    "fgsm": "attacks.gradient_sign",
     "finite_difference_gradient": "gradients.finite_difference",
     "input_gradient": "gradients.input_gradient",
     "list_models": "models.loading",

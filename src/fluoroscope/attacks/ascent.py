@@ -17,7 +17,7 @@ from torch import Tensor
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.grid import round_to_grid, snap
 from fluoroscope.engine.objectives import LOG_PROBABILITY, Objective
-from fluoroscope.engine.stream import Query
+from fluoroscope.engine.stream import Query, Samples
 from fluoroscope.engine.threats import Threat, Unbounded
 
 Direction = Literal["sign", "normalized", "raw"]
@@ -34,13 +34,17 @@ class AscentState:
     """``(n, C, H, W)``, in floating point even if the network sees the 8-bit grid."""
     updates: Tensor
     """``(n,)``, steps made."""
+    classes: Tensor
+    """``(n,)``, what the objective speaks of."""
+    towards: Tensor
+    """``(n,)``, 1 to raise the objective, -1 to lower it."""
     done: Tensor
     """``(n,)`` booleans."""
 
 
 @dataclass(frozen=True)
 class GradientAscent:
-    """Raise an objective by moving the pixels along its gradient.
+    """Raise or lower an objective by moving the pixels along its gradient.
 
     ``step_size`` is the largest change of a pixel value in a step (``sign``), the Euclidean length
     of a step (``normalized``), or the factor of the gradient (``raw``).
@@ -53,25 +57,28 @@ class GradientAscent:
     threat: Threat = field(default_factory=Unbounded)
     on_grid: bool = False
 
-    def start(self, images: Tensor) -> AscentState:
+    def start(self, samples: Samples) -> AscentState:
         """Begin at the images; on the grid, at the nearest 8-bit images."""
-        start = round_to_grid(images) if self.on_grid else images.detach().clone()
-        count = torch.zeros(len(images), dtype=torch.long, device=images.device)
-        return AscentState(start, start, count, torch.zeros_like(count, dtype=torch.bool))
+        start = round_to_grid(samples.images) if self.on_grid else samples.images
+        count = torch.zeros_like(samples.classes)
+        done = torch.zeros_like(count, dtype=torch.bool)
+        return AscentState(start, start, count, samples.classes, samples.towards, done)
 
     def ask(self, state: AscentState) -> Query:
         """The present images; after the last step nobody needs their gradient."""
         images = snap(state.images, state.original, self.threat) if self.on_grid else state.images
-        return Query(images, gradient=bool((state.updates < self.steps).any()))
+        wanted = bool((state.updates < self.steps).any())
+        return Query(images, wanted, self.objective.towards(state.towards), state.classes)
 
     def tell(self, state: AscentState, answer: Answer) -> AscentState:
-        """One step up, for the samples that have steps left."""
+        """One step up; done once the network has seen the image after the last step."""
+        done = state.updates >= self.steps
         if answer.gradient is None:
-            return replace(state, done=torch.ones_like(state.done))
+            return replace(state, done=done)
         moved = self.threat.project(
             state.images + self.step_size * self._along(answer.gradient), state.original
         )
-        return replace(state, images=moved, updates=state.updates + 1)
+        return replace(state, images=moved, updates=state.updates + 1, done=done)
 
     def _along(self, gradient: Tensor) -> Tensor:
         if self.direction == "sign":

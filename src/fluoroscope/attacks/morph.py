@@ -21,7 +21,7 @@ from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import Objective, as_objective
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.provenance import provenance
-from fluoroscope.engine.stream import stream
+from fluoroscope.engine.stream import feed, stream
 from fluoroscope.engine.threats import Threat, as_number, pixel_distances, threat_for
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError
 from fluoroscope.models.classifier import Classifier
@@ -203,17 +203,18 @@ class Morph:
         """Yield every step, the start included; drop the iterator at any time to stop."""
         target = torch.tensor([self.plan.target], device=self.start.device)
 
-        def until(answer: Answer, _: Tensor) -> Tensor:
-            if self.plan.stop_at is None:
-                return torch.zeros(len(answer.logits), dtype=torch.bool, device=self.start.device)
+        def until(answer: Answer, *_: object) -> Tensor:
             return _is_reached(self.plan, answer.logits.softmax(1))
 
-        original = self.attack.start(self.start).original
-        for step in stream(self.model, self.attack, self.start, target, until=until):
+        samples = list(feed(self.start, target, targeted=self.plan.mode == "to"))
+        original = self.attack.start(samples[0]).original
+        for step in stream(
+            self.model, self.attack, samples, until=until if self.plan.stop_at is not None else None
+        ):
             l0, l2, linf = pixel_distances(step.images, original)
             assert step.answer.objective is not None
             yield MorphStep(
-                number=step.number,
+                number=int(step.numbers.item()),
                 image=step.images[0].cpu(),
                 probabilities=step.answer.logits[0].softmax(0).cpu(),
                 objective=step.answer.objective.item(),
@@ -333,7 +334,7 @@ def morph_stream(
         steps=steps,
         step_size=as_number(step_size, "step_size"),
         direction=along,
-        objective=score if mode == "to" else -score,
+        objective=score,
         threat=threat,
         on_grid=on_grid,
     )
@@ -344,8 +345,8 @@ def morph_stream(
         step_size=attack.step_size,
         direction=along,
         norm=threat.name,
-        eps=getattr(threat, "eps", None),
-        objective=str(attack.objective),
+        eps=None if threat.eps == math.inf else as_number(threat.eps),
+        objective=objective,
         on_grid=on_grid,
         stop_at=stop_at,
         seed=seed,
@@ -399,7 +400,7 @@ def _class_score(name: str) -> Objective:
 
 def _default_step_size(start: Tensor, direction: Direction, threat: Threat) -> float:
     """An eighth of the way to the bound; without one, a hundredth of the pixel range."""
-    bound = getattr(threat, "eps", None)
+    bound = as_number(threat.eps) if threat.name != "none" else None
     pixels = math.sqrt(start[0].numel())  # Euclidean length of moving every pixel value by 1
     if direction == "raw":
         return 1.0

@@ -44,6 +44,10 @@ class Objective:
     def __sub__(self, other: "Objective") -> "Objective":
         return self + (-other)
 
+    def towards(self, signs: Tensor) -> "Objective":
+        """Raised where a sample's sign ``(n,)`` is 1, lowered where it is -1."""
+        return Objective(f"±{self}", lambda logits, c: self(logits, c) * signs.to(logits))
+
 
 def _own(logits: Tensor, classes: Tensor) -> Tensor:
     return logits.gather(1, classes[:, None]).squeeze(1)

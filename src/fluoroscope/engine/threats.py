@@ -1,12 +1,13 @@
 """How far an image may move: norm balls, always inside the pixel box ``[0, 1]``."""
 
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from fluoroscope.engine import chance
 from fluoroscope.errors import InvalidParameterError
 
 
@@ -36,11 +37,18 @@ class Threat(Protocol):
     def name(self) -> str:
         """The field's name of the norm."""
 
+    @property
+    def eps(self) -> float | str:
+        """The bound; infinite where there is none."""
+
     def distance(self, difference: Tensor) -> Tensor:
         """Norm of each difference ``(N, C, H, W)``, as ``(N,)``."""
 
     def project(self, images: Tensor, original: Tensor) -> Tensor:
         """The nearest allowed images, in the box."""
+
+    def random(self, keys: Tensor, original: Tensor) -> Tensor:
+        """A start drawn for each sample from its key ``(N,)``, allowed."""
 
     def allows(self, images: Tensor, original: Tensor) -> Tensor:
         """Which images ``(N, C, H, W)`` are allowed, up to float noise, as ``(N,)`` booleans."""
@@ -64,6 +72,11 @@ class Linf:
         """Clamp to ``original ± eps`` and to the box."""
         eps = as_number(self.eps)
         return torch.clamp(images, original - eps, original + eps).clamp(0, 1)
+
+    def random(self, keys: Tensor, original: Tensor) -> Tensor:
+        """Uniform in the ball, then clamped to the box."""
+        noise = chance.uniform(keys, 0, tuple(original.shape[1:])).to(original.dtype)
+        return self.project(original + as_number(self.eps) * (2 * noise - 1), original)
 
     def allows(self, images: Tensor, original: Tensor) -> Tensor:
         """Whether the largest difference is at most ``eps``."""
@@ -95,6 +108,14 @@ class L2:
         eps = as_number(self.eps)
         return torch.where(length > eps, original + difference * (eps / length), boxed)
 
+    def random(self, keys: Tensor, original: Tensor) -> Tensor:
+        """Uniform in the ball, then clamped to the box."""
+        size = original[0].numel()
+        noise = chance.normal(keys, 0, tuple(original.shape[1:])).to(original.dtype)
+        radius = chance.uniform(keys, 1, (1, 1, 1)).to(original.dtype) ** (1 / size)
+        length = self.distance(noise).view(-1, 1, 1, 1)
+        return self.project(original + as_number(self.eps) * radius * noise / length, original)
+
     def allows(self, images: Tensor, original: Tensor) -> Tensor:
         """Whether the length is at most ``eps``."""
         return self.distance(images - original) <= as_number(self.eps) * (1 + 1e-5) + 1e-6
@@ -105,6 +126,7 @@ class Unbounded:
     """Any image in the box."""
 
     name = "none"
+    eps = inf
 
     def distance(self, difference: Tensor) -> Tensor:
         """Euclidean length of each difference ``(N, C, H, W)``."""
@@ -113,6 +135,10 @@ class Unbounded:
     def project(self, images: Tensor, original: Tensor) -> Tensor:
         """Clamp to the box."""
         return images.clamp(0, 1)
+
+    def random(self, keys: Tensor, original: Tensor) -> Tensor:
+        """Uniform in the box."""
+        return chance.uniform(keys, 0, tuple(original.shape[1:])).to(original.dtype)
 
     def allows(self, images: Tensor, original: Tensor) -> Tensor:
         """Every image."""

@@ -1,0 +1,145 @@
+"""Attacks along the gradient with a fixed step: FGSM, R+FGSM, BIM and PGD.
+
+* FGSM: ``x + eps * sign(g)`` (Goodfellow, Shlens, Szegedy 2015).
+* R+FGSM: ``x + alpha * sign(noise)`` first, then one step with what is left of ``eps`` (Tramèr et
+  al. 2018); ``alpha = eps / 2``.
+* BIM: small steps, clipped to the ball after each (Kurakin, Goodfellow, Bengio 2017). Towards the
+  least likely class it is their iterative least-likely-class method.
+* PGD: the same from a random point of the ball (Madry et al. 2018); in L2 along the normalised
+  gradient.
+
+All raise the cross-entropy of the true class, which is lowering its log-probability, or raise the
+log-probability of the wanted one. Unlike in the first papers every image is clamped to ``[0, 1]``.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from torch import Tensor
+
+from fluoroscope.attacks.ascent import AscentState, GradientAscent
+from fluoroscope.attacks.attack import AttackResult, Method
+from fluoroscope.engine import chance
+from fluoroscope.engine.classes import Classes
+from fluoroscope.engine.evaluate import Answer
+from fluoroscope.engine.stream import Query, Samples
+from fluoroscope.engine.threats import Linf, Threat, as_number
+from fluoroscope.errors import InvalidParameterError
+from fluoroscope.models.classifier import Classifier
+
+
+@dataclass(frozen=True, kw_only=True)
+class BIM(Method):
+    """The basic iterative method, from the image itself.
+
+    ``step_size`` is by default ``2.5 * eps / steps``, with which every point of the ball can be
+    reached and crossed.
+    """
+
+    threat: Threat
+    steps: int = 10
+    step_size: float | str | None = None
+
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
+
+    def __post_init__(self) -> None:
+        if self.threat.name not in self.norms:
+            raise InvalidParameterError(
+                f"{type(self).__name__} has no step for the norm {self.threat.name}; expected "
+                f"{' or '.join(self.norms)}"
+            )
+        if self.steps < 1:
+            raise InvalidParameterError(f"steps is {self.steps}; expected 1 or more")
+        self._ascent()
+
+    def start(self, samples: Samples) -> AscentState:
+        """At the image."""
+        return self._ascent().start(samples)
+
+    def ask(self, state: AscentState) -> Query:
+        """The present images."""
+        return self._ascent().ask(state)
+
+    def tell(self, state: AscentState, answer: Answer) -> AscentState:
+        """One step."""
+        return self._ascent().tell(state, answer)
+
+    def _ascent(self) -> GradientAscent:
+        eps = as_number(self.threat.eps)
+        size = 2.5 * eps / self.steps if self.step_size is None else self.step_size
+        return GradientAscent(
+            steps=self.steps,
+            step_size=as_number(size, "step_size"),
+            direction="sign" if self.threat.name == "linf" else "normalized",
+            threat=self.threat,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PGD(BIM):
+    """Projected gradient descent: the same from a random point of the ball."""
+
+    steps: int = 40
+
+    def start(self, samples: Samples) -> AscentState:
+        """At a random point of the ball."""
+        state = super().start(samples)
+        return replace(state, images=self.threat.random(samples.keys, samples.images))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FGSM(BIM):
+    """The fast gradient sign method: one step of ``eps``; in L2 along the normalised gradient."""
+
+    steps: int = 1
+
+    def _ascent(self) -> GradientAscent:
+        return replace(super()._ascent(), step_size=as_number(self.threat.eps))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RFGSM(FGSM):
+    """FGSM after a random signed step that takes the share ``alpha`` of ``eps``."""
+
+    alpha: float = 0.5
+    norms: ClassVar[tuple[str, ...]] = ("linf",)
+
+    def start(self, samples: Samples) -> AscentState:
+        """A random sign for every pixel value."""
+        state = super().start(samples)
+        noise = chance.uniform(samples.keys, 0, tuple(samples.images.shape[1:]))
+        size = self.alpha * as_number(self.threat.eps)
+        moved = samples.images + size * (noise - 0.5).sign().to(samples.images.dtype)
+        return replace(state, images=self.threat.project(moved, samples.images))
+
+    def _ascent(self) -> GradientAscent:
+        return replace(super()._ascent(), step_size=(1 - self.alpha) * as_number(self.threat.eps))
+
+
+def fgsm(
+    model: Classifier,
+    images: Tensor,
+    classes: Classes,
+    eps: float | str,
+    *,
+    targeted: bool = False,
+    batch_size: int = 64,
+) -> AttackResult:
+    """One signed step of ``eps`` away from the given classes, or towards them if ``targeted``.
+
+    Every image is stepped, those read wrong already included, and kept whether it succeeds or not.
+
+    Args:
+        model: the network under study.
+        images: ``(N, C, H, W)`` or one ``(C, H, W)``, in ``[0, 1]``.
+        classes: the true class of each sample, or the wanted one if ``targeted``.
+        eps: change of every pixel value, such as ``0.25`` or ``"8/255"``.
+        targeted: towards the classes instead of away from them.
+        batch_size: images evaluated at once.
+
+    Raises:
+        InvalidImagesError, UnknownLabelError, InvalidParameterError: what was given is unusable.
+        NoGradientError: the logits do not depend differentiably on the pixels.
+    """
+    attack = FGSM(threat=Linf(eps))
+    return attack(model, images, classes, targeted=targeted, keep="last", batch_size=batch_size)
