@@ -7,11 +7,14 @@ from hypothesis import strategies as st
 
 from fluoroscope.engine.objectives import (
     CROSS_ENTROPY,
+    DLR,
     LOG_PROBABILITY,
     LOGIT,
     MARGIN,
     PROBABILITY,
+    Objective,
     as_objective,
+    targeted_dlr,
 )
 from fluoroscope.errors import InvalidParameterError
 
@@ -58,6 +61,60 @@ def test_a_certain_class_still_has_its_own_slope() -> None:
         -torch.tensor(-200.0).double().exp().item(), rel=1e-9
     )
     assert slope.sum().item() == pytest.approx(0, abs=1e-100)
+
+
+def slow_dlr(z: list[float], y: int) -> float:
+    ranked = sorted(z, reverse=True)
+    return -(z[y] - max(z[:y] + z[y + 1 :])) / (ranked[0] - ranked[2])
+
+
+def slow_targeted_dlr(z: list[float], y: int, t: int) -> float:
+    ranked = sorted(z, reverse=True)
+    return -(z[y] - z[t]) / (ranked[0] - (ranked[2] + ranked[3]) / 2)
+
+
+# Whole numbers, all different: the ratio of two rounding errors would have no value to compare.
+different = st.lists(st.integers(-50, 50), min_size=4, max_size=7, unique=True)
+
+
+@given(different, st.floats(0.01, 100), st.floats(-100, 100), st.data())
+def test_dlr_follows_its_definition_whatever_is_added_or_multiplied(
+    whole: list[int], scale: float, shift: float, data: st.DataObject
+) -> None:
+    z = [float(value) for value in whole]
+    y, t = data.draw(st.permutations(range(len(z))))[:2]
+    logits = torch.tensor([z], dtype=torch.double)
+    for changed in (logits, scale * logits + shift):
+        found = DLR(changed, torch.tensor([y])).item()
+        assert found == pytest.approx(slow_dlr(z, y), rel=1e-8)
+        found = targeted_dlr(torch.tensor([y]))(changed, torch.tensor([t])).item()
+        assert found == pytest.approx(slow_targeted_dlr(z, y, t), rel=1e-8)
+
+
+def slope(objective: Objective, logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    logits = logits.clone().requires_grad_()
+    return torch.autograd.grad(objective(logits, classes).sum(), logits)[0]
+
+
+def test_dlr_has_a_use_with_fewer_than_four_classes() -> None:
+    three = torch.tensor([[3.0, 1.0, -2.0]], dtype=torch.double)
+    own, last = torch.tensor([0]), torch.tensor([2])
+    assert DLR(three, own).item() == pytest.approx(-2 / 5)
+    assert targeted_dlr(own)(three, last).item() == pytest.approx(-5 / 3.5)
+    assert targeted_dlr(own)(7 * three + 1, last).item() == pytest.approx(-5 / 3.5)
+    assert slope(targeted_dlr(own), three, last).abs().max() > 0.01
+
+    two, other = three[:, :2], torch.tensor([1])
+    assert DLR(two, own).item() == pytest.approx(-2)
+    assert DLR(two + 5, own).item() == pytest.approx(-2)
+    assert targeted_dlr(own)(two, other).item() == pytest.approx(-2)
+    assert slope(DLR, two, own).tolist() == [[-1, 1]]
+
+
+def test_dlr_of_equal_logits_is_finite() -> None:
+    logits = torch.zeros(1, 5, dtype=torch.double)
+    assert DLR(logits, torch.tensor([0])).item() == 0
+    assert slope(DLR, logits, torch.tensor([0])).isfinite().all()
 
 
 def test_objectives_add_and_multiply() -> None:

@@ -67,6 +67,8 @@ class Method:
     threat: Threat
     minimum_norm: ClassVar[bool] = False
     """Whether it looks for the closest success, rather than for any within a bound."""
+    confidence: float = 0.0
+    """The lead in logits from which an image counts as a success."""
 
     def __call__(
         self,
@@ -119,6 +121,7 @@ class Method:
             restarts=restarts,
             batch_size=check_batch_size(batch_size),
             budget=budget,
+            confidence=self.confidence,
             seed=seed,
             on_step=on_step,
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fluoroscope.engine.objectives import Objective
+from fluoroscope.engine.objectives import Objective, Several
 from fluoroscope.engine.threads import suitable_threads
 from fluoroscope.errors import ModelOutputError, NoGradientError
 from fluoroscope.models.classifier import Classifier
@@ -31,6 +31,10 @@ class Answer:
     """``(N,)``, the number that was to be raised, in float64."""
     gradient: Tensor | None = None
     """``(N, C, H, W)``, its derivative with respect to the pixels."""
+    several: Tensor | None = None
+    """``(N, R)``, several numbers at once, in float64."""
+    jacobian: Tensor | None = None
+    """``(N, R, C, H, W)``, the derivatives of each of them with respect to the pixels."""
 
 
 def evaluate(
@@ -40,8 +44,12 @@ def evaluate(
     objective: Objective | None = None,
     *,
     gradient: bool = False,
+    several: Several | None = None,
 ) -> Answer:
     """Run the network on images ``(N, C, H, W)``, and back to the pixels if ``gradient``.
+
+    With ``several`` numbers for each image there is one pass back for each of them, all through the
+    same graph.
 
     Works the same inside ``torch.no_grad()`` and ``torch.inference_mode()``, computes no parameter
     gradients, and leaves nothing behind on the network or on ``images``.
@@ -50,37 +58,52 @@ def evaluate(
         ModelOutputError: logits that are NaN or infinite.
         NoGradientError: the logits do not depend differentiably on the pixels.
     """
+    graph = gradient or several is not None
     with (
         suitable_threads(images),
         torch.inference_mode(False),
-        torch.set_grad_enabled(gradient),
+        torch.set_grad_enabled(graph),
         model.held(),
     ):
         pixels = images.detach()
         if pixels.is_inference():
             pixels = pixels.clone()
-        logits = model(pixels.requires_grad_() if gradient else pixels)
+        logits = model(pixels.requires_grad_() if graph else pixels)
         _check_finite(model, logits)
         if objective is None or classes is None:
             return Answer(logits.detach())
-        wide = logits.detach().to(_wide(logits)).requires_grad_(gradient)
+        wide = logits.detach().to(_wide(logits)).requires_grad_(graph)
         values = objective(wide, classes)
-        if not gradient:
-            return Answer(logits.detach(), values)
+        columns = [] if several is None else list(several(wide, classes).unbind(1))
+        numbers = [values] * gradient + columns
+        slopes = [
+            _pixel_gradient(model, pixels, logits, wide, each, each is not numbers[-1])
+            for each in numbers
+        ]
+        found = slopes.pop(0) if gradient else None
+        if several is None:
+            return Answer(logits.detach(), values.detach(), found)
         return Answer(
-            logits.detach(), values.detach(), _pixel_gradient(model, pixels, logits, wide, values)
+            logits.detach(),
+            values.detach(),
+            found,
+            torch.stack(columns, 1).detach(),
+            torch.stack(slopes, 1),
         )
 
 
 def _pixel_gradient(
-    model: Classifier, pixels: Tensor, logits: Tensor, wide: Tensor, values: Tensor
+    model: Classifier, pixels: Tensor, logits: Tensor, wide: Tensor, values: Tensor, more: bool
 ) -> Tensor:
-    (slopes,) = torch.autograd.grad(values.sum(), wide)
+    """The gradient of the values; the graph is kept if ``more`` are to follow."""
+    (slopes,) = torch.autograd.grad(values.sum(), wide, retain_graph=more)
     scale = slopes.abs().amax(1, keepdim=True)
     units = torch.where(scale > 0, slopes / scale, slopes)
     found = None
     if logits.requires_grad:
-        (found,) = torch.autograd.grad(logits, pixels, units.to(logits.dtype), allow_unused=True)
+        (found,) = torch.autograd.grad(
+            logits, pixels, units.to(logits.dtype), retain_graph=more, allow_unused=True
+        )
     if found is None:
         raise NoGradientError(
             f"the logits of {model.name} do not depend differentiably on the pixels; "

@@ -14,6 +14,9 @@ from torch.nn import functional as F
 
 from fluoroscope.errors import InvalidParameterError
 
+Several = Callable[[Tensor, Tensor], Tensor]
+"""Several numbers for each sample: logits ``(N, K)`` and classes ``(N,)`` give ``(N, R)``."""
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -66,16 +69,61 @@ def _margin(logits: Tensor, classes: Tensor) -> Tensor:
     return _own(logits, classes) - _others(logits, classes).amax(1)
 
 
+def _spread(logits: Tensor, count: int, lowest: int) -> Tensor:
+    """The highest logit minus the mean of the ``lowest`` last among the ``count`` highest."""
+    classes = logits.shape[1]
+    if classes < 3:
+        return torch.ones_like(logits[:, 0])
+    ranked = logits.topk(min(count, classes), dim=1).values
+    return (ranked[:, 0] - ranked[:, -lowest:].mean(1)).clamp(min=1e-12)
+
+
+def _dlr(logits: Tensor, classes: Tensor) -> Tensor:
+    return -_margin(logits, classes) / _spread(logits, 3, 1)
+
+
 LOGIT = Objective("logit", _own)
 LOG_PROBABILITY = Objective("log-probability", _log_probability)
 PROBABILITY = Objective("probability", lambda logits, c: _log_probability(logits, c).exp())
 CROSS_ENTROPY = Objective("cross-entropy", lambda logits, c: -_log_probability(logits, c))
 MARGIN = Objective("margin", _margin)
+DLR = Objective("dlr", _dlr)
+"""The difference of logits ratio of Croce and Hein (2020), a loss like the cross-entropy:
+``-(z_y - max_{i != y} z_i) / (z_(1) - z_(3))``, the same after adding to all logits or scaling
+them. With two classes every such ratio is constant, so there it is the negative margin."""
 
 OBJECTIVES = {
     objective.name: objective
-    for objective in (LOGIT, LOG_PROBABILITY, PROBABILITY, CROSS_ENTROPY, MARGIN)
+    for objective in (LOGIT, LOG_PROBABILITY, PROBABILITY, CROSS_ENTROPY, MARGIN, DLR)
 }
+
+
+def targeted_dlr(left: Tensor) -> Objective:
+    """DLR from the classes ``left`` ``(n,)`` towards the ones the objective is given.
+
+    ``-(z_left - z_wanted) / (z_(1) - (z_(3) + z_(4)) / 2)`` (Croce and Hein 2020). With three
+    classes the mean is that of the second and the third, or towards the third it would be constant;
+    with two the ratio is always constant, so there it is the bare difference.
+    """
+    return Objective(
+        "targeted-dlr",
+        lambda logits, c: (_own(logits, c) - _own(logits, left)) / _spread(logits, 4, 2),
+    )
+
+
+def leads(count: int, towards: Tensor) -> Several:
+    """How far each of the ``count`` strongest rivals leads over the class, ``(N, count)``.
+
+    There are fewer if the network has fewer. The search has reached what it wants where one of the
+    numbers is above 0; so where ``towards`` ``(N,)`` is 1 all are the lead of the class itself.
+    """
+
+    def several(logits: Tensor, classes: Tensor) -> Tensor:
+        ranked = _others(logits, classes).topk(min(count, logits.shape[1] - 1), dim=1).values
+        over = ranked - _own(logits, classes)[:, None]
+        return torch.where(towards[:, None] > 0, -over[:, :1], over)
+
+    return several
 
 
 def as_objective(objective: str | Objective) -> Objective:

@@ -59,6 +59,7 @@ def run(
     restarts: int = 1,
     batch_size: int = DEFAULT_BATCH,
     budget: Budget | None = None,
+    confidence: float = 0.0,
     seed: int = 0,
     on_step: Callable[[Step], None] | None = None,
 ) -> Outcome:
@@ -75,16 +76,21 @@ def run(
         restarts: how often a search that found nothing is begun anew.
         batch_size: images evaluated at once.
         budget: what one sample may cost, and the whole may take.
+        confidence: the lead in logits from which an image counts as read as wanted.
         seed: for everything random; a sample's draws depend on it and the sample's number alone.
         on_step: called with every step.
     """
     samples = list(feed(images, classes, targeted=targeted, seed=seed))
     towards = torch.cat([one.towards for one in samples])
     clean = torch.cat([evaluate(model, part).logits for part in images.split(batch_size)])
-    best = _Best(images, clean, is_reached(Answer(clean), classes, towards), threat, keep)
+    best = _Best(
+        images, clean, is_reached(Answer(clean), classes, towards, confidence), threat, keep
+    )
 
     def found(answer: Answer, asked: Samples, at: Tensor) -> Tensor:
-        return is_reached(answer, asked.classes, asked.towards) & threat.allows(at, asked.images)
+        return is_reached(answer, asked.classes, asked.towards, confidence) & threat.allows(
+            at, asked.images
+        )
 
     until = found if keep == "first" else None
     over = best.at_start & (keep != "last")
@@ -94,7 +100,7 @@ def run(
         budget=budget, seed=seed,
     ):  # fmt: skip
         rows = step.indices
-        success = is_reached(step.answer, classes[rows], towards[rows])
+        success = is_reached(step.answer, classes[rows], towards[rows], confidence)
         success &= threat.allows(step.images, images[rows])
         best.offer(step, success)
         if on_step is not None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import Answer, evaluate
-from fluoroscope.engine.objectives import Objective
+from fluoroscope.engine.objectives import MARGIN, Objective, Several
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 
@@ -71,6 +71,8 @@ class Query:
     """The number to raise."""
     classes: Tensor
     """What the objective is given beside the logits: mostly the samples' classes."""
+    several: Several | None = None
+    """Several numbers for each image whose gradients are wanted, at one pass back for each."""
 
 
 class Attack(Protocol[S]):
@@ -148,9 +150,12 @@ def feed(
     return (take(everything, row) for row in indices.split(1))
 
 
-def is_reached(answer: Answer, classes: Tensor, towards: Tensor) -> Tensor:
-    """Read as the wanted class, or no longer as the one to leave."""
-    return (answer.logits.argmax(1) == classes) == (towards > 0)
+def is_reached(answer: Answer, classes: Tensor, towards: Tensor, confidence: float = 0.0) -> Tensor:
+    """Read as the wanted class, or no longer as the one to leave; by a lead of ``confidence``."""
+    reached = (answer.logits.argmax(1) == classes) == (towards > 0)
+    if confidence > 0:
+        reached &= MARGIN(answer.logits, classes) * towards >= confidence
+    return reached
 
 
 def stream(
@@ -186,11 +191,14 @@ def stream(
     while True:
         query = attack.ask(state)
         answer = evaluate(
-            model, query.images, query.classes, query.objective, gradient=query.gradient
-        )
+            model, query.images, query.classes, query.objective,
+            gradient=query.gradient, several=query.several,
+        )  # fmt: skip
         state = attack.tell(state, answer)
         slots = replace(
-            slots, forwards=slots.forwards + 1, backwards=slots.backwards + query.gradient
+            slots,
+            forwards=slots.forwards + 1,
+            backwards=slots.backwards + query.gradient + _columns(answer),
         )
         reached = torch.zeros_like(state.done)
         if until is not None:
@@ -257,6 +265,10 @@ def _put(value: Any, indices: Tensor, new: Any) -> Any:
 
 def _values(rows: Rows) -> list[tuple[str, Any]]:
     return [(field.name, getattr(rows, field.name)) for field in fields(rows)]
+
+
+def _columns(answer: Answer) -> int:
+    return 0 if answer.several is None else answer.several.shape[1]
 
 
 def _next(waiting: Iterator[Samples], count: int) -> Samples | None:

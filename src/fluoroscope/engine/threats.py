@@ -56,13 +56,13 @@ class Threat(Protocol):
 
 @dataclass(frozen=True)
 class Linf:
-    """No pixel value moves by more than ``eps`` (a number or ``"8/255"``)."""
+    """No pixel value moves by more than ``eps`` (a number or ``"8/255"``; ``inf`` is no bound)."""
 
     eps: float | str
     name = "linf"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "eps", as_number(self.eps))
+        object.__setattr__(self, "eps", _as_bound(self.eps))
 
     def distance(self, difference: Tensor) -> Tensor:
         """Largest absolute value of each difference ``(N, C, H, W)``."""
@@ -70,28 +70,28 @@ class Linf:
 
     def project(self, images: Tensor, original: Tensor) -> Tensor:
         """Clamp to ``original ± eps`` and to the box."""
-        eps = as_number(self.eps)
+        eps = float(self.eps)
         return torch.clamp(images, original - eps, original + eps).clamp(0, 1)
 
     def random(self, keys: Tensor, original: Tensor) -> Tensor:
         """Uniform in the ball, then clamped to the box."""
         noise = chance.uniform(keys, 0, tuple(original.shape[1:])).to(original.dtype)
-        return self.project(original + as_number(self.eps) * (2 * noise - 1), original)
+        return self.project(original + float(self.eps) * (2 * noise - 1), original)
 
     def allows(self, images: Tensor, original: Tensor) -> Tensor:
         """Whether the largest difference is at most ``eps``."""
-        return self.distance(images - original) <= as_number(self.eps) + 1e-6
+        return self.distance(images - original) <= float(self.eps) + 1e-6
 
 
 @dataclass(frozen=True)
 class L2:
-    """The Euclidean length of the difference stays within ``eps``, pixels on ``[0, 1]``."""
+    """The Euclidean length of the difference stays within ``eps`` (``inf`` is no bound)."""
 
     eps: float | str
     name = "l2"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "eps", as_number(self.eps))
+        object.__setattr__(self, "eps", _as_bound(self.eps))
 
     def distance(self, difference: Tensor) -> Tensor:
         """Euclidean length of each difference ``(N, C, H, W)``."""
@@ -105,7 +105,7 @@ class L2:
         boxed = images.clamp(0, 1)
         difference = boxed - original
         length = self.distance(difference).view(-1, 1, 1, 1)
-        eps = as_number(self.eps)
+        eps = float(self.eps)
         return torch.where(length > eps, original + difference * (eps / length), boxed)
 
     def random(self, keys: Tensor, original: Tensor) -> Tensor:
@@ -114,11 +114,11 @@ class L2:
         noise = chance.normal(keys, 0, tuple(original.shape[1:])).to(original.dtype)
         radius = chance.uniform(keys, 1, (1, 1, 1)).to(original.dtype) ** (1 / size)
         length = self.distance(noise).view(-1, 1, 1, 1)
-        return self.project(original + as_number(self.eps) * radius * noise / length, original)
+        return self.project(original + float(self.eps) * radius * noise / length, original)
 
     def allows(self, images: Tensor, original: Tensor) -> Tensor:
         """Whether the length is at most ``eps``."""
-        return self.distance(images - original) <= as_number(self.eps) * (1 + 1e-5) + 1e-6
+        return self.distance(images - original) <= float(self.eps) * (1 + 1e-5) + 1e-6
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,10 @@ class Unbounded:
     def allows(self, images: Tensor, original: Tensor) -> Tensor:
         """Every image."""
         return torch.ones(len(images), dtype=torch.bool, device=images.device)
+
+
+def _as_bound(eps: float | str) -> float:
+    return inf if eps == inf else as_number(eps)
 
 
 def _length(difference: Tensor) -> Tensor:

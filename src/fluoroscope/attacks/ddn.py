@@ -1,0 +1,125 @@
+"""DDN, the decoupled direction and norm attack (Rony et al. 2019): the closest success in L2.
+
+``d <- d + alpha * g / |g|``, then ``x + norm * d / |d|`` clamped to the box, where ``norm`` is
+multiplied by ``1 - gamma`` if the present image is a success and by ``1 + gamma`` if not, and
+``alpha`` falls from 1 to 0.01 along a cosine. ``g`` lowers the true class's log-probability, or
+raises the wanted one's.
+
+The paper rounds images to 8 bits after every step; that is left out, so distances can be smaller.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from fluoroscope.attacks.attack import Method
+from fluoroscope.engine import chance
+from fluoroscope.engine.evaluate import Answer
+from fluoroscope.engine.objectives import LOG_PROBABILITY
+from fluoroscope.engine.stream import Query, Samples, is_reached
+from fluoroscope.engine.threats import L2, Threat
+from fluoroscope.errors import InvalidParameterError
+
+_NO_BOUND = L2(math.inf)
+_LAST_STEP_SIZE = 0.01
+
+
+@dataclass(frozen=True)
+class DDNState:
+    """Where ``n`` searches are."""
+
+    original: Tensor
+    """``(n, C, H, W)``"""
+    images: Tensor
+    """``(n, C, H, W)``, to be evaluated next."""
+    norm: Tensor
+    """``(n,)``, Euclidean length of the perturbation before it was clamped to the box."""
+    updates: Tensor
+    """``(n,)``, steps made."""
+    classes: Tensor
+    """``(n,)``"""
+    towards: Tensor
+    """``(n,)``, 1 where the class is wanted, -1 where it is to be left."""
+    keys: Tensor
+    """``(n,)``, for the random direction where the gradient is zero."""
+    done: Tensor
+    """``(n,)`` booleans."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DDN(Method):
+    """Decoupled direction and norm: no trade-off to tune, one search.
+
+    ``init_norm`` is the first length tried, ``gamma`` how much the length changes in a step.
+    """
+
+    threat: Threat = _NO_BOUND
+    steps: int = 100
+    gamma: float = 0.05
+    init_norm: float = 1.0
+
+    norms: ClassVar[tuple[str, ...]] = ("l2",)
+    minimum_norm: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.threat.name not in self.norms:
+            raise InvalidParameterError(f"DDN is defined for l2; got the norm {self.threat.name}")
+        if self.steps < 1:
+            raise InvalidParameterError(f"steps is {self.steps}; expected 1 or more")
+        if not 0 < self.gamma < 1:
+            raise InvalidParameterError(f"gamma is {self.gamma}; expected between 0 and 1")
+        if not 0 < self.init_norm < math.inf:
+            raise InvalidParameterError(f"init_norm is {self.init_norm}; expected more than 0")
+
+    def start(self, samples: Samples) -> DDNState:
+        """At the images."""
+        return DDNState(
+            original=samples.images,
+            images=samples.images,
+            norm=torch.full_like(samples.images[:, 0, 0, 0], self.init_norm),
+            updates=torch.zeros_like(samples.classes),
+            classes=samples.classes,
+            towards=samples.towards,
+            keys=samples.keys,
+            done=torch.zeros_like(samples.classes, dtype=torch.bool),
+        )
+
+    def ask(self, state: DDNState) -> Query:
+        """The present images; after the last step nobody needs their gradient."""
+        wanted = bool((state.updates < self.steps).any())
+        return Query(state.images, wanted, LOG_PROBABILITY.towards(state.towards), state.classes)
+
+    def tell(self, state: DDNState, answer: Answer) -> DDNState:
+        """Turn by the gradient, then set the length by whether the image was a success."""
+        done = state.updates >= self.steps
+        if answer.gradient is None:
+            return replace(state, done=done)
+        share = state.updates / self.steps
+        size = _LAST_STEP_SIZE + (1 - _LAST_STEP_SIZE) * (1 + torch.cos(math.pi * share)) / 2
+        ascent = _unit(_or_random(answer.gradient, state.keys, state.updates))
+        direction = _unit(state.images - state.original + _column(size) * ascent)
+        reached = is_reached(answer, state.classes, state.towards)
+        norm = state.norm * torch.where(reached, 1 - self.gamma, 1 + self.gamma)
+        images = (state.original + _column(norm) * direction).clamp(0, 1)
+        return replace(state, images=images, norm=norm, updates=state.updates + 1, done=done)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    # In double precision, so that the square of a gradient of 1e-30 is not zero.
+    length = _column(torch.linalg.vector_norm(vectors.double().flatten(1), dim=1))
+    return torch.where(length > 0, vectors / length, vectors).to(vectors.dtype)
+
+
+def _or_random(gradient: Tensor, keys: Tensor, draw: Tensor) -> Tensor:
+    flat = ~gradient.flatten(1).any(1)
+    if not bool(flat.any()):
+        return gradient
+    noise = chance.normal(keys, draw, tuple(gradient.shape[1:])).to(gradient.dtype)
+    return torch.where(_column(flat), noise, gradient)
+
+
+def _column(values: Tensor) -> Tensor:
+    return values.view(-1, 1, 1, 1)
