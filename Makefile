@@ -16,9 +16,9 @@ demo: $(VENV)/.user
 	@echo "  $(BIN)/fluoroscope morph --model digits-cnn --image noise --to 3 --gif"
 	@echo "  $(BIN)/fluoroscope models list"
 
-# The whole suite: style, types, layers, then the tests.
+# The whole suite: style, types, layers, then the tests, one thread to each of two processes.
 test: check
-	$(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 check: $(VENV)/.developer
 	$(BIN)/ruff check .

@@ -9,7 +9,8 @@ import fluoroscope as fs
 from benchmarks.page import Section, percent
 from fluoroscope.attacks.ascent import GradientAscent
 from fluoroscope.engine.objectives import LOGIT
-from fluoroscope.engine.stream import run
+from fluoroscope.engine.run import run
+from fluoroscope.engine.threats import Unbounded
 from fluoroscope.pictures.maps import map_figure, write_figure
 from fluoroscope.training.fit import Recipe, fit
 from reproductions.sources import PAGE, mnist
@@ -65,8 +66,8 @@ def _toys(page: Section) -> None:
     model = binary(weights, low=-255, high=255)
     image = ((pixels + 255) / 510).view(1, 1, 1, 5)
     slope = fs.input_gradient(model, image, 1, "logit").flatten() / 510
-    moved = run(model, GradientAscent(1, 1 / 510, "sign", LOGIT), image, torch.tensor([1]))
-    score = [float(z[0, 1]) for z in (fs.predict(model, image).logits, moved.logits)]
+    moved = _raised(model, image, 1 / 510)
+    score = [float(z[0, 1]) for z in (fs.predict(model, image).logits, moved)]
     local = [-0.01, -0.01, 0.01, 0.02, 0.03]
     page.text(
         "**Evans' five-pixel network** (2015): weights 23, −3, 9, 2, −5 and five pixels that score "
@@ -85,11 +86,18 @@ def _toys(page: Section) -> None:
     )
 
 
+def _raised(model: fs.Classifier, image: Tensor, step_size: float) -> Tensor:
+    """The logits after one signed step that raises the score of class 1."""
+    ascent = GradientAscent(1, step_size, "sign", LOGIT)
+    wanted = torch.tensor([1])
+    return run(model, ascent, image, wanted, Unbounded(), targeted=True, keep="last").logits
+
+
 def _step(slopes: list[float]) -> float:
     model = binary(slopes, low=-10, high=10)
     image = torch.full((1, 1, 1, 5), 0.5)
-    moved = run(model, GradientAscent(1, 1 / 20, "sign", LOGIT), image, torch.tensor([1]))
-    return float(moved.logits[0, 1] - fs.predict(model, image).logits[0, 1])
+    moved = _raised(model, image, 1 / 20)
+    return float(moved[0, 1] - fs.predict(model, image).logits[0, 1])
 
 
 def _closed_form(page: Section) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import fluoroscope as fs
+from fluoroscope.attacks import registry
 
 TWO = torch.linspace(0, 1, 72).view(2, 1, 6, 6)  # drawn numbers would move the random state
 ONE = TWO[:1]
@@ -20,7 +21,25 @@ def call_with_colour(model: fs.Classifier) -> None:
         model(TWO.repeat(1, 3, 1, 1))
 
 
+ATTACKS: dict[str, dict[str, int]] = {
+    "fgsm": {},
+    "rfgsm": {},
+    "bim": {"steps": 2},
+    "pgd": {"steps": 2},
+    "apgd": {"steps": 2},
+    "apgd-t": {"steps": 2},
+    "deepfool": {"steps": 2},
+    "cw": {"steps": 2, "searches": 2},
+    "ddn": {"steps": 2},
+    "fab": {"steps": 2},
+    "fab-t": {"steps": 2},
+    "square": {"queries": 3},
+}
 CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
+    "attack": lambda m, out: [
+        fs.attack(name, eps=0.1, **options)(m, TWO, [0, 1], keep="best").save(out)
+        for name, options in ATTACKS.items()
+    ],
     "check_gradient": lambda m, _: fs.check_gradient(m, ONE, 0, pixels=5),
     "describe_model": lambda m, _: fs.describe_model(m),
     "fgsm": lambda m, _: fs.fgsm(m, TWO, [0, 1], 0.1),
@@ -121,6 +140,10 @@ def test_methods_of_the_classifier(name: str, module: nn.Module) -> None:
 def test_every_public_function_is_covered() -> None:
     public = {name for name in fs.__all__ if inspect.isfunction(getattr(fs, name))}
     assert public == CALLS.keys() | WITHOUT_A_NETWORK
+
+
+def test_every_attack_is_covered() -> None:
+    assert ATTACKS.keys() == registry.ATTACKS.keys()
 
 
 def test_public_names_are_the_declared_ones() -> None:

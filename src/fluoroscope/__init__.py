@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fluoroscope import attacks, data, engine, errors, gradients, models, pictures, training
+    from fluoroscope.attacks.attack import AttackResult
     from fluoroscope.attacks.gradient_sign import fgsm
     from fluoroscope.attacks.morph import MorphResult, MorphStep, morph, morph_stream
+    from fluoroscope.attacks.registry import attack
     from fluoroscope.data.imageset import ImageSet, load_images
     from fluoroscope.data.reference import open_image
     from fluoroscope.engine.objectives import Objective
     from fluoroscope.engine.predict import Prediction, predict
+    from fluoroscope.engine.stream import Budget
     from fluoroscope.engine.threats import L2, Linf, Unbounded
-    from fluoroscope.errors import FluoroscopeError
+    from fluoroscope.errors import FluoroscopeError, FluoroscopeWarning
     from fluoroscope.gradients.check import GradientCheck, check_gradient
     from fluoroscope.gradients.finite_difference import finite_difference_gradient
     from fluoroscope.gradients.input_gradient import input_gradient
@@ -28,8 +31,11 @@ __version__ = version("fluoroscope")
 
 _ROOMS = ("attacks", "data", "engine", "errors", "gradients", "models", "pictures", "training")
 _HOMES = {
+    "AttackResult": "attacks.attack",
+    "Budget": "engine.stream",
     "Classifier": "models.classifier",
     "FluoroscopeError": "errors",
+    "FluoroscopeWarning": "errors",
     "GradientCheck": "gradients.check",
     "ImageSet": "data.imageset",
     "L2": "engine.threats",
@@ -39,6 +45,7 @@ _HOMES = {
     "Objective": "engine.objectives",
     "Prediction": "engine.predict",
     "Unbounded": "engine.threats",
+    "attack": "attacks.registry",
     "check_gradient": "gradients.check",
     "describe_model": "models.loading",
     "fgsm": "attacks.gradient_sign",
@@ -55,8 +62,11 @@ _HOMES = {
 
 __all__ = [
     "L2",
+    "AttackResult",
+    "Budget",
     "Classifier",
     "FluoroscopeError",
+    "FluoroscopeWarning",
     "GradientCheck",
     "ImageSet",
     "Linf",
@@ -65,6 +75,7 @@ __all__ = [
     "Objective",
     "Prediction",
     "Unbounded",
+    "attack",
     "attacks",
     "check_gradient",
     "data",

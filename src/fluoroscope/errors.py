@@ -9,6 +9,10 @@ class FluoroscopeError(Exception):
     """Root of every error this package raises on purpose."""
 
 
+class FluoroscopeWarning(UserWarning):
+    """Something a user should know of a result that stands all the same."""
+
+
 class UnknownModelError(FluoroscopeError):
     """A name that leads to no network."""
 

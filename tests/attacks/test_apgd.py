@@ -337,7 +337,7 @@ def test_called_targeted_the_series_is_one_run_to_the_wanted_class(threat: Threa
 @st.composite
 def attacks(draw: st.DrawFn) -> Any:
     threat = draw(
-        st.one_of(st.builds(fs.Linf, st.floats(0, 0.5)), st.builds(fs.L2, st.floats(0, 2)))
+        st.one_of(st.builds(fs.Linf, st.floats(1e-4, 0.5)), st.builds(fs.L2, st.floats(1e-4, 2)))
     )
     steps = draw(st.integers(1, 12))
     if draw(st.booleans()):

@@ -1,6 +1,5 @@
 """The loop: which samples are evaluated, how often, and what it hands on."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import pytest
@@ -82,12 +81,15 @@ def test_slots_are_refilled_and_finished_samples_cost_nothing(batch_size: int) -
 def test_data_are_read_only_as_slots_become_free() -> None:
     taken = []
 
-    def lazily() -> Iterator[Samples]:
-        for one in feed(torch.full((6, 1, 2, 2), 0.2), zeros(6)):
-            taken.append(int(one.indices))
-            yield one
+    source = feed(torch.full((6, 1, 2, 2), 0.2), zeros(6))
 
-    steps = stream(Classifier(Counting(), channels=1), Patience(), lazily(), batch_size=2)
+    def lazily(count: int) -> Samples | None:
+        samples = source(count)
+        if samples is not None:
+            taken.extend(samples.indices.tolist())
+        return samples
+
+    steps = stream(Classifier(Counting(), channels=1), Patience(), lazily, batch_size=2)
     next(steps)
     assert taken == [0, 1]
     list(steps)

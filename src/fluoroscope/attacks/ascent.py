@@ -3,9 +3,6 @@
 With one step along the sign it is the fast gradient sign method (Goodfellow, Shlens, Szegedy 2015),
 with many the basic iterative method (Kurakin, Goodfellow, Bengio 2017); along the raw gradient it
 is what Falcon and Canziani (2020) let a digit do.
-
-With ``on_grid`` the network only ever sees images on the 8-bit grid, while the search adds up its
-steps in floating point: steps below half a grey level would otherwise be rounded away for ever.
 """
 
 from dataclasses import dataclass, field, replace
@@ -15,7 +12,6 @@ import torch
 from torch import Tensor
 
 from fluoroscope.engine.evaluate import Answer
-from fluoroscope.engine.grid import round_to_grid, snap
 from fluoroscope.engine.objectives import LOG_PROBABILITY, Objective
 from fluoroscope.engine.stream import Query, Samples
 from fluoroscope.engine.threats import Threat, Unbounded
@@ -31,7 +27,7 @@ class AscentState:
     original: Tensor
     """``(n, C, H, W)``, what distances are measured from."""
     images: Tensor
-    """``(n, C, H, W)``, in floating point even if the network sees the 8-bit grid."""
+    """``(n, C, H, W)``"""
     updates: Tensor
     """``(n,)``, steps made."""
     classes: Tensor
@@ -55,20 +51,19 @@ class GradientAscent:
     direction: Direction = "sign"
     objective: Objective = LOG_PROBABILITY
     threat: Threat = field(default_factory=Unbounded)
-    on_grid: bool = False
 
     def start(self, samples: Samples) -> AscentState:
-        """Begin at the images; on the grid, at the nearest 8-bit images."""
-        start = round_to_grid(samples.images) if self.on_grid else samples.images
+        """Begin at the images."""
         count = torch.zeros_like(samples.classes)
         done = torch.zeros_like(count, dtype=torch.bool)
-        return AscentState(start, start, count, samples.classes, samples.towards, done)
+        return AscentState(
+            samples.images, samples.images, count, samples.classes, samples.towards, done
+        )
 
     def ask(self, state: AscentState) -> Query:
         """The present images; after the last step nobody needs their gradient."""
-        images = snap(state.images, state.original, self.threat) if self.on_grid else state.images
         wanted = bool((state.updates < self.steps).any())
-        return Query(images, wanted, self.objective.towards(state.towards), state.classes)
+        return Query(state.images, wanted, self.objective.towards(state.towards), state.classes)
 
     def tell(self, state: AscentState, answer: Answer) -> AscentState:
         """One step up; done once the network has seen the image after the last step."""

@@ -1,11 +1,14 @@
 """Calling an attack: from a user's images and classes to a result that says what happened."""
 
 import json
+import math
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, cast, get_args
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -13,10 +16,10 @@ from fluoroscope.engine.classes import Classes, as_classes
 from fluoroscope.engine.objectives import Objective
 from fluoroscope.engine.predict import check_batch_size
 from fluoroscope.engine.provenance import provenance
-from fluoroscope.engine.run import Keep, run
+from fluoroscope.engine.run import Keep, Outcome, run
 from fluoroscope.engine.stream import DEFAULT_BATCH, Attack, Budget, Step
 from fluoroscope.engine.threats import Threat
-from fluoroscope.errors import InvalidParameterError
+from fluoroscope.errors import FluoroscopeWarning, InvalidParameterError
 from fluoroscope.files import atomic_path, output_directory
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.pictures.checks import check_images
@@ -34,37 +37,76 @@ class AttackResult:
     """``(N,)`` booleans: read as wanted, within the threat model."""
     at_start: Tensor
     """``(N,)`` booleans: the clean image was read so already. These are among the successes."""
+    finished: Tensor
+    """``(N,)`` booleans: the search came to its end; a budget or a cancellation cut the others."""
     distance: Tensor
     """``(N,)`` from the clean image, in the norm of the threat model."""
     forwards: Tensor
     """``(N,)``, images of the sample that went through the network, the clean one included."""
     backwards: Tensor
     """``(N,)``, gradients computed for the sample."""
+    classes: Tensor
+    """``(N,)``, the class to leave, or the wanted one."""
+    read_as: Tensor
+    """``(N,)``, what the clean image was read as."""
     record: dict[str, Any]
     """Attack, parameters, seed, versions and the network's content hash, as plain values."""
 
-    def save(self, directory: str | Path) -> list[Path]:
-        """Write ``attack.safetensors`` (every tensor) and ``attack.json`` (the record)."""
+    @property
+    def notes(self) -> list[str]:
+        """What a reader should know of the numbers, in plain words."""
+        notes: list[str] = self.record["notes"]
+        return notes
+
+    def rows(self, first: int = 0) -> dict[str, list[Any]]:
+        """One row for each sample as columns, samples numbered from ``first``; for tables."""
+        columns = {
+            "index": torch.arange(first, first + len(self.images)),
+            "class": self.classes,
+            "read_as": self.read_as,
+            "becomes": self.logits.argmax(1),
+        }
+        for name in ("success", "at_start", "finished", "distance", "forwards", "backwards"):
+            columns[name] = getattr(self, name)
+        return {name: column.tolist() for name, column in columns.items()}
+
+    def save(self, directory: str | Path, name: str = "attack") -> list[Path]:
+        """Write every tensor (safetensors), a row for each sample (Parquet), the record (JSON)."""
+        import pyarrow
+        from pyarrow import parquet
+
         out = output_directory(directory)
         tensors = {
             field.name: getattr(self, field.name).contiguous()
             for field in fields(self)
             if isinstance(getattr(self, field.name), Tensor)
         }
-        with atomic_path(out / "attack.safetensors") as draft:
+        paths = [out / f"{name}.{kind}" for kind in ("safetensors", "parquet", "json")]
+        with atomic_path(paths[0]) as draft:
             save_file(tensors, draft)
-        with atomic_path(out / "attack.json") as draft:
-            draft.write_text(json.dumps(self.record, indent=1, ensure_ascii=False), "utf-8")
-        return [out / "attack.safetensors", out / "attack.json"]
+        with atomic_path(paths[1]) as draft:
+            parquet.write_table(pyarrow.table(self.rows(self.record["first_number"])), draft)
+        with atomic_path(paths[2]) as draft:
+            text = json.dumps(self.record, indent=1, ensure_ascii=False, allow_nan=False)
+            draft.write_text(text, "utf-8")
+        return paths
 
 
 class Method:
     """What every attack can do once it has the mathematics of :class:`Attack`.
 
-    Subclasses are frozen dataclasses with a ``threat``.
+    Subclasses are frozen dataclasses with a ``threat``; they say of themselves what
+    ``fluoroscope attacks`` lists.
     """
 
     threat: Threat
+    paper: ClassVar[str]
+    """Authors, year and, where it has one, the number in arXiv."""
+    family: ClassVar[str] = "gradient"
+    norms: ClassVar[tuple[str, ...]]
+    """The norms it is defined for, the usual one first."""
+    cost: ClassVar[str] = "1 forward, 1 backward"
+    """Passes of a step."""
     minimum_norm: ClassVar[bool] = False
     """Whether it looks for the closest success, rather than for any within a bound."""
     confidence: float = 0.0
@@ -81,8 +123,12 @@ class Method:
         restarts: int = 1,
         batch_size: int = DEFAULT_BATCH,
         budget: Budget | None = None,
+        grid: int | None = None,
+        exact: bool = False,
         seed: int = 0,
+        first_number: int = 0,
         on_step: Callable[[Step], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
     ) -> AttackResult:
         """Attack images ``(N, C, H, W)`` or one ``(C, H, W)`` in ``[0, 1]``.
 
@@ -95,11 +141,17 @@ class Method:
                 and keeps the point with the highest objective, ``nearest`` the closest success,
                 ``last`` the end whatever it is. By default ``nearest`` for attacks that look for
                 the closest success, and ``first`` for the others.
-            restarts: how often a search that found nothing is begun anew.
+            restarts: how often a search is made if it is not stopped by a success.
             batch_size: images evaluated at once.
             budget: what one sample may cost, and the whole may take.
+            grid: 8 keeps every image the network sees on the 256 levels of a PNG, so that what is
+                found survives being saved; distances are then from the nearest 8-bit image.
+            exact: keep one batch shape throughout: byte-equal results whatever the neighbours, for
+                the passes of the slots that stay empty.
             seed: for everything random. A sample's chance does not depend on its neighbours.
+            first_number: which sample of its data set the first image is; chance hangs on it.
             on_step: called with every step.
+            cancelled: asked at every step; once true, the result is what was found so far.
 
         Raises:
             InvalidImagesError, UnknownLabelError, InvalidParameterError: unusable input.
@@ -109,7 +161,13 @@ class Method:
         wanted = as_classes(model, classes, batch)
         if restarts < 1:
             raise InvalidParameterError(f"restarts is {restarts}; expected 1 or more")
+        if grid not in (None, 8):
+            raise InvalidParameterError(f"grid is {grid}; expected 8 (bits) or None")
         kept: Keep = keep or ("nearest" if self.minimum_norm else "first")
+        if kept not in get_args(Keep):
+            raise InvalidParameterError(
+                f"keep is {kept!r}; expected one of {', '.join(get_args(Keep))}"
+            )
         outcome = run(
             model,
             cast(Attack[Any], self),
@@ -122,9 +180,20 @@ class Method:
             batch_size=check_batch_size(batch_size),
             budget=budget,
             confidence=self.confidence,
+            on_grid=grid is not None,
+            exact=exact,
             seed=seed,
+            numbers=first_number + torch.arange(len(batch)),
             on_step=on_step,
+            cancelled=cancelled,
         )
+        notes = list(outcome.notes)
+        if self.threat.eps == 0:
+            notes.append("eps is 0: nothing may change, so nothing was searched")
+        for note in notes:
+            warnings.warn(note, FluoroscopeWarning, stacklevel=2)
+        if bool(outcome.at_start.any()):
+            notes.append(_already(outcome, targeted))
         record = {
             "attack": type(self).__name__,
             "parameters": {name: _plain(value) for name, value in vars(self).items()},
@@ -132,14 +201,33 @@ class Method:
             "keep": kept,
             "restarts": restarts,
             "batch_size": batch_size,
+            "budget": None if budget is None else asdict(budget),
+            "grid": grid,
+            "exact": exact,
             "seed": seed,
+            "first_number": first_number,
+            "notes": notes,
             **provenance(model),
         }
-        columns = {field.name: getattr(outcome, field.name).cpu() for field in fields(outcome)}
-        return AttackResult(**columns, record=record)
+        columns = {
+            name: value.cpu() for name, value in vars(outcome).items() if isinstance(value, Tensor)
+        }
+        return AttackResult(**columns, classes=wanted.cpu(), record=record)
+
+
+def _already(outcome: Outcome, targeted: bool) -> str:
+    how = "as the wanted class" if targeted else "as another class than the given one"
+    return (
+        f"{int(outcome.at_start.sum())} of {len(outcome.at_start)} image(s) were read {how} before "
+        "anything was changed; they count as successes, and at_start says which"
+    )
 
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, Objective | type):
-        return {"norm": getattr(value, "name", type(value).__name__), **asdict(value)}
-    return str(value) if isinstance(value, Objective) else value
+        return {"norm": getattr(value, "name", type(value).__name__), **_plain(asdict(value))}
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, Objective) or value in (math.inf, -math.inf):
+        return str(value)
+    return value

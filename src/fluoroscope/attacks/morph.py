@@ -18,6 +18,7 @@ from fluoroscope.attacks.ascent import DIRECTIONS, Direction, GradientAscent
 from fluoroscope.data.reference import open_image
 from fluoroscope.engine.classes import as_classes
 from fluoroscope.engine.evaluate import Answer
+from fluoroscope.engine.grid import round_to_grid
 from fluoroscope.engine.objectives import Objective, as_objective
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.provenance import provenance
@@ -206,10 +207,13 @@ class Morph:
         def until(answer: Answer, *_: object) -> Tensor:
             return _is_reached(self.plan, answer.logits.softmax(1))
 
-        samples = list(feed(self.start, target, targeted=self.plan.mode == "to"))
-        original = self.attack.start(samples[0]).original
+        original = round_to_grid(self.start) if self.plan.on_grid else self.start
         for step in stream(
-            self.model, self.attack, samples, until=until if self.plan.stop_at is not None else None
+            self.model,
+            self.attack,
+            feed(original, target, targeted=self.plan.mode == "to"),
+            until=until if self.plan.stop_at is not None else None,
+            grid=self.attack.threat if self.plan.on_grid else None,
         ):
             l0, l2, linf = pixel_distances(step.images, original)
             assert step.answer.objective is not None
@@ -336,7 +340,6 @@ def morph_stream(
         direction=along,
         objective=score,
         threat=threat,
-        on_grid=on_grid,
     )
     plan = MorphPlan(
         mode=mode,

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from fluoroscope.engine.evaluate import Answer, evaluate
+from fluoroscope.engine.grid import round_to_grid
+from fluoroscope.engine.memory import out_of_memory, warn_smaller_batch
 from fluoroscope.engine.stream import (
     DEFAULT_BATCH,
     Attack,
@@ -26,6 +28,9 @@ Keep = Literal["first", "nearest", "best", "last"]
 """``first`` stops a sample at its first success; the others spend the whole budget and keep the
 closest success, the point with the highest objective (a success before any other), or the end."""
 
+# From this share of the searches on, gradients that are zero everywhere are worth a word.
+_MANY = 0.1
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -39,12 +44,18 @@ class Outcome:
     """``(N,)`` booleans: within the threat model, and read as wanted."""
     at_start: Tensor
     """``(N,)`` booleans: the clean image was read so already; nothing was searched."""
+    finished: Tensor
+    """``(N,)`` booleans: the search came to its end; a budget or a cancellation cut the others."""
     distance: Tensor
     """``(N,)`` from the clean image, in the norm of the threat model."""
     forwards: Tensor
     """``(N,)``, images of the sample that went through the network, the clean one included."""
     backwards: Tensor
     """``(N,)``, gradients computed for the sample."""
+    read_as: Tensor
+    """``(N,)``, the class the clean image was read as."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know of the numbers."""
 
 
 def run(
@@ -60,61 +71,141 @@ def run(
     batch_size: int = DEFAULT_BATCH,
     budget: Budget | None = None,
     confidence: float = 0.0,
+    on_grid: bool = False,
+    exact: bool = False,
     seed: int = 0,
+    numbers: Tensor | None = None,
     on_step: Callable[[Step], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Outcome:
     """Look at the clean images, then search from those that are not yet read as wanted.
 
     Args:
-        model: the network under study.
+        model: the network under study. If it was prepared for speed, the plain one has the last
+            word on every success.
         attack: the search.
         images: ``(N, C, H, W)`` in ``[0, 1]`` on the network's device, in its precision.
         classes: ``(N,)``, the true class of each, or the wanted one if ``targeted``.
         threat: which images count as success; distances are in its norm.
         targeted: towards the classes instead of away from them.
         keep: what each sample keeps.
-        restarts: how often a search that found nothing is begun anew.
+        restarts: how often a search is made, if nothing stopped it.
         batch_size: images evaluated at once.
         budget: what one sample may cost, and the whole may take.
         confidence: the lead in logits from which an image counts as read as wanted.
+        on_grid: the network only sees 8-bit images, the nearest to the given ones to begin with.
+        exact: one batch shape throughout, so that neighbours do not even change the rounding.
         seed: for everything random; a sample's draws depend on it and the sample's number alone.
+        numbers: ``(N,)``, which samples of their data set these are; by default 0 and up.
         on_step: called with every step.
+        cancelled: asked before every step; once it is true, what was found so far is the outcome.
     """
-    samples = list(feed(images, classes, targeted=targeted, seed=seed))
-    towards = torch.cat([one.towards for one in samples])
-    clean = torch.cat([evaluate(model, part).logits for part in images.split(batch_size)])
-    best = _Best(
-        images, clean, is_reached(Answer(clean), classes, towards, confidence), threat, keep
-    )
-
-    def found(answer: Answer, asked: Samples, at: Tensor) -> Tensor:
-        return is_reached(answer, asked.classes, asked.towards, confidence) & threat.allows(
-            at, asked.images
-        )
-
-    until = found if keep == "first" else None
-    over = best.at_start & (keep != "last")
-    going = [one for one, skip in zip(samples, over.tolist(), strict=True) if not skip]
+    if on_grid:
+        images = round_to_grid(images)
+    towards = torch.full((len(images),), 1.0 if targeted else -1.0, device=images.device)
+    judge = _Judge(model, threat, confidence)
+    clean = _look(model.plain, images, batch_size, exact=exact)
+    best = _Best(images, clean, is_reached(Answer(clean), classes, towards, confidence), threat)
+    going = best.begin(everything=keep == "last")
+    flat = _Flat()
     for step in stream(
-        model, attack, going, until=until, restarts=restarts, batch_size=batch_size,
-        budget=budget, seed=seed,
+        model,
+        attack,
+        feed(
+            images, classes, targeted=targeted, seed=seed, numbers=numbers,
+            rows=going.nonzero().squeeze(1),
+        ),
+        until=judge,
+        stop=keep == "first",
+        restarts=restarts,
+        batch_size=batch_size,
+        budget=budget,
+        grid=threat if on_grid else None,
+        exact=exact,
     ):  # fmt: skip
-        rows = step.indices
-        success = is_reached(step.answer, classes[rows], towards[rows], confidence)
-        success &= threat.allows(step.images, images[rows])
-        best.offer(step, success)
+        best.offer(step, keep)
+        flat.note(step)
         if on_step is not None:
             on_step(step)
-    return best.outcome()
+        if cancelled is not None and cancelled():
+            break
+    return best.outcome(flat.notes(model))
+
+
+class _Judge:
+    """Whether images are read as wanted and allowed, in the plain network's eyes."""
+
+    def __init__(self, model: Classifier, threat: Threat, confidence: float) -> None:
+        self._model, self._threat, self._confidence = model, threat, confidence
+
+    def __call__(self, answer: Answer, asked: Samples, images: Tensor) -> Tensor:
+        reached = is_reached(answer, asked.classes, asked.towards, self._confidence)
+        rows = reached.nonzero().squeeze(1)
+        if not len(rows):
+            return reached
+        confirmed = self._threat.allows(images[rows], asked.images[rows])
+        plain = self._model.plain
+        if plain is not self._model:
+            again = evaluate(plain, images[rows])
+            answer.logits[rows] = again.logits.to(answer.logits.dtype)
+            confirmed &= is_reached(
+                again, asked.classes[rows], asked.towards[rows], self._confidence
+            )
+        reached[rows] = confirmed
+        return reached
+
+
+@torch.inference_mode(False)
+def _look(model: Classifier, images: Tensor, batch_size: int, *, exact: bool) -> Tensor:
+    """The logits of the clean images; in batches of one shape if ``exact``."""
+    found: list[Tensor] = []
+    done = 0
+    while done < len(images):
+        part = images[done : done + batch_size]
+        short = batch_size - len(part) if exact else 0
+        padded = torch.cat([part, part[:1].expand(short, *part.shape[1:])]) if short else part
+        try:
+            found.append(evaluate(model, padded).logits[: len(part)])
+        except RuntimeError as problem:
+            if not out_of_memory(problem) or batch_size < 2:
+                raise
+            batch_size = min(batch_size, len(images)) // 2
+            warn_smaller_batch(len(part), batch_size)
+            continue
+        done += len(part)
+    return torch.cat(found)
+
+
+class _Flat:
+    """How many searches began where the gradient is zero everywhere."""
+
+    def __init__(self) -> None:
+        self._flat, self._seen = 0, 0
+
+    def note(self, step: Step) -> None:
+        gradient = step.answer.gradient
+        if gradient is None:
+            return
+        rows = (step.numbers == 0).nonzero().squeeze(1)
+        if len(rows):
+            self._seen += len(rows)
+            self._flat += int((~gradient[rows].flatten(1).any(1)).sum())
+
+    def notes(self, model: Classifier) -> tuple[str, ...]:
+        if not self._seen or self._flat < _MANY * self._seen:
+            return ()
+        return (
+            f"{model.name} has a gradient of zero at every pixel where {self._flat} of "
+            f"{self._seen} searches began: what holds against it there says nothing. Try a method "
+            "that needs no gradient, such as square, or replace the layer that hides it (BPDA)",
+        )
 
 
 class _Best:
     """The point each sample keeps so far."""
 
-    def __init__(
-        self, images: Tensor, logits: Tensor, reached: Tensor, threat: Threat, keep: Keep
-    ) -> None:
-        self.at_start = reached
+    def __init__(self, images: Tensor, logits: Tensor, reached: Tensor, threat: Threat) -> None:
+        self.at_start, self._read_as = reached, logits.argmax(1)
         self._clean = images
         self._images, self._logits, self._success = images.clone(), logits.clone(), reached.clone()
         self._rank = torch.full(
@@ -122,43 +213,56 @@ class _Best:
         )
         self._forwards = torch.ones(len(images), dtype=torch.long, device=images.device)
         self._backwards = torch.zeros_like(self._forwards)
-        self._threat, self._keep = threat, keep
+        self._threat = threat
 
-    def offer(self, step: Step, success: Tensor) -> None:
-        rows = step.indices
-        self._forwards[rows] = step.forwards + 1
-        self._backwards[rows] = step.backwards
-        rank = self._ranks(step, success)
-        better = rank > self._rank[rows]
-        kept = rows[better]
+    def begin(self, *, everything: bool) -> Tensor:
+        """Who is searched from: those not yet read as wanted, or all; none if nothing may move."""
+        going = torch.ones_like(self.at_start) if everything else ~self.at_start
+        going &= self._threat.eps != 0
+        self._finished = ~going
+        return going
+
+    def offer(self, step: Step, keep: Keep) -> None:
+        self._forwards[step.indices] = step.forwards + 1
+        self._backwards[step.indices] = step.backwards
+        self._finished[step.indices] = step.finished
+        rows, rank = self._ranks(step, keep)
+        if not len(rows):
+            return
+        better = rank > self._rank[step.indices[rows]]
+        rows = rows[better]
+        kept = step.indices[rows]
         self._rank[kept] = rank[better]
-        self._images[kept] = step.images[better]
-        self._logits[kept] = step.answer.logits[better]
-        self._success[kept] = success[better]
+        self._images[kept] = step.images[rows]
+        self._logits[kept] = step.answer.logits[rows].to(self._logits.dtype)
+        self._success[kept] = step.reached[rows]
 
-    def _ranks(self, step: Step, success: Tensor) -> Tensor:
-        nowhere = torch.full_like(step.forwards, -torch.inf, dtype=torch.double)
-        match self._keep:
-            case "last":
-                return step.forwards.double()
-            case "best":
-                assert step.answer.objective is not None
-                # A success before any other: squeezed into (-1, 1), then lifted by 2.
-                value = step.answer.objective.double()
-                allowed = self._threat.allows(step.images, self._clean[step.indices])
-                squeezed = value / (1 + value.abs()) + 2 * success
-                return torch.where(allowed, squeezed, nowhere)
-            case _:
-                away = step.images - self._clean[step.indices]
-                return torch.where(success, -self._threat.distance(away).double(), nowhere)
+    def _ranks(self, step: Step, keep: Keep) -> tuple[Tensor, Tensor]:
+        """Which rows of the step are candidates, and how good they are."""
+        everything = torch.arange(len(step.indices), device=step.indices.device)
+        if keep == "last":
+            return everything, step.forwards.double()
+        if keep == "best":
+            assert step.answer.objective is not None
+            allowed = self._threat.allows(step.images, self._clean[step.indices])
+            rows = everything[allowed]
+            # A success before any other: squeezed into (-1, 1), then lifted by 2.
+            value = step.answer.objective.double()[rows]
+            return rows, value / (1 + value.abs()) + 2 * step.reached[rows]
+        rows = everything[step.reached]
+        away = step.images[rows] - self._clean[step.indices[rows]]
+        return rows, -self._threat.distance(away).double()
 
-    def outcome(self) -> Outcome:
+    def outcome(self, notes: tuple[str, ...]) -> Outcome:
         return Outcome(
             images=self._images,
             logits=self._logits,
             success=self._success,
             at_start=self.at_start,
+            finished=self._finished,
             distance=self._threat.distance(self._images - self._clean),
             forwards=self._forwards,
             backwards=self._backwards,
+            read_as=self._read_as,
+            notes=notes,
         )

@@ -6,17 +6,21 @@ sample of the data, as inference servers do with continuous batching. The attack
 writes no line for early stopping, restarts, budgets, counting or chance.
 """
 
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import Field, dataclass, fields, replace
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import Answer, evaluate
+from fluoroscope.engine.grid import snap
+from fluoroscope.engine.memory import out_of_memory, warn_smaller_batch
 from fluoroscope.engine.objectives import MARGIN, Objective, Several
+from fluoroscope.engine.threats import Threat
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 
@@ -119,6 +123,8 @@ class Step:
     """``(n,)`` booleans: what was wanted is so at these images."""
     done: Tensor
     """``(n,)`` booleans: the samples for which this is the last step."""
+    finished: Tensor
+    """``(n,)`` booleans: the search came to its own end here, or had what was wanted."""
     forwards: Tensor
     """``(n,)``, images of the sample that went through the network so far."""
     backwards: Tensor
@@ -134,20 +140,44 @@ class _Slots:
     number: Tensor
     forwards: Tensor
     backwards: Tensor
+    idle: Tensor
+    """``(n,)`` booleans: only there to fill the batch."""
 
 
 Reached = Callable[[Answer, Samples, Tensor], Tensor]
 """From an answer, the samples, and the images it is of: who has what was wanted, ``(n,)``."""
 
+Feed = Callable[[int], Samples | None]
+"""Hands out at most so many samples, and ``None`` once there are no more."""
+
 
 def feed(
-    images: Tensor, classes: Tensor, *, targeted: bool = False, seed: int = 0
-) -> Iterator[Samples]:
-    """A batch in memory as single samples for :func:`stream`, numbered from 0."""
+    images: Tensor,
+    classes: Tensor,
+    *,
+    targeted: bool = False,
+    seed: int = 0,
+    numbers: Tensor | None = None,
+    rows: Tensor | None = None,
+) -> Feed:
+    """A batch in memory, handed out in its order.
+
+    ``numbers`` ``(N,)`` say which samples of a data set these are, on which their chance hangs; by
+    default 0 and up. ``rows`` are the ones to hand out; by default all.
+    """
+    images, classes = (t.clone() if t.is_inference() else t for t in (images, classes))
     indices = torch.arange(len(images), device=images.device)
     towards = torch.full((len(images),), 1.0 if targeted else -1.0, device=images.device)
-    everything = Samples(images, classes, towards, indices, chance.keys(seed, indices))
-    return (take(everything, row) for row in indices.split(1))
+    keys = chance.keys(seed, indices if numbers is None else numbers.to(indices))
+    everything = Samples(images, classes, towards, indices, keys)
+    waiting = indices if rows is None else rows
+
+    def hand_out(count: int) -> Samples | None:
+        nonlocal waiting
+        chosen, waiting = waiting[:count], waiting[count:]
+        return take(everything, chosen) if len(chosen) else None
+
+    return hand_out
 
 
 def is_reached(answer: Answer, classes: Tensor, towards: Tensor, confidence: float = 0.0) -> Tensor:
@@ -161,82 +191,182 @@ def is_reached(answer: Answer, classes: Tensor, towards: Tensor, confidence: flo
 def stream(
     model: Classifier,
     attack: Attack[S],
-    samples: Iterable[Samples],
+    samples: Feed,
     *,
     until: Reached | None = None,
+    stop: bool = True,
     restarts: int = 1,
     batch_size: int = DEFAULT_BATCH,
     budget: Budget | None = None,
-    seed: int = 0,
+    grid: Threat | None = None,
+    exact: bool = False,
 ) -> Iterator[Step]:
-    """Drive an attack over samples and yield each step; drop the iterator at any time to stop.
+    """Drive an attack over samples and yield each step; drop the iterator at any time to cancel.
+
+    When memory runs out the batch is halved, once and for all: the searches that do not fit wait
+    as they are.
 
     Args:
         model: the network under study.
         attack: the search.
-        samples: read one after the other as slots become free, so memory does not grow with them.
-        until: what ends a sample's search; without it every search runs to its own end.
-        restarts: how often a search that ended without ``until`` is begun, each with other chance.
+        samples: read as slots become free, so memory does not grow with them.
+        until: what a search is after.
+        stop: end a search there; otherwise it only is reported.
+        restarts: how often a search is made, with other chance each time, if none was stopped.
         batch_size: slots; the batch is full until the data run out, and then holds who is left.
         budget: what one sample may cost, and the whole may take.
-        seed: for the chance of restarts.
+        grid: the network sees the nearest 8-bit images that this threat model allows, while the
+            attack adds up its steps in floating point. The samples must lie on that grid.
+        exact: keep one batch shape from beginning to end, filled up with searches that do not
+            count. Then the neighbours do not change the rounding of a sample's numbers either.
     """
-    limits = budget or Budget()
-    started = time.monotonic()
-    waiting = iter(samples)
-    slots = _fresh(_next(waiting, batch_size))
-    if slots is None:
-        return
-    state = attack.start(slots.samples)
+    steps = _steps(
+        model, attack, samples, until, stop, restarts, batch_size, budget or Budget(), grid, exact
+    )
     while True:
-        query = attack.ask(state)
-        answer = evaluate(
-            model, query.images, query.classes, query.objective,
-            gradient=query.gradient, several=query.several,
-        )  # fmt: skip
-        state = attack.tell(state, answer)
+        # Whatever mode the caller is in, at each step anew: tensors made for inference cannot be
+        # learnt from, and a graph over all steps would fill the memory.
+        with torch.inference_mode(False), torch.no_grad():
+            step = next(steps, None)
+        if step is None:
+            return
+        yield step
+
+
+def _steps(
+    model: Classifier,
+    attack: Attack[S],
+    samples: Feed,
+    until: Reached | None,
+    stop: bool,
+    restarts: int,
+    batch_size: int,
+    limits: Budget,
+    grid: Threat | None,
+    exact: bool,
+) -> Iterator[Step]:
+    deadline = math.inf if limits.seconds is None else time.monotonic() + limits.seconds
+    batch = _Batch(attack, samples, batch_size, deadline, exact)
+    while batch.begun:
+        query = attack.ask(batch.state)
+        images = query.images
+        if grid is not None:
+            images = snap(images, batch.slots.samples.images, grid)
+        try:
+            answer = evaluate(
+                model, images, query.classes, query.objective,
+                gradient=query.gradient, several=query.several,
+            )  # fmt: skip
+        except RuntimeError as problem:
+            if not out_of_memory(problem) or len(images) < 2:
+                raise
+            warn_smaller_batch(len(images), len(images) // 2)
+            batch.park(len(images) // 2)
+            continue
+        state = attack.tell(batch.state, answer)
         slots = replace(
-            slots,
-            forwards=slots.forwards + 1,
-            backwards=slots.backwards + query.gradient + _columns(answer),
+            batch.slots,
+            forwards=batch.slots.forwards + model.passes,
+            backwards=batch.slots.backwards + model.passes * (query.gradient + _columns(answer)),
         )
         reached = torch.zeros_like(state.done)
         if until is not None:
-            reached = until(answer, slots.samples, query.images)
-        spent = _spent(slots, limits, started)
-        again = state.done & ~reached & ~spent & (slots.restart + 1 < restarts)
-        done = reached | spent | (state.done & ~again)
-        yield Step(
-            slots.samples.indices,
-            slots.number,
-            query.images,
-            answer,
-            reached,
-            done,
-            slots.forwards,
-            slots.backwards,
-        )
-        slots = replace(slots, number=slots.number + 1)
-        if bool(again.any()):
-            rows = again.nonzero().squeeze(1)
-            begun = _restarted(take(slots, rows), seed)
-            slots, state = put(slots, rows, begun), put(state, rows, attack.start(begun.samples))
-        if bool(done.any()):
-            free = done.nonzero().squeeze(1)
-            new = None
-            if limits.seconds is None or time.monotonic() - started < limits.seconds:
-                new = _fresh(_next(waiting, len(free)))
-            if new is not None:
-                rows = free[: len(new.restart)]
-                free = free[len(new.restart) :]
-                slots, state = put(slots, rows, new), put(state, rows, attack.start(new.samples))
-            if len(free):
-                left = torch.ones_like(done)
-                left[free] = False
-                rows = left.nonzero().squeeze(1)
-                if not len(rows):
-                    return
-                slots, state = take(slots, rows), take(state, rows)
+            reached = until(answer, slots.samples, images)
+        stopped = reached & stop
+        cut = _spent(slots, limits) | (time.monotonic() >= deadline)
+        again = state.done & ~stopped & ~cut & (slots.restart + 1 < restarts)
+        done = stopped | cut | (state.done & ~again)
+        step = Step(
+            slots.samples.indices, slots.number, images, answer, reached, done,
+            stopped | (state.done & ~again), slots.forwards, slots.backwards,
+        )  # fmt: skip
+        batch.slots, batch.state = replace(slots, number=slots.number + 1), state
+        if bool(slots.idle.any()):
+            step = take(step, _rows(~slots.idle))
+        if len(step.indices):
+            yield step
+        batch.restart(_rows(again))
+        batch.refill(_rows(done))
+
+
+class _Batch(Generic[S]):
+    """The searches under way, and those that wait because memory ran out."""
+
+    slots: _Slots
+    state: S
+
+    def __init__(
+        self, attack: Attack[S], samples: Feed, size: int, deadline: float, exact: bool
+    ) -> None:
+        self._attack, self._samples, self._deadline = attack, samples, deadline
+        self._exact = exact
+        self._parked: list[tuple[_Slots, S]] = []
+        first = self._more(size)
+        self.begun = first is not None
+        if first is None:
+            return
+        self.slots, self.state = first
+        count = len(self.slots.restart)
+        if exact and count < size:
+            rows = torch.arange(size, device=self.slots.restart.device)
+            self._keep(rows % count)
+            self.slots = replace(self.slots, idle=rows >= count)
+
+    def park(self, kept: int) -> None:
+        """Go on with the first so many; the others wait as they are for a free slot."""
+        rows = torch.arange(len(self.slots.restart), device=self.slots.restart.device)
+        self._parked.append((take(self.slots, rows[kept:]), take(self.state, rows[kept:])))
+        self._keep(rows[:kept])
+
+    def restart(self, rows: Tensor) -> None:
+        """Begin these searches anew, with other chance."""
+        if not len(rows):
+            return
+        slots = take(self.slots, rows)
+        slots = replace(slots, restart=slots.restart + 1, number=torch.zeros_like(slots.number))
+        keys = chance.keys(0, slots.samples.keys, slots.restart)
+        state = self._attack.start(replace(slots.samples, keys=keys))
+        self._put(rows, slots, state)
+
+    def refill(self, free: Tensor) -> None:
+        """Give these slots to others; those that stay empty go, or idle if the shape is kept."""
+        if not len(free):
+            return
+        while len(free) and (new := self._more(len(free))) is not None:
+            count = len(new[0].restart)
+            self._put(free[:count], *new)
+            free = free[count:]
+        if len(free) and self._exact:
+            slots = take(self.slots, free)
+            slots = replace(slots, idle=torch.ones_like(slots.idle))
+            self._put(free, slots, self._attack.start(slots.samples))
+        elif len(free):
+            left = torch.ones_like(self.slots.idle)
+            left[free] = False
+            self._keep(_rows(left))
+        self.begun = not bool(self.slots.idle.all())
+
+    def _more(self, count: int) -> tuple[_Slots, S] | None:
+        if time.monotonic() >= self._deadline:
+            return None
+        if self._parked:
+            slots, state = self._parked.pop()
+            rows = torch.arange(len(slots.restart), device=slots.restart.device)
+            if len(rows) > count:
+                self._parked.append((take(slots, rows[count:]), take(state, rows[count:])))
+            return take(slots, rows[:count]), take(state, rows[:count])
+        new = self._samples(count)
+        if new is None:
+            return None
+        zero = torch.zeros_like(new.indices)
+        slots = _Slots(new, zero, zero, zero, zero, torch.zeros_like(zero, dtype=torch.bool))
+        return slots, self._attack.start(new)
+
+    def _put(self, rows: Tensor, slots: _Slots, state: S) -> None:
+        self.slots, self.state = put(self.slots, rows, slots), put(self.state, rows, state)
+
+    def _keep(self, rows: Tensor) -> None:
+        self.slots, self.state = take(self.slots, rows), take(self.state, rows)
 
 
 def take(rows: D, indices: Tensor) -> D:
@@ -253,8 +383,10 @@ def put(rows: D, indices: Tensor, new: D) -> D:
 
 
 def part(value: Any, indices: Tensor) -> Any:
-    """Rows of a tensor, or of every tensor in a dataclass."""
-    return value[indices] if isinstance(value, Tensor) else take(value, indices)
+    """Rows of a tensor, or of every tensor in a dataclass; ``None`` stays."""
+    if value is None or isinstance(value, Tensor):
+        return None if value is None else value[indices]
+    return take(value, indices)
 
 
 def _put(value: Any, indices: Tensor, new: Any) -> Any:
@@ -267,48 +399,18 @@ def _values(rows: Rows) -> list[tuple[str, Any]]:
     return [(field.name, getattr(rows, field.name)) for field in fields(rows)]
 
 
+def _rows(chosen: Tensor) -> Tensor:
+    return chosen.nonzero().squeeze(1)
+
+
 def _columns(answer: Answer) -> int:
     return 0 if answer.several is None else answer.several.shape[1]
 
 
-def _next(waiting: Iterator[Samples], count: int) -> Samples | None:
-    found: list[Samples] = []
-    room = count
-    while room > 0 and (one := next(waiting, None)) is not None:
-        found.append(one)
-        room -= len(one.indices)
-    return _cat(found) if found else None
-
-
-def _cat(found: list[Samples]) -> Samples:
-    columns = {f.name: torch.cat([getattr(one, f.name) for one in found]) for f in fields(Samples)}
-    return Samples(**columns)
-
-
-def _fresh(samples: Samples | None) -> _Slots | None:
-    if samples is None:
-        return None
-    zero = torch.zeros_like(samples.indices)
-    return _Slots(samples, zero, zero, zero, zero)
-
-
-def _restarted(slots: _Slots, seed: int) -> _Slots:
-    restart = slots.restart + 1
-    keys = chance.keys(seed, slots.samples.indices, restart)
-    return replace(
-        slots,
-        samples=replace(slots.samples, keys=keys),
-        restart=restart,
-        number=torch.zeros_like(slots.number),
-    )
-
-
-def _spent(slots: _Slots, limits: Budget, started: float) -> Tensor:
-    spent = torch.zeros_like(slots.restart, dtype=torch.bool)
+def _spent(slots: _Slots, limits: Budget) -> Tensor:
+    spent = torch.zeros_like(slots.idle)
     if limits.forwards is not None:
         spent |= slots.forwards >= limits.forwards
     if limits.backwards is not None:
         spent |= slots.backwards >= limits.backwards
-    if limits.seconds is not None and time.monotonic() - started >= limits.seconds:
-        spent |= True
     return spent

@@ -43,6 +43,9 @@ class Classifier:
         preprocessing: all of the above at once, for loaders that read it from a source.
     """
 
+    passes: int = 1
+    """How often the module runs for one answer."""
+
     def __init__(
         self,
         module: nn.Module,
@@ -80,6 +83,11 @@ class Classifier:
         size = self.preprocessing.input_size
         shape = f"{self.channels}×{size[0]}×{size[1]}" if size else f"{self.channels}×any size"
         return f"<Classifier {self.name}: {shape}>"
+
+    @property
+    def plain(self) -> "Classifier":
+        """The network whose answers count; another one if this one was prepared for speed."""
+        return self
 
     @property
     def channels(self) -> int:

@@ -1,0 +1,76 @@
+"""Attacks by name: one line each."""
+
+from dataclasses import fields
+from difflib import get_close_matches
+from math import inf
+from typing import Any
+
+from fluoroscope import attacks
+from fluoroscope.attacks.attack import Method
+from fluoroscope.engine.threats import threat_for
+from fluoroscope.errors import InvalidParameterError
+
+ATTACKS: dict[str, type[Method]] = {
+    "fgsm": attacks.FGSM,
+    "rfgsm": attacks.RFGSM,
+    "bim": attacks.BIM,
+    "pgd": attacks.PGD,
+    "apgd": attacks.APGD,
+    "apgd-t": attacks.APGDT,
+    "deepfool": attacks.DeepFool,
+    "cw": attacks.CarliniWagner,
+    "ddn": attacks.DDN,
+    "fab": attacks.FAB,
+    "fab-t": attacks.TargetedFAB,
+    "square": attacks.Square,
+}
+
+
+def attack(
+    name: str, *, eps: float | str | None = None, norm: str | None = None, **parameters: Any
+) -> Method:
+    """The attack of that name, ready to be called with a network, images and classes.
+
+    Args:
+        name: one of ``ATTACKS``; ``fluoroscope attacks`` lists them.
+        eps: how far an image may move, such as ``"8/255"``. Attacks that look for the closest
+            success may go without.
+        norm: what ``eps`` measures; by default the attack's usual one.
+        parameters: the attack's own, such as ``steps``.
+
+    Raises:
+        InvalidParameterError: no such attack, norm or parameter, or a missing ``eps``.
+    """
+    kind = find_attack(name)
+    known = [field.name for field in fields(kind) if field.name != "threat"]  # type: ignore[arg-type]
+    for given in parameters:
+        if given not in known:
+            raise InvalidParameterError(
+                f"{name} has no parameter {given!r}; expected "
+                + (" or ".join(known) if known else "none beside eps and norm")
+            )
+    norm = norm or kind.norms[0]
+    if norm not in kind.norms:
+        raise InvalidParameterError(
+            f"{name} is not defined for the norm {norm!r}; expected {' or '.join(kind.norms)}"
+        )
+    if eps is None and not kind.minimum_norm:
+        raise InvalidParameterError(f"{name} needs an eps, how far an image may move: eps='8/255'")
+    threat = threat_for(norm, inf if eps is None else eps)
+    return kind(threat=threat, **parameters)  # type: ignore[call-arg]
+
+
+def find_attack(name: str) -> type[Method]:
+    """The class behind a name.
+
+    Raises:
+        InvalidParameterError: no such attack.
+    """
+    if name not in ATTACKS:
+        near = get_close_matches(name, ATTACKS, n=1)
+        raise InvalidParameterError(
+            f"there is no attack {name!r}; "
+            + (f"did you mean {near[0]}? " if near else "")
+            + f"expected one of {', '.join(ATTACKS)}"
+        )
+    return ATTACKS[name]

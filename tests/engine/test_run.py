@@ -1,0 +1,262 @@
+"""What a search run to its end keeps, counts and says."""
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import fluoroscope as fs
+from fluoroscope.engine import memory
+from fluoroscope.engine.stream import Step
+
+SHAPE = (1, 6, 6)
+
+
+class Small(nn.Module):
+    """Convolutions, so that a batch's shape and neighbours could change the rounding."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU()
+        )
+        self.head = nn.Linear(128, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 5 * self.head(self.body(x).flatten(1))
+
+
+MODEL = fs.Classifier(Small(), channels=1, input_size=6)
+PICTURES = torch.rand(24, *SHAPE, generator=torch.Generator().manual_seed(1))
+CLASSES = MODEL(PICTURES).argmax(1)
+
+
+def pgd(eps: float = 0.1, steps: int = 8, norm: str = "linf") -> Any:
+    return fs.attack("pgd", eps=eps, norm=norm, steps=steps)
+
+
+def same(one: fs.AttackResult, other: fs.AttackResult, rows: Any = slice(None)) -> None:
+    for field in fields(one):
+        value = getattr(one, field.name)
+        if isinstance(value, Tensor):
+            assert torch.equal(value[rows], getattr(other, field.name)), field.name
+
+
+@settings(max_examples=20)
+@given(
+    name=st.sampled_from(["pgd", "bim", "fgsm", "apgd", "apgd-t", "square"]),
+    norm=st.sampled_from(["linf", "l2"]),
+    eps=st.floats(0.001, 0.5),
+    keep=st.sampled_from(["first", "best", "nearest", "last"]),
+    grid=st.sampled_from([None, 8]),
+    targeted=st.booleans(),
+)
+def test_in_the_ball_in_the_box_and_unfooled_ones_untouched(
+    name: str, norm: str, eps: float, keep: Any, grid: int | None, targeted: bool
+) -> None:
+    long = {"queries": 6} if name == "square" else {} if name == "fgsm" else {"steps": 4}
+    attack = fs.attack(name, eps=eps, norm=norm, **long)
+    pictures = (PICTURES[:6] * 255).round() / 255
+    classes = (CLASSES[:6] + 1) % 4 if targeted else CLASSES[:6]
+    result = attack(MODEL, pictures, classes, targeted=targeted, keep=keep, grid=grid)
+    threat = fs.Linf(eps) if norm == "linf" else fs.L2(eps)
+    assert result.images.min() >= 0
+    assert result.images.max() <= 1
+    assert threat.allows(result.images, pictures).all()
+    read = MODEL(result.images).argmax(1)
+    assert torch.equal(read == classes, result.success if targeted else ~result.success)
+    if keep in ("first", "nearest"):
+        assert torch.equal(result.images[~result.success], pictures[~result.success])
+    if grid:
+        saved = (result.images * 255).round().to(torch.uint8)
+        assert torch.equal(saved.float() / 255, result.images)
+    same(result, attack(MODEL, pictures, classes, targeted=targeted, keep=keep, grid=grid))
+
+
+@pytest.mark.parametrize("keep", ["first", "best"])
+@pytest.mark.parametrize("name", ["pgd", "apgd", "square"])
+def test_exact_results_do_not_know_their_neighbours_slot_or_order(name: str, keep: Any) -> None:
+    parameters: dict[str, Any] = {"queries": 12} if name == "square" else {"steps": 10}
+    attack = fs.attack(name, eps=0.05, **parameters)
+    how: dict[str, Any] = {"batch_size": 8, "exact": True, "keep": keep, "seed": 3}
+    together = attack(MODEL, PICTURES, CLASSES, **how)
+    for first, count in ((0, 3), (5, 8), (9, 15)):
+        rows = slice(first, first + count)
+        part = attack(MODEL, PICTURES[rows], CLASSES[rows], first_number=first, **how)
+        same(together, part, rows)
+
+
+def test_at_another_batch_size_the_same_up_to_rounding() -> None:
+    attack = pgd(0.05)
+    results = [attack(MODEL, PICTURES, CLASSES, batch_size=size) for size in (1, 5, 24)]
+    assert 0 < results[0].success.sum() < 24
+    for other in results[1:]:
+        assert torch.equal(results[0].success, other.success)
+        torch.testing.assert_close(results[0].images, other.images, atol=1e-4, rtol=0)
+        assert torch.equal(results[0].forwards, other.forwards)
+
+
+def test_chance_is_neither_the_global_generators_nor_the_neighbours() -> None:
+    attack = pgd(0.05)
+    torch.manual_seed(1)
+    one = attack(MODEL, PICTURES, CLASSES)
+    torch.manual_seed(2)
+    same(one, attack(MODEL, PICTURES, CLASSES))
+    other = attack(MODEL, PICTURES, CLASSES, seed=1)
+    assert not torch.equal(one.images, other.images)
+
+
+def test_restarts_find_more_and_begin_elsewhere() -> None:
+    starts: list[Tensor] = []
+
+    def note(step: Step) -> None:
+        starts.extend(step.images[step.numbers == 0])
+
+    attack = fs.attack("pgd", eps=0.02, steps=1, step_size=0)
+    attack(MODEL, PICTURES[:1], CLASSES[:1], restarts=4, keep="last", on_step=note)
+    assert len(torch.stack(starts).unique(dim=0)) == len(starts) == 4
+
+
+def test_a_budget_or_a_cancellation_leaves_what_was_found() -> None:
+    whole = pgd(0.05)(MODEL, PICTURES, CLASSES)
+    assert whole.finished.all()
+    cut = pgd(0.05)(MODEL, PICTURES, CLASSES, budget=fs.Budget(forwards=2))
+    assert (cut.forwards <= 3).all()  # the clean look is not the search's
+    assert torch.equal(cut.finished, cut.success)
+    assert not cut.finished.all()
+
+    calls = []
+
+    def cancelled() -> bool:
+        calls.append(1)
+        return len(calls) == 2
+
+    left = pgd(0.05)(MODEL, PICTURES, CLASSES, batch_size=4, cancelled=cancelled)
+    assert len(calls) == 2
+    assert not left.finished[8:].any()
+    assert torch.equal(left.images[8:], PICTURES[8:])
+    assert left.forwards[8:].tolist() == [1] * 16
+    none = pgd(0.05)(MODEL, PICTURES, CLASSES, budget=fs.Budget(seconds=1e-9))
+    assert not none.finished.any()
+
+
+class Greedy(Small):
+    """Has memory for a few images only."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(x)
+
+
+def test_when_memory_runs_out_the_batch_is_halved_and_nothing_is_lost() -> None:
+    module = Greedy()
+    model = fs.Classifier(module, channels=1, input_size=6, labels=list("abcd"))
+    with pytest.warns(fs.FluoroscopeWarning, match="memory ran out with 24 images"):
+        found = pgd(0.05)(model, PICTURES, CLASSES)
+    plain = pgd(0.05)(MODEL, PICTURES, CLASSES)
+    assert torch.equal(found.success, plain.success)
+    assert torch.equal(found.forwards, plain.forwards)
+    torch.testing.assert_close(found.images, plain.images, atol=1e-4, rtol=0)
+
+
+def test_other_failures_are_not_mistaken_for_memory() -> None:
+    with pytest.raises(RuntimeError) as problem:
+        torch.empty(10**15)
+    assert memory.out_of_memory(problem.value)
+    assert not memory.out_of_memory(RuntimeError("shapes do not match"))
+
+
+def test_gradients_that_are_zero_everywhere_are_said() -> None:
+    class Rounded(Small):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward((4 * x).round() / 4)
+
+    model = fs.Classifier(Rounded(), channels=1, input_size=6)
+    classes = model(PICTURES).argmax(1)
+    with pytest.warns(fs.FluoroscopeWarning, match=r"gradient of zero .* 24 of 24 .* square"):
+        result = pgd(0.05)(model, PICTURES, classes)
+    assert any("gradient of zero" in note for note in result.notes)
+    assert pgd(0.05)(MODEL, PICTURES, CLASSES).notes == []
+
+
+def test_already_misread_images_are_told_apart() -> None:
+    wrong = CLASSES.clone()
+    wrong[:3] = (wrong[:3] + 1) % 4
+    result = pgd(0.0001)(MODEL, PICTURES, wrong)
+    assert result.at_start.tolist() == [True] * 3 + [False] * 21
+    assert result.success[:3].all()
+    assert result.distance[:3].tolist() == [0, 0, 0]
+    assert result.forwards[:3].tolist() == [1, 1, 1]
+    assert result.notes[0].startswith("3 of 24 image(s) were read as another class")
+    towards = pgd(0.0001)(MODEL, PICTURES, CLASSES, targeted=True)
+    assert towards.at_start.all()
+    assert "as the wanted class" in towards.notes[0]
+
+
+def test_eps_of_zero_gives_the_clean_images_and_says_so() -> None:
+    with pytest.warns(fs.FluoroscopeWarning, match="eps is 0"):
+        result = pgd(0)(MODEL, PICTURES, CLASSES)
+    assert torch.equal(result.images, PICTURES)
+    assert not result.success.any()
+    assert result.finished.all()
+    assert result.forwards.tolist() == [1] * 24
+
+
+def test_one_target_for_each_sample() -> None:
+    wanted = torch.arange(24) % 4
+    result = pgd(0.5, 30)(MODEL, PICTURES, wanted, targeted=True)
+    assert result.success.sum() > result.at_start.sum() + 6
+    assert torch.equal(MODEL(result.images).argmax(1)[result.success], wanted[result.success])
+
+
+class Valley(nn.Module):
+    """Class 1 only where the brightness is near a half."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        away = (x.flatten(1).mean(1) - 0.5).square()
+        return torch.stack([away, torch.full_like(away, 0.01)], dim=1)
+
+
+@pytest.mark.parametrize("keep", ["first", "best", "nearest"])
+def test_an_earlier_success_is_not_lost(keep: Any) -> None:
+    """A step too long: from 0.2 to 0.45, where it succeeds, and on to 0.7."""
+    model = fs.Classifier(Valley(), channels=1)
+    image = torch.full((1, *SHAPE), 0.2)
+    attack = fs.attack("bim", eps=0.6, steps=2, step_size=0.25)
+    assert not attack(model, image, 0, keep="last").success
+    result = attack(model, image, 0, keep=keep)
+    assert result.success
+    torch.testing.assert_close(result.images, torch.full((1, *SHAPE), 0.45))
+
+
+def test_results_hold_no_graph_and_work_without_gradients_enabled() -> None:
+    with torch.no_grad():
+        one = pgd(0.05)(MODEL, PICTURES, CLASSES)
+    with torch.inference_mode():
+        two = pgd(0.05)(MODEL, PICTURES, CLASSES)
+    assert not one.images.requires_grad
+    same(one, two)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"restarts": 0}, "restarts is 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"grid": 7}, "grid is 7"),
+        ({"keep": "some"}, "keep is 'some'"),
+        ({"classes": 4}, "class 4"),
+        ({"classes": [0, 1]}, r"2 class\(es\) for 24"),
+        ({"images": PICTURES[:0]}, "no pixels"),
+    ],
+)
+def test_unusable_input_is_refused_kindly(change: dict[str, Any], message: str) -> None:
+    how = {"images": PICTURES, "classes": CLASSES} | change
+    with pytest.raises(fs.FluoroscopeError, match=message):
+        pgd()(MODEL, how.pop("images"), how.pop("classes"), **how)
