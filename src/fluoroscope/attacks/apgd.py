@@ -89,6 +89,7 @@ class APGD(Method):
     steps: int = 100
     loss: Literal["ce", "dlr"] = "ce"
 
+    paper: ClassVar[str] = "Croce, Hein 2020 (2003.01690)"
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
 
     def __post_init__(self) -> None:
@@ -239,6 +240,7 @@ class APGDT(Method):
     steps: int = 100
     n_target_classes: int = 9
 
+    paper: ClassVar[str] = APGD.paper
     norms: ClassVar[tuple[str, ...]] = APGD.norms
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 import json
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, cast, get_args
@@ -23,6 +23,7 @@ from fluoroscope.errors import FluoroscopeWarning, InvalidParameterError
 from fluoroscope.files import atomic_path, output_directory
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.pictures.checks import check_images
+from fluoroscope.pictures.pairs import Pair
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class AttackResult:
 
     images: Tensor
     """``(N, C, H, W)`` in ``[0, 1]``; the clean image where nothing was found."""
+    originals: Tensor
+    """``(N, C, H, W)``, the clean images; the nearest 8-bit ones if the search was on that grid."""
     logits: Tensor
     """``(N, classes)`` at those images."""
     success: Tensor
@@ -49,6 +52,8 @@ class AttackResult:
     """``(N,)``, the class to leave, or the wanted one."""
     read_as: Tensor
     """``(N,)``, what the clean image was read as."""
+    numbers: Tensor
+    """``(N,)``, which samples of their data set these are."""
     record: dict[str, Any]
     """Attack, parameters, seed, versions and the network's content hash, as plain values."""
 
@@ -58,10 +63,10 @@ class AttackResult:
         notes: list[str] = self.record["notes"]
         return notes
 
-    def rows(self, first: int = 0) -> dict[str, list[Any]]:
-        """One row for each sample as columns, samples numbered from ``first``; for tables."""
+    def rows(self) -> dict[str, list[Any]]:
+        """A row for each sample, as columns."""
         columns = {
-            "index": torch.arange(first, first + len(self.images)),
+            "index": self.numbers,
             "class": self.classes,
             "read_as": self.read_as,
             "becomes": self.logits.argmax(1),
@@ -69,6 +74,21 @@ class AttackResult:
         for name in ("success", "at_start", "finished", "distance", "forwards", "backwards"):
             columns[name] = getattr(self, name)
         return {name: column.tolist() for name, column in columns.items()}
+
+    def pairs(self, labels: Sequence[str], most: int = 6) -> list[Pair]:
+        """A few of the images that a search has led to a success, before and after."""
+        rows = (self.success & ~self.at_start).nonzero().squeeze(1)
+        probabilities = self.logits.softmax(1)
+        return [
+            Pair(
+                before=self.originals[row],
+                after=self.images[row],
+                read_before=labels[int(self.read_as[row])],
+                read_after=f"{labels[int(winner)]} ({probability:.2f})",
+            )
+            for row in rows[:most].tolist()
+            for probability, winner in [probabilities[row].max(0)]
+        ]
 
     def save(self, directory: str | Path, name: str = "attack") -> list[Path]:
         """Write every tensor (safetensors), a row for each sample (Parquet), the record (JSON)."""
@@ -85,7 +105,7 @@ class AttackResult:
         with atomic_path(paths[0]) as draft:
             save_file(tensors, draft)
         with atomic_path(paths[1]) as draft:
-            parquet.write_table(pyarrow.table(self.rows(self.record["first_number"])), draft)
+            parquet.write_table(pyarrow.table(self.rows()), draft)
         with atomic_path(paths[2]) as draft:
             text = json.dumps(self.record, indent=1, ensure_ascii=False, allow_nan=False)
             draft.write_text(text, "utf-8")
@@ -126,7 +146,7 @@ class Method:
         grid: int | None = None,
         exact: bool = False,
         seed: int = 0,
-        first_number: int = 0,
+        numbers: Tensor | None = None,
         on_step: Callable[[Step], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> AttackResult:
@@ -149,7 +169,8 @@ class Method:
             exact: keep one batch shape throughout: byte-equal results whatever the neighbours, for
                 the passes of the slots that stay empty.
             seed: for everything random. A sample's chance does not depend on its neighbours.
-            first_number: which sample of its data set the first image is; chance hangs on it.
+            numbers: ``(N,)``, which samples of their data set these are, on which their chance
+                hangs; by default 0 and up.
             on_step: called with every step.
             cancelled: asked at every step; once true, the result is what was found so far.
 
@@ -159,6 +180,11 @@ class Method:
         """
         batch = check_images(images, model.channels).to(model.device, model.dtype)
         wanted = as_classes(model, classes, batch)
+        numbers = torch.arange(len(batch)) if numbers is None else numbers
+        if numbers.shape != (len(batch),):
+            raise InvalidParameterError(
+                f"numbers have shape {tuple(numbers.shape)}; expected ({len(batch)},), one each"
+            )
         if restarts < 1:
             raise InvalidParameterError(f"restarts is {restarts}; expected 1 or more")
         if grid not in (None, 8):
@@ -183,7 +209,7 @@ class Method:
             on_grid=grid is not None,
             exact=exact,
             seed=seed,
-            numbers=first_number + torch.arange(len(batch)),
+            numbers=numbers,
             on_step=on_step,
             cancelled=cancelled,
         )
@@ -205,14 +231,13 @@ class Method:
             "grid": grid,
             "exact": exact,
             "seed": seed,
-            "first_number": first_number,
             "notes": notes,
             **provenance(model),
         }
         columns = {
             name: value.cpu() for name, value in vars(outcome).items() if isinstance(value, Tensor)
         }
-        return AttackResult(**columns, classes=wanted.cpu(), record=record)
+        return AttackResult(**columns, classes=wanted.cpu(), numbers=numbers, record=record)
 
 
 def _already(outcome: Outcome, targeted: bool) -> str:

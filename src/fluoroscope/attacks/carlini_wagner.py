@@ -83,6 +83,7 @@ class CarliniWagner(Method):
     confidence: float = 0.0
     early_abort: bool = True
 
+    paper: ClassVar[str] = "Carlini, Wagner 2017 (1608.04644)"
     norms: ClassVar[tuple[str, ...]] = ("l2",)
     minimum_norm: ClassVar[bool] = True
 

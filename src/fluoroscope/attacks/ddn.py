@@ -61,6 +61,7 @@ class DDN(Method):
     gamma: float = 0.05
     init_norm: float = 1.0
 
+    paper: ClassVar[str] = "Rony et al. 2019 (1811.09600)"
     norms: ClassVar[tuple[str, ...]] = ("l2",)
     minimum_norm: ClassVar[bool] = True
 

@@ -64,7 +64,9 @@ class DeepFool(Method):
     candidates: int = 10
 
     minimum_norm: ClassVar[bool] = True
-    norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
+    paper: ClassVar[str] = "Moosavi-Dezfooli, Fawzi, Frossard 2016 (1511.04599)"
+    cost: ClassVar[str] = "1 forward, up to 9 backward"
+    norms: ClassVar[tuple[str, ...]] = ("l2", "linf")
 
     def __post_init__(self) -> None:
         if self.threat.name not in self.norms:

@@ -80,6 +80,7 @@ class _AdaptiveBoundary(Method):
     random_start: bool = False
 
     minimum_norm: ClassVar[bool] = True
+    paper: ClassVar[str] = "Croce, Hein 2020 (1907.02044)"
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
 
     def __post_init__(self) -> None:
@@ -190,6 +191,8 @@ class FAB(_AdaptiveBoundary):
     """
 
     candidates: int = 10
+
+    cost: ClassVar[str] = "1 forward, up to 9 backward"
 
     def __post_init__(self) -> None:
         super().__post_init__()

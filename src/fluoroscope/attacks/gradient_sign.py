@@ -13,11 +13,12 @@ log-probability of the wanted one. Unlike in the first papers every image is cla
 """
 
 from dataclasses import dataclass, replace
+from math import isinf
 from typing import ClassVar
 
 from torch import Tensor
 
-from fluoroscope.attacks.ascent import AscentState, GradientAscent
+from fluoroscope.attacks.ascent import AscentState, Direction, GradientAscent
 from fluoroscope.attacks.attack import AttackResult, Method
 from fluoroscope.engine import chance
 from fluoroscope.engine.classes import Classes
@@ -29,16 +30,10 @@ from fluoroscope.models.classifier import Classifier
 
 
 @dataclass(frozen=True, kw_only=True)
-class BIM(Method):
-    """The basic iterative method, from the image itself.
-
-    ``step_size`` is by default ``2.5 * eps / steps``, with which every point of the ball can be
-    reached and crossed.
-    """
+class FixedStep(Method):
+    """What they share: from somewhere in the ball, steps that are planned before the first."""
 
     threat: Threat
-    steps: int = 10
-    step_size: float | str | None = None
 
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
 
@@ -48,8 +43,10 @@ class BIM(Method):
                 f"{type(self).__name__} has no step for the norm {self.threat.name}; expected "
                 f"{' or '.join(self.norms)}"
             )
-        if self.steps < 1:
-            raise InvalidParameterError(f"steps is {self.steps}; expected 1 or more")
+        if isinf(float(self.threat.eps)):
+            raise InvalidParameterError(
+                f"{type(self).__name__} needs a bound to step within; give a finite eps"
+            )
         self._ascent()
 
     def start(self, samples: Samples) -> AscentState:
@@ -65,44 +62,33 @@ class BIM(Method):
         return self._ascent().tell(state, answer)
 
     def _ascent(self) -> GradientAscent:
-        eps = as_number(self.threat.eps)
-        size = 2.5 * eps / self.steps if self.step_size is None else self.step_size
-        return GradientAscent(
-            steps=self.steps,
-            step_size=as_number(size, "step_size"),
-            direction="sign" if self.threat.name == "linf" else "normalized",
-            threat=self.threat,
-        )
+        return self._steps(1, as_number(self.threat.eps))
+
+    def _steps(self, count: int, size: float) -> GradientAscent:
+        direction: Direction = "sign" if self.threat.name == "linf" else "normalized"
+        return GradientAscent(steps=count, step_size=size, direction=direction, threat=self.threat)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PGD(BIM):
-    """Projected gradient descent: the same from a random point of the ball."""
-
-    steps: int = 40
-
-    def start(self, samples: Samples) -> AscentState:
-        """At a random point of the ball."""
-        state = super().start(samples)
-        return replace(state, images=self.threat.random(samples.keys, samples.images))
-
-
-@dataclass(frozen=True, kw_only=True)
-class FGSM(BIM):
+class FGSM(FixedStep):
     """The fast gradient sign method: one step of ``eps``; in L2 along the normalised gradient."""
 
-    steps: int = 1
-
-    def _ascent(self) -> GradientAscent:
-        return replace(super()._ascent(), step_size=as_number(self.threat.eps))
+    paper: ClassVar[str] = "Goodfellow, Shlens, Szegedy 2015 (1412.6572)"
 
 
 @dataclass(frozen=True, kw_only=True)
-class RFGSM(FGSM):
+class RFGSM(FixedStep):
     """FGSM after a random signed step that takes the share ``alpha`` of ``eps``."""
 
     alpha: float = 0.5
+
+    paper: ClassVar[str] = "Tramèr et al. 2018 (1705.07204)"
     norms: ClassVar[tuple[str, ...]] = ("linf",)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise InvalidParameterError(f"alpha is {self.alpha}; expected a share from 0 to 1")
+        super().__post_init__()
 
     def start(self, samples: Samples) -> AscentState:
         """A random sign for every pixel value."""
@@ -113,7 +99,46 @@ class RFGSM(FGSM):
         return replace(state, images=self.threat.project(moved, samples.images))
 
     def _ascent(self) -> GradientAscent:
-        return replace(super()._ascent(), step_size=(1 - self.alpha) * as_number(self.threat.eps))
+        return self._steps(1, (1 - self.alpha) * as_number(self.threat.eps))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BIM(FixedStep):
+    """The basic iterative method, from the image itself.
+
+    ``step_size`` is by default ``2.5 * eps / steps``, with which every point of the ball can be
+    reached and crossed.
+    """
+
+    steps: int = 10
+    step_size: float | str | None = None
+
+    paper: ClassVar[str] = "Kurakin, Goodfellow, Bengio 2017 (1607.02533)"
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise InvalidParameterError(f"steps is {self.steps}; expected 1 or more")
+        super().__post_init__()
+
+    def _ascent(self) -> GradientAscent:
+        size = self.step_size
+        if size is None:
+            size = 2.5 * as_number(self.threat.eps) / self.steps
+        return self._steps(self.steps, as_number(size, "step_size"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PGD(BIM):
+    """Projected gradient descent: the same from a random point of the ball."""
+
+    steps: int = 40
+
+    paper: ClassVar[str] = "Madry et al. 2018 (1706.06083)"
+
+    def start(self, samples: Samples) -> AscentState:
+        """At a random point of the ball."""
+        state = super().start(samples)
+        return replace(state, images=self.threat.random(samples.keys, samples.images))
 
 
 def fgsm(

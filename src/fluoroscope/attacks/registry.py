@@ -74,3 +74,20 @@ def find_attack(name: str) -> type[Method]:
             + f"expected one of {', '.join(ATTACKS)}"
         )
     return ATTACKS[name]
+
+
+def describe_attacks() -> list[dict[str, Any]]:
+    """What each attack is, as plain values."""
+    return [
+        {
+            "name": name,
+            "class": kind.__name__,
+            "family": kind.family,
+            "norms": list(kind.norms),
+            "minimum_norm": kind.minimum_norm,
+            "cost": kind.cost,
+            "paper": kind.paper,
+            "parameters": [field.name for field in fields(kind) if field.name != "threat"],  # type: ignore[arg-type]
+        }
+        for name, kind in ATTACKS.items()
+    ]

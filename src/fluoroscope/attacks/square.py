@@ -69,6 +69,9 @@ class Square(Method):
     queries: int = 5000
     p_init: float = 0.8
 
+    paper: ClassVar[str] = "Andriushchenko, Croce, Flammarion, Hein 2020 (1912.00049)"
+    cost: ClassVar[str] = "1 forward"
+    family: ClassVar[str] = "score"
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
 
     def __post_init__(self) -> None:

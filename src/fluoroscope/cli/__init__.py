@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from fluoroscope.cli.attack import attack, attacks
 from fluoroscope.cli.gradient import gradient
 from fluoroscope.cli.models import models
 from fluoroscope.cli.morph import morph
@@ -24,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(models)
-for command in (predict, gradient, morph, train):
+for command in (predict, gradient, morph, attack, attacks, train):
     app.command()(command)
 
 

@@ -5,13 +5,21 @@ Markup is off everywhere: labels and file names are data.
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from fluoroscope.files import atomic_path
@@ -49,14 +57,29 @@ class Output:
 
     def progress(self, items: Iterable[T], total: int | None, what: str) -> Iterator[T]:
         """Pass the items on under a bar with the time left; it vanishes when done."""
-        columns = (
+        with self._bar() as bar:
+            yield from bar.track(items, total=total, description=what)
+
+    @contextmanager
+    def counting(self, total: int, what: str) -> Iterator[Callable[[int, str], None]]:
+        """A bar that is moved by calling what it gives with a count and a word on the state."""
+        with self._bar() as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda count, state: bar.update(
+                task, advance=count, description=f"{what} ({state})"
+            )
+
+    def _bar(self) -> Progress:
+        return Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
             TimeRemainingColumn(),
+            console=self._progress,
+            transient=True,
         )
-        with Progress(*columns, console=self._progress, transient=True) as bar:
-            yield from bar.track(items, total=total, description=what)
 
     def json(self, value: Any) -> None:
         """The result for machines, to standard output or a file, if it was asked for."""

@@ -38,8 +38,10 @@ class Outcome:
 
     images: Tensor
     """``(N, C, H, W)``; with ``first`` and ``nearest`` the clean image where nothing was found."""
+    originals: Tensor
+    """``(N, C, H, W)``, what the search began from."""
     logits: Tensor
-    """``(N, classes)`` at those images."""
+    """``(N, classes)`` at ``images``."""
     success: Tensor
     """``(N,)`` booleans: within the threat model, and read as wanted."""
     at_start: Tensor
@@ -256,6 +258,7 @@ class _Best:
     def outcome(self, notes: tuple[str, ...]) -> Outcome:
         return Outcome(
             images=self._images,
+            originals=self._clean,
             logits=self._logits,
             success=self._success,
             at_start=self.at_start,

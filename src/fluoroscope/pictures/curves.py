@@ -1,4 +1,4 @@
-"""Probability against step: the curve that tells how a picture changed sides."""
+"""Curves: probability against step, and success against distance."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -53,4 +53,31 @@ def probability_curves(
     legend = axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
     for text in legend.get_texts():
         text.set_parse_math(False)  # labels are data: a "$" in one is no formula
+    return figure
+
+
+def success_curve(
+    distances: Sequence[float], count: int, *, norm: str, title: str = ""
+) -> "Figure":
+    """The share of ``count`` pictures that were fooled within a distance, against the distance.
+
+    ``distances`` are those of the successes.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained", dpi=150)
+    axes = figure.subplots()
+    far = sorted(distances)
+    shares = [number / count for number in range(len(far) + 1)]
+    end = 1.05 * far[-1] if far else 1.0
+    axes.step([0.0, *far, end], [*shares, shares[-1]], where="post", color=_COLORS[0])
+    if len(far) > count / 2:
+        middle = far[(count - 1) // 2]
+        axes.axvline(middle, color=_COLORS[1], linewidth=1, linestyle="--")
+        axes.annotate(
+            f"half within {middle:.3g}", (middle, 0.04), (4, 0), textcoords="offset points"
+        )
+    axes.set(xlabel=f"{norm} distance", ylabel="share fooled", ylim=(-0.02, 1.02), xlim=(0, end))
+    axes.grid(alpha=0.25)
+    axes.set_title(title, parse_math=False)
     return figure

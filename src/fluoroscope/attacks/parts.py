@@ -1,0 +1,84 @@
+"""Attacking a whole data set, a part at a time: memory does not grow with it.
+
+A part is a result of its own, so that whoever writes each one down loses nothing but the last.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fluoroscope.attacks.attack import AttackResult, Method
+from fluoroscope.data.batches import Batch
+from fluoroscope.data.imageset import ImageSet
+from fluoroscope.engine import chance
+from fluoroscope.engine.predict import predict
+from fluoroscope.models.classifier import Classifier
+
+# Pixel values in a part: 0.13 GB in float32, of which a search keeps a few copies.
+_VALUES = 2**25
+
+
+def attack_parts(
+    model: Classifier,
+    attack: Method,
+    images: ImageSet,
+    *,
+    to: str | int | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Iterator[AttackResult]:
+    """Attack every picture of a data set and yield a result for each part of it.
+
+    Args:
+        model: the network under study.
+        attack: what is done to them.
+        images: the pictures; one without a label is led away from what the network reads it as.
+        to: nothing, to lead every picture away from its class; a class, to lead it there;
+            ``"random"``, to one drawn for each picture among the others; ``"least-likely"``, to the
+            one the network finds least likely (Kurakin et al. 2017); ``"all"``, to every class, one
+            after the other.
+        seed: for everything random.
+        options: see :meth:`Method.__call__`.
+
+    Raises:
+        UnknownLabelError: a class the network does not have.
+    """
+    targets: list[int | str | None] = [to]
+    if to == "all":
+        targets = list(range(model.num_classes))
+    elif to not in (None, "random", "least-likely"):
+        targets = [model.find_class(to)]
+    for target in targets:
+        for batch in images.batches(part_size(model), fit=model.preprocessing):
+            yield attack(
+                model,
+                batch.images,
+                _classes(model, batch, target, seed),
+                targeted=to is not None,
+                seed=seed,
+                numbers=batch.indices,
+                **options,
+            )
+
+
+def part_size(model: Classifier) -> int:
+    """Pictures in a part."""
+    height, width = model.input_size or (224, 224)
+    return max(1, min(1000, _VALUES // (model.channels * height * width)))
+
+
+def _classes(model: Classifier, batch: Batch, target: int | str | None, seed: int) -> Tensor:
+    if isinstance(target, int):
+        return torch.full_like(batch.indices, target)
+    if target is None and batch.labels is not None:
+        return batch.labels
+    logits = predict(model, batch.images).logits
+    own = logits.argmax(1) if batch.labels is None else batch.labels
+    if target is None:
+        return own
+    if target == "least-likely":
+        return logits.scatter(1, own[:, None], torch.inf).argmin(1)
+    drawn = chance.integers(chance.keys(seed, batch.indices, -1), 0, logits.shape[1] - 1)[:, 0]
+    return drawn + (drawn >= own)

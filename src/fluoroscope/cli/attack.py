@@ -1,0 +1,282 @@
+"""``fluoroscope attack`` and ``fluoroscope attacks``: fool a network, and list the ways."""
+
+import json as json_text
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fluoroscope.cli.options import Json, Seed, with_model
+from fluoroscope.cli.output import Output
+
+if TYPE_CHECKING:
+    from fluoroscope.attacks.attack import AttackResult, Method
+    from fluoroscope.engine.stream import Step
+    from fluoroscope.models.classifier import Classifier
+    from fluoroscope.pictures.pairs import Pair
+
+# Pictures shown of an attack.
+_SHOWN = 6
+
+
+def attacks(json: Json = None) -> None:
+    """List the attacks: family, norms, passes of a step, paper."""
+    from fluoroscope.attacks.registry import describe_attacks
+
+    output = Output(json)
+    found = describe_attacks()
+    output.json(found)
+    if json != "-":
+        output.table(
+            ["name", "family", "norms", "a step", "looks for", "paper"],
+            (
+                [
+                    each["name"],
+                    each["family"],
+                    " ".join(each["norms"]),
+                    each["cost"],
+                    "the closest" if each["minimum_norm"] else "any within eps",
+                    each["paper"],
+                ]
+                for each in found
+            ),
+        )
+
+
+@with_model
+def attack(
+    method: Annotated[str, typer.Argument(help="See: fluoroscope attacks.")],
+    model: "Classifier",
+    images: Annotated[
+        str, typer.Option("--images", help="digits, a picture, a folder, Parquet or a hub id.")
+    ],
+    split: Annotated[str | None, typer.Option(help="Its split.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only its first pictures.")] = None,
+    eps: Annotated[
+        str | None, typer.Option(help="How far a picture may go, such as 8/255.")
+    ] = None,
+    norm: Annotated[str | None, typer.Option(help="linf, l2 …; default: the method's.")] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(help="Towards a class instead of away: a label, random, least-likely, all."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps; default: the method's.")] = None,
+    restarts: Annotated[int, typer.Option(help="Searches for each picture not yet fooled.")] = 1,
+    param: Annotated[
+        list[str] | None, typer.Option(help="The method's own: NAME=VALUE. Repeatable.")
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            help="first stops at a success; best, nearest and last spend all steps. Default: "
+            "nearest for methods that look for the closest success, else first."
+        ),
+    ] = None,
+    on_grid: Annotated[
+        bool, typer.Option("--8bit", help="Only 8-bit pictures, which survive being saved.")
+    ] = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="The same bytes whatever the neighbours; slower.")
+    ] = False,
+    batch_size: Annotated[int, typer.Option(help="Pictures at once.")] = 128,
+    max_seconds: Annotated[
+        float | None, typer.Option(help="For each part of the data; then stop searching.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Directory for the results.")] = Path("out"),
+    seed: Seed = 0,
+    json: Json = None,
+) -> None:
+    """Fool a network on labelled pictures, and say how often and how closely it worked.
+
+    [bold]Examples:[/]
+      fluoroscope attack pgd --model digits-cnn --images digits --limit 100 --eps 0.1
+      fluoroscope attack deepfool --model digits-cnn --images digits --limit 50
+      fluoroscope attack bim -m digits-cnn --images digits:7 --eps 0.3 --to least-likely
+    """
+    from fluoroscope.attacks import registry
+    from fluoroscope.attacks.parts import attack_parts
+    from fluoroscope.data.imageset import load_images
+    from fluoroscope.engine.stream import Budget
+    from fluoroscope.files import output_directory
+
+    given = _parameters(param) | ({} if steps is None else {"steps": steps})
+    chosen = registry.attack(method, eps=eps, norm=norm, **given)
+    data = load_images(images, split, channels=model.channels)
+    data = data.take(limit) if limit else data
+    directory = output_directory(out)
+    output, summary, began = Output(json), _Summary(model), time.perf_counter()
+    searches = len(data) * (model.num_classes if to == "all" else 1)
+    with _interruptible() as interrupted, output.counting(searches, method) as count:
+        done = _Progress(count)
+        for number, result in enumerate(
+            attack_parts(
+                model,
+                chosen,
+                data,
+                to=to,
+                seed=seed,
+                restarts=restarts,
+                keep=keep,
+                grid=8 if on_grid else None,
+                exact=exact,
+                batch_size=batch_size,
+                budget=Budget(seconds=max_seconds) if max_seconds is not None else None,
+                on_step=done.step,
+                cancelled=interrupted,
+            )
+        ):
+            summary.add(result, result.save(directory, f"part-{number:05}"))
+            done.part(result)
+            if interrupted():
+                break
+    summary.report(output, chosen, directory, time.perf_counter() - began)
+    output.json(summary.describe(method, data.name, to, time.perf_counter() - began))
+    if interrupted():
+        raise typer.Abort
+
+
+class _Progress:
+    """Pictures done with; those that needed no search are counted when their part ends."""
+
+    def __init__(self, count: Any) -> None:
+        self._count, self._within, self._passes = count, 0, 0
+
+    def step(self, step: "Step") -> None:
+        finished = int(step.done.sum())
+        self._within += finished
+        self._passes += len(step.indices)
+        self._count(finished, f"{self._passes} evaluations")
+
+    def part(self, result: "AttackResult") -> None:
+        self._count(len(result.images) - self._within, f"{self._passes} evaluations")
+        self._within = 0
+
+
+class _Summary:
+    """What is kept of the parts: numbers, and a few pictures."""
+
+    def __init__(self, model: "Classifier") -> None:
+        self._labels = model.labels
+        self._rows: dict[str, list[Any]] = {}
+        self._pairs: list[Pair] = []
+        self._paths: list[Path] = []
+        self._parts = 0
+        self._record: dict[str, Any] = {}
+
+    def add(self, result: "AttackResult", paths: list[Path]) -> None:
+        for name, column in result.rows().items():
+            self._rows.setdefault(name, []).extend(column)
+        self._parts += 1
+        notes = self._record.get("notes", [])
+        self._record = result.record | {"notes": [*notes, *result.notes]}
+        for pair in result.pairs(self._labels, _SHOWN - len(self._pairs)):
+            self._pairs.append(pair)
+
+    def report(self, output: Output, method: "Method", directory: Path, seconds: float) -> None:
+        from fluoroscope.pictures.curves import success_curve
+        from fluoroscope.pictures.maps import write_figure
+        from fluoroscope.pictures.pairs import pair_figure
+
+        numbers = self._numbers()
+        targeted = self._record["targeted"]
+        searched = numbers["searched"]
+        output.table(
+            [f"{type(method).__name__} against {self._record['model']}", ">"],
+            [
+                ["pictures × classes to reach" if targeted else "pictures", numbers["count"]],
+                ["read so before" if targeted else "read wrong before", numbers["at_start"]],
+                [
+                    "led there" if targeted else "fooled",
+                    f"{numbers['fooled']} of {searched} ({100 * numbers['success_rate']:.1f} %)",
+                ],
+                [f"median {method.threat.name} distance", _number(numbers["median_distance"])],
+                ["forward passes a picture", f"{numbers['forwards_mean']:.1f}"],
+                ["backward passes a picture", f"{numbers['backwards_mean']:.1f}"],
+                ["not finished", numbers["unfinished"]],
+                ["seconds", f"{seconds:.1f}"],
+            ],
+        )
+        for note in dict.fromkeys(self._record["notes"]):
+            output.say(f"note: {note}")
+        if self._pairs:
+            self._paths.append(write_figure(directory / "pictures.png", pair_figure(self._pairs)))
+        if method.minimum_norm and searched:
+            curve = success_curve(
+                numbers["distances"], searched, norm=method.threat.name, title=type(method).__name__
+            )
+            self._paths.append(write_figure(directory / "curve.png", curve))
+        output.wrote(self._paths)
+        output.say(
+            f"wrote {directory}/part-*.parquet, .safetensors, .json: {self._parts} part(s), a row "
+            "for each picture"
+        )
+
+    def describe(self, method: str, data: str, to: str | None, seconds: float) -> dict[str, Any]:
+        numbers = self._numbers()
+        del numbers["distances"]
+        return {
+            "method": method,
+            "data": data,
+            "to": to,
+            **numbers,
+            "seconds": seconds,
+            "record": self._record,
+        }
+
+    def _numbers(self) -> dict[str, Any]:
+        rows = self._rows
+        found = zip(rows["success"], rows["at_start"], rows["distance"], strict=True)
+        far = sorted(distance for success, already, distance in found if success and not already)
+        count, already = len(rows["success"]), sum(rows["at_start"])
+        return {
+            "count": count,
+            "at_start": already,
+            "searched": count - already,
+            "fooled": len(far),
+            "success_rate": len(far) / (count - already) if count > already else 0.0,
+            "median_distance": far[len(far) // 2] if far else None,
+            "forwards_mean": sum(rows["forwards"]) / count,
+            "backwards_mean": sum(rows["backwards"]) / count,
+            "unfinished": count - sum(rows["finished"]),
+            "distances": far,
+        }
+
+
+@contextmanager
+def _interruptible() -> "Iterator[Any]":
+    """The first Ctrl-C is remembered and asked for; a second one ends everything at once."""
+    asked = False
+
+    def remember(*_: object) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _parameters(given: list[str] | None) -> dict[str, Any]:
+    from fluoroscope.errors import InvalidParameterError
+
+    found = {}
+    for text in given or []:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise InvalidParameterError(f"param is {text!r}; expected NAME=VALUE")
+        try:
+            found[name.replace("-", "_")] = json_text.loads(value)
+        except json_text.JSONDecodeError:
+            found[name.replace("-", "_")] = value
+    return found
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

@@ -1,0 +1,47 @@
+"""A data set, attacked a part at a time."""
+
+import pytest
+import torch
+
+import fluoroscope as fs
+from fluoroscope.attacks import parts
+from fluoroscope.attacks.parts import attack_parts
+
+DIGITS = fs.load_images("digits", channels=1).take(24)
+MODEL = fs.load_model("digits-cnn")
+PGD = fs.attack("pgd", eps=0.1, steps=5)
+
+
+def test_parts_together_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    [whole] = attack_parts(MODEL, PGD, DIGITS, seed=4)
+    monkeypatch.setattr(parts, "_VALUES", 10 * 784)
+    pieces = list(attack_parts(MODEL, PGD, DIGITS, seed=4))
+    assert [len(piece.images) for piece in pieces] == [10, 10, 4]
+    assert torch.equal(torch.cat([p.numbers for p in pieces]), torch.arange(24))
+    assert torch.equal(torch.cat([p.success for p in pieces]), whole.success)
+    images = torch.cat([piece.images for piece in pieces])
+    torch.testing.assert_close(images, whole.images, atol=1e-4, rtol=0)
+
+
+def test_a_selection_keeps_its_chance() -> None:
+    [whole] = attack_parts(MODEL, PGD, DIGITS)
+    [some] = attack_parts(MODEL, PGD, DIGITS.select([20, 3]))
+    assert some.numbers.tolist() == [20, 3]
+    torch.testing.assert_close(some.images, whole.images[[20, 3]], atol=1e-4, rtol=0)
+
+
+def test_targets() -> None:
+    labels = torch.tensor([sample.label for sample in DIGITS])
+    [random] = attack_parts(MODEL, PGD, DIGITS, to="random")
+    assert (random.classes != labels).all()
+    assert len(random.classes.unique()) > 4
+    [least] = attack_parts(MODEL, PGD, DIGITS, to="least-likely")
+    batch = next(iter(DIGITS.batches(24)))
+    logits = MODEL(batch.images).detach()
+    right = logits.argmin(1) != labels
+    assert torch.equal(least.classes[right], logits.argmin(1)[right])
+    [three] = attack_parts(MODEL, PGD, DIGITS, to="3")
+    assert three.classes.tolist() == [3] * 24
+    assert three.record["targeted"]
+    everything = list(attack_parts(MODEL, PGD, DIGITS, to="all"))
+    assert [result.classes[0].item() for result in everything] == list(range(10))

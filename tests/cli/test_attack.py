@@ -1,0 +1,98 @@
+"""``fluoroscope attack`` and ``fluoroscope attacks``, as a user calls them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pyarrow import parquet
+from safetensors.torch import load_file
+
+from fluoroscope.attacks import registry
+
+Call = Callable[..., Any]
+DIGITS = ["--model", "digits-cnn", "--images", "digits", "--limit", "12"]
+
+
+def test_attack_leaves_rows_tensors_and_pictures(fluoroscope: Call, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = fluoroscope("attack", "pgd", *DIGITS, "--eps", "0.1", "--out", str(out), "--json", "-")
+    assert done.code == 0, done.err
+    said = json.loads(done.out)
+    assert said["count"] == 12
+    assert said["fooled"] > 8
+    rows = parquet.read_table(out / "part-00000.parquet").to_pydict()
+    assert rows["index"] == list(range(12))
+    assert sum(rows["success"]) == said["fooled"] + said["at_start"]
+    assert max(rows["distance"]) <= 0.1 + 1e-6
+    tensors = load_file(out / "part-00000.safetensors")
+    away = (tensors["images"] - tensors["originals"]).abs().flatten(1).amax(1)
+    torch.testing.assert_close(away, tensors["distance"])
+    record = json.loads((out / "part-00000.json").read_text())
+    assert record["parameters"]["threat"] == {"norm": "linf", "eps": 0.1}
+    assert (out / "pictures.png").stat().st_size > 10_000
+    assert "fooled" in done.err
+
+
+def test_the_closest_success_has_a_curve(fluoroscope: Call, tmp_path: Path) -> None:
+    done = fluoroscope("attack", "deepfool", *DIGITS, "--norm", "l2", "--out", str(tmp_path))
+    assert done.code == 0, done.err
+    assert (tmp_path / "curve.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pdg", "--eps", "0.1"], "did you mean pgd"),
+        (["pgd"], "pgd needs an eps"),
+        (["pgd", "--eps", "much"], "eps is 'much'"),
+        (["pgd", "--eps", "0.1", "--norm", "l9"], "not defined for the norm"),
+        (["fgsm", "--eps", "0.1", "--steps", "4"], "no parameter 'steps'"),
+        (["pgd", "--eps", "0.1", "--param", "steps"], "NAME=VALUE"),
+        (["pgd", "--eps", "0.1", "--to", "eleven"], "eleven"),
+        (["pgd", "--eps", "0.1", "--keep", "all"], "keep is 'all'"),
+        (["square", "--eps", "0.1", "--param", "queries=0"], "queries is 0"),
+    ],
+)
+def test_mistakes_are_one_line(
+    fluoroscope: Call, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    done = fluoroscope("attack", *arguments, *DIGITS, "--out", str(tmp_path))
+    assert done.code == 2
+    assert message in done.err
+    assert len(done.err.strip().splitlines()) == 1
+
+
+def test_attacks_lists_them_all(fluoroscope: Call) -> None:
+    done = fluoroscope("attacks", "--json", "-")
+    assert [each["name"] for each in json.loads(done.out)] == list(registry.ATTACKS)
+    table = fluoroscope("attacks")
+    assert "Madry" in table.out
+
+
+def test_an_interrupted_attack_leaves_what_was_finished(tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-c", "from fluoroscope.cli import main; main()", "attack", "pgd",
+        "--model", "digits-cnn", "--images", "digits", "--limit", "300", "--eps", "0.0001",
+        "--steps", "3000", "--batch-size", "16", "--out", str(tmp_path / "out"), "--json", "-",
+    ]  # fmt: skip
+    running = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"COLUMNS": "80"}
+    )
+    while not tmp_path.joinpath("out").is_dir():
+        time.sleep(0.2)
+    time.sleep(3)
+    running.send_signal(signal.SIGINT)
+    said, _ = running.communicate(timeout=60)
+    assert running.returncode == 130
+    rows = parquet.read_table(tmp_path / "out" / "part-00000.parquet").to_pydict()
+    assert len(rows["index"]) == 300
+    assert not all(rows["finished"])
+    assert json.loads(said)["unfinished"] == 300 - sum(rows["finished"])
