@@ -43,6 +43,9 @@ class Classifier:
         preprocessing: all of the above at once, for loaders that read it from a source.
     """
 
+    passes: int = 1
+    """Passes through a network that one answer costs; more where it is a mean of several."""
+
     def __init__(
         self,
         module: nn.Module,
@@ -102,6 +105,11 @@ class Classifier:
         """The floating-point type it computes in."""
         anchor = self._anchor()
         return torch.float32 if anchor is None else anchor.dtype
+
+    @property
+    def plain(self) -> "Classifier":
+        """The network that a verdict is read from: itself, unless it was prepared for speed."""
+        return self
 
     @property
     def knows_classes(self) -> bool:
@@ -175,7 +183,7 @@ class Classifier:
         for name, value in sorted(self.module.state_dict().items()):
             if isinstance(value, Tensor):
                 digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-                digest.update(_bytes(value))
+                digest.update(tensor_bytes(value))
         stated = self.preprocessing.describe()
         del stated["stated_by"]  # where the numbers come from does not change what they do
         digest.update(json.dumps(stated, sort_keys=True).encode())
@@ -260,6 +268,7 @@ class Classifier:
         return None
 
 
-def _bytes(tensor: Tensor) -> bytes:
+def tensor_bytes(tensor: Tensor) -> bytes:
+    """The numbers of a tensor, in order, whatever its device, layout and gradient."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy().tobytes()
