@@ -135,7 +135,9 @@ class Kept(nn.Module):
 )
 def test_an_output_that_is_used_elsewhere_keeps_its_norm(use: Any) -> None:
     plain = fs.Classifier(stirred(Kept(use)), input_size=12)
-    prepared = prepare(plain)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # seen in the recording, not only by the comparison
+        prepared = prepare(plain)
     assert norms(prepared) == 1
     assert torch.allclose(prepared(IMAGES), plain(IMAGES), atol=1e-5)
 
@@ -203,7 +205,7 @@ def test_the_network_itself_stays_as_it_was() -> None:
     chance = torch.get_rng_state(), random.getstate()
     expected = plain(IMAGES)
     with torch.inference_mode():
-        prepared = prepare(plain, precision="bf16", images=IMAGES)
+        prepared = prepare(plain, images=IMAGES)
     assert gradient(prepared, IMAGES).abs().sum() > 0
     assert prepared.plain is plain
     assert torch.equal(plain(IMAGES), expected)
@@ -256,7 +258,7 @@ def test_ensembles_and_expectations_are_prepared_and_of_prepared() -> None:
     assert of_prepared.to(dtype=torch.float64).plain(IMAGES.double()).dtype == torch.float64
     noisy = EOT(prepare(one), 3, transform=lambda x: x + 0.1 * torch.randn_like(x))
     assert noisy.plain.model.plain is one  # type: ignore[attr-defined]
-    assert prepare(noisy).passes == 3
+    assert prepare(noisy, channels_last=False).passes == 3
 
 
 def test_other_sizes_and_wrong_use() -> None:
@@ -268,6 +270,34 @@ def test_other_sizes_and_wrong_use() -> None:
         prepare(plain, precision="int8")  # type: ignore[arg-type]
     nothing = prepare(plain, images=IMAGES, fold_batch_norm=False, channels_last=False)
     assert nothing.steps == ()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_a_scripted_network_is_left_to_its_compiler() -> None:
+    module = torch.jit.trace(stirred(sequential()).eval(), IMAGES)
+    plain = fs.Classifier(module, input_size=12)
+    prepared = prepare(plain)
+    assert prepared.steps == ("channels last",)
+    assert torch.allclose(prepared(IMAGES), plain(IMAGES), atol=1e-5)
+
+
+def test_a_random_network_is_compared_at_the_same_draws() -> None:
+    class Noisy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = stirred(sequential())
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.inner(x + torch.randn_like(x))
+            return logits
+
+    plain = fs.Classifier(Noisy(), input_size=12)
+    before = torch.get_rng_state()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prepared = prepare(plain, channels_last=False)  # another layout draws in another order
+    assert len(prepared.steps) == 1
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_network_without_gradients_is_prepared_by_its_logits() -> None:

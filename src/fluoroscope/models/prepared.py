@@ -125,7 +125,7 @@ def prepare(
     # Weights made under inference mode could never be differentiated through.
     with torch.inference_mode(False), torch.enable_grad():
         check = _Check(plain, _samples(plain, images))
-        network = _still(copy.deepcopy(plain.module))
+        network = _still_copy(plain.module)
         steps = []
         if fold_batch_norm:
             folded, note = _folded(plain, network, check.images)
@@ -246,16 +246,20 @@ def _samples(model: Classifier, images: Tensor | None) -> Tensor:
     return noise if images is None else torch.cat([images[:4].detach().to(noise), noise])
 
 
-def _still(network: nn.Module) -> nn.Module:
+def _still_copy(module: nn.Module) -> nn.Module:
+    with torch.no_grad():  # or a scripted module's weights would hang on those of the original
+        network = copy.deepcopy(module)
     # By hand: train() may be overridden and do more than set the flag.
     for part in network.modules():
         part.training = False
-    return network.requires_grad_(False)
+    for weight in network.parameters():  # one by one: scripted modules refuse it as a whole
+        weight.requires_grad_(False)
+    return network
 
 
 def _folded(plain: Classifier, network: nn.Module, images: Tensor) -> tuple[nn.Module, str]:
     """A copy with batch norm folded, and what was done; nothing if there was none to fold."""
-    folded = copy.deepcopy(network)
+    folded = _still_copy(network)
     present = sum(isinstance(part, _BatchNorm) for part in folded.modules())
     twin = copy.copy(plain)
     twin.module = folded

@@ -38,8 +38,9 @@ class EOT(Classifier):
     network's own is beyond reach. An image's draws depend on the batch it is in: such a network
     knows no images, only batches.
 
-    The memory of a gradient is that of ``samples`` plain ones. A success found here holds for the
-    draws of this seed: judge it with another, ``EOT(model, samples=..., seed=1)``.
+    For speed prepare the network inside, ``EOT(prepare(model))``. The memory of a gradient is that
+    of ``samples`` plain ones. A success found here holds for the draws of this seed: judge it with
+    another, ``EOT(model, samples=..., seed=1)``.
 
     Args:
         model: the network, random in evaluation mode unless there is a transformation.
