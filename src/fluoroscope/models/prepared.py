@@ -345,8 +345,10 @@ def _marks(part: nn.Module) -> list[Tensor]:
     """The tensor a layer or a norm is known by in the recording."""
     if isinstance(part, _BatchNorm):
         return [] if part.running_mean is None else [part.running_mean]
+    if isinstance(part, torch.jit.ScriptModule) or "bias" not in part._parameters:
+        return []
     weight = part._parameters.get("weight")
-    return [] if weight is None or "bias" not in part._parameters else [weight]
+    return [] if weight is None else [weight]
 
 
 def _without_norm(norm: _BatchNorm) -> nn.Module | None:
@@ -387,6 +389,6 @@ def _exact(tensor: Tensor | None) -> Tensor:
 
 def _replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
     for parent in list(network.modules()):
-        for name, child in parent._modules.items():
+        for name, child in list(parent._modules.items()):
             if child is old:
                 parent._modules[name] = new
