@@ -268,6 +268,8 @@ def test_other_sizes_and_wrong_use() -> None:
     assert prepare(plain, images=IMAGES).steps[0] == "batch norm folded: 2 of 2"
     with pytest.raises(InvalidParameterError, match="precision is 'int8'; expected 'bf16', 'fp16'"):
         prepare(plain, precision="int8")  # type: ignore[arg-type]
+    with pytest.raises(InvalidImagesError, match=r"images are torch\.uint8; expected"):
+        prepare(plain, images=torch.zeros(1, 3, 12, 12, dtype=torch.uint8))
     nothing = prepare(plain, images=IMAGES, fold_batch_norm=False, channels_last=False)
     assert nothing.steps == ()
 

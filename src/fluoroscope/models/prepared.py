@@ -26,6 +26,7 @@ from torch.overrides import TorchFunctionMode
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.randomised import chance_aside
+from fluoroscope.pictures.checks import check_images
 
 Precision = Literal["bf16", "fp16"]
 
@@ -36,8 +37,8 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # points the same way (16 bits measured up to 0.07 and 0.5; a gradient that is lost changes by 1).
 _NOISE = (1e-4, 1e-2)
 _LOWER = (0.25, 0.9)
-# A network that is itself beside itself, by the flipping of kinks, when its pixels move by this
-# much is allowed twice its own change more.
+# A network with many kinks near its pixels has a noisy gradient by itself. So twice of what its
+# answers change when the pixels move by this much is allowed on top.
 _SHIFT = 1e-6
 
 
@@ -103,13 +104,14 @@ def prepare(
             where it pays: on a processor, and in lower precision on an accelerator.
         precision: ``"bf16"`` or ``"fp16"`` multiplies matrices in 16 bits. For searching only: what
             is found there must be judged by ``plain``.
-        compile: compile with ``torch.compile`` for the shapes that come; takes minutes at first.
+        compile: compile with ``torch.compile`` for the shapes that come, which takes long the first
+            time.
         images: ``(N, C, H, W)``, of which the first four are checked beside two of noise; needed
             where the network has no input size and does not take 32×32.
 
     Raises:
         InvalidParameterError: an unknown precision.
-        InvalidImagesError: the network takes no images of the size it was checked with.
+        InvalidImagesError: no batch of images in range, or of a size the network does not take.
     """
     if precision not in (None, *get_args(Precision)):
         raise InvalidParameterError(f"precision is {precision!r}; expected 'bf16', 'fp16' or None")
@@ -197,19 +199,19 @@ class _Check:
 
     def passes(self, made: Classifier, what: str, allowed: tuple[float, float] = _NOISE) -> bool:
         """Whether logits and gradients are near enough; says so if not."""
+        bounds = [bound + 2 * own for bound, own in zip(allowed, self._own, strict=True)]
         try:
             changes = _changes(self._answer(made, self.images), self._expected)
         # Whatever a compiler, or a kernel that has no 16-bit version, raises.
         except Exception as problem:
             trouble = f"it fails ({type(problem).__name__})"
         else:
-            bounds = [bound + 2 * own for bound, own in zip(allowed, self._own, strict=True)]
             if all(change <= bound for change, bound in zip(changes, bounds, strict=True)):
                 return True
             trouble = f"logits change by {changes[0]:.1g} and gradients by {changes[1]:.1g}"
         warnings.warn(
-            f"{what} is left out for {made.name}: {trouble}; at most {allowed[0]:g} and "
-            f"{allowed[1]:g} of their length were expected",
+            f"{what} is left out for {made.name}: {trouble}; at most {bounds[0]:.1g} and "
+            f"{bounds[1]:.1g} of their length were expected",
             stacklevel=3,
         )
         return False
@@ -243,7 +245,9 @@ def _samples(model: Classifier, images: Tensor | None) -> Tensor:
     chance = torch.Generator().manual_seed(0)
     noise = torch.rand(2, model.channels, height, width, generator=chance)
     noise = noise.to(model.device, model.dtype)
-    return noise if images is None else torch.cat([images[:4].detach().to(noise), noise])
+    if images is None:
+        return noise
+    return torch.cat([check_images(images[:4], model.channels).to(noise), noise])
 
 
 def _still_copy(module: nn.Module) -> nn.Module:

@@ -152,8 +152,8 @@ class _Draws(nn.Module):
 def is_random(model: Classifier, images: Tensor) -> bool:
     """Whether a network answers the same images ``(N, C, H, W)`` differently the second time.
 
-    Two passes. Differences within float noise do not count, and the global generators are left as
-    they were.
+    Two passes, in which a chance of few outcomes may fall alike. Differences within float noise do
+    not count, and the global generators are left as they were.
     """
     with torch.no_grad(), chance_aside(images.device):
         first, second = model(images), model(images)
