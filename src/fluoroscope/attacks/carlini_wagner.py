@@ -34,7 +34,7 @@ from fluoroscope.engine.stream import Query, Samples, is_reached
 from fluoroscope.engine.threats import L2, Threat
 from fluoroscope.errors import InvalidParameterError
 
-STRETCH = 1.1
+STRETCH = 1.5
 _NO_BOUND = L2(math.inf)
 _DECAY = (0.9, 0.999)
 _SMALL = 1e-8
@@ -59,7 +59,7 @@ class CarliniWagnerState:
     loss: Tensor
     """``(n,)``, when it was last looked at for early abort."""
     found: Tensor
-    """``(n,)`` booleans: the present ``c`` has given a success since the loss was last looked at."""
+    """``(n,)`` booleans: ``c`` has given a success since the loss was last looked at."""
     c: Tensor
     """``(n,)``, weight of the margin."""
     lower: Tensor
@@ -97,7 +97,7 @@ class CarliniWagner(Method):
     def __post_init__(self) -> None:
         if self.threat.name not in self.norms:
             raise InvalidParameterError(
-                f"CarliniWagner is defined for l2; got the norm {self.threat.name}"
+                f"CarliniWagner has no distance for the norm {self.threat.name}; expected l2"
             )
         for name in ("searches", "steps"):
             if getattr(self, name) < 1:

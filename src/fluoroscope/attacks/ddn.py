@@ -80,7 +80,9 @@ class DDN(Method):
 
     def __post_init__(self) -> None:
         if self.threat.name not in self.norms:
-            raise InvalidParameterError(f"DDN is defined for l2; got the norm {self.threat.name}")
+            raise InvalidParameterError(
+                f"DDN has no step for the norm {self.threat.name}; expected l2"
+            )
         if self.steps < 1:
             raise InvalidParameterError(f"steps is {self.steps}; expected 1 or more")
         if not 0 < self.gamma < 1:
