@@ -1,4 +1,4 @@
-"""Square: the paper's schedule, stripes, squares and acceptance, chance of the sample, and peers."""
+"""Square: the published schedule, stripes, squares, acceptance, the chance of a sample, peers."""
 
 import math
 from collections.abc import Iterator
@@ -419,11 +419,11 @@ def on_digits() -> tuple[fs.Classifier, Tensor, Tensor]:
 def test_as_strong_as_torchattacks(on_digits: Any, threat: Threat) -> None:
     torchattacks = pytest.importorskip("torchattacks")
     model, images, classes = on_digits
-    ours = Square(threat=threat, queries=150)(model, images, classes)
+    ours = Square(threat=threat, queries=100)(model, images, classes)
     norm = "Linf" if threat.name == "linf" else "L2"
     with torch.random.fork_rng():
         peer = torchattacks.Square(
-            model.module.eval(), norm=norm, eps=float(threat.eps), n_queries=150
+            model.module.eval(), norm=norm, eps=float(threat.eps), n_queries=100
         )
         theirs = model(peer(images, classes)).argmax(1) == classes
     assert 3 < theirs.sum() < 29
@@ -438,16 +438,16 @@ def test_as_strong_as_art(on_digits: Any, threat: Threat) -> None:
     from art.estimators.classification import PyTorchClassifier
 
     model, images, classes = on_digits
-    ours = Square(threat=threat, queries=150)(model, images, classes)
+    ours = Square(threat=threat, queries=100)(model, images, classes)
     peer = PyTorchClassifier(
         model.module.eval(), nn.CrossEntropyLoss(), (1, 28, 28), 10,
         clip_values=(0, 1), device_type="cpu",
     )  # fmt: skip
     norm = np.inf if threat.name == "linf" else 2
-    before = np.random.get_state()  # noqa: NPY002
-    np.random.seed(0)  # noqa: NPY002
-    attack = SquareAttack(peer, norm=norm, eps=float(threat.eps), max_iter=150, verbose=False)
+    before = np.random.get_state()
+    np.random.seed(0)
+    attack = SquareAttack(peer, norm=norm, eps=float(threat.eps), max_iter=100, verbose=False)
     found = torch.from_numpy(attack.generate(images.numpy(), classes.numpy()))
-    np.random.set_state(before)  # noqa: NPY002
+    np.random.set_state(before)
     theirs = model(found).argmax(1) == classes
     assert (~ours.success).sum() <= theirs.sum() + 3
