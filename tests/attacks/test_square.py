@@ -45,11 +45,11 @@ def begin(attack: Square, images: Tensor, seed: int = 0) -> Any:
 
 
 def walk(attack: Square, images: Tensor, better: Any = lambda query: True) -> Iterator[Any]:
-    """The states of a search on made-up losses: every candidate is better, or as told."""
+    """The states of a search on made-up losses: every candidate is better, or equal."""
     state, value = begin(attack, images), -1000.0
     while not state.done.all():
         yield state
-        told = value + 1 if better(int(state.queries[0])) else value - 1
+        told = value + 1 if better(int(state.queries[0])) else value
         value = max(value, told)
         answer = Answer(torch.zeros(len(images), 2), torch.full((len(images),), told).double())
         state = attack.tell(state, answer)
