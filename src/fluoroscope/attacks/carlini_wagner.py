@@ -13,7 +13,7 @@ sample counts its own steps; the authors' code ends a search early for the whole
 is the smallest whose *resulting* image succeeds, as the paper says: a success counts for ``c`` if
 it falls in the last tenth of the steps. The authors' code counts any on the way, where Adam's first
 steps, all of length ``lr``, can overshoot a near border with a ``c`` far too small, after which
-``c`` only falls (up to 1.9 times the smallest distance on linear networks, against 1.02).
+``c`` only falls (up to 1.9 times the smallest distance on linear networks, against 1.04).
 
 On a linear network the wanted class is reached within 1.05 times the smallest distance, as far as
 that is longer than Adam's first step. Without a wanted class the descent follows whichever class is
