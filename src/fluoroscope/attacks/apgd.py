@@ -141,7 +141,7 @@ class APGD(Method):
 
     def ask(self, state: APGDState) -> Query:
         """The present images; after the last step nobody needs their gradient."""
-        wanted = bool((state.updates < self.steps).any())
+        wanted = state.updates < self.steps
         return Query(state.images, wanted, LOSSES[self.loss].towards(-state.towards), state.classes)
 
     def tell(self, state: APGDState, answer: Answer) -> APGDState:
@@ -271,7 +271,7 @@ class APGDT(Method):
         images = state.search.images
         if bool(looking.any()):
             images = _where(looking, state.samples.images, images)
-        wanted = bool((~looking & (state.search.updates < self.steps)).any())
+        wanted = ~looking & (state.search.updates < self.steps)
         target = state.targets.gather(1, state.number.clamp(min=0)[:, None]).squeeze(1)
         return Query(images, wanted, targeted_dlr(state.left), target)
 

@@ -62,7 +62,7 @@ class GradientAscent:
 
     def ask(self, state: AscentState) -> Query:
         """The present images; after the last step nobody needs their gradient."""
-        wanted = bool((state.updates < self.steps).any())
+        wanted = state.updates < self.steps
         return Query(state.images, wanted, self.objective.towards(state.towards), state.classes)
 
     def tell(self, state: AscentState, answer: Answer) -> AscentState:

@@ -109,7 +109,7 @@ class DDN(Method):
 
     def ask(self, state: DDNState) -> Query:
         """The present images; after the last step nobody needs their gradient."""
-        wanted = bool((state.updates < self.steps).any())
+        wanted = state.updates < self.steps
         objective = _LOSSES[self.loss].towards(state.towards)
         return Query(state.images, wanted, objective, state.classes)
 

@@ -69,8 +69,10 @@ class Query:
 
     images: Tensor
     """``(n, C, H, W)``"""
-    gradient: bool
-    """Whether the objective's gradient at the pixels is wanted, or the logits will do."""
+    gradient: bool | Tensor
+    """Whether the objective's gradient at the pixels is wanted, by all or by those ``(n,)``.
+
+    One pass back gives it to all of the batch; only those who want it are charged."""
     objective: Objective
     """The number to raise."""
     classes: Tensor
@@ -255,7 +257,7 @@ def _steps(
         try:
             answer = evaluate(
                 model, images, query.classes, query.objective,
-                gradient=query.gradient, several=query.several,
+                gradient=bool(torch.as_tensor(query.gradient).any()), several=query.several,
             )  # fmt: skip
         except RuntimeError as problem:
             if not out_of_memory(problem) or len(images) < 2:
