@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fluoroscope.data.reference import open_image
     from fluoroscope.engine.objectives import Objective
     from fluoroscope.engine.predict import Prediction, predict
-    from fluoroscope.engine.threats import L2, Linf, Unbounded
+    from fluoroscope.engine.threats import L1, L2, Linf, Unbounded
     from fluoroscope.errors import FluoroscopeError
     from fluoroscope.gradients.check import GradientCheck, check_gradient
     from fluoroscope.gradients.finite_difference import finite_difference_gradient
@@ -32,6 +32,7 @@ _HOMES = {
     "FluoroscopeError": "errors",
     "GradientCheck": "gradients.check",
     "ImageSet": "data.imageset",
+    "L1": "engine.threats",
     "L2": "engine.threats",
     "Linf": "engine.threats",
     "MorphResult": "attacks.morph",
@@ -54,6 +55,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "L1",
     "L2",
     "Classifier",
     "FluoroscopeError",

@@ -81,7 +81,7 @@ def test_bad_numbers_are_refused(bad: str | float) -> None:
 
 
 def test_norms_and_bounds_must_go_together() -> None:
-    with pytest.raises(InvalidParameterError, match="expected linf, l2 or none"):
+    with pytest.raises(InvalidParameterError, match="expected linf, l2, l1 or none"):
         threat_for("l7", 1)
     with pytest.raises(InvalidParameterError, match="eps is missing"):
         threat_for("l2", None)

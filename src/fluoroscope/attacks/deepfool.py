@@ -2,8 +2,9 @@
 
 Moosavi-Dezfooli, Fawzi, Frossard 2016. With ``f_k`` by how much the class ``k`` leads over the one
 to leave, and ``w_k`` its gradient, the step goes to the border ``argmin_k |f_k| / ||w_k||_q``:
-``r = |f_k| / ||w_k||_2^2 * w_k`` in L2 and ``r = |f_k| / ||w_k||_1 * sign(w_k)`` in Linf, and the
-network is shown ``x + (1 + overshoot) * (all steps so far)``.
+``r = |f_k| / ||w_k||_2^2 * w_k`` in L2, ``r = |f_k| / ||w_k||_1 * sign(w_k)`` in Linf, and in L1
+``|f_k| / ||w_k||_inf`` at the pixel value of the largest slope. The network is shown
+``x + (1 + overshoot) * (all steps so far)``.
 
 Where this differs from the paper:
 
@@ -11,8 +12,9 @@ Where this differs from the paper:
   always shown the point with it, so that one evaluation says whether the border is crossed and how
   to go on; ``|f_k|`` is carried back along ``w_k`` to the point without. Taken as it is, the search
   would creep up to the border for ever smaller steps: on digits 2.2 times as many.
-* After each step the image is clamped to ``[0, 1]``. A step then falls short by what pixels at the
-  ends cannot do, and the next one makes up for it.
+* A step is the smallest one within ``[0, 1]`` (``planes.to_plane``): the other pixel values make up
+  for those that reach an end. In L1 this is indispensable, for without ends a single one would do
+  it all.
 * Of more than ``candidates`` classes only the strongest at the present image are looked at, for
   each costs a pass back; the paper looks at all.
 * Towards a wanted class there is one border, to whichever class is strongest at the moment.
@@ -24,6 +26,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from fluoroscope.attacks import planes
 from fluoroscope.attacks.attack import Method
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import MARGIN, leads
@@ -64,12 +67,13 @@ class DeepFool(Method):
     candidates: int = 10
 
     minimum_norm: ClassVar[bool] = True
-    norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
+    norms: ClassVar[tuple[str, ...]] = planes.NORMS
 
     def __post_init__(self) -> None:
         if self.threat.name not in self.norms:
             raise InvalidParameterError(
-                f"DeepFool has no step for the norm {self.threat.name}; expected linf or l2"
+                f"DeepFool has no step for the norm {self.threat.name}; "
+                f"expected {', '.join(self.norms)}"
             )
         if self.steps < 1:
             raise InvalidParameterError(f"steps is {self.steps}; expected 1 or more")
@@ -115,29 +119,17 @@ class DeepFool(Method):
         gaps = torch.maximum(answer.several.abs(), least[:, None]).to(state.moved.dtype)
         reached = state.original + state.moved
         overshot = ((self._shown(state) - reached)[:, None] * answer.jacobian).flatten(2).sum(2)
-        step, reachable = self._to_nearest(gaps + overshot.clamp(min=0), answer.jacobian)
+        lead, slopes = planes.nearest(
+            -(gaps + overshot.clamp(min=0)), answer.jacobian, self.threat.name
+        )
+        step = planes.to_plane(reached.flatten(1), slopes.flatten(1), lead, self.threat.name)
         return replace(
             state,
-            moved=(reached + step).clamp(0, 1) - state.original,
+            moved=state.moved + step.view_as(reached),
             updates=state.updates + 1,
-            done=done | ~reachable,
+            # Without a slope, or with all that have one at the end of the box, there is no way on.
+            done=done | ~step.any(1),
         )
 
     def _shown(self, state: DeepFoolState) -> Tensor:
         return (state.original + (1 + self.overshoot) * state.moved).clamp(0, 1)
-
-    def _to_nearest(self, gaps: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
-        """The step to the nearest border, and who has any, from ``(n, R)`` and their slopes."""
-        flat = slopes.flatten(2)
-        size = torch.linalg.vector_norm(flat, ord=1 if self.threat.name == "linf" else 2, dim=2)
-        distances = torch.where(size > 0, gaps / size, torch.inf)
-        nearest, rival = distances.min(1)
-        rows = torch.arange(len(rival), device=rival.device)
-        chosen, reachable = slopes[rows, rival], nearest.isfinite()
-        along = chosen.sign() if self.threat.name == "linf" else _unit(chosen, size[rows, rival])
-        far = torch.where(reachable, nearest, 0)
-        return far.view(-1, 1, 1, 1) * along, reachable
-
-
-def _unit(slopes: Tensor, size: Tensor) -> Tensor:
-    return slopes / torch.where(size > 0, size, 1).view(-1, 1, 1, 1)

@@ -37,6 +37,8 @@ class Samples:
     """``(n,)``, which sample of the data each is; its chance hangs on it."""
     keys: Tensor
     """``(n,)``, what the sample's random numbers are hashed from; another for each restart."""
+    restart: Tensor
+    """``(n,)``, searches of the sample that lie behind; 0 is its first."""
 
 
 class State(Protocol):
@@ -130,7 +132,6 @@ class _Slots:
     """The engine's own books on the samples under way."""
 
     samples: Samples
-    restart: Tensor
     number: Tensor
     forwards: Tensor
     backwards: Tensor
@@ -146,7 +147,8 @@ def feed(
     """A batch in memory as single samples for :func:`stream`, numbered from 0."""
     indices = torch.arange(len(images), device=images.device)
     towards = torch.full((len(images),), 1.0 if targeted else -1.0, device=images.device)
-    everything = Samples(images, classes, towards, indices, chance.keys(seed, indices))
+    keys, restart = chance.keys(seed, indices), torch.zeros_like(indices)
+    everything = Samples(images, classes, towards, indices, keys, restart)
     return (take(everything, row) for row in indices.split(1))
 
 
@@ -204,7 +206,7 @@ def stream(
         if until is not None:
             reached = until(answer, slots.samples, query.images)
         spent = _spent(slots, limits, started)
-        again = state.done & ~reached & ~spent & (slots.restart + 1 < restarts)
+        again = state.done & ~reached & ~spent & (slots.samples.restart + 1 < restarts)
         done = reached | spent | (state.done & ~again)
         yield Step(
             slots.samples.indices,
@@ -227,8 +229,8 @@ def stream(
             if limits.seconds is None or time.monotonic() - started < limits.seconds:
                 new = _fresh(_next(waiting, len(free)))
             if new is not None:
-                rows = free[: len(new.restart)]
-                free = free[len(new.restart) :]
+                rows = free[: len(new.number)]
+                free = free[len(new.number) :]
                 slots, state = put(slots, rows, new), put(state, rows, attack.start(new.samples))
             if len(free):
                 left = torch.ones_like(done)
@@ -289,22 +291,21 @@ def _fresh(samples: Samples | None) -> _Slots | None:
     if samples is None:
         return None
     zero = torch.zeros_like(samples.indices)
-    return _Slots(samples, zero, zero, zero, zero)
+    return _Slots(samples, zero, zero, zero)
 
 
 def _restarted(slots: _Slots, seed: int) -> _Slots:
-    restart = slots.restart + 1
+    restart = slots.samples.restart + 1
     keys = chance.keys(seed, slots.samples.indices, restart)
     return replace(
         slots,
-        samples=replace(slots.samples, keys=keys),
-        restart=restart,
+        samples=replace(slots.samples, keys=keys, restart=restart),
         number=torch.zeros_like(slots.number),
     )
 
 
 def _spent(slots: _Slots, limits: Budget, started: float) -> Tensor:
-    spent = torch.zeros_like(slots.restart, dtype=torch.bool)
+    spent = torch.zeros_like(slots.number, dtype=torch.bool)
     if limits.forwards is not None:
         spent |= slots.forwards >= limits.forwards
     if limits.backwards is not None:
