@@ -56,17 +56,20 @@ def _together(size: Tensor, room: Tensor, needed: Tensor, pace: Tensor) -> Tenso
     """All pixel values move at their pace until they reach the plane, or an end of the box.
 
     Value ``j`` moves by ``min(t * pace_j, room_j)``. What that gains grows with ``t`` in straight
-    pieces, between which the values arrive at an end one after the other, in the order of
-    ``room / pace``. The gain is concave, so the wanted ``t`` is the largest that any of the pieces,
-    prolonged, asks for.
+    pieces, less and less as values arrive, so Newton's method climbs to the wanted ``t`` from below
+    and stands still once it is on its piece: mostly within ten rounds. (Sorting the arrivals takes
+    as long as a small network.)
     """
-    order = torch.where(pace > 0, room / pace, torch.inf).argsort(1)
-    gain, rate = ((size * by).gather(1, order) for by in (room, pace))
-    arrived = gain.cumsum(1) - gain
-    going = rate.flip(1).cumsum(1).flip(1)
-    times = torch.where(going > 0, (needed - arrived) / going, 0).amax(1, keepdim=True)
-    within = needed <= gain.sum(1, keepdim=True)
-    return torch.where(within, torch.minimum(times * pace, room), room)
+    gain, rate = size * room, size * pace
+    time, never = torch.zeros_like(needed), torch.finfo(needed.dtype).max
+    while True:
+        free = (time * pace < room).to(room.dtype)
+        going = torch.linalg.vecdot(free, rate)[:, None]
+        missing = needed - torch.linalg.vecdot(1 - free, gain)[:, None]
+        later = torch.where(going > 0, missing / going, never).clamp(max=never)
+        if not bool((later > time).any()):
+            return torch.minimum(time * pace, room)
+        time = torch.maximum(time, later)
 
 
 def _steepest_first(size: Tensor, room: Tensor, needed: Tensor) -> Tensor:
