@@ -12,9 +12,11 @@ Where this differs from the paper:
   always shown the point with it, so that one evaluation says whether the border is crossed and how
   to go on; ``|f_k|`` is carried back along ``w_k`` to the point without. Taken as it is, the search
   would creep up to the border for ever smaller steps: on digits 2.2 times as many.
-* A step is the smallest one within ``[0, 1]`` (``planes.to_plane``): the other pixel values make up
-  for those that reach an end. In L1 this is indispensable, for without ends a single one would do
-  it all.
+* After each step the image is clamped to ``[0, 1]``. A step then falls short by what pixels at the
+  ends cannot do, and the next one makes up for it. (Steps that make up for it at once, as in FAB,
+  trust the first gradients too far: on digits they ended 15 to 20 % further away.)
+* In L1 the pixel values at an end are left out, so each step moves the steepest of the others, and
+  no more than ``steps`` of them ever move: where that is too few, give more than 50.
 * Of more than ``candidates`` classes only the strongest at the present image are looked at, for
   each costs a pass back; the paper looks at all.
 * Towards a wanted class there is one border, to whichever class is strongest at the moment.
@@ -41,8 +43,8 @@ class DeepFoolState:
 
     original: Tensor
     """``(n, C, H, W)``, the clean images."""
-    moved: Tensor
-    """``(n, C, H, W)``, all steps so far, without the overshoot."""
+    reached: Tensor
+    """``(n, C, H, W)``, the images after all steps so far, without the overshoot."""
     classes: Tensor
     """``(n,)``, the class to leave or to reach."""
     towards: Tensor
@@ -90,7 +92,7 @@ class DeepFool(Method):
         count = torch.zeros_like(samples.classes)
         return DeepFoolState(
             samples.images,
-            torch.zeros_like(samples.images),
+            samples.images,
             samples.classes,
             samples.towards,
             count,
@@ -116,20 +118,37 @@ class DeepFool(Method):
             return replace(state, done=done)
         # A tie is no lead of either class, and a step of 0 would never end it.
         least = 16 * torch.finfo(answer.logits.dtype).eps * answer.logits.abs().amax(1)
-        gaps = torch.maximum(answer.several.abs(), least[:, None]).to(state.moved.dtype)
-        reached = state.original + state.moved
-        overshot = ((self._shown(state) - reached)[:, None] * answer.jacobian).flatten(2).sum(2)
-        lead, slopes = planes.nearest(
-            -(gaps + overshot.clamp(min=0)), answer.jacobian, self.threat.name
-        )
-        step = planes.to_plane(reached.flatten(1), slopes.flatten(1), lead, self.threat.name)
+        gaps = torch.maximum(answer.several.abs(), least[:, None]).to(state.reached.dtype)
+        slopes = answer.jacobian
+        overshot = ((self._shown(state) - state.reached)[:, None] * slopes).flatten(2).sum(2)
+        if self.threat.name == "l1":
+            here = state.reached[:, None]
+            slopes = slopes * torch.where(slopes > 0, here < 1, here > 0)
+        gap, slope = planes.nearest(gaps + overshot.clamp(min=0), slopes, self.threat.name)
+        step = self._step(gap, slope.flatten(1)).view_as(slope)
         return replace(
             state,
-            moved=state.moved + step.view_as(reached),
+            reached=(state.reached + step).clamp(0, 1),
             updates=state.updates + 1,
-            # Without a slope, or with all that have one at the end of the box, there is no way on.
-            done=done | ~step.any(1),
+            # Without a slope there is no way on.
+            done=done | ~step.flatten(1).any(1),
         )
 
     def _shown(self, state: DeepFoolState) -> Tensor:
-        return (state.original + (1 + self.overshoot) * state.moved).clamp(0, 1)
+        away = state.reached - state.original
+        return (state.original + (1 + self.overshoot) * away).clamp(0, 1)
+
+    def _step(self, gap: Tensor, slope: Tensor) -> Tensor:
+        """The smallest moves ``(n, d)`` that gain the gap ``(n,)``, as if there were no box."""
+        # With a largest slope of 1 no square underflows.
+        peak = slope.abs().amax(1, keepdim=True)
+        unit = torch.where(peak > 0, slope / peak, 0)
+        far = torch.where(peak > 0, gap[:, None] / peak, 0)
+        match self.threat.name:
+            case "linf":
+                return far * unit.sign() / unit.abs().sum(1, keepdim=True).clamp(min=1)
+            case "l2":
+                return far * unit / unit.square().sum(1, keepdim=True).clamp(min=1)
+            case _:
+                steepest = unit.abs().argmax(1, keepdim=True)
+                return far * unit * torch.zeros_like(unit).scatter(1, steepest, 1)
