@@ -116,10 +116,11 @@ class DeepFool(Method):
         done = is_reached(answer, state.classes, state.towards) | (state.updates >= self.steps)
         if answer.several is None or answer.jacobian is None:
             return replace(state, done=done)
-        # A tie is no lead of either class, and a step of 0 would never end it.
-        least = 16 * torch.finfo(answer.logits.dtype).eps * answer.logits.abs().amax(1)
-        gaps = torch.maximum(answer.several.abs(), least[:, None]).to(state.reached.dtype)
         slopes = answer.jacobian
+        # A tie is no lead of either class, and a step of 0 would never end it: as much as rounding.
+        scale = answer.logits.abs().amax(1)[:, None] + slopes.abs().flatten(2).sum(2)
+        least = 16 * torch.finfo(slopes.dtype).eps * scale
+        gaps = torch.maximum(answer.several.abs().to(slopes.dtype), least)
         overshot = ((self._shown(state) - state.reached)[:, None] * slopes).flatten(2).sum(2)
         if self.threat.name == "l1":
             here = state.reached[:, None]
