@@ -23,7 +23,9 @@ Where this differs from the paper:
   as far as the closest success, where that is nearer. ``TargetedFAB`` restarts after all its
   targets, the authors' code after each.
 * Towards a class that the user wants there is one border, to whichever class is strongest at the
-  moment.
+  moment, and only a success is drawn to the clean image: else the search runs to and fro between
+  the borders of several classes that stand before the wanted one. (On digits, a quarter of the
+  searches in L2 had no success after 20 steps; so it is 2 %.)
 """
 
 from dataclasses import dataclass, replace
@@ -161,7 +163,8 @@ class _AdaptiveBoundary(Method):
         move, clean_move = both.chunk(2)
         size, clean_size = self.threat.distance(both.view(-1, *slopes.shape[1:])).chunk(2)
         share = size / (size + clean_size).clamp(min=torch.finfo(x.dtype).tiny)
-        alpha = share.clamp(max=self.alpha_max)[:, None]
+        drawn = reached | (state.towards < 0)
+        alpha = torch.where(drawn, share.clamp(max=self.alpha_max), 0)[:, None]
         moved = (1 - alpha) * (x + self.eta * move) + alpha * (clean + self.eta * clean_move)
         return replace(state, images=moved.clamp(0, 1).view_as(state.images))
 
