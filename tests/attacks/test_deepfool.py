@@ -94,7 +94,7 @@ def slowly(model: fs.Classifier, image: Tensor, own: int, norm: str, steps: int)
             (slope,) = torch.autograd.grad(lead, x, retain_graph=True)
             slope = slope[0]
             back = float(((x[0].detach() - reached) * slope).sum())
-            gap = abs(float(lead)) + max(back, 0)
+            gap = abs(lead.item()) + max(back, 0)
             if norm == "linf":
                 moves.append((gap / slope.abs().sum(), slope.sign()))
             elif norm == "l2":

@@ -304,7 +304,7 @@ class Module(nn.Module):
 def test_no_further_away_than_with_torchattacks_at_half_the_passes_forward(
     norm: str, reader: tuple[fs.Classifier, Tensor, Tensor]
 ) -> None:
-    """In the median within 1 %, after as many steps."""
+    """The medians within 2 %, the median of the ratios within 1 %, after as many steps."""
     import torchattacks
 
     model, images, classes = reader
@@ -317,7 +317,8 @@ def test_no_further_away_than_with_torchattacks_at_half_the_passes_forward(
     fell = model(theirs).argmax(1) != classes
     assert ours.success.sum() >= fell.sum() > 20
     distance = unbounded(norm).distance(theirs.detach() - images)
-    assert ours.distance[fell].median() <= 1.01 * distance[fell].median()
+    assert ours.distance[fell].median() <= 1.02 * distance[fell].median()
+    assert (ours.distance / distance)[fell].median() <= 1.01
     assert (ours.forwards <= 12).all()
 
 
@@ -325,7 +326,7 @@ def test_no_further_away_than_with_torchattacks_at_half_the_passes_forward(
 def test_target_by_target_no_further_away_than_with_torchattacks(
     norm: str, reader: tuple[fs.Classifier, Tensor, Tensor]
 ) -> None:
-    """In the median within 1 %, after as many steps for each of three targets."""
+    """The medians within 2 %, the median of the ratios within 1 %, with three targets each."""
     import torchattacks
 
     model, images, classes = reader
@@ -341,7 +342,8 @@ def test_target_by_target_no_further_away_than_with_torchattacks(
         best = torch.where(fell, torch.minimum(best, distance), best)
     ours = TargetedFAB(threat=unbounded(norm), steps=10, targets=3)(model, images, classes)
     assert ours.success.sum() >= best.isfinite().sum() > 20
-    assert ours.distance.median() <= 1.01 * best.median()
+    assert ours.distance.median() <= 1.02 * best.median()
+    assert (ours.distance / best).median() <= 1.01
 
 
 # What must always hold.
