@@ -129,7 +129,9 @@ def test_the_path_over_a_rugged_surface_is_the_papers(threat: Threat, steps: int
     attack = APGD(threat=threat, steps=steps)
     number = torch.arange(2)
     images = pictures(2)
-    state = attack.start(Samples(images, number, -torch.ones(2), number, chance.keys(0, number)))
+    state = attack.start(
+        Samples(images, number, -torch.ones(2), number, chance.keys(0, number), 0 * number)
+    )
     path = []
     while not state.done.all():
         path.append(state.images)
@@ -199,7 +201,9 @@ def check(path: Tensor, height: Any, original: Tensor, threat: Threat) -> None:
 def one_sample(attack: Any) -> Any:
     image = torch.full((1, *SHAPE), 0.5)
     number = torch.tensor([0])
-    return attack.start(Samples(image, number, -torch.ones(1), number, chance.keys(0, number)))
+    return attack.start(
+        Samples(image, number, -torch.ones(1), number, chance.keys(0, number), 0 * number)
+    )
 
 
 def halvings(values: list[float]) -> list[int]:
@@ -307,8 +311,9 @@ def test_targets_are_the_highest_wrong_classes_of_the_clean_image_in_turn() -> N
     attack = APGDT(threat=fs.Linf(0.1), steps=2)
     number = torch.tensor([0])
     samples = Samples(
-        image, torch.tensor([order[2]]), -torch.ones(1), number, chance.keys(0, number)
-    )
+        image, torch.tensor([order[2]]), -torch.ones(1), number, chance.keys(0, number),
+        0 * number,
+    )  # fmt: skip
     state, asked = attack.start(samples), []
     while not state.done.all():
         query: Query = attack.ask(state)

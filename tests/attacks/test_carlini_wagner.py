@@ -194,7 +194,9 @@ def begin(attack: Any, model: fs.Classifier, images: Tensor, classes: Tensor) ->
     from fluoroscope.engine.stream import Samples
 
     number = torch.arange(len(images))
-    return attack.start(Samples(images, classes, -torch.ones(len(images)), number, number))
+    return attack.start(
+        Samples(images, classes, -torch.ones(len(images)), number, number, 0 * number)
+    )
 
 
 # What must always hold.

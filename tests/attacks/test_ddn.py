@@ -234,7 +234,7 @@ def test_the_length_stays_within_the_box() -> None:
     # No answer is a success: the length would double for ever.
     images, number = torch.rand(2, 3, 2, 2), torch.zeros(2, dtype=torch.long)
     attack = DDN(steps=20, gamma=0.99)
-    state = attack.start(Samples(images, number, -torch.ones(2), number, number))
+    state = attack.start(Samples(images, number, -torch.ones(2), number, number, 0 * number))
     for _ in range(20):
         logits = torch.tensor([[1.0, 0.0]]).expand(2, 2)
         state = attack.tell(state, Answer(logits, torch.zeros(2), torch.ones_like(images)))
