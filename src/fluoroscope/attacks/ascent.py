@@ -70,9 +70,9 @@ class GradientAscent:
         done = state.updates >= self.steps
         if answer.gradient is None:
             return replace(state, done=done)
-        moved = self.threat.project(
-            state.images + self.step_size * self._along(answer.gradient), state.original
-        )
+        along = self._along(answer.gradient)
+        moved = torch.add(state.images, along, alpha=self.step_size)
+        moved = self.threat.project(moved, state.original)
         return replace(state, images=moved, updates=state.updates + 1, done=done)
 
     def _along(self, gradient: Tensor) -> Tensor:

@@ -206,6 +206,7 @@ class Method:
             batch_size=check_batch_size(batch_size),
             budget=budget,
             confidence=self.confidence,
+            inside=not self.minimum_norm,
             on_grid=grid is not None,
             exact=exact,
             seed=seed,

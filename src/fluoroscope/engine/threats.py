@@ -72,7 +72,7 @@ class Linf:
     def project(self, images: Tensor, original: Tensor) -> Tensor:
         """Clamp to ``original ± eps`` and to the box."""
         eps = float(self.eps)
-        return torch.clamp(images, original - eps, original + eps).clamp(0, 1)
+        return torch.clamp(images, original - eps, original + eps).clamp_(0, 1)
 
     def random(self, keys: Tensor, original: Tensor) -> Tensor:
         """Uniform in the ball, then clamped to the box."""
