@@ -236,12 +236,12 @@ def test_the_search_is_in_evaluation_mode(loss: AdversarialLoss) -> None:
 
 
 def toy() -> tuple[Tensor, Tensor]:
-    """One strong pixel that is right nine times in ten, and fifteen faint ones always right."""
+    """One strong pixel that is right four times in five, and fifteen faint ones always right."""
     generator = torch.Generator().manual_seed(1)
     labels = torch.arange(400) % 2
     signs = (2.0 * labels - 1).view(-1, 1)
-    strong = torch.where(torch.rand(400, 1, generator=generator) < 0.9, signs, -signs)
-    pixels = torch.cat([0.5 + 0.4 * strong, 0.5 + 0.05 * signs.expand(-1, 15)], 1)
+    strong = torch.where(torch.rand(400, 1, generator=generator) < 0.8, signs, -signs)
+    pixels = torch.cat([0.5 + 0.3 * strong, 0.5 + 0.09 * signs.expand(-1, 15)], 1)
     return pixels.view(400, 1, 4, 4), labels
 
 
@@ -253,12 +253,12 @@ def test_it_hardens(method: str) -> None:
     for name, loss in (("plain", cross_entropy), (method, adversarial_loss(method, 0.1))):
         torch.manual_seed(0)
         module = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
-        fit(module, images, labels, Recipe(15, 50, learning_rate=0.05), loss=loss)
+        fit(module, images, labels, Recipe(20, 50, learning_rate=0.2), loss=loss)
         attack = PGD(threat=fs.Linf(0.1), steps=10)
         found = attack(fs.Classifier(module, channels=1), images, labels)
         shares[name] = 1 - found.success.double().mean().item()
-    assert shares["plain"] < 0.3
-    assert shares[method] > 0.8
+    assert shares["plain"] < 0.5
+    assert shares[method] > 0.75
 
 
 def test_fit_gives_the_loss_its_moment() -> None:
@@ -294,7 +294,7 @@ def test_by_name() -> None:
 @pytest.mark.parametrize(
     ("method", "eps", "options", "says"),
     [
-        ("pdg", 0.3, {}, "adversarial is 'pdg'; expected fgsm, pgd, trades"),
+        ("pdg", 0.3, {}, "adversarial is 'pdg'; expected fgsm or pgd or trades"),
         ("pgd", None, {}, "eps is missing"),
         ("pgd", 0, {}, r"eps is 0.0; expected a number above 0"),
         ("pgd", math.inf, {}, "eps is inf"),

@@ -198,7 +198,9 @@ def adversarial_loss(
         InvalidParameterError: an unknown method, no ``eps``, or settings that it cannot take.
     """
     if method not in ADVERSARIAL:
-        raise InvalidParameterError(f"adversarial is {method!r}; expected {', '.join(ADVERSARIAL)}")
+        raise InvalidParameterError(
+            f"adversarial is {method!r}; expected {' or '.join(ADVERSARIAL)}"
+        )
     if eps is None:
         raise InvalidParameterError(
             f"eps is missing; {method} training expects how far a pixel may move, such as 0.3 for "
