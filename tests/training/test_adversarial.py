@@ -188,6 +188,15 @@ def test_the_radius_grows_over_the_ramp(loss: AdversarialLoss) -> None:
         assert float((moved - images).abs().max()) == pytest.approx(EPS * expected, rel=1e-4)
 
 
+def test_the_step_grows_with_the_radius() -> None:
+    loss = TRADESLoss(threat=BALL, steps=1, step_size=0.1, ramp=1.0)
+    images = IMAGES * 0.4 + 0.3
+    for share in (0.6, 1.0):
+        moved = moved_by(loss, images, LABELS, replace(MOMENT, share=share))
+        # TRADES begins within a few thousandths of the picture.
+        assert float((moved - images).abs().median()) == pytest.approx(0.1 * share, abs=0.005)
+
+
 @every_loss
 def test_chance_belongs_to_the_sample(loss: AdversarialLoss) -> None:
     whole = moved_by(loss, IMAGES, LABELS, MOMENT)
