@@ -34,7 +34,6 @@ from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import MARGIN, leads
 from fluoroscope.engine.stream import Query, Samples, is_reached
 from fluoroscope.engine.threats import Threat
-from fluoroscope.errors import InvalidParameterError
 
 
 @dataclass(frozen=True)
@@ -74,20 +73,10 @@ class DeepFool(Method):
     norms: ClassVar[tuple[str, ...]] = ("l2", "linf", "l1")
 
     def __post_init__(self) -> None:
-        if self.threat.name not in self.norms:
-            raise InvalidParameterError(
-                f"DeepFool has no step for the norm {self.threat.name}; "
-                f"expected {', '.join(self.norms)}"
-            )
-        if self.steps < 1:
-            raise InvalidParameterError(f"steps is {self.steps}; expected 1 or more")
-        if not self.overshoot >= 0:
-            raise InvalidParameterError(f"overshoot is {self.overshoot}; expected at least 0")
-        if self.candidates < 2:
-            raise InvalidParameterError(
-                f"candidates is {self.candidates}; expected 2 or more: the class to leave and "
-                "another"
-            )
+        super().__post_init__()
+        self._expect(1, "steps")
+        self._expect(0, "overshoot")
+        self._expect(2, "candidates")  # the class to leave and another
 
     def start(self, samples: Samples) -> DeepFoolState:
         """At the image."""

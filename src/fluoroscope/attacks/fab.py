@@ -42,7 +42,6 @@ from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import MARGIN, Objective, leads
 from fluoroscope.engine.stream import Query, Samples, is_reached
 from fluoroscope.engine.threats import Threat
-from fluoroscope.errors import InvalidParameterError
 
 # Where there is no bound, restarts begin within half of the authors' default ones.
 _DEFAULT_EPS = {"linf": 0.3, "l2": 1.0, "l1": 5.0}
@@ -85,22 +84,9 @@ class _AdaptiveBoundary(Method):
     norms: ClassVar[tuple[str, ...]] = planes.NORMS
 
     def __post_init__(self) -> None:
-        if self.threat.name not in self.norms:
-            raise InvalidParameterError(
-                f"{type(self).__name__} has no projection for the norm {self.threat.name}; "
-                f"expected {', '.join(self.norms)}"
-            )
-        if self.steps < 1:
-            raise InvalidParameterError(f"steps is {self.steps}; expected 1 or more")
-        for name in ("alpha_max", "beta"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InvalidParameterError(
-                    f"{name} is {getattr(self, name)}; expected a share from 0 to 1"
-                )
-        if not self.eta >= 1:
-            raise InvalidParameterError(
-                f"eta is {self.eta}; expected 1 (just to the border) or more"
-            )
+        super().__post_init__()
+        self._expect(1, "steps", "eta")
+        self._expect(0, "alpha_max", "beta", high=1)
 
     def start(self, samples: Samples) -> FABState:
         """At the image; restarts at a random point half way to the bound."""
@@ -196,11 +182,7 @@ class FAB(_AdaptiveBoundary):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.candidates < 2:
-            raise InvalidParameterError(
-                f"candidates is {self.candidates}; expected 2 or more: the class to leave and "
-                "another"
-            )
+        self._expect(2, "candidates")  # the class to leave and another
 
     def ask(self, state: FABState) -> Query:
         """The present images, and the gradients of the rivals' leads while steps are left."""
@@ -234,8 +216,7 @@ class TargetedFAB(_AdaptiveBoundary):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.targets < 1:
-            raise InvalidParameterError(f"targets is {self.targets}; expected 1 or more")
+        self._expect(1, "targets")
 
     def ask(self, state: FABState) -> Query:
         """The present images, and the gradient of the target's lead while steps are left."""
