@@ -1,4 +1,5 @@
-"""Linear networks and the smallest perturbation that fools them, in closed form and by solvers."""
+"""Linear networks and the smallest perturbation that fools them, in closed form and by solvers;
+and small curved ones."""
 
 import numpy as np
 import torch
@@ -90,3 +91,17 @@ def shortest_move(point: np.ndarray, slope: np.ndarray, gap: float, norm: str) -
         bounds=[*zip(-point, 1 - point, strict=True), *[(0, None)] * extra],
     )
     return float(best.fun)
+
+
+def curved(seed: int = 0, classes: int = 4, values: int = 12) -> fs.Classifier:
+    generator = torch.Generator().manual_seed(seed)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(values, 16), nn.Tanh(), nn.Linear(16, classes))
+    for parameter in module.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator)
+    return fs.Classifier(module.double(), channels=3 if values == 12 else 1)
+
+
+def pictures(count: int, seed: int = 0) -> Tensor:
+    """With pixels at exactly 0 and 1 among them."""
+    generator = torch.Generator().manual_seed(seed)
+    return (1.4 * torch.rand(count, 3, 2, 2, generator=generator) - 0.2).clamp(0, 1).double()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from linear_networks import THREATS, free_optimum, grey, linear, unbounded
+from linear_networks import THREATS, curved, free_optimum, grey, linear, pictures, unbounded
 from torch import Tensor, nn
 
 import fluoroscope as fs
@@ -18,32 +18,6 @@ from fluoroscope.engine.stream import Step
 from fluoroscope.errors import InvalidParameterError
 
 by_norm = pytest.mark.parametrize("norm", list(THREATS))
-DIGITS = 30
-
-
-@pytest.fixture(scope="module")
-def reader() -> tuple[fs.Classifier, Tensor, Tensor]:
-    """The built-in network and digits that it reads right."""
-    from fluoroscope.data.digits import digits
-
-    model = fs.load_model("digits-cnn")
-    images, classes = (t[:DIGITS] for t in digits())
-    right = model(images).argmax(1) == classes
-    return model, images[right], classes[right]
-
-
-def curved(seed: int = 0, classes: int = 4, values: int = 12) -> fs.Classifier:
-    generator = torch.Generator().manual_seed(seed)
-    module = nn.Sequential(nn.Flatten(), nn.Linear(values, 16), nn.Tanh(), nn.Linear(16, classes))
-    for parameter in module.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator)
-    return fs.Classifier(module.double())
-
-
-def pictures(count: int, seed: int = 0) -> Tensor:
-    """With pixels at exactly 0 and 1 among them."""
-    generator = torch.Generator().manual_seed(seed)
-    return (1.4 * torch.rand(count, 3, 2, 2, generator=generator) - 0.2).clamp(0, 1).double()
 
 
 @by_norm

@@ -11,9 +11,11 @@ from linear_networks import (
     DUAL,
     THREATS,
     boxed_optimum,
+    curved,
     free_optimum,
     grey,
     linear,
+    pictures,
     unbounded,
 )
 from torch import Tensor, nn
@@ -25,31 +27,6 @@ from fluoroscope.errors import InvalidParameterError
 
 by_norm = pytest.mark.parametrize("norm", list(THREATS))
 by_kind = pytest.mark.parametrize("kind", [FAB, TargetedFAB])
-
-
-@pytest.fixture(scope="module")
-def reader() -> tuple[fs.Classifier, Tensor, Tensor]:
-    """The built-in network and digits that it reads right."""
-    from fluoroscope.data.digits import digits
-
-    model = fs.load_model("digits-cnn")
-    images, classes = (t[:26] for t in digits())
-    right = model(images).argmax(1) == classes
-    return model, images[right], classes[right]
-
-
-def curved(seed: int = 0, classes: int = 4, values: int = 12) -> fs.Classifier:
-    generator = torch.Generator().manual_seed(seed)
-    module = nn.Sequential(nn.Flatten(), nn.Linear(values, 16), nn.Tanh(), nn.Linear(16, classes))
-    for parameter in module.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator)
-    return fs.Classifier(module.double(), channels=3 if values == 12 else 1)
-
-
-def pictures(count: int, seed: int = 0) -> Tensor:
-    """With pixels at exactly 0 and 1 among them."""
-    generator = torch.Generator().manual_seed(seed)
-    return (1.4 * torch.rand(count, 3, 2, 2, generator=generator) - 0.2).clamp(0, 1).double()
 
 
 # The closest success that there is.

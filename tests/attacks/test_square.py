@@ -280,7 +280,7 @@ def test_all_it_looks_at_is_in_the_ball_and_the_box(
     for image, path in zip(images, looked, strict=True):
         if len(path):
             assert len(path) == queries
-            assert threat.distance(path - image).max() <= float(threat.eps) * (1 + 1e-6)
+            assert threat.distance(path - image).max() <= float(threat.eps) * (1 + 1e-6) + 1e-15
             assert path.min() >= 0
             assert path.max() <= 1
     assert torch.equal(

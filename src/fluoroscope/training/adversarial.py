@@ -37,7 +37,7 @@ from fluoroscope.engine.stream import Samples
 from fluoroscope.engine.threats import Linf, Threat
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
-from fluoroscope.training.fit import Moment
+from fluoroscope.training.fitting import Moment
 
 # Standard deviation of the step from x with which TRADES begins: at x itself the divergence is
 # lowest and has no slope.

@@ -28,7 +28,7 @@ from fluoroscope.models.classifier import Classifier
 from fluoroscope.training.adversarial import AdversarialLoss, PGDLoss, adversarial_loss
 from fluoroscope.training.augmentation import rewrite
 from fluoroscope.training.checkpoint import describe, read_step, sha256
-from fluoroscope.training.fit import (
+from fluoroscope.training.fitting import (
     FitStep,
     Loss,
     Recipe,
