@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 import fluoroscope as fs
 from fluoroscope.attacks.apgd import APGD, APGDT
+from fluoroscope.data.digits import digits
 from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import Answer, evaluate
 from fluoroscope.engine.stream import Query, Samples, Step
@@ -402,3 +403,29 @@ def test_unusable_parameters() -> None:
     ):
         with pytest.raises(InvalidParameterError, match="expected"):
             bad()
+
+
+# Peers.
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.32), ("l2", 2.2)])
+@pytest.mark.parametrize("loss", ["ce", "dlr", "targeted"])
+def test_as_strong_as_torchattacks(norm: str, eps: float, loss: str) -> None:
+    """On a network that holds about half of them; tolerance: two pictures, the starts differ."""
+    torchattacks = pytest.importorskip("torchattacks")
+    model = fs.load_model("digits-robust")
+    images, classes = (part[:40] for part in digits())
+    right = model(images).argmax(1) == classes
+    images, classes = images[right], classes[right]
+    peers_norm = {"linf": "Linf", "l2": "L2"}[norm]
+    plain = model.module.eval()
+    if loss == "targeted":
+        ours = fs.attack("apgd-t", eps=eps, norm=norm, steps=15, n_target_classes=4)
+        # Theirs takes as many targets as there are classes but one.
+        theirs = torchattacks.APGDT(plain, norm=peers_norm, eps=eps, steps=15, n_classes=5)
+    else:
+        ours = fs.attack("apgd", eps=eps, norm=norm, steps=25, loss=loss)
+        theirs = torchattacks.APGD(plain, norm=peers_norm, eps=eps, steps=25, loss=loss)
+    fooled = int((model(theirs(images, classes)).argmax(1) != classes).sum())
+    assert 3 < fooled < len(classes) - 3
+    assert int(ours(model, images, classes).success.sum()) >= fooled - 2
