@@ -40,13 +40,21 @@ class Bare(nn.Module):
         return output if isinstance(output, Tensor) else output.logits
 
 
-def passes(network: nn.Module, images: Tensor, classes: Tensor, steps: int, batch: int) -> None:
-    """The floor: so many times forward and back to the pixels, and nothing else."""
+def passes(
+    network: nn.Module, images: Tensor, classes: Tensor, steps: int, batch: int, looks: int = 0
+) -> None:
+    """The floor: so many times forward and back to the pixels, and nothing else.
+
+    ``looks`` are forward passes alone on top.
+    """
     for part, wanted in zip(images.split(batch), classes.split(batch), strict=True):
         rows = torch.arange(len(part))
         for _ in range(steps):
             pixels = part.detach().requires_grad_()
             torch.autograd.grad(network(pixels)[rows, wanted].sum(), pixels)
+        with torch.no_grad():
+            for _ in range(looks):
+                network(part)
 
 
 def by_torchattacks(network: nn.Module, name: str, batch: int, **parameters: Any) -> Search:

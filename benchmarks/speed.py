@@ -187,9 +187,9 @@ def preparation(scale: Scale) -> Section:
     section = Section(PAGE, "preparation", "Networks prepared for speed")
     rows = []
     for title, model, size in (
-        ("ResNet-18, 8 × 224×224", resnet18(), 8),
-        ("MobileNet v1 0.75, 8 × 224×224", mobilenet(), 8),
-        ("`digits-cnn`, 128 × 28×28", fs.load_model("digits-cnn"), 128),
+        ("ResNet-18", resnet18(), 8),
+        ("MobileNet v1 0.75", mobilenet(), 8),
+        ("`digits-cnn`", fs.load_model("digits-cnn"), 128),
     ):
         rows += _prepared(title, model, scale.limit or size, scale)
     section.text(
@@ -222,6 +222,7 @@ def _prepared(title: str, model: fs.Classifier, size: int, scale: Scale) -> list
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(size, model.channels, height, width, generator=generator)
     classes = torch.zeros(size, dtype=torch.long)
+    title = f"{title}, {size} × {height}×{width}"
     ways: dict[str, Callable[[], object]] = {"plain": _there_and_back(model, images, classes)}
     done, ready = {}, {}
     for name, options in _PREPARATIONS.items():
