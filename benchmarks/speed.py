@@ -37,7 +37,7 @@ def passes(scale: Scale) -> Section:
             "ours": lambda: run(cnn, attack, digits, classes, Linf(0.3), keep="last"),
             "floor": lambda: _bare(cnn, digits, classes, 40),
         },
-        scale.repeats or 15,
+        scale.repeats or 11,
     )
     rows.append(_row("40 steps, 128 digits, `digits-cnn`", "2", timing))
     if MOBILENET.is_dir():
@@ -52,7 +52,7 @@ def passes(scale: Scale) -> Section:
                     2, lambda: _bare(mobilenet, picture, target, steps)
                 ),
             },
-            scale.repeats or 7,
+            scale.repeats or 5,
         )
         name = f"{steps} morph steps, one 224×224 picture, MobileNet v1 0.75"
         rows.append(_row(name, "1", timing))
@@ -123,7 +123,7 @@ def start(scale: Scale) -> Section:
             "used": _python("import torch, fluoroscope as fs; fs.load_model, fs.morph"),
             "help": lambda: subprocess.run([command, "--help"], check=True, capture_output=True),
         },
-        scale.repeats or 9,
+        scale.repeats or 5,
     )
     section.table(
         ["", "seconds, median>"],
