@@ -112,8 +112,8 @@ def pgd_digits(scale: Scale) -> Section:
     section = Section(PAGE, "pgd-digits", f"PGD-{steps} on {len(contest.images)} digits")
     section.text(
         f"`digits-cnn`, test digits of MNIST, Linf {eps:g}, steps of {step:g} from a random start, "
-        f"one batch. {FLOOR} {WITH_LOOKS} The last row stops at the first success, as a verdict may; all others "
-        "make all steps.",
+        f"one batch. {FLOOR} {WITH_LOOKS} The last row stops at the first success, "
+        "as a verdict may; all others make all steps.",
         FAIR + f" Peers: {versions(contest.ways)}.",
     )
     _times(section, contest, scale.times(9, 9), eps)
