@@ -213,16 +213,20 @@ def test_the_plain_network_has_the_last_word() -> None:
         def __call__(self, images: Tensor) -> Tensor:
             return -super().__call__(images)
 
-    result = pgd(0.3, 3)(Wrong(MODEL.module, channels=1, input_size=6), PICTURES, CLASSES)
-    assert torch.equal(MODEL(result.images).argmax(1) != CLASSES, result.success)
-    torch.testing.assert_close(result.logits, MODEL(result.images))
+    wrong = Wrong(MODEL.module, channels=1, input_size=6)
+    for keep in ("first", "nearest", "best", "last"):
+        result = pgd(0.3, 3)(wrong, PICTURES, CLASSES, keep=keep)
+        assert torch.equal(MODEL(result.images).argmax(1) != CLASSES, result.success)
+        torch.testing.assert_close(result.logits, MODEL(result.images))
 
 
 def test_a_prepared_network_gives_the_plain_ones_verdict() -> None:
     fast = fs.prepare(MODEL, precision="bf16")
-    found, plain = pgd(0.05)(fast, PICTURES, CLASSES), pgd(0.05)(MODEL, PICTURES, CLASSES)
-    assert (found.success == plain.success).float().mean() > 0.9
-    assert torch.equal(MODEL(found.images).argmax(1) != CLASSES, found.success)
+    for keep in ("first", "nearest", "best", "last"):
+        found = pgd(0.05)(fast, PICTURES, CLASSES, keep=keep)
+        plain = pgd(0.05)(MODEL, PICTURES, CLASSES, keep=keep)
+        assert (found.success == plain.success).float().mean() > 0.9
+        assert torch.equal(MODEL(found.images).argmax(1) != CLASSES, found.success)
 
 
 def test_already_misread_images_are_told_apart() -> None:
@@ -271,6 +275,34 @@ def test_an_earlier_success_is_not_lost(keep: Any) -> None:
     attack = fs.attack("bim", eps=0.6, steps=2, step_size=0.25)
     assert not attack(model, image, 0, keep="last").success
     result = attack(model, image, 0, keep=keep)
+    assert result.success
+    torch.testing.assert_close(result.images, torch.full((1, *SHAPE), 0.45))
+
+
+class Torn(nn.Module):
+    """At brightness 0.45 just misread; at 0.7 read right, but with less confidence than there."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        bright = x.flatten(1).mean(1, keepdim=True)
+        away = torch.tensor([[0.0, 0.1, -9.0]])
+        near = torch.tensor([[1.0, 0.9, 0.95]])
+        start = torch.tensor([[5.0, 0.0, 0.0]])
+        logits = torch.where(bright < 0.3, start, torch.where(bright < 0.6, away, near))
+        return logits - bright * torch.tensor([[0.01, 0.0, 0.0]])
+
+
+def test_the_best_point_is_a_success_if_there_was_one() -> None:
+    model = fs.Classifier(Torn(), channels=1)
+    image = torch.full((1, *SHAPE), 0.2)
+    seen: list[float] = []
+
+    def note(step: Step) -> None:
+        assert step.answer.objective is not None
+        seen.append(step.answer.objective.item())
+
+    attack = fs.attack("bim", eps=0.6, steps=2, step_size=0.25)
+    result = attack(model, image, 0, keep="best", on_step=note)
+    assert seen[2] > seen[1] > seen[0]
     assert result.success
     torch.testing.assert_close(result.images, torch.full((1, *SHAPE), 0.45))
 

@@ -109,67 +109,56 @@ def run(
     if on_grid:
         images = round_to_grid(images)
     towards = torch.full((len(images),), 1.0 if targeted else -1.0, device=images.device)
-    judge = _Judge(model, threat, confidence, inside=inside)
-    clean = _look(model.plain, images, batch_size, exact=exact)
-    reached = is_reached(Answer(clean), classes, towards, confidence)
-    best = _Best(images, clean, reached, threat, model.plain.passes, inside=inside)
+
+    def read(at: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """What the plain network says of images of these samples, and if that is what we want."""
+        logits = _look(model.plain, at, batch_size, exact=exact)
+        return logits, is_reached(Answer(logits), classes[rows], towards[rows], confidence)
+
+    everyone = torch.arange(len(images), device=images.device)
+    prepared = model.plain is not model
+    best = _Best(images, *read(images, everyone), threat, model.plain.passes, inside=inside)
     going = best.begin(everything=keep == "last")
+
+    def until(answer: Answer, asked: Samples, at: Tensor) -> Tensor:
+        reached = is_reached(answer, asked.classes, asked.towards, confidence)
+        rows = reached.nonzero().squeeze(1)
+        if not inside and len(rows):
+            reached[rows] = threat.allows(at[rows], asked.images[rows])
+            rows = reached.nonzero().squeeze(1)
+        if prepared and keep == "first" and len(rows):
+            answer.logits[rows], reached[rows] = read(at[rows], asked.indices[rows])
+        return reached
+
     flat = _Flat()
     steps = stream(
         model,
         attack,
-        feed(
-            images, classes, targeted=targeted, seed=seed, numbers=numbers,
-            rows=going.nonzero().squeeze(1),
-        ),
-        until=judge,
+        feed(images, classes, targeted=targeted, seed=seed, numbers=numbers, rows=going),
+        until=until,
         stop=keep == "first",
         restarts=restarts,
         batch_size=batch_size,
         budget=budget,
         grid=threat if on_grid else None,
         exact=exact,
-    )  # fmt: skip
+    )
     with model.held():
         for step in steps:
-            best.offer(step, keep)
+            best.offer(step, keep, read if prepared else None)
             flat.note(step)
             if on_step is not None:
                 on_step(step)
             if cancelled is not None and cancelled():
                 break
+    if prepared and keep in ("best", "last"):
+        best.settle(going, read)
     notes = [*_chance(model, images), *flat.notes(model)]
     return best.outcome(tuple(notes))
 
 
-class _Judge:
-    """Whether images are read as wanted and allowed, in the plain network's eyes."""
-
-    def __init__(
-        self, model: Classifier, threat: Threat, confidence: float, *, inside: bool
-    ) -> None:
-        self._model, self._threat, self._confidence = model, threat, confidence
-        self._inside = inside
-
-    def __call__(self, answer: Answer, asked: Samples, images: Tensor) -> Tensor:
-        reached = is_reached(answer, asked.classes, asked.towards, self._confidence)
-        plain = self._model.plain
-        if self._inside and plain is self._model:
-            return reached
-        rows = reached.nonzero().squeeze(1)
-        if not len(rows):
-            return reached
-        confirmed = torch.ones_like(rows, dtype=torch.bool)
-        if not self._inside:
-            confirmed = self._threat.allows(images[rows], asked.images[rows])
-        if plain is not self._model:
-            again = evaluate(plain, images[rows])
-            answer.logits[rows] = again.logits.to(answer.logits.dtype)
-            confirmed &= is_reached(
-                again, asked.classes[rows], asked.towards[rows], self._confidence
-            )
-        reached[rows] = confirmed
-        return reached
+Read = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From images and the numbers of their samples to logits and who has what was wanted."""
 
 
 @torch.inference_mode(False)
@@ -255,9 +244,9 @@ class _Best:
         going = torch.ones_like(self.at_start) if everything else ~self.at_start
         going &= self._threat.eps != 0
         self._finished = ~going
-        return going
+        return going.nonzero().squeeze(1)
 
-    def offer(self, step: Step, keep: Keep) -> None:
+    def offer(self, step: Step, keep: Keep, read: Read | None) -> None:
         self._forwards[step.indices] = step.forwards + self._passes
         self._backwards[step.indices] = step.backwards
         self._finished[step.indices] = step.finished
@@ -265,12 +254,24 @@ class _Best:
         if not len(rows):
             return
         better = rank > self._rank[step.indices[rows]]
-        rows = rows[better]
+        rows, rank = rows[better], rank[better]
+        logits = step.answer.logits[rows].to(self._logits.dtype)
+        if read is not None and keep == "nearest" and len(rows):
+            logits, confirmed = read(step.images[rows], step.indices[rows])
+            rows, rank, logits = rows[confirmed], rank[confirmed], logits[confirmed]
         kept = step.indices[rows]
-        self._rank[kept] = rank[better]
+        self._rank[kept] = rank
         self._images.index_copy_(0, kept, step.images[rows])
-        self._logits[kept] = step.answer.logits[rows].to(self._logits.dtype)
+        self._logits[kept] = logits
         self._success[kept] = step.reached[rows]
+
+    def settle(self, rows: Tensor, read: Read) -> None:
+        """Let the plain network judge what is kept of these samples."""
+        if not len(rows):
+            return
+        images = self._images[rows]
+        self._logits[rows], reached = read(images, rows)
+        self._success[rows] = reached & self._threat.allows(images, self._clean[rows])
 
     def _ranks(self, step: Step, keep: Keep) -> tuple[Tensor, Tensor]:
         """Which rows of the step are candidates, and how good they are."""
