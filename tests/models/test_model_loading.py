@@ -16,7 +16,7 @@ from fluoroscope.errors import (
     UnknownModelError,
 )
 
-BUILT_IN = ("digits-linear", "digits-cnn")
+BUILT_IN = ("digits-linear", "digits-cnn", "digits-robust")
 
 
 def network() -> nn.Module:
@@ -65,7 +65,10 @@ def test_a_classifier_is_returned_as_it_is_or_restated() -> None:
         ("google/vit-base-patch16-224", "did you mean 'hf/google/vit-base-patch16-224'"),
         ("./no/such/directory", "no network is called './no/such/directory'; expected"),
         ("", "no network is called ''"),
-        ("qqqqqqqq", r"expected a built-in \(digits-linear, digits-cnn\), torchvision/NAME"),
+        (
+            "qqqqqqqq",
+            r"expected a built-in \(digits-linear, digits-cnn, digits-robust\), torchvision/NAME",
+        ),
     ],
 )
 def test_unknown_names(name: str, message: str) -> None:

@@ -12,6 +12,7 @@ import fluoroscope as fs
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError, ModelOutputError
 from fluoroscope.training.fit import (
     FitStep,
+    Moment,
     Recipe,
     accuracy,
     cross_entropy,
@@ -167,7 +168,9 @@ def test_eight_bit_images_are_scaled() -> None:
 def test_another_loss_can_be_lowered() -> None:
     batches = []
 
-    def doubled(module: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def doubled(
+        module: nn.Module, images: Tensor, labels: Tensor, moment: Moment
+    ) -> tuple[Tensor, Tensor]:
         batches.append(len(images))
         value, logits = cross_entropy(module, images, labels)
         return 2 * value, logits

@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +16,7 @@ from safetensors.torch import load_file
 from fluoroscope.errors import InvalidParameterError, UnknownDataError, UnknownModelError
 from fluoroscope.models.builtin import BUILTIN, build_architecture, builtin_record
 from fluoroscope.training import run as run_module
+from fluoroscope.training.checkpoint import describe
 from fluoroscope.training.run import TrainingRun, train
 
 
@@ -82,12 +86,12 @@ def test_same_seed_same_bytes(data: Path, tmp_path: Path) -> None:
     assert first.record["sha256"] != other.record["sha256"]
 
 
-def test_a_run_broken_off_writes_nothing(data: Path, tmp_path: Path) -> None:
+def test_a_run_broken_off_leaves_its_checkpoint_alone(data: Path, tmp_path: Path) -> None:
     run = TrainingRun("digits-linear", data, out=tmp_path, epochs=3)
     for step in run:
         if step.number == 2:
             break
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["digits-linear.checkpoint.safetensors"]
     with pytest.raises(InvalidParameterError, match="not trained yet"):
         _ = run.result
 
@@ -106,16 +110,113 @@ def test_a_failing_disk_leaves_the_earlier_files(
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(OSError, match="No space"):
         train("digits-linear", data, out=tmp_path, epochs=1, seed=9)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert after.pop("digits-linear.checkpoint.safetensors")  # nothing learnt is lost
+    assert after == before
+
+
+def test_hardening_is_in_the_record_and_the_steps(data: Path, tmp_path: Path) -> None:
+    run = TrainingRun(
+        "digits-linear", data, out=tmp_path, epochs=2, adversarial="trades", eps="1/10",
+        adversarial_steps=2, ramp=0.5,
+    )  # fmt: skip
+    for step in run:
+        assert step.held_out is not None
+        assert step.held_out_adversarial is not None
+        assert step.held_out_adversarial <= step.held_out
+    record = run.result.record
+    assert record["command"] == (
+        f"fluoroscope train digits-linear --data {data} --epochs 2 --seed 0 --adversarial trades "
+        f"--eps 1/10 --adversarial-steps 2 --ramp 0.5 --out {tmp_path}"
+    )
+    hardened = record["adversarial"]
+    assert hardened.pop("test")[1].keys() == {
+        "attack", "steps", "restarts", "pictures", "right", "accuracy",
+    }  # fmt: skip
+    assert hardened == {
+        "method": "trades", "norm": "linf", "eps": 0.1, "ramp": 0.5, "steps": 2, "step_size": None,
+        "beta": 6.0,
+    }  # fmt: skip
+
+
+def test_the_recipe_of_the_robust_network_is_adversarial(data: Path, tmp_path: Path) -> None:
+    run = TrainingRun("digits-robust", data, out=tmp_path, epochs=1)
+    assert [step.held_out_adversarial is None for step in run] == [False]
+    assert run.result.record["adversarial"]["eps"] == 0.3
+
+
+def kill_at_step(number: int, arguments: list[str]) -> None:
+    """Train in a process of its own that dies like one whose machine lost power."""
+    code = (
+        "import os, sys\n"
+        "from fluoroscope.training import fit, run\n"
+        "fit.CHECKPOINT_EVERY = 0.0\n"
+        "made = run.TrainingRun('digits-linear', sys.argv[1], out=sys.argv[2], epochs=4,\n"
+        "    adversarial='pgd', eps=0.1, adversarial_steps=2)\n"
+        "for step in made:\n"
+        f"    if step.number == {number}: os._exit(9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], timeout=200, check=False)
+    assert done.returncode == 9
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(data: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "epochs": 4,
+        "adversarial": "pgd",
+        "eps": 0.1,
+        "adversarial_steps": 2,
+    }
+    whole = TrainingRun("digits-linear", data, out=tmp_path / "whole", **settings)
+    expected = {step.number: step.loss for step in whole}
+    kill_at_step(2, [str(data), str(tmp_path / "killed")])
+    run = TrainingRun("digits-linear", data, out=tmp_path / "killed", **settings)
+    assert run.behind == 2
+    torch.rand(5)  # whatever else is drawn
+    steps = list(run)
+    assert len(steps) == len(run)
+    assert [step.number for step in steps] == [2, 3, 4]
+    assert all(step.loss == expected[step.number] for step in steps)
+    assert run.result.weights.read_bytes() == whole.result.weights.read_bytes()
+    assert steps[1].seconds > steps[0].seconds > 0
+    assert not list((tmp_path / "killed").glob("*checkpoint*"))
+
+
+def test_a_checkpoint_of_another_run_is_refused(data: Path, tmp_path: Path) -> None:
+    for _ in TrainingRun("digits-linear", data, out=tmp_path, epochs=3):
+        break
+    for other, says in (
+        ({"epochs": 4}, "epochs was 3, now 4"),
+        ({"epochs": 3, "seed": 1}, "seed was 0, now 1"),
+        ({"epochs": 3, "adversarial": "pgd", "eps": 0.1}, "loss was"),
+    ):
+        with pytest.raises(InvalidParameterError, match=rf"another training \({says}"):
+            TrainingRun("digits-linear", data, out=tmp_path, **other)
+    assert TrainingRun("digits-linear", data, out=tmp_path, epochs=3).behind == 1
+
+
+def test_a_finished_training_whose_judging_was_killed(data: Path, tmp_path: Path) -> None:
+    run = TrainingRun("digits-linear", data, out=tmp_path, epochs=2)
+    for step in run:
+        if step.number == 2:
+            break
+    again = TrainingRun("digits-linear", data, out=tmp_path, epochs=2)
+    assert [step.number for step in again] == [2]
+    whole = train("digits-linear", data, out=tmp_path / "whole", epochs=2)
+    assert again.result.weights.read_bytes() == whole.weights.read_bytes()
 
 
 def test_what_cannot_be_trained(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UnknownModelError, match="digits-linear or digits-cnn"):
+    with pytest.raises(UnknownModelError, match="digits-linear or digits-cnn or digits-robust"):
         TrainingRun("digits-resnet", data, out=tmp_path)
     with pytest.raises(InvalidParameterError, match="epochs is 0"):
         TrainingRun("digits-linear", data, out=tmp_path, epochs=0)
+    with pytest.raises(InvalidParameterError, match="eps is missing"):
+        TrainingRun("digits-linear", data, out=tmp_path, adversarial="pgd")
+    with pytest.raises(InvalidParameterError, match=r"--eps is 0.3 without --adversarial"):
+        TrainingRun("digits-linear", data, out=tmp_path, eps=0.3)
     with pytest.raises(UnknownDataError):
         TrainingRun("digits-linear", tmp_path / "nowhere", out=tmp_path)
     with pytest.raises(UnknownDataError, match="train"):
@@ -129,4 +230,10 @@ def test_what_cannot_be_trained(
 def test_the_packages_weights_are_of_todays_recipe(name: str) -> None:
     recipe = run_module.RECIPES[name]
     recorded = builtin_record(name)["recipe"]
-    assert recorded == asdict(recipe) | {"augment": run_module._describe(recipe.augment)}
+    assert recorded == asdict(recipe) | {"augment": describe(recipe.augment)}
+    lowered = run_module.LOSSES.get(name)
+    adversarial = builtin_record(name).get("adversarial")
+    if lowered is None:
+        assert adversarial is None
+    else:
+        assert {key: adversarial[key] for key in lowered.describe()} == lowered.describe()

@@ -10,10 +10,29 @@ from fluoroscope.cli.output import Output
 
 
 def train(
-    architecture: Annotated[str, typer.Argument(help="digits-linear or digits-cnn.")],
+    architecture: Annotated[
+        str, typer.Argument(help="digits-linear, digits-cnn or digits-robust.")
+    ],
     data: Annotated[str, typer.Option(help="Pictures with the splits train and test: MNIST.")],
     epochs: Annotated[
         int | None, typer.Option(help="How often every picture is seen; default: the recipe's.")
+    ] = None,
+    adversarial: Annotated[
+        str | None,
+        typer.Option(
+            help="Learn from pictures moved against the network: fgsm, pgd or trades; default: the "
+            "recipe's."
+        ),
+    ] = None,
+    eps: Annotated[
+        str | None, typer.Option(help="How far a pixel may move then: 0.3 or 8/255.")
+    ] = None,
+    adversarial_steps: Annotated[
+        int | None, typer.Option(help="Steps to each moved picture; default: pgd 7, trades 10.")
+    ] = None,
+    ramp: Annotated[
+        float | None,
+        typer.Option(help="Share of the training over which eps grows from 0; default: 0.35."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Directory for weights and record.")] = Path("out"),
     seed: Seed = 0,
@@ -21,18 +40,35 @@ def train(
 ) -> None:
     """Train a network on handwritten digits, judge it, and write weights and record.
 
-    [bold]Example:[/]
+    A training that was broken off goes on when the same command is given again.
+
+    [bold]Examples:[/]
       fluoroscope train digits-linear --data path/to/mnist --out out
+      fluoroscope train digits-cnn --data path/to/mnist --adversarial pgd --eps 0.3
     """
     from fluoroscope.training.run import TrainingRun
 
     output = Output(json)
-    run = TrainingRun(architecture, data, out=out, epochs=epochs, seed=seed)
+    run = TrainingRun(
+        architecture,
+        data,
+        out=out,
+        epochs=epochs,
+        seed=seed,
+        adversarial=adversarial,
+        eps=eps,
+        adversarial_steps=adversarial_steps,
+        ramp=ramp,
+    )
+    if run.behind:
+        output.say(f"going on after step {run.behind} of an earlier run")
     for step in output.progress(run, len(run), f"training {architecture}"):
         if step.held_out is not None:
+            attacked = step.held_out_adversarial
             output.say(
                 f"epoch {step.epoch}: loss {step.loss:.4f}, held-out pictures read right "
                 f"{100 * step.held_out:.2f} %"
+                + ("" if attacked is None else f", under attack {100 * attacked:.1f} %")
             )
     result = run.result
     accuracy = result.record["accuracy"]
@@ -40,5 +76,12 @@ def train(
         f"{architecture} reads {100 * accuracy['test']:.2f} % of {data} right and "
         f"{100 * accuracy['built_in_pictures']:.2f} % of the built-in pictures"
     )
+    hardened = result.record.get("adversarial", {})
+    for judged in hardened.get("test", []):
+        output.say(
+            f"within {hardened['eps']:g} of {judged['pictures']} test pictures it reads "
+            f"{100 * judged['accuracy']:.1f} % right under {judged['attack']} "
+            f"({judged['steps']} step(s), {judged['restarts']} start(s))"
+        )
     output.wrote([result.weights, result.weights.with_suffix(".json")])
     output.json(result.record)

@@ -14,7 +14,7 @@ from fluoroscope.models.checkpoints import load_checkpoint
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.preprocessing import Preprocessing
 
-BUILTIN: tuple[str, ...] = ("digits-linear", "digits-cnn")
+BUILTIN: tuple[str, ...] = ("digits-linear", "digits-cnn", "digits-robust")
 
 _WEIGHTS = files("fluoroscope.models") / "weights"
 
@@ -40,6 +40,17 @@ def build_architecture(name: str) -> nn.Module:
                 nn.Linear(64 * 7 * 7, 64),
                 nn.ReLU(),
                 nn.Linear(64, 10),
+            )
+        case "digits-robust":
+            return nn.Sequential(
+                nn.Conv2d(1, 16, 4, stride=2, padding=1),
+                nn.ReLU(),
+                nn.Conv2d(16, 32, 4, stride=2, padding=1),
+                nn.ReLU(),
+                nn.Flatten(),
+                nn.Linear(32 * 7 * 7, 128),
+                nn.ReLU(),
+                nn.Linear(128, 10),
             )
         case _:
             raise UnknownModelError(

@@ -52,7 +52,7 @@ def load_model(
     was downloaded is unpickled freely or run as code; only ``python:`` runs code, the user's own.
 
     Args:
-        name: ``digits-linear`` or ``digits-cnn`` (built in), ``torchvision/NAME``, ``timm/NAME``,
+        name: ``digits-cnn`` or another that is built in, ``torchvision/NAME``, ``timm/NAME``,
             ``hf/OWNER/NAME`` (``@REVISION`` may follow), a local directory in the Hugging Face
             format or timm's, a ``.pt2`` file,
             ``python:package.module:function``, or a module, which is wrapped and left as it is.

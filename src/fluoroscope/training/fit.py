@@ -3,8 +3,10 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,16 +16,39 @@ from fluoroscope.errors import InvalidImagesError, InvalidParameterError, ModelO
 from fluoroscope.models.frozen import frozen
 from fluoroscope.models.wording import first_line
 from fluoroscope.pictures.checks import check_images
+from fluoroscope.training.checkpoint import (
+    describe,
+    load_checkpoint,
+    read_step,
+    save_checkpoint,
+    sha256,
+)
 
 Augment = Callable[[Tensor, Tensor], Tensor]
 """From images ``(N, C, H, W)`` in ``[0, 1]`` and labels ``(N,)`` to the images to learn from."""
 
-Loss = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From the network and a batch to the number to lower and the logits ``(N, classes)``."""
 
+@dataclass(frozen=True)
+class Moment:
+    """When in a training a batch comes, for losses that draw or change with time."""
+
+    indices: Tensor
+    """``(N,)``, which of the training pictures these are."""
+    epoch: int
+    """From 1."""
+    share: float
+    """Of all steps, this one included: from just above 0 to 1."""
+    seed: int
+    """The training's."""
+
+
+Loss = Callable[[nn.Module, Tensor, Tensor, Moment], tuple[Tensor, Tensor]]
+"""From the network, a batch and its moment to the number to lower and logits ``(N, classes)``."""
 
 # Share of the steps in which the learning rate rises.
 WARM_UP = 0.1
+# Seconds after which a checkpoint is written within an epoch.
+CHECKPOINT_EVERY = 60.0
 
 
 @dataclass(frozen=True)
@@ -70,16 +95,21 @@ class FitStep:
     loss: float
     """Mean of the batch, before the update."""
     accuracy: float
-    """Share of the batch read right, before the update and in training mode."""
+    """Share of the batch read right, before the update and in training mode; in adversarial
+    training, of the moved pictures."""
     learning_rate: float
     seconds: float
-    """Since the start."""
+    """Since the start; of a training that went on, without the pause."""
     held_out: float | None
     """After the last batch of an epoch: share of the held-out pictures read right."""
+    held_out_adversarial: float | None = None
+    """Share of them still read right under attack, where somebody looked."""
 
 
-def cross_entropy(module: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss of a batch and its logits ``(N, classes)``."""
+def cross_entropy(
+    module: nn.Module, images: Tensor, labels: Tensor, moment: Moment | None = None
+) -> tuple[Tensor, Tensor]:
+    """The loss of a batch and its logits ``(N, classes)``; the same at every moment."""
     logits = module(images)
     return F.cross_entropy(logits, labels), logits
 
@@ -93,9 +123,19 @@ def fit(
     seed: int = 0,
     held_out: tuple[Tensor, Tensor] | None = None,
     loss: Loss = cross_entropy,
+    checkpoint: str | Path | None = None,
 ) -> FitStep:
     """Train a module in place and return its last step; `fit_stream` with nobody watching."""
-    *_, last = fit_stream(module, images, labels, recipe, seed=seed, held_out=held_out, loss=loss)
+    *_, last = fit_stream(
+        module,
+        images,
+        labels,
+        recipe,
+        seed=seed,
+        held_out=held_out,
+        loss=loss,
+        checkpoint=checkpoint,
+    )
     return last
 
 
@@ -108,12 +148,17 @@ def fit_stream(
     seed: int = 0,
     held_out: tuple[Tensor, Tensor] | None = None,
     loss: Loss = cross_entropy,
+    checkpoint: str | Path | None = None,
 ) -> Iterator[FitStep]:
     """Train a module in place, yielding each step; drop the iterator at any time to stop.
 
     Only weights that collect gradients are trained. At every yield the module is in the mode it
     was found in, without gradients, and torch's random state is untouched: the same seed and
     machine give the same weights whatever else is drawn.
+
+    With a ``checkpoint`` the training is written there after every epoch, and every minute. If the
+    file is there already, the training goes on from it, beginning with a repeat of the step it
+    tells of, and ends with the weights of one that was never broken off. It stays at the end.
 
     Args:
         module: maps ``(N, C, H, W)`` to logits ``(N, classes)``; it is given what ``images`` holds.
@@ -123,10 +168,13 @@ def fit_stream(
         seed: for the order, the augmentation and dropout.
         held_out: images and labels on which each epoch is judged.
         loss: what is lowered.
+        checkpoint: a file, in a directory that is there.
 
     Raises:
         InvalidImagesError: images that are none, or that the module does not take.
-        InvalidParameterError: labels that do not fit, nothing to train, or a loss that overflows.
+        InvalidParameterError: labels that do not fit, nothing to train, a loss that overflows, or
+            the checkpoint of another training.
+        ModelFormatError: a checkpoint that cannot be read.
         ModelOutputError: the module does not return logits.
     """
     if not isinstance(module, nn.Module):
@@ -142,7 +190,25 @@ def fit_stream(
     _check(module, images, labels, weights[0])
     if held_out is not None:
         _check(module, *held_out, weights[0])
-    return _steps(module, weights, images, labels, recipe or Recipe(), seed, held_out, loss)
+    recipe = recipe or Recipe()
+    books = None
+    if checkpoint is not None:
+        identity = training_identity(module, images, labels, recipe, seed, loss)
+        books = _Books(Path(checkpoint), identity)
+    return _steps(module, weights, images, labels, recipe, seed, held_out, loss, books)
+
+
+def training_identity(
+    module: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, seed: int, loss: Loss
+) -> dict[str, Any]:
+    """What makes two trainings the same, as plain values."""
+    return {
+        "parameters": sum(weight.numel() for weight in module.parameters()),
+        **describe(recipe),
+        "seed": seed,
+        "loss": describe(loss),
+        "pictures": f"{len(images)} ({sha256(images, labels)[:16]})",
+    }
 
 
 def accuracy(module: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = 1000) -> float:
@@ -155,6 +221,26 @@ def accuracy(module: nn.Module, images: Tensor, labels: Tensor, *, batch_size: i
     return right / len(images)
 
 
+class _Books:
+    """Where a training writes how far it is, and what it finds there at the start."""
+
+    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+        self._path, self._identity = path, identity
+        self._written = perf_counter()
+        found = read_step(path, identity)
+        self.found = None if found is None else FitStep(**found)
+
+    def restore(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        load_checkpoint(self._path, module, optimizer)
+
+    def note(
+        self, module: nn.Module, optimizer: torch.optim.Optimizer, step: FitStep, now: bool
+    ) -> None:
+        if now or perf_counter() - self._written >= CHECKPOINT_EVERY:
+            save_checkpoint(self._path, module, optimizer, self._identity, asdict(step))
+            self._written = perf_counter()
+
+
 def _steps(
     module: nn.Module,
     weights: list[nn.Parameter],
@@ -164,22 +250,32 @@ def _steps(
     seed: int,
     held_out: tuple[Tensor, Tensor] | None,
     loss: Loss,
+    books: _Books | None,
 ) -> Iterator[FitStep]:
     chance = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(weights, weight_decay=recipe.weight_decay)
     total = recipe.steps(len(images))
-    number, start = 0, perf_counter()
+    number, behind, start = 0, 0, perf_counter()
+    if books is not None and books.found is not None:
+        books.restore(module, optimizer)
+        behind, start = books.found.number, start - books.found.seconds
+        yield books.found
     for epoch in range(1, recipe.epochs + 1):
         batches = torch.randperm(len(images), generator=chance).split(recipe.batch_size)
         for position, chosen in enumerate(batches, 1):
             number += 1
+            # Also for a step that lies behind: the next one draws after it.
+            step_seed = int(torch.randint(2**62, (), generator=chance))
+            if number <= behind:
+                continue
             rate = recipe.learning_rate * _pace(number, total)
             optimizer.param_groups[0]["lr"] = rate
-            with _learning(module, chance, weights[0].device):
+            with _learning(module, step_seed, weights[0].device):
                 batch, classes = _batch(images[chosen], labels[chosen], weights[0])
                 if recipe.augment is not None:
                     batch = recipe.augment(batch, classes)
-                value, logits = loss(module, batch, classes)
+                moment = Moment(chosen, epoch, number / total, seed)
+                value, logits = loss(module, batch, classes, moment)
                 if not math.isfinite(value.item()):
                     raise InvalidParameterError(
                         f"the loss is {value.item()} at step {number}; expected a finite number: "
@@ -189,7 +285,7 @@ def _steps(
                 optimizer.step()
                 optimizer.zero_grad()
             epoch_ends = position == len(batches)
-            yield FitStep(
+            step = FitStep(
                 number=number,
                 epoch=epoch,
                 loss=value.item(),
@@ -198,6 +294,9 @@ def _steps(
                 seconds=perf_counter() - start,
                 held_out=accuracy(module, *held_out) if held_out and epoch_ends else None,
             )
+            if books is not None:
+                books.note(module, optimizer, step, now=epoch_ends)
+            yield step
 
 
 def _pace(number: int, total: int) -> float:
@@ -206,10 +305,9 @@ def _pace(number: int, total: int) -> float:
 
 
 @contextmanager
-def _learning(module: nn.Module, chance: torch.Generator, device: torch.device) -> Iterator[None]:
+def _learning(module: nn.Module, seed: int, device: torch.device) -> Iterator[None]:
     """Training mode, gradients, and a random state of our own inside the block; all undone."""
     modes = {part: part.training for part in module.modules()}
-    seed = int(torch.randint(2**62, (), generator=chance))
     elsewhere = [] if device.type == "cpu" else [device]
     with (
         torch.random.fork_rng(elsewhere, device_type=device.type),

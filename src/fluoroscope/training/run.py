@@ -17,14 +17,26 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from fluoroscope.attacks.gradient_sign import BIM, FGSM, PGD
 from fluoroscope.data.imageset import load_images
 from fluoroscope.engine.provenance import provenance
+from fluoroscope.engine.threats import Linf
 from fluoroscope.errors import InvalidParameterError, UnknownDataError
 from fluoroscope.files import atomic_path, output_directory
 from fluoroscope.models.builtin import build_architecture, digits_classifier
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.training.adversarial import AdversarialLoss, PGDLoss, adversarial_loss
 from fluoroscope.training.augmentation import rewrite
-from fluoroscope.training.fit import FitStep, Recipe, accuracy, fit_stream
+from fluoroscope.training.checkpoint import describe, read_step, sha256
+from fluoroscope.training.fit import (
+    FitStep,
+    Loss,
+    Recipe,
+    accuracy,
+    cross_entropy,
+    fit_stream,
+    training_identity,
+)
 
 RECIPES = {
     "digits-linear": Recipe(epochs=30, batch_size=256, learning_rate=4e-3, augment=rewrite),
@@ -35,11 +47,23 @@ RECIPES = {
         weight_decay=0.02,
         augment=partial(rewrite, coarse=0.5, shake=0.5),
     ),
+    "digits-robust": Recipe(epochs=12, batch_size=64, learning_rate=4e-3),
+}
+# What the recipes lower where it is not the plain cross-entropy.
+LOSSES: dict[str, AdversarialLoss] = {
+    "digits-robust": PGDLoss(threat=Linf(0.3), steps=7, ramp=0.35)
 }
 # Training pictures are held in memory as 8-bit pixels, up to this many bytes.
 MEMORY = 2**30
 # At most so many of the last training pictures, and at most a tenth, judge each epoch instead.
 HELD_OUT = 2000
+# At most so many of these are attacked after each epoch, with so many steps.
+HELD_OUT_ATTACKED = 500
+HELD_OUT_STEPS = 20
+# At most so many of the first test pictures are attacked at the end.
+TEST_ATTACKED = 1000
+# The share of the steps over which the radius grows, where nobody says another.
+RAMP = 0.35
 
 NOTE = (
     "The weights were learnt from the training split alone, never from the test split or the "
@@ -65,9 +89,23 @@ def train(
     out: str | Path,
     epochs: int | None = None,
     seed: int = 0,
+    adversarial: str | None = None,
+    eps: float | str | None = None,
+    adversarial_steps: int | None = None,
+    ramp: float | None = None,
 ) -> Trained:
     """Train a built-in architecture and write it; `TrainingRun` with nobody watching."""
-    run = TrainingRun(architecture, data, out=out, epochs=epochs, seed=seed)
+    run = TrainingRun(
+        architecture,
+        data,
+        out=out,
+        epochs=epochs,
+        seed=seed,
+        adversarial=adversarial,
+        eps=eps,
+        adversarial_steps=adversarial_steps,
+        ramp=ramp,
+    )
     for _ in run:
         pass
     return run.result
@@ -77,20 +115,29 @@ class TrainingRun:
     """One training of a built-in architecture: iterate for its steps, then take its ``result``.
 
     After the last step the network is judged on the test split and on the built-in pictures, and
-    written to ``out``; a run that is broken off writes nothing.
+    written to ``out``. A run that is broken off leaves ``NAME.checkpoint.safetensors`` there, and
+    the same run goes on from it, to the weights of one that was never broken off.
 
     Args:
-        architecture: ``digits-linear`` or ``digits-cnn``.
+        architecture: ``digits-linear``, ``digits-cnn`` or ``digits-robust``.
         data: labelled pictures with the splits ``train`` and ``test``, as `load_images` finds them.
         out: the directory for ``NAME.safetensors`` and ``NAME.json``.
         epochs: how often every picture is seen; by default what the recipe says.
         seed: for everything random.
+        adversarial: ``fgsm``, ``pgd`` or ``trades``, to learn from pictures moved against the
+            network; by default what the recipe says: ``pgd`` within 0.3 for ``digits-robust``, and
+            clean pictures for the others.
+        eps: how far a pixel may move, such as 0.3 or ``"8/255"``; none without ``adversarial``.
+        adversarial_steps: of the search for each moved picture; by default the method's own.
+        ramp: share of the steps over which ``eps`` grows from 0; by default 0.35.
 
     Raises:
         UnknownModelError: no such architecture.
         UnknownDataError: no such data or split, or pictures without labels.
-        InvalidParameterError: fewer epochs than one, more pictures than memory should hold, or a
-            directory that cannot be written to.
+        InvalidParameterError: fewer epochs than one, more pictures than memory should hold, a
+            directory that cannot be written to, settings that do not go together, or the checkpoint
+            of another run.
+        ModelFormatError: a checkpoint that cannot be read.
     """
 
     def __init__(
@@ -101,42 +148,78 @@ class TrainingRun:
         out: str | Path,
         epochs: int | None = None,
         seed: int = 0,
+        adversarial: str | None = None,
+        eps: float | str | None = None,
+        adversarial_steps: int | None = None,
+        ramp: float | None = None,
     ) -> None:
         with torch.random.fork_rng([]):
             torch.default_generator.manual_seed(seed)
             self.classifier = digits_classifier(architecture, build_architecture(architecture))
         recipe = RECIPES[architecture]
         self.recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
+        self.adversarial: AdversarialLoss | None = LOSSES.get(architecture)
+        settings = {"--eps": eps, "--adversarial-steps": adversarial_steps, "--ramp": ramp}
+        if adversarial is not None:
+            self.adversarial = adversarial_loss(
+                adversarial, eps, steps=adversarial_steps, ramp=RAMP if ramp is None else ramp
+            )
+        elif given := [name for name, value in settings.items() if value is not None]:
+            raise InvalidParameterError(
+                f"{given[0]} is {settings[given[0]]} without --adversarial; expected both: say "
+                "--adversarial pgd"
+            )
         self.seed = seed
         self.out = output_directory(out)
-        options = {"--data": data, "--epochs": epochs, "--seed": seed, "--out": out}
-        given = [str(part) for pair in options.items() if pair[1] is not None for part in pair]
-        self.command = shlex.join(["fluoroscope", "train", architecture, *given])
+        options = {
+            "--data": data,
+            "--epochs": epochs,
+            "--seed": seed,
+            "--adversarial": adversarial,
+            **settings,
+            "--out": out,
+        }
+        said = [str(part) for pair in options.items() if pair[1] is not None for part in pair]
+        self.command = shlex.join(["fluoroscope", "train", architecture, *said])
         self._data = str(data)
         self._train = _read(self.classifier, data, "train")
         self._test = _read(self.classifier, data, "test")
         self._result: Trained | None = None
+        self._checkpoint = self.out / f"{architecture}.checkpoint.safetensors"
+        found = read_step(
+            self._checkpoint,
+            training_identity(self.classifier.module, *self._kept, self.recipe, seed, self._loss),
+        )
+        self.behind: int = 0 if found is None else found["number"]
+        """Steps that an earlier run of the same training made."""
 
     def __len__(self) -> int:
-        """How many steps there will be."""
-        return self.recipe.steps(len(self._train[0]) - self._held_out)
+        """How many steps there will be; the last of an earlier run is seen again."""
+        total = self.recipe.steps(len(self._kept[0]))
+        return total - self.behind + 1 if self.behind else total
 
     def __iter__(self) -> Iterator[FitStep]:
-        images, labels = self._train
-        kept = len(images) - self._held_out
         module, seconds = self.classifier.module, 0.0
+        held_out = self._held_out
         for step in fit_stream(
             module,
-            images[:kept],
-            labels[:kept],
+            *self._kept,
             self.recipe,
             seed=self.seed,
-            held_out=(images[kept:], labels[kept:]) if self._held_out else None,
+            held_out=held_out,
+            loss=self._loss,
+            checkpoint=self._checkpoint,
         ):
-            yield step
             seconds = step.seconds
+            if self.adversarial is not None and held_out is not None and step.held_out is not None:
+                images, labels = (part[:HELD_OUT_ATTACKED] for part in held_out)
+                attack = PGD(threat=self.adversarial.threat, steps=HELD_OUT_STEPS)
+                resisted = _resists(self.classifier, images, labels, attack)
+                step = replace(step, held_out_adversarial=resisted / len(images))
+            yield step
         module.eval().requires_grad_(False)
         self._result = self._write(seconds)
+        self._checkpoint.unlink(missing_ok=True)
 
     @property
     def result(self) -> Trained:
@@ -148,7 +231,24 @@ class TrainingRun:
         return self._result
 
     @property
-    def _held_out(self) -> int:
+    def _loss(self) -> Loss:
+        return self.adversarial or cross_entropy
+
+    @property
+    def _kept(self) -> tuple[Tensor, Tensor]:
+        """What is learnt from."""
+        images, labels = self._train
+        kept = len(images) - self._judges
+        return images[:kept], labels[:kept]
+
+    @property
+    def _held_out(self) -> tuple[Tensor, Tensor] | None:
+        images, labels = self._train
+        kept = len(images) - self._judges
+        return (images[kept:], labels[kept:]) if self._judges else None
+
+    @property
+    def _judges(self) -> int:
         return min(HELD_OUT, len(self._train[0]) // 10)
 
     def _write(self, seconds: float) -> Trained:
@@ -165,18 +265,20 @@ class TrainingRun:
     def _record(self, seconds: float) -> dict[str, Any]:
         module = self.classifier.module
         pictures = _read(self.classifier, "digits", None)
-        recipe = asdict(self.recipe) | {"augment": _describe(self.recipe.augment)}
+        recipe = asdict(self.recipe) | {"augment": describe(self.recipe.augment)}
+        adversarial = self._adversarial_record()
         return {
             "name": self.classifier.name,
             "command": self.command,
             "seed": self.seed,
             "recipe": recipe,
+            **({} if adversarial is None else {"adversarial": adversarial}),
             "data": {
                 "name": self._data,
                 "train": len(self._train[0]),
-                "held_out": self._held_out,
+                "held_out": self._judges,
                 "test": len(self._test[0]),
-                "train_sha256": _sha256(*self._train),
+                "train_sha256": sha256(*self._train),
             },
             "accuracy": {
                 "test": accuracy(module, *self._test),
@@ -188,6 +290,35 @@ class TrainingRun:
             "date": datetime.now(UTC).date().isoformat(),
             **provenance(self.classifier),
         }
+
+    def _adversarial_record(self) -> dict[str, Any] | None:
+        """How the moved pictures were made, and how the network fares under attack."""
+        if self.adversarial is None:
+            return None
+        images, labels = (part[:TEST_ATTACKED] for part in self._test)
+        threat = self.adversarial.threat
+        judged = []
+        for attack, restarts in ((FGSM(threat=threat), 1), (PGD(threat=threat, steps=100), 10)):
+            right = _resists(self.classifier, images, labels, attack, restarts)
+            judged.append(
+                {
+                    "attack": type(attack).__name__,
+                    "steps": attack.steps,
+                    "restarts": restarts,
+                    "pictures": len(images),
+                    "right": right,
+                    "accuracy": right / len(images),
+                }
+            )
+        return {**self.adversarial.describe(), "test": judged}
+
+
+def _resists(
+    classifier: Classifier, images: Tensor, labels: Tensor, attack: BIM, restarts: int = 1
+) -> int:
+    """How many of the 8-bit images are read right, and still are after the attack."""
+    result = attack(classifier, images / 255, labels, keep="first", restarts=restarts)
+    return int((~result.success).sum())
 
 
 def _read(classifier: Classifier, data: str | Path, split: str | None) -> tuple[Tensor, Tensor]:
@@ -207,16 +338,3 @@ def _read(classifier: Classifier, data: str | Path, split: str | None) -> tuple[
         images.append((batch.images * 255).round().to(torch.uint8))
         labels.append(batch.labels)
     return torch.cat(images), torch.cat(labels)
-
-
-def _sha256(images: Tensor, labels: Tensor) -> str:
-    return hashlib.sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
-
-
-def _describe(augment: Any) -> str | None:
-    if augment is None:
-        return None
-    if isinstance(augment, partial):
-        options = ", ".join(f"{name}={value!r}" for name, value in augment.keywords.items())
-        return f"{_describe(augment.func)}({options})"
-    return f"{augment.__module__}.{augment.__qualname__}"

@@ -1,0 +1,96 @@
+"""``fluoroscope train``: against attacks, broken off, and with settings that make no sense."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fluoroscope.training.run import TrainingRun
+
+Call = Callable[..., object]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two digits, as bright bars; 22 to learn from."""
+    root = tmp_path_factory.mktemp("data")
+    for split, copies in (("train", 11), ("test", 2)):
+        for digit in (0, 1):
+            folder = root / split / str(digit)
+            folder.mkdir(parents=True)
+            for copy in range(copies):
+                image = Image.new("L", (28, 28))
+                image.paste(200 + copy, (4, 14 * digit + 3, 24, 14 * digit + 10))
+                image.save(folder / f"{copy}.png")
+    return root
+
+
+@pytest.mark.parametrize("method", ["fgsm", "pgd", "trades"])
+def test_hardens_and_says_how_far(
+    fluoroscope: Call, method: str, data: Path, tmp_path: Path
+) -> None:
+    steps = [] if method == "fgsm" else ["--adversarial-steps", "2"]
+    said = fluoroscope(
+        "train", "digits-linear", "--data", str(data), "--epochs", "1", "--adversarial", method,
+        "--eps", "1/10", *steps, "--out", str(tmp_path), "--json", "-",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    record = json.loads(said.out)
+    assert record["adversarial"]["method"] == method
+    assert record["adversarial"]["eps"] == 0.1
+    plain, strong = record["adversarial"]["test"]
+    assert (plain["attack"], plain["steps"]) == ("FGSM", 1)
+    assert (strong["attack"], strong["steps"], strong["restarts"]) == ("PGD", 100, 10)
+    assert strong["pictures"] == 4
+    assert strong["right"] <= plain["right"]
+    assert "under attack" in said.err
+    assert "right under PGD (100 step(s), 10 start(s))" in said.err
+    assert json.loads((tmp_path / "digits-linear.json").read_text("utf-8")) == record
+
+
+def test_goes_on_when_called_again(fluoroscope: Call, data: Path, tmp_path: Path) -> None:
+    for step in TrainingRun("digits-linear", data, out=tmp_path / "out", epochs=3):
+        if step.number == 2:
+            break
+    arguments = ["train", "digits-linear", "--data", str(data), "--out", str(tmp_path / "out")]
+    other = fluoroscope(*arguments, "--epochs", "4")
+    assert other.code == 2
+    assert "left by another training (epochs was 3, now 4)" in other.err
+    assert other.err.count("\n") == 1
+    said = fluoroscope(*arguments, "--epochs", "3")
+    assert said.code == 0, said.err
+    assert "going on after step 2 of an earlier run" in said.out
+    assert "epoch 1:" not in said.out
+    assert "epoch 3:" in said.out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "digits-linear.json",
+        "digits-linear.safetensors",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--adversarial", "pgd"], "eps is missing"),
+        (["--adversarial", "pgd", "--eps", "0"], "expected a number above 0"),
+        (["--adversarial", "pgd", "--eps", "-0.1"], "eps is '-0.1'"),
+        (["--adversarial", "pgd", "--eps", "much"], "eps is 'much'"),
+        (["--adversarial", "pdg", "--eps", "0.3"], "expected fgsm or pgd or trades"),
+        (["--eps", "0.3"], "--adversarial"),
+        (["--adversarial-steps", "3"], "--adversarial"),
+        (["--adversarial", "fgsm", "--eps", "0.3", "--adversarial-steps", "3"], "fgsm makes one"),
+        (["--adversarial", "trades", "--eps", "0.3", "--adversarial-steps", "0"], "steps is 0"),
+        (["--adversarial", "pgd", "--eps", "0.3", "--ramp", "2"], "ramp is 2.0"),
+    ],
+)
+def test_mistakes_are_one_line(
+    fluoroscope: Call, options: list[str], says: str, data: Path, tmp_path: Path
+) -> None:
+    said = fluoroscope("train", "digits-linear", "--data", str(data), *options, "--out",
+                       str(tmp_path / "out"))  # fmt: skip
+    assert said.code == 2, said
+    assert says in said.err
+    assert said.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
