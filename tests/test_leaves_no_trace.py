@@ -47,9 +47,11 @@ CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
         m, ONE, 0, pixels=torch.tensor([3])
     ),
     "input_gradient": lambda m, _: fs.input_gradient(m, TWO, [0, 1]),
+    "is_random": lambda m, _: fs.is_random(m, TWO),
     "load_model": lambda m, _: [fs.load_model(m), fs.load_model(m.module, channels=1)],
     "morph": lambda m, out: fs.morph(m, "noise", to=1, steps=2).save(out),
     "morph_stream": lambda m, _: next(iter(fs.morph_stream(m, "noise", to=1))),
+    "prepare": lambda m, _: fs.prepare(m)(TWO),
     "predict": lambda m, _: fs.predict(m, TWO),
 }
 METHODS: dict[str, Callable[[fs.Classifier], object]] = {

@@ -25,12 +25,20 @@ if TYPE_CHECKING:
     from fluoroscope.gradients.finite_difference import finite_difference_gradient
     from fluoroscope.gradients.input_gradient import input_gradient
     from fluoroscope.models.classifier import Classifier
+    from fluoroscope.models.ensemble import Ensemble
     from fluoroscope.models.loading import describe_model, list_models, load_model
+    from fluoroscope.models.prepared import Prepared, prepare
+    from fluoroscope.models.randomised import EOT, is_random
 
 __version__ = version("fluoroscope")
 
 _ROOMS = ("attacks", "data", "engine", "errors", "gradients", "models", "pictures", "training")
 _HOMES = {
+    "EOT": "models.randomised",
+    "Ensemble": "models.ensemble",
+    "Prepared": "models.prepared",
+    "is_random": "models.randomised",
+    "prepare": "models.prepared",
     "AttackResult": "attacks.attack",
     "Budget": "engine.stream",
     "Classifier": "models.classifier",
@@ -61,10 +69,12 @@ _HOMES = {
 }
 
 __all__ = [
+    "EOT",
     "L2",
     "AttackResult",
     "Budget",
     "Classifier",
+    "Ensemble",
     "FluoroscopeError",
     "FluoroscopeWarning",
     "GradientCheck",
@@ -74,6 +84,7 @@ __all__ = [
     "MorphStep",
     "Objective",
     "Prediction",
+    "Prepared",
     "Unbounded",
     "attack",
     "attacks",
@@ -86,6 +97,7 @@ __all__ = [
     "finite_difference_gradient",
     "gradients",
     "input_gradient",
+    "is_random",
     "list_models",
     "load_images",
     "load_model",
@@ -95,6 +107,7 @@ __all__ = [
     "open_image",
     "pictures",
     "predict",
+    "prepare",
     "training",
 ]
 

@@ -185,6 +185,46 @@ def test_gradients_that_are_zero_everywhere_are_said() -> None:
     assert pgd(0.05)(MODEL, PICTURES, CLASSES).notes == []
 
 
+def test_a_network_that_is_random_is_said_to_be() -> None:
+    class Noisy(Small):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x + 0.1 * torch.randn_like(x))
+
+    model = fs.Classifier(Noisy(), channels=1, input_size=6)
+    state = torch.get_rng_state()
+    with pytest.warns(fs.FluoroscopeWarning, match=r"differently each time.*EOT"):
+        result = pgd(0.05)(model, PICTURES[:2], CLASSES[:2])
+    assert any("EOT" in note for note in result.notes)
+    torch.set_rng_state(state)
+    steady = pgd(0.05)(fs.EOT(model, samples=3), PICTURES[:2], CLASSES[:2])
+    assert not any("EOT" in note for note in steady.notes)
+    assert (steady.forwards % 3 == 0).all()
+    assert (steady.forwards >= torch.where(steady.at_start, 3, 6)).all()
+
+
+def test_the_plain_network_has_the_last_word() -> None:
+    """A prepared network that is wrong about everything."""
+
+    class Wrong(fs.Classifier):
+        @property
+        def plain(self) -> fs.Classifier:
+            return MODEL
+
+        def __call__(self, images: Tensor) -> Tensor:
+            return -super().__call__(images)
+
+    result = pgd(0.3, 3)(Wrong(MODEL.module, channels=1, input_size=6), PICTURES, CLASSES)
+    assert torch.equal(MODEL(result.images).argmax(1) != CLASSES, result.success)
+    torch.testing.assert_close(result.logits, MODEL(result.images))
+
+
+def test_a_prepared_network_gives_the_plain_ones_verdict() -> None:
+    fast = fs.prepare(MODEL, precision="bf16")
+    found, plain = pgd(0.05)(fast, PICTURES, CLASSES), pgd(0.05)(MODEL, PICTURES, CLASSES)
+    assert (found.success == plain.success).float().mean() > 0.9
+    assert torch.equal(MODEL(found.images).argmax(1) != CLASSES, found.success)
+
+
 def test_already_misread_images_are_told_apart() -> None:
     wrong = CLASSES.clone()
     wrong[:3] = (wrong[:3] + 1) % 4

@@ -6,11 +6,20 @@ multiplied by ``1 - gamma`` if the present image is a success and by ``1 + gamma
 raises the wanted one's.
 
 The paper rounds images to 8 bits after every step; that is left out, so distances can be smaller.
+As in the authors' code no length exceeds that to the farthest corner of the box.
+
+What the rule can and cannot do: it comes to rest where the perturbation is parallel to the
+gradient. The cross-entropy's gradient is a mixture of all rivals, weighted by their probabilities:
+with two classes, or where one rival has nearly all the probability, that is the shortest way to the
+border (1.01 times the smallest distance on linear networks). Where logits lie close together it is
+not (up to 1.6 on ten classes with tiny weights), and more steps do not help; ``loss="margin"``
+follows the strongest rival alone, within 1.1 there, yet on trained digits 4 % farther. And in K
+steps the length cannot shrink below ``init_norm * (1 - gamma)^K``.
 """
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -18,13 +27,14 @@ from torch import Tensor
 from fluoroscope.attacks.attack import Method
 from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import Answer
-from fluoroscope.engine.objectives import LOG_PROBABILITY
+from fluoroscope.engine.objectives import LOG_PROBABILITY, MARGIN
 from fluoroscope.engine.stream import Query, Samples, is_reached
 from fluoroscope.engine.threats import L2, Threat
 from fluoroscope.errors import InvalidParameterError
 
 _NO_BOUND = L2(math.inf)
 _LAST_STEP_SIZE = 0.01
+_LOSSES = {"ce": LOG_PROBABILITY, "margin": MARGIN}
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,8 @@ class DDNState:
     """``(n, C, H, W)``, to be evaluated next."""
     norm: Tensor
     """``(n,)``, Euclidean length of the perturbation before it was clamped to the box."""
+    longest: Tensor
+    """``(n,)``, the distance to the farthest corner of the box."""
     updates: Tensor
     """``(n,)``, steps made."""
     classes: Tensor
@@ -53,13 +65,15 @@ class DDNState:
 class DDN(Method):
     """Decoupled direction and norm: no trade-off to tune, one search.
 
-    ``init_norm`` is the first length tried, ``gamma`` how much the length changes in a step.
+    ``init_norm`` is the length it starts from, ``gamma`` how much the length changes in a step,
+    ``loss`` what gives the direction: the cross-entropy of the paper or the margin.
     """
 
     threat: Threat = _NO_BOUND
     steps: int = 100
     gamma: float = 0.05
     init_norm: float = 1.0
+    loss: Literal["ce", "margin"] = "ce"
 
     paper: ClassVar[str] = "Rony et al. 2019 (1811.09600)"
     norms: ClassVar[tuple[str, ...]] = ("l2",)
@@ -67,13 +81,17 @@ class DDN(Method):
 
     def __post_init__(self) -> None:
         if self.threat.name not in self.norms:
-            raise InvalidParameterError(f"DDN is defined for l2; got the norm {self.threat.name}")
+            raise InvalidParameterError(
+                f"DDN has no step for the norm {self.threat.name}; expected l2"
+            )
         if self.steps < 1:
             raise InvalidParameterError(f"steps is {self.steps}; expected 1 or more")
         if not 0 < self.gamma < 1:
             raise InvalidParameterError(f"gamma is {self.gamma}; expected between 0 and 1")
         if not 0 < self.init_norm < math.inf:
             raise InvalidParameterError(f"init_norm is {self.init_norm}; expected more than 0")
+        if self.loss not in _LOSSES:
+            raise InvalidParameterError(f"loss is {self.loss!r}; expected 'ce' or 'margin'")
 
     def start(self, samples: Samples) -> DDNState:
         """At the images."""
@@ -81,6 +99,7 @@ class DDN(Method):
             original=samples.images,
             images=samples.images,
             norm=torch.full_like(samples.images[:, 0, 0, 0], self.init_norm),
+            longest=_NO_BOUND.distance(torch.maximum(samples.images, 1 - samples.images)),
             updates=torch.zeros_like(samples.classes),
             classes=samples.classes,
             towards=samples.towards,
@@ -91,7 +110,8 @@ class DDN(Method):
     def ask(self, state: DDNState) -> Query:
         """The present images; after the last step nobody needs their gradient."""
         wanted = bool((state.updates < self.steps).any())
-        return Query(state.images, wanted, LOG_PROBABILITY.towards(state.towards), state.classes)
+        objective = _LOSSES[self.loss].towards(state.towards)
+        return Query(state.images, wanted, objective, state.classes)
 
     def tell(self, state: DDNState, answer: Answer) -> DDNState:
         """Turn by the gradient, then set the length by whether the image was a success."""
@@ -104,6 +124,7 @@ class DDN(Method):
         direction = _unit(state.images - state.original + _column(size) * ascent)
         reached = is_reached(answer, state.classes, state.towards)
         norm = state.norm * torch.where(reached, 1 - self.gamma, 1 + self.gamma)
+        norm = norm.minimum(state.longest)
         images = (state.original + _column(norm) * direction).clamp(0, 1)
         return replace(state, images=images, norm=norm, updates=state.updates + 1, done=done)
 

@@ -114,7 +114,9 @@ class Square(Method):
         assert answer.objective is not None
         value = answer.objective.to(state.value.dtype)
         better = value > state.value
-        best = torch.where(_column(better), state.candidate, state.best)
+        best = state.best
+        if bool(better.any()):
+            best = torch.where(_column(better), state.candidate, best)
         moved = replace(
             state,
             best=best,
@@ -123,54 +125,58 @@ class Square(Method):
             done=state.queries + 1 >= self.queries,
         )
         propose = self._linf if self.threat.name == "linf" else self._l2
-        candidate = self.threat.project(propose(moved), state.original)
-        return replace(moved, candidate=candidate)
+        return replace(moved, candidate=propose(moved))
 
     def _linf(self, state: SquareState) -> Tensor:
         _, channels, height, width = state.best.shape
-        size = self._sizes(state, (height, width), smallest=1)[1]
+        side = self._sides(state, (height, width))[1]
         draws = chance.uniform(state.keys, state.queries, (2 + channels,))
-        square = _square(draws[:, :2], size, (height, width))[0]
-        eps = float(self.threat.eps)
-        signs = (draws[:, 2:, None, None] < 0.5).to(state.best.dtype) * 2 - 1
-        drawn = _set(square, state.original + eps * signs, state.best)
-        idle = (drawn == state.best).flatten(1).all(1)
-        opposite = _set(square, state.original - eps * signs, state.best)
-        return torch.where(_column(idle), opposite, drawn)
+        square = _Square.at(draws[:, :2], side, (height, width))
+        change = float(self.threat.eps) * _signs(draws[:, 2:, None], state.best.dtype)
+        clean, old = square.read(state.original), square.read(state.best)
+        new = (clean + change).clamp(0, 1)
+        idle = (new == old).flatten(1).all(1)[:, None, None]
+        return square.write(state.best, torch.where(idle, (clean - change).clamp(0, 1), new))
 
     def _l2(self, state: SquareState) -> Tensor:
         _, channels, height, width = state.best.shape
-        level, size = self._sizes(state, (height, width), smallest=3)
+        level, side = self._sides(state, (height, width))
         draws = chance.uniform(state.keys, state.queries, (5 + channels,))
-        square, rows, columns = _square(draws[:, :2], size, (height, width))
-        emptied = _square(draws[:, 2:4], size, (height, width))[0]
-        turned = (draws[:, 4] < 0.5).long()
-        signs = (draws[:, 5:, None, None] < 0.5).to(state.best.dtype) * 2 - 1
+        square = _Square.at(draws[:, :2], side, (height, width))
+        emptied = _Square.at(draws[:, 2:4], side, (height, width))
 
-        tables = _pyramids(self._side_lengths((height, width), 3)).to(state.best)
-        shape = tables[level[:, None, None], turned[:, None, None], rows, columns][:, None] * square
         away = state.best - state.original
-        unused = (float(self.threat.eps) ** 2 - _squares(away).sum(1, keepdim=True)).clamp(min=0)
-        held = _squares(away * (square | emptied)) + unused / channels
-        new = signs * shape + _unit(away * square)
-        away = torch.where(square, _unit(new) * held.sqrt(), away * ~emptied)
-        return (state.original + away).clamp(0, 1)
+        length = torch.linalg.vector_norm(away.flatten(1), dim=1)[:, None, None]
+        unused = (float(self.threat.eps) ** 2 - length.square()).clamp(min=0)
+        old = square.read(away)
+        # The second square is read without the first: what lies in both counts once.
+        beside = emptied.read(square.write(away, torch.zeros_like(old)))
+        held = square.squares(old) + emptied.squares(beside) + unused / channels
 
-    def _sizes(
-        self, state: SquareState, sides: tuple[int, int], smallest: int
-    ) -> tuple[Tensor, Tensor]:
+        tables = _pyramids(self._side_lengths((height, width))).to(old)
+        turned = (draws[:, 4] < 0.5).long()
+        pyramid = tables[level[:, None], turned[:, None], square.rows, square.columns][:, None]
+        new = _signs(draws[:, 5:, None], old.dtype) * pyramid
+        new = new + old / square.squares(old).sqrt().clamp(min=1e-12)
+        new = new * (held / square.squares(new).clamp(min=1e-24)).sqrt()
+
+        candidate = emptied.write(state.best, emptied.read(state.original))
+        return square.write(candidate, (square.read(state.original) + new).clamp(0, 1))
+
+    def _sides(self, state: SquareState, image: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """How often the share was halved for each sample, and the side of its next square."""
         at = (state.queries - 1).clamp(min=0) * 10_000 // self.queries
-        level = (at[:, None] > torch.tensor(_HALVINGS, device=at.device)).sum(1)
-        lengths = torch.tensor(self._side_lengths(sides, smallest), device=at.device)
-        return level, lengths[level]
+        level = torch.bucketize(at, torch.tensor(_HALVINGS, device=at.device))
+        return level, torch.tensor(self._side_lengths(image), device=at.device)[level]
 
-    def _side_lengths(self, sides: tuple[int, int], smallest: int) -> tuple[int, ...]:
-        """One for each number of halvings; odd ones if the smallest is a pyramid's 3."""
+    def _side_lengths(self, image: tuple[int, int]) -> tuple[int, ...]:
+        """One for each number of halvings; a pyramid's are odd and at least 3."""
+        pyramid = self.threat.name == "l2"
         found = []
         for level in range(len(_HALVINGS) + 1):
-            side = max(round(math.sqrt(self.p_init / 2**level * math.prod(sides))), smallest)
-            found.append(min(side + (smallest == 3 and side % 2 == 0), *sides))
+            side = round(math.sqrt(self.p_init / 2**level * math.prod(image)))
+            side = max(side, 3 if pyramid else 1)
+            found.append(min(side + (pyramid and side % 2 == 0), *image))
         return tuple(found)
 
 
@@ -183,7 +189,7 @@ def _minus_loss(towards: Tensor) -> Objective:
 
 def _stripes(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
     channels, _, width = shape
-    return (chance.uniform(keys, 0, (channels, 1, width)) < 0.5).float() * 2 - 1
+    return _signs(chance.uniform(keys, 0, (channels, 1, width)), torch.float32)
 
 
 def _tiles(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -195,31 +201,59 @@ def _tiles(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
     draws = draws.repeat_interleave(side, -2).repeat_interleave(side, -1)
     upright, turned = (table.repeat(grid).to(draws.device) for table in _pyramids((side,))[0])
     tiles = torch.where(draws[:, :1] < 0.5, turned, upright)
-    tiles = tiles * ((draws[:, 1:] < 0.5).float() * 2 - 1)
+    tiles = tiles * _signs(draws[:, 1:], tiles.dtype)
     top, left = (height - tiles.shape[-2]) // 2, (width - tiles.shape[-1]) // 2
     right, bottom = width - left - tiles.shape[-1], height - top - tiles.shape[-2]
     tiles = F.pad(tiles, (left, right, top, bottom))
-    return tiles / _squares(tiles).sum(1, keepdim=True).sqrt()
+    return tiles / _column(torch.linalg.vector_norm(tiles.flatten(1), dim=1))
 
 
-def _square(draws: Tensor, size: Tensor, sides: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Where a square of its size lies in each image, ``(n, 1, H, W)``, and the places in it.
+@dataclass(frozen=True)
+class _Square:
+    """Where a square lies in each of ``n`` images, as ``S * S`` places for the largest side S.
 
-    The places are the row ``(n, H, 1)`` and column ``(n, 1, W)`` of each pixel, from the square's
-    corner, clamped to the square.
+    Where a square is smaller its last row and column are named again, so nothing outside is
+    touched and whoever writes the same value twice does no harm.
     """
-    inside, places = [], []
-    for draw, length in zip(draws.unbind(1), sides, strict=True):
-        first = (draw * (length - size + 1)).long()
-        place = torch.arange(length, device=draw.device) - first[:, None]
-        inside.append((place >= 0) & (place < size[:, None]))
-        places.append(place.clamp(min=0).minimum(size[:, None] - 1))
-    mask = inside[0][:, None, :, None] & inside[1][:, None, None, :]
-    return mask, places[0][:, :, None], places[1][:, None, :]
 
+    places: Tensor
+    """``(n, 1, S * S)``, in the flattened image."""
+    rows: Tensor
+    """``(n, S * S)``, from the square's corner."""
+    columns: Tensor
+    """``(n, S * S)``, from the square's corner."""
+    once: Tensor
+    """``(n, 1, S * S)``, 0 for what is named again, else 1."""
 
-def _set(square: Tensor, values: Tensor, best: Tensor) -> Tensor:
-    return torch.where(square, values.clamp(0, 1), best)
+    @classmethod
+    def at(cls, draws: Tensor, side: Tensor, image: tuple[int, int]) -> "_Square":
+        """Anywhere in the image with equal chance, by two numbers in ``[0, 1)`` for each."""
+        top, left = (
+            (draw * (length - side + 1)).long()[:, None]
+            for draw, length in zip(draws.unbind(1), image, strict=True)
+        )
+        largest = int(side.max())
+        steps = torch.arange(largest, device=side.device)
+        last = side[:, None] - 1
+        rows = steps.repeat_interleave(largest)
+        columns = steps.repeat(largest)
+        once = (rows <= last) & (columns <= last)
+        rows, columns = rows.minimum(last), columns.minimum(last)
+        places = (top + rows) * image[1] + left + columns
+        return cls(places[:, None], rows, columns, once[:, None])
+
+    def read(self, images: Tensor) -> Tensor:
+        """What images ``(n, C, H, W)`` hold there, ``(n, C, S * S)``."""
+        return images.flatten(2).gather(2, self.places.expand(-1, images.shape[1], -1))
+
+    def write(self, images: Tensor, values: Tensor) -> Tensor:
+        """The images with values ``(n, C, S * S)`` there."""
+        places = self.places.expand(-1, images.shape[1], -1)
+        return images.flatten(2).scatter(2, places, values).view(images.shape)
+
+    def squares(self, values: Tensor) -> Tensor:
+        """The sum of the squares of values ``(n, C, S * S)``, ``(n, C, 1)``."""
+        return (values * self.once).square().sum(2, keepdim=True)
 
 
 @lru_cache(maxsize=16)
@@ -244,12 +278,8 @@ def _half(height: int, width: int) -> Tensor:
     return half / half.norm() if half.numel() else half
 
 
-def _squares(vectors: Tensor) -> Tensor:
-    return vectors.square().sum((-2, -1), keepdim=True)
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    return vectors / _squares(vectors).sqrt().clamp(min=1e-12)
+def _signs(draws: Tensor, dtype: torch.dtype) -> Tensor:
+    return (draws < 0.5).to(dtype) * 2 - 1
 
 
 def _column(values: Tensor) -> Tensor:

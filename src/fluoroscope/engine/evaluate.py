@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fluoroscope.engine.objectives import Objective, Several
+from fluoroscope.engine.objectives import Objective, Several, log_probabilities_given
 from fluoroscope.engine.threads import suitable_threads
 from fluoroscope.errors import ModelOutputError, NoGradientError
 from fluoroscope.models.classifier import Classifier
@@ -73,7 +73,8 @@ def evaluate(
         if objective is None or classes is None:
             return Answer(logits.detach())
         wide = logits.detach().to(_wide(logits)).requires_grad_(graph)
-        values = objective(wide, classes)
+        with log_probabilities_given(model.log_probabilities):
+            values = objective(wide, classes)
         columns = [] if several is None else list(several(wide, classes).unbind(1))
         numbers = [values] * gradient + columns
         slopes = [

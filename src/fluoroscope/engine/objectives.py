@@ -5,7 +5,9 @@ written so that float64 logits keep their slope where float32 has none left: the
 goes through the log-odds, never through ``1 - p``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
@@ -60,7 +62,22 @@ def _others(logits: Tensor, classes: Tensor) -> Tensor:
     return logits.scatter(1, classes[:, None], -torch.inf)
 
 
+_GIVEN: ContextVar[bool] = ContextVar("log-probabilities are given", default=False)
+
+
+@contextmanager
+def log_probabilities_given(given: bool) -> Iterator[None]:
+    """Inside, what objectives see as logits are log-probabilities, and stay as they are."""
+    token = _GIVEN.set(given)
+    try:
+        yield
+    finally:
+        _GIVEN.reset(token)
+
+
 def _log_probability(logits: Tensor, classes: Tensor) -> Tensor:
+    if _GIVEN.get():
+        return _own(logits, classes)
     rivals = torch.logsumexp(_others(logits, classes), dim=1)
     return F.logsigmoid(_own(logits, classes) - rivals)
 

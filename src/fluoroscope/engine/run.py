@@ -23,6 +23,7 @@ from fluoroscope.engine.stream import (
 )
 from fluoroscope.engine.threats import Threat
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.randomised import is_random
 
 Keep = Literal["first", "nearest", "best", "last"]
 """``first`` stops a sample at its first success; the others spend the whole budget and keep the
@@ -107,7 +108,8 @@ def run(
     towards = torch.full((len(images),), 1.0 if targeted else -1.0, device=images.device)
     judge = _Judge(model, threat, confidence)
     clean = _look(model.plain, images, batch_size, exact=exact)
-    best = _Best(images, clean, is_reached(Answer(clean), classes, towards, confidence), threat)
+    reached = is_reached(Answer(clean), classes, towards, confidence)
+    best = _Best(images, clean, reached, threat, model.plain.passes)
     going = best.begin(everything=keep == "last")
     flat = _Flat()
     for step in stream(
@@ -131,7 +133,8 @@ def run(
             on_step(step)
         if cancelled is not None and cancelled():
             break
-    return best.outcome(flat.notes(model))
+    notes = [*_chance(model, images), *flat.notes(model)]
+    return best.outcome(tuple(notes))
 
 
 class _Judge:
@@ -178,6 +181,15 @@ def _look(model: Classifier, images: Tensor, batch_size: int, *, exact: bool) ->
     return torch.cat(found)
 
 
+def _chance(model: Classifier, images: Tensor) -> list[str]:
+    if not is_random(model.plain, images[:1]):
+        return []
+    return [
+        f"{model.name} answers the same picture differently each time: a success here may be luck, "
+        "and so may what holds. Take the expectation over its randomness: EOT(model, samples=20)"
+    ]
+
+
 class _Flat:
     """How many searches began where the gradient is zero everywhere."""
 
@@ -206,16 +218,18 @@ class _Flat:
 class _Best:
     """The point each sample keeps so far."""
 
-    def __init__(self, images: Tensor, logits: Tensor, reached: Tensor, threat: Threat) -> None:
+    def __init__(
+        self, images: Tensor, logits: Tensor, reached: Tensor, threat: Threat, passes: int
+    ) -> None:
         self.at_start, self._read_as = reached, logits.argmax(1)
         self._clean = images
         self._images, self._logits, self._success = images.clone(), logits.clone(), reached.clone()
         self._rank = torch.full(
             (len(images),), -torch.inf, dtype=torch.double, device=images.device
         )
-        self._forwards = torch.ones(len(images), dtype=torch.long, device=images.device)
-        self._backwards = torch.zeros_like(self._forwards)
-        self._threat = threat
+        self._backwards = torch.zeros_like(self._read_as)
+        self._forwards = self._backwards + passes
+        self._threat, self._passes = threat, passes
 
     def begin(self, *, everything: bool) -> Tensor:
         """Who is searched from: those not yet read as wanted, or all; none if nothing may move."""
@@ -225,7 +239,7 @@ class _Best:
         return going
 
     def offer(self, step: Step, keep: Keep) -> None:
-        self._forwards[step.indices] = step.forwards + 1
+        self._forwards[step.indices] = step.forwards + self._passes
         self._backwards[step.indices] = step.backwards
         self._finished[step.indices] = step.finished
         rows, rank = self._ranks(step, keep)

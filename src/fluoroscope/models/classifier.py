@@ -43,8 +43,10 @@ class Classifier:
         preprocessing: all of the above at once, for loaders that read it from a source.
     """
 
+    log_probabilities: bool = False
+    """Whether its answers are to be taken as log-probabilities, which need not add up to 1."""
     passes: int = 1
-    """How often the module runs for one answer."""
+    """Passes through a network that one answer costs; more where it is a mean of several."""
 
     def __init__(
         self,
@@ -85,11 +87,6 @@ class Classifier:
         return f"<Classifier {self.name}: {shape}>"
 
     @property
-    def plain(self) -> "Classifier":
-        """The network whose answers count; another one if this one was prepared for speed."""
-        return self
-
-    @property
     def channels(self) -> int:
         """Colour channels of the images it takes."""
         return self.preprocessing.channels
@@ -110,6 +107,11 @@ class Classifier:
         """The floating-point type it computes in."""
         anchor = self._anchor()
         return torch.float32 if anchor is None else anchor.dtype
+
+    @property
+    def plain(self) -> "Classifier":
+        """The network that a verdict is read from: itself, unless it was prepared for speed."""
+        return self
 
     @property
     def knows_classes(self) -> bool:
@@ -183,7 +185,7 @@ class Classifier:
         for name, value in sorted(self.module.state_dict().items()):
             if isinstance(value, Tensor):
                 digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-                digest.update(_bytes(value))
+                digest.update(tensor_bytes(value))
         stated = self.preprocessing.describe()
         del stated["stated_by"]  # where the numbers come from does not change what they do
         digest.update(json.dumps(stated, sort_keys=True).encode())
@@ -268,6 +270,7 @@ class Classifier:
         return None
 
 
-def _bytes(tensor: Tensor) -> bytes:
+def tensor_bytes(tensor: Tensor) -> bytes:
+    """The numbers of a tensor, in order, whatever its device, layout and gradient."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy().tobytes()

@@ -1,0 +1,192 @@
+"""Networks with chance inside: asking whether one is random, and expectation over transformation.
+
+``EOT`` answers with the mean over several draws, ``E_t[f(t(x))]`` (Athalye, Engstrom, Ilyas and
+Kwok 2018, "Synthesizing Robust Adversarial Examples", 1707.07397; for randomised defences Athalye,
+Carlini and Wagner 2018, 1802.00420), so that a gradient points where most draws agree. The papers
+draw anew at each step. Here the draws follow from the seed and the images themselves: other
+images, other draws; the same images, the same answer, whatever was computed before.
+"""
+
+import copy
+import hashlib
+import math
+import random
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fluoroscope.errors import InvalidParameterError, ModelFormatError
+from fluoroscope.models.classifier import Classifier, tensor_bytes
+from fluoroscope.models.ensemble import Average, averaged, check_average, uncropped
+
+Transform = Callable[[Tensor], Tensor]
+"""A random change of images ``(N, C, H, W)`` in ``[0, 1]``, differentiable in them."""
+
+
+class EOT(Classifier):
+    """The mean answer of a randomised network, or of a network behind a random transformation.
+
+    Each of the ``samples`` draws is one pass of all images, with its own seed for the generators of
+    torch, NumPy and Python, whose states are put back afterwards; so a fresh draw may belong to
+    each image or to the whole batch, as the network has it. What is drawn from a generator of the
+    network's own is beyond reach. An image's draws depend on the batch it is in: such a network
+    knows no images, only batches.
+
+    For speed prepare the network inside, ``EOT(prepare(model))``. The memory of a gradient is that
+    of ``samples`` plain ones. A success found here holds for the draws of this seed: judge it with
+    another, ``EOT(model, samples=..., seed=1)``.
+
+    Args:
+        model: the network, random in evaluation mode unless there is a transformation.
+        samples: draws for each answer; 20 in AutoAttack's plan for randomised defences.
+        transform: applied to the images before the network's own preprocessing.
+        average: what the mean is taken of, as for :class:`~fluoroscope.models.ensemble.Ensemble`;
+            with ``"loss"`` the expected log-probability of the first paper.
+        seed: what all draws follow from, together with the images.
+
+    Raises:
+        ModelFormatError: the model is no classifier.
+        InvalidParameterError: fewer than 1 sample, an unknown average, or a transformation that
+            cannot be called.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        samples: int = 20,
+        *,
+        transform: Transform | None = None,
+        average: Average = "logits",
+        seed: int = 0,
+    ) -> None:
+        if not isinstance(model, Classifier):
+            raise ModelFormatError(
+                f"EOT was given a {type(model).__name__}; expected a fluoroscope.Classifier: wrap "
+                "the module in one"
+            )
+        if not isinstance(samples, int) or samples < 1:
+            raise InvalidParameterError(f"samples is {samples}; expected a whole number above 0")
+        if transform is not None and not callable(transform):
+            raise InvalidParameterError(
+                f"transform is a {type(transform).__name__}; expected a function from images to "
+                "images, or None"
+            )
+        super().__init__(
+            _Draws(uncropped(model), samples, transform, check_average(average), seed),
+            labels=model.labels if model.knows_classes else None,
+            name=f"EOT of {model.name}",
+            # The model normalises; only the size is settled here, before any transformation.
+            preprocessing=replace(model.preprocessing, mean=None, std=None, channel_order="rgb"),
+        )
+        self.passes = samples * model.passes
+
+    @property
+    def model(self) -> Classifier:
+        """The network of which the mean is taken."""
+        return self._draws.model
+
+    @property
+    def plain(self) -> Classifier:
+        """The same over the plain network, if this one's was prepared for speed."""
+        plain = self.model.plain
+        return self if plain is self.model else self._over(plain)
+
+    def to(
+        self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> Self:
+        """A copy on another device or in another precision; this one stays as it is."""
+        twin = self._over(self.model.to(device, dtype))
+        if isinstance(twin._draws.transform, nn.Module):
+            twin._draws.transform = copy.deepcopy(twin._draws.transform).to(device, dtype)
+        return twin
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the network's own, the averaging, the seed and the transformation's name."""
+        draws = self._draws
+        stated = (draws.samples, draws.average, draws.seed, _name(draws.transform))
+        return hashlib.sha256(f"EOT {stated} {self.model.fingerprint()}".encode()).hexdigest()
+
+    def _over(self, model: Classifier) -> Self:
+        draws = self._draws
+        twin = copy.copy(self)
+        twin.module = _Draws(model, draws.samples, draws.transform, draws.average, draws.seed)
+        return twin
+
+    @property
+    def _draws(self) -> "_Draws":
+        assert isinstance(self.module, _Draws)
+        return self.module
+
+
+class _Draws(nn.Module):
+    def __init__(
+        self,
+        model: Classifier,
+        samples: int,
+        transform: Transform | None,
+        average: Average,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.network = model.module  # registered, so that weights are found and moved
+        self.model, self.samples, self.average, self.seed = model, samples, average, seed
+        self.transform = transform
+
+    def forward(self, images: Tensor) -> Tensor:
+        first = zlib.crc32(tensor_bytes(images), self.seed & 0xFFFFFFFF) << 16
+        return averaged(
+            [self._draw(images, first + number) for number in range(self.samples)], self.average
+        )
+
+    def _draw(self, images: Tensor, seed: int) -> Tensor:
+        with chance_aside(images.device, seed):
+            return self.model(images if self.transform is None else self.transform(images))
+
+
+def is_random(model: Classifier, images: Tensor) -> bool:
+    """Whether a network answers the same images ``(N, C, H, W)`` differently the second time.
+
+    Two passes, in which a chance of few outcomes may fall alike. Differences within float noise do
+    not count, and the global generators are left as they were.
+    """
+    with torch.no_grad(), chance_aside(images.device):
+        first, second = model(images), model(images)
+    noise = math.sqrt(torch.finfo(first.dtype).eps) * first.abs().amax()
+    return bool(((first - second).abs() > noise).any())
+
+
+@contextmanager
+def chance_aside(device: torch.device, seed: int | None = None) -> Iterator[None]:
+    """Let a block draw from the global generators, from a seed if given, and put them back after.
+
+    Those of torch (on the processor and the device), NumPy and Python; other threads that draw
+    meanwhile see the same ones.
+    """
+    kept = random.getstate(), np.random.get_state()
+    cuda = device.type == "cuda"
+    try:
+        with torch.random.fork_rng([device] if cuda else []):
+            if seed is not None:
+                random.seed(seed)
+                np.random.seed(seed % 2**32)
+                torch.default_generator.manual_seed(seed)
+                if cuda:
+                    with torch.cuda.device(device):
+                        torch.cuda.manual_seed(seed)
+            yield
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])
+
+
+def _name(transform: Transform | None) -> str:
+    if transform is None or isinstance(transform, nn.Module):
+        return repr(transform)
+    named = transform if hasattr(transform, "__qualname__") else type(transform)
+    return f"{named.__module__}.{named.__qualname__}"
