@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import fluoroscope as fs
+from fluoroscope.attacks.gradient_sign import PGD
 from fluoroscope.errors import UnknownModelError
 from fluoroscope.models.builtin import (
     BUILTIN,
@@ -20,7 +21,11 @@ from fluoroscope.models.builtin import (
 
 WEIGHTS = files("fluoroscope.models") / "weights"
 # What the networks must reach: MNIST's test split, and the built-in pictures.
-REQUIRED = {"digits-linear": (0.920, 0.85), "digits-cnn": (0.992, 0.95)}
+REQUIRED = {
+    "digits-linear": (0.920, 0.85),
+    "digits-cnn": (0.992, 0.95),
+    "digits-robust": (0.98, 0.90),
+}
 every_builtin = pytest.mark.parametrize("name", BUILTIN)
 
 
@@ -69,6 +74,28 @@ def test_reads_mnist(name: str, shared: Path) -> None:
     reached = share_right(load_builtin(name), *split(str(shared / "data" / "mnist"), "test"))
     assert reached == pytest.approx(builtin_record(name)["accuracy"]["test"], abs=5e-4)
     assert reached >= REQUIRED[name][0]
+
+
+def test_the_robust_network_withstands_what_fools_the_other(shared: Path) -> None:
+    images, labels = split(str(shared / "data" / "mnist"), "test")
+    images, labels = images[:200], labels[:200]
+    attack = PGD(threat=fs.Linf(0.3), steps=20)
+    resisted = {}
+    for name in ("digits-cnn", "digits-robust"):
+        found = attack(load_builtin(name), images, labels)
+        resisted[name] = 1 - found.success.double().mean().item()
+    assert resisted["digits-cnn"] < 0.1
+    assert resisted["digits-robust"] > 0.9
+
+
+def test_the_robust_networks_record_counts_what_it_withstood() -> None:
+    record = builtin_record("digits-robust")
+    weak, strong = record["adversarial"]["test"]
+    assert (strong["attack"], strong["steps"], strong["restarts"]) == ("PGD", 100, 10)
+    assert strong["pictures"] == 1000
+    assert strong["accuracy"] == strong["right"] / 1000 >= 0.88
+    # Had it bent its gradient rather than hardened, one step would fare far worse than many.
+    assert weak["accuracy"] - strong["accuracy"] < 0.1
 
 
 @every_builtin

@@ -127,6 +127,6 @@ def no_progress_bars() -> Iterator[None]:
 def _unreachable(tried: str, problem: Exception) -> HubUnreachableError:
     return HubUnreachableError(
         f"could not reach {tried} ({first_line(problem)}); without a network these work: "
-        "the built-ins such as digits-cnn, a local directory in the Hugging Face format, "
-        "a .pt2 file, python:package.module:function"
+        "the built-ins digits-linear, digits-cnn and digits-robust, a local directory in the "
+        "Hugging Face format, a .pt2 file, python:package.module:function"
     )

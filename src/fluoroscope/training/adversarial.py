@@ -17,7 +17,8 @@ better of the two for clean accuracy, at like robustness; Madry's networks have 
 
 **The loop.** ``x'`` comes from the attacks' own mathematics and the engine's evaluation, but not
 through the engine's loop. All samples of a batch make the same number of steps, so its slots,
-counts and last look at ``x'`` would buy nothing, and they cost 10 to 20 % of a training step.
+counts and last look at ``x'`` would buy nothing, and they cost 12 % of a training step with seven
+inner steps, and 22 % with one (128 digits, 0.17 million weights, one thread).
 """
 
 from dataclasses import dataclass, replace

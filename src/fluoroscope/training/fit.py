@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -203,6 +204,7 @@ def training_identity(
 ) -> dict[str, Any]:
     """What makes two trainings the same, as plain values."""
     return {
+        "fluoroscope": version("fluoroscope"),
         "parameters": sum(weight.numel() for weight in module.parameters()),
         **describe(recipe),
         "seed": seed,

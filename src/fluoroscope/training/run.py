@@ -166,8 +166,8 @@ class TrainingRun:
             )
         elif given := [name for name, value in settings.items() if value is not None]:
             raise InvalidParameterError(
-                f"{given[0]} is {settings[given[0]]} without --adversarial; expected both: say "
-                "--adversarial pgd"
+                f"{given[0].strip('-')} is {settings[given[0]]}, but no adversarial training was "
+                "asked for; expected --adversarial pgd, fgsm or trades beside it"
             )
         self.seed = seed
         self.out = output_directory(out)
