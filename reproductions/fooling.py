@@ -19,7 +19,7 @@ NETWORK = "MobileNet v1 0.75"
 BATCH = 16
 RIGHT = 200
 """Pictures that the network reads right, on which attacks are measured."""
-FEW, PAIRS, GRID = 100, 24, 40
+FEW, PAIRS, GRID = 50, 24, 24
 """How many of them the attacks of many steps, of targets and on the 8-bit grid are given."""
 LEVELS = (0.5, 0.9, 1.0, 2.0, 4.0, 8.0)
 """Radii in 8-bit levels."""

@@ -24,9 +24,9 @@ from reproductions.sources import PAGE, held, mnist
 
 SEED = 0
 EPS = 0.25
-EPOCHS = 8
-MAXOUT_EPOCHS = 4
-RBF_EPOCHS = 6
+EPOCHS = 10
+MAXOUT_EPOCHS = 6
+RBF_EPOCHS = 10
 RUBBISH = 10_000
 
 Pictures = tuple[Tensor, Tensor]
