@@ -74,6 +74,10 @@ def section() -> Section:
         ],
     )  # fmt: skip
     _gates(page, rows)
+    page.text(
+        "The ten templates by weight decay: mid-grey is zero, and each row has a scale of its own, "
+        "which stands beside it."
+    )
     path = page.picture("templates-by-decay.png", "Templates of CIFAR-10 by weight decay.")
     write_figure(path, _figure(templates))
     return page
