@@ -122,6 +122,8 @@ def _cifar(split: str) -> tuple[Tensor, Tensor]:
 
 
 class _Centred(nn.Module):
+    mean: Tensor
+
     def __init__(self, mean: Tensor) -> None:
         super().__init__()
         self.register_buffer("mean", mean)

@@ -218,7 +218,9 @@ def _templates(page: Section) -> None:
             attack = GradientAscent(1, size, "raw", LOGIT)
             others = images[labels != digit]
             target = torch.full((len(others),), digit)
-            read = run(model, attack, others, target).logits.argmax(1)
+            read = run(
+                model, attack, others, target, Unbounded(), targeted=True, keep="last"
+            ).logits.argmax(1)
             won.append(float((read == digit).float().mean()))
         rows.append(
             [f"{amplitude:.2f}", percent(sum(won) / 10), percent(min(won)), percent(max(won))]
