@@ -189,6 +189,12 @@ def _table(
     page.table(
         ["network", "clean error>", "under FGSM>", "confidence>", "paper>", "gate", "holds"], rows
     )
+    change = 100 * (clean["MLP, trained on FGSM"] - clean["MLP"])
+    page.text(
+        f"Training on FGSM changes the clean error by {change:+.2f} points here. In the paper it "
+        f"fell by 0.10, with maxout, dropout and hundreds of epochs; {EPOCHS} are what this page "
+        "can afford."
+    )
     return made
 
 
@@ -232,10 +238,17 @@ def _random(page: Section, plain: fs.Classifier, test: Pictures) -> None:
     noises = {"± eps": (draw - 0.5).sign(), "U(−eps, eps)": 2 * draw - 1}
     rows = []
     for name, noise in noises.items():
-        error = _error(plain, (images + EPS * noise).clamp(0, 1), labels)
-        rows.append([name, percent(error), "< 10 %", held(error < 0.1)])
-    page.text("**Random noise is a poor attack**: the same size, on the MLP.")
-    page.table(["noise", "error>", "gate", "holds"], rows)
+        moved = images + EPS * noise
+        for how, pictures in (("clamped", moved.clamp(0, 1)), ("not clamped", moved)):
+            error = float((_logits(plain, pictures).argmax(1) != labels).float().mean())
+            rows.append([name, how, percent(error), "< 10 %", held(error < 0.1)])
+    page.text(
+        "**Random noise is a poor attack**: the same size, on the MLP. On black paper the clamp "
+        "cuts away the half of the noise that is negative, and what is left adds grey everywhere, "
+        "eps / 2 in the mean for ± eps: no longer the paper's noise without a mean, which is "
+        "the other row."
+    )
+    page.table(["noise", "", "error>", "gate", "holds"], rows)
 
 
 def _limits(page: Section, hardened: fs.Classifier, test: Pictures) -> None:
