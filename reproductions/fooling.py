@@ -174,6 +174,13 @@ def _targets(page: Section, model: fs.Classifier, images: Tensor, labels: Tensor
         ("I-FGSM, 20 steps", 1.0, 20, None, "83 % / .76 / –"),
         ("I-FGSM, 20 steps", 2.0, 20, None, "100 % / .99 / –"),
     )
+    page.text(
+        f"**Towards a random class**: {len(images)} pictures, each with a class drawn for it (seed "
+        f"{SEED}); share that is read as that class at the end, and its mean probability. The "
+        "picture shows some that arrive by Evans' recipe. With so few pairs a share is uncertain "
+        "by some 18 points. I-FGSM's steps are an eighth of eps; of the expected numbers the size "
+        "of the steps is not known."
+    )
     rows = []
     for name, level, steps, size, expected in recipes:
         attack = BIM(threat=Linf(f"{level}/255"), steps=steps, step_size=size)
@@ -191,13 +198,6 @@ def _targets(page: Section, model: fs.Classifier, images: Tensor, labels: Tensor
             [name, f"{level:g}", percent(success), f"{_probability(result, targets):.2f}",
              percent(rounded), expected, gate, holds]
         )  # fmt: skip
-    page.text(
-        f"**Towards a random class**: {len(images)} pictures, each with a class drawn for it (seed "
-        f"{SEED}); share that is read as that class at the end, and its mean probability. The "
-        "picture shows some that arrive by Evans' recipe. With so few pairs a share is uncertain "
-        "by some 18 points. I-FGSM's steps are an eighth of eps; of the expected numbers the size "
-        "of the steps is not known."
-    )
     page.table(
         ["recipe", "eps · 255>", "arrived>", "mean probability>", "arrived, rounded>", "expected>",
          "gate", "holds"],
