@@ -78,7 +78,8 @@ def _accuracy(page: Section, model: fs.Classifier) -> tuple[Tensor, Tensor]:
 def _one_step(page: Section, model: fs.Classifier, images: Tensor, labels: Tensor) -> None:
     # FGSM's direction is the same for every radius, so one gradient does for all.
     slope = fs.input_gradient(model, images, labels, "log-probability", batch_size=BATCH)
-    noise = chance.uniform(chance.keys(SEED, torch.arange(len(images))), 0, (3, 224, 224)) - 0.5
+    keys = chance.keys(SEED, torch.arange(len(images)))
+    noise = chance.uniform(keys, 0, tuple(images.shape[1:])) - 0.5
     expected = {
         0.5: ("86.5 / 87.0", "–"), 0.9: ("94.5 / 95.5", "–"), 1: ("95.5 / 95.5", "0.5"),
         2: ("98.5 / 98.5", "–"), 4: ("98.5 / 98.5", "–"), 8: ("96.5 / 96.5", "7.0"),
@@ -167,7 +168,8 @@ def _few_steps(page: Section, model: fs.Classifier, images: Tensor, labels: Tens
 def _targets(page: Section, model: fs.Classifier, images: Tensor, labels: Tensor) -> None:
     # Uniform among the other classes.
     keys = chance.keys(SEED, torch.arange(len(images)))
-    targets = (labels + 1 + chance.integers(keys, 0, model.num_classes - 1)[:, 0]) % 1000
+    others = model.num_classes - 1
+    targets = (labels + 1 + chance.integers(keys, 0, others)[:, 0]) % model.num_classes
     recipes = (
         ("Evans', 99 × 0.009", 0.891, 99, "0.009/255", "75 % / .69 / 79 %"),
         ("I-FGSM, 20 steps", 0.9, 20, None, "83 % / .71 / –"),

@@ -42,6 +42,21 @@ def test_goodfellow_runs(load: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert (tmp_path / "page" / "goodfellow-filters.png").is_file()
 
 
+def test_fooling_by_one_step(load: Any, monkeypatch: pytest.MonkeyPatch, shared: Path) -> None:
+    section = load("fooling")
+    model = fs.load_model(shared / "models" / "mobilenet_v1_0.25_128")
+    sample = fs.load_images(shared / "data" / "imagenet_sample").take(2)
+    batch = next(sample.batches(2, fit=model, workers=0))
+    labels = fs.predict(model, batch.images).winners  # as if it read all of them right
+    monkeypatch.setattr(section, "GRID", 2)
+    page = section.Section(section.PAGE, "fooling", "")
+    section._one_step(page, model, batch.images, labels)
+    rows = [line.split(" | ") for line in page.lines if line.startswith("| ")]
+    grid = {row[0]: row[1:] for row in rows if len(row) == 5}
+    assert grid["| 0.5"][2:] == ["0/255", "0 |"]  # nothing moves below one level
+    assert grid["| 2"][2:] == ["2/255", "2 |"]  # and from one level on the grid costs nothing
+
+
 def test_the_rbf_network_is_its_formula(load: Any) -> None:
     section = load("goodfellow")
     batch = next(fs.load_images("digits", channels=1).take(50).batches(50))
