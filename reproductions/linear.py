@@ -12,7 +12,7 @@ from fluoroscope.engine.objectives import LOGIT
 from fluoroscope.engine.run import run
 from fluoroscope.engine.threats import Unbounded
 from fluoroscope.pictures.maps import map_figure, write_figure
-from fluoroscope.training.fit import Recipe, fit
+from fluoroscope.training.fitting import Recipe, fit
 from reproductions.sources import PAGE, mnist
 
 SEED = 0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fluoroscope.engine.objectives import Objective
     from fluoroscope.engine.predict import Prediction, predict
     from fluoroscope.engine.stream import Budget
-    from fluoroscope.engine.threats import L2, Linf, Unbounded
+    from fluoroscope.engine.threats import L1, L2, Linf, Unbounded
     from fluoroscope.errors import FluoroscopeError, FluoroscopeWarning
     from fluoroscope.gradients.check import GradientCheck, check_gradient
     from fluoroscope.gradients.finite_difference import finite_difference_gradient
@@ -46,6 +46,7 @@ _HOMES = {
     "FluoroscopeWarning": "errors",
     "GradientCheck": "gradients.check",
     "ImageSet": "data.imageset",
+    "L1": "engine.threats",
     "L2": "engine.threats",
     "Linf": "engine.threats",
     "MorphResult": "attacks.morph",
@@ -70,6 +71,7 @@ _HOMES = {
 
 __all__ = [
     "EOT",
+    "L1",
     "L2",
     "AttackResult",
     "Budget",

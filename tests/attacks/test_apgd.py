@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 import fluoroscope as fs
 from fluoroscope.attacks.apgd import APGD, APGDT
+from fluoroscope.data.digits import digits
 from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import Answer, evaluate
 from fluoroscope.engine.stream import Query, Samples, Step
@@ -129,7 +130,9 @@ def test_the_path_over_a_rugged_surface_is_the_papers(threat: Threat, steps: int
     attack = APGD(threat=threat, steps=steps)
     number = torch.arange(2)
     images = pictures(2)
-    state = attack.start(Samples(images, number, -torch.ones(2), number, chance.keys(0, number)))
+    state = attack.start(
+        Samples(images, number, -torch.ones(2), number, chance.keys(0, number), 0 * number)
+    )
     path = []
     while not state.done.all():
         path.append(state.images)
@@ -199,7 +202,9 @@ def check(path: Tensor, height: Any, original: Tensor, threat: Threat) -> None:
 def one_sample(attack: Any) -> Any:
     image = torch.full((1, *SHAPE), 0.5)
     number = torch.tensor([0])
-    return attack.start(Samples(image, number, -torch.ones(1), number, chance.keys(0, number)))
+    return attack.start(
+        Samples(image, number, -torch.ones(1), number, chance.keys(0, number), 0 * number)
+    )
 
 
 def halvings(values: list[float]) -> list[int]:
@@ -307,14 +312,15 @@ def test_targets_are_the_highest_wrong_classes_of_the_clean_image_in_turn() -> N
     attack = APGDT(threat=fs.Linf(0.1), steps=2)
     number = torch.tensor([0])
     samples = Samples(
-        image, torch.tensor([order[2]]), -torch.ones(1), number, chance.keys(0, number)
-    )
+        image, torch.tensor([order[2]]), -torch.ones(1), number, chance.keys(0, number),
+        0 * number,
+    )  # fmt: skip
     state, asked = attack.start(samples), []
     while not state.done.all():
         query: Query = attack.ask(state)
         asked.append(int(query.classes))
         answer = evaluate(
-            model, query.images, query.classes, query.objective, gradient=query.gradient
+            model, query.images, query.classes, query.objective, gradient=bool(query.gradient.any())
         )
         state = attack.tell(state, answer)
     wrong = order[:2] + order[3:10]
@@ -397,3 +403,29 @@ def test_unusable_parameters() -> None:
     ):
         with pytest.raises(InvalidParameterError, match="expected"):
             bad()
+
+
+# Peers.
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.32), ("l2", 2.2)])
+@pytest.mark.parametrize("loss", ["ce", "dlr", "targeted"])
+def test_as_strong_as_torchattacks(norm: str, eps: float, loss: str) -> None:
+    """On a network that holds about half of them; tolerance: two pictures, the starts differ."""
+    torchattacks = pytest.importorskip("torchattacks")
+    model = fs.load_model("digits-robust")
+    images, classes = (part[:40] for part in digits())
+    right = model(images).argmax(1) == classes
+    images, classes = images[right], classes[right]
+    peers_norm = {"linf": "Linf", "l2": "L2"}[norm]
+    plain = model.module.eval()
+    if loss == "targeted":
+        ours = fs.attack("apgd-t", eps=eps, norm=norm, steps=15, n_target_classes=4)
+        # Theirs takes as many targets as there are classes but one.
+        theirs = torchattacks.APGDT(plain, norm=peers_norm, eps=eps, steps=15, n_classes=5)
+    else:
+        ours = fs.attack("apgd", eps=eps, norm=norm, steps=25, loss=loss)
+        theirs = torchattacks.APGD(plain, norm=peers_norm, eps=eps, steps=25, loss=loss)
+    fooled = int((model(theirs(images, classes)).argmax(1) != classes).sum())
+    assert 3 < fooled < len(classes) - 3
+    assert int(ours(model, images, classes).success.sum()) >= fooled - 2

@@ -5,61 +5,19 @@ from typing import Any
 
 import pytest
 import torch
+from l2_networks import curved, linear, path
 from torch import Tensor, nn
 
 import fluoroscope as fs
 from fluoroscope.attacks.carlini_wagner import STRETCH, CarliniWagner
 from fluoroscope.data.digits import digits
-from fluoroscope.engine.stream import Step
 from fluoroscope.errors import InvalidParameterError
 
 SHAPES = [(3, 2, 2), (1, 16, 16)]
 
 
-def linear(
-    classes: int, shape: tuple[int, ...], count: int, scale: float = 1.0
-) -> tuple[fs.Classifier, Tensor, Tensor, Tensor]:
-    """Images, the class each is read as, and its distance to every other ``(count, classes)``."""
-    generator = torch.Generator().manual_seed(1)
-    size = math.prod(shape)
-    layer = nn.Linear(size, classes)
-    layer.weight.data = scale * torch.randn(classes, size, generator=generator)
-    layer.bias.data = -layer.weight.data.sum(1) / 2
-    images = 0.3 + 0.4 * torch.rand(100, *shape, generator=generator)
-    model = fs.Classifier(nn.Sequential(nn.Flatten(), layer), channels=shape[0])
-    logits = model(images).detach()
-    own = logits.argmax(1)
-    normals = layer.weight.detach()[own][:, None] - layer.weight.detach()
-    gaps = logits.gather(1, own[:, None]) - logits
-    distance = (gaps / normals.norm(dim=2)).scatter(1, own[:, None], torch.inf)
-    # Farther than one step of Adam, and near enough for the closest point to lie in the box.
-    nearest = distance.amin(1)
-    rows = ((nearest > 0.05) & (nearest < 0.25)).nonzero().squeeze(1)[:count]
-    assert len(rows) == count
-    return model, images[rows], own[rows], distance[rows]
-
-
-def curved(seed: int = 0, classes: int = 4) -> tuple[fs.Classifier, Tensor, Tensor]:
-    """A small network, images with pixels at exactly 0 and 1, and their classes."""
-    generator = torch.Generator().manual_seed(seed)
-    module = nn.Sequential(nn.Flatten(), nn.Linear(12, 24), nn.Tanh(), nn.Linear(24, classes))
-    for parameter in module.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator)
-    images = (1.4 * torch.rand(6, 3, 2, 2, generator=generator) - 0.2).clamp(0, 1).double()
-    model = fs.Classifier(module.double())
-    return model, images, model(images).detach().argmax(1)
-
-
-def path(attack: Any, model: fs.Classifier, images: Tensor, classes: Tensor, **how: Any) -> Any:
-    """The images each sample was evaluated at, ``[(evaluations, C, H, W), ...]``."""
-    seen: list[list[Tensor]] = [[] for _ in images]
-
-    def note(step: Step) -> None:
-        for index, image in zip(step.indices.tolist(), step.images, strict=True):
-            seen[index].append(image)
-
-    result = attack(model, images, classes, on_step=note, **how)
-    return result, [torch.stack(one) for one in seen]
+# Farther than one step of Adam.
+LEAST = 0.05
 
 
 # Closed forms.
@@ -71,7 +29,7 @@ def path(attack: Any, model: fs.Classifier, images: Tensor, classes: Tensor, **h
 def test_the_border_between_two_classes_is_met_at_its_nearest_point(
     shape: tuple[int, ...], scale: float, count: int
 ) -> None:
-    model, images, own, distance = linear(2, shape, count, scale)
+    model, images, own, distance = linear(2, shape, count, scale, least=LEAST)
     result = CarliniWagner(steps=100)(model, images, own)
     assert result.success.all()
     ratio = result.distance / distance.amin(1)
@@ -81,7 +39,7 @@ def test_the_border_between_two_classes_is_met_at_its_nearest_point(
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_each_sample_meets_the_border_of_its_own_wanted_class(shape: tuple[int, ...]) -> None:
-    model, images, own, distance = linear(10, shape, 6)
+    model, images, own, distance = linear(10, shape, 6, least=LEAST)
     # Only to where the wanted class overtakes the true one, if no third is above both there.
     wanted = distance.argsort(1)[:, 0]
     assert len(set(wanted.tolist())) > 2
@@ -95,7 +53,7 @@ def test_each_sample_meets_the_border_of_its_own_wanted_class(shape: tuple[int, 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_among_ten_classes_it_comes_near_the_nearest(shape: tuple[int, ...], scale: float) -> None:
     # The strongest rival, which it follows, need not be the nearest.
-    model, images, own, distance = linear(10, shape, 6, scale)
+    model, images, own, distance = linear(10, shape, 6, scale, least=LEAST)
     result = CarliniWagner(steps=100)(model, images, own)
     ratio = result.distance / distance.amin(1)
     assert result.success.all()
@@ -105,7 +63,7 @@ def test_among_ten_classes_it_comes_near_the_nearest(shape: tuple[int, ...], sca
 
 def test_an_overshoot_on_the_way_does_not_count_for_c() -> None:
     # The first step of Adam is lr in every coordinate: across the border, however small c.
-    model, images, own, distance = linear(2, (1, 16, 16), 6, scale=0.1)
+    model, images, own, distance = linear(2, (1, 16, 16), 6, scale=0.1, least=LEAST)
     near = distance.amin(1).argmin()
     images, own, distance = images[near], own[near : near + 1], distance[near]
     result, (points,) = path(CarliniWagner(steps=200), model, images[None], own)
@@ -194,7 +152,9 @@ def begin(attack: Any, model: fs.Classifier, images: Tensor, classes: Tensor) ->
     from fluoroscope.engine.stream import Samples
 
     number = torch.arange(len(images))
-    return attack.start(Samples(images, classes, -torch.ones(len(images)), number, number))
+    return attack.start(
+        Samples(images, classes, -torch.ones(len(images)), number, number, 0 * number)
+    )
 
 
 # What must always hold.

@@ -5,63 +5,22 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from l2_networks import curved, linear, path
+from torch import nn
 from torch.nn import functional as F
 
 import fluoroscope as fs
 from fluoroscope.attacks.ddn import DDN
 from fluoroscope.data.digits import digits
 from fluoroscope.engine.evaluate import Answer
-from fluoroscope.engine.stream import Samples, Step
+from fluoroscope.engine.stream import Samples
 from fluoroscope.errors import InvalidParameterError
 
 SHAPES = [(3, 2, 2), (1, 16, 16), (3, 16, 16)]
 
 
-def linear(
-    classes: int, shape: tuple[int, ...], count: int, scale: float = 1.0
-) -> tuple[fs.Classifier, Tensor, Tensor, Tensor]:
-    """Images, the class each is read as, and its distance to every other ``(count, classes)``."""
-    generator = torch.Generator().manual_seed(1)
-    size = math.prod(shape)
-    layer = nn.Linear(size, classes)
-    layer.weight.data = scale * torch.randn(classes, size, generator=generator)
-    layer.bias.data = -layer.weight.data.sum(1) / 2
-    images = 0.3 + 0.4 * torch.rand(100, *shape, generator=generator)
-    model = fs.Classifier(nn.Sequential(nn.Flatten(), layer), channels=shape[0])
-    logits = model(images).detach()
-    own = logits.argmax(1)
-    normals = layer.weight.detach()[own][:, None] - layer.weight.detach()
-    gaps = logits.gather(1, own[:, None]) - logits
-    distance = (gaps / normals.norm(dim=2)).scatter(1, own[:, None], torch.inf)
-    # More than the length can shrink to, and near enough for the closest point to be in the box.
-    nearest = distance.amin(1)
-    rows = ((nearest > 0.03) & (nearest < 0.25)).nonzero().squeeze(1)[:count]
-    assert len(rows) == count
-    return model, images[rows], own[rows], distance[rows]
-
-
-def curved(seed: int = 0, classes: int = 4) -> tuple[fs.Classifier, Tensor, Tensor]:
-    """A small network, images with pixels at exactly 0 and 1, and their classes."""
-    generator = torch.Generator().manual_seed(seed)
-    module = nn.Sequential(nn.Flatten(), nn.Linear(12, 24), nn.Tanh(), nn.Linear(24, classes))
-    for parameter in module.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator)
-    images = (1.4 * torch.rand(6, 3, 2, 2, generator=generator) - 0.2).clamp(0, 1).double()
-    model = fs.Classifier(module.double())
-    return model, images, model(images).detach().argmax(1)
-
-
-def path(attack: Any, model: fs.Classifier, images: Tensor, classes: Tensor, **how: Any) -> Any:
-    """The images each sample was evaluated at, ``[(evaluations, C, H, W), ...]``."""
-    seen: list[list[Tensor]] = [[] for _ in images]
-
-    def note(step: Step) -> None:
-        for index, image in zip(step.indices.tolist(), step.images, strict=True):
-            seen[index].append(image)
-
-    result = attack(model, images, classes, on_step=note, **how)
-    return result, [torch.stack(one) for one in seen]
+# More than the length can shrink to.
+LEAST = 0.03
 
 
 # Closed forms.
@@ -73,7 +32,7 @@ def path(attack: Any, model: fs.Classifier, images: Tensor, classes: Tensor, **h
 def test_the_border_between_two_classes_is_met_at_its_nearest_point(
     shape: tuple[int, ...], count: int, loss: Any
 ) -> None:
-    model, images, own, distance = linear(2, shape, count)
+    model, images, own, distance = linear(2, shape, count, least=LEAST)
     result = DDN(loss=loss)(model, images, own, batch_size=4)
     ratio = result.distance / distance.amin(1)
     assert result.success.all()
@@ -86,7 +45,7 @@ def test_among_ten_classes_a_decided_network_is_left_by_the_shortest_way(
     shape: tuple[int, ...],
 ) -> None:
     # Steep logits: at the border two classes have all the probability.
-    model, images, own, distance = linear(10, shape, 6, scale=10.0)
+    model, images, own, distance = linear(10, shape, 6, scale=10.0, least=LEAST)
     result = DDN()(model, images, own)
     assert (result.distance / distance.amin(1)).max() <= 1.05
 
@@ -96,14 +55,14 @@ def test_among_ten_classes_a_decided_network_is_left_by_the_shortest_way(
 def test_the_margin_finds_the_shortest_way_however_flat_the_logits(
     shape: tuple[int, ...], scale: float
 ) -> None:
-    model, images, own, distance = linear(10, shape, 6, scale)
+    model, images, own, distance = linear(10, shape, 6, scale, least=LEAST)
     ratio = DDN(loss="margin")(model, images, own).distance / distance.amin(1)
     assert ratio.median() <= 1.05
     assert ratio.max() <= 1.25
 
 
 def test_on_flat_logits_the_cross_entropy_rests_where_its_gradient_is_the_perturbation() -> None:
-    model, images, own, distance = linear(10, (1, 16, 16), 6, scale=0.1)
+    model, images, own, distance = linear(10, (1, 16, 16), 6, scale=0.1, least=LEAST)
     result = DDN(steps=300)(model, images, own)
     x = result.images.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(F.cross_entropy(model(x), own), x)
@@ -114,7 +73,7 @@ def test_on_flat_logits_the_cross_entropy_rests_where_its_gradient_is_the_pertur
 
 @pytest.mark.parametrize("loss", ["ce", "margin"])
 def test_each_sample_meets_the_border_of_its_own_wanted_class(loss: Any) -> None:
-    model, images, own, distance = linear(10, (1, 16, 16), 6, scale=10.0)
+    model, images, own, distance = linear(10, (1, 16, 16), 6, scale=10.0, least=LEAST)
     wanted = distance.argsort(1)[:, 0]
     assert len(set(wanted.tolist())) > 2
     result = DDN(loss=loss)(model, images, wanted, targeted=True)
@@ -144,7 +103,7 @@ def test_on_a_curved_network_it_comes_near_the_best_of_a_fine_grid() -> None:
 
 
 def test_in_k_steps_the_length_shrinks_no_further_than_gamma_allows() -> None:
-    model, images, own, distance = linear(2, (1, 16, 16), 1)
+    model, images, own, distance = linear(2, (1, 16, 16), 1, least=LEAST)
     nearest = float(distance.amin())
     # From 40 times too long, and one step up for the clean image, which is no success.
     few = math.floor(math.log(40) / -math.log(0.95)) - 2
@@ -234,7 +193,7 @@ def test_the_length_stays_within_the_box() -> None:
     # No answer is a success: the length would double for ever.
     images, number = torch.rand(2, 3, 2, 2), torch.zeros(2, dtype=torch.long)
     attack = DDN(steps=20, gamma=0.99)
-    state = attack.start(Samples(images, number, -torch.ones(2), number, number))
+    state = attack.start(Samples(images, number, -torch.ones(2), number, number, 0 * number))
     for _ in range(20):
         logits = torch.tensor([[1.0, 0.0]]).expand(2, 2)
         state = attack.tell(state, Answer(logits, torch.zeros(2), torch.ones_like(images)))

@@ -70,6 +70,21 @@ def test_mistakes_are_one_line(
     assert len(done.err.strip().splitlines()) == 1
 
 
+def test_time_that_runs_out_leaves_what_was_found(fluoroscope: Call, tmp_path: Path) -> None:
+    done = fluoroscope(
+        "attack", "pgd", *DIGITS, "--eps", "0.0001", "--steps", "100000", "--max-seconds", "1",
+        "--out", str(tmp_path), "--json", "-",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    said = json.loads(done.out)
+    assert 0 < said["unfinished"] <= 12
+    assert said["record"]["prepared"] == ["channels last"]
+    again = fluoroscope(
+        "attack", "fgsm", *DIGITS, "--eps", "0.1", "--plain", "--out", str(tmp_path), "--json", "-"
+    )
+    assert json.loads(again.out)["record"]["prepared"] == []
+
+
 def test_attacks_lists_them_all(fluoroscope: Call) -> None:
     done = fluoroscope("attacks", "--json", "-")
     assert [each["name"] for each in json.loads(done.out)] == list(registry.ATTACKS)

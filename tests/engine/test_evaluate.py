@@ -5,7 +5,14 @@ import torch
 from torch import Tensor, nn
 
 from fluoroscope.engine.evaluate import evaluate
-from fluoroscope.engine.objectives import CROSS_ENTROPY, LOG_PROBABILITY, LOGIT, PROBABILITY
+from fluoroscope.engine.objectives import (
+    CROSS_ENTROPY,
+    LOG_PROBABILITY,
+    LOGIT,
+    MARGIN,
+    PROBABILITY,
+    leads,
+)
 from fluoroscope.errors import ModelOutputError, NoGradientError
 from fluoroscope.models.classifier import Classifier
 
@@ -51,6 +58,35 @@ def test_gradients_in_a_batch_are_those_of_each_sample_alone(model: Classifier) 
             gradient=True,
         ).gradient  # fmt: skip
         torch.testing.assert_close(together[index : index + 1], alone, atol=1e-7, rtol=1e-4)
+
+
+@pytest.mark.parametrize("towards", [-1.0, 1.0])
+@pytest.mark.parametrize("gradient", [True, False])
+def test_several_gradients_are_the_rows_of_the_jacobian(
+    model: Classifier, towards: float, gradient: bool
+) -> None:
+    images, classes = torch.rand(4, 1, 6, 6), torch.tensor([0, 1, 2, 3])
+    several = leads(3, torch.full((4,), towards))
+    answer = evaluate(model, images, classes, MARGIN, gradient=gradient, several=several)
+    assert answer.several is not None
+    assert answer.jacobian is not None
+    assert (answer.gradient is None) != gradient
+
+    def one(image: Tensor, row: int) -> Tensor:
+        with model.held():
+            logits = model(image[None])[0]
+        own = logits[classes[row]]
+        rivals = torch.cat([logits[: classes[row]], logits[classes[row] + 1 :]])
+        over = rivals.sort(descending=True).values[:3] - own
+        return over if towards < 0 else -over[:1].expand(3)
+
+    for row in range(4):
+        torch.testing.assert_close(answer.several[row].float(), one(images[row], row).detach())
+        jacobian = torch.autograd.functional.jacobian(lambda x, row=row: one(x, row), images[row])
+        torch.testing.assert_close(answer.jacobian[row], jacobian, atol=1e-6, rtol=1e-4)
+    if gradient:
+        alone = evaluate(model, images, classes, MARGIN, gradient=True)
+        assert torch.equal(answer.gradient, alone.gradient)
 
 
 @pytest.mark.parametrize("exponent", [-20, -30, -60])

@@ -182,7 +182,7 @@ def test_gradients_that_are_zero_everywhere_are_said() -> None:
     with pytest.warns(fs.FluoroscopeWarning, match=r"gradient of zero .* 24 of 24 .* square"):
         result = pgd(0.05)(model, PICTURES, classes)
     assert any("gradient of zero" in note for note in result.notes)
-    assert pgd(0.05)(MODEL, PICTURES, CLASSES).notes == []
+    assert pgd(0.05)(MODEL, PICTURES, CLASSES).notes == ()
 
 
 def test_a_network_that_is_random_is_said_to_be() -> None:

@@ -1,18 +1,24 @@
 """Balls and box: what must hold for every image, and the arithmetic of fractions."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fluoroscope.engine import chance
 from fluoroscope.engine.grid import round_to_grid, snap
-from fluoroscope.engine.threats import L2, Linf, Threat, Unbounded, as_number, threat_for
+from fluoroscope.engine.threats import L1, L2, Linf, Threat, Unbounded, as_number, threat_for
 from fluoroscope.errors import InvalidParameterError
 
 seeds = st.integers(0, 10_000)
-threats = st.one_of(
-    st.builds(Linf, st.floats(0, 0.5)), st.builds(L2, st.floats(0, 3)), st.just(Unbounded())
+bounded = st.one_of(
+    st.builds(Linf, st.floats(0, 0.5)),
+    st.builds(L2, st.floats(0, 3)),
+    st.builds(L1, st.floats(0, 30)),
 )
+threats = st.one_of(bounded, st.just(Unbounded()), st.sampled_from([L1(math.inf), L2(math.inf)]))
 
 
 def wild(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -38,7 +44,85 @@ def test_projection_leaves_allowed_images_alone(seed: int, threat: Threat) -> No
     torch.testing.assert_close(threat.project(once, original), once, atol=1e-6, rtol=0)
 
 
-@given(seeds, st.one_of(st.builds(Linf, st.floats(0.004, 0.5)), st.builds(L2, st.floats(0.02, 3))))
+@given(seeds, threats, st.floats(0, 1))
+def test_points_inside_do_not_move(seed: int, threat: Threat, share: float) -> None:
+    original, images = wild(seed)
+    edge = threat.project(images, original)
+    inside = original + share * (edge - original)
+    inside = torch.where((threat.distance(inside - original) <= threat.eps)[:, None, None, None],
+                         inside, original).clamp(0, 1)  # fmt: skip
+    assert torch.equal(threat.project(inside, original), inside)
+
+
+@given(seeds, st.floats(0, 40))
+def test_the_l1_projection_is_the_nearest_point_of_ball_and_box(seed: int, eps: float) -> None:
+    original, images = (t.double() for t in wild(seed))
+    threat = L1(eps)
+    projected = threat.project(images, original)
+    assert (threat.distance(projected - original) <= eps + 1e-12).all()
+    # From the nearest point of a convex set, no other point of it lies towards the image.
+    for draw in range(20):
+        other = threat.random(chance.keys(draw, torch.arange(3)), original)
+        towards = ((images - projected) * (other - projected)).flatten(1).sum(1)
+        assert (towards <= 1e-9).all()
+    for row in range(3):
+        expected = slow_l1_projection(images[row], original[row], eps)
+        torch.testing.assert_close(projected[row], expected, atol=1e-9, rtol=0)
+
+
+def slow_l1_projection(image: torch.Tensor, original: torch.Tensor, eps: float) -> torch.Tensor:
+    """By bisection on how much is taken off every absolute difference."""
+    difference = image - original
+
+    def cut(by: float) -> torch.Tensor:
+        return (original + difference.sign() * (difference.abs() - by).clamp(min=0)).clamp(0, 1)
+
+    low, high = 0.0, float(difference.abs().max())
+    if (cut(0) - original).abs().sum() <= eps:
+        return cut(0)
+    for _ in range(80):
+        middle = (low + high) / 2
+        if (cut(middle) - original).abs().sum() > eps:
+            low = middle
+        else:
+            high = middle
+    return cut(high)
+
+
+def test_the_l1_projection_fills_the_ball_and_ignores_the_neighbours() -> None:
+    original, images = wild(5)
+    threat = L1(2.0)
+    together = threat.project(images, original)
+    assert (threat.distance(together - original) > 1.9999).all()
+    alone = torch.cat([threat.project(images[i : i + 1], original[i : i + 1]) for i in range(3)])
+    assert torch.equal(together, alone)
+
+
+def test_l1_starts_are_uniform_in_the_ball() -> None:
+    original = torch.full((4000, 1, 1, 3), 0.5)
+    keys = chance.keys(0, torch.arange(4000))
+    moves = L1(0.4).random(keys, original) - original
+    # Of a ball in three dimensions, the share within the radius r has r cubed of the volume.
+    share = (L1(0).distance(moves) / 0.4) ** 3
+    assert share.max() <= 1.001
+    for quantile in (0.1, 0.5, 0.9):
+        assert share.quantile(quantile).item() == pytest.approx(quantile, abs=0.03)
+    # By symmetry each of the eight octants and each of the three axes has its equal share.
+    octant = ((moves > 0).flatten(1) * torch.tensor([1, 2, 4])).sum(1)
+    assert octant.bincount(minlength=8).min() > 400
+    assert moves.abs().flatten(1).argmax(1).bincount(minlength=3).min() > 1200
+    again = L1(0.4).random(keys[7:8], original[:1]) - original[:1]
+    torch.testing.assert_close(again, moves[7:8])
+
+
+@given(
+    seeds,
+    st.one_of(
+        st.builds(Linf, st.floats(0.004, 0.5)),
+        st.builds(L2, st.floats(0.02, 3)),
+        st.builds(L1, st.floats(0.1, 30)),
+    ),
+)
 def test_snapped_images_are_allowed_and_survive_eight_bits(seed: int, threat: Threat) -> None:
     original, images = wild(seed)
     original = round_to_grid(original)
@@ -80,8 +164,17 @@ def test_bad_numbers_are_refused(bad: str | float) -> None:
         as_number(bad)
 
 
+def test_threats_by_name() -> None:
+    assert threat_for("linf", "8/255") == Linf(8 / 255)
+    assert threat_for("l2", 0.5) == L2(0.5)
+    assert threat_for("l1", 12) == L1(12)
+    assert threat_for("none", None) == Unbounded()
+    with pytest.raises(InvalidParameterError, match="expected a number of at least 0"):
+        L1(-1)
+
+
 def test_norms_and_bounds_must_go_together() -> None:
-    with pytest.raises(InvalidParameterError, match="expected linf, l2 or none"):
+    with pytest.raises(InvalidParameterError, match="expected linf, l2, l1 or none"):
         threat_for("l7", 1)
     with pytest.raises(InvalidParameterError, match="eps is missing"):
         threat_for("l2", None)

@@ -21,7 +21,7 @@ from fluoroscope.training.adversarial import (
     TRADESLoss,
     adversarial_loss,
 )
-from fluoroscope.training.fit import Moment, Recipe, cross_entropy, fit, fit_stream
+from fluoroscope.training.fitting import Moment, Recipe, cross_entropy, fit, fit_stream
 
 EPS = 0.2
 BALL = fs.Linf(EPS)

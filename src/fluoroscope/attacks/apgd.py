@@ -19,7 +19,6 @@ figures. Deviations:
 """
 
 from dataclasses import dataclass, replace
-from math import isinf
 from typing import ClassVar, Literal
 
 import torch
@@ -93,18 +92,8 @@ class APGD(Method):
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
 
     def __post_init__(self) -> None:
-        if self.threat.name not in self.norms:
-            raise InvalidParameterError(
-                f"{type(self).__name__} has no step for the norm {self.threat.name}; expected "
-                f"{' or '.join(self.norms)}"
-            )
-        if isinf(float(self.threat.eps)):
-            raise InvalidParameterError(
-                f"eps is {self.threat.eps}, but the first step is 2 * eps; expected a bound such "
-                "as 8/255"
-            )
-        if self.steps < 1:
-            raise InvalidParameterError(f"steps is {self.steps}; expected 1 or more")
+        super().__post_init__()
+        self._expect(1, "steps")
         if self.loss not in LOSSES:
             raise InvalidParameterError(
                 f"loss is {self.loss!r}; expected {' or '.join(LOSSES)} (APGDT for targeted DLR)"
@@ -141,7 +130,7 @@ class APGD(Method):
 
     def ask(self, state: APGDState) -> Query:
         """The present images; after the last step nobody needs their gradient."""
-        wanted = bool((state.updates < self.steps).any())
+        wanted = state.updates < self.steps
         return Query(state.images, wanted, LOSSES[self.loss].towards(-state.towards), state.classes)
 
     def tell(self, state: APGDState, answer: Answer) -> APGDState:
@@ -244,11 +233,8 @@ class APGDT(Method):
     norms: ClassVar[tuple[str, ...]] = APGD.norms
 
     def __post_init__(self) -> None:
-        self._search()
-        if self.n_target_classes < 1:
-            raise InvalidParameterError(
-                f"n_target_classes is {self.n_target_classes}; expected 1 or more"
-            )
+        super().__post_init__()
+        self._expect(1, "steps", "n_target_classes")
 
     def start(self, samples: Samples) -> APGDTState:
         """Before the clean image; until its logits are known any other class stands in."""
@@ -271,7 +257,7 @@ class APGDT(Method):
         images = state.search.images
         if bool(looking.any()):
             images = _where(looking, state.samples.images, images)
-        wanted = bool((~looking & (state.search.updates < self.steps)).any())
+        wanted = ~looking & (state.search.updates < self.steps)
         target = state.targets.gather(1, state.number.clamp(min=0)[:, None]).squeeze(1)
         return Query(images, wanted, targeted_dlr(state.left), target)
 

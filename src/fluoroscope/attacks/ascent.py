@@ -62,7 +62,7 @@ class GradientAscent:
 
     def ask(self, state: AscentState) -> Query:
         """The present images; after the last step nobody needs their gradient."""
-        wanted = bool((state.updates < self.steps).any())
+        wanted = state.updates < self.steps
         return Query(state.images, wanted, self.objective.towards(state.towards), state.classes)
 
     def tell(self, state: AscentState, answer: Answer) -> AscentState:
@@ -70,9 +70,9 @@ class GradientAscent:
         done = state.updates >= self.steps
         if answer.gradient is None:
             return replace(state, done=done)
-        moved = self.threat.project(
-            state.images + self.step_size * self._along(answer.gradient), state.original
-        )
+        along = self._along(answer.gradient)
+        moved = torch.add(state.images, along, alpha=self.step_size)
+        moved = self.threat.project(moved, state.original)
         return replace(state, images=moved, updates=state.updates + 1, done=done)
 
     def _along(self, gradient: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
@@ -26,42 +27,16 @@ from fluoroscope.pictures.checks import check_images
 from fluoroscope.pictures.pairs import Pair
 
 
-@dataclass(frozen=True)
-class AttackResult:
+@dataclass(frozen=True, kw_only=True)
+class AttackResult(Outcome):
     """What an attack made of ``N`` images; all tensors are on the CPU."""
 
-    images: Tensor
-    """``(N, C, H, W)`` in ``[0, 1]``; the clean image where nothing was found."""
-    originals: Tensor
-    """``(N, C, H, W)``, the clean images; the nearest 8-bit ones if the search was on that grid."""
-    logits: Tensor
-    """``(N, classes)`` at those images."""
-    success: Tensor
-    """``(N,)`` booleans: read as wanted, within the threat model."""
-    at_start: Tensor
-    """``(N,)`` booleans: the clean image was read so already. These are among the successes."""
-    finished: Tensor
-    """``(N,)`` booleans: the search came to its end; a budget or a cancellation cut the others."""
-    distance: Tensor
-    """``(N,)`` from the clean image, in the norm of the threat model."""
-    forwards: Tensor
-    """``(N,)``, images of the sample that went through the network, the clean one included."""
-    backwards: Tensor
-    """``(N,)``, gradients computed for the sample."""
     classes: Tensor
     """``(N,)``, the class to leave, or the wanted one."""
-    read_as: Tensor
-    """``(N,)``, what the clean image was read as."""
     numbers: Tensor
     """``(N,)``, which samples of their data set these are."""
     record: dict[str, Any]
     """Attack, parameters, seed, versions and the network's content hash, as plain values."""
-
-    @property
-    def notes(self) -> list[str]:
-        """What a reader should know of the numbers, in plain words."""
-        notes: list[str] = self.record["notes"]
-        return notes
 
     def rows(self) -> dict[str, list[Any]]:
         """A row for each sample, as columns."""
@@ -131,6 +106,25 @@ class Method:
     """Whether it looks for the closest success, rather than for any within a bound."""
     confidence: float = 0.0
     """The lead in logits from which an image counts as a success."""
+
+    def __post_init__(self) -> None:
+        if self.threat.name not in self.norms:
+            raise InvalidParameterError(
+                f"{type(self).__name__} is not defined for the norm {self.threat.name}; expected "
+                f"{' or '.join(self.norms)}"
+            )
+        if not self.minimum_norm and self.threat.eps == math.inf:
+            raise InvalidParameterError(
+                f"eps is infinite; {type(self).__name__} expects a bound such as 8/255"
+            )
+
+    def _expect(self, low: float, *names: str, high: float | None = None) -> None:
+        """Refuse parameters that are not finite, below ``low`` or above ``high``."""
+        for name in names:
+            value = getattr(self, name)
+            if not low <= value <= (sys.float_info.max if high is None else high):
+                wanted = f"{low:g} or more" if high is None else f"{low:g} to {high:g}"
+                raise InvalidParameterError(f"{name} is {value}; expected {wanted}")
 
     def __call__(
         self,
@@ -206,6 +200,7 @@ class Method:
             batch_size=check_batch_size(batch_size),
             budget=budget,
             confidence=self.confidence,
+            inside=not self.minimum_norm,
             on_grid=grid is not None,
             exact=exact,
             seed=seed,
@@ -234,10 +229,11 @@ class Method:
             "notes": notes,
             **provenance(model),
         }
-        columns = {
-            name: value.cpu() for name, value in vars(outcome).items() if isinstance(value, Tensor)
+        found: dict[str, Any] = {
+            name: value.cpu() if isinstance(value, Tensor) else tuple(notes)
+            for name, value in vars(outcome).items()
         }
-        return AttackResult(**columns, classes=wanted.cpu(), numbers=numbers, record=record)
+        return AttackResult(**found, classes=wanted.cpu(), numbers=numbers, record=record)
 
 
 def _already(outcome: Outcome, targeted: bool) -> str:

@@ -96,20 +96,14 @@ class CarliniWagner(Method):
     minimum_norm: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.threat.name not in self.norms:
-            raise InvalidParameterError(
-                f"CarliniWagner has no distance for the norm {self.threat.name}; expected l2"
-            )
-        for name in ("searches", "steps"):
-            if getattr(self, name) < 1:
-                raise InvalidParameterError(f"{name} is {getattr(self, name)}; expected 1 or more")
+        super().__post_init__()
+        self._expect(1, "searches", "steps")
+        self._expect(0, "confidence")
         for name in ("c", "lr"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InvalidParameterError(
                     f"{name} is {getattr(self, name)}; expected more than 0"
                 )
-        if not 0 <= self.confidence < math.inf:
-            raise InvalidParameterError(f"confidence is {self.confidence}; expected 0 or more")
 
     def start(self, samples: Samples) -> CarliniWagnerState:
         """At the images, with the first ``c``."""

@@ -80,12 +80,8 @@ class DDN(Method):
     minimum_norm: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.threat.name not in self.norms:
-            raise InvalidParameterError(
-                f"DDN has no step for the norm {self.threat.name}; expected l2"
-            )
-        if self.steps < 1:
-            raise InvalidParameterError(f"steps is {self.steps}; expected 1 or more")
+        super().__post_init__()
+        self._expect(1, "steps")
         if not 0 < self.gamma < 1:
             raise InvalidParameterError(f"gamma is {self.gamma}; expected between 0 and 1")
         if not 0 < self.init_norm < math.inf:
@@ -109,7 +105,7 @@ class DDN(Method):
 
     def ask(self, state: DDNState) -> Query:
         """The present images; after the last step nobody needs their gradient."""
-        wanted = bool((state.updates < self.steps).any())
+        wanted = state.updates < self.steps
         objective = _LOSSES[self.loss].towards(state.towards)
         return Query(state.images, wanted, objective, state.classes)
 

@@ -13,7 +13,6 @@ log-probability of the wanted one. Unlike in the first papers every image is cla
 """
 
 from dataclasses import dataclass, replace
-from math import isinf
 from typing import ClassVar
 
 from torch import Tensor
@@ -25,7 +24,6 @@ from fluoroscope.engine.classes import Classes
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.stream import Query, Samples
 from fluoroscope.engine.threats import Linf, Threat, as_number
-from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 
 
@@ -38,15 +36,7 @@ class FixedStep(Method):
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
 
     def __post_init__(self) -> None:
-        if self.threat.name not in self.norms:
-            raise InvalidParameterError(
-                f"{type(self).__name__} has no step for the norm {self.threat.name}; expected "
-                f"{' or '.join(self.norms)}"
-            )
-        if isinf(float(self.threat.eps)):
-            raise InvalidParameterError(
-                f"{type(self).__name__} needs a bound to step within; give a finite eps"
-            )
+        super().__post_init__()
         self._ascent()
 
     def start(self, samples: Samples) -> AscentState:
@@ -86,8 +76,7 @@ class RFGSM(FixedStep):
     norms: ClassVar[tuple[str, ...]] = ("linf",)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.alpha <= 1:
-            raise InvalidParameterError(f"alpha is {self.alpha}; expected a share from 0 to 1")
+        self._expect(0, "alpha", high=1)
         super().__post_init__()
 
     def start(self, samples: Samples) -> AscentState:
@@ -116,8 +105,7 @@ class BIM(FixedStep):
     paper: ClassVar[str] = "Kurakin, Goodfellow, Bengio 2017 (1607.02533)"
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise InvalidParameterError(f"steps is {self.steps}; expected 1 or more")
+        self._expect(1, "steps")
         super().__post_init__()
 
     def _ascent(self) -> GradientAscent:

@@ -75,14 +75,8 @@ class Square(Method):
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
 
     def __post_init__(self) -> None:
-        if self.threat.name not in self.norms:
-            raise InvalidParameterError(
-                f"Square has no squares for the norm {self.threat.name}; expected linf or l2"
-            )
-        if math.isinf(float(self.threat.eps)):
-            raise InvalidParameterError("eps is infinite; Square expects a bound such as 8/255")
-        if self.queries < 1:
-            raise InvalidParameterError(f"queries is {self.queries}; expected 1 or more")
+        super().__post_init__()
+        self._expect(1, "queries")
         if not 0 < self.p_init <= 1:
             raise InvalidParameterError(f"p_init is {self.p_init}; expected above 0, at most 1")
 

@@ -82,9 +82,17 @@ def attack(
     exact: Annotated[
         bool, typer.Option("--exact", help="The same bytes whatever the neighbours; slower.")
     ] = False,
+    plain: Annotated[
+        bool,
+        typer.Option(
+            "--plain",
+            help="Search on the network as it is, not on a copy prepared for speed. The plain one "
+            "has the last word on every success in any case.",
+        ),
+    ] = False,
     batch_size: Annotated[int, typer.Option(help="Pictures at once.")] = 128,
     max_seconds: Annotated[
-        float | None, typer.Option(help="For each part of the data; then stop searching.")
+        float | None, typer.Option(help="Stop searching then; what was found by then is kept.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Directory for the results.")] = Path("out"),
     seed: Seed = 0,
@@ -100,11 +108,12 @@ def attack(
     from fluoroscope.attacks import registry
     from fluoroscope.attacks.parts import attack_parts
     from fluoroscope.data.imageset import load_images
-    from fluoroscope.engine.stream import Budget
     from fluoroscope.files import output_directory
+    from fluoroscope.models.prepared import prepare
 
     given = _parameters(param) | ({} if steps is None else {"steps": steps})
     chosen = registry.attack(method, eps=eps, norm=norm, **given)
+    model = model if plain else prepare(model)
     data = load_images(images, split, channels=model.channels)
     data = data.take(limit) if limit else data
     directory = output_directory(out)
@@ -112,6 +121,11 @@ def attack(
     searches = len(data) * (model.num_classes if to == "all" else 1)
     with _interruptible() as interrupted, output.counting(searches, method) as count:
         done = _Progress(count)
+
+        def over() -> bool:
+            late = max_seconds is not None and time.perf_counter() - began > max_seconds
+            return late or interrupted()
+
         for number, result in enumerate(
             attack_parts(
                 model,
@@ -124,14 +138,13 @@ def attack(
                 grid=8 if on_grid else None,
                 exact=exact,
                 batch_size=batch_size,
-                budget=Budget(seconds=max_seconds) if max_seconds is not None else None,
                 on_step=done.step,
-                cancelled=interrupted,
+                cancelled=over,
             )
         ):
             summary.add(result, result.save(directory, f"part-{number:05}"))
             done.part(result)
-            if interrupted():
+            if over():
                 break
     summary.report(output, chosen, directory, time.perf_counter() - began)
     output.json(summary.describe(method, data.name, to, time.perf_counter() - began))

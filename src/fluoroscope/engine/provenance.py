@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.prepared import Prepared
 
 
 def provenance(model: Classifier) -> dict[str, Any]:
@@ -22,6 +23,7 @@ def provenance(model: Classifier) -> dict[str, Any]:
         "precision": str(model.dtype).removeprefix("torch."),
         "model": model.name,
         "model_sha256": model.fingerprint(),
+        "prepared": list(model.steps) if isinstance(model, Prepared) else [],
     }
 
 

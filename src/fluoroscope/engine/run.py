@@ -74,6 +74,7 @@ def run(
     batch_size: int = DEFAULT_BATCH,
     budget: Budget | None = None,
     confidence: float = 0.0,
+    inside: bool = False,
     on_grid: bool = False,
     exact: bool = False,
     seed: int = 0,
@@ -96,6 +97,8 @@ def run(
         batch_size: images evaluated at once.
         budget: what one sample may cost, and the whole may take.
         confidence: the lead in logits from which an image counts as read as wanted.
+        inside: the attack is known to look at allowed images only. They are then measured once, at
+            the end, and not at every step.
         on_grid: the network only sees 8-bit images, the nearest to the given ones to begin with.
         exact: one batch shape throughout, so that neighbours do not even change the rounding.
         seed: for everything random; a sample's draws depend on it and the sample's number alone.
@@ -106,13 +109,13 @@ def run(
     if on_grid:
         images = round_to_grid(images)
     towards = torch.full((len(images),), 1.0 if targeted else -1.0, device=images.device)
-    judge = _Judge(model, threat, confidence)
+    judge = _Judge(model, threat, confidence, inside=inside)
     clean = _look(model.plain, images, batch_size, exact=exact)
     reached = is_reached(Answer(clean), classes, towards, confidence)
-    best = _Best(images, clean, reached, threat, model.plain.passes)
+    best = _Best(images, clean, reached, threat, model.plain.passes, inside=inside)
     going = best.begin(everything=keep == "last")
     flat = _Flat()
-    for step in stream(
+    steps = stream(
         model,
         attack,
         feed(
@@ -126,13 +129,15 @@ def run(
         budget=budget,
         grid=threat if on_grid else None,
         exact=exact,
-    ):  # fmt: skip
-        best.offer(step, keep)
-        flat.note(step)
-        if on_step is not None:
-            on_step(step)
-        if cancelled is not None and cancelled():
-            break
+    )  # fmt: skip
+    with model.held():
+        for step in steps:
+            best.offer(step, keep)
+            flat.note(step)
+            if on_step is not None:
+                on_step(step)
+            if cancelled is not None and cancelled():
+                break
     notes = [*_chance(model, images), *flat.notes(model)]
     return best.outcome(tuple(notes))
 
@@ -140,16 +145,23 @@ def run(
 class _Judge:
     """Whether images are read as wanted and allowed, in the plain network's eyes."""
 
-    def __init__(self, model: Classifier, threat: Threat, confidence: float) -> None:
+    def __init__(
+        self, model: Classifier, threat: Threat, confidence: float, *, inside: bool
+    ) -> None:
         self._model, self._threat, self._confidence = model, threat, confidence
+        self._inside = inside
 
     def __call__(self, answer: Answer, asked: Samples, images: Tensor) -> Tensor:
         reached = is_reached(answer, asked.classes, asked.towards, self._confidence)
+        plain = self._model.plain
+        if self._inside and plain is self._model:
+            return reached
         rows = reached.nonzero().squeeze(1)
         if not len(rows):
             return reached
-        confirmed = self._threat.allows(images[rows], asked.images[rows])
-        plain = self._model.plain
+        confirmed = torch.ones_like(rows, dtype=torch.bool)
+        if not self._inside:
+            confirmed = self._threat.allows(images[rows], asked.images[rows])
         if plain is not self._model:
             again = evaluate(plain, images[rows])
             answer.logits[rows] = again.logits.to(answer.logits.dtype)
@@ -219,7 +231,14 @@ class _Best:
     """The point each sample keeps so far."""
 
     def __init__(
-        self, images: Tensor, logits: Tensor, reached: Tensor, threat: Threat, passes: int
+        self,
+        images: Tensor,
+        logits: Tensor,
+        reached: Tensor,
+        threat: Threat,
+        passes: int,
+        *,
+        inside: bool,
     ) -> None:
         self.at_start, self._read_as = reached, logits.argmax(1)
         self._clean = images
@@ -229,7 +248,7 @@ class _Best:
         )
         self._backwards = torch.zeros_like(self._read_as)
         self._forwards = self._backwards + passes
-        self._threat, self._passes = threat, passes
+        self._threat, self._passes, self._inside = threat, passes, inside
 
     def begin(self, *, everything: bool) -> Tensor:
         """Who is searched from: those not yet read as wanted, or all; none if nothing may move."""
@@ -249,7 +268,7 @@ class _Best:
         rows = rows[better]
         kept = step.indices[rows]
         self._rank[kept] = rank[better]
-        self._images[kept] = step.images[rows]
+        self._images.index_copy_(0, kept, step.images[rows])
         self._logits[kept] = step.answer.logits[rows].to(self._logits.dtype)
         self._success[kept] = step.reached[rows]
 
@@ -257,11 +276,13 @@ class _Best:
         """Which rows of the step are candidates, and how good they are."""
         everything = torch.arange(len(step.indices), device=step.indices.device)
         if keep == "last":
-            return everything, step.forwards.double()
+            rows = everything[step.done]
+            return rows, step.forwards[rows].double()
         if keep == "best":
             assert step.answer.objective is not None
-            allowed = self._threat.allows(step.images, self._clean[step.indices])
-            rows = everything[allowed]
+            rows = everything
+            if not self._inside:
+                rows = rows[self._threat.allows(step.images, self._clean[step.indices])]
             # A success before any other: squeezed into (-1, 1), then lifted by 2.
             value = step.answer.objective.double()[rows]
             return rows, value / (1 + value.abs()) + 2 * step.reached[rows]
@@ -270,6 +291,10 @@ class _Best:
         return rows, -self._threat.distance(away).double()
 
     def outcome(self, notes: tuple[str, ...]) -> Outcome:
+        if self._inside and not bool(self._threat.allows(self._images, self._clean).all()):
+            raise AssertionError(
+                "the attack left the threat model; expected images it has projected"
+            )
         return Outcome(
             images=self._images,
             originals=self._clean,

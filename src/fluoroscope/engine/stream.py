@@ -41,6 +41,8 @@ class Samples:
     """``(n,)``, which sample of the data each is; its chance hangs on it."""
     keys: Tensor
     """``(n,)``, what the sample's random numbers are hashed from; another for each restart."""
+    restart: Tensor
+    """``(n,)``, searches of the sample that lie behind; 0 is its first."""
 
 
 class State(Protocol):
@@ -69,14 +71,18 @@ class Query:
 
     images: Tensor
     """``(n, C, H, W)``"""
-    gradient: bool
-    """Whether the objective's gradient at the pixels is wanted, or the logits will do."""
+    gradient: bool | Tensor
+    """Whether the objective's gradient at the pixels is wanted, by all or by those ``(n,)``.
+
+    One pass back gives it to all of the batch; only those who want it are charged."""
     objective: Objective
     """The number to raise."""
     classes: Tensor
     """What the objective is given beside the logits: mostly the samples' classes."""
     several: Several | None = None
     """Several numbers for each image whose gradients are wanted, at one pass back for each."""
+    several_wanted: bool | Tensor = True
+    """Who wants those and is charged, all or those ``(n,)``."""
 
 
 class Attack(Protocol[S]):
@@ -136,7 +142,6 @@ class _Slots:
     """The engine's own books on the samples under way."""
 
     samples: Samples
-    restart: Tensor
     number: Tensor
     forwards: Tensor
     backwards: Tensor
@@ -169,7 +174,7 @@ def feed(
     indices = torch.arange(len(images), device=images.device)
     towards = torch.full((len(images),), 1.0 if targeted else -1.0, device=images.device)
     keys = chance.keys(seed, indices if numbers is None else numbers.to(indices))
-    everything = Samples(images, classes, towards, indices, keys)
+    everything = Samples(images, classes, towards, indices, keys, torch.zeros_like(indices))
     waiting = indices if rows is None else rows
 
     def hand_out(count: int) -> Samples | None:
@@ -255,7 +260,7 @@ def _steps(
         try:
             answer = evaluate(
                 model, images, query.classes, query.objective,
-                gradient=query.gradient, several=query.several,
+                gradient=bool(torch.as_tensor(query.gradient).any()), several=query.several,
             )  # fmt: skip
         except RuntimeError as problem:
             if not out_of_memory(problem) or len(images) < 2:
@@ -267,14 +272,14 @@ def _steps(
         slots = replace(
             batch.slots,
             forwards=batch.slots.forwards + model.passes,
-            backwards=batch.slots.backwards + model.passes * (query.gradient + _columns(answer)),
+            backwards=batch.slots.backwards + model.passes * _charged(query, answer),
         )
         reached = torch.zeros_like(state.done)
         if until is not None:
             reached = until(answer, slots.samples, images)
         stopped = reached & stop
         cut = _spent(slots, limits) | (time.monotonic() >= deadline)
-        again = state.done & ~stopped & ~cut & (slots.restart + 1 < restarts)
+        again = state.done & ~stopped & ~cut & (slots.samples.restart + 1 < restarts)
         done = stopped | cut | (state.done & ~again)
         step = Step(
             slots.samples.indices, slots.number, images, answer, reached, done,
@@ -306,15 +311,15 @@ class _Batch(Generic[S]):
         if first is None:
             return
         self.slots, self.state = first
-        count = len(self.slots.restart)
+        count = len(self.slots.number)
         if exact and count < size:
-            rows = torch.arange(size, device=self.slots.restart.device)
+            rows = torch.arange(size, device=self.slots.number.device)
             self._keep(rows % count)
             self.slots = replace(self.slots, idle=rows >= count)
 
     def park(self, kept: int) -> None:
         """Go on with the first so many; the others wait as they are for a free slot."""
-        rows = torch.arange(len(self.slots.restart), device=self.slots.restart.device)
+        rows = torch.arange(len(self.slots.number), device=self.slots.number.device)
         self._parked.append((take(self.slots, rows[kept:]), take(self.state, rows[kept:])))
         self._keep(rows[:kept])
 
@@ -323,9 +328,10 @@ class _Batch(Generic[S]):
         if not len(rows):
             return
         slots = take(self.slots, rows)
-        slots = replace(slots, restart=slots.restart + 1, number=torch.zeros_like(slots.number))
-        keys = chance.keys(0, slots.samples.keys, slots.restart)
-        state = self._attack.start(replace(slots.samples, keys=keys))
+        samples = replace(slots.samples, restart=slots.samples.restart + 1)
+        slots = replace(slots, samples=samples, number=torch.zeros_like(slots.number))
+        keys = chance.keys(0, samples.keys, samples.restart)
+        state = self._attack.start(replace(samples, keys=keys))
         self._put(rows, slots, state)
 
     def refill(self, free: Tensor) -> None:
@@ -333,7 +339,7 @@ class _Batch(Generic[S]):
         if not len(free):
             return
         while len(free) and (new := self._more(len(free))) is not None:
-            count = len(new[0].restart)
+            count = len(new[0].number)
             self._put(free[:count], *new)
             free = free[count:]
         if len(free) and self._exact:
@@ -351,7 +357,7 @@ class _Batch(Generic[S]):
             return None
         if self._parked:
             slots, state = self._parked.pop()
-            rows = torch.arange(len(slots.restart), device=slots.restart.device)
+            rows = torch.arange(len(slots.number), device=slots.number.device)
             if len(rows) > count:
                 self._parked.append((take(slots, rows[count:]), take(state, rows[count:])))
             return take(slots, rows[:count]), take(state, rows[:count])
@@ -359,7 +365,7 @@ class _Batch(Generic[S]):
         if new is None:
             return None
         zero = torch.zeros_like(new.indices)
-        slots = _Slots(new, zero, zero, zero, zero, torch.zeros_like(zero, dtype=torch.bool))
+        slots = _Slots(new, zero, zero, zero, torch.zeros_like(zero, dtype=torch.bool))
         return slots, self._attack.start(new)
 
     def _put(self, rows: Tensor, slots: _Slots, state: S) -> None:
@@ -403,8 +409,10 @@ def _rows(chosen: Tensor) -> Tensor:
     return chosen.nonzero().squeeze(1)
 
 
-def _columns(answer: Answer) -> int:
-    return 0 if answer.several is None else answer.several.shape[1]
+def _charged(query: Query, answer: Answer) -> int | Tensor:
+    """The gradients of a step that each sample wanted."""
+    columns = 0 if answer.several is None else answer.several.shape[1]
+    return query.gradient * 1 + query.several_wanted * columns
 
 
 def _spent(slots: _Slots, limits: Budget) -> Tensor:

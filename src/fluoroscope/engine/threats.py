@@ -1,5 +1,6 @@
 """How far an image may move: norm balls, always inside the pixel box ``[0, 1]``."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Protocol
@@ -71,7 +72,7 @@ class Linf:
     def project(self, images: Tensor, original: Tensor) -> Tensor:
         """Clamp to ``original ± eps`` and to the box."""
         eps = float(self.eps)
-        return torch.clamp(images, original - eps, original + eps).clamp(0, 1)
+        return torch.clamp(images, original - eps, original + eps).clamp_(0, 1)
 
     def random(self, keys: Tensor, original: Tensor) -> Tensor:
         """Uniform in the ball, then clamped to the box."""
@@ -122,6 +123,53 @@ class L2:
 
 
 @dataclass(frozen=True)
+class L1:
+    """The absolute differences add up to at most ``eps`` (``inf`` is no bound)."""
+
+    eps: float | str
+    name = "l1"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "eps", _as_bound(self.eps))
+
+    def distance(self, difference: Tensor) -> Tensor:
+        """Sum of the absolute values of each difference ``(N, C, H, W)``."""
+        return difference.abs().flatten(1).sum(1)
+
+    def project(self, images: Tensor, original: Tensor) -> Tensor:
+        """The nearest images within both the ball and the box; points inside stay put.
+
+        All absolute differences shrink by the same amount, down to 0, and are then cut at the box
+        (Croce and Hein 2021): into the box first, then into the ball, would end further away.
+        """
+        boxed = images.clamp(0, 1)
+        eps = float(self.eps)
+        outside = (self.distance(boxed - original) > eps).view(-1, 1, 1, 1)
+        if not bool(outside.any()):
+            return boxed
+        difference = images - original
+        room = torch.where(difference > 0, 1 - original, original)
+        shrunk = _shrink(difference.abs().flatten(1), room.flatten(1), eps).view_as(room)
+        # What float rounding leaves above the bound; never above 1, so it stays in the box.
+        excess = (eps / self.distance(shrunk)).clamp(max=1).nan_to_num().view(-1, 1, 1, 1)
+        inside = original + excess * shrunk * difference.sign()
+        return torch.where(outside, inside.clamp(0, 1), boxed)
+
+    def random(self, keys: Tensor, original: Tensor) -> Tensor:
+        """Uniform in the ball, then clamped to the box."""
+        shape = original.shape[1:]
+        # Exponential numbers over the sum of all and one more are uniform below the sum of 1.
+        waits = -torch.log1p(-chance.uniform(keys, 0, (shape.numel() + 1,)))
+        size = (waits / waits.sum(1, keepdim=True))[:, 1:].view_as(original)
+        sign = torch.where(chance.uniform(keys, 1, tuple(shape)) < 0.5, -1, 1)
+        return self.project(original + (float(self.eps) * sign * size).to(original), original)
+
+    def allows(self, images: Tensor, original: Tensor) -> Tensor:
+        """Whether the absolute differences add up to at most ``eps``."""
+        return self.distance(images - original) <= float(self.eps) * (1 + 1e-5) + 1e-6
+
+
+@dataclass(frozen=True)
 class Unbounded:
     """Any image in the box."""
 
@@ -154,21 +202,45 @@ def _length(difference: Tensor) -> Tensor:
     return length
 
 
+def _shrink(size: Tensor, room: Tensor, eps: float) -> Tensor:
+    """``clamp(size - cut, 0, room)`` with the cut that makes each row ``(n, d)`` sum to ``eps``.
+
+    As the cut grows from 0 the sum falls in straight pieces: a value takes part from where it is
+    no longer above its room until it is 0.
+    """
+    ends = torch.cat([(size - room).clamp(min=0), size], 1)
+    joins = torch.cat([torch.ones_like(size), -torch.ones_like(size)], 1)
+    ends, order = ends.sort(1)
+    active = joins.gather(1, order).cumsum(1)
+    fallen = (active[:, :-1] * ends.diff(dim=1)).cumsum(1)
+    total = torch.minimum(size, room).sum(1, keepdim=True)
+    sums = torch.cat([total, total - fallen], 1)
+    last = ((sums >= eps).sum(1, keepdim=True) - 1).clamp(min=0)
+    above = sums.gather(1, last) - eps
+    cut = ends.gather(1, last) + above / active.gather(1, last).clamp(min=1)
+    return torch.minimum((size - cut).clamp(min=0), room)
+
+
 def threat_for(norm: str, eps: float | str | None) -> Threat:
-    """The threat model of a norm's name (``linf``, ``l2`` or ``none``) and a bound.
+    """The threat model of a norm's name (``linf``, ``l2``, ``l1`` or ``none``) and a bound.
 
     Raises:
         InvalidParameterError: an unknown norm, or one that lacks or cannot take an ``eps``.
     """
-    if norm not in ("linf", "l2", "none"):
-        raise InvalidParameterError(f"norm is {norm!r}; expected linf, l2 or none")
+    if norm not in (*_BALLS, "none"):
+        raise InvalidParameterError(f"norm is {norm!r}; expected {', '.join(_BALLS)} or none")
     if norm == "none":
         if eps is not None:
-            raise InvalidParameterError(f"eps is {eps} but norm is none; give norm linf or l2")
+            raise InvalidParameterError(
+                f"eps is {eps} but norm is none; give norm {', '.join(_BALLS)}"
+            )
         return Unbounded()
     if eps is None:
         raise InvalidParameterError(f"norm is {norm} but eps is missing; give one such as 8/255")
-    return Linf(eps) if norm == "linf" else L2(eps)
+    return _BALLS[norm](eps)
+
+
+_BALLS: dict[str, Callable[[float | str], Threat]] = {"linf": Linf, "l2": L2, "l1": L1}
 
 
 def pixel_distances(images: Tensor, original: Tensor) -> tuple[Tensor, Tensor, Tensor]:

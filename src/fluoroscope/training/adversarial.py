@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fluoroscope.attacks.ascent import AscentState, GradientAscent
-from fluoroscope.attacks.gradient_sign import BIM, FGSM, PGD
+from fluoroscope.attacks.gradient_sign import FGSM, PGD, FixedStep
 from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.objectives import Objective
@@ -37,7 +37,7 @@ from fluoroscope.engine.stream import Samples
 from fluoroscope.engine.threats import Linf, Threat
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
-from fluoroscope.training.fit import Moment
+from fluoroscope.training.fitting import Moment
 
 # Standard deviation of the step from x with which TRADES begins: at x itself the divergence is
 # lowest and has no slope.
@@ -75,7 +75,7 @@ class AdversarialLoss:
         """The number to lower, and the logits of the moved images ``(N, classes)``."""
         raise NotImplementedError
 
-    def attack(self, share: float) -> BIM:
+    def attack(self, share: float) -> FixedStep:
         """The search within this share of the whole radius."""
         raise NotImplementedError
 
@@ -88,7 +88,7 @@ class AdversarialLoss:
     def _moved(self, module: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> Tensor:
         return _search(self._attack_now(moment), module, images, labels, -1.0, moment)
 
-    def _attack_now(self, moment: Moment) -> BIM:
+    def _attack_now(self, moment: Moment) -> FixedStep:
         return self.attack(min(1.0, moment.share / self.ramp) if self.ramp else 1.0)
 
     def _threat(self, share: float) -> Threat:
@@ -119,7 +119,7 @@ class FGSMLoss(AdversarialLoss):
         mixed = self.alpha * F.cross_entropy(clean, labels)
         return mixed + (1 - self.alpha) * F.cross_entropy(logits, labels), logits
 
-    def attack(self, share: float) -> BIM:
+    def attack(self, share: float) -> FixedStep:
         return FGSM(threat=self._threat(share))
 
 
@@ -140,7 +140,7 @@ class PGDLoss(AdversarialLoss):
         logits = module(self._moved(module, images, labels, moment))
         return F.cross_entropy(logits, labels), logits
 
-    def attack(self, share: float) -> BIM:
+    def attack(self, share: float) -> FixedStep:
         size = None if self.step_size is None else self.step_size * share
         return PGD(threat=self._threat(share), steps=self.steps, step_size=size)
 
@@ -172,7 +172,7 @@ class TRADESLoss(AdversarialLoss):
         )
         return F.cross_entropy(clean, labels) + self.beta * divergence, logits
 
-    def attack(self, share: float) -> BIM:
+    def attack(self, share: float) -> FixedStep:
         size = None if self.step_size is None else self.step_size * share
         return _FromBeside(threat=self._threat(share), steps=self.steps, step_size=size)
 
@@ -237,7 +237,7 @@ class _FromBeside(PGD):
 
 
 def _search(
-    attack: BIM,
+    attack: FixedStep,
     module: nn.Module,
     images: Tensor,
     classes: Tensor,
@@ -249,13 +249,10 @@ def _search(
     indices = moment.indices.to(images.device)
     keys = chance.keys(moment.seed, indices, moment.epoch)
     signs = torch.full((len(images),), towards, device=images.device)
-    state = attack.start(Samples(images, classes, signs, indices, keys))
+    state = attack.start(Samples(images, classes, signs, indices, keys, torch.zeros_like(indices)))
     with model.held():
-        for _ in range(attack.steps):
-            query = attack.ask(state)
-            answer = evaluate(
-                model, query.images, query.classes, query.objective, gradient=query.gradient
-            )
+        while bool(torch.as_tensor((query := attack.ask(state)).gradient).any()):
+            answer = evaluate(model, query.images, query.classes, query.objective, gradient=True)
             state = attack.tell(state, answer)
     return state.images
 

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from fluoroscope.attacks.gradient_sign import BIM, FGSM, PGD
+from fluoroscope.attacks.gradient_sign import FGSM, PGD, FixedStep
 from fluoroscope.data.imageset import load_images
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.threats import Linf
@@ -28,7 +28,7 @@ from fluoroscope.models.classifier import Classifier
 from fluoroscope.training.adversarial import AdversarialLoss, PGDLoss, adversarial_loss
 from fluoroscope.training.augmentation import rewrite
 from fluoroscope.training.checkpoint import describe, read_step, sha256
-from fluoroscope.training.fit import (
+from fluoroscope.training.fitting import (
     FitStep,
     Loss,
     Recipe,
@@ -298,12 +298,15 @@ class TrainingRun:
         images, labels = (part[:TEST_ATTACKED] for part in self._test)
         threat = self.adversarial.threat
         judged = []
-        for attack, restarts in ((FGSM(threat=threat), 1), (PGD(threat=threat, steps=100), 10)):
+        for attack, steps, restarts in (
+            (FGSM(threat=threat), 1, 1),
+            (PGD(threat=threat, steps=100), 100, 10),
+        ):
             right = _resists(self.classifier, images, labels, attack, restarts)
             judged.append(
                 {
                     "attack": type(attack).__name__,
-                    "steps": attack.steps,
+                    "steps": steps,
                     "restarts": restarts,
                     "pictures": len(images),
                     "right": right,
@@ -314,7 +317,7 @@ class TrainingRun:
 
 
 def _resists(
-    classifier: Classifier, images: Tensor, labels: Tensor, attack: BIM, restarts: int = 1
+    classifier: Classifier, images: Tensor, labels: Tensor, attack: FixedStep, restarts: int = 1
 ) -> int:
     """How many of the 8-bit images are read right, and still are after the attack."""
     result = attack(classifier, images / 255, labels, keep="first", restarts=restarts)

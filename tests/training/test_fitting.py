@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import fluoroscope as fs
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError, ModelOutputError
-from fluoroscope.training.fit import (
+from fluoroscope.training.fitting import (
     FitStep,
     Moment,
     Recipe,
