@@ -18,7 +18,7 @@ from fluoroscope.engine.run import run
 from fluoroscope.engine.threats import Linf
 from fluoroscope.pictures.maps import map_figure, write_figure
 from fluoroscope.training.adversarial import FGSMLoss
-from fluoroscope.training.fit import Loss, Moment, Recipe, cross_entropy, fit
+from fluoroscope.training.fitting import Loss, Moment, Recipe, cross_entropy, fit
 from reproductions.linear import softmax_regression
 from reproductions.sources import PAGE, held, mnist
 
