@@ -210,7 +210,7 @@ def _targets(page: Section, model: fs.Classifier, images: Tensor, labels: Tensor
 def _show(page: Section, model: fs.Classifier, result: AttackResult, labels: Tensor) -> None:
     assert torch.equal(result.read_as, labels)
     path = page.picture("random-targets.png", "Pictures that become a class drawn at random.")
-    write_figure(path, pair_figure(result.pairs(model.labels, 5)))
+    write_figure(path, pair_figure(result.pairs(model.labels, 3)))
 
 
 def _panda(page: Section, model: fs.Classifier) -> None:
