@@ -30,9 +30,9 @@ check: $(VENV)/.developer
 reproductions: $(VENV)/.developer
 	$(BIN)/python -m reproductions
 
-# Writes docs/benchmarks.md.
+# Writes docs/benchmarks.md; one section alone: .venv/bin/python -m benchmarks NAME.
 bench: $(VENV)/.developer
-	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf $(VENV) $(OUT) build dist src/*.egg-info

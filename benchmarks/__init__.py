@@ -1,1 +1,1 @@
-"""Speed as ratios measured in one run: ``python -m benchmarks.speed`` writes docs/benchmarks.md."""
+"""Speed as ratios measured in one run: ``python -m benchmarks`` writes docs/benchmarks.md."""

@@ -14,6 +14,26 @@ import fluoroscope as fs
 from fluoroscope.engine.provenance import processor
 from fluoroscope.files import atomic_path
 
+PAGE = Path("docs/benchmarks.md")
+
+
+class Skipped(Exception):  # noqa: N818 it is no error
+    """A section that cannot be measured here; says why."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of a workload is run; nothing given is what the published table holds."""
+
+    repeats: int | None = None
+    steps: int | None = None
+    limit: int | None = None
+    """Images."""
+
+    def times(self, cpu: int, wall: int) -> tuple[int, int]:
+        """Repeats by the CPU's clock and by the one on the wall."""
+        return (self.repeats or cpu, self.repeats or wall)
+
 
 @dataclass
 class Section:

@@ -1,46 +1,31 @@
-"""What our own code costs beside the network's passes: ``python -m benchmarks.speed``.
+"""What our own code costs beside the network's passes, and what a prepared network saves.
 
 Needs MobileNet v1 0.75 and the sample of ImageNet in ../shared for the full-size row.
 """
 
 import subprocess
 import sys
+import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 import fluoroscope as fs
-from benchmarks.page import Section
-from benchmarks.timing import Timing, interleaved
+from benchmarks.page import PAGE, Scale, Section, Skipped
+from benchmarks.peers import MNIST, MOBILENET, mobilenet, resnet18
+from benchmarks.timing import Timing, cpu_and_wall, interleaved, on_threads
 from fluoroscope.attacks.ascent import GradientAscent
 from fluoroscope.engine.objectives import LOG_PROBABILITY
 from fluoroscope.engine.run import run
 from fluoroscope.engine.threats import Linf
 
-PAGE = Path("docs/benchmarks.md")
-MOBILENET = Path("../shared/models/mobilenet_v1_0.75_224")
-HEAD = """# Benchmarks
 
-Written by `make bench`; nothing in it is typed by hand. Every figure is a ratio to something
-measured in the same run: the ways are run in turn, the ratio is taken in each turn, and the median
-of the turns is shown with its quartiles.
-"""
-
-
-def main() -> None:
-    """Measure and write the page."""
-    for build in (passes, differences, start):
-        began = time.perf_counter()
-        section = build()
-        section.measured(time.perf_counter() - began)
-        section.write(HEAD)
-        print(f"wrote the section {section.name} of {section.page}")
-
-
-def passes() -> Section:
+def passes(scale: Scale) -> Section:
     """Searches against the bare forward and input-backward passes they need."""
     section = Section(PAGE, "passes", "The loop against the bare passes")
     rows = []
@@ -52,24 +37,24 @@ def passes() -> Section:
             "ours": lambda: run(cnn, attack, digits, classes, Linf(0.3), keep="last"),
             "floor": lambda: _bare(cnn, digits, classes, 40),
         },
-        15,
+        scale.repeats or 11,
     )
     rows.append(_row("40 steps, 128 digits, `digits-cnn`", "2", timing))
     if MOBILENET.is_dir():
         mobilenet = fs.load_model(MOBILENET)
         picture = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-        target = torch.tensor([23])
+        target, steps = torch.tensor([23]), scale.steps or 100
         timing = interleaved(
             {
-                "ours": lambda: fs.morph(mobilenet, picture, to=23, eps="8/255", steps=100),
-                "floor": lambda: _on_threads(1, lambda: _bare(mobilenet, picture, target, 100)),
+                "ours": lambda: fs.morph(mobilenet, picture, to=23, eps="8/255", steps=steps),
+                "floor": lambda: _on_threads(1, lambda: _bare(mobilenet, picture, target, steps)),
                 "floor on two": lambda: _on_threads(
-                    2, lambda: _bare(mobilenet, picture, target, 100)
+                    2, lambda: _bare(mobilenet, picture, target, steps)
                 ),
             },
-            7,
+            scale.repeats or 5,
         )
-        name = "100 morph steps, one 224×224 picture, MobileNet v1 0.75"
+        name = f"{steps} morph steps, one 224×224 picture, MobileNet v1 0.75"
         rows.append(_row(name, "1", timing))
         rows.append(_row(name, "2", timing, "floor on two"))
     section.text(
@@ -84,7 +69,7 @@ def passes() -> Section:
     return section
 
 
-def differences() -> Section:
+def differences(scale: Scale) -> Section:
     """Finite differences over all pixels of a digit, in batches against one at a time."""
     section = Section(PAGE, "differences", "Finite differences in batches")
     rows = []
@@ -103,7 +88,9 @@ def differences() -> Section:
                 for part in picture.expand(1568, 1, 28, 28).split(256):
                     model(part)
 
-        timing = interleaved({"ours": batched, "single": single, "floor": arithmetic}, 7)
+        timing = interleaved(
+            {"ours": batched, "single": single, "floor": arithmetic}, scale.repeats or 7
+        )
         rows.append(
             [
                 f"`{name}`",
@@ -125,7 +112,7 @@ def differences() -> Section:
     return section
 
 
-def start() -> Section:
+def start(scale: Scale) -> Section:
     """Importing the package and asking the command line for help."""
     section = Section(PAGE, "start", "Starting")
     command = Path(sys.executable).with_name("fluoroscope")
@@ -136,7 +123,7 @@ def start() -> Section:
             "used": _python("import torch, fluoroscope as fs; fs.load_model, fs.morph"),
             "help": lambda: subprocess.run([command, "--help"], check=True, capture_output=True),
         },
-        9,
+        scale.repeats or 5,
     )
     section.table(
         ["", "seconds, median>"],
@@ -154,6 +141,120 @@ def start() -> Section:
         ],
     )
     return section
+
+
+def memory(scale: Scale) -> Section:
+    """What the command holds in memory at most, on few pictures and on many."""
+    if not MNIST.is_dir():
+        raise Skipped(f"it needs {MNIST}")
+    section = Section(PAGE, "memory", "Memory as the data set grows")
+    rows = []
+    most = scale.limit or 10_000
+    for count in (most // 20, most):
+        began = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            command = ["attack", "pgd", "--model", "digits-cnn", "--images", str(MNIST)]
+            command += ["--split", "test", "--limit", str(count), "--eps", "0.1", "--out", folder]
+            ran = subprocess.run(
+                [sys.executable, "-c", _PEAK, *command], check=True, capture_output=True, text=True
+            )
+        own, readers = (int(kilobytes) / 1024 for kilobytes in ran.stderr.split()[-2:])
+        seconds = time.perf_counter() - began
+        rows.append([f"{count:,}", f"{own:.0f}", f"{readers:.0f}", f"{seconds:.1f}"])
+    section.text(
+        "`fluoroscope attack pgd --model digits-cnn --eps 0.1` on test digits of MNIST, its "
+        "results written to a directory: the highest resident memory of the process, and of the "
+        "largest of those that decode pictures for it."
+    )
+    section.table(["pictures", "peak, MiB>", "a reader's peak, MiB>", "seconds>"], rows)
+    return section
+
+
+_PEAK = """
+import resource, sys
+from fluoroscope.cli import main
+try:
+    main()
+finally:
+    peaks = [resource.getrusage(who).ru_maxrss for who in
+             (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    print("\\n", *peaks, file=sys.stderr)
+"""
+
+
+def preparation(scale: Scale) -> Section:
+    """A prepared network against the plain one: one pass forward and back to the pixels."""
+    section = Section(PAGE, "preparation", "Networks prepared for speed")
+    rows = []
+    for title, model, size in (
+        ("ResNet-18", resnet18(), 8),
+        ("MobileNet v1 0.75", mobilenet(), 8),
+        ("`digits-cnn`", fs.load_model("digits-cnn"), 128),
+    ):
+        rows += _prepared(title, model, scale.limit or size, scale)
+    section.text(
+        "Seconds of one pass forward and back to the pixels with `fs.prepare`, over those of the "
+        "plain network with frozen parameters, on one thread by the CPU's clock and on two by the "
+        "wall's. Folding and the channels-last layout are exact up to float noise and the default; "
+        "16 bits are for the search alone. Making ready counts the check and the first pass, in "
+        "which a compiled network is compiled."
+    )
+    section.table(
+        ["network", "prepared with", "done", "ready in, s>", "CPU, 1 thread>", "quartiles>",
+         "wall, 2 threads>", "quartiles>"],
+        rows,
+    )  # fmt: skip
+    return section
+
+
+_PREPARATIONS: dict[str, dict[str, Any]] = {
+    "folding": {"channels_last": False},
+    "channels last": {"fold_batch_norm": False, "channels_last": True},
+    "both (default)": {},
+    "both, bf16": {"precision": "bf16"},
+    "both, fp16": {"precision": "fp16"},
+    "both, compiled": {"compile": True},
+}
+
+
+def _prepared(title: str, model: fs.Classifier, size: int, scale: Scale) -> list[list[str]]:
+    height, width = model.input_size or (224, 224)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(size, model.channels, height, width, generator=generator)
+    classes = torch.zeros(size, dtype=torch.long)
+    title = f"{title}, {size} × {height}×{width}"
+    ways: dict[str, Callable[[], object]] = {"plain": _there_and_back(model, images, classes)}
+    done, ready = {}, {}
+    for name, options in _PREPARATIONS.items():
+        began = time.perf_counter()
+        with warnings.catch_warnings(record=True) as left_out:
+            warnings.simplefilter("always", fs.FluoroscopeWarning)
+            made = fs.prepare(model, images=images, **options)
+        ways[name] = _there_and_back(made, images, classes)
+        ways[name]()
+        ready[name] = time.perf_counter() - began
+        notes = [str(each.message).partition(":")[0] for each in left_out]
+        done[name] = "; ".join([*made.steps, *notes]) or "nothing"
+    cpu, wall = cpu_and_wall(ways, scale.times(5, 7))
+    return [
+        [
+            title, name, done[name], f"{ready[name]:.1f}",
+            f"{cpu.ratio(name, 'plain'):.3f}", cpu.spread(name, "plain"),
+            f"{wall.ratio(name, 'plain'):.3f}", wall.spread(name, "plain"),
+        ]
+        for name in _PREPARATIONS
+    ]  # fmt: skip
+
+
+def _there_and_back(model: fs.Classifier, images: Tensor, classes: Tensor) -> Callable[[], None]:
+    rows = torch.arange(len(images))
+
+    def work() -> None:
+        pixels = images.clone().requires_grad_()
+        with model.held():
+            torch.autograd.grad(model(pixels)[rows, classes].sum(), pixels)
+
+    return work
 
 
 def _bare(model: fs.Classifier, images: Tensor, classes: Tensor, steps: int) -> None:
@@ -189,12 +290,8 @@ def _digits(count: int) -> tuple[Tensor, Tensor]:
 
 
 def _on_threads(count: int, work: Callable[[], None]) -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
+    with on_threads(count):
         work()
-    finally:
-        torch.set_num_threads(before)
 
 
 def _python(code: str) -> Callable[[], object]:
@@ -209,7 +306,3 @@ def _row(name: str, threads: str, timing: Timing, floor: str = "floor") -> list[
         f"{timing.ratio('ours', floor):.3f}",
         timing.spread("ours", floor),
     ]
-
-
-if __name__ == "__main__":
-    main()

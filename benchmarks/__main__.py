@@ -1,0 +1,62 @@
+"""``python -m benchmarks [NAME …]`` writes the sections of those names, or all, to the page."""
+
+import argparse
+import time
+from pathlib import Path
+
+from benchmarks import peers, speed
+from benchmarks.page import PAGE, Scale, Skipped
+
+HEAD = """# Benchmarks
+
+Written by `make bench`; nothing in it is typed by hand. Every figure is a ratio to something
+measured in the same run: the ways are run in turn, the ratio is taken in each turn, and the median
+of the turns is shown with its quartiles.
+"""
+
+SECTIONS = {
+    "passes": speed.passes,
+    "differences": speed.differences,
+    "start": speed.start,
+    "pgd-digits": peers.pgd_digits,
+    "pgd-resnet18": peers.pgd_resnet18,
+    "pgd-mobilenet": peers.pgd_mobilenet,
+    "apgd-resnet18": peers.apgd_resnet18,
+    "apgd-mobilenet": peers.apgd_mobilenet,
+    "verdict-cnn": peers.verdict_cnn,
+    "verdict-robust": peers.verdict_robust,
+    "autoattack": peers.autoattack,
+    "minimum-norm": peers.minimum_norm,
+    "memory": speed.memory,
+    "preparation": speed.preparation,
+}
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SECTIONS)}")
+    parser.add_argument("--repeats", type=int, help="turns of every way")
+    parser.add_argument("--steps", type=int, help="steps of the attacks")
+    parser.add_argument("--limit", type=int, help="images")
+    parser.add_argument("--page", type=Path, default=PAGE, help="the file written")
+    given = parser.parse_args()
+    unknown = [name for name in given.names if name not in SECTIONS]
+    if unknown:
+        parser.error(f"no section {unknown[0]!r}; expected {', '.join(SECTIONS)}")
+    scale = Scale(given.repeats, given.steps, given.limit)
+    for name in given.names or SECTIONS:
+        began = time.perf_counter()
+        try:
+            section = SECTIONS[name](scale)
+        except Skipped as why:
+            print(f"skipped the section {name}: {why}")
+            continue
+        section.page = given.page
+        section.measured(time.perf_counter() - began)
+        section.write(HEAD)
+        print(f"wrote the section {name} of {section.page}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
