@@ -7,13 +7,16 @@ import argparse
 import sys
 import time
 
-from reproductions import differences, digits, imagenet, linear
+from reproductions import differences, digits, fooling, goodfellow, imagenet, karpathy, linear
 from reproductions.sources import SHARED
 
 SECTIONS = {
     "linear": linear.section,
+    "goodfellow": goodfellow.section,
+    "karpathy": karpathy.section,
     "digits": digits.section,
     "imagenet": imagenet.section,
+    "fooling": fooling.section,
     "differences": differences.section,
 }
 HEAD = """# Reproductions

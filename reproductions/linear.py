@@ -145,7 +145,7 @@ def _goodfellow(page: Section) -> None:
     rows.append(
         ["`digits-linear`, 10 classes", *_fooled(shipped, images, labels), "99.9 % / 79.3 %"]
     )
-    fresh = _softmax_regression()
+    fresh = softmax_regression()
     rows.append(
         ["softmax regression, trained here, 10 classes", *_fooled(fresh, images, labels),
          "99.9 % / 79.3 %"]
@@ -173,7 +173,8 @@ def _fooled(model: fs.Classifier, images: Tensor, labels: Tensor) -> list[str]:
     return [percent(float(clean), 2), percent(float(wrong)), percent(float(confidence))]
 
 
-def _softmax_regression() -> fs.Classifier:
+def softmax_regression() -> fs.Classifier:
+    """Softmax regression on MNIST."""
     images, labels = mnist("train")
     return _logistic(images, labels, 10)
 
@@ -217,7 +218,9 @@ def _templates(page: Section) -> None:
             attack = GradientAscent(1, size, "raw", LOGIT)
             others = images[labels != digit]
             target = torch.full((len(others),), digit)
-            read = run(model, attack, others, target).logits.argmax(1)
+            read = run(
+                model, attack, others, target, Unbounded(), targeted=True, keep="last"
+            ).logits.argmax(1)
             won.append(float((read == digit).float().mean()))
         rows.append(
             [f"{amplitude:.2f}", percent(sum(won) / 10), percent(min(won)), percent(max(won))]

@@ -32,3 +32,8 @@ def imagenet(model: fs.Classifier, label: str) -> Tensor:
     index = model.find_class(label)
     sample = fs.open_image(f"{IMAGENET}:validation:{index}", channels=model.channels)
     return model.fit(sample.image)
+
+
+def held(fact: bool) -> str:
+    """Whether a gate holds, for a table."""
+    return "yes" if fact else "**no**"
