@@ -1,5 +1,8 @@
 """What a search run to its end keeps, counts and says."""
 
+import platform
+import subprocess
+import sys
 from dataclasses import fields
 from typing import Any
 
@@ -163,6 +166,13 @@ def test_when_memory_runs_out_the_batch_is_halved_and_nothing_is_lost() -> None:
     assert torch.equal(found.success, plain.success)
     assert torch.equal(found.forwards, plain.forwards)
     torch.testing.assert_close(found.images, plain.images, atol=1e-4, rtol=0)
+
+
+def test_freed_memory_can_be_kept_where_the_c_library_is_glibc() -> None:
+    """In a process of its own: it cannot be undone."""
+    code = "from fluoroscope.engine.memory import keep_freed_memory as k; print(k())"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == str(platform.libc_ver()[0] == "glibc")
 
 
 def test_other_failures_are_not_mistaken_for_memory() -> None:

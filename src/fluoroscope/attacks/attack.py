@@ -217,7 +217,10 @@ class Method:
             notes.append(_already(outcome, targeted))
         record = {
             "attack": type(self).__name__,
-            "parameters": {name: _plain(value) for name, value in vars(self).items()},
+            "parameters": {
+                field.name: _plain(getattr(self, field.name))
+                for field in fields(self)  # type: ignore[arg-type]
+            },
             "targeted": targeted,
             "keep": kept,
             "restarts": restarts,

@@ -13,6 +13,7 @@ log-probability of the wanted one. Unlike in the first papers every image is cla
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar
 
 from torch import Tensor
@@ -37,20 +38,21 @@ class FixedStep(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._ascent()
+        self._ascent  # noqa: B018 - an impossible step is said at once
 
     def start(self, samples: Samples) -> AscentState:
         """At the image."""
-        return self._ascent().start(samples)
+        return self._ascent.start(samples)
 
     def ask(self, state: AscentState) -> Query:
         """The present images."""
-        return self._ascent().ask(state)
+        return self._ascent.ask(state)
 
     def tell(self, state: AscentState, answer: Answer) -> AscentState:
         """One step."""
-        return self._ascent().tell(state, answer)
+        return self._ascent.tell(state, answer)
 
+    @cached_property
     def _ascent(self) -> GradientAscent:
         return self._steps(1, as_number(self.threat.eps))
 
@@ -87,6 +89,7 @@ class RFGSM(FixedStep):
         moved = samples.images + size * (noise - 0.5).sign().to(samples.images.dtype)
         return replace(state, images=self.threat.project(moved, samples.images))
 
+    @cached_property
     def _ascent(self) -> GradientAscent:
         return self._steps(1, (1 - self.alpha) * as_number(self.threat.eps))
 
@@ -108,6 +111,7 @@ class BIM(FixedStep):
         self._expect(1, "steps")
         super().__post_init__()
 
+    @cached_property
     def _ascent(self) -> GradientAscent:
         size = self.step_size
         if size is None:

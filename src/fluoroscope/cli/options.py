@@ -98,8 +98,10 @@ def load(
     device: str = "cpu",
 ) -> "Classifier":
     """The network that the options describe."""
+    from fluoroscope.engine.memory import keep_freed_memory
     from fluoroscope.models.loading import load_model
 
+    keep_freed_memory()
     return load_model(
         name,
         checkpoint=checkpoint,

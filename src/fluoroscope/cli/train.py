@@ -46,8 +46,10 @@ def train(
       fluoroscope train digits-linear --data path/to/mnist --out out
       fluoroscope train digits-cnn --data path/to/mnist --adversarial pgd --eps 0.3
     """
+    from fluoroscope.engine.memory import keep_freed_memory
     from fluoroscope.training.run import TrainingRun
 
+    keep_freed_memory()
     output = Output(json)
     run = TrainingRun(
         architecture,

@@ -106,6 +106,11 @@ class Budget:
     backwards: int | None = None
     seconds: float | None = None
 
+    @property
+    def any(self) -> bool:
+        """Whether there is any bound."""
+        return self != Budget()
+
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
@@ -274,23 +279,30 @@ def _steps(
             forwards=batch.slots.forwards + model.passes,
             backwards=batch.slots.backwards + model.passes * _charged(query, answer),
         )
-        reached = torch.zeros_like(state.done)
-        if until is not None:
+        if until is None:
+            reached, finished = torch.zeros_like(state.done), state.done
+        else:
             reached = until(answer, slots.samples, images)
-        stopped = reached & stop
-        cut = _spent(slots, limits) | (time.monotonic() >= deadline)
-        again = state.done & ~stopped & ~cut & (slots.samples.restart + 1 < restarts)
-        done = stopped | cut | (state.done & ~again)
+            finished = state.done | reached if stop else state.done
+        cut = _spent(slots, limits) | (time.monotonic() >= deadline) if limits.any else None
+        again = None
+        if restarts > 1:
+            again = state.done & (slots.samples.restart + 1 < restarts)
+            again = again & ~reached if stop else again
+            again = again if cut is None else again & ~cut
+            finished = finished & ~again
+        done = finished if cut is None else finished | cut
         step = Step(
-            slots.samples.indices, slots.number, images, answer, reached, done,
-            stopped | (state.done & ~again), slots.forwards, slots.backwards,
+            slots.samples.indices, slots.number, images, answer, reached, done, finished,
+            slots.forwards, slots.backwards,
         )  # fmt: skip
         batch.slots, batch.state = replace(slots, number=slots.number + 1), state
-        if bool(slots.idle.any()):
+        if exact and bool(slots.idle.any()):
             step = take(step, _rows(~slots.idle))
         if len(step.indices):
             yield step
-        batch.restart(_rows(again))
+        if again is not None:
+            batch.restart(_rows(again))
         batch.refill(_rows(done))
 
 

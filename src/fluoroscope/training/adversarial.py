@@ -22,6 +22,7 @@ inner steps, and 22 % with one (128 digits, 0.17 million weights, one thread).
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -222,13 +223,14 @@ class _FromBeside(PGD):
     clean: Tensor | None = None
 
     def start(self, samples: Samples) -> AscentState:
-        state = self._ascent().start(samples)
+        state = self._ascent.start(samples)
         noise = chance.normal(samples.keys, 0, tuple(samples.images.shape[1:])).to(state.images)
         moved = self.threat.project(state.images + BESIDE * noise, samples.images)
         return replace(state, images=moved)
 
+    @cached_property
     def _ascent(self) -> GradientAscent:
-        return replace(super()._ascent(), objective=Objective("divergence", self._divergence))
+        return replace(super()._ascent, objective=Objective("divergence", self._divergence))
 
     def _divergence(self, logits: Tensor, rows: Tensor) -> Tensor:
         assert self.clean is not None
