@@ -117,9 +117,8 @@ def _pixel_gradient(
 
 
 def _check_finite(model: Classifier, logits: Tensor) -> None:
-    if math.isfinite(
-        logits.detach().sum()
-    ):  # one number tells of all, but for a sum that overflows
+    # One number tells of all, but for a sum that overflows.
+    if math.isfinite(logits.detach().sum()):
         return
     finite = torch.isfinite(logits)
     if not bool(finite.all()):
