@@ -11,6 +11,7 @@ import fluoroscope as fs
 from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.objectives import CROSS_ENTROPY, LOGIT
 from fluoroscope.errors import InvalidParameterError, ModelFormatError
+from fluoroscope.models.prepared import prepare
 from fluoroscope.models.ensemble import Average, Ensemble
 
 CLASSES = 5
@@ -72,6 +73,9 @@ def test_the_mean_loss_is_what_the_cross_entropy_sees() -> None:
     assert again.gradient is not None
     assert torch.allclose(again.objective, asked.objective)
     assert torch.allclose(again.gradient, asked.gradient)
+    fast = evaluate(prepare(ensemble), IMAGES, LABELS, CROSS_ENTROPY).objective
+    assert fast is not None
+    assert torch.allclose(fast, asked.objective, atol=1e-5)
     logits = evaluate(Ensemble(members), IMAGES, LABELS, CROSS_ENTROPY).objective
     assert logits is not None
     assert not torch.allclose(again.objective, logits, atol=1e-5)

@@ -53,6 +53,7 @@ class Prepared(Classifier):
             module, labels=plain._labels, name=plain.name, preprocessing=plain.preprocessing
         )
         self._classes, self.passes = plain._classes, plain.passes
+        self.log_probabilities = plain.log_probabilities
         self._plain, self._options, self.steps = plain, options, ()
 
     @property

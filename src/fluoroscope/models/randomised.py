@@ -84,6 +84,7 @@ class EOT(Classifier):
             # The model normalises; only the size is settled here, before any transformation.
             preprocessing=replace(model.preprocessing, mean=None, std=None, channel_order="rgb"),
         )
+        self.log_probabilities = average == "loss"
         self.passes = samples * model.passes
 
     @property
