@@ -1,5 +1,7 @@
 """Objectives against their definitions, and where float32 has no slope left."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -132,3 +134,25 @@ def test_objectives_add_and_multiply() -> None:
 def test_unknown_objective_lists_the_known_ones() -> None:
     with pytest.raises(InvalidParameterError, match="log-probability"):
         as_objective("loss")
+
+
+@pytest.mark.parametrize("scale", [0.1, 5.0, 200.0])
+@pytest.mark.parametrize("classes", [2, 10])
+def test_closed_slopes_are_the_derivatives(classes: int, scale: float) -> None:
+    generator = torch.Generator().manual_seed(classes)
+    logits = scale * torch.randn(6, classes, generator=generator).double()
+    wanted, signs = torch.arange(6) % classes, torch.tensor([1.0, -1, 1, -1, -1, 1])
+    for objective in (
+        LOG_PROBABILITY,
+        CROSS_ENTROPY,
+        LOG_PROBABILITY.towards(signs),
+        CROSS_ENTROPY.towards(-signs),
+        -CROSS_ENTROPY,
+    ):
+        assert objective.closed is not None
+        values, slopes = objective.with_slopes(logits, wanted)
+        slow = replace(objective, closed=None).with_slopes(logits, wanted)
+        torch.testing.assert_close(values, slow[0], rtol=1e-12, atol=0)
+        # Relative to the largest of each row, for that is what goes back through the network.
+        unit = slow[1].abs().amax(1, keepdim=True)
+        torch.testing.assert_close(slopes / unit, slow[1] / unit, rtol=0, atol=1e-12)

@@ -73,32 +73,32 @@ def evaluate(
         _check_finite(model, logits)
         if objective is None or classes is None:
             return Answer(logits.detach())
-        wide = logits.detach().to(_wide(logits)).requires_grad_(graph)
+        wide, found = logits.detach().to(_wide(logits)), None
         with log_probabilities_given(model.log_probabilities):
-            values = objective(wide, classes)
-        columns = [] if several is None else list(several(wide, classes).unbind(1))
-        numbers = [values] * gradient + columns
-        slopes = [
-            _pixel_gradient(model, pixels, logits, wide, each, each is not numbers[-1])
-            for each in numbers
-        ]
-        found = slopes.pop(0) if gradient else None
+            if gradient:
+                values, slopes = objective.with_slopes(wide, classes)
+                found = _pixel_gradient(model, pixels, logits, slopes, several is not None)
+            else:
+                values = objective(wide, classes)
         if several is None:
-            return Answer(logits.detach(), values.detach(), found)
+            return Answer(logits.detach(), values, found)
+        wide.requires_grad_()
+        columns = several(wide, classes).unbind(1)
+        jacobian = []
+        for number, column in enumerate(columns, 1):
+            more = number < len(columns)
+            (slopes,) = torch.autograd.grad(column.sum(), wide, retain_graph=more)
+            jacobian.append(_pixel_gradient(model, pixels, logits, slopes, more))
         return Answer(
-            logits.detach(),
-            values.detach(),
-            found,
-            torch.stack(columns, 1).detach(),
-            torch.stack(slopes, 1),
-        )
+            logits.detach(), values, found,
+            torch.stack(columns, 1).detach(), torch.stack(jacobian, 1),
+        )  # fmt: skip
 
 
 def _pixel_gradient(
-    model: Classifier, pixels: Tensor, logits: Tensor, wide: Tensor, values: Tensor, more: bool
+    model: Classifier, pixels: Tensor, logits: Tensor, slopes: Tensor, more: bool
 ) -> Tensor:
-    """The gradient of the values; the graph is kept if ``more`` are to follow."""
-    (slopes,) = torch.autograd.grad(values.sum(), wide, retain_graph=more)
+    """The gradient for slopes at the logits; the graph is kept if ``more`` are to follow."""
     scale = slopes.abs().amax(1, keepdim=True)
     units = torch.where(scale > 0, slopes / scale, slopes)
     found = None

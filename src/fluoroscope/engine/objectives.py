@@ -8,7 +8,7 @@ goes through the log-odds, never through ``1 - p``.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,15 +20,31 @@ Several = Callable[[Tensor, Tensor], Tensor]
 """Several numbers for each sample: logits ``(N, K)`` and classes ``(N,)`` give ``(N, R)``."""
 
 
+_GIVEN: ContextVar[bool] = ContextVar("log-probabilities are given", default=False)
+
+
 @dataclass(frozen=True)
 class Objective:
     """A number to raise for each sample: logits ``(N, K)`` and classes ``(N,)`` give ``(N,)``."""
 
     name: str
     function: Callable[[Tensor, Tensor], Tensor]
+    closed: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+    """The values ``(N,)`` and their slopes at the logits ``(N, K)`` at once, where a formula gives
+    them sooner than differentiation."""
 
     def __call__(self, logits: Tensor, classes: Tensor) -> Tensor:
         return self.function(logits, classes)
+
+    def with_slopes(self, logits: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """The values ``(N,)`` and their slopes at the logits ``(N, K)``."""
+        if self.closed is not None and not _GIVEN.get():
+            return self.closed(logits, classes)
+        logits = logits.detach().requires_grad_()
+        with torch.enable_grad():
+            values = self(logits, classes)
+            (slopes,) = torch.autograd.grad(values.sum(), logits)
+        return values.detach(), slopes
 
     def __str__(self) -> str:
         return self.name
@@ -44,14 +60,29 @@ class Objective:
     __rmul__ = __mul__
 
     def __neg__(self) -> "Objective":
-        return Objective(f"-{self}", lambda logits, c: -self(logits, c))
+        return self._times(f"-{self}", lambda _: -1)
 
     def __sub__(self, other: "Objective") -> "Objective":
         return self + (-other)
 
     def towards(self, signs: Tensor) -> "Objective":
         """Raised where a sample's sign ``(n,)`` is 1, lowered where it is -1."""
-        return Objective(f"±{self}", lambda logits, c: self(logits, c) * signs.to(logits))
+        return self._times(f"±{self}", signs.to)
+
+    def _times(self, name: str, factor: Callable[[Tensor], Tensor | float]) -> "Objective":
+        """Times a factor for each sample, made to go with the logits."""
+
+        def closed(logits: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+            assert self.closed is not None
+            values, slopes = self.closed(logits, classes)
+            by = factor(logits)
+            return values * by, slopes * (by[:, None] if isinstance(by, Tensor) else by)
+
+        return Objective(
+            name,
+            lambda logits, c: self(logits, c) * factor(logits),
+            closed if self.closed is not None else None,
+        )
 
 
 def _own(logits: Tensor, classes: Tensor) -> Tensor:
@@ -60,9 +91,6 @@ def _own(logits: Tensor, classes: Tensor) -> Tensor:
 
 def _others(logits: Tensor, classes: Tensor) -> Tensor:
     return logits.scatter(1, classes[:, None], -torch.inf)
-
-
-_GIVEN: ContextVar[bool] = ContextVar("log-probabilities are given", default=False)
 
 
 @contextmanager
@@ -80,6 +108,15 @@ def _log_probability(logits: Tensor, classes: Tensor) -> Tensor:
         return _own(logits, classes)
     rivals = torch.logsumexp(_others(logits, classes), dim=1)
     return F.logsigmoid(_own(logits, classes) - rivals)
+
+
+def _log_probability_closed(logits: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    """With ``q`` the probability of all rivals: ``q`` for the class, ``-q`` times their shares."""
+    others = _others(logits, classes)
+    rivals = torch.logsumexp(others, dim=1, keepdim=True)
+    odds = logits.gather(1, classes[:, None]) - rivals
+    shares = (others - rivals).exp_().neg_().scatter_(1, classes[:, None], 1)
+    return F.logsigmoid(odds).squeeze(1), shares * torch.sigmoid(-odds)
 
 
 def _margin(logits: Tensor, classes: Tensor) -> Tensor:
@@ -100,9 +137,9 @@ def _dlr(logits: Tensor, classes: Tensor) -> Tensor:
 
 
 LOGIT = Objective("logit", _own)
-LOG_PROBABILITY = Objective("log-probability", _log_probability)
+LOG_PROBABILITY = Objective("log-probability", _log_probability, _log_probability_closed)
 PROBABILITY = Objective("probability", lambda logits, c: _log_probability(logits, c).exp())
-CROSS_ENTROPY = Objective("cross-entropy", lambda logits, c: -_log_probability(logits, c))
+CROSS_ENTROPY = replace(-LOG_PROBABILITY, name="cross-entropy")
 MARGIN = Objective("margin", _margin)
 DLR = Objective("dlr", _dlr)
 """The difference of logits ratio of Croce and Hein (2020), a loss like the cross-entropy:

@@ -143,10 +143,13 @@ def run(
         grid=threat if on_grid else None,
         exact=exact,
     )
+    begun = True
     with model.held():
         for step in steps:
-            best.offer(step, keep, read if prepared else None)
-            flat.note(step)
+            if begun:
+                flat.note(step)
+            begun = bool(step.done.any())  # then others come in their place
+            best.offer(step, keep, begun, read if prepared else None)
             if on_step is not None:
                 on_step(step)
             if cancelled is not None and cancelled():
@@ -238,6 +241,7 @@ class _Best:
         self._backwards = torch.zeros_like(self._read_as)
         self._forwards = self._backwards + passes
         self._threat, self._passes, self._inside = threat, passes, inside
+        self._step: Step | None = None
 
     def begin(self, *, everything: bool) -> Tensor:
         """Who is searched from: those not yet read as wanted, or all; none if nothing may move."""
@@ -246,10 +250,12 @@ class _Best:
         self._finished = ~going
         return going.nonzero().squeeze(1)
 
-    def offer(self, step: Step, keep: Keep, read: Read | None) -> None:
-        self._forwards[step.indices] = step.forwards + self._passes
-        self._backwards[step.indices] = step.backwards
-        self._finished[step.indices] = step.finished
+    def offer(self, step: Step, keep: Keep, ended: bool, read: Read | None) -> None:
+        self._step = step
+        if ended:
+            self._count(step)
+        if not (ended if keep == "last" else keep == "best" or bool(step.reached.any())):
+            return
         rows, rank = self._ranks(step, keep)
         if not len(rows):
             return
@@ -264,6 +270,11 @@ class _Best:
         self._images.index_copy_(0, kept, step.images[rows])
         self._logits[kept] = logits
         self._success[kept] = step.reached[rows]
+
+    def _count(self, step: Step) -> None:
+        self._forwards[step.indices] = step.forwards + self._passes
+        self._backwards[step.indices] = step.backwards
+        self._finished[step.indices] = step.finished
 
     def settle(self, rows: Tensor, read: Read) -> None:
         """Let the plain network judge what is kept of these samples."""
@@ -292,6 +303,8 @@ class _Best:
         return rows, -self._threat.distance(away).double()
 
     def outcome(self, notes: tuple[str, ...]) -> Outcome:
+        if self._step is not None:  # of those that were under way when the run was cancelled
+            self._count(self._step)
         if self._inside and not bool(self._threat.allows(self._images, self._clean).all()):
             raise AssertionError(
                 "the attack left the threat model; expected images it has projected"

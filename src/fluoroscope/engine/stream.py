@@ -277,7 +277,7 @@ def _steps(
         slots = replace(
             batch.slots,
             forwards=batch.slots.forwards + model.passes,
-            backwards=batch.slots.backwards + model.passes * _charged(query, answer),
+            backwards=batch.slots.backwards + _charged(query, answer) * model.passes,
         )
         if until is None:
             reached, finished = torch.zeros_like(state.done), state.done
@@ -423,8 +423,9 @@ def _rows(chosen: Tensor) -> Tensor:
 
 def _charged(query: Query, answer: Answer) -> int | Tensor:
     """The gradients of a step that each sample wanted."""
-    columns = 0 if answer.several is None else answer.several.shape[1]
-    return query.gradient * 1 + query.several_wanted * columns
+    if answer.several is None:
+        return query.gradient
+    return query.gradient * 1 + query.several_wanted * answer.several.shape[1]
 
 
 def _spent(slots: _Slots, limits: Budget) -> Tensor:
