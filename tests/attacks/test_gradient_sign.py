@@ -57,6 +57,15 @@ def test_eps_of_zero_changes_nothing() -> None:
     assert torch.equal(fs.fgsm(model, images, 0, 0).images, images)
 
 
+def test_by_default_ten_steps_cross_the_ball_and_a_half() -> None:
+    model, weight, images = linear(0, classes=2)
+    slope = (weight[1] - weight[0]).view(3, 2, 2).sign()
+    one = fs.attack("bim", eps=0.1, steps=10)(
+        model, images, 0, keep="last", budget=fs.Budget(forwards=2)
+    )
+    torch.testing.assert_close(one.images, images + 0.025 * slope)
+
+
 # Against peers: the same network, pictures and start.
 
 CNN = fs.load_model("digits-cnn")
