@@ -2,7 +2,7 @@
 
 The border to a rival is where its lead is 0. From a point it lies ``|lead| / ||slope||_q`` away,
 with ``q`` the dual of the norm: 1 for Linf, 2 for L2, infinity for L1. The moves are those of FAB
-(Croce and Hein 2020), which minds the box; here they are solved by sorting, for whole batches.
+(Croce and Hein 2020), which minds the box; here they are solved for whole batches.
 """
 
 import math

@@ -55,7 +55,7 @@ class Objective:
         )
 
     def __mul__(self, factor: float) -> "Objective":
-        return Objective(f"{factor:g} * {self}", lambda logits, c: self(logits, c) * factor)
+        return self._times(f"{factor:g} * {self}", lambda _: factor)
 
     __rmul__ = __mul__
 
