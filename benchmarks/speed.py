@@ -19,7 +19,7 @@ import fluoroscope as fs
 from benchmarks.page import PAGE, Scale, Section, Skipped
 from benchmarks.peers import MNIST, MOBILENET, mobilenet, resnet18
 from benchmarks.timing import Timing, cpu_and_wall, interleaved, on_threads
-from fluoroscope.attacks.ascent import GradientAscent
+from fluoroscope.attacks.gradient.ascent import GradientAscent
 from fluoroscope.engine.objectives import LOG_PROBABILITY
 from fluoroscope.engine.run import run
 from fluoroscope.engine.threats import Linf

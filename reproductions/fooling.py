@@ -6,7 +6,7 @@ from torch import Tensor
 import fluoroscope as fs
 from benchmarks.page import Section, percent
 from fluoroscope.attacks.attack import AttackResult
-from fluoroscope.attacks.gradient_sign import BIM, FGSM
+from fluoroscope.attacks.gradient.gradient_sign import BIM, FGSM
 from fluoroscope.engine import chance
 from fluoroscope.engine.grid import round_to_grid
 from fluoroscope.engine.threats import Linf

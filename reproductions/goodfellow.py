@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 import fluoroscope as fs
 from benchmarks.page import Section, percent
-from fluoroscope.attacks.ascent import GradientAscent
-from fluoroscope.attacks.gradient_sign import PGD
+from fluoroscope.attacks.gradient.ascent import GradientAscent
+from fluoroscope.attacks.gradient.gradient_sign import PGD
 from fluoroscope.engine import chance
 from fluoroscope.engine.objectives import Objective
 from fluoroscope.engine.run import run

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 import fluoroscope as fs
 from benchmarks.page import Section, percent
-from fluoroscope.attacks.ascent import GradientAscent
+from fluoroscope.attacks.gradient.ascent import GradientAscent
 from fluoroscope.engine.objectives import LOGIT
 from fluoroscope.engine.run import run
 from fluoroscope.engine.threats import Unbounded

@@ -4,6 +4,7 @@ import copy
 import inspect
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ def call_with_colour(model: fs.Classifier) -> None:
         model(TWO.repeat(1, 3, 1, 1))
 
 
-ATTACKS: dict[str, dict[str, int]] = {
+ATTACKS: dict[str, dict[str, Any]] = {
     "fgsm": {},
     "rfgsm": {},
     "bim": {"steps": 2},
@@ -37,7 +38,7 @@ ATTACKS: dict[str, dict[str, int]] = {
 }
 CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
     "attack": lambda m, out: [
-        fs.attack(name, eps=0.1, **options)(m, TWO, [0, 1], keep="best").save(out)
+        fs.attack(name, **({"eps": 0.1} | options))(m, TWO, [0, 1], keep="best").save(out)
         for name, options in ATTACKS.items()
     ],
     "check_gradient": lambda m, _: fs.check_gradient(m, ONE, 0, pixels=5),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fluoroscope import attacks, data, engine, errors, gradients, models, pictures, training
     from fluoroscope.attacks.attack import AttackResult
-    from fluoroscope.attacks.gradient_sign import fgsm
+    from fluoroscope.attacks.gradient.gradient_sign import fgsm
     from fluoroscope.attacks.morph import MorphResult, MorphStep, morph, morph_stream
     from fluoroscope.attacks.registry import attack
     from fluoroscope.data.imageset import ImageSet, load_images
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
     from fluoroscope.engine.objectives import Objective
     from fluoroscope.engine.predict import Prediction, predict
     from fluoroscope.engine.stream import Budget
-    from fluoroscope.engine.threats import L1, L2, Linf, Unbounded
+    from fluoroscope.engine.threats import L0, L1, L2, Linf, Unbounded
     from fluoroscope.errors import FluoroscopeError, FluoroscopeWarning
     from fluoroscope.gradients.check import GradientCheck, check_gradient
     from fluoroscope.gradients.finite_difference import finite_difference_gradient
     from fluoroscope.gradients.input_gradient import input_gradient
     from fluoroscope.models.classifier import Classifier
-    from fluoroscope.models.ensemble import Ensemble
     from fluoroscope.models.loading import describe_model, list_models, load_model
-    from fluoroscope.models.prepared import Prepared, prepare
-    from fluoroscope.models.randomised import EOT, is_random
+    from fluoroscope.models.wrappers.ensemble import Ensemble
+    from fluoroscope.models.wrappers.prepared import Prepared, prepare
+    from fluoroscope.models.wrappers.randomised import EOT, is_random
 
 __version__ = version("fluoroscope")
 
 _ROOMS = ("attacks", "data", "engine", "errors", "gradients", "models", "pictures", "training")
 _HOMES = {
-    "EOT": "models.randomised",
-    "Ensemble": "models.ensemble",
-    "Prepared": "models.prepared",
-    "is_random": "models.randomised",
-    "prepare": "models.prepared",
+    "EOT": "models.wrappers.randomised",
+    "Ensemble": "models.wrappers.ensemble",
+    "Prepared": "models.wrappers.prepared",
+    "is_random": "models.wrappers.randomised",
+    "prepare": "models.wrappers.prepared",
     "AttackResult": "attacks.attack",
     "Budget": "engine.stream",
     "Classifier": "models.classifier",
@@ -46,6 +46,7 @@ _HOMES = {
     "FluoroscopeWarning": "errors",
     "GradientCheck": "gradients.check",
     "ImageSet": "data.imageset",
+    "L0": "engine.threats",
     "L1": "engine.threats",
     "L2": "engine.threats",
     "Linf": "engine.threats",
@@ -57,7 +58,7 @@ _HOMES = {
     "attack": "attacks.registry",
     "check_gradient": "gradients.check",
     "describe_model": "models.loading",
-    "fgsm": "attacks.gradient_sign",
+    "fgsm": "attacks.gradient.gradient_sign",
     "finite_difference_gradient": "gradients.finite_difference",
     "input_gradient": "gradients.input_gradient",
     "list_models": "models.loading",
@@ -71,6 +72,7 @@ _HOMES = {
 
 __all__ = [
     "EOT",
+    "L0",
     "L1",
     "L2",
     "AttackResult",

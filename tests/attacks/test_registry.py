@@ -3,12 +3,17 @@
 import inspect
 from dataclasses import fields
 from math import inf
+from typing import get_args
 
 import pytest
 
 import fluoroscope as fs
 from fluoroscope.attacks import registry
-from fluoroscope.attacks.attack import Method
+from fluoroscope.attacks.attack import Access, Method
+
+FAMILIES = (
+    "gradient", "minimum norm", "sparse", "transfer", "score", "decision", "spatial", "universal"
+)  # fmt: skip
 
 
 def test_a_name_gives_the_class_with_its_parameters() -> None:
@@ -24,12 +29,13 @@ def test_each_says_what_it_is(name: str) -> None:
     assert described["paper"]
     assert described["cost"]
     assert described["norms"]
-    assert described["family"] in ("gradient", "score", "decision")
+    assert described["family"] in FAMILIES
+    assert described["access"] in get_args(Access)
     kind = registry.ATTACKS[name]
     for norm in kind.norms:
-        assert fs.attack(name, eps=0.1, norm=norm).threat.name == norm
+        assert fs.attack(name, eps=None if norm == "none" else 1, norm=norm).threat.name == norm
     with pytest.raises(fs.FluoroscopeError, match="not defined for the norm 'l7'"):
-        fs.attack(name, eps=0.1, norm="l7")
+        fs.attack(name, eps=1, norm="l7")
 
 
 def test_every_method_of_the_package_has_a_name() -> None:
@@ -45,7 +51,7 @@ def test_no_parameter_is_accepted_and_ignored_by_name(name: str) -> None:
     known = {field.name for field in fields(registry.ATTACKS[name])}  # type: ignore[arg-type]
     assert "threat" in known
     with pytest.raises(fs.FluoroscopeError, match="has no parameter 'strength'"):
-        fs.attack(name, eps=0.1, strength=3)
+        fs.attack(name, eps=1, strength=3)
 
 
 def test_what_is_missing_or_misspelt_is_said() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fluoroscope.attacks.ascent import GradientAscent
+from fluoroscope.attacks.gradient.ascent import GradientAscent
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import LOGIT
 from fluoroscope.engine.run import run

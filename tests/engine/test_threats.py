@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from fluoroscope.engine import chance
 from fluoroscope.engine.grid import round_to_grid, snap
-from fluoroscope.engine.threats import L1, L2, Linf, Threat, Unbounded, as_number, threat_for
+from fluoroscope.engine.threats import (
+    L0,
+    L1,
+    L2,
+    Linf,
+    Threat,
+    Unbounded,
+    as_number,
+    threat_for,
+)  # fmt: skip
 from fluoroscope.errors import InvalidParameterError
 
 seeds = st.integers(0, 10_000)
@@ -17,6 +26,7 @@ bounded = st.one_of(
     st.builds(Linf, st.floats(0, 0.5)),
     st.builds(L2, st.floats(0, 3)),
     st.builds(L1, st.floats(0, 30)),
+    st.builds(L0, st.integers(0, 40)),
 )
 threats = st.one_of(bounded, st.just(Unbounded()), st.sampled_from([L1(math.inf), L2(math.inf)]))
 
@@ -121,6 +131,7 @@ def test_l1_starts_are_uniform_in_the_ball() -> None:
         st.builds(Linf, st.floats(0.004, 0.5)),
         st.builds(L2, st.floats(0.02, 3)),
         st.builds(L1, st.floats(0.1, 30)),
+        st.builds(L0, st.integers(0, 40)),
     ),
 )
 def test_snapped_images_are_allowed_and_survive_eight_bits(seed: int, threat: Threat) -> None:
@@ -164,6 +175,24 @@ def test_bad_numbers_are_refused(bad: str | float) -> None:
         as_number(bad)
 
 
+def test_sparse_projection_keeps_the_pixels_that_moved_furthest() -> None:
+    original = torch.full((1, 2, 2, 2), 0.5)
+    change = torch.tensor([[[0.1, -0.3], [0.0, 0.2]], [[0.1, 0.0], [0.0, -0.2]]])
+    moved = L0(2).project(original + change, original) - original
+    kept = torch.tensor([[[0.0, -0.3], [0.0, 0.2]], [[0.0, 0.0], [0.0, -0.2]]])
+    torch.testing.assert_close(moved[0], kept)  # 0.09 and 0.08 are above 0.02
+    assert L0(2).distance(moved).item() == 2
+
+
+def test_sparse_starts_change_so_many_pixels() -> None:
+    original = torch.full((5, 3, 6, 6), 0.5)
+    starts = L0(7).random(chance.keys(0, torch.arange(5)), original)
+    assert (L0(7).distance(starts - original) == 7).all()
+    assert len({tuple((start != 0.5).any(0).flatten().tolist()) for start in starts}) == 5
+    with pytest.raises(InvalidParameterError, match="counts pixels: expected a whole number"):
+        L0(0.5)
+
+
 def test_threats_by_name() -> None:
     assert threat_for("linf", "8/255") == Linf(8 / 255)
     assert threat_for("l2", 0.5) == L2(0.5)
@@ -174,7 +203,7 @@ def test_threats_by_name() -> None:
 
 
 def test_norms_and_bounds_must_go_together() -> None:
-    with pytest.raises(InvalidParameterError, match="expected linf, l2, l1 or none"):
+    with pytest.raises(InvalidParameterError, match="expected linf, l2, l1, l0 or none"):
         threat_for("l7", 1)
     with pytest.raises(InvalidParameterError, match="eps is missing"):
         threat_for("l2", None)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import fluoroscope as fs
-from fluoroscope.attacks.gradient_sign import PGD
+from fluoroscope.attacks.gradient.gradient_sign import PGD
 from fluoroscope.errors import UnknownModelError
 from fluoroscope.models.builtin import (
     BUILTIN,

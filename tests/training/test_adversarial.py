@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import fluoroscope as fs
-from fluoroscope.attacks.gradient_sign import PGD
+from fluoroscope.attacks.gradient.gradient_sign import PGD
 from fluoroscope.engine import chance
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.training.adversarial import (

@@ -1,5 +1,6 @@
 """Calling an attack: from a user's images and classes to a result that says what happened."""
 
+import hashlib
 import json
 import math
 import sys
@@ -7,7 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar, cast, get_args
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import torch
 from safetensors.torch import save_file
@@ -22,9 +23,12 @@ from fluoroscope.engine.stream import DEFAULT_BATCH, Attack, Budget, Step
 from fluoroscope.engine.threats import Threat
 from fluoroscope.errors import FluoroscopeWarning, InvalidParameterError
 from fluoroscope.files import atomic_path, output_directory
-from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.classifier import Classifier, tensor_bytes
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.pictures.pairs import Pair
+
+Access = Literal["gradient", "score", "decision"]
+"""What an attack reads of a network: gradients, or only the logits, or only the winning class."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,13 +101,19 @@ class Method:
     threat: Threat
     paper: ClassVar[str]
     """Authors, year and, where it has one, the number in arXiv."""
-    family: ClassVar[str] = "gradient"
+    access: ClassVar[Access] = "gradient"
+    """What it reads of the network."""
     norms: ClassVar[tuple[str, ...]]
-    """The norms it is defined for, the usual one first."""
+    """The norms it is defined for, the usual one first; ``none`` where no norm says how far an
+    image may move."""
     cost: ClassVar[str] = "1 forward, 1 backward"
     """Passes of a step."""
     minimum_norm: ClassVar[bool] = False
     """Whether it looks for the closest success, rather than for any within a bound."""
+    probes: ClassVar[bool] = False
+    """Whether it also asks about images that the threat model does not allow."""
+    can_target: ClassVar[bool] = True
+    """Whether it can lead towards a class, not only away from one."""
     confidence: float = 0.0
     """The lead in logits from which an image counts as a success."""
 
@@ -113,7 +123,8 @@ class Method:
                 f"{type(self).__name__} is not defined for the norm {self.threat.name}; expected "
                 f"{' or '.join(self.norms)}"
             )
-        if not self.minimum_norm and self.threat.eps == math.inf:
+        bounded = not self.minimum_norm and self.threat.name != "none"
+        if bounded and self.threat.eps == math.inf:
             raise InvalidParameterError(
                 f"eps is infinite; {type(self).__name__} expects a bound such as 8/255"
             )
@@ -125,6 +136,13 @@ class Method:
             if not low <= value <= (sys.float_info.max if high is None else high):
                 wanted = f"{low:g} or more" if high is None else f"{low:g} to {high:g}"
                 raise InvalidParameterError(f"{name} is {value}; expected {wanted}")
+
+    def surrogate(self, model: Classifier) -> Classifier:
+        """The network that the search looks at in place of ``model``, which judges what it finds.
+
+        A surrogate's ``plain`` is that of ``model``.
+        """
+        return model
 
     def __call__(
         self,
@@ -181,6 +199,11 @@ class Method:
             )
         if restarts < 1:
             raise InvalidParameterError(f"restarts is {restarts}; expected 1 or more")
+        if targeted and not self.can_target:
+            raise InvalidParameterError(
+                f"targeted is True; {type(self).__name__} only leads away from a class: leave it "
+                "out, or choose another attack"
+            )
         if grid not in (None, 8):
             raise InvalidParameterError(f"grid is {grid}; expected 8 (bits) or None")
         kept: Keep = keep or ("nearest" if self.minimum_norm else "first")
@@ -189,7 +212,7 @@ class Method:
                 f"keep is {kept!r}; expected one of {', '.join(get_args(Keep))}"
             )
         outcome = run(
-            model,
+            self.surrogate(model),
             cast(Attack[Any], self),
             batch,
             wanted,
@@ -200,7 +223,7 @@ class Method:
             batch_size=check_batch_size(batch_size),
             budget=budget,
             confidence=self.confidence,
-            inside=not self.minimum_norm,
+            inside=not (self.minimum_norm or self.probes),
             on_grid=grid is not None,
             exact=exact,
             seed=seed,
@@ -217,10 +240,7 @@ class Method:
             notes.append(_already(outcome, targeted))
         record = {
             "attack": type(self).__name__,
-            "parameters": {
-                field.name: _plain(getattr(self, field.name))
-                for field in fields(self)  # type: ignore[arg-type]
-            },
+            "parameters": {name: _plain(value) for name, value in _values(self).items()},
             "targeted": targeted,
             "keep": kept,
             "restarts": restarts,
@@ -248,10 +268,19 @@ def _already(outcome: Outcome, targeted: bool) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Method):
+        return {"attack": type(value).__name__, **_plain(_values(value))}
     if is_dataclass(value) and not isinstance(value, Objective | type):
-        return {"norm": getattr(value, "name", type(value).__name__), **_plain(asdict(value))}
+        return {"norm": getattr(value, "name", type(value).__name__), **_plain(_values(value))}
     if isinstance(value, dict):
         return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, Tensor):
+        digest = hashlib.sha256(tensor_bytes(value)).hexdigest()
+        return {"shape": list(value.shape), "sha256": digest}
     if isinstance(value, Objective) or value in (math.inf, -math.inf):
         return str(value)
     return value
+
+
+def _values(of: Any) -> dict[str, Any]:
+    return {field.name: getattr(of, field.name) for field in fields(of)}

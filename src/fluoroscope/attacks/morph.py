@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from fluoroscope.attacks.ascent import DIRECTIONS, Direction, GradientAscent
+from fluoroscope.attacks.gradient.ascent import DIRECTIONS, Direction, GradientAscent
 from fluoroscope.data.reference import open_image
 from fluoroscope.engine.classes import as_classes
 from fluoroscope.engine.evaluate import Answer

@@ -54,9 +54,9 @@ def attack(
         raise InvalidParameterError(
             f"{name} is not defined for the norm {norm!r}; expected {' or '.join(kind.norms)}"
         )
-    if eps is None and not kind.minimum_norm:
+    if eps is None and not kind.minimum_norm and norm != "none":
         raise InvalidParameterError(f"{name} needs an eps, how far an image may move: eps='8/255'")
-    threat = threat_for(norm, inf if eps is None else eps)
+    threat = threat_for(norm, inf if eps is None and norm != "none" else eps)
     return kind(threat=threat, **parameters)  # type: ignore[call-arg]
 
 
@@ -76,15 +76,22 @@ def find_attack(name: str) -> type[Method]:
     return ATTACKS[name]
 
 
+def family(kind: type[Method]) -> str:
+    """The folder that an attack lives in, such as ``minimum norm``."""
+    return kind.__module__.split(".")[-2].replace("_", " ")
+
+
 def describe_attacks() -> list[dict[str, Any]]:
     """What each attack is, as plain values."""
     return [
         {
             "name": name,
             "class": kind.__name__,
-            "family": kind.family,
+            "family": family(kind),
+            "access": kind.access,
             "norms": list(kind.norms),
             "minimum_norm": kind.minimum_norm,
+            "can_target": kind.can_target,
             "cost": kind.cost,
             "paper": kind.paper,
             "parameters": [field.name for field in fields(kind) if field.name != "threat"],  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ _SHOWN = 6
 
 
 def attacks(json: Json = None) -> None:
-    """List the attacks: family, norms, passes of a step, paper."""
+    """List the attacks: family, what they read, norms, passes of a step, paper."""
     from fluoroscope.attacks.registry import describe_attacks
 
     output = Output(json)
@@ -32,11 +32,12 @@ def attacks(json: Json = None) -> None:
     output.json(found)
     if json != "-":
         output.table(
-            ["name", "family", "norms", "a step", "looks for", "paper"],
+            ["name", "family", "reads", "norms", "a step", "looks for", "paper"],
             (
                 [
                     each["name"],
                     each["family"],
+                    each["access"],
                     " ".join(each["norms"]),
                     each["cost"],
                     "the closest" if each["minimum_norm"] else "any within eps",
@@ -109,7 +110,7 @@ def attack(
     from fluoroscope.attacks.parts import attack_parts
     from fluoroscope.data.imageset import load_images
     from fluoroscope.files import output_directory
-    from fluoroscope.models.prepared import prepare
+    from fluoroscope.models.wrappers.prepared import prepare
 
     given = _parameters(param) | ({} if steps is None else {"steps": steps})
     chosen = registry.attack(method, eps=eps, norm=norm, **given)

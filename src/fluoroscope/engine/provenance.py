@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from fluoroscope.models.classifier import Classifier
-from fluoroscope.models.prepared import Prepared
+from fluoroscope.models.wrappers.prepared import Prepared
 
 
 def provenance(model: Classifier) -> dict[str, Any]:

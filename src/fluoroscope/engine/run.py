@@ -23,7 +23,7 @@ from fluoroscope.engine.stream import (
 )
 from fluoroscope.engine.threats import Threat
 from fluoroscope.models.classifier import Classifier
-from fluoroscope.models.randomised import is_random
+from fluoroscope.models.wrappers.randomised import is_random
 
 Keep = Literal["first", "nearest", "best", "last"]
 """``first`` stops a sample at its first success; the others spend the whole budget and keep the

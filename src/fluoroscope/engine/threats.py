@@ -170,6 +170,51 @@ class L1:
 
 
 @dataclass(frozen=True)
+class L0:
+    """At most ``eps`` pixels change, each in any channel and as far as the box goes."""
+
+    eps: float | str
+    name = "l0"
+
+    def __post_init__(self) -> None:
+        eps = _as_bound(self.eps)
+        if eps not in (inf, eps // 1):
+            raise InvalidParameterError(
+                f"eps is {self.eps!r}; in the norm l0 it counts pixels: expected a whole number"
+            )
+        object.__setattr__(self, "eps", eps)
+
+    def distance(self, difference: Tensor) -> Tensor:
+        """Pixels at which any channel of each difference ``(N, C, H, W)`` is not 0."""
+        return (difference != 0).any(1).flatten(1).sum(1).to(difference.dtype)
+
+    def project(self, images: Tensor, original: Tensor) -> Tensor:
+        """Into the box; then the ``eps`` pixels that moved furthest stay, the others go back."""
+        boxed = images.clamp(0, 1)
+        difference = boxed - original
+        if not bool((self.distance(difference) > float(self.eps)).any()):
+            return boxed
+        size = difference.square().sum(1).flatten(1)
+        kept = torch.zeros_like(size, dtype=torch.bool)
+        kept.scatter_(1, size.topk(int(self.eps), dim=1).indices, True)
+        return torch.where(kept.view_as(difference[:, :1]), boxed, original)
+
+    def random(self, keys: Tensor, original: Tensor) -> Tensor:
+        """``eps`` pixels drawn without repetition, each of a colour uniform in the box."""
+        _, _, height, width = original.shape
+        ranks = chance.uniform(keys, 0, (height * width,))
+        count = int(min(float(self.eps), height * width))
+        drawn = torch.zeros_like(ranks, dtype=torch.bool)
+        drawn.scatter_(1, ranks.topk(count, dim=1).indices, True)
+        colours = chance.uniform(keys, 1, tuple(original.shape[1:])).to(original.dtype)
+        return torch.where(drawn.view(-1, 1, height, width), colours, original)
+
+    def allows(self, images: Tensor, original: Tensor) -> Tensor:
+        """Whether at most ``eps`` pixels differ."""
+        return self.distance(images - original) <= float(self.eps)
+
+
+@dataclass(frozen=True)
 class Unbounded:
     """Any image in the box."""
 
@@ -222,7 +267,7 @@ def _shrink(size: Tensor, room: Tensor, eps: float) -> Tensor:
 
 
 def threat_for(norm: str, eps: float | str | None) -> Threat:
-    """The threat model of a norm's name (``linf``, ``l2``, ``l1`` or ``none``) and a bound.
+    """The threat model of a norm's name (``linf``, ``l2``, ``l1``, ``l0`` or ``none``) and a bound.
 
     Raises:
         InvalidParameterError: an unknown norm, or one that lacks or cannot take an ``eps``.
@@ -240,7 +285,7 @@ def threat_for(norm: str, eps: float | str | None) -> Threat:
     return _BALLS[norm](eps)
 
 
-_BALLS: dict[str, Callable[[float | str], Threat]] = {"linf": Linf, "l2": L2, "l1": L1}
+_BALLS: dict[str, Callable[[float | str], Threat]] = {"linf": Linf, "l2": L2, "l1": L1, "l0": L0}
 
 
 def pixel_distances(images: Tensor, original: Tensor) -> tuple[Tensor, Tensor, Tensor]:

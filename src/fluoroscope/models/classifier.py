@@ -16,9 +16,9 @@ from fluoroscope.errors import (
     ModelFormatError,
     ModelOutputError,
 )
-from fluoroscope.models.frozen import frozen
 from fluoroscope.models.labels import find_class, printable
 from fluoroscope.models.preprocessing import ChannelOrder, Interpolation, Preprocessing, Size
+from fluoroscope.models.wrappers.frozen import frozen
 
 
 class Classifier:

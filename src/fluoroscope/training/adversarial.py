@@ -29,8 +29,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fluoroscope.attacks.ascent import AscentState, GradientAscent
-from fluoroscope.attacks.gradient_sign import FGSM, PGD, FixedStep
+from fluoroscope.attacks.gradient.ascent import AscentState, GradientAscent
+from fluoroscope.attacks.gradient.gradient_sign import FGSM, PGD, FixedStep
 from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.objectives import Objective

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError, ModelOutputError
-from fluoroscope.models.frozen import frozen
 from fluoroscope.models.wording import first_line
+from fluoroscope.models.wrappers.frozen import frozen
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.training.checkpoint import (
     describe,

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from fluoroscope.attacks.gradient_sign import FGSM, PGD, FixedStep
+from fluoroscope.attacks.gradient.gradient_sign import FGSM, PGD, FixedStep
 from fluoroscope.data.imageset import load_images
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.threats import Linf

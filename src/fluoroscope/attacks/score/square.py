@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fluoroscope.attacks.attack import Method
+from fluoroscope.attacks.attack import Access, Method
 from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import LOG_PROBABILITY, MARGIN, Objective
@@ -71,7 +71,7 @@ class Square(Method):
 
     paper: ClassVar[str] = "Andriushchenko, Croce, Flammarion, Hein 2020 (1912.00049)"
     cost: ClassVar[str] = "1 forward"
-    family: ClassVar[str] = "score"
+    access: ClassVar[Access] = "score"
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
 
     def __post_init__(self) -> None:

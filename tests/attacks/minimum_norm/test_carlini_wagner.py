@@ -9,7 +9,7 @@ from l2_networks import curved, linear, path
 from torch import Tensor, nn
 
 import fluoroscope as fs
-from fluoroscope.attacks.carlini_wagner import STRETCH, CarliniWagner
+from fluoroscope.attacks.minimum_norm.carlini_wagner import STRETCH, CarliniWagner
 from fluoroscope.data.digits import digits
 from fluoroscope.errors import InvalidParameterError
 

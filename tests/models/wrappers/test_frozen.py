@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fluoroscope.models.frozen import frozen
+from fluoroscope.models.wrappers.frozen import frozen
 
 
 def module() -> nn.Sequential:

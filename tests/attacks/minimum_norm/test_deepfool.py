@@ -13,7 +13,7 @@ from linear_networks import THREATS, curved, free_optimum, grey, linear, picture
 from torch import Tensor, nn
 
 import fluoroscope as fs
-from fluoroscope.attacks.deepfool import DeepFool
+from fluoroscope.attacks.minimum_norm.deepfool import DeepFool
 from fluoroscope.engine.stream import Step
 from fluoroscope.errors import InvalidParameterError
 

@@ -18,8 +18,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from fluoroscope.attacks.ascent import AscentState, Direction, GradientAscent
 from fluoroscope.attacks.attack import AttackResult, Method
+from fluoroscope.attacks.gradient.ascent import AscentState, Direction, GradientAscent
 from fluoroscope.engine import chance
 from fluoroscope.engine.classes import Classes
 from fluoroscope.engine.evaluate import Answer

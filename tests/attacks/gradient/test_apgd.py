@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import fluoroscope as fs
-from fluoroscope.attacks.apgd import APGD, APGDT
+from fluoroscope.attacks.gradient.apgd import APGD, APGDT
 from fluoroscope.data.digits import digits
 from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import Answer, evaluate

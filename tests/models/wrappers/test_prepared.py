@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 import fluoroscope as fs
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError
-from fluoroscope.models.ensemble import Ensemble
-from fluoroscope.models.prepared import Prepared, prepare
-from fluoroscope.models.randomised import EOT
+from fluoroscope.models.wrappers.ensemble import Ensemble
+from fluoroscope.models.wrappers.prepared import Prepared, prepare
+from fluoroscope.models.wrappers.randomised import EOT
 
 IMAGES = torch.rand(3, 3, 12, 12, generator=torch.Generator().manual_seed(0))
 

@@ -35,8 +35,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fluoroscope.attacks import planes
 from fluoroscope.attacks.attack import Method
+from fluoroscope.attacks.minimum_norm import planes
 from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import MARGIN, Objective, leads

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import fluoroscope as fs
-from fluoroscope.attacks.square import Square
+from fluoroscope.attacks.score.square import Square
 from fluoroscope.data.digits import digits
 from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import Answer

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import fluoroscope as fs
-from fluoroscope.attacks.ddn import DDN
+from fluoroscope.attacks.minimum_norm.ddn import DDN
 from fluoroscope.data.digits import digits
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.stream import Samples

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from linear_networks import THREATS, shortest_move, unbounded
 from torch import Tensor
 
-from fluoroscope.attacks import planes
+from fluoroscope.attacks.minimum_norm import planes
 
 by_norm = pytest.mark.parametrize("norm", list(THREATS))
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from fluoroscope.errors import InvalidParameterError, ModelFormatError
 from fluoroscope.models.classifier import Classifier, tensor_bytes
-from fluoroscope.models.ensemble import Average, averaged, check_average, uncropped
+from fluoroscope.models.wrappers.ensemble import Average, averaged, check_average, uncropped
 
 Transform = Callable[[Tensor], Tensor]
 """A random change of images ``(N, C, H, W)`` in ``[0, 1]``, differentiable in them."""
@@ -46,8 +46,9 @@ class EOT(Classifier):
         model: the network, random in evaluation mode unless there is a transformation.
         samples: draws for each answer; 20 in AutoAttack's plan for randomised defences.
         transform: applied to the images before the network's own preprocessing.
-        average: what the mean is taken of, as for :class:`~fluoroscope.models.ensemble.Ensemble`;
-            with ``"loss"`` the expected log-probability of the first paper.
+        average: what the mean is taken of, as for an
+            :class:`~fluoroscope.models.wrappers.ensemble.Ensemble`; with ``"loss"`` the expected
+            log-probability of the first paper.
         seed: what all draws follow from, together with the images.
 
     Raises:

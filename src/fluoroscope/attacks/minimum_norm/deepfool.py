@@ -28,8 +28,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fluoroscope.attacks import planes
 from fluoroscope.attacks.attack import Method
+from fluoroscope.attacks.minimum_norm import planes
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import MARGIN, leads
 from fluoroscope.engine.stream import Query, Samples, is_reached

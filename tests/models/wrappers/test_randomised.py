@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 import fluoroscope as fs
 from fluoroscope.errors import InvalidParameterError, ModelFormatError
-from fluoroscope.models.ensemble import Average
-from fluoroscope.models.randomised import EOT, is_random
+from fluoroscope.models.wrappers.ensemble import Average
+from fluoroscope.models.wrappers.randomised import EOT, is_random
 
 IMAGES = torch.rand(4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 

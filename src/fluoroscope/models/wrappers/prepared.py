@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 from fluoroscope.errors import FluoroscopeWarning, InvalidImagesError, InvalidParameterError
 from fluoroscope.models.classifier import Classifier
-from fluoroscope.models.randomised import chance_aside
+from fluoroscope.models.wrappers.randomised import chance_aside
 from fluoroscope.pictures.checks import check_images
 
 Precision = Literal["bf16", "fp16"]

@@ -21,7 +21,7 @@ from linear_networks import (
 from torch import Tensor, nn
 
 import fluoroscope as fs
-from fluoroscope.attacks.fab import FAB, TargetedFAB
+from fluoroscope.attacks.minimum_norm.fab import FAB, TargetedFAB
 from fluoroscope.engine.stream import Step
 from fluoroscope.errors import InvalidParameterError
 

@@ -11,8 +11,8 @@ import fluoroscope as fs
 from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.objectives import CROSS_ENTROPY, LOGIT
 from fluoroscope.errors import InvalidParameterError, ModelFormatError
-from fluoroscope.models.ensemble import Average, Ensemble
-from fluoroscope.models.prepared import prepare
+from fluoroscope.models.wrappers.ensemble import Average, Ensemble
+from fluoroscope.models.wrappers.prepared import prepare
 
 CLASSES = 5
 IMAGES = torch.rand(4, 3, 12, 12, generator=torch.Generator().manual_seed(0))

@@ -1,0 +1,1 @@
+"""Without gradients or scores: only the class that wins is read."""

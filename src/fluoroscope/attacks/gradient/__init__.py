@@ -1,0 +1,1 @@
+"""Towards success along the gradient, within a given distance."""

@@ -1,0 +1,1 @@
+"""The closest success, by gradients."""

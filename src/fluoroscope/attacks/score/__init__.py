@@ -1,0 +1,1 @@
+"""Without gradients: only the scores of the classes are read."""

@@ -1,0 +1,1 @@
+"""Few pixels, each as far as it takes."""

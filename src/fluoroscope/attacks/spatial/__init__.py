@@ -1,0 +1,1 @@
+"""Moving the picture rather than its colours."""

@@ -1,0 +1,1 @@
+"""Examples made on one network that fool another."""

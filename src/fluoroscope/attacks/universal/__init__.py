@@ -1,0 +1,1 @@
+"""One change for many pictures."""
