@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, get_args
 
 import torch
 from safetensors.torch import save_file
@@ -26,6 +26,9 @@ from fluoroscope.files import atomic_path, output_directory
 from fluoroscope.models.classifier import Classifier, tensor_bytes
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.pictures.pairs import Pair
+
+if TYPE_CHECKING:
+    from fluoroscope.attacks.chain import Chain
 
 Access = Literal["gradient", "score", "decision"]
 """What an attack reads of a network: gradients, or only the logits, or only the winning class."""
@@ -137,6 +140,17 @@ class Method:
                 wanted = f"{low:g} or more" if high is None else f"{low:g} to {high:g}"
                 raise InvalidParameterError(f"{name} is {value}; expected {wanted}")
 
+    def __or__(self, other: "Method") -> "Chain":
+        """This attack, and then the other on what it left."""
+        from fluoroscope.attacks.chain import Chain
+
+        return Chain(attacks=(*self._links, *other._links))
+
+    @property
+    def _links(self) -> "tuple[Method, ...]":
+        """The attacks that this one is made of."""
+        return (self,)
+
     def surrogate(self, model: Classifier) -> Classifier:
         """The network that the search looks at in place of ``model``, which judges what it finds.
 
@@ -240,7 +254,7 @@ class Method:
             notes.append(_already(outcome, targeted))
         record = {
             "attack": type(self).__name__,
-            "parameters": {name: _plain(value) for name, value in _values(self).items()},
+            "parameters": {name: as_plain(value) for name, value in _values(self).items()},
             "targeted": targeted,
             "keep": kept,
             "restarts": restarts,
@@ -267,13 +281,16 @@ def _already(outcome: Outcome, targeted: bool) -> str:
     )
 
 
-def _plain(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
+    """A parameter as JSON can hold it; of a tensor its shape and content hash."""
     if isinstance(value, Method):
-        return {"attack": type(value).__name__, **_plain(_values(value))}
+        return {"attack": type(value).__name__, **as_plain(_values(value))}
     if is_dataclass(value) and not isinstance(value, Objective | type):
-        return {"norm": getattr(value, "name", type(value).__name__), **_plain(_values(value))}
+        return {"norm": getattr(value, "name", type(value).__name__), **as_plain(_values(value))}
     if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
+        return {name: as_plain(part) for name, part in value.items()}
+    if isinstance(value, tuple):
+        return [as_plain(part) for part in value]
     if isinstance(value, Tensor):
         digest = hashlib.sha256(tensor_bytes(value)).hexdigest()
         return {"shape": list(value.shape), "sha256": digest}

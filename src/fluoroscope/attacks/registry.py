@@ -2,7 +2,9 @@
 
 from dataclasses import fields
 from difflib import get_close_matches
+from functools import reduce
 from math import inf
+from operator import or_
 from typing import Any
 
 from fluoroscope import attacks
@@ -32,7 +34,9 @@ def attack(
     """The attack of that name, ready to be called with a network, images and classes.
 
     Args:
-        name: one of ``ATTACKS``; ``fluoroscope attacks`` lists them.
+        name: one of ``ATTACKS``; ``fluoroscope attacks`` lists them. Several, such as
+            ``"fgsm|pgd|square"``, attack one after the other what those before left; each takes
+            the parameters that it has.
         eps: how far an image may move, such as ``"8/255"``. Attacks that look for the closest
             success may go without.
         norm: what ``eps`` measures; by default the attack's usual one.
@@ -41,6 +45,8 @@ def attack(
     Raises:
         InvalidParameterError: no such attack, norm or parameter, or a missing ``eps``.
     """
+    if "|" in name:
+        return _chain(name.split("|"), eps=eps, norm=norm, parameters=parameters)
     kind = find_attack(name)
     known = [field.name for field in fields(kind) if field.name != "threat"]  # type: ignore[arg-type]
     for given in parameters:
@@ -58,6 +64,30 @@ def attack(
         raise InvalidParameterError(f"{name} needs an eps, how far an image may move: eps='8/255'")
     threat = threat_for(norm, inf if eps is None and norm != "none" else eps)
     return kind(threat=threat, **parameters)  # type: ignore[call-arg]
+
+
+def _chain(
+    names: list[str], *, eps: float | str | None, norm: str | None, parameters: dict[str, Any]
+) -> Method:
+    kinds = [find_attack(name.strip()) for name in names]
+    has = [{field.name for field in fields(kind)} - {"threat"} for kind in kinds]  # type: ignore[arg-type]
+    for given in parameters:
+        if not any(given in known for known in has):
+            raise InvalidParameterError(
+                f"none of {', '.join(names)} has a parameter {given!r}; expected one of "
+                + ", ".join(sorted(set().union(*has)))
+            )
+    norm = norm or kinds[0].norms[0]
+    links = [
+        attack(
+            name.strip(),
+            eps=eps,
+            norm=norm,
+            **{given: value for given, value in parameters.items() if given in known},
+        )
+        for name, known in zip(names, has, strict=True)
+    ]
+    return reduce(or_, links)
 
 
 def find_attack(name: str) -> type[Method]:

@@ -50,7 +50,9 @@ def attacks(json: Json = None) -> None:
 
 @with_model
 def attack(
-    method: Annotated[str, typer.Argument(help="See: fluoroscope attacks.")],
+    method: Annotated[
+        str, typer.Argument(help="See: fluoroscope attacks. Joined by | each attacks what is left.")
+    ],
     model: "Classifier",
     images: Annotated[
         str, typer.Option("--images", help="digits, a picture, a folder, Parquet or a hub id.")
@@ -199,7 +201,7 @@ class _Summary:
         targeted = self._record["targeted"]
         searched = numbers["searched"]
         output.table(
-            [f"{type(method).__name__} against {self._record['model']}", ">"],
+            [f"{self._record['attack']} against {self._record['model']}", ">"],
             [
                 ["pictures × classes to reach" if targeted else "pictures", numbers["count"]],
                 ["read so before" if targeted else "read wrong before", numbers["at_start"]],
@@ -220,7 +222,10 @@ class _Summary:
             self._paths.append(write_figure(directory / "pictures.png", pair_figure(self._pairs)))
         if method.minimum_norm and searched:
             curve = success_curve(
-                numbers["distances"], searched, norm=method.threat.name, title=type(method).__name__
+                numbers["distances"],
+                searched,
+                norm=method.threat.name,
+                title=self._record["attack"],
             )
             self._paths.append(write_figure(directory / "curve.png", curve))
         output.wrote(self._paths)
