@@ -4,7 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
-from benchmarks import peers, speed
+from benchmarks import families, peers, speed
 from benchmarks.page import PAGE, Scale, Skipped
 
 HEAD = """# Benchmarks
@@ -27,6 +27,7 @@ SECTIONS = {
     "verdict-robust": peers.verdict_robust,
     "autoattack": peers.autoattack,
     "minimum-norm": peers.minimum_norm,
+    "families": families.families,
     "memory": speed.memory,
     "preparation": speed.preparation,
 }

@@ -90,7 +90,9 @@ def by_art(network: nn.Module, name: str, like: Tensor, batch: int, **parameters
         network, nn.CrossEntropyLoss(), tuple(like.shape[1:]), count,
         clip_values=(0, 1), device_type="cpu",
     )  # fmt: skip
-    attack = getattr(evasion, name)(estimator, batch_size=batch, verbose=False, **parameters)
+    kind = getattr(evasion, name)
+    sizes = {"batch_size": batch} if "batch_size" in kind.attack_params else {}
+    attack = kind(estimator, verbose=False, **sizes, **parameters)
 
     def search(images: Tensor, classes: Tensor) -> Tensor:
         return torch.from_numpy(attack.generate(images.numpy(), classes.numpy()))

@@ -100,7 +100,7 @@ def pgd_digits(scale: Scale) -> Section:
     """PGD with all its steps on digits, against the floor and every peer."""
     steps, count = scale.steps or 40, scale.limit or 128
     eps, step = 0.1, 0.01
-    contest = _digits("digits-cnn", count, batch=128)
+    contest = digit_contest("digits-cnn", count, batch=128)
     contest.floor(steps)
     attack = fs.attack("pgd", eps=eps, step_size=step, steps=steps)
     contest.ours("ours, the end kept", attack, keep="last")
@@ -165,7 +165,7 @@ def autoattack(scale: Scale) -> Section:
         FAIR + f" Peers: {versions(['torchattacks', 'ART'])}.",
     )
     rows = []
-    components = _autoattack(model, _digits(model, count, batch), eps, steps, queries)
+    components = _autoattack(model, digit_contest(model, count, batch), eps, steps, queries)
     for component, contest in components.items():
         cpu, wall = cpu_and_wall(contest.ways, scale.times(1, 1), warm=False)
         own = contest.fooled(wall.results["ours"], eps)
@@ -191,7 +191,7 @@ def autoattack(scale: Scale) -> Section:
 def minimum_norm(scale: Scale) -> Section:
     """C&W and DeepFool: the closest success, at equal steps."""
     count, steps, searches = scale.limit or 256, scale.steps or 50, 5
-    contest = _digits("digits-cnn", count, batch=128)
+    contest = digit_contest("digits-cnn", count, batch=128)
     section = Section(PAGE, "minimum-norm", f"C&W and DeepFool on {len(contest.images)} digits")
     section.text(
         f"`digits-cnn`, test digits of MNIST, L2, batches of 128. C&W: {searches} values of c from "
@@ -286,7 +286,7 @@ def _plain_and_prepared(contest: Contest, attack: Method) -> None:
 def _verdicts(section_name: str, called: str, scale: Scale) -> Section:
     steps, count, eps, batch = scale.steps or 100, scale.limit or 2000, 0.3, 128
     model = _robust() if called == "digits-robust" else called
-    contest, step = _digits(model, count, batch), 0.01
+    contest, step = digit_contest(model, count, batch), 0.01
     contest.ours("ours", fs.attack("pgd", eps=eps, step_size=step, steps=steps))
     contest.peers(
         pgd_by_all(contest.network, contest.images, eps=eps, step=step, steps=steps, batch=batch)
@@ -422,7 +422,7 @@ def _times(
     section.text(f"Turns: {repeats[0]} by the CPU's clock, {repeats[1]} by the wall's; medians.")
 
 
-def _digits(model: fs.Classifier | str, count: int, batch: int) -> Contest:
+def digit_contest(model: fs.Classifier | str, count: int, batch: int) -> Contest:
     """The first ``count`` test digits of MNIST that the network reads as labelled."""
     if not MNIST.is_dir():
         raise Skipped(f"it needs {MNIST}")

@@ -1,0 +1,391 @@
+"""Every attack that a peer also has: seconds at the same images, bound and steps or queries.
+
+Who is fastest is only asked among those who do as well: the last table names the quickest peer that
+fools as many (within one image in fifty) and, where the closest success is wanted, whose median
+distance is at most 5 % above ours.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import fluoroscope as fs
+from benchmarks.adapters import Bare, Search, by_art, by_foolbox, by_torchattacks, versions
+from benchmarks.page import PAGE, Scale, Section, percent
+from benchmarks.peers import FAIR, Contest, digit_contest
+from benchmarks.timing import cpu_and_wall
+from fluoroscope.attacks.attack import Method
+
+_CLOSE = 1.05
+_ALIKE = 0.02
+
+
+@dataclass(frozen=True)
+class Match:
+    """One attack by all who have it."""
+
+    attack: str
+    """Its name in the registry, and what is told apart by a norm."""
+    ours: Method
+    settings: str
+    """In words, what all were given."""
+    peers: Callable[[nn.Module, Tensor, int], dict[str, Search]]
+    """From the bare network, images of the kind and a batch size."""
+    count: int = 128
+    """Images."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """How ours is called."""
+
+
+def families(scale: Scale) -> Section:
+    """Seconds of every attack that a peer has, and of the peer."""
+    section = Section(PAGE, "families", "Every attack that a peer also has, on digits")
+    section.text(
+        "`digits-cnn`, test digits of MNIST, at most 128 a batch. Fewer images where a peer takes "
+        "them one by one. `Images through` are the images that the network has seen for each one "
+        "attacked, those of gradients included. The median distance counts what was not fooled as "
+        "infinitely far. One turn each.",
+        FAIR + f" Peers: {versions(['torchattacks', 'foolbox', 'ART'])}.",
+    )
+    rows, verdicts = [], []
+    for match in _matches():
+        found = _measured(match, scale)
+        rows += [_cells(match, name, each, found["ours"]) for name, each in found.items()]
+        verdicts.append(_verdict(match, found))
+        print(" | ".join(map(str, verdicts[-1])), flush=True)
+    section.table(
+        ["attack", "settings", "by", "CPU s, 1 thread>", "÷ ours>", "wall s, 2 threads>", "÷ ours>",
+         "fooled>", "median distance>", "images through>"],
+        rows,
+    )  # fmt: skip
+    section.text("The quickest peer at equal success, and its seconds over ours:")
+    section.table(["attack", "quickest peer as good", "CPU>", "wall>"], verdicts)
+    return section
+
+
+@dataclass(frozen=True)
+class _Found:
+    cpu: float
+    wall: float
+    fooled: float
+    distance: float
+    through: float
+
+
+def _measured(match: Match, scale: Scale) -> dict[str, _Found]:
+    count = scale.limit or match.count
+    plain = digit_contest("digits-cnn", count, batch=128)
+    counted = _Counted(plain.model)
+    contest = Contest(plain.model, plain.images, plain.classes, plain.batch)
+    contest.ours("ours", match.ours, **match.options)
+    contest.peers(match.peers(counted, plain.images, plain.batch))
+    images = {}
+    for name, way in contest.ways.items():
+        contest.ways[name] = lambda way=way, name=name: _counting(counted, way, images, name)
+    with counted.module_counted():
+        cpu, wall = cpu_and_wall(contest.ways, scale.times(1, 1), warm=False)
+    found = {}
+    for name in contest.ways:
+        result = wall.results[name]
+        fooled = contest.fooled(result) & match.ours.threat.allows(result, plain.images)
+        distance = match.ours.threat.distance(result - plain.images)
+        found[name] = _Found(
+            cpu.median(name), wall.median(name), float(fooled.float().mean()),
+            float(distance.double().where(fooled, torch.inf).median()),
+            images[name] / len(plain.images),
+        )  # fmt: skip
+    return found
+
+
+def _counting(
+    counted: "_Counted", way: Callable[[], object], images: dict[str, int], name: str
+) -> object:
+    before = counted.images
+    result = way()
+    images[name] = counted.images - before
+    return result
+
+
+class _Counted(Bare):
+    """The bare network, counting the images that go through its module, whoever sends them."""
+
+    def __init__(self, model: fs.Classifier) -> None:
+        super().__init__(model)
+        self.images = 0
+
+    @contextmanager
+    def module_counted(self) -> Iterator[None]:
+        """Inside, the module counts."""
+
+        def add(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+            self.images += len(given[0])
+
+        hook = self.module.register_forward_pre_hook(add)
+        try:
+            yield
+        finally:
+            hook.remove()
+
+
+def _cells(match: Match, name: str, found: _Found, ours: _Found) -> list[str]:
+    close = match.ours.minimum_norm
+    return [
+        match.attack, match.settings, name,
+        f"{found.cpu:.2f}", f"{found.cpu / ours.cpu:.2f}",
+        f"{found.wall:.2f}", f"{found.wall / ours.wall:.2f}",
+        percent(found.fooled), f"{found.distance:.3g}" if close else "",
+        f"{found.through:.0f}",
+    ]  # fmt: skip
+
+
+def _verdict(match: Match, found: dict[str, _Found]) -> list[str]:
+    ours = found["ours"]
+    as_good = {
+        name: each for name, each in found.items()
+        if name != "ours" and each.fooled >= ours.fooled - _ALIKE
+        and (not match.ours.minimum_norm or each.distance <= _CLOSE * ours.distance)
+    }  # fmt: skip
+    if not as_good:
+        return [match.attack, "none is as good", "", ""]
+    by_cpu = min(as_good, key=lambda name: as_good[name].cpu)
+    by_wall = min(as_good, key=lambda name: as_good[name].wall)
+    return [
+        match.attack,
+        by_cpu if by_cpu == by_wall else f"{by_cpu} (CPU), {by_wall} (wall)",
+        f"{as_good[by_cpu].cpu / ours.cpu:.2f}",
+        f"{as_good[by_wall].wall / ours.wall:.2f}",
+    ]
+
+
+def _matches() -> Iterator[Match]:
+    yield from _transfer()
+    yield from _minimum_norm()
+    yield from _sparse()
+    yield from _scores()
+    yield from _decisions()
+    yield from _others()
+
+
+def _transfer() -> Iterator[Match]:
+    import foolbox
+
+    eps, steps = 0.1, 10
+    step = eps / steps
+    common = {"eps": eps, "alpha": step, "steps": steps}
+    words = f"Linf {eps}, {steps} steps of {step:g}, all made"
+    last = {"keep": "last"}
+
+    def match(name: str, theirs: str, ours: dict[str, Any], **parameters: Any) -> Match:
+        return Match(
+            name, fs.attack(name, eps=eps, steps=steps, step_size=step, **ours), words,
+            lambda network, _, batch: {
+                "torchattacks": by_torchattacks(network, theirs, batch, **common, **parameters)
+            },
+            512, last,
+        )  # fmt: skip
+
+    momentum = foolbox.attacks.LinfMomentumIterativeFastGradientMethod(
+        momentum=1.0, abs_stepsize=step, steps=steps
+    )
+    yield Match(
+        "mi-fgsm", fs.attack("mi-fgsm", eps=eps, steps=steps, step_size=step), words,
+        lambda network, like, batch: {
+            "torchattacks": by_torchattacks(network, "MIFGSM", batch, **common),
+            "foolbox": by_foolbox(network, momentum, batch, epsilon=eps),
+            "ART": by_art(
+                network, "MomentumIterativeMethod", like, batch,
+                norm=np.inf, eps=eps, eps_step=step, max_iter=steps, decay=1.0,
+            ),
+        },
+        512, last,
+    )  # fmt: skip
+    yield match("ni-fgsm", "NIFGSM", {})
+    yield match("vmi-fgsm", "VMIFGSM", {"neighbours": 5}, N=5)
+    yield match("di-fgsm", "DIFGSM", {}, decay=1.0)
+    yield match("ti-fgsm", "TIFGSM", {}, decay=1.0, diversity_prob=0.0)
+    yield match("si-fgsm", "SINIFGSM", {})
+
+
+def _minimum_norm() -> Iterator[Match]:
+    import foolbox
+
+    steps, searches = 50, 5
+    yield Match(
+        "ead", fs.attack("ead", steps=steps, searches=searches, c=0.01),
+        f"L1, {searches} searches of {steps} steps",
+        lambda network, like, batch: {
+            "torchattacks": by_torchattacks(
+                network, "EADL1", batch, binary_search_steps=searches, max_iterations=steps,
+                initial_const=0.01,
+            ),
+            "foolbox": by_foolbox(
+                network,
+                foolbox.attacks.EADAttack(
+                    binary_search_steps=searches, steps=steps, initial_const=0.01,
+                    regularization=0.001, decision_rule="L1",
+                ),
+                batch,
+            ),
+            "ART": by_art(
+                network, "ElasticNet", like, batch, binary_search_steps=searches, max_iter=steps,
+                initial_const=0.01, decision_rule="L1",
+            ),
+        },
+        64,
+    )  # fmt: skip
+    yield Match(
+        "cw-linf", fs.attack("cw-linf"), "Linf, default steps",
+        lambda network, like, batch: {
+            "ART": by_art(network, "CarliniLInfMethod", like, batch, max_iter=50)
+        },
+        32,
+    )  # fmt: skip
+    yield Match(
+        "cw-l0", fs.attack("cw-l0"), "L0, default steps",
+        lambda network, like, batch: {
+            "ART": by_art(network, "CarliniL0Method", like, batch, max_iter=50)
+        },
+        16,
+    )  # fmt: skip
+    for norm, theirs in (
+        ("l2", foolbox.attacks.L2FMNAttack), ("linf", foolbox.attacks.LInfFMNAttack),
+        ("l1", foolbox.attacks.L1FMNAttack), ("l0", foolbox.attacks.L0FMNAttack),
+    ):  # fmt: skip
+        yield Match(
+            f"fmn {norm}", fs.attack("fmn", norm=norm, steps=100), f"{norm}, 100 steps",
+            lambda network, _, batch, theirs=theirs: {
+                "foolbox": by_foolbox(network, theirs(steps=100), batch)
+            },
+        )  # fmt: skip
+    yield Match(
+        "apgd l1", fs.attack("apgd", norm="l1", eps=8.0, steps=50), "L1 8, 50 steps",
+        lambda network, like, batch: {
+            "ART": by_art(
+                network, "AutoProjectedGradientDescent", like, batch,
+                norm=1, eps=8.0, eps_step=16.0, max_iter=50, nb_random_init=1,
+                loss_type="cross_entropy",
+            )
+        },
+    )  # fmt: skip
+
+
+def _sparse() -> Iterator[Match]:
+    yield Match(
+        "jsma", fs.attack("jsma", theta=1.0, gamma=0.1), "theta 1, gamma 0.1",
+        lambda network, like, batch: {
+            "torchattacks": by_torchattacks(network, "JSMA", batch, theta=1.0, gamma=0.1),
+            "ART": by_art(network, "SaliencyMapMethod", like, batch, theta=1.0, gamma=0.1),
+        },
+        32,
+    )  # fmt: skip
+    yield Match(
+        "sparsefool", fs.attack("sparsefool"), "lambda 3",
+        lambda network, _, batch: {
+            "torchattacks": by_torchattacks(network, "SparseFool", batch, steps=10, lam=3)
+        },
+        32,
+    )  # fmt: skip
+    yield Match(
+        "one-pixel", fs.attack("one-pixel", eps=5, population=20, queries=2000),
+        "5 pixels, at most 2,000 queries",
+        lambda network, like, batch: {
+            "torchattacks": by_torchattacks(
+                network, "OnePixel", batch, pixels=5, steps=20, popsize=20
+            ),
+            "ART": by_art(network, "PixelAttack", like, batch, th=5, es=1, max_iter=100),
+        },
+        16,
+    )  # fmt: skip
+
+
+def _scores() -> Iterator[Match]:
+    yield Match(
+        "simba", fs.attack("simba", eps=4.0, queries=1500), "L2 4, at most 1,500 queries",
+        lambda network, like, batch: {
+            "ART": by_art(
+                network, "SimBA", like, 1, attack="px", max_iter=750, epsilon=0.2, order="random"
+            )
+        },
+        32,
+    )  # fmt: skip
+    yield Match(
+        "spsa", fs.attack("spsa", eps=0.1, steps=20), "Linf 0.1, 20 steps",
+        lambda network, _, batch: {
+            "torchattacks": by_torchattacks(
+                network, "SPSA", batch, eps=0.1, nb_iter=20, nb_sample=128
+            )
+        },
+        32,
+    )  # fmt: skip
+    yield Match(
+        "zoo", fs.attack("zoo"), "L2",
+        lambda network, like, batch: {
+            "ART": by_art(
+                network, "ZooAttack", like, batch, max_iter=100, use_resize=False,
+                use_importance=False, nb_parallel=128, binary_search_steps=1, initial_const=1.0,
+            )
+        },
+        8,
+    )  # fmt: skip
+
+
+def _decisions() -> Iterator[Match]:
+    import foolbox
+
+    queries = 2000
+    words = f"L2, about {queries} queries"
+    yield Match(
+        "boundary", fs.attack("boundary", queries=queries), words,
+        lambda network, like, batch: {
+            "foolbox": by_foolbox(
+                network, foolbox.attacks.BoundaryAttack(steps=queries // 2), batch
+            ),
+            "ART": by_art(
+                network, "BoundaryAttack", like, batch, targeted=False, max_iter=100,
+            ),
+        },
+        32,
+    )  # fmt: skip
+    yield Match(
+        "hopskipjump", fs.attack("hopskipjump", queries=queries), words,
+        lambda network, like, batch: {
+            "foolbox": by_foolbox(network, foolbox.attacks.HopSkipJumpAttack(steps=6), batch),
+            "ART": by_art(network, "HopSkipJump", like, batch, max_iter=6),
+        },
+        32,
+    )  # fmt: skip
+    yield Match(
+        "geoda", fs.attack("geoda", queries=queries), words,
+        lambda network, like, batch: {
+            "ART": by_art(network, "GeoDA", like, batch, max_iter=queries, sub_dim=28)
+        },
+        32,
+    )  # fmt: skip
+
+
+def _others() -> Iterator[Match]:
+    import foolbox
+
+    yield Match(
+        "rotation-translation", fs.attack("rotation-translation"),
+        "±30 degrees, ±3 pixels, grid of 5 × 5 × 31",
+        lambda network, like, batch: {
+            "foolbox": by_foolbox(
+                network,
+                foolbox.attacks.SpatialAttack(
+                    max_translation=3, max_rotation=30, num_translations=5, num_rotations=31
+                ),
+                batch,
+            ),
+            "ART": by_art(
+                network, "SpatialTransformation", like, batch, max_translation=10,
+                num_translations=5, max_rotation=30, num_rotations=31,
+            ),
+        },
+        32,
+    )  # fmt: skip
