@@ -58,7 +58,7 @@ def pictures(count: int, shape: tuple[int, ...] = (3, 5, 4), seed: int = 0) -> T
 def paths(
     attack: Method, model: fs.Classifier, images: Tensor, classes: Tensor, **how: Any
 ) -> tuple[AttackResult, list[Tensor]]:
-    """The result, and the images each sample was evaluated at, ``[(evaluations, C, H, W), ...]``."""
+    """The result, and what each sample was evaluated at, ``[(evaluations, C, H, W), ...]``."""
     seen: list[list[Tensor]] = [[] for _ in images]
 
     def note(step: Step) -> None:

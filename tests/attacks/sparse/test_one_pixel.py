@@ -1,4 +1,4 @@
-"""One-pixel: differential evolution by hand, the pixel everything hangs on, all pixels tried, peers."""
+"""One-pixel: differential evolution by hand, the pixel everything hangs on, the best one, peers."""
 
 import math
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from linear_networks import linear
-from score_networks import art_estimator, begin, network, pictures, told
+from score_networks import art_estimator, begin, pictures, told
 from torch import Tensor, nn
 
 import fluoroscope as fs
@@ -160,9 +160,7 @@ def test_as_good_as_torchattacks(reader: Any, pixels: int, population: int) -> N
     ours = attack(model, images, classes).success.sum()
     before = np.random.get_state()
     np.random.seed(0)
-    peer = torchattacks.OnePixel(
-        model.module.eval(), pixels=pixels, steps=5, popsize=population
-    )
+    peer = torchattacks.OnePixel(model.module.eval(), pixels=pixels, steps=5, popsize=population)
     theirs = (model(peer(images, classes)).argmax(1) != classes).sum()
     np.random.set_state(before)
     assert ours >= 1

@@ -12,7 +12,6 @@ import fluoroscope as fs
 from fluoroscope.attacks.sparse.one_pixel import OnePixel
 from fluoroscope.attacks.sparse.pixels import paint
 from fluoroscope.attacks.sparse.sparse_rs import SparseRS
-from fluoroscope.engine import chance
 from fluoroscope.errors import InvalidParameterError
 
 

@@ -125,9 +125,8 @@ class FiniteDifferences(Method):
 
     def ask(self, state: EstimateState) -> Query:
         """The next probe of each sample, or its image once it has moved."""
-        side = torch.where(state.probe % 2 == 0, self.width, -self.width)
-        side = torch.where(state.probe < self.samples, side, 0).to(state.images.dtype)
-        images = (state.images + _column(side) * state.direction).clamp_(0, 1)
+        side = torch.where(state.probe < self.samples, 1 - 2 * (state.probe % 2), 0)
+        images = (state.images + self.width * _column(side) * state.direction).clamp_(0, 1)
         return Query(images, False, self.objective.towards(state.towards), state.classes)
 
     def tell(self, state: EstimateState, answer: Answer) -> EstimateState:

@@ -142,8 +142,10 @@ class SimBA(Method):
             done=state.queries + 1 >= self.queries,
         )
         candidate = self._candidates(moved)
-        idle = (candidate == best).flatten(1).all(1)
-        if bool(idle.any()):
+        for _ in range(2):  # a black pixel made darker, then a white one made brighter
+            idle = (candidate == best).flatten(1).all(1)
+            if not bool(idle.any()):
+                break
             moved = replace(moved, at=moved.at + (idle & moved.back), back=idle ^ moved.back)
             candidate = self._candidates(moved)
         return replace(moved, candidate=candidate)
@@ -152,7 +154,7 @@ class SimBA(Method):
         _, channels, height, width = state.best.shape
         number = state.order.gather(1, (state.at % state.order.shape[1])[:, None]).squeeze(1)
         rows, columns = (_basis(self.basis, side).to(state.best) for side in (height, width))
-        size = torch.where(state.back, -self.epsilon, self.epsilon).to(state.best.dtype)
+        size = self.epsilon * (1 - 2 * state.back.to(state.best.dtype))
         down = rows[number // width % height] * size[:, None]
         step = down[:, :, None] * columns[number % width][:, None]
         channel = number // (height * width) == torch.arange(channels, device=step.device)[:, None]

@@ -160,9 +160,9 @@ class ZOO(Method):
             "capped margin", lambda logits, k: margin(logits, k).clamp(max=self.confidence)
         )
         coordinate, here = self._present(state)
-        side = torch.where(state.probe % 2 == 0, self.width, -self.width)
-        side = torch.where(state.probe < 2 * state.coordinates.shape[1], side, 0).to(here.dtype)
-        there = (here + side[:, None]).clamp(0, 1)
+        probing = state.probe < 2 * state.coordinates.shape[1]
+        side = torch.where(probing, 1 - 2 * (state.probe % 2), 0)
+        there = (here + self.width * side[:, None]).clamp(0, 1)
         images = state.images.flatten(1).scatter(1, coordinate, there).view_as(state.images)
         return Query(images, False, capped, state.classes)
 
