@@ -34,7 +34,13 @@ ATTACKS: dict[str, dict[str, Any]] = {
     "ddn": {"steps": 2},
     "fab": {"steps": 2},
     "fab-t": {"steps": 2},
+    "one-pixel": {"eps": 1, "population": 4, "generations": 1},
+    "sparse-rs": {"eps": 2, "queries": 3},
     "square": {"queries": 3},
+    "nes": {"samples": 2, "queries": 6},
+    "spsa": {"samples": 2, "queries": 6},
+    "simba": {"queries": 3},
+    "zoo": {"searches": 2, "steps": 2, "coordinates": 2},
 }
 CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
     "attack": lambda m, out: [

@@ -6,7 +6,12 @@ from fluoroscope.attacks.minimum_norm.carlini_wagner import CarliniWagner
 from fluoroscope.attacks.minimum_norm.ddn import DDN
 from fluoroscope.attacks.minimum_norm.deepfool import DeepFool
 from fluoroscope.attacks.minimum_norm.fab import FAB, TargetedFAB
+from fluoroscope.attacks.score.finite_differences import NES, SPSA
+from fluoroscope.attacks.score.simba import SimBA
 from fluoroscope.attacks.score.square import Square
+from fluoroscope.attacks.score.zoo import ZOO
+from fluoroscope.attacks.sparse.one_pixel import OnePixel
+from fluoroscope.attacks.sparse.sparse_rs import SparseRS
 
 __all__ = [
     "APGD",
@@ -15,10 +20,16 @@ __all__ = [
     "DDN",
     "FAB",
     "FGSM",
+    "NES",
     "PGD",
     "RFGSM",
+    "SPSA",
+    "ZOO",
     "CarliniWagner",
     "DeepFool",
+    "OnePixel",
+    "SimBA",
+    "SparseRS",
     "Square",
     "TargetedFAB",
 ]

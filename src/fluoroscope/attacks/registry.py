@@ -24,7 +24,13 @@ ATTACKS: dict[str, type[Method]] = {
     "ddn": attacks.DDN,
     "fab": attacks.FAB,
     "fab-t": attacks.TargetedFAB,
+    "one-pixel": attacks.OnePixel,
+    "sparse-rs": attacks.SparseRS,
     "square": attacks.Square,
+    "nes": attacks.NES,
+    "spsa": attacks.SPSA,
+    "simba": attacks.SimBA,
+    "zoo": attacks.ZOO,
 }
 
 

@@ -1,0 +1,251 @@
+"""Gradients estimated from the logits alone: NES and SPSA.
+
+A step asks about ``samples`` images around the present one, in pairs ``x + width * u`` and
+``x - width * u`` with random directions ``u`` (antithetic pairs). Their objectives give the
+estimate ``mean of (f(x + width * u) - f(x - width * u)) / (2 * width) * u``, along which ``x`` then
+moves and is projected; one more query says what the network makes of it.
+
+* NES (Ilyas, Engstrom, Athalye, Lin 2018): ``u`` normal, the objective the log-probability; the
+  estimate goes into a running mean, and the step is its sign.
+* SPSA (Uesato, O'Donoghue, van den Oord, Kohli 2018): ``u`` of 1 and -1, the objective the margin;
+  the step is Adam's.
+
+The probes lie up to ``width`` outside the threat model, where they do not count as successes, but
+never outside the box: a pixel at its edge moves on one side only, which halves its estimate. Signs
+and Adam do not see that, NES in L2 does. With ``grid=8`` the ``width`` must be at least 1/255, or
+rounding undoes the probes.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from fluoroscope.attacks.attack import Access, Method
+from fluoroscope.engine import chance
+from fluoroscope.engine.evaluate import Answer
+from fluoroscope.engine.objectives import LOG_PROBABILITY, MARGIN, Objective
+from fluoroscope.engine.stream import Query, Samples
+from fluoroscope.engine.threats import Threat
+from fluoroscope.errors import InvalidParameterError
+
+_SMALL = 1e-8
+
+
+@dataclass(frozen=True)
+class EstimateState:
+    """Where ``n`` searches are."""
+
+    original: Tensor
+    """``(n, C, H, W)``"""
+    images: Tensor
+    """``(n, C, H, W)``, the present ones."""
+    direction: Tensor
+    """``(n, C, H, W)``, along which the present pair of probes lies."""
+    ahead: Tensor
+    """``(n,)``, the objective at its first probe."""
+    total: Tensor
+    """``(n, C, H, W)``, the pairs' differences times their directions, added up."""
+    mean: Tensor
+    """``(n, C, H, W)``, the running mean of the estimates."""
+    square: Tensor
+    """``(n, C, H, W)``, and of their squares (SPSA)."""
+    probe: Tensor
+    """``(n,)``, probes of the present step made; after ``samples`` the image itself is next."""
+    steps: Tensor
+    """``(n,)``, steps made."""
+    queries: Tensor
+    """``(n,)``, evaluations made."""
+    classes: Tensor
+    """``(n,)``"""
+    towards: Tensor
+    """``(n,)``, 1 where the class is wanted, -1 where it is to be left."""
+    keys: Tensor
+    """``(n,)``, what directions are drawn from."""
+    done: Tensor
+    """``(n,)`` booleans."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FiniteDifferences(Method):
+    """Steps along estimated gradients: ``samples`` probes and a look at the result in each step.
+
+    No step is begun that ``queries`` would cut short. ``width`` is how far the probes lie away.
+    """
+
+    threat: Threat
+    queries: int = 10_000
+    samples: int
+    width: float
+    lr: float = 0.01
+
+    access: ClassVar[Access] = "score"
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
+    cost: ClassVar[str] = "samples + 1 forwards"
+    probes: ClassVar[bool] = True
+    objective: ClassVar[Objective]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.samples < 2 or self.samples % 2:
+            raise InvalidParameterError(
+                f"samples is {self.samples}; expected an even number of 2 or more: they go in pairs"
+            )
+        if self.queries < self.samples + 1:
+            raise InvalidParameterError(
+                f"queries is {self.queries}; expected at least samples + 1 = {self.samples + 1}, "
+                "which one step takes"
+            )
+        for name in ("width", "lr"):
+            if not 0 < getattr(self, name) <= 1:
+                raise InvalidParameterError(
+                    f"{name} is {getattr(self, name)}; expected above 0, at most 1"
+                )
+
+    def start(self, samples: Samples) -> EstimateState:
+        """At the images."""
+        zero, none = torch.zeros_like(samples.images), torch.zeros_like(samples.classes)
+        return EstimateState(
+            original=samples.images,
+            images=samples.images,
+            direction=self._direction(samples.images, samples.keys, none),
+            ahead=torch.zeros_like(none, dtype=torch.double),
+            total=zero,
+            mean=zero,
+            square=zero,
+            probe=none,
+            steps=none,
+            queries=none,
+            classes=samples.classes,
+            towards=samples.towards,
+            keys=samples.keys,
+            done=none > 0,
+        )
+
+    def ask(self, state: EstimateState) -> Query:
+        """The next probe of each sample, or its image once it has moved."""
+        side = torch.where(state.probe < self.samples, 1 - 2 * (state.probe % 2), 0)
+        images = (state.images + self.width * _column(side) * state.direction).clamp_(0, 1)
+        return Query(images, False, self.objective.towards(state.towards), state.classes)
+
+    def tell(self, state: EstimateState, answer: Answer) -> EstimateState:
+        """Add up pairs; after the last one move; after the look at the image begin again."""
+        assert answer.objective is not None
+        value = answer.objective.to(state.ahead.dtype)
+        probe, queries = state.probe + 1, state.queries + 1
+        looked = probe > self.samples
+        second = (probe % 2 == 0) & ~looked
+        if bool(second.any()):
+            rise = torch.where(second, state.ahead - value, 0).to(state.images.dtype)
+            state = replace(state, total=state.total + _column(rise) * state.direction)
+        ready = probe == self.samples
+        if bool(ready.any()):
+            state = self._step(state, ready)
+        fresh = _rows((second & ~ready) | looked)
+        direction = state.direction
+        if len(fresh):
+            drawn = self._direction(state.images[fresh], state.keys[fresh], queries[fresh])
+            direction = direction.index_copy(0, fresh, drawn)
+        return replace(
+            state,
+            direction=direction,
+            ahead=value,
+            probe=torch.where(looked, 0, probe),
+            queries=queries,
+            done=looked & (queries + self.samples + 1 > self.queries),
+        )
+
+    def _step(self, state: EstimateState, ready: Tensor) -> EstimateState:
+        """Move those that are ready along their estimate."""
+        estimate = state.total / (self.samples * self.width)  # half as many pairs, twice the width
+        moved = self._move(replace(state, total=estimate, steps=state.steps + 1))
+        chosen = _column(ready)
+        images = self.threat.project(moved.images, state.original)
+        return replace(
+            state,
+            images=torch.where(chosen, images, state.images),
+            total=torch.where(chosen, 0, state.total),
+            mean=torch.where(chosen, moved.mean, state.mean),
+            square=torch.where(chosen, moved.square, state.square),
+            steps=torch.where(ready, moved.steps, state.steps),
+        )
+
+    def _direction(self, like: Tensor, keys: Tensor, draw: Tensor) -> Tensor:
+        """A random direction for each image."""
+        raise NotImplementedError
+
+    def _move(self, state: EstimateState) -> EstimateState:
+        """The images after a step, before projection; the estimate lies in ``total``."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class NES(FiniteDifferences):
+    """Natural evolution strategies: normal directions, momentum, steps along the sign.
+
+    The defaults are those of the paper and of the authors' code: 50 samples, width 0.001 (its
+    sigma), steps of 0.01 and a momentum of 0.9. The code also halves the step when five values in
+    a row have not risen; that is left out. In L2, which the paper does not treat, the step goes
+    along the mean and is as long as one along its sign.
+    """
+
+    samples: int = 50
+    width: float = 0.001
+    momentum: float = 0.9
+
+    paper: ClassVar[str] = "Ilyas, Engstrom, Athalye, Lin 2018 (1804.08598)"
+    objective: ClassVar[Objective] = LOG_PROBABILITY
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.momentum < 1:
+            raise InvalidParameterError(f"momentum is {self.momentum}; expected 0 to below 1")
+
+    def _direction(self, like: Tensor, keys: Tensor, draw: Tensor) -> Tensor:
+        return chance.normal(keys, draw, tuple(like.shape[1:])).to(like.dtype)
+
+    def _move(self, state: EstimateState) -> EstimateState:
+        mean = self.momentum * state.mean + (1 - self.momentum) * state.total
+        if self.threat.name == "linf":
+            step = mean.sign()
+        else:
+            # Divided by its root mean square, in double precision so that squares do not vanish.
+            size = mean.double().flatten(1).square().mean(1).sqrt()
+            step = (mean / _column(size)).nan_to_num().to(mean.dtype)
+        return replace(state, images=state.images + self.lr * step, mean=mean)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SPSA(FiniteDifferences):
+    """Simultaneous perturbation: directions of 1 and -1, steps by Adam.
+
+    Width (the paper's delta) and ``lr`` are 0.01 as in the paper, which takes up to 8192 samples
+    for a step; 128 is the default of the authors' code. L2 is not in the paper: only the
+    projection is another.
+    """
+
+    samples: int = 128
+    width: float = 0.01
+
+    paper: ClassVar[str] = "Uesato, O'Donoghue, van den Oord, Kohli 2018 (1802.05666)"
+    objective: ClassVar[Objective] = MARGIN
+
+    def _direction(self, like: Tensor, keys: Tensor, draw: Tensor) -> Tensor:
+        drawn = chance.uniform(keys, draw, tuple(like.shape[1:]))
+        return (drawn < 0.5).to(like.dtype) * 2 - 1
+
+    def _move(self, state: EstimateState) -> EstimateState:
+        mean = 0.9 * state.mean + 0.1 * state.total
+        square = 0.999 * state.square + 0.001 * state.total.square()
+        steps = _column(state.steps).to(mean.dtype)
+        step = mean / (1 - 0.9**steps) / ((square / (1 - 0.999**steps)).sqrt() + _SMALL)
+        return replace(state, images=state.images + self.lr * step, mean=mean, square=square)
+
+
+def _rows(chosen: Tensor) -> Tensor:
+    return chosen.nonzero().squeeze(1)
+
+
+def _column(values: Tensor) -> Tensor:
+    return values.view(-1, 1, 1, 1)

@@ -1,0 +1,171 @@
+"""The one-pixel attack (Su, Vargas, Sakurai 2019): differential evolution of a few pixels.
+
+A member of the population names ``k`` pixels, each by row, column and colour. In each generation
+every member ``i`` has a child ``m_1 + weight * (m_2 - m_3)`` of three other members drawn for it,
+with no crossover, that takes its parent's place if the network gives the true class a lower (the
+wanted one a higher) probability. The first positions are uniform, the first colours normal with
+mean 1/2 and deviation 1/2 (128 and 127 of 255 in the paper).
+
+``k`` is the bound of the threat model. By default the population has 400 members over 100
+generations, as in the paper: at most 40,400 queries, far fewer where the first success will do.
+
+Where the paper is silent: what leaves its range is drawn anew, uniformly, as in SciPy's
+differential evolution, and colours at first are cut to the box; where two of the ``k`` pixels fall
+together the latter's colour counts. Log-probabilities take the place of probabilities: the same
+order, but tiny ones still compare. The paper stops at a probability of 0.05 of the true class or
+0.9 of the wanted one; here the engine stops at the first success, or at the end.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from fluoroscope.attacks.attack import Access, Method
+from fluoroscope.attacks.sparse.pixels import paint
+from fluoroscope.engine import chance
+from fluoroscope.engine.evaluate import Answer
+from fluoroscope.engine.objectives import LOG_PROBABILITY
+from fluoroscope.engine.stream import Query, Samples
+from fluoroscope.engine.threats import Threat
+from fluoroscope.errors import InvalidParameterError
+
+
+@dataclass(frozen=True)
+class OnePixelState:
+    """Where ``n`` searches are."""
+
+    original: Tensor
+    """``(n, C, H, W)``"""
+    members: Tensor
+    """``(n, P, k, 2 + C)`` in ``[0, 1]``: the present generation's rows, columns and colours."""
+    following: Tensor
+    """``(n, P, k, 2 + C)``, the next generation as far as it is known."""
+    values: Tensor
+    """``(n, P)``, the objective of each of those."""
+    child: Tensor
+    """``(n, k, 2 + C)``, to be evaluated next."""
+    queries: Tensor
+    """``(n,)``, evaluations made."""
+    classes: Tensor
+    """``(n,)``"""
+    towards: Tensor
+    """``(n,)``, 1 where the class is wanted, -1 where it is to be left."""
+    keys: Tensor
+    """``(n,)``, what the partners are drawn from."""
+    done: Tensor
+    """``(n,)`` booleans."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnePixel(Method):
+    """The one-pixel attack: ``population`` members and so many children in each generation.
+
+    ``weight`` is the share of the difference of two members that is added to a third.
+    """
+
+    threat: Threat
+    population: int = 400
+    generations: int = 100
+    weight: float = 0.5
+
+    paper: ClassVar[str] = "Su, Vargas, Sakurai 2019 (1710.08864)"
+    access: ClassVar[Access] = "score"
+    norms: ClassVar[tuple[str, ...]] = ("l0",)
+    cost: ClassVar[str] = "1 forward"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._expect(4, "population")  # a member and three others
+        self._expect(1, "generations")
+        if not 0 < self.weight <= 2:
+            raise InvalidParameterError(f"weight is {self.weight}; expected above 0, at most 2")
+
+    def start(self, samples: Samples) -> OnePixelState:
+        """With a first generation drawn for each sample."""
+        channels, height, width = samples.images.shape[1:]
+        count = int(min(float(self.threat.eps), height * width))
+        shape = (self.population, count)
+        at = chance.uniform(samples.keys, 0, (*shape, 2))
+        colours = chance.normal(samples.keys, 1, (*shape, channels)).div_(2).add_(0.5)
+        members = torch.cat([at, colours.clamp_(0, 1)], -1)
+        none = torch.zeros_like(samples.classes)
+        return OnePixelState(
+            original=samples.images,
+            members=members,
+            following=members,
+            values=torch.full_like(members[..., 0, 0], -torch.inf, dtype=torch.double),
+            child=members[:, 0],
+            queries=none,
+            classes=samples.classes,
+            towards=samples.towards,
+            keys=samples.keys,
+            done=none > 0,
+        )
+
+    def ask(self, state: OnePixelState) -> Query:
+        """The images that the children name."""
+        objective = LOG_PROBABILITY.towards(state.towards)
+        return Query(_images(state.original, state.child), False, objective, state.classes)
+
+    def tell(self, state: OnePixelState, answer: Answer) -> OnePixelState:
+        """The child takes its parent's place if it is better; then the next one's child."""
+        assert answer.objective is not None
+        following, values = state.following, state.values
+        every = torch.arange(len(following), device=following.device)
+        member = state.queries % self.population
+        rows = (answer.objective > values[every, member]).nonzero().squeeze(1)
+        if len(rows):
+            place = (rows, member[rows])
+            following = following.index_put(place, state.child[rows])
+            values = values.index_put(place, answer.objective[rows].to(values))
+        queries = state.queries + 1
+        whole = queries % self.population == 0
+        members = state.members
+        if bool(whole.any()):
+            members = torch.where(whole.view(-1, 1, 1, 1), following, members)
+        first = members[every, queries % self.population]
+        child = self._child(members, state.keys, queries)
+        return replace(
+            state,
+            members=members,
+            following=following,
+            values=values,
+            # The first generation is evaluated as it is.
+            child=torch.where((queries < self.population).view(-1, 1, 1), first, child),
+            queries=queries,
+            done=queries >= self.population * (self.generations + 1),
+        )
+
+    def _child(self, members: Tensor, keys: Tensor, queries: Tensor) -> Tensor:
+        shape = members.shape[2:]
+        draws = chance.uniform(keys, queries, (3 + shape.numel(),))
+        every = torch.arange(len(keys), device=keys.device)[:, None]
+        member = queries % self.population
+        chosen = members[every, _others(draws[:, :3], member, self.population)]
+        child = chosen[:, 0] + self.weight * (chosen[:, 1] - chosen[:, 2])
+        return torch.where((child >= 0) & (child <= 1), child, draws[:, 3:].view_as(child))
+
+
+def _others(draws: Tensor, member: Tensor, count: int) -> Tensor:
+    """Three different members ``(n, 3)`` that are not ``member``, from numbers in ``[0, 1)``."""
+    room = torch.tensor([count - 1, count - 2, count - 3], device=draws.device)
+    one, two, three = (draws.double() * room).long().unbind(1)
+    two = two + (two >= one)  # steps over what is taken
+    for taken in (torch.minimum(one, two), torch.maximum(one, two)):
+        three = three + (three >= taken)
+    return (member[:, None] + 1 + torch.stack([one, two, three], 1)) % count
+
+
+def _images(original: Tensor, pixels: Tensor) -> Tensor:
+    """The images with pixels ``(n, k, 2 + C)`` painted over."""
+    height, width = original.shape[2:]
+    row = (pixels[..., 0] * height).long().clamp_(max=height - 1)
+    column = (pixels[..., 1] * width).long().clamp_(max=width - 1)
+    places, colours = row * width + column, pixels[..., 2:].mT
+    if places.shape[1] > 1:
+        same = places[:, :, None] == places[:, None]
+        last = (same * torch.arange(places.shape[1], device=places.device)).amax(2)
+        colours = colours.gather(2, last[:, None].expand_as(colours))
+    return paint(original, places, colours)
