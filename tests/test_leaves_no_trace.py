@@ -30,6 +30,7 @@ ATTACKS: dict[str, dict[str, Any]] = {
     "apgd": {"steps": 2},
     "apgd-t": {"steps": 2},
     "deepfool": {"steps": 2},
+    "l-bfgs": {"steps": 3, "searches": 2},
     "cw": {"steps": 2, "searches": 2},
     "cw-linf": {"steps": 2, "largest_c": 1e-4},
     "cw-l0": {"steps": 2, "largest_c": 0.01, "eps": 3},

@@ -9,6 +9,7 @@ from fluoroscope.attacks.minimum_norm.ddn import DDN
 from fluoroscope.attacks.minimum_norm.deepfool import DeepFool
 from fluoroscope.attacks.minimum_norm.ead import EAD
 from fluoroscope.attacks.minimum_norm.fab import FAB, TargetedFAB
+from fluoroscope.attacks.minimum_norm.lbfgs import LBFGS
 from fluoroscope.attacks.score.square import Square
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "EAD",
     "FAB",
     "FGSM",
+    "LBFGS",
     "PGD",
     "RFGSM",
     "CarliniWagner",

@@ -18,6 +18,7 @@ ATTACKS: dict[str, type[Method]] = {
     "apgd": attacks.APGD,
     "apgd-t": attacks.APGDT,
     "deepfool": attacks.DeepFool,
+    "l-bfgs": attacks.LBFGS,
     "cw": attacks.CarliniWagner,
     "cw-linf": attacks.CarliniWagnerLinf,
     "cw-l0": attacks.CarliniWagnerL0,

@@ -54,8 +54,10 @@ class Progress:
         zero = torch.zeros_like(images[:, 0, 0, 0])
         return Progress(zero.long(), zero + math.inf)
 
-    def after(self, loss: Tensor, steps: int, early_abort: bool) -> tuple["Progress", Tensor]:
-        """One step more, and who is at the end of ``steps``, or stuck.
+    def after(
+        self, loss: Tensor, steps: int, early_abort: bool | Tensor
+    ) -> tuple["Progress", Tensor]:
+        """One step more, and who is at the end of ``steps`` or, if ``early_abort`` ``(n,)``, stuck.
 
         Stuck is a descent whose loss ``(n,)`` has not fallen by 1 in 10,000 over a tenth of them.
         """
