@@ -14,7 +14,7 @@ The minimiser is batched, each sample with its own history: the two-loop recursi
 Wright 2006, algorithm 7.4) over the pixels that are not held at an end of the box (Bertsekas 1982),
 and a line search back along the clamped path by parabolas until the loss has fallen by 1 in 10,000
 of what its slope promises. It begins with half the gradient, which is Newton's step for the
-distance alone. A descent ends where a step lowers the loss by less than 1 in a million, or after
+distance alone. A descent ends where a step lowers the loss by less than 1 in 100,000, or after
 ``steps`` evaluations.
 
 Memory for each sample: ``2 * memory + 5`` images.
@@ -37,7 +37,7 @@ from fluoroscope.engine.threats import L2, Threat
 from fluoroscope.errors import InvalidParameterError
 
 _ENOUGH = 1e-4
-_CONVERGED = 1e-6
+_CONVERGED = 1e-5
 # Below this share of the direction the line search gives up.
 _SHORTEST = 1e-6
 
