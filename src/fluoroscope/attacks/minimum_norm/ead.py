@@ -14,7 +14,9 @@ over a tenth of the steps; here each sample gives up by itself, and only a ``c``
 success so far. For the paper shrinks by ``beta`` whatever the length of the step: as its steps grow
 shorter the L1 term weighs ever more, and points that were successes fall back to the border and
 across it. Those last steps, in which the loss rises, bring the closest (5 to 9 % closer on trained
-digits).
+digits). And with ``rule="l1"`` a ``y`` that is a success already only comes back by ``beta``: the
+squared L2 distance pulls hardest at the few values that changed much, which the L1 distance wants
+(5 to 13 % closer again, as in the Adversarial Robustness Toolbox; ``rule="en"`` is the paper's).
 """
 
 import math
@@ -61,7 +63,7 @@ class EADState:
 
 @dataclass(frozen=True, kw_only=True)
 class EAD(Method):
-    """The elastic-net attack: ``searches`` values of ``c``, the first ``c``, ``steps`` for each.
+    """The elastic-net attack: ``searches`` values of ``c``, the first one ``c``, ``steps`` for each.
 
     ``beta`` weighs the L1 distance against the squared L2, ``lr`` is the first step's factor of the
     gradient, ``confidence`` the lead in logits from which an image counts as a success, ``rule``
@@ -125,7 +127,7 @@ class EAD(Method):
         assert answer.objective is not None
         margin = answer.objective.to(state.images.dtype)
         reached = is_reached(answer, state.classes, state.towards, self.confidence)
-        state = replace(state, found=state.found | reached)
+        state = replace(state, found=state.found | (reached & ~state.ahead))
         # Searches begin together and each takes two turns to a step, so mostly one half is idle.
         if bool(state.ahead.all()):
             return self._shrunk(state, answer, margin)
@@ -138,9 +140,10 @@ class EAD(Method):
     def _shrunk(self, state: EADState, answer: Answer, margin: Tensor) -> EADState:
         assert answer.gradient is not None
         away = state.images - state.original
-        size = self.lr * (1 - state.progress.step / self.steps).sqrt().to(away.dtype)
-        weight = state.trade.c * (margin <= self.confidence)
-        away = away - _column(size) * (2 * away - _column(weight) * answer.gradient)
+        size = self.lr * (1 - state.progress.step.to(away.dtype) / self.steps).sqrt()
+        short = margin <= self.confidence
+        slope = 2 * away - _column(state.trade.c * short) * answer.gradient
+        away = away - _column(size * short if self.rule == "l1" else size) * slope
         away = away.sign() * (away.abs() - self.beta).clamp(min=0)
         images = (state.original + away).clamp(0, 1)
         return replace(state, images=images, ahead=torch.zeros_like(state.ahead))
@@ -149,8 +152,8 @@ class EAD(Method):
         away = state.images - state.original
         distance = _squared(away) + self.beta * away.abs().flatten(1).sum(1)
         loss = distance - state.trade.c * margin.clamp(max=self.confidence)
-        share = _column(state.progress.step / (state.progress.step + 3)).to(away.dtype)
-        images = (state.images + share * (state.images - state.last)).clamp(0, 1)
+        step = state.progress.step.to(away.dtype)
+        images = (state.images + _column(step / (step + 3)) * (state.images - state.last)).clamp(0, 1)
         progress, over = state.progress.after(loss, self.steps, self.early_abort & ~state.found)
         trade, fresh = state.trade.following(over, state.found), _column(over)
         return replace(
