@@ -1,6 +1,7 @@
 """L-BFGS: closed forms, SciPy's minimiser at the same c, the recursion against its matrix."""
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -34,9 +35,7 @@ def test_the_border_between_two_classes_is_met_at_its_nearest_point(
 # The minimiser.
 
 
-def loss_for(
-    model: fs.Classifier, image: Tensor, label: Tensor, c: float, targeted: bool
-) -> Any:
+def loss_for(model: fs.Classifier, image: Tensor, label: Tensor, c: float, targeted: bool) -> Any:
     """The paper's loss and its gradient for one image, as SciPy wants them."""
 
     def loss(flat: Any) -> tuple[float, Any]:
@@ -59,14 +58,13 @@ def test_a_search_ends_as_low_as_scipys_l_bfgs_b(c: float, targeted: bool) -> No
     attack = LBFGS(searches=1, steps=200, c=c)
     result, points = path(attack, model, images, classes, targeted=targeted)
     assert (result.forwards < 100).all()
-    at_ends = False
+    at_ends, as_low = False, 0
     for image, label, found in zip(images, classes, points, strict=True):
         loss = loss_for(model, image, label, c, targeted)
         start = image.flatten().numpy()
         best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, 1)] * len(start))
         values = [loss(point.flatten().numpy())[0] for point in found]
-        # Both come down from the same point; a curved loss has several valleys.
-        assert min(values) <= max(1.001 * best.fun, best.fun + 1e-6) or min(values) < 0.7 * values[0]
+        as_low += min(values) <= 1.001 * best.fun
         assert values[0] == pytest.approx(loss(start)[0])
         last = found[values.index(min(values))]
         slope = torch.as_tensor(loss(last.flatten().numpy())[1]).view_as(last)
@@ -74,6 +72,8 @@ def test_a_search_ends_as_low_as_scipys_l_bfgs_b(c: float, targeted: bool) -> No
         assert projected.norm() <= 0.03 * max(1.0, c)
         at_ends |= bool((((last == 0) & (slope > 0.01)) | ((last == 1) & (slope < -0.01))).any())
     assert at_ends
+    # A curved loss has several valleys, and one may end in another.
+    assert as_low >= len(images) - 1
 
 
 def test_in_exact_arithmetic_one_step_solves_what_is_only_distance() -> None:
@@ -138,7 +138,7 @@ def test_every_accepted_point_is_lower_than_the_last(memory: int) -> None:
         values = [loss(point.flatten().numpy())[0] for point in found]
         lowest = [min(values[: k + 1]) for k in range(len(values))]
         # The line search goes back, so it is rarely refused twice.
-        falls = sum(now < before for before, now in zip(lowest, lowest[1:], strict=False))
+        falls = sum(now < before for before, now in pairwise(lowest))
         assert falls >= 0.5 * (len(values) - 1)
 
 
@@ -174,7 +174,14 @@ def test_c_rises_tenfold_until_the_minimiser_succeeds_and_is_then_bisected() -> 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"threat": fs.Linf(1)}, {"searches": 0}, {"steps": 1}, {"memory": 0}, {"c": 0.0}, {"c": math.nan}],
+    [
+        {"threat": fs.Linf(1)},
+        {"searches": 0},
+        {"steps": 1},
+        {"memory": 0},
+        {"c": 0.0},
+        {"c": math.nan},
+    ],
 )
 def test_unusable_parameters(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidParameterError, match="expected") as caught:

@@ -36,6 +36,7 @@ from fluoroscope.engine.threats import L2, Threat
 from fluoroscope.errors import InvalidParameterError
 
 STRETCH = 1.5
+_NO_BOUND = L2(math.inf)
 _DECAY = (0.9, 0.999)
 _SMALL = 1e-8
 
@@ -169,7 +170,7 @@ class CarliniWagner(PenaltyMethod):
     ``confidence`` is the lead in logits from which an image counts as a success.
     """
 
-    threat: Threat = L2(math.inf)
+    threat: Threat = _NO_BOUND
     searches: int = 9
 
     norms: ClassVar[tuple[str, ...]] = ("l2",)

@@ -28,6 +28,7 @@ from fluoroscope.attacks.minimum_norm.tightening import TighteningMethod, Tighte
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.threats import L0, Threat
 
+_NO_BOUND = L0(math.inf)
 _SMALLEST_CHANGE = 1e-4
 _SHARE = 0.3
 
@@ -41,7 +42,7 @@ class CarliniWagnerL0(TighteningMethod):
     counts as a success.
     """
 
-    threat: Threat = L0(math.inf)
+    threat: Threat = _NO_BOUND
     c: float = 1e-3
     largest_c: float = 2e6
 

@@ -27,6 +27,7 @@ from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.threats import Linf, Threat
 from fluoroscope.errors import InvalidParameterError
 
+_NO_BOUND = Linf(math.inf)
 # The share of c that the loss may have where a bound counts as met.
 _SLACK = 1e-4
 
@@ -40,7 +41,7 @@ class CarliniWagnerLinf(TighteningMethod):
     counts as a success.
     """
 
-    threat: Threat = Linf(math.inf)
+    threat: Threat = _NO_BOUND
     c: float = 1e-5
     lr: float = 5e-3
     largest_c: float = 20.0

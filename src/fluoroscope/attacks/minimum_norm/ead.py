@@ -1,7 +1,7 @@
 """EAD, the elastic-net attack (Chen et al. 2018): the closest success in L1, by FISTA.
 
-Minimise ``c * max(-margin, -confidence) + |x' - x|_2^2 + beta * |x' - x|_1`` in the box. A step goes
-down the gradient of the first two terms at ``y`` by ``lr * sqrt(1 - k / steps)``; then each pixel
+Minimise ``c * max(-margin, -confidence) + |x' - x|_2^2 + beta * |x' - x|_1`` in the box. A step
+goes down the gradient of the first two terms at ``y`` by ``lr * sqrt(1 - k / steps)``; then each pixel
 value comes back towards the original by ``beta``, at most all the way, which leaves few changed:
 that is ``x'``. And ``y`` runs ahead of it, by ``k / (k + 3)`` of its last move. ``c`` is searched
 as in Carlini and Wagner's L2 attack, from 1e-3 and 9 times. Of the successes that were looked at
@@ -34,6 +34,8 @@ from fluoroscope.engine.stream import Query, Samples, is_reached, put, take
 from fluoroscope.engine.threats import L1, Threat
 from fluoroscope.errors import InvalidParameterError
 
+_NO_BOUND = L1(math.inf)
+
 
 @dataclass(frozen=True)
 class EADState:
@@ -63,14 +65,14 @@ class EADState:
 
 @dataclass(frozen=True, kw_only=True)
 class EAD(Method):
-    """The elastic-net attack: ``searches`` values of ``c``, the first one ``c``, ``steps`` for each.
+    """The elastic-net attack: ``searches`` values of ``c``, the first is ``c``, ``steps`` for each.
 
     ``beta`` weighs the L1 distance against the squared L2, ``lr`` is the first step's factor of the
     gradient, ``confidence`` the lead in logits from which an image counts as a success, ``rule``
     says which success is kept.
     """
 
-    threat: Threat = L1(math.inf)
+    threat: Threat = _NO_BOUND
     searches: int = 9
     steps: int = 1000
     c: float = 1e-3
@@ -153,7 +155,9 @@ class EAD(Method):
         distance = _squared(away) + self.beta * away.abs().flatten(1).sum(1)
         loss = distance - state.trade.c * margin.clamp(max=self.confidence)
         step = state.progress.step.to(away.dtype)
-        images = (state.images + _column(step / (step + 3)) * (state.images - state.last)).clamp(0, 1)
+        images = (state.images + _column(step / (step + 3)) * (state.images - state.last)).clamp(
+            0, 1
+        )
         progress, over = state.progress.after(loss, self.steps, self.early_abort & ~state.found)
         trade, fresh = state.trade.following(over, state.found), _column(over)
         return replace(

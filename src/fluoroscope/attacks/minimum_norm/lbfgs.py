@@ -1,6 +1,6 @@
 """The attack that began it (Szegedy et al. 2013): a small change, by L-BFGS in the box.
 
-Minimise ``|x' - x|_2^2 + c * cross-entropy(x')`` towards the wanted class over images in ``[0, 1]``,
+Minimise ``|x' - x|_2^2 + c * cross-entropy(x')`` towards the wanted class over images in the box,
 from the image itself. For each sample ``c`` is searched: the smallest whose minimiser succeeds.
 
 The paper puts ``c`` at the distance and calls for "the minimum c" by a line search, without more
@@ -36,6 +36,7 @@ from fluoroscope.engine.stream import Query, Samples, is_reached
 from fluoroscope.engine.threats import L2, Threat
 from fluoroscope.errors import InvalidParameterError
 
+_NO_BOUND = L2(math.inf)
 _ENOUGH = 1e-4
 _CONVERGED = 1e-5
 # Below this share of the direction the line search gives up.
@@ -85,7 +86,7 @@ class LBFGS(Method):
     ``c`` is the first one, ``memory`` how many steps the recursion remembers.
     """
 
-    threat: Threat = L2(math.inf)
+    threat: Threat = _NO_BOUND
     searches: int = 9
     steps: int = 100
     c: float = 0.01
@@ -141,7 +142,9 @@ class LBFGS(Method):
         fallen = state.value - value
         accepted = fallen >= -_ENOUGH * promised
         reached = is_reached(answer, state.classes, state.towards)
-        state = replace(self._accept(state, accepted, gradient, value, reached), step=state.step + 1)
+        state = replace(
+            self._accept(state, accepted, gradient, value, reached), step=state.step + 1
+        )
         share = (-promised / (-2 * (fallen + promised))).nan_to_num(0.5).clamp(0.1, 0.5)
         size = torch.where(accepted, 1, state.size * share.to(state.size.dtype))
         over = (accepted & (fallen <= _CONVERGED * value)) | (size < _SHORTEST)
