@@ -3,11 +3,15 @@
 from fluoroscope.attacks.gradient.apgd import APGD, APGDT
 from fluoroscope.attacks.gradient.gradient_sign import BIM, FGSM, PGD, RFGSM
 from fluoroscope.attacks.minimum_norm.carlini_wagner import CarliniWagner
+from fluoroscope.attacks.minimum_norm.carlini_wagner_l0 import CarliniWagnerL0
+from fluoroscope.attacks.minimum_norm.carlini_wagner_linf import CarliniWagnerLinf
 from fluoroscope.attacks.minimum_norm.ddn import DDN
 from fluoroscope.attacks.minimum_norm.deepfool import DeepFool
+from fluoroscope.attacks.minimum_norm.ead import EAD
 from fluoroscope.attacks.minimum_norm.fab import FAB, TargetedFAB
 from fluoroscope.attacks.score.finite_differences import NES, SPSA
 from fluoroscope.attacks.score.simba import SimBA
+from fluoroscope.attacks.minimum_norm.lbfgs import LBFGS
 from fluoroscope.attacks.score.square import Square
 from fluoroscope.attacks.score.zoo import ZOO
 from fluoroscope.attacks.sparse.one_pixel import OnePixel
@@ -18,14 +22,18 @@ __all__ = [
     "APGDT",
     "BIM",
     "DDN",
+    "EAD",
     "FAB",
     "FGSM",
     "NES",
+    "LBFGS",
     "PGD",
     "RFGSM",
     "SPSA",
     "ZOO",
     "CarliniWagner",
+    "CarliniWagnerL0",
+    "CarliniWagnerLinf",
     "DeepFool",
     "OnePixel",
     "SimBA",

@@ -158,6 +158,13 @@ class Method:
         """
         return model
 
+    def length(self, difference: Tensor) -> Tensor:
+        """How long each difference ``(N, C, H, W)`` is where the nearest success is kept, ``(N,)``.
+
+        Mostly the distance of the threat model.
+        """
+        return self.threat.distance(difference)
+
     def __call__(
         self,
         model: Classifier,
@@ -233,6 +240,7 @@ class Method:
             self.threat,
             targeted=targeted,
             keep=kept,
+            length=self.length,
             restarts=restarts,
             batch_size=check_batch_size(batch_size),
             budget=budget,

@@ -70,6 +70,7 @@ def run(
     *,
     targeted: bool = False,
     keep: Keep = "first",
+    length: Callable[[Tensor], Tensor] | None = None,
     restarts: int = 1,
     batch_size: int = DEFAULT_BATCH,
     budget: Budget | None = None,
@@ -93,6 +94,7 @@ def run(
         threat: which images count as success; distances are in its norm.
         targeted: towards the classes instead of away from them.
         keep: what each sample keeps.
+        length: in what the nearest is nearest; by default the distance of the threat model.
         restarts: how often a search is made, if nothing stopped it.
         batch_size: images evaluated at once.
         budget: what one sample may cost, and the whole may take.
@@ -117,7 +119,10 @@ def run(
 
     everyone = torch.arange(len(images), device=images.device)
     prepared = model.plain is not model
-    best = _Best(images, *read(images, everyone), threat, model.plain.passes, inside=inside)
+    best = _Best(
+        images, *read(images, everyone), threat, length or threat.distance, model.plain.passes,
+        inside=inside,
+    )  # fmt: skip
     going = best.begin(everything=keep == "last")
 
     def until(answer: Answer, asked: Samples, at: Tensor) -> Tensor:
@@ -228,6 +233,7 @@ class _Best:
         logits: Tensor,
         reached: Tensor,
         threat: Threat,
+        length: Callable[[Tensor], Tensor],
         passes: int,
         *,
         inside: bool,
@@ -240,7 +246,7 @@ class _Best:
         )
         self._backwards = torch.zeros_like(self._read_as)
         self._forwards = self._backwards + passes
-        self._threat, self._passes, self._inside = threat, passes, inside
+        self._threat, self._length, self._passes, self._inside = threat, length, passes, inside
         self._step: Step | None = None
 
     def begin(self, *, everything: bool) -> Tensor:
@@ -300,7 +306,7 @@ class _Best:
             return rows, value / (1 + value.abs()) + 2 * step.reached[rows]
         rows = everything[step.reached]
         away = step.images[rows] - self._clean[step.indices[rows]]
-        return rows, -self._threat.distance(away).double()
+        return rows, -self._length(away).double()
 
     def outcome(self, notes: tuple[str, ...]) -> Outcome:
         if self._step is not None:  # of those that were under way when the run was cancelled

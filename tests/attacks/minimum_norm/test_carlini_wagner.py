@@ -123,7 +123,7 @@ def test_c_rises_tenfold_until_a_success_and_is_then_bisected() -> None:
     model, images, own = curved()
     attack = CarliniWagner(searches=7, steps=40, c=1e-3, early_abort=False)
     state = begin(attack, model, images[:1], own[:1])
-    tried = [float(state.c)]
+    tried = [float(state.trade.c)]
     lower, upper = 0.0, math.inf
     inside = False
     while not state.done.all():
@@ -131,15 +131,15 @@ def test_c_rises_tenfold_until_a_success_and_is_then_bisected() -> None:
         answer = fs.engine.evaluate.evaluate(
             model, query.images, query.classes, query.objective, gradient=True
         )
-        if int(state.step) >= 36:
+        if int(state.progress.step) >= 36:
             inside |= bool(answer.logits.argmax(1) != own[:1])
         new = attack.tell(state, answer)
-        if new.search > state.search:
+        if new.trade.search > state.trade.search:
             c = tried[-1]
             lower, upper = (lower, c) if inside else (c, upper)
             expected = (lower + upper) / 2 if upper < math.inf else 10 * c
-            assert float(new.c) == pytest.approx(expected)
-            tried.append(float(new.c))
+            assert float(new.trade.c) == pytest.approx(expected)
+            tried.append(float(new.trade.c))
             inside = False
         state = new
     assert len(tried) == 8

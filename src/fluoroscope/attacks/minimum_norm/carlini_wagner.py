@@ -28,8 +28,9 @@ import torch
 from torch import Tensor
 
 from fluoroscope.attacks.attack import Method
+from fluoroscope.attacks.minimum_norm.trade_off import Progress, TradeOff
 from fluoroscope.engine.evaluate import Answer
-from fluoroscope.engine.objectives import MARGIN, Objective
+from fluoroscope.engine.objectives import MARGIN
 from fluoroscope.engine.stream import Query, Samples, is_reached
 from fluoroscope.engine.threats import L2, Threat
 from fluoroscope.errors import InvalidParameterError
@@ -41,11 +42,9 @@ _SMALL = 1e-8
 
 
 @dataclass(frozen=True)
-class CarliniWagnerState:
-    """Where ``n`` searches are."""
+class Descent:
+    """Adam on the variable behind ``n`` images."""
 
-    original: Tensor
-    """``(n, C, H, W)``"""
     images: Tensor
     """``(n, C, H, W)``, to be evaluated next."""
     w: Tensor
@@ -55,19 +54,48 @@ class CarliniWagnerState:
     square: Tensor
     """``(n, C, H, W)``, and of its square."""
     step: Tensor
-    """``(n,)``, evaluations made with the present ``c``."""
-    loss: Tensor
-    """``(n,)``, when it was last looked at for early abort."""
-    found: Tensor
-    """``(n,)`` booleans: ``c`` has given a success since the loss was last looked at."""
-    c: Tensor
-    """``(n,)``, weight of the margin."""
-    lower: Tensor
-    """``(n,)``, largest ``c`` that failed."""
-    upper: Tensor
-    """``(n,)``, smallest ``c`` that succeeded."""
-    search: Tensor
-    """``(n,)``, values of ``c`` done with."""
+    """``(n,)``, steps made."""
+
+    @staticmethod
+    def begin(images: Tensor) -> "Descent":
+        """At these images."""
+        w = _behind(images)
+        count = torch.zeros(len(w), dtype=torch.long, device=w.device)
+        return Descent(images, w, torch.zeros_like(w), torch.zeros_like(w), count)
+
+    def moved(self, gradient: Tensor, lr: float) -> "Descent":
+        """One step down the gradient at the images."""
+        gradient = gradient * (STRETCH / 2 * (1 - _tanh(self.images).square()))
+        step = self.step + 1
+        mean = self.mean.lerp(gradient, 1 - _DECAY[0])
+        square = self.square.lerp(gradient.square(), 1 - _DECAY[1])
+        bias = [column(1 - decay ** step.to(gradient.dtype)) for decay in _DECAY]
+        change = lr * (mean / bias[0]) / ((square / bias[1]).sqrt() + _SMALL)
+        w = (self.w - change).clamp(-_EDGE, _EDGE)
+        return Descent(_images(w), w, mean, square, step)
+
+    def anew(self, over: Tensor, images: Tensor) -> "Descent":
+        """Begun again at these images for those that are ``over``, ``(n,)``."""
+        fresh = column(over)
+        return Descent(
+            torch.where(fresh, images, self.images),
+            torch.where(fresh, _behind(images), self.w),
+            torch.where(fresh, 0, self.mean),
+            torch.where(fresh, 0, self.square),
+            self.step * ~over,
+        )
+
+
+@dataclass(frozen=True)
+class PenaltyState:
+    """Where ``n`` searches are, whatever the penalty."""
+
+    original: Tensor
+    """``(n, C, H, W)``"""
+    descent: Descent
+    """Of the images to be evaluated next."""
+    progress: Progress
+    """With the present ``c``."""
     classes: Tensor
     """``(n,)``"""
     towards: Tensor
@@ -77,14 +105,14 @@ class CarliniWagnerState:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CarliniWagner(Method):
-    """Carlini and Wagner's L2 attack: ``searches`` values of ``c``, ``steps`` evaluations each.
+class PenaltyMethod(Method):
+    """What Carlini and Wagner's three attacks share: ``penalty + c * max(-margin, -confidence)``.
 
-    ``confidence`` is the lead in logits from which an image counts as a success.
+    ``steps`` evaluations with each ``c``, of which ``c`` is the first; ``lr`` is Adam's;
+    ``confidence`` the lead in logits from which an image counts as a success.
     """
 
-    threat: Threat = _NO_BOUND
-    searches: int = 9
+    threat: Threat
     steps: int = 1000
     c: float = 0.01
     lr: float = 0.01
@@ -92,12 +120,11 @@ class CarliniWagner(Method):
     early_abort: bool = True
 
     paper: ClassVar[str] = "Carlini, Wagner 2017 (1608.04644)"
-    norms: ClassVar[tuple[str, ...]] = ("l2",)
     minimum_norm: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._expect(1, "searches", "steps")
+        self._expect(1, "steps")
         self._expect(0, "confidence")
         for name in ("c", "lr"):
             if not 0 < getattr(self, name) < math.inf:
@@ -105,86 +132,86 @@ class CarliniWagner(Method):
                     f"{name} is {getattr(self, name)}; expected more than 0"
                 )
 
+    def ask(self, state: PenaltyState) -> Query:
+        """The present images."""
+        return Query(state.descent.images, True, MARGIN.towards(state.towards), state.classes)
+
+    def _down(
+        self, state: PenaltyState, answer: Answer, c: Tensor, penalty: Tensor, slope: Tensor
+    ) -> tuple[Descent, Tensor, Tensor]:
+        """One step down, the loss before it, and who had reached what is wanted there.
+
+        ``penalty`` ``(n,)`` is on the distance, ``slope`` ``(n, C, H, W)`` its derivative. The
+        margin counts up to the confidence.
+        """
+        assert answer.gradient is not None
+        assert answer.objective is not None
+        margin = answer.objective.to(c.dtype)
+        loss = penalty - c * margin.clamp(max=self.confidence)
+        weight = column(c * (margin <= self.confidence))
+        descent = state.descent.moved(slope - weight * answer.gradient, self.lr)
+        return descent, loss, is_reached(answer, state.classes, state.towards, self.confidence)
+
+
+@dataclass(frozen=True)
+class CarliniWagnerState(PenaltyState):
+    """Where ``n`` searches are."""
+
+    found: Tensor
+    """``(n,)`` booleans: ``c`` has given a success since the loss was last looked at."""
+    trade: TradeOff
+    """The weight of the margin."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarliniWagner(PenaltyMethod):
+    """Carlini and Wagner's L2 attack: ``searches`` values of ``c``, ``steps`` evaluations each.
+
+    ``confidence`` is the lead in logits from which an image counts as a success.
+    """
+
+    threat: Threat = _NO_BOUND
+    searches: int = 9
+
+    norms: ClassVar[tuple[str, ...]] = ("l2",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._expect(1, "searches")
+
     def start(self, samples: Samples) -> CarliniWagnerState:
         """At the images, with the first ``c``."""
-        w = _behind(samples.images)
-        zero = torch.zeros_like(samples.images[:, 0, 0, 0])
-        count = torch.zeros_like(samples.classes)
-        nothing = torch.zeros_like(count, dtype=torch.bool)
+        nothing = torch.zeros_like(samples.classes, dtype=torch.bool)
         return CarliniWagnerState(
             original=samples.images,
-            images=samples.images,
-            w=w,
-            mean=torch.zeros_like(w),
-            square=torch.zeros_like(w),
-            step=count,
-            loss=zero + math.inf,
+            descent=Descent.begin(samples.images),
+            progress=Progress.begin(samples.images),
             found=nothing,
-            c=zero + self.c,
-            lower=zero,
-            upper=zero + math.inf,
-            search=count,
+            trade=TradeOff.begin(samples.images, self.c),
             classes=samples.classes,
             towards=samples.towards,
             done=nothing,
         )
 
-    def ask(self, state: CarliniWagnerState) -> Query:
-        """The present images; the margin counts up to the confidence."""
-        margin = MARGIN.towards(state.towards)
-        capped = Objective(
-            "capped margin", lambda logits, k: margin(logits, k).clamp(max=self.confidence)
-        )
-        return Query(state.images, True, capped, state.classes)
-
     def tell(self, state: CarliniWagnerState, answer: Answer) -> CarliniWagnerState:
         """One step of Adam; at the end of a search the next ``c``, from the image again."""
-        assert answer.gradient is not None
-        assert answer.objective is not None
-        away = state.images - state.original
-        loss = away.square().flatten(1).sum(1) - state.c * answer.objective.to(state.c.dtype)
-        slope = STRETCH / 2 * (1 - _tanh(state.images).square())
-        gradient = (2 * away - _column(state.c) * answer.gradient) * slope
-        reached = is_reached(answer, state.classes, state.towards, self.confidence)
+        away = state.descent.images - state.original
+        penalty = away.square().flatten(1).sum(1)
+        descent, loss, reached = self._down(state, answer, state.trade.c, penalty, 2 * away)
         tenth = max(1, self.steps // 10)
-        found = reached | (state.found & (state.step % tenth != 0))
-        moved = replace(self._adam(state, gradient), found=found)
-        look = moved.step % tenth == 0
-        stuck = look & (loss > 0.9999 * state.loss) & self.early_abort
-        moved = replace(moved, loss=torch.where(look, loss, state.loss))
-        return self._next_c(moved, stuck | (moved.step >= self.steps))
-
-    def _adam(self, state: CarliniWagnerState, gradient: Tensor) -> CarliniWagnerState:
-        step = state.step + 1
-        mean = state.mean.lerp(gradient, 1 - _DECAY[0])
-        square = state.square.lerp(gradient.square(), 1 - _DECAY[1])
-        bias = [_column(1 - decay ** step.to(gradient.dtype)) for decay in _DECAY]
-        change = self.lr * (mean / bias[0]) / ((square / bias[1]).sqrt() + _SMALL)
-        w = (state.w - change).clamp(-_EDGE, _EDGE)
-        return replace(state, images=_images(w), w=w, mean=mean, square=square, step=step)
-
-    def _next_c(self, state: CarliniWagnerState, over: Tensor) -> CarliniWagnerState:
+        found = reached | (state.found & (state.progress.step % tenth != 0))
+        progress, over = state.progress.after(loss, self.steps, self.early_abort)
+        moved = replace(state, descent=descent, progress=progress, found=found)
         if not bool(over.any()):
-            return state
-        upper = torch.where(over & state.found, state.c, state.upper)
-        lower = torch.where(over & ~state.found, state.c, state.lower)
-        following = torch.where(upper < math.inf, (lower + upper) / 2, 10 * state.c)
-        search = state.search + over
-        fresh = _column(over)
+            return moved
+        trade = state.trade.following(over, found)
         return replace(
-            state,
-            images=torch.where(fresh, state.original, state.images),
-            w=torch.where(fresh, _behind(state.original), state.w),
-            mean=torch.where(fresh, 0, state.mean),
-            square=torch.where(fresh, 0, state.square),
-            step=torch.where(over, 0, state.step),
-            loss=torch.where(over, math.inf, state.loss),
-            found=state.found & ~over,
-            c=torch.where(over, following, state.c),
-            lower=lower,
-            upper=upper,
-            search=search,
-            done=search >= self.searches,
+            moved,
+            descent=descent.anew(over, state.original),
+            progress=progress.anew(over),
+            found=found & ~over,
+            trade=trade,
+            done=trade.search >= self.searches,
         )
 
 
@@ -203,5 +230,6 @@ def _tanh(images: Tensor) -> Tensor:
     return (2 * images - 1) / STRETCH
 
 
-def _column(values: Tensor) -> Tensor:
+def column(values: Tensor) -> Tensor:
+    """A number for each sample ``(n,)``, as ``(n, 1, 1, 1)``."""
     return values.view(-1, 1, 1, 1)
