@@ -35,6 +35,9 @@ ATTACKS: dict[str, dict[str, Any]] = {
     "fab": {"steps": 2},
     "fab-t": {"steps": 2},
     "square": {"queries": 3},
+    "boundary": {"queries": 3},
+    "hopskipjump": {"queries": 3},
+    "geoda": {"queries": 3},
 }
 CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
     "attack": lambda m, out: [

@@ -23,6 +23,9 @@ ATTACKS: dict[str, type[Method]] = {
     "fab": attacks.FAB,
     "fab-t": attacks.TargetedFAB,
     "square": attacks.Square,
+    "boundary": attacks.Boundary,
+    "hopskipjump": attacks.HopSkipJump,
+    "geoda": attacks.GeoDA,
 }
 
 
