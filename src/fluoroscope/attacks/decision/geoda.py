@@ -81,10 +81,10 @@ class GeoDA(DecisionMethod):
 
     def start(self, samples: Samples) -> GeoDAState:
         """Drawing pictures to begin from."""
-        side = min(samples.images.shape[2:])
+        side = max(samples.images.shape[2:])
         if self.subspace is not None and self.subspace > side:
             raise InvalidParameterError(
-                f"subspace is {self.subspace}; expected at most {side}, the pictures' shorter side"
+                f"subspace is {self.subspace}; expected at most {side}, the pictures' longer side"
             )
         search = self._search(samples)
         count = search.queries
@@ -101,8 +101,8 @@ class GeoDA(DecisionMethod):
         state, reached = self._heard(state, answer)
         probing, following = state.phase == _PROBE, state.phase >= _REACH
         rest = self._rest(state)
-        length = lengths(state.point - state.original).clamp(min=1e-30)
-        state, arrived = self._approach(state, reached, rest / length)
+        way = lengths(state.point - state.original).clamp(min=1e-30) / state.high
+        state, arrived = self._approach(state, reached, rest / way)
         first = torch.where(arrived, self._rounds(state), state.rounds)
         state = self._probed(replace(state, rounds=first), reached, probing)
         state, returned = self._followed(state, reached, following, rest)
@@ -117,7 +117,7 @@ class GeoDA(DecisionMethod):
 
     def _frequencies(self, height: int, width: int) -> tuple[int, int]:
         if self.subspace is not None:
-            return self.subspace, self.subspace
+            return min(self.subspace, height), min(self.subspace, width)
         return math.ceil(height / 3), math.ceil(width / 3)
 
     def _rounds(self, state: GeoDAState) -> Tensor:
