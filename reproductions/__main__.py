@@ -7,7 +7,16 @@ import argparse
 import sys
 import time
 
-from reproductions import differences, digits, fooling, goodfellow, imagenet, karpathy, linear
+from reproductions import (
+    differences,
+    digits,
+    fooling,
+    goodfellow,
+    imagenet,
+    karpathy,
+    linear,
+    queries,
+)
 from reproductions.sources import SHARED
 
 SECTIONS = {
@@ -17,6 +26,7 @@ SECTIONS = {
     "digits": digits.section,
     "imagenet": imagenet.section,
     "fooling": fooling.section,
+    "queries": queries.section,
     "differences": differences.section,
 }
 HEAD = """# Reproductions

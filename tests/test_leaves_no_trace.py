@@ -45,6 +45,9 @@ ATTACKS: dict[str, dict[str, Any]] = {
     "spsa": {"samples": 2, "queries": 6},
     "simba": {"queries": 3},
     "zoo": {"searches": 2, "steps": 2, "coordinates": 2},
+    "boundary": {"queries": 3},
+    "hopskipjump": {"queries": 3},
+    "geoda": {"queries": 3},
 }
 CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
     "attack": lambda m, out: [

@@ -47,6 +47,19 @@ def test_the_closest_success_has_a_curve(fluoroscope: Call, tmp_path: Path) -> N
     assert (tmp_path / "curve.png").is_file()
 
 
+def test_a_search_by_decisions_begins_from_given_pictures(
+    fluoroscope: Call, tmp_path: Path
+) -> None:
+    done = fluoroscope(
+        "attack", "hopskipjump", *DIGITS, "--to", "3", "--starts", "digits", "--param",
+        "queries=150", "--out", str(tmp_path), "--json", "-",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    said = json.loads(done.out)
+    assert said["fooled"] == said["searched"] > 5
+    assert said["record"]["parameters"]["starts"]["shape"] == [1797, 1, 28, 28]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -59,6 +72,9 @@ def test_the_closest_success_has_a_curve(fluoroscope: Call, tmp_path: Path) -> N
         (["pgd", "--eps", "0.1", "--to", "eleven"], "eleven"),
         (["pgd", "--eps", "0.1", "--keep", "all"], "keep is 'all'"),
         (["square", "--eps", "0.1", "--param", "queries=0"], "queries is 0"),
+        (["boundary", "--to", "3"], "starts is missing"),
+        (["pgd", "--eps", "0.1", "--starts", "digits"], "pgd has no parameter 'starts'"),
+        (["boundary", "--starts", "no/such-folder.d"], "no/such-folder.d"),
     ],
 )
 def test_mistakes_are_one_line(

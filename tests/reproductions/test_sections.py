@@ -57,6 +57,24 @@ def test_fooling_by_one_step(load: Any, monkeypatch: pytest.MonkeyPatch, shared:
     assert grid["| 2"][2:] == ["2/255", "2 |"]  # and from one level on the grid costs nothing
 
 
+def test_success_against_queries(
+    load: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    section = load("queries")
+    for name in ("DIGITS", "PICTURES"):
+        monkeypatch.setattr(section, name, 2)
+    for name in ("DIGITS_QUERIES", "QUERIES"):
+        monkeypatch.setattr(section, name, 80)
+    text = "\n".join(section.section().lines)
+    for name, kind in section.ATTACKS.items():
+        listed = kind.access != "gradient" and kind.norms[0] != "none"
+        assert text.count(f"| {name} |") == (2 if listed else 0)
+    for file in ("digits", "mobilenet"):
+        assert (tmp_path / "page" / f"queries-{file}.png").stat().st_size > 10_000
+    square = next(line for line in text.splitlines() if line.startswith("| square |"))
+    assert float(square.split("|")[8].split("%")[0]) > 0  # stripes alone fool some
+
+
 def test_the_rbf_network_is_its_formula(load: Any) -> None:
     section = load("goodfellow")
     batch = next(fs.load_images("digits", channels=1).take(50).batches(50))

@@ -1,5 +1,8 @@
 """Attacks: each a file of its mathematics on the engine's one loop; names in :mod:`.registry`."""
 
+from fluoroscope.attacks.decision.boundary import Boundary
+from fluoroscope.attacks.decision.geoda import GeoDA
+from fluoroscope.attacks.decision.hopskipjump import HopSkipJump
 from fluoroscope.attacks.gradient.apgd import APGD, APGDT
 from fluoroscope.attacks.gradient.gradient_sign import BIM, FGSM, PGD, RFGSM
 from fluoroscope.attacks.minimum_norm.carlini_wagner import CarliniWagner
@@ -31,6 +34,7 @@ __all__ = [
     "RFGSM",
     "SPSA",
     "ZOO",
+    "Boundary",
     "CarliniWagner",
     "CarliniWagnerL0",
     "CarliniWagnerLinf",
@@ -38,6 +42,8 @@ __all__ = [
     "OnePixel",
     "SimBA",
     "SparseRS",
+    "GeoDA",
+    "HopSkipJump",
     "Square",
     "TargetedFAB",
 ]

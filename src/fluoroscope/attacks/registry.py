@@ -35,6 +35,9 @@ ATTACKS: dict[str, type[Method]] = {
     "spsa": attacks.SPSA,
     "simba": attacks.SimBA,
     "zoo": attacks.ZOO,
+    "boundary": attacks.Boundary,
+    "hopskipjump": attacks.HopSkipJump,
+    "geoda": attacks.GeoDA,
 }
 
 

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,8 @@ from fluoroscope.cli.options import Json, Seed, with_model
 from fluoroscope.cli.output import Output
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from fluoroscope.attacks.attack import AttackResult, Method
     from fluoroscope.engine.stream import Step
     from fluoroscope.models.classifier import Classifier
@@ -69,6 +72,12 @@ def attack(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps; default: the method's.")] = None,
     restarts: Annotated[int, typer.Option(help="Searches for each picture not yet fooled.")] = 1,
+    starts: Annotated[
+        str | None,
+        typer.Option(
+            help="Pictures to begin from, named as for --images; for methods that read decisions."
+        ),
+    ] = None,
     param: Annotated[
         list[str] | None, typer.Option(help="The method's own: NAME=VALUE. Repeatable.")
     ] = None,
@@ -115,7 +124,10 @@ def attack(
     from fluoroscope.models.wrappers.prepared import prepare
 
     given = _parameters(param) | ({} if steps is None else {"steps": steps})
+    given |= {} if starts is None else {"starts": None}  # refused if the method has none
     chosen = registry.attack(method, eps=eps, norm=norm, **given)
+    if starts is not None:
+        chosen = replace(chosen, starts=_pool(starts, model))  # type: ignore[type-var]
     model = model if plain else prepare(model)
     data = load_images(images, split, channels=model.channels)
     data = data.take(limit) if limit else data
@@ -295,6 +307,15 @@ def _parameters(given: list[str] | None) -> dict[str, Any]:
         except json_text.JSONDecodeError:
             found[name.replace("-", "_")] = value
     return found
+
+
+def _pool(source: str, model: "Classifier") -> "Tensor":
+    import torch
+
+    from fluoroscope.data.imageset import load_images
+
+    pictures = load_images(source, channels=model.channels)
+    return torch.cat([batch.images for batch in pictures.batches(fit=model.preprocessing)])
 
 
 def _number(value: float | None) -> str:

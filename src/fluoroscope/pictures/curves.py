@@ -1,6 +1,6 @@
-"""Curves: probability against step, and success against distance."""
+"""Curves: probability against step, and success against distance or queries."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -80,4 +80,36 @@ def success_curve(
     axes.set(xlabel=f"{norm} distance", ylabel="share fooled", ylim=(-0.02, 1.02), xlim=(0, end))
     axes.grid(alpha=0.25)
     axes.set_title(title, parse_math=False)
+    return figure
+
+
+def query_curves(
+    panels: Mapping[str, Mapping[str, Sequence[int]]], count: int, budget: int, *, title: str = ""
+) -> "Figure":
+    """The share of ``count`` pictures that were fooled after so many queries, on a log axis.
+
+    ``panels`` hold for each bound, side by side, each attack's name and the queries that its
+    successes took.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1.2 + 3.8 * len(panels), 3.6), layout="constrained", dpi=150)
+    row = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axes, (bound, attacks) in zip(row, panels.items(), strict=True):
+        for number, (name, taken) in enumerate(attacks.items()):
+            shares = [step / count for step in range(len(taken) + 1)]
+            axes.step(
+                [1, *sorted(taken), budget],
+                [*shares, shares[-1]],
+                where="post",
+                color=_COLORS[number % len(_COLORS)],
+                linestyle="-" if number < len(_COLORS) else "--",
+                label=name,
+            )
+        axes.set(xscale="log", xlabel="queries", xlim=(1, budget), ylim=(-0.02, 1.02))
+        axes.grid(alpha=0.25)
+        axes.set_title(bound, parse_math=False, fontsize=10)
+        axes.legend(frameon=False, fontsize=8, loc="upper left")
+    row[0].set_ylabel("share fooled")
+    figure.suptitle(title, parse_math=False)
     return figure
