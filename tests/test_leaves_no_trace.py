@@ -34,6 +34,7 @@ ATTACKS: dict[str, dict[str, Any]] = {
     "ddn": {"steps": 2},
     "fab": {"steps": 2},
     "fab-t": {"steps": 2},
+    "ghost-fgsm": {"steps": 2},
     "square": {"queries": 3},
 }
 CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {

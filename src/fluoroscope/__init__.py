@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fluoroscope.models.classifier import Classifier
     from fluoroscope.models.loading import describe_model, list_models, load_model
     from fluoroscope.models.wrappers.ensemble import Ensemble
+    from fluoroscope.models.wrappers.ghost import Ghost
     from fluoroscope.models.wrappers.prepared import Prepared, prepare
     from fluoroscope.models.wrappers.randomised import EOT, is_random
 
@@ -36,6 +37,7 @@ _ROOMS = ("attacks", "data", "engine", "errors", "gradients", "models", "picture
 _HOMES = {
     "EOT": "models.wrappers.randomised",
     "Ensemble": "models.wrappers.ensemble",
+    "Ghost": "models.wrappers.ghost",
     "Prepared": "models.wrappers.prepared",
     "is_random": "models.wrappers.randomised",
     "prepare": "models.wrappers.prepared",
@@ -81,6 +83,7 @@ __all__ = [
     "Ensemble",
     "FluoroscopeError",
     "FluoroscopeWarning",
+    "Ghost",
     "GradientCheck",
     "ImageSet",
     "Linf",

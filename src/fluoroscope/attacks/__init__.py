@@ -7,6 +7,7 @@ from fluoroscope.attacks.minimum_norm.ddn import DDN
 from fluoroscope.attacks.minimum_norm.deepfool import DeepFool
 from fluoroscope.attacks.minimum_norm.fab import FAB, TargetedFAB
 from fluoroscope.attacks.score.square import Square
+from fluoroscope.attacks.transfer.ghost import GhostFGSM
 
 __all__ = [
     "APGD",
@@ -19,6 +20,7 @@ __all__ = [
     "RFGSM",
     "CarliniWagner",
     "DeepFool",
+    "GhostFGSM",
     "Square",
     "TargetedFAB",
 ]

@@ -22,6 +22,7 @@ ATTACKS: dict[str, type[Method]] = {
     "ddn": attacks.DDN,
     "fab": attacks.FAB,
     "fab-t": attacks.TargetedFAB,
+    "ghost-fgsm": attacks.GhostFGSM,
     "square": attacks.Square,
 }
 

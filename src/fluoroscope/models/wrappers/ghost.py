@@ -53,7 +53,7 @@ _UNMARKED = (-1, 0)
 # Draws are numbered through: so many belong to each of several ghosts.
 _MOST_BLOCKS = 2**20
 # So many places in the pool of dropped values where a window may begin.
-_STARTS = 2**22
+_STARTS = 2**20
 
 
 class Ghost(Classifier):
@@ -97,14 +97,7 @@ class Ghost(Classifier):
                 f"Ghost was given a {type(model).__name__}; expected a fluoroscope.Classifier: "
                 "wrap the module in one"
             )
-        if erosion not in (None, *get_args(Erosion)):
-            raise InvalidParameterError(
-                f"erosion is {erosion!r}; expected 'skip', 'dropout' or None"
-            )
-        if magnitude is not None and not 0 <= magnitude < 1:
-            raise InvalidParameterError(
-                f"magnitude is {magnitude}; expected 0 or more, and less than 1"
-            )
+        check_erosion(erosion, magnitude)
         if not isinstance(samples, int) or samples < 1:
             raise InvalidParameterError(f"samples is {samples}; expected a whole number above 0")
         chosen, self.blocks = _blocks(model, erosion)
@@ -169,6 +162,20 @@ class Ghost(Classifier):
     def _ghosts(self) -> "_Ghosts":
         assert isinstance(self.module, _Ghosts)
         return self.module
+
+
+def check_erosion(erosion: Erosion | None, magnitude: float | None) -> None:
+    """Refuse what no network can be eroded by.
+
+    Raises:
+        InvalidParameterError: an unknown erosion, or a magnitude out of range.
+    """
+    if erosion not in (None, *get_args(Erosion)):
+        raise InvalidParameterError(f"erosion is {erosion!r}; expected 'skip', 'dropout' or None")
+    if magnitude is not None and not 0 <= magnitude < 1:
+        raise InvalidParameterError(
+            f"magnitude is {magnitude}; expected 0 or more, and less than 1"
+        )
 
 
 class _Ghosts(nn.Module):
