@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fluoroscope.gradients.input_gradient import input_gradient
     from fluoroscope.models.classifier import Classifier
     from fluoroscope.models.loading import describe_model, list_models, load_model
+    from fluoroscope.models.wrappers.bpda import BPDA
     from fluoroscope.models.wrappers.ensemble import Ensemble
     from fluoroscope.models.wrappers.ghost import Ghost
     from fluoroscope.models.wrappers.prepared import Prepared, prepare
@@ -35,6 +36,7 @@ __version__ = version("fluoroscope")
 
 _ROOMS = ("attacks", "data", "engine", "errors", "gradients", "models", "pictures", "training")
 _HOMES = {
+    "BPDA": "models.wrappers.bpda",
     "EOT": "models.wrappers.randomised",
     "Ensemble": "models.wrappers.ensemble",
     "Ghost": "models.wrappers.ghost",
@@ -73,6 +75,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "BPDA",
     "EOT",
     "L0",
     "L1",
