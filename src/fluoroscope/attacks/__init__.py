@@ -1,6 +1,7 @@
 """Attacks: each a file of its mathematics on the engine's one loop; names in :mod:`.registry`."""
 
 from fluoroscope.attacks.gradient.apgd import APGD, APGDT
+from fluoroscope.attacks.gradient.feature_adversary import FeatureAdversary
 from fluoroscope.attacks.gradient.gradient_sign import BIM, FGSM, PGD, RFGSM
 from fluoroscope.attacks.minimum_norm.carlini_wagner import CarliniWagner
 from fluoroscope.attacks.minimum_norm.ddn import DDN
@@ -20,6 +21,7 @@ __all__ = [
     "RFGSM",
     "CarliniWagner",
     "DeepFool",
+    "FeatureAdversary",
     "GhostFGSM",
     "Square",
     "TargetedFAB",

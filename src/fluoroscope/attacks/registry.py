@@ -17,6 +17,7 @@ ATTACKS: dict[str, type[Method]] = {
     "pgd": attacks.PGD,
     "apgd": attacks.APGD,
     "apgd-t": attacks.APGDT,
+    "feature-adversary": attacks.FeatureAdversary,
     "deepfool": attacks.DeepFool,
     "cw": attacks.CarliniWagner,
     "ddn": attacks.DDN,

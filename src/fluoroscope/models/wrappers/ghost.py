@@ -6,8 +6,9 @@ to fool a network of another kind:
 
 * skip erosion, where there are residual blocks: ``lambda * skip(x) + F(x)``, with a ``lambda`` for
   each channel from ``U[1 - magnitude, 1 + magnitude]``;
-* dropout erosion, where there are none: ``r * x`` before each layer with weights but the first,
-  which sees pixels, with ``r ~ Bernoulli(1 - magnitude) / (1 - magnitude)``.
+* dropout erosion, where there are none: ``r * x`` before each layer with weights, with
+  ``r ~ Bernoulli(1 - magnitude) / (1 - magnitude)``; but not before the first, which sees pixels,
+  nor before depthwise convolutions, which make one block with the layer that mixes the channels.
 
 Where the blocks are is seen while the network runs, whatever its classes are called: a residual
 block ends in a sum of two tensors of one shape that have passed different numbers of layers with
@@ -45,7 +46,7 @@ _IN_PLACE = {"add_", "__iadd__"}
 _MAPS = {"linear", "matmul", "mm", "bmm", "addmm", "multi_head_attention_forward", "convolution"}
 _SOUGHT: dict[Erosion, str] = {
     "skip": "sums of two tensors of one shape, one of which has passed fewer layers with weights",
-    "dropout": "convolutions and linear layers behind a first one",
+    "dropout": "convolutions and linear layers that mix channels, behind a first one",
 }
 # The attribute of a tensor that depends on the images: layers passed, and the last one's width.
 _MARK = "_layers_passed"
@@ -281,8 +282,8 @@ class _Watch(TorchFunctionMode):
         return result
 
     def _layer(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The arguments of a layer with weights, its input eroded unless that is the pixels."""
-        if not args or _mark(args[0])[0] < 1:
+        """The arguments of a layer with weights, its input eroded where a block begins."""
+        if len(args) < 2 or _mark(args[0])[0] < 1 or _depthwise(*args[:2]):
             return args
         return self._eroded("dropout", args, 0, 0)
 
@@ -315,6 +316,11 @@ def _mark(value: Any) -> tuple[int, int]:
     return found
 
 
+def _depthwise(given: Tensor, weight: Any) -> bool:
+    """Whether a convolution reads each channel by itself."""
+    return isinstance(weight, Tensor) and weight.dim() > 2 and weight.shape[1] == 1 < given.shape[1]
+
+
 def _channels(tensor: Tensor, width: int) -> int:
     """Which dimension the channels are: the second of a map of features, the last of tokens."""
     last = tensor.dim() - 1
@@ -342,6 +348,6 @@ def _blocks(model: Classifier, erosion: Erosion | None) -> tuple[Erosion, int]:
             f"{model.name} has no blocks for the erosion {chosen!r}: looked for "
             f"{_SOUGHT[chosen]}, and found {watch.blocks['skip']} sums with a skip and "
             f"{watch.blocks['dropout']} layers after the first; expected a network that runs in "
-            "Python, neither scripted nor compiled, with one or the other"
+            "Python, neither scripted nor compiled, or erosion=None, which takes what there is"
         )
     return chosen, watch.blocks[chosen]
