@@ -166,7 +166,7 @@ def test_what_is_missing_is_said(setting: Setting) -> None:
     anything = nn.Sequential(nn.Conv2d(1, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     with pytest.raises(InvalidParameterError, match="numbers for a guide and"):
         fs.attack("feature-adversary", eps=0.1, guides=guides[..., 2:], layer="0")(
-            fs.Classifier(anything, channels=1), images, 0
+            fs.Classifier(anything, channels=1), images, 0, keep="last"
         )
     for options, said in (
         ({"steps": 0}, "steps is 0"), ({"decay": 1.5}, "decay is 1.5"),
