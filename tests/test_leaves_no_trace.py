@@ -15,6 +15,7 @@ from fluoroscope.attacks import registry
 
 TWO = torch.linspace(0, 1, 72).view(2, 1, 6, 6)  # drawn numbers would move the random state
 ONE = TWO[:1]
+GUIDES = torch.linspace(-3, 3, 360).view(10, 1, 6, 6).sin().abs()  # read as several classes
 
 
 def call_with_colour(model: fs.Classifier) -> None:
@@ -29,6 +30,7 @@ ATTACKS: dict[str, dict[str, Any]] = {
     "pgd": {"steps": 2},
     "apgd": {"steps": 2},
     "apgd-t": {"steps": 2},
+    "feature-adversary": {"steps": 2, "layer": "body.2", "guides": GUIDES},
     "deepfool": {"steps": 2},
     "l-bfgs": {"steps": 3, "searches": 2},
     "cw": {"steps": 2, "searches": 2},
@@ -40,6 +42,7 @@ ATTACKS: dict[str, dict[str, Any]] = {
     "fab-t": {"steps": 2},
     "one-pixel": {"eps": 1, "population": 4, "generations": 1},
     "sparse-rs": {"eps": 2, "queries": 3},
+    "ghost-fgsm": {"steps": 2},
     "square": {"queries": 3},
     "nes": {"samples": 2, "queries": 6},
     "spsa": {"samples": 2, "queries": 6},

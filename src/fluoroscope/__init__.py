@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from fluoroscope.gradients.input_gradient import input_gradient
     from fluoroscope.models.classifier import Classifier
     from fluoroscope.models.loading import describe_model, list_models, load_model
+    from fluoroscope.models.wrappers.bpda import BPDA
     from fluoroscope.models.wrappers.ensemble import Ensemble
+    from fluoroscope.models.wrappers.ghost import Ghost
     from fluoroscope.models.wrappers.prepared import Prepared, prepare
     from fluoroscope.models.wrappers.randomised import EOT, is_random
 
@@ -34,8 +36,10 @@ __version__ = version("fluoroscope")
 
 _ROOMS = ("attacks", "data", "engine", "errors", "gradients", "models", "pictures", "training")
 _HOMES = {
+    "BPDA": "models.wrappers.bpda",
     "EOT": "models.wrappers.randomised",
     "Ensemble": "models.wrappers.ensemble",
+    "Ghost": "models.wrappers.ghost",
     "Prepared": "models.wrappers.prepared",
     "is_random": "models.wrappers.randomised",
     "prepare": "models.wrappers.prepared",
@@ -71,6 +75,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "BPDA",
     "EOT",
     "L0",
     "L1",
@@ -81,6 +86,7 @@ __all__ = [
     "Ensemble",
     "FluoroscopeError",
     "FluoroscopeWarning",
+    "Ghost",
     "GradientCheck",
     "ImageSet",
     "Linf",

@@ -4,6 +4,7 @@ from fluoroscope.attacks.decision.boundary import Boundary
 from fluoroscope.attacks.decision.geoda import GeoDA
 from fluoroscope.attacks.decision.hopskipjump import HopSkipJump
 from fluoroscope.attacks.gradient.apgd import APGD, APGDT
+from fluoroscope.attacks.gradient.feature_adversary import FeatureAdversary
 from fluoroscope.attacks.gradient.gradient_sign import BIM, FGSM, PGD, RFGSM
 from fluoroscope.attacks.minimum_norm.carlini_wagner import CarliniWagner
 from fluoroscope.attacks.minimum_norm.carlini_wagner_l0 import CarliniWagnerL0
@@ -19,6 +20,7 @@ from fluoroscope.attacks.score.square import Square
 from fluoroscope.attacks.score.zoo import ZOO
 from fluoroscope.attacks.sparse.one_pixel import OnePixel
 from fluoroscope.attacks.sparse.sparse_rs import SparseRS
+from fluoroscope.attacks.transfer.ghost import GhostFGSM
 
 __all__ = [
     "APGD",
@@ -44,6 +46,8 @@ __all__ = [
     "SparseRS",
     "GeoDA",
     "HopSkipJump",
+    "FeatureAdversary",
+    "GhostFGSM",
     "Square",
     "TargetedFAB",
 ]

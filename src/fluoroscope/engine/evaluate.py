@@ -71,8 +71,11 @@ def evaluate(
             pixels = pixels.clone()
         logits = model(pixels.requires_grad_() if graph else pixels)
         _check_finite(model, logits)
+        said = logits.detach()
+        if model.logits_first is not None:  # what follows is for the objective alone
+            said = said[:, : model.logits_first]
         if objective is None or classes is None:
-            return Answer(logits.detach())
+            return Answer(said)
         wide, found = logits.detach().to(_wide(logits)), None
         with log_probabilities_given(model.log_probabilities):
             if gradient:
@@ -81,7 +84,7 @@ def evaluate(
             else:
                 values = objective(wide, classes)
         if several is None:
-            return Answer(logits.detach(), values, found)
+            return Answer(said, values, found)
         wide.requires_grad_()
         columns = several(wide, classes).unbind(1)
         jacobian = []
@@ -90,7 +93,7 @@ def evaluate(
             (slopes,) = torch.autograd.grad(column.sum(), wide, retain_graph=more)
             jacobian.append(_pixel_gradient(model, pixels, logits, slopes, more))
         return Answer(
-            logits.detach(), values, found,
+            said, values, found,
             torch.stack(columns, 1).detach(), torch.stack(jacobian, 1),
         )  # fmt: skip
 

@@ -114,6 +114,11 @@ class Classifier:
         return self
 
     @property
+    def logits_first(self) -> int | None:
+        """How many columns of an answer are logits, where others follow; ``None`` if all are."""
+        return None
+
+    @property
     def knows_classes(self) -> bool:
         """Whether its classes have been named, or counted in an earlier answer."""
         return self._labels is not None or self._classes is not None

@@ -301,7 +301,7 @@ class _Recording(TorchFunctionMode):
         result = function(*args, **kwargs)
         if function in _QUESTIONS:
             return result
-        self._uses.update(id(tensor) for tensor in _tensors((args, kwargs)))
+        self._uses.update(id(tensor) for tensor in tensors_in((args, kwargs)))
         if function in _LINEAR_MAPS and len(args) >= 2:
             weight = args[1]
             # Then the channels are the second dimension, as batch norm has them.
@@ -337,14 +337,15 @@ _QUESTIONS = {
 }
 
 
-def _tensors(values: Any) -> Iterator[Tensor]:
+def tensors_in(values: Any) -> Iterator[Tensor]:
+    """The tensors among a call's arguments or results, however nested."""
     if isinstance(values, Tensor):
         yield values
     elif isinstance(values, (list, tuple)):
         for value in values:
-            yield from _tensors(value)
+            yield from tensors_in(value)
     elif isinstance(values, dict):
-        yield from _tensors(tuple(values.values()))
+        yield from tensors_in(tuple(values.values()))
 
 
 def _marks(part: nn.Module) -> list[Tensor]:

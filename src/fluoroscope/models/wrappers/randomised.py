@@ -111,7 +111,7 @@ class EOT(Classifier):
     def fingerprint(self) -> str:
         """SHA-256 of the network's own, the averaging, the seed and the transformation's name."""
         draws = self._draws
-        stated = (draws.samples, draws.average, draws.seed, _name(draws.transform))
+        stated = (draws.samples, draws.average, draws.seed, describe_transform(draws.transform))
         return hashlib.sha256(f"EOT {stated} {self.model.fingerprint()}".encode()).hexdigest()
 
     def _over(self, model: Classifier) -> Self:
@@ -187,7 +187,8 @@ def chance_aside(device: torch.device, seed: int | None = None) -> Iterator[None
         np.random.set_state(kept[1])
 
 
-def _name(transform: Transform | None) -> str:
+def describe_transform(transform: Callable[..., Tensor] | None) -> str:
+    """What a transformation is called in a fingerprint."""
     if transform is None or isinstance(transform, nn.Module):
         return repr(transform)
     named = transform if hasattr(transform, "__qualname__") else type(transform)

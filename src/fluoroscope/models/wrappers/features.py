@@ -1,0 +1,96 @@
+"""What a layer makes of a picture, beside the logits: for searches that look inside a network.
+
+The answer is ``[logits | readout(features)]``, in which an objective sees all columns and everyone
+else only the logits (``Classifier.logits_first``).
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from fluoroscope.errors import ModelOutputError
+from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.wrappers.layers import find_layer, sharing_twin
+
+Readout = Callable[[Tensor], Tensor]
+"""From a layer's output ``(N, ...)`` to numbers ``(N, D)``, differentiable."""
+
+
+class Features(Classifier):
+    """A network that tells beside its logits what one of its layers gave out.
+
+    The network itself is left alone; weights changed later are seen here too. ``plain`` is the
+    plain network, whose answers have no further columns.
+
+    Args:
+        model: the network.
+        layer: the layer by its name in ``model.module.named_modules()``. Of a layer that is used
+            several times the last output counts.
+        readout: what is told of its output; by default all of it.
+
+    Raises:
+        InvalidParameterError: the network has no layer of that name.
+    """
+
+    def __init__(self, model: Classifier, layer: str, readout: Readout | None = None) -> None:
+        twin = sharing_twin(model)
+        super().__init__(
+            twin.module,
+            labels=model.labels if model.knows_classes else None,
+            name=model.name,
+            preprocessing=model.preprocessing,
+        )
+        self._classes, self.passes = model.num_classes, model.passes
+        self.log_probabilities = model.log_probabilities
+        self.model, self.layer, self.readout, self._twin = model, layer, readout, twin
+        self._outputs: list[Tensor] = []
+        find_layer(twin, layer).register_forward_hook(self._note)
+
+    @property
+    def logits_first(self) -> int | None:
+        """How many columns are logits."""
+        return self.num_classes
+
+    @property
+    def plain(self) -> Classifier:
+        """The plain network: what a verdict is read from."""
+        return self.model.plain
+
+    def to(
+        self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> Self:
+        """A copy on another device or in another precision; this one stays as it is."""
+        return type(self)(self.model.to(device, dtype), self.layer, self.readout)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the network's own and the layer's name."""
+        stated = f"features {self.layer} {self.model.fingerprint()}"
+        return hashlib.sha256(stated.encode()).hexdigest()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """``(N, classes + D)``: logits, and what is read out of the layer.
+
+        Raises:
+            ModelOutputError: the layer was not used, or gave out no tensor of ``N`` rows.
+        """
+        self._outputs.clear()
+        try:
+            logits = self._twin(images)
+            output = self._outputs[-1] if self._outputs else None
+        finally:
+            self._outputs.clear()
+        if not isinstance(output, Tensor) or output.dim() < 2 or len(output) != len(images):
+            shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise ModelOutputError(
+                f"the layer {self.layer!r} of {self.name} gave out {shape} for {len(images)} "
+                "image(s); expected one tensor (N, ...): choose another layer"
+            )
+        told = output.flatten(1) if self.readout is None else self.readout(output)
+        return torch.cat([logits, told.to(logits.dtype)], 1)
+
+    def _note(self, layer: nn.Module, given: tuple[object, ...], output: Tensor) -> None:
+        # A copy, for what comes next may work in place.
+        self._outputs.append(output.clone() if isinstance(output, Tensor) else output)
