@@ -34,6 +34,9 @@ ATTACKS: dict[str, dict[str, Any]] = {
     "ddn": {"steps": 2},
     "fab": {"steps": 2},
     "fab-t": {"steps": 2},
+    "fmn": {"steps": 2},
+    "jsma": {"eps": 2},
+    "sparsefool": {"eps": 2, "steps": 2},
     "square": {"queries": 3},
 }
 CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {

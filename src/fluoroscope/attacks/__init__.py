@@ -6,7 +6,10 @@ from fluoroscope.attacks.minimum_norm.carlini_wagner import CarliniWagner
 from fluoroscope.attacks.minimum_norm.ddn import DDN
 from fluoroscope.attacks.minimum_norm.deepfool import DeepFool
 from fluoroscope.attacks.minimum_norm.fab import FAB, TargetedFAB
+from fluoroscope.attacks.minimum_norm.fmn import FMN
 from fluoroscope.attacks.score.square import Square
+from fluoroscope.attacks.sparse.jsma import JSMA
+from fluoroscope.attacks.sparse.sparsefool import SparseFool
 
 __all__ = [
     "APGD",
@@ -15,10 +18,13 @@ __all__ = [
     "DDN",
     "FAB",
     "FGSM",
+    "FMN",
+    "JSMA",
     "PGD",
     "RFGSM",
     "CarliniWagner",
     "DeepFool",
+    "SparseFool",
     "Square",
     "TargetedFAB",
 ]

@@ -22,6 +22,9 @@ ATTACKS: dict[str, type[Method]] = {
     "ddn": attacks.DDN,
     "fab": attacks.FAB,
     "fab-t": attacks.TargetedFAB,
+    "fmn": attacks.FMN,
+    "jsma": attacks.JSMA,
+    "sparsefool": attacks.SparseFool,
     "square": attacks.Square,
 }
 
