@@ -9,10 +9,10 @@ moves by ``theta``; for a negative ``theta`` the signs are turned. Values at the
 no part. The search ends at a success, when no such pair is left, or when ``gamma`` of the values
 have been moved (a value that is moved twice, which a ``theta`` below 1 allows, counts twice).
 
-``outputs="probabilities"`` takes probabilities for the logits, as Papernot et al. did later and
-Carlini and Wagner (2017) call JSMA-F: ``beta`` is then ``-alpha``, and the two values count at which
-the wanted probability rises most. On digits, towards the label plus 1, it needs fewer values and
-reaches more: 14 of 14 pictures with 24 pixels in the median, against 10 of 14 with 50 on logits.
+``outputs="probabilities"`` takes probabilities for the logits, which Carlini and Wagner (2017) call
+JSMA-F: ``beta`` is then ``-alpha``, and the two values count at which the wanted probability rises
+most. On digits, towards the label plus 1, it needs fewer values and reaches more: 14 of 14 pictures
+with 24 pixels in the median, against 10 of 14 with 50 on logits.
 
 The defaults are the field's: ``theta`` 1 as in the paper, ``gamma`` 0.1 (the paper 0.145). A value
 is that of one channel, so in colour pictures a pair may be two channels of one pixel; distances and
@@ -72,8 +72,8 @@ class JSMAState:
 class JSMA(Method):
     """The Jacobian saliency map attack: pairs of pixel values, moved by ``theta`` each.
 
-    ``gamma`` is the share of the pixel values that may be moved, ``outputs`` what the derivatives are
-    of.
+    ``gamma`` is the share of the pixel values that may be moved, ``outputs`` what the network's
+    derivatives are taken of.
     """
 
     threat: Threat = _NO_BOUND
