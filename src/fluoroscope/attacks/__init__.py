@@ -21,6 +21,10 @@ from fluoroscope.attacks.score.zoo import ZOO
 from fluoroscope.attacks.sparse.one_pixel import OnePixel
 from fluoroscope.attacks.sparse.sparse_rs import SparseRS
 from fluoroscope.attacks.transfer.ghost import GhostFGSM
+from fluoroscope.attacks.minimum_norm.fmn import FMN
+from fluoroscope.attacks.score.square import Square
+from fluoroscope.attacks.sparse.jsma import JSMA
+from fluoroscope.attacks.sparse.sparsefool import SparseFool
 
 __all__ = [
     "APGD",
@@ -32,6 +36,8 @@ __all__ = [
     "FGSM",
     "NES",
     "LBFGS",
+    "FMN",
+    "JSMA",
     "PGD",
     "RFGSM",
     "SPSA",
@@ -48,6 +54,7 @@ __all__ = [
     "HopSkipJump",
     "FeatureAdversary",
     "GhostFGSM",
+    "SparseFool",
     "Square",
     "TargetedFAB",
 ]

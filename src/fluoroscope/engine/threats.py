@@ -142,18 +142,7 @@ class L1:
         All absolute differences shrink by the same amount, down to 0, and are then cut at the box
         (Croce and Hein 2021): into the box first, then into the ball, would end further away.
         """
-        boxed = images.clamp(0, 1)
-        eps = float(self.eps)
-        outside = (self.distance(boxed - original) > eps).view(-1, 1, 1, 1)
-        if not bool(outside.any()):
-            return boxed
-        difference = images - original
-        room = torch.where(difference > 0, 1 - original, original)
-        shrunk = _shrink(difference.abs().flatten(1), room.flatten(1), eps).view_as(room)
-        # What float rounding leaves above the bound; never above 1, so it stays in the box.
-        excess = (eps / self.distance(shrunk)).clamp(max=1).nan_to_num().view(-1, 1, 1, 1)
-        inside = original + excess * shrunk * difference.sign()
-        return torch.where(outside, inside.clamp(0, 1), boxed)
+        return onto_l1_balls(images, original, float(self.eps))
 
     def random(self, keys: Tensor, original: Tensor) -> Tensor:
         """Uniform in the ball, then clamped to the box."""
@@ -247,8 +236,25 @@ def _length(difference: Tensor) -> Tensor:
     return length
 
 
-def _shrink(size: Tensor, room: Tensor, eps: float) -> Tensor:
-    """``clamp(size - cut, 0, room)`` with the cut that makes each row ``(n, d)`` sum to ``eps``.
+def onto_l1_balls(images: Tensor, original: Tensor, eps: float | Tensor) -> Tensor:
+    """What :meth:`L1.project` does, with one bound for all or one for each image ``(N,)``."""
+    boxed = images.clamp(0, 1)
+    size = (boxed - original).abs().flatten(1).sum(1)
+    outside = (size > eps).view(-1, 1, 1, 1)
+    if not bool(outside.any()):
+        return boxed
+    difference = images - original
+    room = torch.where(difference > 0, 1 - original, original)
+    bound = torch.zeros_like(size).add(eps)[:, None]
+    shrunk = _shrink(difference.abs().flatten(1), room.flatten(1), bound)
+    # What float rounding leaves above the bound; never above 1, so it stays in the box.
+    excess = (bound / shrunk.sum(1, keepdim=True)).clamp(max=1).nan_to_num()
+    inside = original + (excess * shrunk).view_as(room) * difference.sign()
+    return torch.where(outside, inside.clamp(0, 1), boxed)
+
+
+def _shrink(size: Tensor, room: Tensor, eps: Tensor) -> Tensor:
+    """``clamp(size - cut, 0, room)`` with the cut that makes each row ``(n, d)`` sum to its bound.
 
     As the cut grows from 0 the sum falls in straight pieces: a value takes part from where it is
     no longer above its room until it is 0.

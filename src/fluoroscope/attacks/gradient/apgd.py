@@ -16,15 +16,19 @@ figures. Deviations:
 * L2 projects into the box first and then into the ball, as everywhere here: the programme clips
   last, and so loses length that it may use.
 * The gradient at the last point is not computed: nobody needs it.
+
+In L1 the steps are sparse and another rule sets their size: see :mod:`.apgd_l1`.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from fluoroscope.attacks.attack import Method
+from fluoroscope.attacks.gradient.apgd_l1 import L1State, SparseAscent
 from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import CROSS_ENTROPY, DLR, targeted_dlr
@@ -81,15 +85,17 @@ class APGDState:
 class APGD(Method):
     """Auto-PGD on the cross-entropy (``ce``) or the difference of logits ratio (``dlr``).
 
-    A run takes ``steps + 1`` forward and ``steps`` backward passes from a random start.
+    A run takes ``steps + 1`` forward and ``steps`` backward passes from a random start; in L1 up to
+    two forward passes more, and it looks outside the ball on its way.
     """
 
     threat: Threat
     steps: int = 100
     loss: Literal["ce", "dlr"] = "ce"
 
-    paper: ClassVar[str] = "Croce, Hein 2020 (2003.01690)"
-    norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
+    paper: ClassVar[str] = "Croce, Hein 2020 (2003.01690), 2021 (L1, 2103.01208)"
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    probes: ClassVar[bool] = True  # in L1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -99,8 +105,10 @@ class APGD(Method):
                 f"loss is {self.loss!r}; expected {' or '.join(LOSSES)} (APGDT for targeted DLR)"
             )
 
-    def start(self, samples: Samples) -> APGDState:
+    def start(self, samples: Samples) -> APGDState | L1State:
         """At a random point on the surface of the ball, clamped to the box."""
+        if self.threat.name == "l1":
+            return self._sparse.start(samples)
         eps = as_number(self.threat.eps)
         images = samples.images
         start = self.threat.project(images + eps * self._random(samples), images)
@@ -128,13 +136,15 @@ class APGD(Method):
             done=no,
         )
 
-    def ask(self, state: APGDState) -> Query:
+    def ask(self, state: APGDState | L1State) -> Query:
         """The present images; after the last step nobody needs their gradient."""
-        wanted = state.updates < self.steps
+        wanted = state.left > 0 if isinstance(state, L1State) else state.updates < self.steps
         return Query(state.images, wanted, LOSSES[self.loss].towards(-state.towards), state.classes)
 
-    def tell(self, state: APGDState, answer: Answer) -> APGDState:
+    def tell(self, state: APGDState | L1State, answer: Answer) -> APGDState | L1State:
         """Note the best point, look at the step size at a checkpoint, and step."""
+        if isinstance(state, L1State):
+            return self._sparse.tell(state, answer)
         done = state.updates >= self.steps
         if answer.gradient is None:
             return replace(state, done=done)
@@ -145,6 +155,10 @@ class APGD(Method):
         if bool(at.any()):
             state, gradient = self._checked(state, gradient, at)
         return self._moved(state, gradient)
+
+    @cached_property
+    def _sparse(self) -> SparseAscent:
+        return SparseAscent(as_number(self.threat.eps), self.steps)
 
     def _checked(self, state: APGDState, gradient: Tensor, at: Tensor) -> tuple[APGDState, Tensor]:
         """Halve the step and return to the best point where it helps, and set the next window."""
@@ -202,7 +216,7 @@ class APGDTState:
     """Where ``n`` series of searches are."""
 
     samples: Samples
-    search: APGDState
+    search: APGDState | L1State
     """The search under way."""
     left: Tensor
     """``(n,)``, the class each search leaves."""
@@ -231,6 +245,7 @@ class APGDT(Method):
 
     paper: ClassVar[str] = APGD.paper
     norms: ClassVar[tuple[str, ...]] = APGD.norms
+    probes: ClassVar[bool] = APGD.probes
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -257,7 +272,7 @@ class APGDT(Method):
         images = state.search.images
         if bool(looking.any()):
             images = _where(looking, state.samples.images, images)
-        wanted = ~looking & (state.search.updates < self.steps)
+        wanted = ~looking & self._search().ask(state.search).gradient
         target = state.targets.gather(1, state.number.clamp(min=0)[:, None]).squeeze(1)
         return Query(images, wanted, targeted_dlr(state.left), target)
 
