@@ -35,6 +35,10 @@ ATTACKS: dict[str, dict[str, Any]] = {
     "fab": {"steps": 2},
     "fab-t": {"steps": 2},
     "square": {"queries": 3},
+    "rotation-translation": {"eps": None, "angles": 2, "moves": 2},
+    "stadv": {"eps": None, "steps": 2},
+    "universal": {"epochs": 2},
+    "patch": {"eps": None, "epochs": 2, "places": 2},
 }
 CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
     "attack": lambda m, out: [

@@ -7,6 +7,10 @@ from fluoroscope.attacks.minimum_norm.ddn import DDN
 from fluoroscope.attacks.minimum_norm.deepfool import DeepFool
 from fluoroscope.attacks.minimum_norm.fab import FAB, TargetedFAB
 from fluoroscope.attacks.score.square import Square
+from fluoroscope.attacks.spatial.flow import StAdv
+from fluoroscope.attacks.spatial.rotation_translation import RotationTranslation
+from fluoroscope.attacks.universal.patch import Patch
+from fluoroscope.attacks.universal.perturbation import UniversalPerturbation
 
 __all__ = [
     "APGD",
@@ -19,6 +23,10 @@ __all__ = [
     "RFGSM",
     "CarliniWagner",
     "DeepFool",
+    "Patch",
+    "RotationTranslation",
     "Square",
+    "StAdv",
     "TargetedFAB",
+    "UniversalPerturbation",
 ]

@@ -23,6 +23,10 @@ ATTACKS: dict[str, type[Method]] = {
     "fab": attacks.FAB,
     "fab-t": attacks.TargetedFAB,
     "square": attacks.Square,
+    "rotation-translation": attacks.RotationTranslation,
+    "stadv": attacks.StAdv,
+    "universal": attacks.UniversalPerturbation,
+    "patch": attacks.Patch,
 }
 
 
