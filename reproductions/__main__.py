@@ -7,7 +7,7 @@ import argparse
 import sys
 import time
 
-from reproductions import differences, digits, fooling, goodfellow, imagenet, karpathy, linear
+from reproductions import differences, digits, fooling, goodfellow, imagenet, karpathy, linear, universal
 from reproductions.sources import SHARED
 
 SECTIONS = {
@@ -17,6 +17,7 @@ SECTIONS = {
     "digits": digits.section,
     "imagenet": imagenet.section,
     "fooling": fooling.section,
+    "universal": universal.section,
     "differences": differences.section,
 }
 HEAD = """# Reproductions

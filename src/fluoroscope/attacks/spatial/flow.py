@@ -63,7 +63,7 @@ class StAdv(Method):
     threat: Threat = field(default_factory=Unbounded)
     steps: int = 100
     step_size: float = 0.05
-    tau: float = 0.05
+    tau: float = 0.005
     confidence: float = 0.0
 
     paper: ClassVar[str] = "Xiao, Zhu, Li, He, Liu, Song 2018 (1801.02612)"

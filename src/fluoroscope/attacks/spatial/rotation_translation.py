@@ -131,4 +131,4 @@ def _grid(angles: int | None, moves: int | None) -> Tensor:
 
 def _even(count: int) -> Tensor:
     """So many shares from -1 to 1; one alone is 0."""
-    return torch.linspace(-1, 1, count) if count > 1 else torch.zeros(1)
+    return (2 * torch.arange(count) - (count - 1)) / max(count - 1, 1)

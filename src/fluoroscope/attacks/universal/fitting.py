@@ -1,8 +1,8 @@
 """One thing that is made for many pictures: the loop that fits it, and what fitted attacks share.
 
 The thing, a perturbation or a patch, is put into each picture of a shuffled batch; the engine gives
-the gradient at those pixels, the putting-in alone is differentiated here, and Adam takes a step
-whose size falls in a line to 0:
+the gradient at those pixels, the putting-in alone is differentiated here, and an optimiser takes a
+step whose size falls in a line to 0:
 ``E_{pictures, places} [objective(network(put(thing, picture)))]`` is raised. What comes out is an
 attack that holds the thing and needs one evaluation for a picture, seen before or not.
 """
@@ -90,6 +90,14 @@ class Fitted(Method, ABC):
         """What is raised for each picture."""
         return LOG_PROBABILITY.towards(towards)
 
+    def optimizer(self, made: Tensor) -> torch.optim.Optimizer:
+        """What takes the steps."""
+        return torch.optim.Adam([made], lr=self._step_size, maximize=True)
+
+    def along(self, slope: Tensor) -> Tensor:
+        """The direction it is given, from the slope at the thing."""
+        return slope
+
     @property
     def _step_size(self) -> float:
         assert self.step_size is not None
@@ -150,14 +158,14 @@ class Fitted(Method, ABC):
         number = 0
         with torch.inference_mode(False), torch.enable_grad(), model.held():
             made = self.begin(images).clone().requires_grad_()
-            adam = torch.optim.Adam([made], lr=self._step_size, maximize=True)
+            optimizer = self.optimizer(made)
             for epoch in range(self.epochs):
                 keys = chance.keys(seed, numbers.to(images.device), epoch)
                 for chosen in torch.randperm(len(images), generator=order).split(size):
                     if cancelled is not None and cancelled():
                         return self.holding(made.detach())
                     rows = chosen.to(images.device)
-                    adam.param_groups[0]["lr"] = self._step_size * (1 - number / total)
+                    optimizer.param_groups[0]["lr"] = self._step_size * (1 - number / total)
                     placed = self.put(made, images[rows], keys[rows], 0)
                     answer = evaluate(
                         model, placed, wanted[rows], self.objective(towards[rows]), gradient=True
@@ -165,8 +173,9 @@ class Fitted(Method, ABC):
                     assert answer.gradient is not None
                     assert answer.objective is not None
                     slope = answer.gradient / len(rows)
-                    (made.grad,) = torch.autograd.grad(placed, made, slope)
-                    adam.step()
+                    (slope,) = torch.autograd.grad(placed, made, slope)
+                    made.grad = self.along(slope)
+                    optimizer.step()
                     made.data = self.keep_allowed(made.data)
                     number += 1
                     if on_batch is not None:

@@ -8,8 +8,8 @@ changes. Printed and laid beside a thing, theirs turned bananas into toasters.
 Where this differs: the paper gives no settings; the authors' published code turns by up to 22.5
 degrees, which is kept, and draws the patch's width between a tenth and all of the picture's, which
 would leave nothing of some pictures. Here its area is ``share`` of the picture, its width drawn
-within ``scaling`` of that, and it always lies wholly within the picture. Steps are Adam's; the
-patch lives in ``[0, 1]`` by clamping. It may also lead away from the true class, and be square.
+within ``scaling`` of that, and it always lies wholly within the picture. Steps are Adam's, of
+0.02 at first as in that code; the patch lives in ``[0, 1]`` by clamping. It may also lead away from the true class, and be square.
 
 Applied, it is asked about at ``places`` random places of each picture, drawn for each sample by
 itself. A success means: *one of them* was read as wanted, and that placement is kept. With one
@@ -69,7 +69,7 @@ class Patch(Fitted):
     scaling: float = 0.2
     places: int = 1
     epochs: int = 20
-    step_size: float | None = 0.05
+    step_size: float | None = 0.02
     patch: Tensor | None = None
 
     paper: ClassVar[str] = "Brown, Mané, Roy, Abadi, Gilmer 2017 (1712.09665)"
@@ -91,7 +91,7 @@ class Patch(Fitted):
                 f"shape is {self.shape!r}; expected {' or '.join(get_args(Shape))}"
             )
         if self.step_size is None:
-            raise InvalidParameterError("step_size is None; expected more than 0, such as 0.05")
+            raise InvalidParameterError("step_size is None; expected more than 0, such as 0.02")
         if self.patch is None:
             return
         if self.patch.shape[1] != self.patch.shape[2]:

@@ -6,10 +6,10 @@ in L2 (at 224 x 224 x 3), and the fooling rate is taken on pictures not seen. Th
 through the pictures one by one, adds the shortest step of DeepFool for each that is not fooled yet,
 and projects.
 
-Where this differs: here the mean of a capped cross-entropy, ``E[min(-log p, cap)]``, is raised with
-Adam on shuffled batches (Shafahi, Najibi, Xu, Dickerson, Davis, Goldstein 2020, 1811.11304; their
-cap is 9): the same bound, a batch at a time, and one pass back for a picture where DeepFool takes
-several for each rival class. Without the cap a few pictures far over the border would outweigh all
+Where this differs: here the mean of a capped cross-entropy, ``E[min(-log p, cap)]``, is raised on
+shuffled batches (Shafahi, Najibi, Xu, Dickerson, Davis, Goldstein 2020, 1811.11304; their cap is 9)
+with Adam, or in L2 with steps along the normalised gradient: the same bound, a batch at a time, and
+one pass back for a picture where DeepFool takes one for each rival class at every step. Without the cap a few pictures far over the border would outweigh all
 that are not. Towards a class the log-probability of that class is raised, as it is.
 
 To measure the paper's fooling rate, give the network's own readings as classes: then the success
@@ -48,8 +48,8 @@ class UniversalPerturbationState:
 class UniversalPerturbation(Fitted):
     """One ``perturbation`` ``(C, H, W)``, added to every picture.
 
-    ``fit`` makes it in ``epochs`` over the pictures it is given. ``step_size`` is Adam's, in pixel
-    values, by default ``eps / 5`` (in L2 of a value's share of it); ``cap`` is the loss from which
+    ``fit`` makes it in ``epochs`` over the pictures it is given. ``step_size`` is the first
+    one's, Adam's in pixel values or in L2 the length, by default ``eps / 3``; ``cap`` is the loss from which
     a picture no longer counts, 0 for none.
     """
 
@@ -106,6 +106,18 @@ class UniversalPerturbation(Fitted):
             "capped cross-entropy", lambda z, c: CROSS_ENTROPY(z, c).clamp(max=self.cap)
         )
 
+    def optimizer(self, made: Tensor) -> torch.optim.Optimizer:
+        """Adam in Linf; in L2 bare steps along the normalised gradient."""
+        if self.threat.name == "linf":
+            return super().optimizer(made)
+        return torch.optim.SGD([made], lr=self._step_size, maximize=True)
+
+    def along(self, slope: Tensor) -> Tensor:
+        """In L2 of length 1."""
+        if self.threat.name == "linf":
+            return slope
+        return slope / slope.norm().clamp(min=1e-30)
+
     def pictures(self) -> dict[str, Tensor]:
         """Around mid-grey, at its true size and with its largest value at the end of the scale."""
         assert self.perturbation is not None
@@ -139,4 +151,4 @@ class UniversalPerturbation(Fitted):
     def _step_size(self) -> float:
         if self.step_size is not None:
             return self.step_size
-        return as_number(self.threat.eps) / 5
+        return as_number(self.threat.eps) / 3
