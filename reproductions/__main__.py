@@ -7,7 +7,16 @@ import argparse
 import sys
 import time
 
-from reproductions import differences, digits, fooling, goodfellow, imagenet, karpathy, linear, universal
+from reproductions import (
+    differences,
+    digits,
+    fooling,
+    goodfellow,
+    imagenet,
+    karpathy,
+    linear,
+    universal,
+)
 from reproductions.sources import SHARED
 
 SECTIONS = {

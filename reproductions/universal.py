@@ -51,9 +51,7 @@ def _pictures(model: fs.Classifier) -> Tensor:
     sample = fs.load_images(IMAGENET)
     order = torch.randperm(len(sample), generator=torch.Generator().manual_seed(SEED))
     chosen = sample.select(order[:PICTURES])
-    return torch.cat(
-        [b.images for b in chosen.batches(BATCH, fit=model.preprocessing, workers=0)]
-    )
+    return torch.cat([b.images for b in chosen.batches(BATCH, fit=model.preprocessing, workers=0)])
 
 
 def _perturbation(page: Section, model: fs.Classifier, images: Tensor, read: Tensor) -> None:
@@ -62,7 +60,9 @@ def _perturbation(page: Section, model: fs.Classifier, images: Tensor, read: Ten
     change = fitted.perturbation
     assert change is not None
     signs = torch.randint(0, 2, change.shape, generator=torch.Generator().manual_seed(SEED))
-    noise = UniversalPerturbation(threat=Linf(EPS), perturbation=float(Linf(EPS).eps) * (2.0 * signs - 1))
+    noise = UniversalPerturbation(
+        threat=Linf(EPS), perturbation=float(Linf(EPS).eps) * (2.0 * signs - 1)
+    )
     rows = []
     for name, each in (("universal perturbation", fitted), ("random signs", noise)):
         seen = each(model, images[:FIT], read[:FIT], batch_size=BATCH)
@@ -110,7 +110,13 @@ def _patch(page: Section, model: fs.Classifier, images: Tensor, read: Tensor) ->
     rows = []
     for name, each in (("the patch", fitted), (f"a photograph of a {TARGET}", control)):
         result = each(
-            model, images[FIT:], wanted[FIT:], targeted=True, keep="last", batch_size=BATCH, seed=SEED
+            model,
+            images[FIT:],
+            wanted[FIT:],
+            targeted=True,
+            keep="last",
+            batch_size=BATCH,
+            seed=SEED,
         )
         probability = result.logits.softmax(1)[:, target]
         changed = result.logits.argmax(1) != read[others][FIT:]
@@ -138,4 +144,5 @@ def _patch(page: Section, model: fs.Classifier, images: Tensor, read: Tensor) ->
 def _rate(success: Tensor) -> str:
     """A share and its 95 % interval."""
     found = binomtest(int(success.sum()), len(success)).proportion_ci(method="wilson")
-    return f"{percent(float(success.float().mean()))} ({100 * found.low:.1f} to {100 * found.high:.1f})"
+    share = percent(float(success.float().mean()))
+    return f"{share} ({100 * found.low:.1f} to {100 * found.high:.1f})"

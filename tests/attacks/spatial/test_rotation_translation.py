@@ -70,7 +70,9 @@ def test_whole_pixels_shift_and_let_black_in() -> None:
 def test_it_turns_first_and_then_moves() -> None:
     images = pictures(1, (1, 8, 8))
     both = moved(images, 90, 1, 2)
-    torch.testing.assert_close(both, moved(torch.rot90(images, 1, (2, 3)), 0, 1, 2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        both, moved(torch.rot90(images, 1, (2, 3)), 0, 1, 2), atol=1e-4, rtol=0
+    )
 
 
 def test_half_pixels_are_means() -> None:
@@ -84,7 +86,13 @@ def test_the_papers_pixels_at_the_papers_sizes(side: int, pixels: int) -> None:
     images = torch.ones(1, 1, side, side)
     seen: list[Tensor] = []
     attack = RotationTranslation(rotation=0, angles=1)
-    attack(dark(side // 2, side // 2), images, [0], keep="last", on_step=lambda s: seen.append(s.images))
+    attack(
+        dark(side // 2, side // 2),
+        images,
+        [0],
+        keep="last",
+        on_step=lambda s: seen.append(s.images),
+    )
     assert len(seen) == 25
     # A white picture shows how far black has come in from each side.
     black = torch.cat([s[0, 0, side // 2] < 0.1 for s in seen]).view(25, side).sum(1)
@@ -124,7 +132,11 @@ def test_best_keeps_the_worst_of_the_grid(reader: Any) -> None:
     attack = RotationTranslation(angles=3, moves=2)
     seen: list[Tensor] = []
     result = attack(
-        model, images[:3], classes[:3], keep="best", on_step=lambda s: seen.append(s.answer.objective)
+        model,
+        images[:3],
+        classes[:3],
+        keep="best",
+        on_step=lambda s: seen.append(s.answer.objective),
     )
     assert (result.forwards == 1 + 12).all()
     assert (result.backwards == 0).all()
@@ -197,7 +209,7 @@ def _network(seed: int) -> fs.Classifier:
     ],
 )
 def test_unusable_parameters(wrong: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidParameterError, match="expect|defined") as caught:
+    with pytest.raises(InvalidParameterError, match="expected") as caught:
         RotationTranslation(**wrong)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)

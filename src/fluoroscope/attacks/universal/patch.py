@@ -8,8 +8,9 @@ changes. Printed and laid beside a thing, theirs turned bananas into toasters.
 Where this differs: the paper gives no settings; the authors' published code turns by up to 22.5
 degrees, which is kept, and draws the patch's width between a tenth and all of the picture's, which
 would leave nothing of some pictures. Here its area is ``share`` of the picture, its width drawn
-within ``scaling`` of that, and it always lies wholly within the picture. Steps are Adam's, of
-0.02 at first as in that code; the patch lives in ``[0, 1]`` by clamping. It may also lead away from the true class, and be square.
+within ``scaling`` of that, and it always lies wholly within the picture. Steps are Adam's, of 0.02
+at first as in that code; the patch lives in ``[0, 1]`` by clamping. It may also lead away from the
+true class, and be square.
 
 Applied, it is asked about at ``places`` random places of each picture, drawn for each sample by
 itself. A success means: *one of them* was read as wanted, and that placement is kept. With one

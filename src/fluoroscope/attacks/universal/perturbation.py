@@ -9,8 +9,9 @@ and projects.
 Where this differs: here the mean of a capped cross-entropy, ``E[min(-log p, cap)]``, is raised on
 shuffled batches (Shafahi, Najibi, Xu, Dickerson, Davis, Goldstein 2020, 1811.11304; their cap is 9)
 with Adam, or in L2 with steps along the normalised gradient: the same bound, a batch at a time, and
-one pass back for a picture where DeepFool takes one for each rival class at every step. Without the cap a few pictures far over the border would outweigh all
-that are not. Towards a class the log-probability of that class is raised, as it is.
+one pass back for a picture where DeepFool takes one for each rival class at every step. Without the
+cap a few pictures far over the border would outweigh all that are not. Towards a class the
+log-probability of that class is raised, as it is.
 
 To measure the paper's fooling rate, give the network's own readings as classes: then the success
 rate is the share of pictures whose reading changes.
@@ -48,9 +49,9 @@ class UniversalPerturbationState:
 class UniversalPerturbation(Fitted):
     """One ``perturbation`` ``(C, H, W)``, added to every picture.
 
-    ``fit`` makes it in ``epochs`` over the pictures it is given. ``step_size`` is the first
-    one's, Adam's in pixel values or in L2 the length, by default ``eps / 3``; ``cap`` is the loss from which
-    a picture no longer counts, 0 for none.
+    ``fit`` makes it in ``epochs`` over the pictures it is given. ``step_size`` is that of
+    the first step, in pixel values or in L2 its length, by default ``eps / 3``; ``cap`` is the loss
+    from which a picture no longer counts, 0 for none.
     """
 
     threat: Threat
@@ -96,7 +97,8 @@ class UniversalPerturbation(Fitted):
         eps = as_number(self.threat.eps)
         if self.threat.name == "linf":
             return made.clamp(-eps, eps)
-        return made * min(1.0, eps / max(float(made.norm()), 1e-12))
+        length = max(float(made.norm()), 1e-12)
+        return made.mul(min(1.0, eps / length))
 
     def objective(self, towards: Tensor) -> Objective:
         """The capped cross-entropy, or towards a class its log-probability."""
