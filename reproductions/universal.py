@@ -11,7 +11,7 @@ from fluoroscope.attacks.universal.perturbation import UniversalPerturbation
 from fluoroscope.engine.threats import Linf
 from fluoroscope.pictures.maps import write_figure
 from fluoroscope.pictures.pairs import pair_figure
-from fluoroscope.pictures.write import write_png
+from fluoroscope.pictures.write import enlarged, to_pil, write_png
 from reproductions.sources import IMAGENET, PAGE, SHARED, imagenet
 
 SEED = 0
@@ -90,7 +90,7 @@ def _perturbation(page: Section, model: fs.Classifier, images: Tensor, read: Ten
     path = page.picture("universal.png", "Five pictures before and after, all changed alike.")
     write_figure(path, pair_figure(pairs))
     loud = page.picture("universal-amplified.png", "The perturbation, amplified around mid-grey.")
-    write_png(loud, fitted.pictures()["-amplified"])
+    write_png(loud, enlarged(to_pil(fitted.pictures()["-amplified"]), 384))
 
 
 def _patch(page: Section, model: fs.Classifier, images: Tensor, read: Tensor) -> None:

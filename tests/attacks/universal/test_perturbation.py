@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import fluoroscope as fs
+from fluoroscope.attacks import parts
 from fluoroscope.attacks.universal.fitting import FitStep
 from fluoroscope.attacks.universal.perturbation import UniversalPerturbation
 from fluoroscope.data.digits import digits
@@ -230,3 +231,35 @@ def test_on_pictures_not_seen_as_good_as_art() -> None:
     fitted = UniversalPerturbation(threat=fs.Linf(0.2), epochs=5)
     ours = fitted.fit(model, images[:100], read[:100])(model, images[100:], read[100:])
     assert ours.success.float().mean() >= fooled - 0.02
+
+
+def test_the_callers_mode_does_not_matter() -> None:
+    model, images = linear(), grey(20)
+    classes = model(images).argmax(1).detach()
+    attack = UniversalPerturbation(threat=fs.Linf(0.1), epochs=2)
+    expected = attack(model, images, classes).images
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            assert torch.equal(attack(model, images.clone(), classes).images, expected)
+
+
+def test_a_data_set_is_learnt_from_up_to_what_fits_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, data = fs.load_model("digits-cnn"), fs.load_images("digits", channels=1)
+    attack = UniversalPerturbation(threat=fs.Linf(0.1), epochs=1)
+    fitted, count = parts.fit_to(model, attack, data.take(40))
+    assert count == 40
+    monkeypatch.setattr(parts, "_VALUES", 3 * 28 * 28)
+    fewer, count = parts.fit_to(model, attack, data)
+    assert count == 24
+    images, classes = (part[:24] for part in digits())
+    expected = attack.fit(model, images, classes).perturbation
+    assert expected is not None
+    assert torch.equal(fewer.made, expected)  # type: ignore[arg-type]
+    assert not torch.equal(fitted.made, expected)  # type: ignore[arg-type]
+    towards, _ = parts.fit_to(model, attack, data.take(24), to="3")
+    wanted = attack.fit(model, images, torch.full((24,), 3), targeted=True)
+    assert torch.equal(towards.made, wanted.made)  # type: ignore[arg-type]
+    with pytest.raises(InvalidParameterError, match="leads all pictures to one class"):
+        parts.fit_to(model, attack, data, to="all")

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fluoroscope.attacks.universal.fitting import Fitted
@@ -118,7 +119,7 @@ class UniversalPerturbation(Fitted):
         """In L2 of length 1."""
         if self.threat.name == "linf":
             return slope
-        return slope / slope.norm().clamp(min=1e-30)
+        return F.normalize(slope.flatten(), dim=0, eps=1e-30).view_as(slope)
 
     def pictures(self) -> dict[str, Tensor]:
         """Around mid-grey, at its true size and with its largest value at the end of the scale."""
