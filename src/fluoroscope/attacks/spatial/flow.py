@@ -1,15 +1,21 @@
 """Spatially transformed pictures (stAdv): every pixel is read from a little beside its place.
 
 Xiao, Zhu, Li, He, Liu, Song (2018): ``x'(p) = x(p + f(p))``, sampled bilinearly, where the flow
-``f`` lowers ``max(-margin, -confidence) + tau * sum_{p, q neighbours} |f(p) - f(q)|`` with
-``tau = 0.05``: neighbours are to move alike. No pixel value is bounded; what is seen is a warp.
+``f`` lowers ``max(-margin, -confidence) + tau * sum_{p, q neighbours} |f(p) - f(q)|``: neighbours
+are to move alike. No pixel value is bounded; what is seen is a warp.
 
 Where this differs: steps of Adam in place of L-BFGS, whose line search does not go with a batch in
 which every picture is at another step; ``step_size`` is in pixels. A search ends at its first
 success unless ``keep`` says otherwise, while the paper's goes on until it has converged; so the
-flow is mostly shorter here. The pixels' gradient comes from the network once for each step; from
-there to the flow it is the derivative of the sampling alone. Each pair of neighbours counts once
-(in the paper's sum twice, half of which ``tau`` could take up).
+flow is mostly shorter here. Each pair of neighbours counts once (in the paper's sum twice).
+
+``tau`` is 0.005, not the paper's 0.05. The margin does not grow with the picture, the sum does: in
+a MobileNet at 128 pixels the flows that reach a wanted class have a sum of 1,000 to 2,000, which at
+0.05 costs 50 to 100, while the margin to be won is about 9. So the loss was lowest near the picture
+itself, and 1 of 16 arrived where at 0.005 all do.
+
+The pixels' gradient comes from the network once for each step; from there to the flow it is the
+derivative of the sampling alone.
 """
 
 import math
