@@ -205,8 +205,9 @@ def test_pictures_of_another_size_are_refused() -> None:
 
 
 def test_on_pictures_not_seen_as_good_as_art() -> None:
-    # ART's loop of the paper with one FGSM step for a picture, at as many passes over the data or
-    # more; both judged by the share of 150 unseen digits whose reading changes.
+    # ART's loop of the paper with 5 steps of PGD for each picture not fooled yet, its best choice
+    # here, three times over 100 digits, against as many passes of ours; both judged by the share
+    # of 150 digits not seen whose reading changes.
     pytest.importorskip("art")
     from art.attacks.evasion import UniversalPerturbation as Peer
     from art.estimators.classification import PyTorchClassifier
@@ -220,17 +221,42 @@ def test_on_pictures_not_seen_as_good_as_art() -> None:
     state = np.random.get_state()
     np.random.seed(0)
     peer = Peer(
-        wrapped, attacker="fgsm", attacker_params={"eps": 0.2, "norm": np.inf},
-        delta=0.01, max_iter=5, eps=0.2, norm=np.inf, verbose=False,
+        wrapped, attacker="pgd",
+        attacker_params={"eps": 0.2, "eps_step": 0.05, "max_iter": 5, "verbose": False},
+        delta=0.01, max_iter=3, eps=0.2, norm=np.inf, verbose=False,
     )  # fmt: skip
     peer.generate(images[:100].numpy(), torch.nn.functional.one_hot(read[:100], 10).numpy())
     np.random.set_state(state)
     theirs = (images[100:] + torch.from_numpy(peer.noise)).clamp(0, 1)
     assert peer.noise.max() <= 0.2 + 1e-6
     fooled = (model(theirs).argmax(1) != read[100:]).float().mean()
-    fitted = UniversalPerturbation(threat=fs.Linf(0.2), epochs=5)
+    fitted = UniversalPerturbation(threat=fs.Linf(0.2), epochs=15)
     ours = fitted.fit(model, images[:100], read[:100])(model, images[100:], read[100:])
+    assert fooled > 0.2
     assert ours.success.float().mean() >= fooled - 0.02
+
+
+def test_eps_of_zero_changes_nothing() -> None:
+    model, images = linear(), grey(10)
+    classes = model(images).argmax(1).detach()
+    for threat in (fs.Linf(0), fs.L2(0)):
+        with pytest.warns(fs.FluoroscopeWarning, match="eps is 0"):
+            result = UniversalPerturbation(threat=threat, epochs=2)(model, images, classes)
+        assert torch.equal(result.images, images)
+        assert not result.success.any()
+
+
+def test_a_small_batch_is_kept_to_in_fitting_too() -> None:
+    sizes: list[int] = []
+
+    class Counting(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            sizes.append(len(x))
+            return x.flatten(1)[:, :2]
+
+    model = fs.Classifier(Counting(), channels=1)
+    UniversalPerturbation(threat=fs.Linf(0.1), epochs=2)(model, grey(10), [0] * 10, batch_size=3)
+    assert max(sizes) == 3
 
 
 def test_the_callers_mode_does_not_matter() -> None:

@@ -211,6 +211,7 @@ class Fitted(Method, ABC):
 
         fitted = self.fit(
             model, images, classes, on_batch=count,
+            batch_size=min(options.get("batch_size", FIT_BATCH), FIT_BATCH),
             **{name: options[name] for name in shared if name in options},
         )  # fmt: skip
         result = fitted(model, images, classes, **options)
