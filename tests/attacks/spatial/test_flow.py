@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 import fluoroscope as fs
 from fluoroscope.attacks.spatial.flow import StAdv, flow_gradient, flowed, roughness
+from fluoroscope.engine.evaluate import evaluate
+from fluoroscope.engine.stream import Samples, feed
 from fluoroscope.errors import InvalidParameterError
 
 
@@ -87,10 +89,6 @@ def test_a_network_that_hangs_on_one_place_finds_the_flow_there() -> None:
     assert away[4, 4] > 0.04
     away[4, 4] = 0
     assert away.max() < 1e-5
-    # Against a strong wish for smoothness it takes the others along.
-    smooth = StAdv(tau=5, step_size=0.1, steps=30)(model, images, [0], keep="last")
-    moved = (smooth.images - images).abs()[0, 0]
-    assert moved[4, 4] < away.new_tensor(0.2)
 
 
 @settings(max_examples=10)
@@ -145,23 +143,19 @@ def test_smoothness_is_what_tau_buys(reader: Any) -> None:
     found = []
     for tau in (0.0, 0.05):
         attack = StAdv(tau=tau)
-        rough: list[Tensor] = []
         state = attack.start(_samples(images[:4], classes[:4]))
-        from fluoroscope.engine.evaluate import evaluate
-
         for _ in range(15):
             query = attack.ask(state)
             answer = evaluate(model, query.images, query.classes, query.objective, gradient=True)
             state = attack.tell(state, answer)
-        rough.append(roughness(state.flow) / state.flow.abs().flatten(1).sum(1))
-        found.append(rough[0].mean().item())
-    assert found[1] < found[0]
+        found.append((roughness(state.flow) / state.flow.abs().flatten(1).sum(1)).mean())
+    assert found[1] < 0.8 * found[0]
 
 
-def _samples(images: Tensor, classes: Tensor) -> Any:
-    from fluoroscope.engine.stream import feed
-
-    return feed(images, classes)(len(images))
+def _samples(images: Tensor, classes: Tensor) -> Samples:
+    samples = feed(images, classes)(len(images))
+    assert samples is not None
+    return samples
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def rotate_and_move(images: Tensor, degrees: Tensor, pixels: Tensor) -> Tensor:
 def _grid(angles: int | None, moves: int | None) -> Tensor:
     """Shares of the bounds ``(G, 3)``, the largest changes first."""
     turns, shifts = _even(31 if angles is None else angles), _even(5 if moves is None else moves)
-    grid = torch.cartesian_prod(turns, shifts, shifts)
+    grid = torch.stack(torch.meshgrid(turns, shifts, shifts, indexing="ij"), -1).view(-1, 3)
     return grid[grid.square().sum(1).sort(descending=True, stable=True).indices]
 
 
