@@ -193,7 +193,6 @@ def test_in_the_box_and_by_the_sample(seed: int, shape: Any) -> None:
         ({"shape": "star"}, "shape is 'star'; expected disc or square"),
         ({"places": 0}, "places is 0"),
         ({"epochs": 0}, "epochs is 0"),
-        ({"step_size": None}, "step_size is None"),
         ({"step_size": -1.0}, "step_size is -1"),
         ({"patch": "toaster"}, "expected a tensor"),
         ({"patch": torch.zeros(1, 3, 4)}, "as high as wide"),

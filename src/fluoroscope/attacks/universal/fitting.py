@@ -99,9 +99,13 @@ class Fitted(Method, ABC):
         return slope
 
     @property
+    @abstractmethod
+    def usual_step_size(self) -> float:
+        """The first step's, where none is given."""
+
+    @property
     def _step_size(self) -> float:
-        assert self.step_size is not None
-        return self.step_size
+        return self.usual_step_size if self.step_size is None else self.step_size
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -60,7 +60,8 @@ class Patch(Fitted):
     """A ``patch`` ``(C, S, S)`` that takes up a ``share`` of each picture's area.
 
     It is turned by up to ``rotation`` degrees and its width drawn within ``1 ± scaling`` times the
-    usual one. ``fit`` makes it in ``epochs`` over the pictures, each time at another place.
+    usual one. ``fit`` makes it in ``epochs`` over the pictures, each time at another place;
+    ``step_size`` is that of Adam's first step, by default 0.02.
     """
 
     threat: Threat = field(default_factory=Unbounded)
@@ -70,7 +71,7 @@ class Patch(Fitted):
     scaling: float = 0.2
     places: int = 1
     epochs: int = 20
-    step_size: float | None = 0.02
+    step_size: float | None = None
     patch: Tensor | None = None
 
     paper: ClassVar[str] = "Brown, Mané, Roy, Abadi, Gilmer 2017 (1712.09665)"
@@ -91,8 +92,6 @@ class Patch(Fitted):
             raise InvalidParameterError(
                 f"shape is {self.shape!r}; expected {' or '.join(get_args(Shape))}"
             )
-        if self.step_size is None:
-            raise InvalidParameterError("step_size is None; expected more than 0, such as 0.02")
         if self.patch is None:
             return
         if self.patch.shape[1] != self.patch.shape[2]:
@@ -113,6 +112,11 @@ class Patch(Fitted):
     def holding(self, made: Tensor) -> "Patch":
         """The same with this patch."""
         return replace(self, patch=made)
+
+    @property
+    def usual_step_size(self) -> float:
+        """That of the authors' code, 5 of 255."""
+        return 0.02
 
     def begin(self, images: Tensor) -> Tensor:
         """Mid-grey, as fine as the pictures where it is widest."""

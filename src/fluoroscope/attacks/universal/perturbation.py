@@ -85,6 +85,11 @@ class UniversalPerturbation(Fitted):
         """The same with this perturbation."""
         return replace(self, perturbation=made)
 
+    @property
+    def usual_step_size(self) -> float:
+        """A third of eps."""
+        return as_number(self.threat.eps) / 3
+
     def begin(self, images: Tensor) -> Tensor:
         """No change."""
         return torch.zeros_like(images[0])
@@ -149,9 +154,3 @@ class UniversalPerturbation(Fitted):
     def tell(self, state: UniversalPerturbationState, answer: Answer) -> UniversalPerturbationState:
         """That was all."""
         return state
-
-    @property
-    def _step_size(self) -> float:
-        if self.step_size is not None:
-            return self.step_size
-        return as_number(self.threat.eps) / 3
