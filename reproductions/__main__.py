@@ -16,6 +16,7 @@ from reproductions import (
     karpathy,
     linear,
     queries,
+    universal,
 )
 from reproductions.sources import SHARED
 
@@ -27,6 +28,7 @@ SECTIONS = {
     "imagenet": imagenet.section,
     "fooling": fooling.section,
     "queries": queries.section,
+    "universal": universal.section,
     "differences": differences.section,
 }
 HEAD = """# Reproductions

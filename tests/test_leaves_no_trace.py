@@ -54,6 +54,10 @@ ATTACKS: dict[str, dict[str, Any]] = {
     "boundary": {"queries": 3},
     "hopskipjump": {"queries": 3},
     "geoda": {"queries": 3},
+    "rotation-translation": {"eps": None, "angles": 2, "moves": 2},
+    "stadv": {"eps": None, "steps": 2},
+    "universal": {"epochs": 2},
+    "patch": {"eps": None, "epochs": 2, "places": 2},
 }
 CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
     "attack": lambda m, out: [

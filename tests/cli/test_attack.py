@@ -127,3 +127,50 @@ def test_an_interrupted_attack_leaves_what_was_finished(tmp_path: Path) -> None:
     assert len(rows["index"]) == 300
     assert not all(rows["finished"])
     assert json.loads(said)["unfinished"] == 300 - sum(rows["finished"])
+
+
+@pytest.mark.parametrize(
+    ("method", "own", "files"),
+    [
+        ("universal", ["--eps", "0.2"], ["universal.png", "universal-amplified.png"]),
+        ("patch", ["--to", "3"], ["patch.png", "patch-print.png"]),
+    ],
+)
+def test_what_is_made_for_all_pictures_is_written(
+    fluoroscope: Call, tmp_path: Path, method: str, own: list[str], files: list[str]
+) -> None:
+    done = fluoroscope(
+        "attack", method, *DIGITS, *own, "--fit-on", "8", "--param", "epochs=3",
+        "--out", str(tmp_path), "--json", "-",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    said = json.loads(done.out)
+    assert said["count"] == 4
+    assert said["fitted"] == {"pictures": 8, "epochs": 3, "others_attacked": True}
+    rows = parquet.read_table(tmp_path / "part-00000.parquet").to_pydict()
+    assert rows["index"] == [8, 9, 10, 11]
+    made = load_file(tmp_path / f"{method}.safetensors")[method]
+    assert made.abs().max() > 0
+    for file in files:
+        assert (tmp_path / file).stat().st_size > 50
+    assert "learnt from 8 picture(s), 3" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pgd", "--eps", "0.1", "--fit-on", "5"], "fit-on is 5; pgd makes nothing"),
+        (["patch", "--fit-on", "12"], "fit-on is 12 of 12"),
+        (["patch", "--to", "random"], "leads all pictures to one class"),
+        (["patch", "--param", "patch=3"], "to hold; expected a tensor"),
+        (["patch", "--param", "share=0.9"], "expected at most the pictures' 28"),
+        (["universal", "--eps", "0.1", "--steps", "3"], "no parameter 'steps'"),
+    ],
+)
+def test_mistakes_with_what_is_made_for_all(
+    fluoroscope: Call, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    done = fluoroscope("attack", *arguments, *DIGITS, "--out", str(tmp_path))
+    assert done.code == 2
+    assert message in done.err
+    assert len(done.err.strip().splitlines()) == 1

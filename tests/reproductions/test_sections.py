@@ -114,3 +114,16 @@ def test_strong_decay_shortens_the_templates_and_their_reach(
     free, held = (section._linear(images, labels, decay) for decay in (0.0, 10.0))
     assert held.module[2].weight.norm() < free.module[2].weight.norm() / 2
     assert section._on_noise(held)[1] < section._on_noise(free)[1]
+
+
+def test_universal_runs(load: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    section = load("universal")
+    small = {"PICTURES": 8, "FIT": 4, "EPOCHS": 1, "PATCH_EPOCHS": 1, "PATCH_BATCH": 2, "BATCH": 4}
+    for name, value in small.items():
+        monkeypatch.setattr(section, name, value)
+    text = "\n".join(section.section().lines)
+    for row in ("| universal perturbation |", "| random signs |", "| a photograph of a toaster |"):
+        assert row in text
+    for file in ("universal.png", "universal-amplified.png", "patch-print.png"):
+        assert (tmp_path / "page" / file).is_file()
+    assert section._rate(torch.arange(10) < 5) == "50.0 % (23.7 to 76.3)"  # Wilson's by hand

@@ -25,6 +25,10 @@ from fluoroscope.attacks.minimum_norm.fmn import FMN
 from fluoroscope.attacks.score.square import Square
 from fluoroscope.attacks.sparse.jsma import JSMA
 from fluoroscope.attacks.sparse.sparsefool import SparseFool
+from fluoroscope.attacks.spatial.flow import StAdv
+from fluoroscope.attacks.spatial.rotation_translation import RotationTranslation
+from fluoroscope.attacks.universal.patch import Patch
+from fluoroscope.attacks.universal.perturbation import UniversalPerturbation
 
 __all__ = [
     "APGD",
@@ -55,6 +59,10 @@ __all__ = [
     "FeatureAdversary",
     "GhostFGSM",
     "SparseFool",
+    "Patch",
+    "RotationTranslation",
     "Square",
+    "StAdv",
     "TargetedFAB",
+    "UniversalPerturbation",
 ]

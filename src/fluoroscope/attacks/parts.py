@@ -3,21 +3,25 @@
 A part is a result of its own, so that whoever writes each one down loses nothing but the last.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fluoroscope.attacks.attack import AttackResult, Method
+from fluoroscope.attacks.universal.fitting import FIT_BATCH, FitStep, Fitted
 from fluoroscope.data.batches import Batch
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine import chance
 from fluoroscope.engine.predict import predict
+from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 
 # Pixel values in a part: 0.13 GB in float32, of which a search keeps a few copies.
 _VALUES = 2**25
+# Parts that one perturbation or patch is fitted to at the most: they are in memory together.
+_FIT_PARTS = 8
 
 
 def attack_parts(
@@ -61,6 +65,48 @@ def attack_parts(
                 numbers=batch.indices,
                 **options,
             )
+
+
+def fit_to(
+    model: Classifier,
+    attack: Fitted,
+    images: ImageSet,
+    *,
+    to: str | int | None = None,
+    seed: int = 0,
+    batch_size: int = FIT_BATCH,
+    on_batch: Callable[[FitStep], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> tuple[Fitted, int]:
+    """Fit an attack to the pictures of a data set, or the first ones if they are very many.
+
+    Returns it with the number of pictures. The arguments are those of :func:`attack_parts` and of
+    :meth:`.Fitted.fit`.
+
+    Raises:
+        UnknownLabelError: a class the network does not have.
+        InvalidParameterError: towards several classes.
+    """
+    if to in ("random", "least-likely", "all"):
+        raise InvalidParameterError(
+            f"to is {to}; one {type(attack).__name__} leads all pictures to one class: expected "
+            "a label of the network"
+        )
+    target = None if to is None else model.find_class(to)
+    count, size = min(len(images), _FIT_PARTS * part_size(model)), part_size(model)
+    batches = list(images.take(count).batches(size, fit=model.preprocessing))
+    fitted = attack.fit(
+        model,
+        torch.cat([batch.images for batch in batches]),
+        torch.cat([_classes(model, batch, target, seed) for batch in batches]),
+        targeted=to is not None,
+        batch_size=min(batch_size, FIT_BATCH),
+        seed=seed,
+        numbers=torch.cat([batch.indices for batch in batches]),
+        on_batch=on_batch,
+        cancelled=cancelled,
+    )
+    return fitted, count
 
 
 def part_size(model: Classifier) -> int:

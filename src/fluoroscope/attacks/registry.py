@@ -43,6 +43,10 @@ ATTACKS: dict[str, type[Method]] = {
     "boundary": attacks.Boundary,
     "hopskipjump": attacks.HopSkipJump,
     "geoda": attacks.GeoDA,
+    "rotation-translation": attacks.RotationTranslation,
+    "stadv": attacks.StAdv,
+    "universal": attacks.UniversalPerturbation,
+    "patch": attacks.Patch,
 }
 
 

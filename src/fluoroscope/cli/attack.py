@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fluoroscope.attacks.attack import AttackResult, Method
+    from fluoroscope.attacks.universal.fitting import FitStep
+    from fluoroscope.data.imageset import ImageSet
     from fluoroscope.engine.stream import Step
     from fluoroscope.models.classifier import Classifier
     from fluoroscope.pictures.pairs import Pair
@@ -62,6 +64,14 @@ def attack(
     ],
     split: Annotated[str | None, typer.Option(help="Its split.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only its first pictures.")] = None,
+    fit_on: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="universal, patch: learn from the first so many and attack only the others; "
+            "default: learn from all and attack all.",
+        ),
+    ] = None,
     eps: Annotated[
         str | None, typer.Option(help="How far a picture may go, such as 8/255.")
     ] = None,
@@ -116,9 +126,11 @@ def attack(
       fluoroscope attack pgd --model digits-cnn --images digits --limit 100 --eps 0.1
       fluoroscope attack deepfool --model digits-cnn --images digits --limit 50
       fluoroscope attack bim -m digits-cnn --images digits:7 --eps 0.3 --to least-likely
+      fluoroscope attack patch -m digits-cnn --images digits --to 3 --fit-on 500
     """
     from fluoroscope.attacks import registry
-    from fluoroscope.attacks.parts import attack_parts
+    from fluoroscope.attacks.parts import attack_parts, fit_to
+    from fluoroscope.attacks.universal.fitting import Fitted
     from fluoroscope.data.imageset import load_images
     from fluoroscope.files import output_directory
     from fluoroscope.models.wrappers.prepared import prepare
@@ -131,40 +143,85 @@ def attack(
     model = model if plain else prepare(model)
     data = load_images(images, split, channels=model.channels)
     data = data.take(limit) if limit else data
+    seen, data = _apart(method, chosen, data, fit_on)
     directory = output_directory(out)
     output, summary, began = Output(json), _Summary(model), time.perf_counter()
     searches = len(data) * (model.num_classes if to == "all" else 1)
-    with _interruptible() as interrupted, output.counting(searches, method) as count:
-        done = _Progress(count)
+    with _interruptible() as interrupted:
 
         def over() -> bool:
             late = max_seconds is not None and time.perf_counter() - began > max_seconds
             return late or interrupted()
 
-        for number, result in enumerate(
-            attack_parts(
-                model,
-                chosen,
-                data,
-                to=to,
-                seed=seed,
-                restarts=restarts,
-                keep=keep,
-                grid=8 if on_grid else None,
-                exact=exact,
-                batch_size=batch_size,
-                on_step=done.step,
-                cancelled=over,
-            )
-        ):
-            summary.add(result, result.save(directory, f"part-{number:05}"))
-            done.part(result)
-            if over():
-                break
+        if isinstance(chosen, Fitted):
+            with output.counting(chosen.epochs, f"fit {method}") as count:
+                told = _Epochs(count, chosen.epochs)
+                chosen, learnt = fit_to(
+                    model, chosen, seen, to=to, seed=seed, batch_size=batch_size,
+                    on_batch=told.step, cancelled=over,
+                )  # fmt: skip
+            summary.made(chosen.save_made(directory, method), learnt, told.passes, bool(fit_on))
+        with output.counting(searches, method) as count:
+            done = _Progress(count)
+            for number, result in enumerate(
+                attack_parts(
+                    model,
+                    chosen,
+                    data,
+                    to=to,
+                    seed=seed,
+                    restarts=restarts,
+                    keep=keep,
+                    grid=8 if on_grid else None,
+                    exact=exact,
+                    batch_size=batch_size,
+                    on_step=done.step,
+                    cancelled=over,
+                )
+            ):
+                summary.add(result, result.save(directory, f"part-{number:05}"))
+                done.part(result)
+                if over():
+                    break
     summary.report(output, chosen, directory, time.perf_counter() - began)
     output.json(summary.describe(method, data.name, to, time.perf_counter() - began))
     if interrupted():
         raise typer.Abort
+
+
+def _apart(
+    method: str, chosen: "Method", data: "ImageSet", fit_on: int | None
+) -> "tuple[ImageSet, ImageSet]":
+    """The pictures to learn from, and those to attack."""
+    from fluoroscope.attacks.universal.fitting import Fitted
+    from fluoroscope.errors import InvalidParameterError
+
+    if fit_on is None:
+        return data, data
+    if not isinstance(chosen, Fitted):
+        raise InvalidParameterError(
+            f"fit-on is {fit_on}; {method} makes nothing that is for all pictures: leave it out, "
+            "or choose universal or patch"
+        )
+    if fit_on >= len(data):
+        raise InvalidParameterError(
+            f"fit-on is {fit_on} of {len(data)} picture(s); expected fewer, so that some are left "
+            "to be attacked"
+        )
+    return data.take(fit_on), data.select(range(fit_on, len(data)))
+
+
+class _Epochs:
+    """Times that the pictures to learn from have been gone through."""
+
+    def __init__(self, count: Any, epochs: int) -> None:
+        self._count, self._epochs = count, epochs
+        self.passes = 0
+
+    def step(self, step: "FitStep") -> None:
+        passes = step.number * self._epochs // step.total
+        self._count(passes - self.passes, f"{step.success:.0%} of the last batch")
+        self.passes = passes
 
 
 class _Progress:
@@ -194,6 +251,12 @@ class _Summary:
         self._paths: list[Path] = []
         self._parts = 0
         self._record: dict[str, Any] = {}
+        self._fitted: dict[str, Any] = {}
+
+    def made(self, paths: list[Path], pictures: int, epochs: int, apart: bool) -> None:
+        """What was made for all pictures before any was attacked."""
+        self._paths += paths
+        self._fitted = {"pictures": pictures, "epochs": epochs, "others_attacked": apart}
 
     def add(self, result: "AttackResult", paths: list[Path]) -> None:
         for name, column in result.rows().items():
@@ -228,6 +291,12 @@ class _Summary:
                 ["seconds", f"{seconds:.1f}"],
             ],
         )
+        if self._fitted:
+            output.say(
+                f"learnt from {self._fitted['pictures']} picture(s), {self._fitted['epochs']} "
+                "forward and backward pass(es) each, which the table leaves out"
+                + ("" if self._fitted["others_attacked"] else "; it is judged on the same pictures")
+            )
         for note in dict.fromkeys(self._record["notes"]):
             output.say(f"note: {note}")
         if self._pairs:
@@ -255,6 +324,7 @@ class _Summary:
             "to": to,
             **numbers,
             "seconds": seconds,
+            **({"fitted": self._fitted} if self._fitted else {}),
             "record": self._record,
         }
 
