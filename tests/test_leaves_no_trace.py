@@ -34,6 +34,13 @@ ATTACKS: dict[str, dict[str, Any]] = {
     "ddn": {"steps": 2},
     "fab": {"steps": 2},
     "fab-t": {"steps": 2},
+    "mi-fgsm": {"steps": 2},
+    "ni-fgsm": {"steps": 2},
+    "vmi-fgsm": {"steps": 2, "neighbours": 2},
+    "di-fgsm": {"steps": 2},
+    "ti-fgsm": {"steps": 2},
+    "si-fgsm": {"steps": 2},
+    "admix": {"steps": 2, "pool": TWO, "mixtures": 1},
     "square": {"queries": 3},
 }
 CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {

@@ -29,14 +29,24 @@ if TYPE_CHECKING:
     from fluoroscope.models.wrappers.ensemble import Ensemble
     from fluoroscope.models.wrappers.prepared import Prepared, prepare
     from fluoroscope.models.wrappers.randomised import EOT, is_random
+    from fluoroscope.models.wrappers.transformed import (
+        Admix,
+        DiverseInput,
+        ScaleInvariant,
+        TranslationInvariant,
+    )
 
 __version__ = version("fluoroscope")
 
 _ROOMS = ("attacks", "data", "engine", "errors", "gradients", "models", "pictures", "training")
 _HOMES = {
+    "Admix": "models.wrappers.transformed",
+    "DiverseInput": "models.wrappers.transformed",
     "EOT": "models.wrappers.randomised",
     "Ensemble": "models.wrappers.ensemble",
     "Prepared": "models.wrappers.prepared",
+    "ScaleInvariant": "models.wrappers.transformed",
+    "TranslationInvariant": "models.wrappers.transformed",
     "is_random": "models.wrappers.randomised",
     "prepare": "models.wrappers.prepared",
     "AttackResult": "attacks.attack",
@@ -75,9 +85,11 @@ __all__ = [
     "L0",
     "L1",
     "L2",
+    "Admix",
     "AttackResult",
     "Budget",
     "Classifier",
+    "DiverseInput",
     "Ensemble",
     "FluoroscopeError",
     "FluoroscopeWarning",
@@ -89,6 +101,8 @@ __all__ = [
     "Objective",
     "Prediction",
     "Prepared",
+    "ScaleInvariant",
+    "TranslationInvariant",
     "Unbounded",
     "attack",
     "attacks",

@@ -22,6 +22,13 @@ ATTACKS: dict[str, type[Method]] = {
     "ddn": attacks.DDN,
     "fab": attacks.FAB,
     "fab-t": attacks.TargetedFAB,
+    "mi-fgsm": attacks.MIFGSM,
+    "ni-fgsm": attacks.NIFGSM,
+    "vmi-fgsm": attacks.VMIFGSM,
+    "di-fgsm": attacks.DIFGSM,
+    "ti-fgsm": attacks.TIFGSM,
+    "si-fgsm": attacks.SIFGSM,
+    "admix": attacks.AdmixFGSM,
     "square": attacks.Square,
 }
 
