@@ -60,7 +60,9 @@ def test_torchattacks_pixel_for_pixel(double: Reader, name: str, targeted: bool)
 def test_at_least_as_strong_as_foolboxs(reader: Reader, norm: str) -> None:
     """Its gradients are summed as they are; so only without momentum it is the same attack."""
     foolbox = pytest.importorskip("foolbox")
-    model, images, classes = (each.double() if isinstance(each, Tensor) else each for each in reader)
+    model, images, classes = (
+        each.double() if isinstance(each, Tensor) else each for each in reader
+    )
     model, classes = model.to(dtype=torch.float64), classes.long()
     peer = foolbox.PyTorchModel(network(model), bounds=(0, 1), device="cpu")
     wrong = foolbox.criteria.Misclassification(classes)
@@ -194,7 +196,7 @@ def test_no_image_leaves_box_or_ball_and_success_is_one(
     result = fs.attack(name, eps=eps, steps=3, **options)(
         model, images, classes, keep=keep, targeted=targeted, seed=seed, batch_size=2
     )
-    assert all(0 <= float(each.min()) and float(each.max()) <= 1 for each in seen)
+    assert all(float(each.min()) >= 0 and float(each.max()) <= 1 for each in seen)
     assert (result.distance <= eps + 1e-6).all()
     read = model(result.images).argmax(1)
     assert torch.equal(result.success, (read == classes) == targeted)
@@ -207,7 +209,7 @@ def test_a_sample_does_not_depend_on_its_neighbours(double: Reader, name: str) -
     attack = fs.attack(name, eps=0.08, steps=4, **options)
     # Some are done sooner, so that their slots go to others in the middle of these' neighbours.
     together = attack(model, images, classes, batch_size=5, exact=True, seed=2)
-    assert 0 < int(together.success.sum())
+    assert int(together.success.sum()) > 0
     order = torch.arange(len(images)).flip(0)
     flipped = attack(
         model, images[order], classes[order], numbers=order, batch_size=5, exact=True, seed=2
