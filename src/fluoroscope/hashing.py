@@ -1,0 +1,43 @@
+"""Random numbers that are hashes of counters, by the finaliser of SplitMix64.
+
+Steele, Lea and Flood 2014. All in whole numbers that are the same on every device; nothing global
+is touched. What a key stands for is said where it is made: a sample of an attack
+(``engine.chance``), or an image as a network sees it (``models.wrappers.draws``).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit number
+_MIX = (-4658895280553007687, -7723592293110705685)  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+
+def uniform(keys: Tensor, draw: int | Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Float32 numbers in ``[0, 1)``, ``(n, *shape)``, for the keys ``(n,)``.
+
+    ``draw`` numbers the draws of a key: one number for all or one for each.
+    """
+    found = bits(keys, draw, math.prod(shape))
+    # The upper 24 bits: as many as a float32 holds.
+    return ((found >> 40) & 0xFFFFFF).float().mul_(2.0**-24).view(len(keys), *shape)
+
+
+def bits(keys: Tensor, draw: int | Tensor, count: int) -> Tensor:
+    """Whole numbers of 64 random bits ``(n, count)``, for the keys ``(n,)``."""
+    start = mix(keys + (torch.zeros_like(keys) + draw + 1) * GOLDEN)
+    steps = torch.arange(1, count + 1, device=keys.device) * GOLDEN
+    return mix(start[:, None] + steps)
+
+
+def mix(x: Tensor) -> Tensor:
+    """Whole numbers of 64 bits, stirred: each bit given changes half of those returned."""
+    x = (x ^ _shift(x, 30)) * _MIX[0]
+    x = (x ^ _shift(x, 27)) * _MIX[1]
+    return x ^ _shift(x, 31)
+
+
+def _shift(x: Tensor, by: int) -> Tensor:
+    # Torch shifts signed numbers; the mask clears the copies of the sign.
+    return (x >> by) & ((1 << (64 - by)) - 1)
