@@ -18,7 +18,6 @@ Where the papers divide or pad with zero they speak of pixels from -1 to 1; here
 that PyTorch users know, 0 is black.
 """
 
-import zlib
 from math import inf
 
 import torch
@@ -26,8 +25,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError
-from fluoroscope.models.classifier import Classifier, tensor_bytes
+from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.around import Around, Asking
+from fluoroscope.models.wrappers.draws import row_uniform
 from fluoroscope.models.wrappers.ensemble import averaged
 from fluoroscope.pictures.checks import check_images
 
@@ -82,13 +82,13 @@ class _Diverse(Asking):
         self.probability, self.resize, self.seed = probability, resize, seed
 
     def forward(self, images: Tensor) -> Tensor:
-        drawn = _drawn(images, self.seed, 4)
+        drawn = row_uniform(images, self.seed, 0, (4,))
         height, width = images.shape[-2:]
         low = max(1, int(self.resize * height))
-        high = low + (drawn[:, 1] * (height - low)).floor()
+        high = low + (drawn[:, 1].to(images.dtype) * (height - low)).floor()
         wide = (high * width / height).round().clamp(min=1)
         shrunk = _padded(images, high, wide, drawn[:, 2], drawn[:, 3])
-        changed = (drawn[:, 0] < self.probability).to(images.device).view(-1, 1, 1, 1)
+        changed = (drawn[:, 0] < self.probability).view(-1, 1, 1, 1)
         return self.model(torch.where(changed, shrunk, images))
 
 
@@ -240,11 +240,8 @@ class _Admix(Asking):
                 f"the pool holds images of shape {tuple(self.pool.shape[1:])} and the ones to mix "
                 f"them into have {tuple(images.shape[1:])}; expected the same shape"
             )
-        drawn = (
-            _drawn(images, self.seed, len(self.pool))
-            .topk(self.mixtures, dim=1)
-            .indices.to(images.device)
-        )
+        ranks = row_uniform(images, self.seed, 0, (len(self.pool),))
+        drawn = ranks.topk(self.mixtures, dim=1).indices
         mixed = [images + self.share * self.pool[others] for others in drawn.unbind(1)]
         scales = [2.0**-power for power in range(self.copies)]
         return _mean_loss(self.model, [scale * each for scale in scales for each in mixed])
@@ -253,15 +250,6 @@ class _Admix(Asking):
 def _check_count(name: str, count: int, low: int) -> None:
     if not isinstance(count, int) or count < low:
         raise InvalidParameterError(f"{name} is {count}; expected a whole number of {low} or more")
-
-
-def _drawn(images: Tensor, seed: int, count: int) -> Tensor:
-    """Numbers in ``[0, 1)``, ``(N, count)`` on the processor: from each image's bits and a seed."""
-    rows = [
-        torch.rand(count, generator=torch.Generator().manual_seed(zlib.crc32(row, seed % 2**32)))
-        for row in map(tensor_bytes, images)
-    ]
-    return torch.stack(rows)
 
 
 def _padded(images: Tensor, high: Tensor, wide: Tensor, down: Tensor, right: Tensor) -> Tensor:
@@ -274,16 +262,18 @@ def _padded(images: Tensor, high: Tensor, wide: Tensor, down: Tensor, right: Ten
     columns, inside_columns = _axis(width, wide, right)
     shape = (len(images), height, width)
     grid = torch.stack([columns[:, None].expand(shape), rows[:, :, None].expand(shape)], 3)
-    resized = F.grid_sample(images, grid.to(images), padding_mode="border", align_corners=False)
+    resized = F.grid_sample(
+        images, grid.to(images.dtype), padding_mode="border", align_corners=False
+    )
     inside = inside_rows[:, None, :, None] & inside_columns[:, None, None]
-    return resized * inside.to(images.device)
+    return resized * inside
 
 
 def _axis(length: int, part: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
     """For every pixel of an axis where in the image it is, from -1 to 1, and whether inside."""
     first = (share * (length - part + 1)).floor()
-    pixels = torch.arange(length) - first[:, None]
-    return (2 * pixels.double() + 1) / part[:, None] - 1, (pixels >= 0) & (pixels < part[:, None])
+    pixels = torch.arange(length, device=part.device) - first[:, None]
+    return (2 * pixels + 1) / part[:, None] - 1, (pixels >= 0) & (pixels < part[:, None])
 
 
 class _Smoothed(torch.autograd.Function):
