@@ -7,7 +7,16 @@ import argparse
 import sys
 import time
 
-from reproductions import differences, digits, fooling, goodfellow, imagenet, karpathy, linear
+from reproductions import (
+    differences,
+    digits,
+    fooling,
+    goodfellow,
+    imagenet,
+    karpathy,
+    linear,
+    transfer,
+)
 from reproductions.sources import SHARED
 
 SECTIONS = {
@@ -17,13 +26,14 @@ SECTIONS = {
     "digits": digits.section,
     "imagenet": imagenet.section,
     "fooling": fooling.section,
+    "transfer": transfer.section,
     "differences": differences.section,
 }
 HEAD = """# Reproductions
 
 What the sources of this project reported, measured again. Written by `make reproductions`
 (`python -m reproductions NAME` for one section); nothing in it is typed by hand. It reads MNIST, a
-sample of ImageNet and two MobileNets from `../shared`.
+sample of ImageNet and four MobileNets from `../shared`.
 """
 
 

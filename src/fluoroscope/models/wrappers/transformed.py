@@ -253,27 +253,23 @@ def _check_count(name: str, count: int, low: int) -> None:
 
 
 def _padded(images: Tensor, high: Tensor, wide: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """Each image bilinearly resized to its size, ``(N,)`` each, on black of its old size.
+    """Each image bilinearly shrunk to its size, ``(N,)`` each, on black of its old size.
 
     ``down`` and ``right`` are shares of the room that is left.
     """
     height, width = images.shape[-2:]
-    rows, inside_rows = _axis(height, high, down)
-    columns, inside_columns = _axis(width, wide, right)
+    rows, columns = _axis(height, high, down), _axis(width, wide, right)
     shape = (len(images), height, width)
     grid = torch.stack([columns[:, None].expand(shape), rows[:, :, None].expand(shape)], 3)
-    resized = F.grid_sample(
-        images, grid.to(images.dtype), padding_mode="border", align_corners=False
-    )
-    inside = inside_rows[:, None, :, None] & inside_columns[:, None, None]
-    return resized * inside
+    # What lies outside of a shrunk image is at least a whole pixel of the large one away: black.
+    return F.grid_sample(images, grid.to(images.dtype), align_corners=False)
 
 
-def _axis(length: int, part: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-    """For every pixel of an axis where in the image it is, from -1 to 1, and whether inside."""
+def _axis(length: int, part: Tensor, share: Tensor) -> Tensor:
+    """For every pixel of an axis where in the image it is, from -1 to 1 or outside."""
     first = (share * (length - part + 1)).floor()
     pixels = torch.arange(length, device=part.device) - first[:, None]
-    return (2 * pixels + 1) / part[:, None] - 1, (pixels >= 0) & (pixels < part[:, None])
+    return (2 * pixels + 1) / part[:, None] - 1
 
 
 class _Smoothed(torch.autograd.Function):
