@@ -172,6 +172,7 @@ def test_attacks_go_through_changes_of_the_input(fluoroscope: Call, tmp_path: Pa
         )  # fmt: skip
         assert done.code == 0, done.err
         said = json.loads(done.out)
+        assert said["record"]["prepared"] == ([] if "--plain" in arguments else ["channels last"])
         return said["record"]["model"], said["backwards_mean"]
 
     assert passes("bim", "--through", "ti", "--through", "si") == (

@@ -116,7 +116,7 @@ class VMIFGSM(MIFGSM):
 
     paper: ClassVar[str] = "Wang and He 2021 (2103.15571)"
     norms: ClassVar[tuple[str, ...]] = ("linf",)
-    cost: ClassVar[str] = "1 + neighbours: forward, backward each"
+    cost: ClassVar[str] = "21 forward, 21 backward"
     probes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

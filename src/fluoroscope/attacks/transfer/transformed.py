@@ -69,7 +69,7 @@ class SIFGSM(MIFGSM):
     copies: int = 5
 
     paper: ClassVar[str] = "Lin et al. 2020 (1908.06281)"
-    cost: ClassVar[str] = "copies: forward, backward each"
+    cost: ClassVar[str] = "5 forward, 5 backward"
 
     def __post_init__(self) -> None:
         ScaleInvariant.check(self.copies)
@@ -90,7 +90,7 @@ class AdmixFGSM(MIFGSM):
     share: float = 0.2
 
     paper: ClassVar[str] = "Wang et al. 2021 (2102.00436)"
-    cost: ClassVar[str] = "copies × mixtures: forward, backward each"
+    cost: ClassVar[str] = "15 forward, 15 backward"
 
     def __post_init__(self) -> None:
         Admix.check(self.copies, self.mixtures, self.share)
