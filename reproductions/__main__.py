@@ -16,6 +16,7 @@ from reproductions import (
     karpathy,
     linear,
     queries,
+    transfer,
     universal,
 )
 from reproductions.sources import SHARED
@@ -27,6 +28,7 @@ SECTIONS = {
     "digits": digits.section,
     "imagenet": imagenet.section,
     "fooling": fooling.section,
+    "transfer": transfer.section,
     "queries": queries.section,
     "universal": universal.section,
     "differences": differences.section,
@@ -35,7 +37,7 @@ HEAD = """# Reproductions
 
 What the sources of this project reported, measured again. Written by `make reproductions`
 (`python -m reproductions NAME` for one section); nothing in it is typed by hand. It reads MNIST, a
-sample of ImageNet and two MobileNets from `../shared`.
+sample of ImageNet and four MobileNets from `../shared`.
 """
 
 

@@ -38,8 +38,8 @@ def section() -> Section:
     _panda(page, model)
     page.text(
         "**Measured elsewhere on this page**: the panda that becomes a vulture in 99 steps of "
-        "0.009/255 and the black picture that becomes a paper towel, under *Full-size networks*. "
-        "**Left out**: MI-FGSM, which is not built yet."
+        "0.009/255 and the black picture that becomes a paper towel, under *Full-size networks*; "
+        "MI-FGSM, under *What fools one network and then another*."
     )
     return page
 

@@ -31,16 +31,26 @@ if TYPE_CHECKING:
     from fluoroscope.models.wrappers.ghost import Ghost
     from fluoroscope.models.wrappers.prepared import Prepared, prepare
     from fluoroscope.models.wrappers.randomised import EOT, is_random
+    from fluoroscope.models.wrappers.transformed import (
+        Admix,
+        DiverseInput,
+        ScaleInvariant,
+        TranslationInvariant,
+    )
 
 __version__ = version("fluoroscope")
 
 _ROOMS = ("attacks", "data", "engine", "errors", "gradients", "models", "pictures", "training")
 _HOMES = {
     "BPDA": "models.wrappers.bpda",
+    "Admix": "models.wrappers.transformed",
+    "DiverseInput": "models.wrappers.transformed",
     "EOT": "models.wrappers.randomised",
     "Ensemble": "models.wrappers.ensemble",
     "Ghost": "models.wrappers.ghost",
     "Prepared": "models.wrappers.prepared",
+    "ScaleInvariant": "models.wrappers.transformed",
+    "TranslationInvariant": "models.wrappers.transformed",
     "is_random": "models.wrappers.randomised",
     "prepare": "models.wrappers.prepared",
     "AttackResult": "attacks.attack",
@@ -80,9 +90,11 @@ __all__ = [
     "L0",
     "L1",
     "L2",
+    "Admix",
     "AttackResult",
     "Budget",
     "Classifier",
+    "DiverseInput",
     "Ensemble",
     "FluoroscopeError",
     "FluoroscopeWarning",
@@ -95,6 +107,8 @@ __all__ = [
     "Objective",
     "Prediction",
     "Prepared",
+    "ScaleInvariant",
+    "TranslationInvariant",
     "Unbounded",
     "attack",
     "attacks",

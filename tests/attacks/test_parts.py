@@ -40,6 +40,9 @@ def test_targets() -> None:
     logits = MODEL(batch.images).detach()
     right = logits.argmin(1) != labels
     assert torch.equal(least.classes[right], logits.argmin(1)[right])
+    # Also of a search through a change of the input the network itself says which that is.
+    [through] = attack_parts(fs.ScaleInvariant(MODEL), PGD, DIGITS, to="least-likely")
+    assert torch.equal(through.classes, least.classes)
     [three] = attack_parts(MODEL, PGD, DIGITS, to="3")
     assert three.classes.tolist() == [3] * 24
     assert three.record["targeted"]

@@ -75,6 +75,10 @@ def test_a_search_by_decisions_begins_from_given_pictures(
         (["boundary", "--to", "3"], "starts is missing"),
         (["pgd", "--eps", "0.1", "--starts", "digits"], "pgd has no parameter 'starts'"),
         (["boundary", "--starts", "no/such-folder.d"], "no/such-folder.d"),
+        (["square", "--eps", "0.1", "--through", "di"], "Square reads no gradient"),
+        (["pgd", "--eps", "0.1", "--through", "id"], "expected one of di, ti, si, admix, ghost"),
+        (["pgd", "--eps", "0.1", "--pool", "digits"], "nothing is mixed in"),
+        (["pgd", "--eps", "0.1", "--transfer-to", "digits-cmm"], "digits-cmm"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -174,3 +178,69 @@ def test_mistakes_with_what_is_made_for_all(
     assert done.code == 2
     assert message in done.err
     assert len(done.err.strip().splitlines()) == 1
+
+
+def test_what_fools_one_network_is_shown_to_others(
+    fluoroscope: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "others.py").write_text(
+        "import fluoroscope as fs\n"
+        "from torch import nn\n"
+        "class Always(nn.Module):\n"
+        "    def __init__(self, digit):\n"
+        "        super().__init__()\n"
+        "        self.digit = digit\n"
+        "    def forward(self, x):\n"
+        "        logits = 0 * x.flatten(1)[:, :10]\n"
+        "        logits[:, self.digit] += 1\n"
+        "        return logits\n"
+        "def three():\n"
+        "    return fs.Classifier(Always(3), channels=1, input_size=14)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    done = fluoroscope(
+        "attack", "mi-fgsm", *DIGITS, "--eps", "0.1", "--transfer-to", "digits-cnn",
+        "--transfer-to", "python:others:three", "--out", str(tmp_path / "out"), "--json", "-",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    said = json.loads(done.out)
+    itself, three = said["transfer"]
+    assert said["record"]["keep"] == "last"
+    assert said["fooled"] > 5
+    # The network itself is fooled by all of them; the one that reads all as 3 by none.
+    assert (itself["searched"], itself["fooled"]) == (said["fooled"], said["fooled"])
+    assert three["success_rate"] == 0
+    rows = parquet.read_table(tmp_path / "out" / "part-00000.parquet").to_pydict()
+    threes = sum(
+        digit == 3 and success
+        for digit, success in zip(rows["class"], rows["success"], strict=True)
+    )
+    assert three["searched"] == threes
+    assert three["at_start"] == said["fooled"] - threes
+    assert "of these fool digits-cnn" in done.err
+    towards = fluoroscope(
+        "attack", "mi-fgsm", *DIGITS, "--eps", "0.2", "--to", "3", "--transfer-to",
+        "python:others:three", "--out", str(tmp_path / "out"), "--json", "-",
+    )  # fmt: skip
+    [three] = json.loads(towards.out)["transfer"]
+    assert three["at_start"] == json.loads(towards.out)["fooled"]
+    assert three["success_rate"] is None
+
+
+def test_attacks_go_through_changes_of_the_input(fluoroscope: Call, tmp_path: Path) -> None:
+    def passes(*arguments: str) -> tuple[str, float]:
+        done = fluoroscope(
+            "attack", *arguments, *DIGITS, "--eps", "0.1", "--steps", "2", "--keep", "last",
+            "--out", str(tmp_path), "--json", "-",
+        )  # fmt: skip
+        assert done.code == 0, done.err
+        said = json.loads(done.out)
+        assert said["record"]["prepared"] == ([] if "--plain" in arguments else ["channels last"])
+        return said["record"]["model"], said["backwards_mean"]
+
+    assert passes("bim", "--through", "ti", "--through", "si") == (
+        "TranslationInvariant of ScaleInvariant of digits-cnn", 10
+    )  # fmt: skip
+    assert passes("pgd", "--through", "admix", "--pool", "digits")[1] == 30
+    assert passes("admix") == ("digits-cnn", 30)
+    assert passes("mi-fgsm", "--through", "di", "--plain")[1] == 2

@@ -13,20 +13,21 @@ from fluoroscope.attacks.minimum_norm.ddn import DDN
 from fluoroscope.attacks.minimum_norm.deepfool import DeepFool
 from fluoroscope.attacks.minimum_norm.ead import EAD
 from fluoroscope.attacks.minimum_norm.fab import FAB, TargetedFAB
+from fluoroscope.attacks.minimum_norm.fmn import FMN
+from fluoroscope.attacks.minimum_norm.lbfgs import LBFGS
 from fluoroscope.attacks.score.finite_differences import NES, SPSA
 from fluoroscope.attacks.score.simba import SimBA
-from fluoroscope.attacks.minimum_norm.lbfgs import LBFGS
 from fluoroscope.attacks.score.square import Square
 from fluoroscope.attacks.score.zoo import ZOO
+from fluoroscope.attacks.sparse.jsma import JSMA
 from fluoroscope.attacks.sparse.one_pixel import OnePixel
 from fluoroscope.attacks.sparse.sparse_rs import SparseRS
-from fluoroscope.attacks.transfer.ghost import GhostFGSM
-from fluoroscope.attacks.minimum_norm.fmn import FMN
-from fluoroscope.attacks.score.square import Square
-from fluoroscope.attacks.sparse.jsma import JSMA
 from fluoroscope.attacks.sparse.sparsefool import SparseFool
 from fluoroscope.attacks.spatial.flow import StAdv
 from fluoroscope.attacks.spatial.rotation_translation import RotationTranslation
+from fluoroscope.attacks.transfer.ghost import GhostFGSM
+from fluoroscope.attacks.transfer.momentum import MIFGSM, NIFGSM, VMIFGSM
+from fluoroscope.attacks.transfer.transformed import DIFGSM, SIFGSM, TIFGSM, AdmixFGSM
 from fluoroscope.attacks.universal.patch import Patch
 from fluoroscope.attacks.universal.perturbation import UniversalPerturbation
 
@@ -35,32 +36,39 @@ __all__ = [
     "APGDT",
     "BIM",
     "DDN",
+    "DIFGSM",
     "EAD",
     "FAB",
     "FGSM",
-    "NES",
-    "LBFGS",
     "FMN",
     "JSMA",
+    "LBFGS",
+    "MIFGSM",
+    "NES",
+    "NIFGSM",
     "PGD",
     "RFGSM",
+    "SIFGSM",
     "SPSA",
+    "TIFGSM",
+    "VMIFGSM",
     "ZOO",
+    "AdmixFGSM",
     "Boundary",
     "CarliniWagner",
     "CarliniWagnerL0",
     "CarliniWagnerLinf",
     "DeepFool",
-    "OnePixel",
-    "SimBA",
-    "SparseRS",
-    "GeoDA",
-    "HopSkipJump",
     "FeatureAdversary",
+    "GeoDA",
     "GhostFGSM",
-    "SparseFool",
+    "HopSkipJump",
+    "OnePixel",
     "Patch",
     "RotationTranslation",
+    "SimBA",
+    "SparseFool",
+    "SparseRS",
     "Square",
     "StAdv",
     "TargetedFAB",

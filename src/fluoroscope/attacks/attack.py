@@ -151,10 +151,10 @@ class Method:
         """The attacks that this one is made of."""
         return (self,)
 
-    def surrogate(self, model: Classifier) -> Classifier:
+    def surrogate(self, model: Classifier, seed: int) -> Classifier:
         """The network that the search looks at in place of ``model``, which judges what it finds.
 
-        A surrogate's ``plain`` is that of ``model``.
+        A surrogate's ``plain`` is that of ``model``; its chance follows from the seed.
         """
         return model
 
@@ -233,7 +233,7 @@ class Method:
                 f"keep is {kept!r}; expected one of {', '.join(get_args(Keep))}"
             )
         outcome = run(
-            self.surrogate(model),
+            self.surrogate(model, seed),
             cast(Attack[Any], self),
             batch,
             wanted,

@@ -120,7 +120,7 @@ def _classes(model: Classifier, batch: Batch, target: int | str | None, seed: in
         return torch.full_like(batch.indices, target)
     if target is None and batch.labels is not None:
         return batch.labels
-    logits = predict(model, batch.images).logits
+    logits = predict(model.plain, batch.images).logits
     own = logits.argmax(1) if batch.labels is None else batch.labels
     if target is None:
         return own

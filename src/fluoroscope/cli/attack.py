@@ -3,7 +3,7 @@
 import json as json_text
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import fluoroscope as fs
 from fluoroscope.cli.options import Json, Seed, with_model
 from fluoroscope.cli.output import Output
 
@@ -26,6 +27,16 @@ if TYPE_CHECKING:
 
 # Pictures shown of an attack.
 _SHOWN = 6
+# What --through names: made from a network, the seed and pictures to mix in.
+_THROUGH: "dict[str, Callable[[Classifier, int, Callable[[], Tensor]], Classifier]]" = {
+    "di": lambda model, seed, _: fs.DiverseInput(model, seed=seed),
+    "ti": lambda model, seed, _: fs.TranslationInvariant(model),
+    "si": lambda model, seed, _: fs.ScaleInvariant(model),
+    "admix": lambda model, seed, pool: fs.Admix(model, pool(), seed=seed),
+    "ghost": lambda model, seed, _: fs.Ghost(model, seed=seed),
+}
+# Pictures that admix may draw from.
+_POOL = 64
 
 
 def attacks(json: Json = None) -> None:
@@ -95,8 +106,24 @@ def attack(
         str | None,
         typer.Option(
             help="first stops at a success; best, nearest and last spend all steps. Default: "
-            "nearest for methods that look for the closest success, else first."
+            "nearest for methods that look for the closest success, else last with --transfer-to, "
+            "else first."
         ),
+    ] = None,
+    through: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Search on the network behind a change of its input: {', '.join(_THROUGH)}. "
+            "Repeatable; pictures go through the first one first."
+        ),
+    ] = None,
+    pool: Annotated[
+        str | None,
+        typer.Option(help="Pictures for admix to mix in; default: the first of those attacked."),
+    ] = None,
+    transfer_to: Annotated[
+        list[str] | None,
+        typer.Option(help="Another network: how many that fool this one fool it too? Repeatable."),
     ] = None,
     on_grid: Annotated[
         bool, typer.Option("--8bit", help="Only 8-bit pictures, which survive being saved.")
@@ -127,25 +154,42 @@ def attack(
       fluoroscope attack deepfool --model digits-cnn --images digits --limit 50
       fluoroscope attack bim -m digits-cnn --images digits:7 --eps 0.3 --to least-likely
       fluoroscope attack patch -m digits-cnn --images digits --to 3 --fit-on 500
+      fluoroscope attack mi-fgsm -m ONE --images FOLDER --eps 16/255 --through di --transfer-to TWO
     """
     from fluoroscope.attacks import registry
     from fluoroscope.attacks.parts import attack_parts, fit_to
     from fluoroscope.attacks.universal.fitting import Fitted
     from fluoroscope.data.imageset import load_images
+    from fluoroscope.errors import InvalidParameterError
     from fluoroscope.files import output_directory
     from fluoroscope.models.wrappers.prepared import prepare
 
     given = _parameters(param) | ({} if steps is None else {"steps": steps})
+    data = load_images(images, split, channels=model.channels)
+    data = data.take(limit) if limit else data
+    mixed = "admix" in (method, *(through or []))
+    if pool is not None and not mixed:
+        raise InvalidParameterError(
+            f"pool is {pool!r}, but nothing is mixed in; expected admix as the method or --through"
+        )
+
+    def others() -> "Tensor":
+        source = data if pool is None else load_images(pool, channels=model.channels)
+        return next(source.take(_POOL).batches(_POOL, fit=model.preprocessing)).images
+
+    if method == "admix":
+        given = {"pool": others()} | given
     given |= {} if starts is None else {"starts": None}  # refused if the method has none
     chosen = registry.attack(method, eps=eps, norm=norm, **given)
     if starts is not None:
         chosen = replace(chosen, starts=_pool(starts, model))  # type: ignore[type-var]
-    model = model if plain else prepare(model)
-    data = load_images(images, split, channels=model.channels)
-    data = data.take(limit) if limit else data
+    targets = [_target(model, name) for name in transfer_to or []]
+    if targets and not chosen.minimum_norm:
+        keep = keep or "last"
+    model = _through(model if plain else prepare(model), chosen, through or [], seed, others)
     seen, data = _apart(method, chosen, data, fit_on)
     directory = output_directory(out)
-    output, summary, began = Output(json), _Summary(model), time.perf_counter()
+    output, summary, began = Output(json), _Summary(model, targets), time.perf_counter()
     searches = len(data) * (model.num_classes if to == "all" else 1)
     with _interruptible() as interrupted:
 
@@ -244,8 +288,9 @@ class _Progress:
 class _Summary:
     """What is kept of the parts: numbers, and a few pictures."""
 
-    def __init__(self, model: "Classifier") -> None:
+    def __init__(self, model: "Classifier", targets: "list[Classifier]") -> None:
         self._labels = model.labels
+        self._transfers = [_Transfer(target) for target in targets]
         self._rows: dict[str, list[Any]] = {}
         self._pairs: list[Pair] = []
         self._paths: list[Path] = []
@@ -261,6 +306,8 @@ class _Summary:
     def add(self, result: "AttackResult", paths: list[Path]) -> None:
         for name, column in result.rows().items():
             self._rows.setdefault(name, []).extend(column)
+        for transfer in self._transfers:
+            transfer.add(result)
         self._parts += 1
         notes = self._record.get("notes", [])
         self._record = result.record | {"notes": [*notes, *result.notes]}
@@ -287,6 +334,7 @@ class _Summary:
                 [f"median {method.threat.name} distance", _number(numbers["median_distance"])],
                 ["forward passes a picture", f"{numbers['forwards_mean']:.1f}"],
                 ["backward passes a picture", f"{numbers['backwards_mean']:.1f}"],
+                *(transfer.row(targeted=targeted) for transfer in self._transfers),
                 ["not finished", numbers["unfinished"]],
                 ["seconds", f"{seconds:.1f}"],
             ],
@@ -323,6 +371,7 @@ class _Summary:
             "data": data,
             "to": to,
             **numbers,
+            "transfer": [transfer.describe() for transfer in self._transfers],
             "seconds": seconds,
             **({"fitted": self._fitted} if self._fitted else {}),
             "record": self._record,
@@ -345,6 +394,81 @@ class _Summary:
             "unfinished": count - sum(rows["finished"]),
             "distances": far,
         }
+
+
+class _Transfer:
+    """How many of the pictures that fool one network fool another."""
+
+    def __init__(self, target: "Classifier") -> None:
+        self._target, self._before, self._count, self._fooled = target, 0, 0, 0
+
+    def add(self, result: "AttackResult") -> None:
+        rows = result.success & ~result.at_start
+        if not bool(rows.any()):
+            return
+        already, then = (
+            (self._read(images[rows]) == result.classes[rows]) == result.record["targeted"]
+            for images in (result.originals, result.images)
+        )
+        self._before += int(already.sum())
+        self._count += int((~already).sum())
+        self._fooled += int((then & ~already).sum())
+
+    def _read(self, images: "Tensor") -> "Tensor":
+        target = self._target
+        return fs.predict(target, images.to(target.device, target.dtype)).winners.cpu()
+
+    def row(self, *, targeted: bool) -> list[Any]:
+        rate = f" ({100 * self._fooled / self._count:.1f} %)" if self._count else ""
+        before = f"; {self._before} read so before" if self._before else ""
+        did = "are read so by" if targeted else "fool"
+        return [
+            f"of these {did} {self._target.name}",
+            f"{self._fooled} of {self._count}{rate}{before}",
+        ]
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "model": self._target.name,
+            "model_sha256": self._target.fingerprint(),
+            "at_start": self._before,
+            "searched": self._count,
+            "fooled": self._fooled,
+            "success_rate": self._fooled / self._count if self._count else None,
+        }
+
+
+def _target(model: "Classifier", name: str) -> "Classifier":
+    """Another network with the same classes, which sees all of what the first one sees."""
+    from fluoroscope.models.wrappers.ensemble import uncropped
+
+    target = fs.load_model(name, device=str(model.device))
+    fs.Ensemble([model, target])  # refuses networks of other classes, channels or types
+    return uncropped(target)
+
+
+def _through(
+    model: "Classifier",
+    method: "Method",
+    names: list[str],
+    seed: int,
+    pool: "Callable[[], Tensor]",
+) -> "Classifier":
+    """The network behind these changes of its input."""
+    from fluoroscope.errors import InvalidParameterError
+
+    for name in reversed(names):
+        if name not in _THROUGH:
+            raise InvalidParameterError(
+                f"through is {name!r}; expected one of {', '.join(_THROUGH)}"
+            )
+        if method.access != "gradient":
+            raise InvalidParameterError(
+                f"through is {name}, but {type(method).__name__} reads no gradient; expected an "
+                "attack that does, such as mi-fgsm"
+            )
+        model = _THROUGH[name](model, seed, pool)
+    return model
 
 
 @contextmanager

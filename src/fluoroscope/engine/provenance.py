@@ -9,11 +9,15 @@ from typing import Any
 import torch
 
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.wrappers.around import Around
 from fluoroscope.models.wrappers.prepared import Prepared
 
 
 def provenance(model: Classifier) -> dict[str, Any]:
     """Versions, machine, and the network's name and content hash, as plain values."""
+    asked = model
+    while isinstance(asked, Around):
+        asked = asked.model
     return {
         "fluoroscope": version("fluoroscope"),
         "torch": torch.__version__,
@@ -23,7 +27,7 @@ def provenance(model: Classifier) -> dict[str, Any]:
         "precision": str(model.dtype).removeprefix("torch."),
         "model": model.name,
         "model_sha256": model.fingerprint(),
-        "prepared": list(model.steps) if isinstance(model, Prepared) else [],
+        "prepared": list(asked.steps) if isinstance(asked, Prepared) else [],
     }
 
 

@@ -1,4 +1,4 @@
-"""The iterative method on ghosts: fresh ones, judged by the plain network."""
+"""The momentum method on ghosts: fresh ones, judged by the plain network."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ Reader = tuple[fs.Classifier, Tensor, Tensor]
 def test_each_step_follows_the_gradient_of_that_steps_ghost(reader: Reader) -> None:
     model, images, classes = (part[:4] if isinstance(part, Tensor) else part for part in reader)
     seen: list[Step] = []
-    attack = fs.attack("ghost-fgsm", eps=0.04, steps=5, ghosts=2, magnitude=0.05, ghost_seed=3)
-    attack(model, images, classes, keep="last", on_step=seen.append)
+    attack = fs.attack("ghost-fgsm", eps=0.04, steps=5, ghosts=2, magnitude=0.05)
+    attack(model, images, classes, keep="last", seed=3, on_step=seen.append)
     ghost = Ghost(model, magnitude=0.05, samples=2, seed=3)
     assert len(seen) == 6
     for step in seen[:-1]:
@@ -28,10 +28,10 @@ def test_each_step_follows_the_gradient_of_that_steps_ghost(reader: Reader) -> N
         torch.testing.assert_close(step.answer.gradient, gradient, rtol=1e-3, atol=1e-6)
 
 
-def test_without_erosion_it_is_the_iterative_method(reader: Reader) -> None:
+def test_without_erosion_it_is_the_momentum_method(reader: Reader) -> None:
     model, images, classes = reader
     ours = fs.attack("ghost-fgsm", eps=0.08, steps=8, magnitude=0)
-    theirs = fs.attack("bim", eps=0.08, steps=8, step_size=0.0125)
+    theirs = fs.attack("mi-fgsm", eps=0.08, steps=8, step_size=0.0125)
     one, other = (each(model, images, classes, keep="last") for each in (ours, theirs))
     assert torch.equal(one.images, other.images)
     eroded = fs.attack("ghost-fgsm", eps=0.08, steps=8)(model, images, classes, keep="last")

@@ -201,7 +201,7 @@ def test_the_plain_network_judges_and_nothing_is_left_on_it() -> None:
     assert all(torch.equal(value, before[0][name]) for name, value in module.state_dict().items())
     assert all(not part._forward_hooks and part.training for part in module.modules())
     assert all(not vars(tensor) for tensor in [*module.parameters(), *module.buffers()])
-    assert "ghost" in ghost.name
+    assert ghost.name == "Ghost of Residual"
 
 
 def test_it_moves_and_is_told_apart() -> None:

@@ -86,7 +86,7 @@ class FeatureAdversary(Method):
         super().__post_init__()
         self._size  # noqa: B018 - an impossible step is said at once
 
-    def surrogate(self, model: Classifier) -> Classifier:
+    def surrogate(self, model: Classifier, seed: int) -> Classifier:
         """The network with the squared distance to each class's nearest guide beside its logits.
 
         Raises:

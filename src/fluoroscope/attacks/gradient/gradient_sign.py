@@ -106,6 +106,8 @@ class BIM(FixedStep):
     step_size: float | str | None = None
 
     paper: ClassVar[str] = "Kurakin, Goodfellow, Bengio 2017 (1607.02533)"
+    reach: ClassVar[float] = 2.5
+    """How far all steps of the usual size lead together, in units of ``eps``."""
 
     def __post_init__(self) -> None:
         self._expect(1, "steps")
@@ -115,7 +117,7 @@ class BIM(FixedStep):
     def _ascent(self) -> GradientAscent:
         size = self.step_size
         if size is None:
-            size = 2.5 * as_number(self.threat.eps) / self.steps
+            size = self.reach * as_number(self.threat.eps) / self.steps
         return self._steps(self.steps, as_number(size, "step_size"))
 
 

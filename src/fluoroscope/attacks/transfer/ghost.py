@@ -1,9 +1,9 @@
-"""I-FGSM on ghosts of a network: each step follows the gradient of another eroded copy.
+"""MI-FGSM on ghosts of a network: each step follows the gradient of another eroded copy.
 
-Li, Bai, Zhou, Xie, Zhang and Yuille 2020 (1812.03413): ``x <- project(x + step * sign(g_t))`` with
-``g_t`` the gradient of the ``t``-th ghost (:mod:`fluoroscope.models.wrappers.ghost`). It is made to
-transfer: judge what it finds by other networks as well. A ghost follows from the pixels, so a
-restart, which begins at the same image, makes the same search; another ``ghost_seed`` another one.
+Li, Bai, Zhou, Xie, Zhang and Yuille 2020 (1812.03413), their longitudinal ensemble; with
+``decay=0`` it is their I-FGSM. What a ghost is: :mod:`fluoroscope.models.wrappers.ghost`. It is
+made to transfer: judge what it finds by other networks as well. A ghost follows from the pixels, so
+a restart, which begins at the same image, makes the same search; another ``seed`` another one.
 """
 
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from functools import cached_property
 from typing import ClassVar
 
 from fluoroscope.attacks.gradient.ascent import GradientAscent
-from fluoroscope.attacks.gradient.gradient_sign import BIM
+from fluoroscope.attacks.transfer.momentum import MIFGSM
 from fluoroscope.engine.threats import as_number
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.ghost import Erosion, Ghost, check_erosion
 
 
 @dataclass(frozen=True, kw_only=True)
-class GhostFGSM(BIM):
-    """The basic iterative method on a fresh ghost at each step (the longitudinal ensemble).
+class GhostFGSM(MIFGSM):
+    """MI-FGSM on a fresh ghost at each step.
 
     ``step_size`` is by default ``1.25 * eps / steps``: the paper's 1/255 for its ``eps`` of 8/255
     and 10 steps. ``ghosts`` is how many each step takes the mean of, ``magnitude`` and ``erosion``
@@ -29,7 +29,6 @@ class GhostFGSM(BIM):
     ghosts: int = 1
     magnitude: float | None = None
     erosion: Erosion | None = None
-    ghost_seed: int = 0
 
     paper: ClassVar[str] = "Li et al. 2020 (1812.03413)"
     norms: ClassVar[tuple[str, ...]] = ("linf",)
@@ -39,14 +38,14 @@ class GhostFGSM(BIM):
         check_erosion(self.erosion, self.magnitude)
         super().__post_init__()
 
-    def surrogate(self, model: Classifier) -> Classifier:
+    def surrogate(self, model: Classifier, seed: int) -> Classifier:
         """Ghosts of the network."""
         return Ghost(
             model,
             erosion=self.erosion,
             magnitude=self.magnitude,
             samples=self.ghosts,
-            seed=self.ghost_seed,
+            seed=seed,
         )
 
     @cached_property

@@ -7,26 +7,23 @@ goes through ``g`` and the pass back through a differentiable ``h`` with ``h(x) 
 estimator).
 """
 
-import copy
-import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from fluoroscope.errors import InvalidParameterError, ModelFormatError
+from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
-from fluoroscope.models.wrappers.ensemble import uncropped
+from fluoroscope.models.wrappers.around import Around, Asking, check_classifier
 from fluoroscope.models.wrappers.layers import find_layer, sharing_twin
-from fluoroscope.models.wrappers.randomised import Transform, describe_transform
+from fluoroscope.models.wrappers.randomised import Transform
 
 Layer = Callable[..., Tensor]
 """A differentiable stand-in for a layer: takes what the layer takes."""
 
 
-class BPDA(Classifier):
+class BPDA(Around):
     """A network whose gradient goes around parts that have none; its answers are unchanged.
 
     The transformation counts as a part of the network: ``plain`` has it too. Where it is random as
@@ -55,77 +52,13 @@ class BPDA(Classifier):
         *,
         layers: Mapping[str, Layer] | None = None,
     ) -> None:
-        if not isinstance(model, Classifier):
-            raise ModelFormatError(
-                f"BPDA was given a {type(model).__name__}; expected a fluoroscope.Classifier: wrap "
-                "the module in one"
-            )
+        check_classifier(model, "BPDA")
         layers = dict(layers or {})
         _check(model, transform, backward, layers)
-        super().__init__(
-            _Through(uncropped(model), transform, backward, layers),
-            labels=model.labels if model.knows_classes else None,
-            name=f"BPDA of {model.name}",
-            # The model normalises; only the size is settled here, before any transformation.
-            preprocessing=replace(model.preprocessing, mean=None, std=None, channel_order="rgb"),
-        )
-        self.log_probabilities = model.log_probabilities
-        self.passes = model.passes
-
-    @property
-    def model(self) -> Classifier:
-        """The network as it was given."""
-        return self._through.given
-
-    @property
-    def plain(self) -> Classifier:
-        """The same over the plain network, if this one's was prepared for speed."""
-        plain = self.model.plain
-        if plain is self.model:
-            return self
-        return self._over(plain, self._through.transform, self._through.backward, {})
-
-    def to(
-        self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> Self:
-        """A copy on another device or in another precision; this one stays as it is."""
-
-        def moved(part: Any) -> Any:
-            return copy.deepcopy(part).to(device, dtype) if isinstance(part, nn.Module) else part
-
-        through = self._through
-        return self._over(
-            self.model.to(device, dtype),
-            moved(through.transform),
-            moved(through.backward),
-            {name: moved(layer) for name, layer in through.layers.items()},
-        )
-
-    def fingerprint(self) -> str:
-        """SHA-256 of the network's own and the names of what is put around or into it."""
-        through = self._through
-        parts = {"": through.transform, "back": through.backward, **through.layers}
-        stated = {name: describe_transform(part) for name, part in parts.items()}
-        return hashlib.sha256(f"BPDA {stated} {self.model.fingerprint()}".encode()).hexdigest()
-
-    def _over(
-        self,
-        model: Classifier,
-        transform: Transform | None,
-        backward: Transform | None,
-        layers: Mapping[str, Layer],
-    ) -> Self:
-        twin = copy.copy(self)
-        twin.module = _Through(model, transform, backward, layers)
-        return twin
-
-    @property
-    def _through(self) -> "_Through":
-        assert isinstance(self.module, _Through)
-        return self.module
+        super().__init__(model, _Through, 1, transform=transform, backward=backward, layers=layers)
 
 
-class _Through(nn.Module):
+class _Through(Asking):
     def __init__(
         self,
         model: Classifier,
@@ -133,10 +66,8 @@ class _Through(nn.Module):
         backward: Transform | None,
         layers: Mapping[str, Layer],
     ) -> None:
-        super().__init__()
-        self.given, self.model = model, sharing_twin(model) if layers else model
-        self.transform, self.backward, self.layers = transform, backward, layers
-        self.network = self.model.module  # registered, so that weights are found and moved
+        super().__init__(sharing_twin(model) if layers else model)
+        self.transform, self.backward = transform, backward
         self.replacements = nn.ModuleList(
             layer for layer in layers.values() if isinstance(layer, nn.Module)
         )

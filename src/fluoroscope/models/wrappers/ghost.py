@@ -20,21 +20,19 @@ the plain attack). Here the draws follow from the seed and the pixels, so a step
 than the last one's, and no image's ghost hangs on its neighbours.
 """
 
-import copy
-import hashlib
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from fluoroscope.errors import InvalidParameterError, ModelFormatError
 from fluoroscope.hashing import uniform
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.wrappers.around import Asking, Surrogate, check_classifier
 from fluoroscope.models.wrappers.draws import row_keys
-from fluoroscope.models.wrappers.ensemble import Average, averaged, check_average, uncropped
+from fluoroscope.models.wrappers.ensemble import Average, averaged, check_average
 from fluoroscope.models.wrappers.prepared import tensors_in
 from fluoroscope.models.wrappers.randomised import chance_aside
 
@@ -57,7 +55,7 @@ _MOST_BLOCKS = 2**20
 _STARTS = 2**20
 
 
-class Ghost(Classifier):
+class Ghost(Surrogate):
     """A network that answers as an eroded version of itself; the plain one judges.
 
     Nothing is hung on the network. What runs outside Python's sight, such as scripted or compiled
@@ -96,76 +94,30 @@ class Ghost(Classifier):
         average: Average = "logits",
         seed: int = 0,
     ) -> None:
-        if not isinstance(model, Classifier):
-            raise ModelFormatError(
-                f"Ghost was given a {type(model).__name__}; expected a fluoroscope.Classifier: "
-                "wrap the module in one"
-            )
+        check_classifier(model, "Ghost")
         check_erosion(erosion, magnitude)
         if not isinstance(samples, int) or samples < 1:
             raise InvalidParameterError(f"samples is {samples}; expected a whole number above 0")
         chosen, self.blocks = _blocks(model, erosion)
         super().__init__(
-            _Ghosts(
-                uncropped(model),
-                chosen,
-                _MAGNITUDES[chosen] if magnitude is None else magnitude,
-                samples,
-                check_average(average),
-                seed,
-            ),
-            labels=model.labels if model.knows_classes else None,
-            name=f"ghost of {model.name}",
-            # The model normalises; only the size is settled here.
-            preprocessing=replace(model.preprocessing, mean=None, std=None, channel_order="rgb"),
-        )
+            model, _Ghosts, samples,
+            erosion=chosen,
+            magnitude=_MAGNITUDES[chosen] if magnitude is None else magnitude,
+            samples=samples,
+            average=check_average(average),
+            seed=seed,
+        )  # fmt: skip
         self.log_probabilities = average == "loss"
-        self.passes = samples * model.passes
-
-    @property
-    def model(self) -> Classifier:
-        """The network that is eroded."""
-        return self._ghosts.model
 
     @property
     def erosion(self) -> Erosion:
         """Which blocks are eroded."""
-        return self._ghosts.erosion
+        return cast(Erosion, self._options["erosion"])
 
     @property
     def magnitude(self) -> float:
         """How much they are eroded."""
-        return self._ghosts.magnitude
-
-    @property
-    def plain(self) -> Classifier:
-        """The network itself, whole: what a verdict is read from."""
-        return self._ghosts.model.plain
-
-    def to(
-        self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> Self:
-        """A copy on another device or in another precision; this one stays as it is."""
-        ghosts = self._ghosts
-        twin = copy.copy(self)
-        twin.module = _Ghosts(
-            ghosts.model.to(device, dtype), ghosts.erosion, ghosts.magnitude, ghosts.samples,
-            ghosts.average, ghosts.seed,
-        )  # fmt: skip
-        return twin
-
-    def fingerprint(self) -> str:
-        """SHA-256 of the network's own, the erosion, the averaging and the seed."""
-        ghosts = self._ghosts
-        stated = (
-            ghosts.erosion, ghosts.magnitude, ghosts.samples, ghosts.average, ghosts.seed
-        )  # fmt: skip
-        return hashlib.sha256(f"ghost {stated} {self.model.fingerprint()}".encode()).hexdigest()
-
-    @property
-    def _ghosts(self) -> "_Ghosts":
-        assert isinstance(self.module, _Ghosts)
-        return self.module
+        return float(self._options["magnitude"])
 
 
 def check_erosion(erosion: Erosion | None, magnitude: float | None) -> None:
@@ -182,7 +134,7 @@ def check_erosion(erosion: Erosion | None, magnitude: float | None) -> None:
         )
 
 
-class _Ghosts(nn.Module):
+class _Ghosts(Asking):
     def __init__(
         self,
         model: Classifier,
@@ -192,9 +144,8 @@ class _Ghosts(nn.Module):
         average: Average,
         seed: int,
     ) -> None:
-        super().__init__()
-        self.network = model.module  # registered, so that weights are found and moved
-        self.model, self.erosion, self.magnitude = model, erosion, magnitude
+        super().__init__(model)
+        self.erosion, self.magnitude = erosion, magnitude
         self.samples, self.average, self.seed = samples, average, seed
         self._pool = torch.empty(0)
 

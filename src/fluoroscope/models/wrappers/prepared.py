@@ -25,6 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 from fluoroscope.errors import FluoroscopeWarning, InvalidImagesError, InvalidParameterError
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.wrappers.around import Surrogate
 from fluoroscope.models.wrappers.randomised import chance_aside
 from fluoroscope.pictures.checks import check_images
 
@@ -111,11 +112,17 @@ def prepare(
             where the network has no input size and does not take 32×32.
 
     Raises:
-        InvalidParameterError: an unknown precision.
+        InvalidParameterError: an unknown precision, or a network behind a change of its input.
         InvalidImagesError: no batch of images in range, or of a size the network does not take.
     """
     if precision not in (None, *get_args(Precision)):
         raise InvalidParameterError(f"precision is {precision!r}; expected 'bf16', 'fp16' or None")
+    if isinstance(model, Surrogate):
+        kind = type(model).__name__
+        raise InvalidParameterError(
+            f"{model.name} is there to search with, and its plain network is another; expected one "
+            f"to prepare inside: {kind}(prepare(model))"
+        )
     options = {
         "fold_batch_norm": fold_batch_norm,
         "channels_last": channels_last,

@@ -7,29 +7,26 @@ draw anew at each step. Here the draws follow from the seed and the images thems
 images, other draws; the same images, the same answer, whatever was computed before.
 """
 
-import copy
-import hashlib
 import math
 import random
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fluoroscope.errors import InvalidParameterError, ModelFormatError
+from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier, tensor_bytes
-from fluoroscope.models.wrappers.ensemble import Average, averaged, check_average, uncropped
+from fluoroscope.models.wrappers.around import Around, Asking
+from fluoroscope.models.wrappers.ensemble import Average, averaged, check_average
 
 Transform = Callable[[Tensor], Tensor]
 """A random change of images ``(N, C, H, W)`` in ``[0, 1]``, differentiable in them."""
 
 
-class EOT(Classifier):
+class EOT(Around):
     """The mean answer of a randomised network, or of a network behind a random transformation.
 
     Each of the ``samples`` draws is one pass of all images, with its own seed for the generators of
@@ -66,11 +63,6 @@ class EOT(Classifier):
         average: Average = "logits",
         seed: int = 0,
     ) -> None:
-        if not isinstance(model, Classifier):
-            raise ModelFormatError(
-                f"EOT was given a {type(model).__name__}; expected a fluoroscope.Classifier: wrap "
-                "the module in one"
-            )
         if not isinstance(samples, int) or samples < 1:
             raise InvalidParameterError(f"samples is {samples}; expected a whole number above 0")
         if transform is not None and not callable(transform):
@@ -79,54 +71,13 @@ class EOT(Classifier):
                 "images, or None"
             )
         super().__init__(
-            _Draws(uncropped(model), samples, transform, check_average(average), seed),
-            labels=model.labels if model.knows_classes else None,
-            name=f"EOT of {model.name}",
-            # The model normalises; only the size is settled here, before any transformation.
-            preprocessing=replace(model.preprocessing, mean=None, std=None, channel_order="rgb"),
-        )
+            model, _Draws, samples, samples=samples, transform=transform,
+            average=check_average(average), seed=seed,
+        )  # fmt: skip
         self.log_probabilities = average == "loss"
-        self.passes = samples * model.passes
-
-    @property
-    def model(self) -> Classifier:
-        """The network of which the mean is taken."""
-        return self._draws.model
-
-    @property
-    def plain(self) -> Classifier:
-        """The same over the plain network, if this one's was prepared for speed."""
-        plain = self.model.plain
-        return self if plain is self.model else self._over(plain)
-
-    def to(
-        self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> Self:
-        """A copy on another device or in another precision; this one stays as it is."""
-        twin = self._over(self.model.to(device, dtype))
-        if isinstance(twin._draws.transform, nn.Module):
-            twin._draws.transform = copy.deepcopy(twin._draws.transform).to(device, dtype)
-        return twin
-
-    def fingerprint(self) -> str:
-        """SHA-256 of the network's own, the averaging, the seed and the transformation's name."""
-        draws = self._draws
-        stated = (draws.samples, draws.average, draws.seed, describe_transform(draws.transform))
-        return hashlib.sha256(f"EOT {stated} {self.model.fingerprint()}".encode()).hexdigest()
-
-    def _over(self, model: Classifier) -> Self:
-        draws = self._draws
-        twin = copy.copy(self)
-        twin.module = _Draws(model, draws.samples, draws.transform, draws.average, draws.seed)
-        return twin
-
-    @property
-    def _draws(self) -> "_Draws":
-        assert isinstance(self.module, _Draws)
-        return self.module
 
 
-class _Draws(nn.Module):
+class _Draws(Asking):
     def __init__(
         self,
         model: Classifier,
@@ -135,10 +86,8 @@ class _Draws(nn.Module):
         average: Average,
         seed: int,
     ) -> None:
-        super().__init__()
-        self.network = model.module  # registered, so that weights are found and moved
-        self.model, self.samples, self.average, self.seed = model, samples, average, seed
-        self.transform = transform
+        super().__init__(model)
+        self.samples, self.transform, self.average, self.seed = samples, transform, average, seed
 
     def forward(self, images: Tensor) -> Tensor:
         first = zlib.crc32(tensor_bytes(images), self.seed & 0xFFFFFFFF) << 16
@@ -185,11 +134,3 @@ def chance_aside(device: torch.device, seed: int | None = None) -> Iterator[None
     finally:
         random.setstate(kept[0])
         np.random.set_state(kept[1])
-
-
-def describe_transform(transform: Callable[..., Tensor] | None) -> str:
-    """What a transformation is called in a fingerprint."""
-    if transform is None or isinstance(transform, nn.Module):
-        return repr(transform)
-    named = transform if hasattr(transform, "__qualname__") else type(transform)
-    return f"{named.__module__}.{named.__qualname__}"
