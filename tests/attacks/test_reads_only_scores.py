@@ -7,12 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from score_networks import network, paths, pictures
+from score_networks import begin, network, paths, pictures
 from torch import Tensor
 
 import fluoroscope as fs
 from fluoroscope.attacks.attack import Method
-from fluoroscope.engine.stream import Step
+from fluoroscope.engine.evaluate import evaluate
+from fluoroscope.engine.stream import Step, take
 
 CASES: dict[str, dict[str, Any]] = {
     "one-pixel": {"eps": 2, "population": 5, "generations": 2},
@@ -111,6 +112,30 @@ def test_samples_at_different_points_of_their_search_keep_apart(case: str) -> No
     _, parts = paths(made(case), model, images, classes, batch_size=2)
     for one, other in zip(whole, parts, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
+@every_attack
+def test_searches_out_of_step_keep_apart(case: str) -> None:
+    # As after memory ran out: one is some queries ahead of the other.
+    model, images, classes = setting(40)
+    images = images[classes == 0][:2]  # the class that these searches leave
+    attack: Any = made(case)
+
+    def after(state: Any, count: int) -> Any:
+        for _ in range(count):
+            query = attack.ask(state)
+            answer = evaluate(model, query.images, query.classes, query.objective)
+            state = attack.tell(state, answer)
+        return state
+
+    state = begin(attack, images)
+    ahead, behind = after(take(state, torch.tensor([0])), 5), take(state, torch.tensor([1]))
+    values = {name: torch.cat([value, vars(behind)[name]]) for name, value in vars(ahead).items()}
+    together = type(state)(**values)
+    for count in range(1, 10):
+        found = attack.ask(after(together, count)).images
+        expected = [attack.ask(after(one, count)).images for one in (ahead, behind)]
+        torch.testing.assert_close(found, torch.cat(expected), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("case", [name for name, options in CASES.items() if options.get("eps")])

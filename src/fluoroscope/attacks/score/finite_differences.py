@@ -185,9 +185,9 @@ class NES(FiniteDifferences):
     """Natural evolution strategies: normal directions, momentum, steps along the sign.
 
     The defaults are those of the paper and of the authors' code: 50 samples, width 0.001 (its
-    sigma), steps of 0.01 and a momentum of 0.9. The code also halves the step when five values in
-    a row have not risen; that is left out. In L2, which the paper does not treat, the step goes
-    along the mean and is as long as one along its sign.
+    sigma), steps of 0.01, a momentum of 0.9 and 10,000 queries. The code also halves the step when
+    the last of five losses is above the first; that is left out. In L2, which the paper does not
+    treat, the step goes along the mean and is as long as one along its sign.
     """
 
     samples: int = 50
