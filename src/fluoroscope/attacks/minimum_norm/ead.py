@@ -3,11 +3,11 @@
 Minimise ``c * max(-margin, -confidence) + |x' - x|_2^2 + beta * |x' - x|_1`` in the box. A step
 goes down the gradient of the first two terms at ``y`` by ``lr * sqrt(1 - k / steps)``; then each
 pixel value comes back towards the original by ``beta``, at most all the way, which leaves few
-changed: that is ``x'``. And ``y`` runs ahead of it, by ``k / (k + 3)`` of its last move. ``c`` is
-searched as in Carlini and Wagner's L2 attack, from 1e-3 and 9 times. Of the successes that were
-looked at the one with the smallest L1 distance is kept (``rule="l1"``), or the one with the
-smallest ``|x' - x|_2^2 + beta * |x' - x|_1`` (``rule="en"``). All of these defaults are the
-paper's.
+changed: that is ``x'``. And ``y`` runs ahead of it, by ``k / (k + 3)`` of its last move.
+``c`` is searched
+as in Carlini and Wagner's L2 attack, from 1e-3 and 9 times. Of the successes that were looked at
+the one with the smallest L1 distance is kept (``rule="l1"``), or the one with the smallest
+``|x' - x|_2^2 + beta * |x' - x|_1`` (``rule="en"``). All of these defaults are the paper's.
 
 Where this differs: ``y`` stays in the box, as every image here does, and a success there counts
 too. The authors' code ends a search for the whole batch when its loss has not fallen by 1 in 10,000
