@@ -71,8 +71,12 @@ def test_success_against_queries(
         assert text.count(f"| {name} |") == (2 if listed else 0)
     for file in ("digits", "mobilenet"):
         assert (tmp_path / "page" / f"queries-{file}.png").stat().st_size > 10_000
-    square = next(line for line in text.splitlines() if line.startswith("| square |"))
-    assert float(square.split("|")[8].split("%")[0]) > 0  # stripes alone fool some
+    square = [line.split(" | ") for line in text.splitlines() if line.startswith("| square |")]
+    assert all(row[4:8] == ["–"] * 4 for row in square)  # more than the budget
+    target = section.Target("", "", None, torch.zeros(4, 1), torch.zeros(4), 500, {})
+    assert [section._by(mark, [100, 101, 400], target) for mark in section.MARKS] == [
+        "25.0 %", "50.0 %", "–", "–",
+    ]  # fmt: skip
 
 
 def test_the_rbf_network_is_its_formula(load: Any) -> None:

@@ -69,15 +69,17 @@ def test_sizes_grow_and_shrink_with_success() -> None:
         told = torch.tensor([False, True, check, not check and number % 2 == 0])
         before = state
         state = attack.tell(state, answer(told))
+        assert torch.equal(state.point[told], before.images[told])
+        assert torch.equal(state.point[~told], before.point[~told])
         changed = state.delta / before.delta
         looked = before.checks[0] + check >= CHECKS
         grown = 1.5 if looked else 1.0
         torch.testing.assert_close(changed, torch.tensor([1 / grown, grown, grown, 1 / grown]))
         counted = before.steps[0] + (not check) >= STEPS
-        inwards = (state.epsilon / before.epsilon / changed)[:3]
+        inwards = state.epsilon / before.epsilon / changed
         by = 1.5 if counted else 1.0
-        expected = torch.tensor([1 / by, by, 1 / by])
-        free = state.epsilon[:3] < 1
+        expected = torch.tensor([1 / by, by, 1 / by, by])
+        free = state.epsilon < 1
         torch.testing.assert_close(inwards[free], expected[free])
         if number > 60:
             break

@@ -174,7 +174,7 @@ class DecisionMethod(Method):
             return chance.uniform(state.keys[rows], number, shape).to(state.original)
         last = self.starts.shape[0] - 1
         chosen = state.order[rows].gather(1, number.clamp(max=last)[:, None]).squeeze(1)
-        return self.starts.to(state.original)[chosen]
+        return self.starts[chosen.to(self.starts.device)].to(state.original)
 
 
 def shortened(images: Tensor, original: Tensor, share: Tensor, norm: str) -> Tensor:
