@@ -150,6 +150,26 @@ def test_factors_of_maps_with_channels_last_belong_to_their_channels() -> None:
     )
 
 
+def test_a_skip_that_is_added_to_in_place_is_eroded_in_place() -> None:
+    class InPlace(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.stem, self.more = nn.Conv2d(3, 5, 1), nn.Conv2d(5, 5, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            x.add_(self.more(x))  # what it returns is not taken
+            return x.mean((2, 3))
+
+    module = InPlace()
+    factor = 1 + 0.4 * (2 * row_uniform(IMAGES, 0, 0, (5, 1, 1)) - 1)
+    first = module.stem(IMAGES)
+    expected = (factor * first + module.more(first)).mean((2, 3))
+    ghost = Ghost(fs.Classifier(module, input_size=8), magnitude=0.4)
+    torch.testing.assert_close(ghost(IMAGES), expected)
+
+
 def test_dropout_keeps_a_value_or_none_of_it_and_the_mean() -> None:
     """Behind the first layer a linear reader: it tells of each value what became of it."""
     torch.manual_seed(0)
