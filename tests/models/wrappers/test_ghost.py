@@ -53,14 +53,14 @@ class Sequential(nn.Sequential):
 
 
 class Attention(nn.Module):
-    """Tokens with their channels last."""
+    """Tokens with their channels last, of which there are as many as tokens."""
 
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.embed, self.place = nn.Conv2d(3, 8, 4, 4), nn.Parameter(torch.rand(1, 4, 8))
-        self.look = nn.MultiheadAttention(8, 2, batch_first=True)
-        self.think, self.head = nn.Sequential(nn.Linear(8, 9), nn.Linear(9, 8)), nn.Linear(8, 5)
+        self.embed, self.place = nn.Conv2d(3, 4, 4, 4), nn.Parameter(torch.rand(1, 4, 4))
+        self.look = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.think, self.head = nn.Sequential(nn.Linear(4, 9), nn.Linear(9, 4)), nn.Linear(4, 5)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.embed(x).flatten(2).transpose(1, 2) + self.place
@@ -120,14 +120,54 @@ def test_a_residual_network_against_one_written_out_with_the_same_factors() -> N
 
 def test_factors_of_tokens_belong_to_their_channels() -> None:
     module = Attention()
-    first = 1 + 0.4 * (2 * row_uniform(IMAGES, 0, 0, (1, 8)) - 1)
-    second = 1 + 0.4 * (2 * row_uniform(IMAGES, 0, 1, (1, 8)) - 1)
+    first = 1 + 0.4 * (2 * row_uniform(IMAGES, 0, 0, (1, 4)) - 1)
+    second = 1 + 0.4 * (2 * row_uniform(IMAGES, 0, 1, (1, 4)) - 1)
     plain, ghost = network(module), Ghost(network(module), magnitude=0.4)
     x = module.embed(plain.preprocessing.normalize(IMAGES)).flatten(2).transpose(1, 2)
     x = x + module.place
     x = first * x + module.look(x, x, x)[0]
     x = module.think(x) + second * x
     torch.testing.assert_close(ghost(IMAGES), module.head(x.mean(1)))
+
+
+def test_factors_of_maps_with_channels_last_belong_to_their_channels() -> None:
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.embed, self.think, self.head = nn.Linear(3, 5), nn.Linear(5, 5), nn.Linear(5, 4)
+
+        def forward(self, x: Tensor, factor: Tensor | None = None) -> Tensor:
+            x = self.embed(x.permute(0, 2, 3, 1))
+            x = self.think(x).tanh() + (x if factor is None else factor * x)
+            logits: Tensor = self.head(x.mean((1, 2)))
+            return logits
+
+    module = Last()
+    factor = 1 + 0.4 * (2 * row_uniform(IMAGES, 0, 0, (1, 1, 5)) - 1)
+    torch.testing.assert_close(
+        Ghost(fs.Classifier(module, input_size=8), magnitude=0.4)(IMAGES), module(IMAGES, factor)
+    )
+
+
+def test_a_skip_that_is_added_to_in_place_is_eroded_in_place() -> None:
+    class InPlace(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.stem, self.more = nn.Conv2d(3, 5, 1), nn.Conv2d(5, 5, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            x.add_(self.more(x))  # what it returns is not taken
+            return x.mean((2, 3))
+
+    module = InPlace()
+    factor = 1 + 0.4 * (2 * row_uniform(IMAGES, 0, 0, (5, 1, 1)) - 1)
+    first = module.stem(IMAGES)
+    expected = (factor * first + module.more(first)).mean((2, 3))
+    ghost = Ghost(fs.Classifier(module, input_size=8), magnitude=0.4)
+    torch.testing.assert_close(ghost(IMAGES), expected)
 
 
 def test_dropout_keeps_a_value_or_none_of_it_and_the_mean() -> None:
