@@ -274,3 +274,18 @@ def test_as_good_as_arts_patch() -> None:
     ]
     assert shares[1] >= shares[0] - 0.03
     assert shares[1] > 0.1
+
+
+def test_every_epoch_puts_it_elsewhere() -> None:
+    seen: list[Tensor] = []
+
+    class Watching(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append((x.detach() != 1).any(1))
+            return x.mean((2, 3))
+
+    model = fs.Classifier(Watching(), channels=2)
+    Patch(epochs=3).fit(model, torch.ones(1, *SHAPE), [0])
+    assert len(seen) == 3
+    assert not torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[1], seen[2])

@@ -289,3 +289,13 @@ def test_a_data_set_is_learnt_from_up_to_what_fits_in_memory(
     assert torch.equal(towards.made, wanted.made)  # type: ignore[arg-type]
     with pytest.raises(InvalidParameterError, match="leads all pictures to one class"):
         parts.fit_to(model, attack, data, to="all")
+
+
+def test_the_steps_become_shorter_in_a_line() -> None:
+    # Straight ahead on a linear network, one batch an epoch: 1 + 3/4 + 2/4 + 1/4 steps.
+    model, images = linear(), grey(20)
+    images = images[model(images).argmax(1) == 0]
+    attack = UniversalPerturbation(threat=fs.L2(9), epochs=4, step_size=0.02)
+    made = attack.fit(model, images, torch.zeros(len(images), dtype=torch.long)).perturbation
+    assert made is not None
+    assert float(made.norm()) == pytest.approx(2.5 * 0.02, rel=1e-4)
