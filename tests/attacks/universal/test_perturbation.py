@@ -299,3 +299,20 @@ def test_the_steps_become_shorter_in_a_line() -> None:
     made = attack.fit(model, images, torch.zeros(len(images), dtype=torch.long)).perturbation
     assert made is not None
     assert float(made.norm()) == pytest.approx(2.5 * 0.02, rel=1e-4)
+
+
+def test_fitting_looks_at_pictures_in_the_box_only() -> None:
+    seen: list[Tensor] = []
+
+    class Watching(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(x.detach())
+            return torch.stack([x.mean((1, 2, 3)), x[:, 0, 0, 0]], 1)
+
+    images = torch.stack([torch.zeros(SHAPE), torch.ones(SHAPE)])
+    model = fs.Classifier(Watching(), channels=1)
+    UniversalPerturbation(threat=fs.Linf(0.2), epochs=3).fit(model, images, [0, 0])
+    looked = torch.cat(seen)
+    assert looked.min() == 0
+    assert looked.max() == 1
+    assert len(looked.unique()) > 2
