@@ -84,8 +84,8 @@ def test_only_pixels_of_the_patch_change_and_it_lies_within(
     assert torch.equal(placed[~inside], images[~inside])
     # All of it: its area, up to its jagged edge and the widths that are drawn.
     area = inside.flatten(1).sum(1) / (share * 30 * 32)
-    assert (area > 0.85 * (1 - scaling) ** 2).all()
-    assert (area < 1.15 * (1 + scaling) ** 2).all()
+    assert (area > 0.75 * (1 - scaling) ** 2).all()
+    assert (area < 1.3 * (1 + scaling) ** 2).all()
     assert torch.equal(attack.put(patch, images[2:3], keys[2:3], 3)[0], placed[2])
 
 
