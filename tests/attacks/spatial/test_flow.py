@@ -123,6 +123,11 @@ def test_each_step_asks_once_and_the_last_without_gradient(reader: Any) -> None:
 
 def test_confidence_is_a_lead(reader: Any) -> None:
     model, images, classes = reader
+    state = StAdv(confidence=3.0).start(_samples(images[:3], classes[:3]))
+    leads = torch.tensor([-2.0, 2.0, 5.0])
+    logits = torch.zeros(3, 10).scatter(1, classes[:3, None], -leads[:, None])
+    objective = StAdv(confidence=3.0).ask(state).objective
+    assert objective(logits, classes[:3]).tolist() == [-2, 2, 3]
     result = StAdv(confidence=3.0)(model, images, classes)
     assert result.success.float().mean() > 0.9
     won = model(result.images[result.success]).detach()

@@ -84,8 +84,8 @@ def test_only_pixels_of_the_patch_change_and_it_lies_within(
     assert torch.equal(placed[~inside], images[~inside])
     # All of it: its area, up to its jagged edge and the widths that are drawn.
     area = inside.flatten(1).sum(1) / (share * 30 * 32)
-    assert (area > 0.85 * (1 - scaling) ** 2).all()
-    assert (area < 1.15 * (1 + scaling) ** 2).all()
+    assert (area > 0.75 * (1 - scaling) ** 2).all()
+    assert (area < 1.3 * (1 + scaling) ** 2).all()
     assert torch.equal(attack.put(patch, images[2:3], keys[2:3], 3)[0], placed[2])
 
 
@@ -274,3 +274,18 @@ def test_as_good_as_arts_patch() -> None:
     ]
     assert shares[1] >= shares[0] - 0.03
     assert shares[1] > 0.1
+
+
+def test_every_epoch_puts_it_elsewhere() -> None:
+    seen: list[Tensor] = []
+
+    class Watching(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append((x.detach() != 1).any(1))
+            return x.mean((2, 3))
+
+    model = fs.Classifier(Watching(), channels=2)
+    Patch(epochs=3).fit(model, torch.ones(1, *SHAPE), [0])
+    seen = seen[-3:]  # the first of all asks how many classes there are
+    assert not torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[1], seen[2])

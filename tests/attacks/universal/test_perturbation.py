@@ -289,3 +289,30 @@ def test_a_data_set_is_learnt_from_up_to_what_fits_in_memory(
     assert torch.equal(towards.made, wanted.made)  # type: ignore[arg-type]
     with pytest.raises(InvalidParameterError, match="leads all pictures to one class"):
         parts.fit_to(model, attack, data, to="all")
+
+
+def test_the_steps_become_shorter_in_a_line() -> None:
+    # Straight ahead on a linear network, one batch an epoch: 1 + 3/4 + 2/4 + 1/4 steps.
+    model, images = linear(), grey(20)
+    images = images[model(images).argmax(1) == 0]
+    attack = UniversalPerturbation(threat=fs.L2(9), epochs=4, step_size=0.02)
+    made = attack.fit(model, images, torch.zeros(len(images), dtype=torch.long)).perturbation
+    assert made is not None
+    assert float(made.norm()) == pytest.approx(2.5 * 0.02, rel=1e-4)
+
+
+def test_fitting_looks_at_pictures_in_the_box_only() -> None:
+    seen: list[Tensor] = []
+
+    class Watching(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(x.detach())
+            return torch.stack([x.mean((1, 2, 3)), x[:, 0, 0, 0]], 1)
+
+    images = torch.stack([torch.zeros(SHAPE), torch.ones(SHAPE)])
+    model = fs.Classifier(Watching(), channels=1)
+    UniversalPerturbation(threat=fs.Linf(0.2), epochs=3).fit(model, images, [0, 0])
+    looked = torch.cat(seen)
+    assert looked.min() == 0
+    assert looked.max() == 1
+    assert len(looked.unique()) > 2
