@@ -221,7 +221,8 @@ def _interval(values: Callable[[Tensor], float], pictures: int) -> tuple[float, 
     drawn = [
         values(torch.randint(pictures, (pictures,), generator=generator)) for _ in range(DRAWS)
     ]
-    low, high = torch.tensor(drawn).quantile(torch.tensor([0.025, 0.975])).tolist()
+    ends = torch.tensor([0.025, 0.975], dtype=torch.double)
+    low, high = torch.tensor(drawn, dtype=torch.double).quantile(ends).tolist()
     return low, high
 
 
@@ -311,13 +312,15 @@ def _bars(names: list[str], bars: dict[Cell, tuple[float, float, float]]) -> Any
 
     figure = Figure(figsize=(8, 4), layout="constrained", dpi=150)
     for axes, targeted in zip(figure.subplots(1, 2, sharey=True), (False, True), strict=True):
-        for number, (level, color) in enumerate(zip(LEVELS, ("#56B4E9", "#0072B2"), strict=True)):
+        for number, (level, color) in enumerate(zip(LEVELS, ("#56B4E9", "#0072B2"), strict=False)):
             found = [bars[name, level, targeted] for name in names]
-            ends = [[100 * (s - low) for s, low, _ in found], [100 * (h - s) for s, _, h in found]]
+            # Of few pictures the whole interval may lie beside the share.
+            below = [max(0.0, 100 * (share - low)) for share, low, _ in found]
+            above = [max(0.0, 100 * (high - share)) for share, _, high in found]
             places = [place + 0.4 * (number - 0.5) for place in range(len(names))]
             axes.barh(
-                places, [100 * share for share, _, _ in found], 0.38, xerr=ends, color=color,
-                label=f"{level}/255", error_kw={"elinewidth": 1},
+                places, [100 * share for share, _, _ in found], 0.38, color=color,
+                xerr=[below, above], label=f"{level}/255", error_kw={"elinewidth": 1},
             )  # fmt: skip
         axes.set(title="towards a random class" if targeted else "away", xlabel="success, %")
         axes.set_yticks(range(len(names)), names)
