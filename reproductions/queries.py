@@ -17,8 +17,8 @@ from reproductions.sources import IMAGENET, PAGE, SHARED
 
 SEED = 0
 SMALL = SHARED / "models" / "mobilenet_v1_0.25_128"
-DIGITS, DIGITS_QUERIES = 100, 5000
-PICTURES, QUERIES = 50, 3000
+DIGITS, DIGITS_QUERIES = 50, 5000
+PICTURES, QUERIES = 20, 2000
 """How many pictures, and what each may cost."""
 BATCH = 50
 MARKS = (100, 300, 1000, 3000)
