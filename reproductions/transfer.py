@@ -26,7 +26,7 @@ from fluoroscope.pictures.maps import write_figure
 from reproductions.sources import IMAGENET, PAGE, SHARED
 
 SEED, STEPS, SIDE, BATCH = 0, 10, 224, 20
-PICTURES, FEW = 60, 12
+PICTURES, FEW = 40, 10
 """How many the attacks of one pass a step are given, and those of five to twenty."""
 POOL = 50
 """Other pictures, which Admix mixes in."""

@@ -51,13 +51,13 @@ def test_a_search_by_decisions_begins_from_given_pictures(
     fluoroscope: Call, tmp_path: Path
 ) -> None:
     done = fluoroscope(
-        "attack", "hopskipjump", *DIGITS, "--to", "3", "--starts", "digits", "--param",
+        "attack", "hopskipjump", *DIGITS, "--to", "3", "--others", "digits", "--param",
         "queries=150", "--out", str(tmp_path), "--json", "-",
     )  # fmt: skip
     assert done.code == 0, done.err
     said = json.loads(done.out)
     assert said["fooled"] == said["searched"] > 5
-    assert said["record"]["parameters"]["starts"]["shape"] == [1797, 1, 28, 28]
+    assert said["record"]["parameters"]["starts"]["shape"] == [1000, 1, 28, 28]
 
 
 @pytest.mark.parametrize(
@@ -73,11 +73,11 @@ def test_a_search_by_decisions_begins_from_given_pictures(
         (["pgd", "--eps", "0.1", "--keep", "all"], "keep is 'all'"),
         (["square", "--eps", "0.1", "--param", "queries=0"], "queries is 0"),
         (["boundary", "--to", "3"], "starts is missing"),
-        (["pgd", "--eps", "0.1", "--starts", "digits"], "pgd has no parameter 'starts'"),
-        (["boundary", "--starts", "no/such-folder.d"], "no/such-folder.d"),
+        (["feature-adversary", "--eps", "0.1"], "guides=... and layer=..., or on the command"),
+        (["boundary", "--others", "no/such-folder.d"], "no/such-folder.d"),
         (["square", "--eps", "0.1", "--through", "di"], "Square reads no gradient"),
         (["pgd", "--eps", "0.1", "--through", "id"], "expected one of di, ti, si, admix, ghost"),
-        (["pgd", "--eps", "0.1", "--pool", "digits"], "nothing is mixed in"),
+        (["pgd", "--eps", "0.1", "--others", "digits"], "pgd takes no other pictures"),
         (["pgd", "--eps", "0.1", "--transfer-to", "digits-cmm"], "digits-cmm"),
     ],
 )
@@ -241,6 +241,6 @@ def test_attacks_go_through_changes_of_the_input(fluoroscope: Call, tmp_path: Pa
     assert passes("bim", "--through", "ti", "--through", "si") == (
         "TranslationInvariant of ScaleInvariant of digits-cnn", 10
     )  # fmt: skip
-    assert passes("pgd", "--through", "admix", "--pool", "digits")[1] == 30
+    assert passes("pgd", "--through", "admix", "--others", "digits")[1] == 30
     assert passes("admix") == ("digits-cnn", 30)
     assert passes("mi-fgsm", "--through", "di", "--plain")[1] == 2

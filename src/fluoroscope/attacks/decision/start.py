@@ -102,7 +102,7 @@ class DecisionMethod(Method):
             raise InvalidParameterError(
                 f"targeted is True and starts is missing: {type(self).__name__} needs pictures "
                 "that are read as the wanted class to begin from; give starts, a tensor "
-                "(M, C, H, W)"
+                "(M, C, H, W), or --others on the command line"
             )
         if self.starts is not None and self.starts.shape[1:] != samples.images.shape[1:]:
             raise InvalidParameterError(

@@ -80,8 +80,7 @@ class FeatureAdversary(Method):
         if self.guides is not None and not isinstance(self.guides, Tensor):
             raise InvalidParameterError(
                 f"guides are a {type(self.guides).__name__}; expected a tensor of pictures "
-                "(M, C, H, W) in [0, 1], which Python gives: fs.attack('feature-adversary', "
-                "guides=...)"
+                "(M, C, H, W) in [0, 1], or --others on the command line"
             )
         super().__post_init__()
         self._size  # noqa: B018 - an impossible step is said at once
@@ -95,15 +94,17 @@ class FeatureAdversary(Method):
         if self.guides is None:
             raise InvalidParameterError(
                 "feature-adversary was given no guides; expected the pictures (M, C, H, W) whose "
-                "representation is to be reached: guides=..., with layer=..."
+                "representation is to be reached: guides=... and layer=..., or on the command line "
+                "--others and --param layer=..."
             )
         network = model.plain  # a prepared copy's layers are not the named ones
         guides = check_images(self.guides, network.channels).to(network.device, network.dtype)
-        features = Features(network, self.layer)
+        layer = str(self.layer)  # on the command line 4 is a number
+        features = Features(network, layer)
         with torch.inference_mode(False), torch.no_grad():
             told = torch.cat([features(part) for part in guides.split(_GUIDES)])
         logits, goals = told.tensor_split([network.num_classes], 1)
-        return Features(network, self.layer, _Nearest(goals, logits.argmax(1), logits.shape[1]))
+        return Features(network, layer, _Nearest(goals, logits.argmax(1), logits.shape[1]))
 
     def start(self, samples: Samples) -> FeatureState:
         """At the image."""

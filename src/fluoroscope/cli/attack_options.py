@@ -1,0 +1,129 @@
+"""What the options of ``fluoroscope attack`` stand for: parameters, other pictures and networks."""
+
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import fluoroscope as fs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fluoroscope.attacks.attack import Method
+    from fluoroscope.data.imageset import ImageSet
+    from fluoroscope.models.classifier import Classifier
+
+# What --through names: made from a network, the seed and other pictures.
+THROUGH: "dict[str, Callable[[Classifier, int, Callable[[], Tensor]], Classifier]]" = {
+    "di": lambda model, seed, _: fs.DiverseInput(model, seed=seed),
+    "ti": lambda model, seed, _: fs.TranslationInvariant(model),
+    "si": lambda model, seed, _: fs.ScaleInvariant(model),
+    "admix": lambda model, seed, pool: fs.Admix(model, pool(), seed=seed),
+    "ghost": lambda model, seed, _: fs.Ghost(model, seed=seed),
+}
+# The parameters that hold other pictures: to begin from, to mix in, to resemble.
+_OTHERS = ("starts", "pool", "guides")
+
+
+def parameters(given: list[str] | None) -> dict[str, Any]:
+    """The method's own, from ``NAME=VALUE``; a value that is no JSON is a string."""
+    from fluoroscope.errors import InvalidParameterError
+
+    found = {}
+    for text in given or []:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise InvalidParameterError(f"param is {text!r}; expected NAME=VALUE")
+        try:
+            found[name.replace("-", "_")] = json.loads(value)
+        except json.JSONDecodeError:
+            found[name.replace("-", "_")] = value
+    return found
+
+
+def other_pictures(
+    method: str, others: str | None, through: list[str], data: "ImageSet", model: "Classifier"
+) -> "tuple[dict[str, Tensor], Callable[[], Tensor]]":
+    """The parameters of a method that hold other pictures, and how to get such pictures.
+
+    Admix mixes in those that are attacked if no others are named.
+    """
+    import torch
+
+    from fluoroscope.attacks.parts import part_size
+    from fluoroscope.attacks.registry import find_attack
+    from fluoroscope.data.imageset import load_images
+    from fluoroscope.errors import InvalidParameterError
+
+    def load() -> "Tensor":
+        source = data if others is None else load_images(others, channels=model.channels)
+        few = source.take(part_size(model))
+        return torch.cat([batch.images for batch in few.batches(fit=model.preprocessing)])
+
+    kinds = [find_attack(name.strip()) for name in method.split("|")]
+    known = {field.name for kind in kinds for field in fields(kind)}  # type: ignore[arg-type]
+    wanted = [name for name in _OTHERS if name in known]
+    if others is not None and not wanted and "admix" not in through:
+        raise InvalidParameterError(
+            f"others is {others!r}, but {method} takes no other pictures; expected a method that "
+            "begins from them (boundary, hopskipjump, geoda), mixes them in (admix) or is to "
+            "resemble them (feature-adversary)"
+        )
+    given = wanted if others is not None else [name for name in wanted if name == "pool"]
+    return {name: load() for name in given}, load
+
+
+def apart(
+    method: str, chosen: "Method", data: "ImageSet", fit_on: int | None
+) -> "tuple[ImageSet, ImageSet]":
+    """The pictures to learn from, and those to attack."""
+    from fluoroscope.attacks.universal.fitting import Fitted
+    from fluoroscope.errors import InvalidParameterError
+
+    if fit_on is None:
+        return data, data
+    if not isinstance(chosen, Fitted):
+        raise InvalidParameterError(
+            f"fit-on is {fit_on}; {method} makes nothing that is for all pictures: leave it out, "
+            "or choose universal or patch"
+        )
+    if fit_on >= len(data):
+        raise InvalidParameterError(
+            f"fit-on is {fit_on} of {len(data)} picture(s); expected fewer, so that some are left "
+            "to be attacked"
+        )
+    return data.take(fit_on), data.select(range(fit_on, len(data)))
+
+
+def transfer_target(model: "Classifier", name: str) -> "Classifier":
+    """Another network with the same classes, which sees all of what the first one sees."""
+    from fluoroscope.models.wrappers.ensemble import uncropped
+
+    target = fs.load_model(name, device=str(model.device))
+    fs.Ensemble([model, target])  # refuses networks of other classes, channels or types
+    return uncropped(target)
+
+
+def behind(
+    model: "Classifier",
+    method: "Method",
+    names: list[str],
+    seed: int,
+    others: "Callable[[], Tensor]",
+) -> "Classifier":
+    """The network behind these changes of its input."""
+    from fluoroscope.errors import InvalidParameterError
+
+    for name in reversed(names):
+        if name not in THROUGH:
+            raise InvalidParameterError(
+                f"through is {name!r}; expected one of {', '.join(THROUGH)}"
+            )
+        if method.access != "gradient":
+            raise InvalidParameterError(
+                f"through is {name}, but {type(method).__name__} reads no gradient; expected an "
+                "attack that does, such as mi-fgsm"
+            )
+        model = THROUGH[name](model, seed, others)
+    return model

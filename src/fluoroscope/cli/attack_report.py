@@ -1,0 +1,174 @@
+"""What ``fluoroscope attack`` says of the parts of its results: a table, pictures, a curve."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fluoroscope as fs
+from fluoroscope.cli.output import Output
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fluoroscope.attacks.attack import AttackResult, Method
+    from fluoroscope.models.classifier import Classifier
+    from fluoroscope.pictures.pairs import Pair
+
+# Pictures shown of an attack.
+_SHOWN = 6
+
+
+class Summary:
+    """What is kept of the parts: numbers, and a few pictures."""
+
+    def __init__(self, model: "Classifier", targets: "list[Classifier]") -> None:
+        self._labels = model.labels
+        self._transfers = [_Transfer(target) for target in targets]
+        self._rows: dict[str, list[Any]] = {}
+        self._pairs: list[Pair] = []
+        self._paths: list[Path] = []
+        self._parts = 0
+        self._record: dict[str, Any] = {}
+        self._fitted: dict[str, Any] = {}
+
+    def made(self, paths: list[Path], pictures: int, epochs: int, apart: bool) -> None:
+        """What was made for all pictures before any was attacked."""
+        self._paths += paths
+        self._fitted = {"pictures": pictures, "epochs": epochs, "others_attacked": apart}
+
+    def add(self, result: "AttackResult", paths: list[Path]) -> None:
+        for name, column in result.rows().items():
+            self._rows.setdefault(name, []).extend(column)
+        for transfer in self._transfers:
+            transfer.add(result)
+        self._parts += 1
+        notes = self._record.get("notes", [])
+        self._record = result.record | {"notes": [*notes, *result.notes]}
+        for pair in result.pairs(self._labels, _SHOWN - len(self._pairs)):
+            self._pairs.append(pair)
+
+    def report(self, output: Output, method: "Method", directory: Path, seconds: float) -> None:
+        from fluoroscope.pictures.curves import success_curve
+        from fluoroscope.pictures.maps import write_figure
+        from fluoroscope.pictures.pairs import pair_figure
+
+        numbers = self._numbers()
+        targeted = self._record["targeted"]
+        searched = numbers["searched"]
+        output.table(
+            [f"{self._record['attack']} against {self._record['model']}", ">"],
+            [
+                ["pictures × classes to reach" if targeted else "pictures", numbers["count"]],
+                ["read so before" if targeted else "read wrong before", numbers["at_start"]],
+                [
+                    "led there" if targeted else "fooled",
+                    f"{numbers['fooled']} of {searched} ({100 * numbers['success_rate']:.1f} %)",
+                ],
+                [f"median {method.threat.name} distance", _number(numbers["median_distance"])],
+                ["forward passes a picture", f"{numbers['forwards_mean']:.1f}"],
+                ["backward passes a picture", f"{numbers['backwards_mean']:.1f}"],
+                *(transfer.row(targeted=targeted) for transfer in self._transfers),
+                ["not finished", numbers["unfinished"]],
+                ["seconds", f"{seconds:.1f}"],
+            ],
+        )
+        if self._fitted:
+            output.say(
+                f"learnt from {self._fitted['pictures']} picture(s), {self._fitted['epochs']} "
+                "forward and backward pass(es) each, which the table leaves out"
+                + ("" if self._fitted["others_attacked"] else "; it is judged on the same pictures")
+            )
+        for note in dict.fromkeys(self._record["notes"]):
+            output.say(f"note: {note}")
+        if self._pairs:
+            self._paths.append(write_figure(directory / "pictures.png", pair_figure(self._pairs)))
+        if method.minimum_norm and searched:
+            curve = success_curve(
+                numbers["distances"],
+                searched,
+                norm=method.threat.name,
+                title=self._record["attack"],
+            )
+            self._paths.append(write_figure(directory / "curve.png", curve))
+        output.wrote(self._paths)
+        output.say(
+            f"wrote {directory}/part-*.parquet, .safetensors, .json: {self._parts} part(s), a row "
+            "for each picture"
+        )
+
+    def describe(self, method: str, data: str, to: str | None, seconds: float) -> dict[str, Any]:
+        numbers = self._numbers()
+        del numbers["distances"]
+        return {
+            "method": method,
+            "data": data,
+            "to": to,
+            **numbers,
+            "transfer": [transfer.describe() for transfer in self._transfers],
+            "seconds": seconds,
+            **({"fitted": self._fitted} if self._fitted else {}),
+            "record": self._record,
+        }
+
+    def _numbers(self) -> dict[str, Any]:
+        rows = self._rows
+        found = zip(rows["success"], rows["at_start"], rows["distance"], strict=True)
+        far = sorted(distance for success, already, distance in found if success and not already)
+        count, already = len(rows["success"]), sum(rows["at_start"])
+        return {
+            "count": count,
+            "at_start": already,
+            "searched": count - already,
+            "fooled": len(far),
+            "success_rate": len(far) / (count - already) if count > already else 0.0,
+            "median_distance": far[len(far) // 2] if far else None,
+            "forwards_mean": sum(rows["forwards"]) / count,
+            "backwards_mean": sum(rows["backwards"]) / count,
+            "unfinished": count - sum(rows["finished"]),
+            "distances": far,
+        }
+
+
+class _Transfer:
+    """How many of the pictures that fool one network fool another."""
+
+    def __init__(self, target: "Classifier") -> None:
+        self._target, self._before, self._count, self._fooled = target, 0, 0, 0
+
+    def add(self, result: "AttackResult") -> None:
+        rows = result.success & ~result.at_start
+        if not bool(rows.any()):
+            return
+        already, then = (
+            (self._read(images[rows]) == result.classes[rows]) == result.record["targeted"]
+            for images in (result.originals, result.images)
+        )
+        self._before += int(already.sum())
+        self._count += int((~already).sum())
+        self._fooled += int((then & ~already).sum())
+
+    def _read(self, images: "Tensor") -> "Tensor":
+        target = self._target
+        return fs.predict(target, images.to(target.device, target.dtype)).winners.cpu()
+
+    def row(self, *, targeted: bool) -> list[Any]:
+        rate = f" ({100 * self._fooled / self._count:.1f} %)" if self._count else ""
+        before = f"; {self._before} read so before" if self._before else ""
+        did = "are read so by" if targeted else "fool"
+        return [
+            f"of these {did} {self._target.name}",
+            f"{self._fooled} of {self._count}{rate}{before}",
+        ]
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "model": self._target.name,
+            "model_sha256": self._target.fingerprint(),
+            "at_start": self._before,
+            "searched": self._count,
+            "fooled": self._fooled,
+            "success_rate": self._fooled / self._count if self._count else None,
+        }
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
