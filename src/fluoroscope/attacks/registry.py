@@ -1,6 +1,6 @@
-"""Attacks by name: one line each."""
+"""Attacks by name: one line each, family by family."""
 
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from difflib import get_close_matches
 from functools import reduce
 from math import inf
@@ -8,7 +8,7 @@ from operator import or_
 from typing import Any
 
 from fluoroscope import attacks
-from fluoroscope.attacks.attack import Method
+from fluoroscope.attacks.attack import Method, as_plain
 from fluoroscope.engine.threats import threat_for
 from fluoroscope.errors import InvalidParameterError
 
@@ -21,18 +21,17 @@ ATTACKS: dict[str, type[Method]] = {
     "apgd-t": attacks.APGDT,
     "feature-adversary": attacks.FeatureAdversary,
     "deepfool": attacks.DeepFool,
-    "l-bfgs": attacks.LBFGS,
+    "ddn": attacks.DDN,
+    "fmn": attacks.FMN,
+    "fab": attacks.FAB,
+    "fab-t": attacks.TargetedFAB,
     "cw": attacks.CarliniWagner,
     "cw-linf": attacks.CarliniWagnerLinf,
     "cw-l0": attacks.CarliniWagnerL0,
     "ead": attacks.EAD,
-    "ddn": attacks.DDN,
-    "fab": attacks.FAB,
-    "fab-t": attacks.TargetedFAB,
-    "one-pixel": attacks.OnePixel,
+    "l-bfgs": attacks.LBFGS,
     "sparse-rs": attacks.SparseRS,
-    "ghost-fgsm": attacks.GhostFGSM,
-    "fmn": attacks.FMN,
+    "one-pixel": attacks.OnePixel,
     "jsma": attacks.JSMA,
     "sparsefool": attacks.SparseFool,
     "mi-fgsm": attacks.MIFGSM,
@@ -42,6 +41,7 @@ ATTACKS: dict[str, type[Method]] = {
     "ti-fgsm": attacks.TIFGSM,
     "si-fgsm": attacks.SIFGSM,
     "admix": attacks.AdmixFGSM,
+    "ghost-fgsm": attacks.GhostFGSM,
     "square": attacks.Square,
     "nes": attacks.NES,
     "spsa": attacks.SPSA,
@@ -153,7 +153,12 @@ def describe_attacks() -> list[dict[str, Any]]:
             "can_target": kind.can_target,
             "cost": kind.cost,
             "paper": kind.paper,
-            "parameters": [field.name for field in fields(kind) if field.name != "threat"],  # type: ignore[arg-type]
+            "summary": (kind.__doc__ or "").partition("\n\n")[0].strip(),
+            "parameters": {
+                field.name: as_plain(None if field.default is MISSING else field.default)
+                for field in fields(kind)  # type: ignore[arg-type]
+                if field.name != "threat"
+            },
         }
         for name, kind in ATTACKS.items()
     ]

@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,29 +29,64 @@ if TYPE_CHECKING:
     from fluoroscope.models.classifier import Classifier
 
 
-def attacks(json: Json = None) -> None:
-    """List the attacks: family, what they read, norms, passes of a step, paper."""
-    from fluoroscope.attacks.registry import describe_attacks
+def attacks(
+    method: Annotated[
+        str | None, typer.Argument(help="Only this one, with its parameters.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """List the attacks, or show one: what it reads, norms, passes, parameters, paper."""
+    from fluoroscope.attacks.registry import describe_attacks, find_attack
 
-    output = Output(json)
-    found = describe_attacks()
+    output, found = Output(json), describe_attacks()
+    if method is not None:
+        find_attack(method)
+        [found] = [[each] for each in found if each["name"] == method]
     output.json(found)
-    if json != "-":
+    if json == "-":
+        return
+    if method is not None:
+        _show(output, found[0])
+        return
+    for family, several in groupby(found, key=lambda each: each["family"]):
         output.table(
-            ["name", "family", "reads", "norms", "a step", "looks for", "paper"],
+            [family, "reads", "norms", "finds", "paper"],
             (
                 [
                     each["name"],
-                    each["family"],
                     each["access"],
                     " ".join(each["norms"]),
-                    each["cost"],
-                    "the closest" if each["minimum_norm"] else "any within eps",
+                    "closest" if each["minimum_norm"] else "any",
                     each["paper"],
                 ]
-                for each in found
+                for each in several
             ),
         )
+    output.say(
+        "finds: the closest success, or any within eps. One with its parameters: fluoroscope "
+        "attacks METHOD"
+    )
+
+
+def _show(output: Output, attack: dict[str, Any]) -> None:
+    """One attack and its parameters."""
+    goals = "away from a class" + (", or towards one" if attack["can_target"] else " only")
+    bounded = " within eps" if attack["norms"] != ["none"] else ""
+    finds = "the closest success" if attack["minimum_norm"] else f"any success{bounded}"
+    parameters = [f"{name} = {value}" for name, value in attack["parameters"].items()]
+    output.table(
+        [attack["name"], attack["paper"]],
+        [
+            ["what", " ".join(attack["summary"].replace("``", "").split())],
+            ["family", attack["family"]],
+            ["reads", attack["access"]],
+            ["norms", " ".join(attack["norms"])],
+            ["a step", attack["cost"]],
+            ["finds", f"{finds}; {goals}"],
+            ["parameters", "\n".join(parameters) or "none"],
+            ["in Python", f"fluoroscope.attacks.{attack['class']}"],
+        ],
+    )
 
 
 @with_model

@@ -175,7 +175,7 @@ def test_the_series_of_targets_runs_the_targeted_loss_from_a_fresh_start(threat:
     model, images = network(classes=6), pictures(2)
     clean = model(images).detach()
     classes = clean.argmax(1)
-    attack = APGDT(threat=threat, steps=10, n_target_classes=3)
+    attack = APGDT(threat=threat, steps=10, targets=3)
     for row, path in enumerate(paths(attack, model, images, classes)):
         assert torch.equal(path[0], images[row])
         runs = path[1:].unflatten(0, (3, 11))
@@ -347,7 +347,7 @@ def attacks(draw: st.DrawFn) -> Any:
     )
     steps = draw(st.integers(1, 12))
     if draw(st.booleans()):
-        return APGDT(threat=threat, steps=steps, n_target_classes=draw(st.integers(1, 9)))
+        return APGDT(threat=threat, steps=steps, targets=draw(st.integers(1, 9)))
     return APGD(threat=threat, steps=steps, loss=draw(st.sampled_from(["ce", "dlr"])))
 
 
@@ -399,7 +399,7 @@ def test_unusable_parameters() -> None:
         lambda: APGDT(threat=fs.Unbounded()),
         lambda: APGD(threat=fs.Linf(0.1), steps=0),
         lambda: APGD(threat=fs.Linf(0.1), loss="hinge"),  # type: ignore[arg-type]
-        lambda: APGDT(threat=fs.Linf(0.1), n_target_classes=0),
+        lambda: APGDT(threat=fs.Linf(0.1), targets=0),
     ):
         with pytest.raises(InvalidParameterError, match="expected"):
             bad()
@@ -420,7 +420,7 @@ def test_as_strong_as_torchattacks(norm: str, eps: float, loss: str) -> None:
     peers_norm = {"linf": "Linf", "l2": "L2"}[norm]
     plain = model.module.eval()
     if loss == "targeted":
-        ours = fs.attack("apgd-t", eps=eps, norm=norm, steps=15, n_target_classes=4)
+        ours = fs.attack("apgd-t", eps=eps, norm=norm, steps=15, targets=4)
         # Theirs takes as many targets as there are classes but one.
         theirs = torchattacks.APGDT(plain, norm=peers_norm, eps=eps, steps=15, n_classes=5)
     else:

@@ -221,7 +221,7 @@ class APGDTState:
     left: Tensor
     """``(n,)``, the class each search leaves."""
     targets: Tensor
-    """``(n, n_target_classes)``, the classes to try, the most promising first."""
+    """``(n, targets)``, the classes to try, the most promising first."""
     count: Tensor
     """``(n,)``, how many of them there are."""
     number: Tensor
@@ -234,14 +234,14 @@ class APGDTState:
 class APGDT(Method):
     """Auto-PGD on the targeted difference of logits ratio, towards one class after the other.
 
-    First it looks at the clean image. The targets are its ``n_target_classes`` highest-scoring
+    First it looks at the clean image. The targets are its ``targets`` highest-scoring
     wrong classes, each with a run of ``steps`` and a random start of its own; any misreading is
     success. If called ``targeted`` there is one run, towards the wanted class.
     """
 
     threat: Threat
     steps: int = 100
-    n_target_classes: int = 9
+    targets: int = 9
 
     paper: ClassVar[str] = APGD.paper
     norms: ClassVar[tuple[str, ...]] = APGD.norms
@@ -249,7 +249,7 @@ class APGDT(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._expect(1, "steps", "n_target_classes")
+        self._expect(1, "steps", "targets")
 
     def start(self, samples: Samples) -> APGDTState:
         """Before the clean image; until its logits are known any other class stands in."""
@@ -260,7 +260,7 @@ class APGDT(Method):
             samples=samples,
             search=self._search().start(samples),
             left=torch.where(wanted, other, samples.classes),
-            targets=target[:, None].repeat(1, self.n_target_classes),
+            targets=target[:, None].repeat(1, self.targets),
             count=torch.ones_like(target),
             number=torch.full_like(target, -1),
             done=torch.zeros_like(wanted),
@@ -296,7 +296,7 @@ class APGDT(Method):
         samples = state.samples
         wanted = samples.towards > 0
         others = logits.scatter(1, samples.classes[:, None], -torch.inf)
-        found = others.topk(min(self.n_target_classes, logits.shape[1] - 1), dim=1).indices
+        found = others.topk(min(self.targets, logits.shape[1] - 1), dim=1).indices
         targets = state.targets.clone()
         rows = looking & ~wanted
         targets[rows, : found.shape[1]] = found[rows]

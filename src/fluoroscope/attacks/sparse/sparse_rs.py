@@ -153,9 +153,9 @@ class SparseRS(Method):
         slots = draws[:, :count].topk(most, dim=1).indices
         free = draws[:, count : count + size].scatter(1, places, -1)
         others = free.topk(most, dim=1).indices
-        other_colours = _colours(
-            original, others, draws[:, count + size :].view(-1, channels, most)
-        )
+        # Pixel by pixel, so that how many others exchange does not change a sample's colours.
+        by_pixel = draws[:, count + size :].view(-1, most, channels).transpose(1, 2)
+        other_colours = _colours(original, others, by_pixel)
         kept = torch.arange(most, device=keys.device) >= leaving[:, None]
         others = torch.where(kept, places.gather(1, slots), others)
         slots_of_channels = slots[:, None].expand_as(other_colours)
