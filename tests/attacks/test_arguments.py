@@ -78,7 +78,7 @@ OTHERS: dict[tuple[str, str], Any] = {
     ("spsa", "samples"): 6,
     ("simba", "basis"): "pixel",
     ("simba", "frequencies"): 7,
-    ("zoo", "steps"): 16,
+    ("zoo", "steps"): 2,
     ("boundary", "starts"): PICTURES,
     ("hopskipjump", "starts"): PICTURES,
     ("hopskipjump", "max_probes"): 20,
