@@ -162,13 +162,13 @@ def test_better_than_differential_evolution_at_equal_queries(reader: Any) -> Non
 def test_colours_do_not_depend_on_how_many_pixels_others_exchange() -> None:
     attack = fs.attack("sparse-rs", eps=20)
     assert isinstance(attack, fs.attacks.SparseRS)
-    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    keys, queries = torch.tensor([3, 4]), torch.tensor([1, 9000])  # many, and few
-    places = torch.arange(20).repeat(2, 1)
+    images = torch.rand(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    keys, queries = torch.arange(8), torch.tensor([1, 9000] * 4)  # many, and few
+    places = torch.arange(20).repeat(8, 1)
     colours = images.flatten(2)[:, :, :20].round()
     together = attack._exchange(images, places, colours, keys, queries)
-    assert attack._leaving(queries, 20).tolist() == [3, 1]
-    for row in (0, 1):
+    assert attack._leaving(queries, 20).tolist() == [3, 1] * 4
+    for row in range(8):
         part = slice(row, row + 1)
         alone = attack._exchange(
             images[part], places[part], colours[part], keys[part], queries[part]
