@@ -31,12 +31,13 @@ class Bare(nn.Module):
     def __init__(self, model: fs.Classifier) -> None:
         super().__init__()
         self.module = model.module.requires_grad_(False)
-        self._normalize = model.preprocessing.normalize
+        self._normalize, self._dtype = model.preprocessing.normalize, model.dtype
         self.eval()
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits ``(N, classes)``."""
-        output = self.module(self._normalize(pixels))
+        # Some of ART's attacks compute in float64.
+        output = self.module(self._normalize(pixels.to(self._dtype)))
         return output if isinstance(output, Tensor) else output.logits
 
 
@@ -79,8 +80,19 @@ def by_foolbox(network: nn.Module, attack: Any, batch: int, **call: Any) -> Sear
     return _batched(search, batch)
 
 
-def by_art(network: nn.Module, name: str, like: Tensor, batch: int, **parameters: Any) -> Search:
-    """An attack of the Adversarial Robustness Toolbox, on images like these."""
+def by_art(
+    network: nn.Module,
+    name: str,
+    like: Tensor,
+    batch: int,
+    *,
+    one_hot: bool = False,
+    **parameters: Any,
+) -> Search:
+    """An attack of the Adversarial Robustness Toolbox, on images like these.
+
+    ``one_hot`` is for those of its attacks that take the classes no other way.
+    """
     from art.attacks import evasion
     from art.estimators.classification import PyTorchClassifier
 
@@ -95,7 +107,8 @@ def by_art(network: nn.Module, name: str, like: Tensor, batch: int, **parameters
     attack = kind(estimator, verbose=False, **sizes, **parameters)
 
     def search(images: Tensor, classes: Tensor) -> Tensor:
-        return torch.from_numpy(attack.generate(images.numpy(), classes.numpy()))
+        given = np.eye(count, dtype=np.float32)[classes] if one_hot else classes.numpy()
+        return torch.from_numpy(attack.generate(images.numpy(), given))
 
     return _seeded(search)
 

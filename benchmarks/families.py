@@ -7,7 +7,7 @@ distance is at most 5 % above ours.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 import fluoroscope as fs
 from benchmarks.adapters import Bare, Search, by_art, by_foolbox, by_torchattacks, versions
-from benchmarks.page import PAGE, Scale, Section, percent
-from benchmarks.peers import FAIR, Contest, digit_contest
+from benchmarks.page import PAGE, Scale, Section, Skipped, percent
+from benchmarks.peers import FAIR, SHARED, Contest, digit_contest, picture_contest
 from benchmarks.timing import cpu_and_wall
 from fluoroscope.attacks.attack import Method
 
+SMALL = SHARED / "models/mobilenet_v1_0.25_128"
 _CLOSE = 1.05
 _ALIKE = 0.02
 
@@ -40,6 +41,8 @@ class Match:
     """Images."""
     options: dict[str, Any] = field(default_factory=dict)
     """How ours is called."""
+    colour: bool = False
+    """On pictures of ImageNet by a small MobileNet: for a peer that takes no grey ones."""
 
 
 def families(scale: Scale) -> Section:
@@ -79,12 +82,12 @@ class _Found:
 
 def _measured(match: Match, scale: Scale) -> dict[str, _Found]:
     count = scale.limit or match.count
-    plain = digit_contest("digits-cnn", count, batch=128)
+    plain = _small_pictures(count) if match.colour else digit_contest("digits-cnn", count, 128)
     counted = _Counted(plain.model)
     contest = Contest(plain.model, plain.images, plain.classes, plain.batch)
     contest.ours("ours", match.ours, **match.options)
     contest.peers(match.peers(counted, plain.images, plain.batch))
-    images = {}
+    images: dict[str, int] = {}
     for name, way in contest.ways.items():
         contest.ways[name] = lambda way=way, name=name: _counting(counted, way, images, name)
     with counted.module_counted():
@@ -100,6 +103,12 @@ def _measured(match: Match, scale: Scale) -> dict[str, _Found]:
             images[name] / len(plain.images),
         )  # fmt: skip
     return found
+
+
+def _small_pictures(count: int) -> Contest:
+    if not SMALL.is_dir():
+        raise Skipped(f"it needs {SMALL}")
+    return picture_contest(fs.load_model(str(SMALL)), count)
 
 
 def _counting(
@@ -207,7 +216,11 @@ def _transfer() -> Iterator[Match]:
     yield match("ni-fgsm", "NIFGSM", {})
     yield match("vmi-fgsm", "VMIFGSM", {"neighbours": 5}, N=5)
     yield match("di-fgsm", "DIFGSM", {}, decay=1.0)
-    yield match("ti-fgsm", "TIFGSM", {}, decay=1.0, diversity_prob=0.0)
+    yield replace(
+        match("ti-fgsm", "TIFGSM", {}, decay=1.0, diversity_prob=0.0),
+        count=16,
+        colour=True,
+    )
     yield match("si-fgsm", "SINIFGSM", {})
 
 
@@ -239,14 +252,14 @@ def _minimum_norm() -> Iterator[Match]:
         64,
     )  # fmt: skip
     yield Match(
-        "cw-linf", fs.attack("cw-linf"), "Linf, default steps",
+        "cw-linf", fs.attack("cw-linf", steps=50), "Linf, 50 steps, else defaults",
         lambda network, like, batch: {
             "ART": by_art(network, "CarliniLInfMethod", like, batch, max_iter=50)
         },
         32,
     )  # fmt: skip
     yield Match(
-        "cw-l0", fs.attack("cw-l0"), "L0, default steps",
+        "cw-l0", fs.attack("cw-l0", steps=50), "L0, 50 steps, else defaults",
         lambda network, like, batch: {
             "ART": by_art(network, "CarliniL0Method", like, batch, max_iter=50)
         },
@@ -291,8 +304,8 @@ def _sparse() -> Iterator[Match]:
         32,
     )  # fmt: skip
     yield Match(
-        "one-pixel", fs.attack("one-pixel", eps=5, population=20, queries=2000),
-        "5 pixels, at most 2,000 queries",
+        "one-pixel", fs.attack("one-pixel", eps=5, population=20, generations=20),
+        "5 pixels, 20 candidates, 20 generations",
         lambda network, like, batch: {
             "torchattacks": by_torchattacks(
                 network, "OnePixel", batch, pixels=5, steps=20, popsize=20
@@ -308,13 +321,15 @@ def _scores() -> Iterator[Match]:
         "simba", fs.attack("simba", eps=4.0, queries=1500), "L2 4, at most 1,500 queries",
         lambda network, like, batch: {
             "ART": by_art(
-                network, "SimBA", like, 1, attack="px", max_iter=750, epsilon=0.2, order="random"
+                nn.Sequential(network, nn.Softmax(1)), "SimBA", like, 1,
+                attack="px", max_iter=750, epsilon=0.2, order="random", one_hot=True,
             )
         },
         32,
     )  # fmt: skip
     yield Match(
-        "spsa", fs.attack("spsa", eps=0.1, steps=20), "Linf 0.1, 20 steps",
+        "spsa", fs.attack("spsa", eps=0.1, samples=128, queries=20 * 129),
+        "Linf 0.1, 20 steps of 128",
         lambda network, _, batch: {
             "torchattacks": by_torchattacks(
                 network, "SPSA", batch, eps=0.1, nb_iter=20, nb_sample=128
@@ -323,11 +338,13 @@ def _scores() -> Iterator[Match]:
         32,
     )  # fmt: skip
     yield Match(
-        "zoo", fs.attack("zoo"), "L2",
+        "zoo", fs.attack("zoo", searches=1, steps=100, c=1.0, lr=0.05),
+        "L2, 100 steps of 128 coordinates",
         lambda network, like, batch: {
             "ART": by_art(
-                network, "ZooAttack", like, batch, max_iter=100, use_resize=False,
+                network, "ZooAttack", like, 1, max_iter=100, use_resize=False,
                 use_importance=False, nb_parallel=128, binary_search_steps=1, initial_const=1.0,
+                learning_rate=0.05,
             )
         },
         8,
@@ -337,13 +354,16 @@ def _scores() -> Iterator[Match]:
 def _decisions() -> Iterator[Match]:
     import foolbox
 
+    # ART's GeoDA was written for a NumPy that had it.
+    np.mat = getattr(np, "mat", np.asmatrix)
+
     queries = 2000
     words = f"L2, about {queries} queries"
     yield Match(
         "boundary", fs.attack("boundary", queries=queries), words,
         lambda network, like, batch: {
             "foolbox": by_foolbox(
-                network, foolbox.attacks.BoundaryAttack(steps=queries // 2), batch
+                network, foolbox.attacks.BoundaryAttack(steps=1750), batch
             ),
             "ART": by_art(
                 network, "BoundaryAttack", like, batch, targeted=False, max_iter=100,
@@ -354,8 +374,8 @@ def _decisions() -> Iterator[Match]:
     yield Match(
         "hopskipjump", fs.attack("hopskipjump", queries=queries), words,
         lambda network, like, batch: {
-            "foolbox": by_foolbox(network, foolbox.attacks.HopSkipJumpAttack(steps=6), batch),
-            "ART": by_art(network, "HopSkipJump", like, batch, max_iter=6),
+            "foolbox": by_foolbox(network, foolbox.attacks.HopSkipJumpAttack(steps=8), batch),
+            "ART": by_art(network, "HopSkipJump", like, batch, max_iter=9),
         },
         32,
     )  # fmt: skip
@@ -373,7 +393,7 @@ def _others() -> Iterator[Match]:
 
     yield Match(
         "rotation-translation", fs.attack("rotation-translation"),
-        "±30 degrees, ±3 pixels, grid of 5 × 5 × 31",
+        "±30 degrees, ±3 pixels, grid of 31 × 5 × 5",
         lambda network, like, batch: {
             "foolbox": by_foolbox(
                 network,
@@ -388,4 +408,15 @@ def _others() -> Iterator[Match]:
             ),
         },
         32,
+    )  # fmt: skip
+    yield Match(
+        "universal", fs.attack("universal", eps=0.2, epochs=10),
+        "Linf 0.2, 10 passes over the images, judged on the same",
+        lambda network, like, batch: {
+            "ART": by_art(
+                network, "UniversalPerturbation", like, batch, attacker="pgd",
+                attacker_params={"max_iter": 5, "eps": 0.2, "eps_step": 0.1, "verbose": False},
+                eps=0.2, max_iter=2, norm=np.inf,
+            )
+        },
     )  # fmt: skip

@@ -230,7 +230,7 @@ def minimum_norm(scale: Scale) -> Section:
 
 def _pgd_pictures(name: str, called: str, model: fs.Classifier, scale: Scale) -> Section:
     steps = scale.steps or 10
-    contest, eps = _pictures(model, scale.limit or 8), 4 / 255
+    contest, eps = picture_contest(model, scale.limit or 8), 4 / 255
     contest.floor(steps)
     attack = fs.attack("pgd", eps=eps, step_size=eps / 4, steps=steps)
     _plain_and_prepared(contest, attack)
@@ -251,7 +251,7 @@ def _pgd_pictures(name: str, called: str, model: fs.Classifier, scale: Scale) ->
 
 def _apgd_pictures(name: str, called: str, model: fs.Classifier, scale: Scale) -> Section:
     steps = scale.steps or 100
-    contest, eps = _pictures(model, scale.limit or 8), 4 / 255
+    contest, eps = picture_contest(model, scale.limit or 8), 4 / 255
     contest.floor(steps, looks=False)
     _plain_and_prepared(contest, fs.attack("apgd", eps=eps, steps=steps))
     apgd = by_torchattacks(contest.network, "APGD", contest.batch, eps=eps, steps=steps)
@@ -435,7 +435,7 @@ def digit_contest(model: fs.Classifier | str, count: int, batch: int) -> Contest
     return Contest(network, digits.images[rows], digits.labels[rows], batch)
 
 
-def _pictures(model: fs.Classifier, count: int) -> Contest:
+def picture_contest(model: fs.Classifier, count: int) -> Contest:
     """Pictures of ImageNet with what the network reads them as."""
     if not PICTURES.is_dir():
         raise Skipped(f"it needs {PICTURES}")
