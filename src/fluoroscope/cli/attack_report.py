@@ -52,6 +52,8 @@ class Summary:
         from fluoroscope.pictures.pairs import pair_figure
 
         numbers = self._numbers()
+        # Where no norm bounds an attack, lengths are Euclidean.
+        norm = method.threat.name.replace("none", "l2")
         targeted = self._record["targeted"]
         searched = numbers["searched"]
         output.table(
@@ -63,7 +65,7 @@ class Summary:
                     "led there" if targeted else "fooled",
                     f"{numbers['fooled']} of {searched} ({100 * numbers['success_rate']:.1f} %)",
                 ],
-                [f"median {method.threat.name} distance", _number(numbers["median_distance"])],
+                [f"median {norm} distance", _number(numbers["median_distance"])],
                 ["forward passes a picture", f"{numbers['forwards_mean']:.1f}"],
                 ["backward passes a picture", f"{numbers['backwards_mean']:.1f}"],
                 *(transfer.row(targeted=targeted) for transfer in self._transfers),
@@ -85,7 +87,7 @@ class Summary:
             curve = success_curve(
                 numbers["distances"],
                 searched,
-                norm=method.threat.name,
+                norm=norm,
                 title=self._record["attack"],
             )
             self._paths.append(write_figure(directory / "curve.png", curve))
