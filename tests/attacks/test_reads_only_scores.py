@@ -13,7 +13,7 @@ from torch import Tensor
 import fluoroscope as fs
 from fluoroscope.attacks.attack import Method
 from fluoroscope.engine.evaluate import evaluate
-from fluoroscope.engine.stream import Step, take
+from fluoroscope.engine.stream import Step, put, take
 
 CASES: dict[str, dict[str, Any]] = {
     "one-pixel": {"eps": 2, "population": 5, "generations": 2},
@@ -129,9 +129,9 @@ def test_searches_out_of_step_keep_apart(case: str) -> None:
         return state
 
     state = begin(attack, images)
-    ahead, behind = after(take(state, torch.tensor([0])), 5), take(state, torch.tensor([1]))
-    values = {name: torch.cat([value, vars(behind)[name]]) for name, value in vars(ahead).items()}
-    together = type(state)(**values)
+    first, second = torch.tensor([0]), torch.tensor([1])
+    ahead, behind = after(take(state, first), 5), take(state, second)
+    together = put(state, first, ahead)
     for count in range(1, 10):
         found = attack.ask(after(together, count)).images
         expected = [attack.ask(after(one, count)).images for one in (ahead, behind)]

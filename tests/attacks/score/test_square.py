@@ -15,7 +15,7 @@ from fluoroscope.attacks.score.square import Square
 from fluoroscope.data.digits import digits
 from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import Answer
-from fluoroscope.engine.stream import Samples, Step
+from fluoroscope.engine.stream import Samples, Step, take
 from fluoroscope.engine.threats import Threat
 from fluoroscope.errors import InvalidParameterError
 
@@ -180,7 +180,7 @@ def test_an_l2_candidate_is_the_papers() -> None:
     for state in walk(attack, images):
         if before is not None:
             side = int(attack._sides(state, shape[1:])[1][0])
-            draws = chance.uniform(state.keys, state.queries, (8,)).double()
+            draws = chance.uniform(state.samples.keys, state.queries, (8,)).double()
             for row in (0, 1):
                 best = before.candidate[row]
                 delta = best - images[row]
@@ -328,7 +328,7 @@ def test_samples_at_different_queries_have_squares_of_different_sides() -> None:
         worse = Answer(torch.zeros(3, 2), torch.full((3,), -1.0).double())
         together = attack.tell(state, worse).candidate
         for row in range(3):
-            one = type(state)(**{name: value[row : row + 1] for name, value in vars(state).items()})
+            one = take(state, torch.tensor([row]))
             alone = attack.tell(one, Answer(worse.logits[:1], torch.full((1,), -1.0).double()))
             torch.testing.assert_close(together[row], alone.candidate[0], rtol=0, atol=1e-9)
 

@@ -32,7 +32,7 @@ def test_evolution_is_the_papers() -> None:
             if query < 6:
                 child = members[row][i]
             else:
-                draws = chance.uniform(state.keys[row : row + 1], query, (3 + 2 * 5,))[0]
+                draws = chance.uniform(state.samples.keys[row : row + 1], query, (3 + 2 * 5,))[0]
                 pool = [*range(i + 1, 6), *range(i)]
                 a, b, c = (
                     members[row][pool.pop(int(float(draw) * len(pool)))] for draw in draws[:3]

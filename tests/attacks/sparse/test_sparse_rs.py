@@ -12,6 +12,7 @@ import fluoroscope as fs
 from fluoroscope.attacks.sparse.one_pixel import OnePixel
 from fluoroscope.attacks.sparse.pixels import paint
 from fluoroscope.attacks.sparse.sparse_rs import SparseRS
+from fluoroscope.engine.stream import take
 from fluoroscope.errors import InvalidParameterError
 
 
@@ -94,7 +95,7 @@ def test_samples_at_different_queries_exchange_different_numbers() -> None:
     for row, query in enumerate((2, 61, 901)):
         new = set(state.new_places[row].tolist()) - set(state.places[row].tolist())
         assert len(new) == leaving(query, 1000, 30, 1.0)
-        one = type(state)(**{name: value[row : row + 1] for name, value in vars(state).items()})
+        one = take(state, torch.tensor([row]))
         alone = told(attack, one, [-1.0])
         assert len(set(alone.new_places[0].tolist())) == 30
 
@@ -104,7 +105,7 @@ def test_the_loss_is_the_margin_or_the_wanted_class_cross_entropy(targeted: bool
     images = pictures(3)
     state = begin(SparseRS(threat=fs.L0(2)), images, towards=1.0 if targeted else -1.0)
     z = torch.tensor([[1.0, 2.0, -1.0], [3.0, 0.0, 1.0], [0.0, 5.0, 1.0]]).double()
-    found = SparseRS(threat=fs.L0(2)).ask(state).objective(z, state.classes)
+    found = SparseRS(threat=fs.L0(2)).ask(state).objective(z, state.samples.classes)
     margin = z[:, 0] - z[:, 1:].amax(1)
     torch.testing.assert_close(found, z.log_softmax(1)[:, 0] if targeted else -margin)
 

@@ -133,10 +133,12 @@ def _factor(rate: Tensor, low: float, high: float) -> Tensor:
 
 
 def _candidates(state: BoundaryState, rows: Tensor) -> Tensor:
-    original, away = state.original[rows], state.point[rows] - state.original[rows]
+    original, away = state.samples.images[rows], state.point[rows] - state.samples.images[rows]
     distance, outward = column(lengths(away)), units(away)
     delta, epsilon = column(state.delta[rows]), column(state.epsilon[rows])
-    noise = chance.normal(state.keys[rows], state.queries[rows], tuple(away.shape[1:])).to(away)
+    noise = chance.normal(state.samples.keys[rows], state.queries[rows], tuple(away.shape[1:])).to(
+        away
+    )
     along = (noise * outward).flatten(1).sum(1)
     aside = delta * distance * units(noise - column(along) * outward)
     sphere = (original + (away + aside) / (1 + delta.square()).sqrt()).clamp(0, 1)

@@ -94,7 +94,7 @@ class GeoDA(DecisionMethod):
         count = search.queries
         return GeoDAState(
             **vars(search),
-            normal=torch.zeros_like(search.original),
+            normal=torch.zeros_like(search.samples.images),
             rounds=count,
             planned=count,
             probes=count,
@@ -105,7 +105,7 @@ class GeoDA(DecisionMethod):
         state, reached = self._heard(state, answer)
         probing, following = state.phase == _PROBE, state.phase >= _REACH
         rest = self._rest(state)
-        way = lengths(state.point - state.original).clamp(min=1e-30) / state.high
+        way = lengths(state.point - state.samples.images).clamp(min=1e-30) / state.high
         state, arrived = self._approach(state, reached, rest / way)
         first = torch.where(arrived, self._rounds(state), state.rounds)
         state = self._probed(replace(state, rounds=first), reached, probing)
@@ -115,7 +115,7 @@ class GeoDA(DecisionMethod):
 
     def _rest(self, state: GeoDAState) -> float:
         """The Euclidean length that halving leaves: a tenth of the noise's."""
-        channels, height, width = state.original.shape[1:]
+        channels, height, width = state.samples.images.shape[1:]
         down, across = self._frequencies(height, width)
         return 0.1 * self.sigma * math.sqrt(channels * down * across)
 
@@ -156,7 +156,7 @@ class GeoDA(DecisionMethod):
         over = probing & (probes >= state.planned)
         noise = (state.images[rows] - state.point[rows]) / self.sigma
         vote = column(reached[rows].to(noise) * 2 - 1)
-        distance = self.threat.distance(state.point - state.original)
+        distance = self.threat.distance(state.point - state.samples.images)
         return replace(
             state,
             normal=state.normal.index_add(0, rows, vote * noise),
@@ -174,11 +174,11 @@ class GeoDA(DecisionMethod):
         if not bool(following.any()):
             return state, following
         if self.threat.name == "linf":
-            rest /= math.sqrt(state.original[0].numel())
+            rest /= math.sqrt(state.samples.images[0].numel())
         reaching = following & (state.phase == _REACH)
         asked = torch.where(reaching, state.high, (state.low + state.high) / 2)
         hit, missed = following & reached, following & ~reached
-        distance = self.threat.distance(state.point - state.original)
+        distance = self.threat.distance(state.point - state.samples.images)
         low = torch.where(missed, asked, state.low)
         high = torch.where(hit, asked, torch.where(reaching, 2 * asked, state.high))
         state = replace(
@@ -199,7 +199,7 @@ class GeoDA(DecisionMethod):
             point = state.point[rows]
             down, across = self._frequencies(*point.shape[2:])
             drawn = chance.normal(
-                state.keys[rows], state.queries[rows], (point.shape[1], down, across)
+                state.samples.keys[rows], state.queries[rows], (point.shape[1], down, across)
             ).to(point)
             noise = _cosines(point.shape[2], down).T.to(point) @ drawn
             noise = noise @ _cosines(point.shape[3], across).to(point)
@@ -208,7 +208,7 @@ class GeoDA(DecisionMethod):
         if len(rows):
             low, high = state.low[rows], state.high[rows]
             length = torch.where(state.phase[rows] == _REACH, high, (low + high) / 2)
-            ahead = _along(state.normal[rows], state.original[rows], length, self.threat.name)
+            ahead = _along(state.normal[rows], state.samples.images[rows], length, self.threat.name)
             images = images.index_copy(0, rows, ahead)
         return replace(state, images=images)
 

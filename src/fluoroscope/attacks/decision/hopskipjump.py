@@ -98,8 +98,8 @@ class HopSkipJump(DecisionMethod):
             planned=count,
             probes=count,
             votes=zero,
-            moves=torch.zeros_like(search.original),
-            signed=torch.zeros_like(search.original),
+            moves=torch.zeros_like(search.samples.images),
+            signed=torch.zeros_like(search.samples.images),
             size=zero,
             halvings=count,
         )
@@ -115,7 +115,7 @@ class HopSkipJump(DecisionMethod):
         return self._next(self._on_the_way(state))
 
     def _theta(self, state: HopSkipJumpState) -> float:
-        size = state.original[0].numel()
+        size = state.samples.images[0].numel()
         power = 2.0 if self.threat.name == "linf" else 1.5
         return max(self.gamma / math.pow(size, power), _FINEST)
 
@@ -123,8 +123,8 @@ class HopSkipJump(DecisionMethod):
         """Probes from nothing at the point, as many as pay."""
         if not bool(begins.any()):
             return state
-        size = state.original[0].numel()
-        distance = self.threat.distance(state.point - state.original)
+        size = state.samples.images[0].numel()
+        distance = self.threat.distance(state.point - state.samples.images)
         delta = torch.where(state.rounds == 0, _FIRST_DELTA, self.gamma * distance / size)
         rounds = state.rounds + begins
         planned = (self.initial_probes * rounds.to(delta).sqrt()).long()
@@ -169,7 +169,7 @@ class HopSkipJump(DecisionMethod):
             column(mean.abs() == 1), state.signed, state.signed - column(mean) * state.moves
         )
         normal = normal.sign() if self.threat.name == "linf" else units(normal)
-        distance = self.threat.distance(state.point - state.original)
+        distance = self.threat.distance(state.point - state.samples.images)
         return replace(
             state,
             phase=torch.where(over, _STEP, state.phase),
@@ -199,7 +199,7 @@ class HopSkipJump(DecisionMethod):
         rows = (state.phase == _PROBE).nonzero().squeeze(1)
         if len(rows):
             shape = tuple(images.shape[1:])
-            keys, number = state.keys[rows], state.queries[rows]
+            keys, number = state.samples.keys[rows], state.queries[rows]
             if self.threat.name == "linf":
                 noise = 2 * chance.uniform(keys, number, shape) - 1
             else:

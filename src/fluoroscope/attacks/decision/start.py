@@ -38,8 +38,8 @@ DECISION = Objective("decision", lambda logits, c: 2 * (logits.argmax(1) == c).t
 class Search:
     """Where ``n`` searches are; a method adds what is its own."""
 
-    original: Tensor
-    """``(n, C, H, W)``"""
+    samples: Samples
+    """What the searches began from, their classes and their chance."""
     images: Tensor
     """``(n, C, H, W)``, to be evaluated next."""
     point: Tensor
@@ -54,12 +54,6 @@ class Search:
     """``(n,)``, evaluations made."""
     order: Tensor
     """``(n, M)``, in which the starting pictures are tried."""
-    classes: Tensor
-    """``(n,)``"""
-    towards: Tensor
-    """``(n,)``, 1 where the class is wanted, -1 where it is to be left."""
-    keys: Tensor
-    """``(n,)``, for everything drawn."""
     done: Tensor
     """``(n,)`` booleans."""
 
@@ -94,7 +88,9 @@ class DecisionMethod(Method):
 
     def ask(self, state: Search) -> Query:
         """The next images; nothing but who wins is read of the answer."""
-        return Query(state.images, False, DECISION.towards(state.towards), state.classes)
+        return Query(
+            state.images, False, DECISION.towards(state.samples.towards), state.samples.classes
+        )
 
     def _search(self, samples: Samples) -> Search:
         """Fresh searches, the first picture drawn."""
@@ -113,7 +109,7 @@ class DecisionMethod(Method):
         zero = torch.zeros_like(samples.images[:, 0, 0, 0])
         pool = 0 if self.starts is None else len(self.starts)
         search = Search(
-            original=samples.images,
+            samples=samples,
             images=samples.images,
             point=samples.images,
             low=zero,
@@ -121,9 +117,6 @@ class DecisionMethod(Method):
             phase=count + SEEK,
             queries=count,
             order=chance.uniform(samples.keys, -1, (pool,)).argsort(1),
-            classes=samples.classes,
-            towards=samples.towards,
-            keys=samples.keys,
             done=torch.zeros_like(count, dtype=torch.bool),
         )
         return self._on_the_way(search)
@@ -132,7 +125,7 @@ class DecisionMethod(Method):
         """One evaluation more, and who was read as wanted."""
         queries = state.queries + 1
         state = replace(state, queries=queries, done=queries >= self.queries)
-        return state, is_reached(answer, state.classes, state.towards)
+        return state, is_reached(answer, state.samples.classes, state.samples.towards)
 
     def _approach(self, state: F, reached: Tensor, tolerance: float | Tensor) -> tuple[F, Tensor]:
         """Who seeks has found or goes on; who approaches halves; and who has arrived, ``(n,)``."""
@@ -163,18 +156,20 @@ class DecisionMethod(Method):
         rows = (state.phase == APPROACH).nonzero().squeeze(1)
         if len(rows):
             share = (state.low + state.high)[rows] / (2 * state.high[rows])
-            nearer = shortened(state.point[rows], state.original[rows], share, self.threat.name)
+            nearer = shortened(
+                state.point[rows], state.samples.images[rows], share, self.threat.name
+            )
             images = images.index_copy(0, rows, nearer)
         return replace(state, images=images)
 
     def _drawn(self, state: Search, rows: Tensor) -> Tensor:
         number = state.queries[rows]
         if self.starts is None:
-            shape = tuple(state.original.shape[1:])
-            return chance.uniform(state.keys[rows], number, shape).to(state.original)
+            shape = tuple(state.samples.images.shape[1:])
+            return chance.uniform(state.samples.keys[rows], number, shape).to(state.samples.images)
         last = self.starts.shape[0] - 1
         chosen = state.order[rows].gather(1, number.clamp(max=last)[:, None]).squeeze(1)
-        return self.starts[chosen.to(self.starts.device)].to(state.original)
+        return self.starts[chosen.to(self.starts.device)].to(state.samples.images)
 
 
 def shortened(images: Tensor, original: Tensor, share: Tensor, norm: str) -> Tensor:

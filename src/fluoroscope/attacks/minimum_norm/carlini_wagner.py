@@ -90,16 +90,12 @@ class Descent:
 class PenaltyState:
     """Where ``n`` searches are, whatever the penalty."""
 
-    original: Tensor
-    """``(n, C, H, W)``"""
+    samples: Samples
+    """What the searches began from, their classes and their chance."""
     descent: Descent
     """Of the images to be evaluated next."""
     progress: Progress
     """With the present ``c``."""
-    classes: Tensor
-    """``(n,)``"""
-    towards: Tensor
-    """``(n,)``, 1 where the class is wanted, -1 where it is to be left."""
     done: Tensor
     """``(n,)`` booleans."""
 
@@ -134,7 +130,9 @@ class PenaltyMethod(Method):
 
     def ask(self, state: PenaltyState) -> Query:
         """The present images."""
-        return Query(state.descent.images, True, MARGIN.towards(state.towards), state.classes)
+        return Query(
+            state.descent.images, True, MARGIN.towards(state.samples.towards), state.samples.classes
+        )
 
     def _down(
         self, state: PenaltyState, answer: Answer, c: Tensor, penalty: Tensor, slope: Tensor
@@ -150,7 +148,11 @@ class PenaltyMethod(Method):
         loss = penalty - c * margin.clamp(max=self.confidence)
         weight = column(c * (margin <= self.confidence))
         descent = state.descent.moved(slope - weight * answer.gradient, self.lr)
-        return descent, loss, is_reached(answer, state.classes, state.towards, self.confidence)
+        return (
+            descent,
+            loss,
+            is_reached(answer, state.samples.classes, state.samples.towards, self.confidence),
+        )
 
 
 @dataclass(frozen=True)
@@ -183,19 +185,17 @@ class CarliniWagner(PenaltyMethod):
         """At the images, with the first ``c``."""
         nothing = torch.zeros_like(samples.classes, dtype=torch.bool)
         return CarliniWagnerState(
-            original=samples.images,
+            samples=samples,
             descent=Descent.begin(samples.images),
             progress=Progress.begin(samples.images),
             found=nothing,
             trade=TradeOff.begin(samples.images, self.c),
-            classes=samples.classes,
-            towards=samples.towards,
             done=nothing,
         )
 
     def tell(self, state: CarliniWagnerState, answer: Answer) -> CarliniWagnerState:
         """One step of Adam; at the end of a search the next ``c``, from the image again."""
-        away = state.descent.images - state.original
+        away = state.descent.images - state.samples.images
         penalty = away.square().flatten(1).sum(1)
         descent, loss, reached = self._down(state, answer, state.trade.c, penalty, 2 * away)
         tenth = max(1, self.steps // 10)
@@ -207,7 +207,7 @@ class CarliniWagner(PenaltyMethod):
         trade = state.trade.following(over, found)
         return replace(
             moved,
-            descent=descent.anew(over, state.original),
+            descent=descent.anew(over, state.samples.images),
             progress=progress.anew(over),
             found=found & ~over,
             trade=trade,

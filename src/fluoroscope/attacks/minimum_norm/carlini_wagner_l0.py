@@ -53,7 +53,7 @@ class CarliniWagnerL0(TighteningMethod):
         return torch.ones_like(images[:, :1], dtype=torch.bool)
 
     def _penalty(self, state: TighteningState) -> tuple[Tensor, Tensor]:
-        away = state.descent.images - state.original
+        away = state.descent.images - state.samples.images
         return away.square().flatten(1).sum(1), 2 * away
 
     def _holds(self, reached: Tensor, loss: Tensor, state: TighteningState) -> Tensor:
@@ -63,7 +63,7 @@ class CarliniWagnerL0(TighteningMethod):
         self, state: TighteningState, answer: Answer, won: Tensor
     ) -> tuple[Tensor, Tensor]:
         assert answer.gradient is not None
-        away = state.descent.images - state.original
+        away = state.descent.images - state.samples.images
         changed = (away != 0).any(1).flatten(1).sum(1, keepdim=True)
         count = torch.ceil(_SHARE * changed.sqrt()).clamp(min=1)
         matters = (answer.gradient * away).abs().sum(1).flatten(1)
@@ -73,5 +73,5 @@ class CarliniWagnerL0(TighteningMethod):
         return left.view_as(state.bound), ~left.any(1)
 
     def _shown(self, images: Tensor, state: TighteningState) -> Tensor:
-        moved = (images - state.original).abs() >= _SMALLEST_CHANGE
-        return torch.where(state.bound & moved, images, state.original)
+        moved = (images - state.samples.images).abs() >= _SMALLEST_CHANGE
+        return torch.where(state.bound & moved, images, state.samples.images)

@@ -60,7 +60,7 @@ class CarliniWagnerLinf(TighteningMethod):
         return torch.ones_like(images[:, 0, 0, 0])
 
     def _penalty(self, state: TighteningState) -> tuple[Tensor, Tensor]:
-        away = state.descent.images - state.original
+        away = state.descent.images - state.samples.images
         beyond = (away.abs() - column(state.bound)).clamp(min=0)
         return beyond.flatten(1).sum(1), torch.where(beyond > 0, away.sign(), 0)
 
@@ -71,6 +71,6 @@ class CarliniWagnerLinf(TighteningMethod):
     def _tighter(
         self, state: TighteningState, answer: Answer, won: Tensor
     ) -> tuple[Tensor, Tensor]:
-        largest = (state.descent.images - state.original).abs().flatten(1).amax(1)
+        largest = (state.descent.images - state.samples.images).abs().flatten(1).amax(1)
         tau = torch.where(won, self.shrink * torch.minimum(state.bound, largest), state.bound)
         return tau, tau < self.smallest

@@ -41,8 +41,8 @@ _LOSSES = {"ce": LOG_PROBABILITY, "margin": MARGIN}
 class DDNState:
     """Where ``n`` searches are."""
 
-    original: Tensor
-    """``(n, C, H, W)``"""
+    samples: Samples
+    """What the searches began from, their classes and their chance."""
     images: Tensor
     """``(n, C, H, W)``, to be evaluated next."""
     norm: Tensor
@@ -51,12 +51,6 @@ class DDNState:
     """``(n,)``, the distance to the farthest corner of the box."""
     updates: Tensor
     """``(n,)``, steps made."""
-    classes: Tensor
-    """``(n,)``"""
-    towards: Tensor
-    """``(n,)``, 1 where the class is wanted, -1 where it is to be left."""
-    keys: Tensor
-    """``(n,)``, for the random direction where the gradient is zero."""
     done: Tensor
     """``(n,)`` booleans."""
 
@@ -92,22 +86,19 @@ class DDN(Method):
     def start(self, samples: Samples) -> DDNState:
         """At the images."""
         return DDNState(
-            original=samples.images,
+            samples=samples,
             images=samples.images,
             norm=torch.full_like(samples.images[:, 0, 0, 0], self.init_norm),
             longest=_NO_BOUND.distance(torch.maximum(samples.images, 1 - samples.images)),
             updates=torch.zeros_like(samples.classes),
-            classes=samples.classes,
-            towards=samples.towards,
-            keys=samples.keys,
             done=torch.zeros_like(samples.classes, dtype=torch.bool),
         )
 
     def ask(self, state: DDNState) -> Query:
         """The present images; after the last step nobody needs their gradient."""
         wanted = state.updates < self.steps
-        objective = _LOSSES[self.loss].towards(state.towards)
-        return Query(state.images, wanted, objective, state.classes)
+        objective = _LOSSES[self.loss].towards(state.samples.towards)
+        return Query(state.images, wanted, objective, state.samples.classes)
 
     def tell(self, state: DDNState, answer: Answer) -> DDNState:
         """Turn by the gradient, then set the length by whether the image was a success."""
@@ -116,12 +107,12 @@ class DDN(Method):
             return replace(state, done=done)
         share = state.updates / self.steps
         size = _LAST_STEP_SIZE + (1 - _LAST_STEP_SIZE) * (1 + torch.cos(math.pi * share)) / 2
-        ascent = _unit(_or_random(answer.gradient, state.keys, state.updates))
-        direction = _unit(state.images - state.original + _column(size) * ascent)
-        reached = is_reached(answer, state.classes, state.towards)
+        ascent = _unit(_or_random(answer.gradient, state.samples.keys, state.updates))
+        direction = _unit(state.images - state.samples.images + _column(size) * ascent)
+        reached = is_reached(answer, state.samples.classes, state.samples.towards)
         norm = state.norm * torch.where(reached, 1 - self.gamma, 1 + self.gamma)
         norm = norm.minimum(state.longest)
-        images = (state.original + _column(norm) * direction).clamp(0, 1)
+        images = (state.samples.images + _column(norm) * direction).clamp(0, 1)
         return replace(state, images=images, norm=norm, updates=state.updates + 1, done=done)
 
 

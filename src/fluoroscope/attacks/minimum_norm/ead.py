@@ -42,8 +42,8 @@ _NO_BOUND = L1(math.inf)
 class EADState:
     """Where ``n`` searches are."""
 
-    original: Tensor
-    """``(n, C, H, W)``"""
+    samples: Samples
+    """What the searches began from, their classes and their chance."""
     images: Tensor
     """``(n, C, H, W)``, to be evaluated next: ``y`` if ``ahead``, otherwise ``x'``."""
     last: Tensor
@@ -56,10 +56,6 @@ class EADState:
     """``(n,)`` booleans: ``c`` has given a success."""
     trade: TradeOff
     """The weight of the margin."""
-    classes: Tensor
-    """``(n,)``"""
-    towards: Tensor
-    """``(n,)``, 1 where the class is wanted, -1 where it is to be left."""
     done: Tensor
     """``(n,)`` booleans."""
 
@@ -109,27 +105,27 @@ class EAD(Method):
         """At the images, with the first ``c``."""
         nothing = torch.zeros_like(samples.classes, dtype=torch.bool)
         return EADState(
-            original=samples.images,
+            samples=samples,
             images=samples.images,
             last=samples.images,
             ahead=~nothing,
             progress=Progress.begin(samples.images),
             found=nothing,
             trade=TradeOff.begin(samples.images, self.c),
-            classes=samples.classes,
-            towards=samples.towards,
             done=nothing,
         )
 
     def ask(self, state: EADState) -> Query:
         """``y`` with its gradient, then ``x'`` without."""
-        return Query(state.images, state.ahead, MARGIN.towards(state.towards), state.classes)
+        return Query(
+            state.images, state.ahead, MARGIN.towards(state.samples.towards), state.samples.classes
+        )
 
     def tell(self, state: EADState, answer: Answer) -> EADState:
         """From ``y`` down and back towards the original; from ``x'`` on to the next ``y``."""
         assert answer.objective is not None
         margin = answer.objective.to(state.images.dtype)
-        reached = is_reached(answer, state.classes, state.towards, self.confidence)
+        reached = is_reached(answer, state.samples.classes, state.samples.towards, self.confidence)
         state = replace(state, found=state.found | (reached & ~state.ahead))
         # Searches begin together and each takes two turns to a step, so mostly one half is idle.
         if bool(state.ahead.all()):
@@ -142,17 +138,17 @@ class EAD(Method):
 
     def _shrunk(self, state: EADState, answer: Answer, margin: Tensor) -> EADState:
         assert answer.gradient is not None
-        away = state.images - state.original
+        away = state.images - state.samples.images
         size = self.lr * (1 - state.progress.step.to(away.dtype) / self.steps).sqrt()
         short = margin <= self.confidence
         slope = 2 * away - _column(state.trade.c * short) * answer.gradient
         away = away - _column(size * short if self.rule == "l1" else size) * slope
         away = away.sign() * (away.abs() - self.beta).clamp(min=0)
-        images = (state.original + away).clamp(0, 1)
+        images = (state.samples.images + away).clamp(0, 1)
         return replace(state, images=images, ahead=torch.zeros_like(state.ahead))
 
     def _judged(self, state: EADState, margin: Tensor) -> EADState:
-        away = state.images - state.original
+        away = state.images - state.samples.images
         distance = _squared(away) + self.beta * away.abs().flatten(1).sum(1)
         loss = distance - state.trade.c * margin.clamp(max=self.confidence)
         step = state.progress.step.to(away.dtype)
@@ -163,8 +159,8 @@ class EAD(Method):
         trade, fresh = state.trade.following(over, state.found), _column(over)
         return replace(
             state,
-            images=torch.where(fresh, state.original, images),
-            last=torch.where(fresh, state.original, state.images),
+            images=torch.where(fresh, state.samples.images, images),
+            last=torch.where(fresh, state.samples.images, state.images),
             ahead=torch.ones_like(state.ahead),
             progress=progress.anew(over),
             found=state.found & ~over,

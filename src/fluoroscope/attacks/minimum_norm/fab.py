@@ -51,8 +51,8 @@ _DEFAULT_EPS = {"linf": 0.3, "l2": 1.0, "l1": 5.0}
 class FABState:
     """Where ``n`` searches are."""
 
-    original: Tensor
-    """``(n, C, H, W)``, the clean images."""
+    samples: Samples
+    """What the searches began from, their classes and their chance."""
     begin: Tensor
     """``(n, C, H, W)``, where the search for each target begins."""
     images: Tensor
@@ -61,10 +61,6 @@ class FABState:
     """``(n,)``, steps made in the search for the present target."""
     targets: Tensor
     """``(n, T)``, the present target and those to come; -1 is the strongest rival, or no more."""
-    classes: Tensor
-    """``(n,)``, the class to leave or to reach."""
-    towards: Tensor
-    """``(n,)``, 1 to reach the class, -1 to leave it."""
     done: Tensor
     """``(n,)`` booleans."""
 
@@ -93,13 +89,11 @@ class _AdaptiveBoundary(Method):
         count = torch.zeros_like(samples.classes)
         begin = torch.where(_wide(samples.restart > 0), self._random(samples), samples.images)
         return FABState(
-            original=samples.images,
+            samples=samples,
             begin=begin,
             images=begin,
             updates=count,
             targets=torch.full((len(count), self._searches() + 1), -1, device=count.device),
-            classes=samples.classes,
-            towards=samples.towards,
             done=torch.zeros_like(count, dtype=torch.bool),
         )
 
@@ -134,11 +128,11 @@ class _AdaptiveBoundary(Method):
         raise NotImplementedError
 
     def _step(self, state: FABState, answer: Answer) -> FABState:
-        reached = is_reached(answer, state.classes, state.towards)
-        pulled = state.original + self.beta * (state.images - state.original)
+        reached = is_reached(answer, state.samples.classes, state.samples.towards)
+        pulled = state.samples.images + self.beta * (state.images - state.samples.images)
         from_here = torch.where(_wide(reached), pulled, state.images)
         lead, slopes = self._border(answer, from_here - state.images)
-        x, clean, slope = (t.flatten(1) for t in (from_here, state.original, slopes))
+        x, clean, slope = (t.flatten(1) for t in (from_here, state.samples.images, slopes))
         lead = lead.to(x.dtype)
         clean_lead = lead + (slope * (clean - x)).sum(1)
         both = planes.to_plane(
@@ -150,7 +144,7 @@ class _AdaptiveBoundary(Method):
         move, clean_move = both.chunk(2)
         size, clean_size = self.threat.distance(both.view(-1, *slopes.shape[1:])).chunk(2)
         share = size / (size + clean_size).clamp(min=torch.finfo(x.dtype).tiny)
-        drawn = reached | (state.towards < 0)
+        drawn = reached | (state.samples.towards < 0)
         alpha = torch.where(drawn, share.clamp(max=self.alpha_max), 0)[:, None]
         moved = (1 - alpha) * (x + self.eta * move) + alpha * (clean + self.eta * clean_move)
         return replace(state, images=moved.clamp(0, 1).view_as(state.images))
@@ -186,14 +180,14 @@ class FAB(_AdaptiveBoundary):
 
     def ask(self, state: FABState) -> Query:
         """The present images, and the gradients of the rivals' leads while steps are left."""
-        rivals = self.candidates - 1 if bool((state.towards < 0).any()) else 1
+        rivals = self.candidates - 1 if bool((state.samples.towards < 0).any()) else 1
         wanted = state.updates < self.steps
         return Query(
             state.images,
             gradient=False,
-            objective=MARGIN.towards(state.towards),
-            classes=state.classes,
-            several=leads(rivals, state.towards) if bool(wanted.any()) else None,
+            objective=MARGIN.towards(state.samples.towards),
+            classes=state.samples.classes,
+            several=leads(rivals, state.samples.towards) if bool(wanted.any()) else None,
             several_wanted=wanted,
         )
 
@@ -220,16 +214,16 @@ class TargetedFAB(_AdaptiveBoundary):
 
     def ask(self, state: FABState) -> Query:
         """The present images, and the gradient of the target's lead while steps are left."""
-        pairs = torch.stack([state.classes, state.targets[:, 0]], 1)
+        pairs = torch.stack([state.samples.classes, state.targets[:, 0]], 1)
         wanted = state.updates < self.steps
-        return Query(state.images, wanted, _LEAD.towards(-state.towards), pairs)
+        return Query(state.images, wanted, _LEAD.towards(-state.samples.towards), pairs)
 
     def _searches(self) -> int:
         return self.targets
 
     def _named(self, state: FABState, answer: Answer) -> FABState:
-        new = (state.targets[:, 0] < 0) & (state.towards < 0)
-        rivals = answer.logits.scatter(1, state.classes[:, None], -torch.inf)
+        new = (state.targets[:, 0] < 0) & (state.samples.towards < 0)
+        rivals = answer.logits.scatter(1, state.samples.classes[:, None], -torch.inf)
         ranked = rivals.topk(min(self.targets, rivals.shape[1] - 1), dim=1).indices
         named = torch.full_like(state.targets, -1)
         named[:, : ranked.shape[1]] = ranked

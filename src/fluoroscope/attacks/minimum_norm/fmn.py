@@ -48,8 +48,8 @@ _LAST_GAMMA = 0.001
 class FMNState:
     """Where ``n`` searches are."""
 
-    original: Tensor
-    """``(n, C, H, W)``"""
+    samples: Samples
+    """What the searches began from, their classes and their chance."""
     images: Tensor
     """``(n, C, H, W)``, to be evaluated next."""
     radius: Tensor
@@ -60,10 +60,6 @@ class FMNState:
     """``(n,)`` booleans: there was a success."""
     updates: Tensor
     """``(n,)``, steps made."""
-    classes: Tensor
-    """``(n,)``"""
-    towards: Tensor
-    """``(n,)``, 1 where the class is wanted, -1 where it is to be left."""
     done: Tensor
     """``(n,)`` booleans."""
 
@@ -102,21 +98,21 @@ class FMN(Method):
         none = torch.zeros_like(samples.classes)
         no = torch.zeros_like(none, dtype=torch.bool)
         return FMNState(
-            original=samples.images,
+            samples=samples,
             images=samples.images,
             radius=torch.ones_like(corner) if self.threat.name == "l0" else corner,
             nearest=corner,
             found=no,
             updates=none,
-            classes=samples.classes,
-            towards=samples.towards,
             done=no,
         )
 
     def ask(self, state: FMNState) -> Query:
         """The present images; after the last step nobody needs their gradient."""
         wanted = state.updates < self.steps
-        return Query(state.images, wanted, MARGIN.towards(state.towards), state.classes)
+        return Query(
+            state.images, wanted, MARGIN.towards(state.samples.towards), state.samples.classes
+        )
 
     def tell(self, state: FMNState, answer: Answer) -> FMNState:
         """Set the ball by whether the image was a success, step, and return to the ball."""
@@ -126,13 +122,13 @@ class FMN(Method):
         cosine = (1 + torch.cos(math.pi * state.updates / self.steps)) / 2
         gamma = _LAST_GAMMA + (self.gamma - _LAST_GAMMA) * cosine
         size = self.step_size * (_LAST_SHARE + (1 - _LAST_SHARE) * cosine)
-        reached = is_reached(answer, state.classes, state.towards)
-        distance = self.threat.distance(state.images - state.original)
+        reached = is_reached(answer, state.samples.classes, state.samples.towards)
+        distance = self.threat.distance(state.images - state.samples.images)
         nearest = torch.where(reached, distance.minimum(state.nearest), state.nearest)
         state = replace(state, nearest=nearest, found=state.found | reached)
         radius = self._radius(state, answer, reached, distance, gamma.to(distance))
         moved = state.images + _column(size.to(distance)) * _unit(answer.gradient)
-        images = self._onto(moved, state.original, radius)
+        images = self._onto(moved, state.samples.images, radius)
         return replace(state, images=images, radius=radius, updates=state.updates + 1, done=done)
 
     def _radius(
@@ -140,7 +136,7 @@ class FMN(Method):
     ) -> Tensor:
         """The size ``(n,)`` of the ball for the next step."""
         smaller, larger = state.radius * (1 - gamma), state.radius * (1 + gamma)
-        corner = self.threat.distance(torch.maximum(state.original, 1 - state.original))
+        corner = self.threat.distance(torch.maximum(state.samples.images, 1 - state.samples.images))
         if self.threat.name == "l0":
             smaller = torch.minimum(state.radius - 1, smaller.floor()).clamp(min=1)
             larger = torch.maximum(state.radius + 1, larger.floor())

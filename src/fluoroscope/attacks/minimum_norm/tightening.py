@@ -45,11 +45,9 @@ class TighteningMethod(PenaltyMethod):
     def start(self, samples: Samples) -> TighteningState:
         """At the images, with the first ``c`` and nothing bounded."""
         return TighteningState(
-            original=samples.images,
+            samples=samples,
             descent=Descent.begin(samples.images),
             progress=Progress.begin(samples.images),
-            classes=samples.classes,
-            towards=samples.towards,
             done=torch.zeros_like(samples.classes, dtype=torch.bool),
             c=torch.full_like(samples.images[:, 0, 0, 0], self.c),
             bound=self._unbounded(samples.images),

@@ -37,8 +37,8 @@ _SMALL = 1e-8
 class EstimateState:
     """Where ``n`` searches are."""
 
-    original: Tensor
-    """``(n, C, H, W)``"""
+    samples: Samples
+    """What the searches began from, their classes and their chance."""
     images: Tensor
     """``(n, C, H, W)``, the present ones."""
     direction: Tensor
@@ -57,12 +57,6 @@ class EstimateState:
     """``(n,)``, steps made."""
     queries: Tensor
     """``(n,)``, evaluations made."""
-    classes: Tensor
-    """``(n,)``"""
-    towards: Tensor
-    """``(n,)``, 1 where the class is wanted, -1 where it is to be left."""
-    keys: Tensor
-    """``(n,)``, what directions are drawn from."""
     done: Tensor
     """``(n,)`` booleans."""
 
@@ -107,7 +101,7 @@ class FiniteDifferences(Method):
         """At the images."""
         zero, none = torch.zeros_like(samples.images), torch.zeros_like(samples.classes)
         return EstimateState(
-            original=samples.images,
+            samples=samples,
             images=samples.images,
             direction=self._direction(samples.images, samples.keys, none),
             ahead=torch.zeros_like(none, dtype=torch.double),
@@ -117,9 +111,6 @@ class FiniteDifferences(Method):
             probe=none,
             steps=none,
             queries=none,
-            classes=samples.classes,
-            towards=samples.towards,
-            keys=samples.keys,
             done=none > 0,
         )
 
@@ -127,7 +118,9 @@ class FiniteDifferences(Method):
         """The next probe of each sample, or its image once it has moved."""
         side = torch.where(state.probe < self.samples, 1 - 2 * (state.probe % 2), 0)
         images = (state.images + self.width * _column(side) * state.direction).clamp_(0, 1)
-        return Query(images, False, self.objective.towards(state.towards), state.classes)
+        return Query(
+            images, False, self.objective.towards(state.samples.towards), state.samples.classes
+        )
 
     def tell(self, state: EstimateState, answer: Answer) -> EstimateState:
         """Add up pairs; after the last one move; after the look at the image begin again."""
@@ -145,7 +138,7 @@ class FiniteDifferences(Method):
         fresh = _rows((second & ~ready) | looked)
         direction = state.direction
         if len(fresh):
-            drawn = self._direction(state.images[fresh], state.keys[fresh], queries[fresh])
+            drawn = self._direction(state.images[fresh], state.samples.keys[fresh], queries[fresh])
             direction = direction.index_copy(0, fresh, drawn)
         return replace(
             state,
@@ -161,7 +154,7 @@ class FiniteDifferences(Method):
         estimate = state.total / (self.samples * self.width)  # half as many pairs, twice the width
         moved = self._move(replace(state, total=estimate, steps=state.steps + 1))
         chosen = _column(ready)
-        images = self.threat.project(moved.images, state.original)
+        images = self.threat.project(moved.images, state.samples.images)
         return replace(
             state,
             images=torch.where(chosen, images, state.images),

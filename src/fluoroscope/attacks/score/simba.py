@@ -37,8 +37,8 @@ from fluoroscope.errors import InvalidParameterError
 class SimBAState:
     """Where ``n`` searches are."""
 
-    original: Tensor
-    """``(n, C, H, W)``"""
+    samples: Samples
+    """What the searches began from, their classes and their chance."""
     best: Tensor
     """``(n, C, H, W)``, the present image."""
     value: Tensor
@@ -53,10 +53,6 @@ class SimBAState:
     """``(n,)`` booleans: the candidate lies against its direction."""
     queries: Tensor
     """``(n,)``, evaluations made."""
-    classes: Tensor
-    """``(n,)``"""
-    towards: Tensor
-    """``(n,)``, 1 where the class is wanted, -1 where it is to be left."""
     done: Tensor
     """``(n,)`` booleans."""
 
@@ -107,7 +103,7 @@ class SimBA(Method):
         # More directions than queries are never tried.
         order = rank.flatten(1).topk(min(shape.numel(), self.queries), dim=1).indices
         return SimBAState(
-            original=samples.images,
+            samples=samples,
             best=samples.images,
             value=torch.full_like(none, -math.inf, dtype=torch.double),
             candidate=samples.images,
@@ -115,15 +111,13 @@ class SimBA(Method):
             at=none - 1,
             back=none < 0,
             queries=none,
-            classes=samples.classes,
-            towards=samples.towards,
             done=none > 0,
         )
 
     def ask(self, state: SimBAState) -> Query:
         """The candidates."""
-        objective = LOG_PROBABILITY.towards(state.towards)
-        return Query(state.candidate, False, objective, state.classes)
+        objective = LOG_PROBABILITY.towards(state.samples.towards)
+        return Query(state.candidate, False, objective, state.samples.classes)
 
     def tell(self, state: SimBAState, answer: Answer) -> SimBAState:
         """Keep the better of image and candidate; then the opposite, or the next direction."""
@@ -159,7 +153,7 @@ class SimBA(Method):
         step = down[:, :, None] * columns[number % width][:, None]
         channel = number // (height * width) == torch.arange(channels, device=step.device)[:, None]
         moved = state.best + step[:, None] * channel.mT[:, :, None, None]
-        return self.threat.project(moved, state.original)
+        return self.threat.project(moved, state.samples.images)
 
 
 @lru_cache(maxsize=16)

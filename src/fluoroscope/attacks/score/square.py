@@ -41,8 +41,8 @@ _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 class SquareState:
     """Where ``n`` searches are."""
 
-    original: Tensor
-    """``(n, C, H, W)``"""
+    samples: Samples
+    """What the searches began from, their classes and their chance."""
     best: Tensor
     """``(n, C, H, W)``, the image with the lowest loss so far."""
     value: Tensor
@@ -51,12 +51,6 @@ class SquareState:
     """``(n, C, H, W)``, to be evaluated next."""
     queries: Tensor
     """``(n,)``, evaluations made."""
-    classes: Tensor
-    """``(n,)``"""
-    towards: Tensor
-    """``(n,)``, 1 where the class is wanted, -1 where it is to be left."""
-    keys: Tensor
-    """``(n,)``, what the squares are drawn from."""
     done: Tensor
     """``(n,)`` booleans."""
 
@@ -88,20 +82,19 @@ class Square(Method):
         candidate = samples.images + float(self.threat.eps) * pattern
         count = torch.zeros_like(samples.classes)
         return SquareState(
-            original=samples.images,
+            samples=samples,
             best=samples.images,
             value=torch.full_like(samples.images[:, 0, 0, 0], -math.inf),
             candidate=self.threat.project(candidate, samples.images),
             queries=count,
-            classes=samples.classes,
-            towards=samples.towards,
-            keys=samples.keys,
             done=torch.zeros_like(count, dtype=torch.bool),
         )
 
     def ask(self, state: SquareState) -> Query:
         """The candidates."""
-        return Query(state.candidate, False, _minus_loss(state.towards), state.classes)
+        return Query(
+            state.candidate, False, _minus_loss(state.samples.towards), state.samples.classes
+        )
 
     def tell(self, state: SquareState, answer: Answer) -> SquareState:
         """Keep the better of best and candidate, and draw the next square."""
@@ -124,10 +117,10 @@ class Square(Method):
     def _linf(self, state: SquareState) -> Tensor:
         _, channels, height, width = state.best.shape
         side = self._sides(state, (height, width))[1]
-        draws = chance.uniform(state.keys, state.queries, (2 + channels,))
+        draws = chance.uniform(state.samples.keys, state.queries, (2 + channels,))
         square = _Square.at(draws[:, :2], side, (height, width))
         change = float(self.threat.eps) * _signs(draws[:, 2:, None], state.best.dtype)
-        clean, old = square.read(state.original), square.read(state.best)
+        clean, old = square.read(state.samples.images), square.read(state.best)
         new = (clean + change).clamp(0, 1)
         idle = (new == old).flatten(1).all(1)[:, None, None]
         return square.write(state.best, torch.where(idle, (clean - change).clamp(0, 1), new))
@@ -135,11 +128,11 @@ class Square(Method):
     def _l2(self, state: SquareState) -> Tensor:
         _, channels, height, width = state.best.shape
         level, side = self._sides(state, (height, width))
-        draws = chance.uniform(state.keys, state.queries, (5 + channels,))
+        draws = chance.uniform(state.samples.keys, state.queries, (5 + channels,))
         square = _Square.at(draws[:, :2], side, (height, width))
         emptied = _Square.at(draws[:, 2:4], side, (height, width))
 
-        away = state.best - state.original
+        away = state.best - state.samples.images
         length = torch.linalg.vector_norm(away.flatten(1), dim=1)[:, None, None]
         unused = (float(self.threat.eps) ** 2 - length.square()).clamp(min=0)
         old = square.read(away)
@@ -154,8 +147,8 @@ class Square(Method):
         new = new + old / square.squares(old).sqrt().clamp(min=1e-12)
         new = new * (held / square.squares(new).clamp(min=1e-24)).sqrt()
 
-        candidate = emptied.write(state.best, emptied.read(state.original))
-        return square.write(candidate, (square.read(state.original) + new).clamp(0, 1))
+        candidate = emptied.write(state.best, emptied.read(state.samples.images))
+        return square.write(candidate, (square.read(state.samples.images) + new).clamp(0, 1))
 
     def _sides(self, state: SquareState, image: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """How often the share was halved for each sample, and the side of its next square."""

@@ -44,8 +44,8 @@ _SMALL = 1e-8
 class ZOOState:
     """Where ``n`` searches are."""
 
-    original: Tensor
-    """``(n, C, H, W)``"""
+    samples: Samples
+    """What the searches began from, their classes and their chance."""
     images: Tensor
     """``(n, C, H, W)``, the present ones."""
     coordinates: Tensor
@@ -78,12 +78,6 @@ class ZOOState:
     """``(n,)``, smallest ``c`` that succeeded."""
     search: Tensor
     """``(n,)``, values of ``c`` done with."""
-    classes: Tensor
-    """``(n,)``"""
-    towards: Tensor
-    """``(n,)``, 1 where the class is wanted, -1 where it is to be left."""
-    keys: Tensor
-    """``(n,)``, what coordinates are drawn from."""
     done: Tensor
     """``(n,)`` booleans."""
 
@@ -130,7 +124,7 @@ class ZOO(Method):
         zero, none = flat[:, 0], torch.zeros_like(samples.classes)
         coordinates = self._draw(samples.images, samples.keys, none)
         return ZOOState(
-            original=samples.images,
+            samples=samples,
             images=samples.images,
             coordinates=coordinates,
             slopes=torch.zeros_like(coordinates, dtype=flat.dtype),
@@ -147,15 +141,12 @@ class ZOO(Method):
             lower=zero,
             upper=zero + math.inf,
             search=none,
-            classes=samples.classes,
-            towards=samples.towards,
-            keys=samples.keys,
             done=none > 0,
         )
 
     def ask(self, state: ZOOState) -> Query:
         """The next probe of each sample, or its image once it has moved."""
-        margin = MARGIN.towards(state.towards)
+        margin = MARGIN.towards(state.samples.towards)
         capped = Objective(
             "capped margin", lambda logits, k: margin(logits, k).clamp(max=self.confidence)
         )
@@ -164,7 +155,7 @@ class ZOO(Method):
         side = torch.where(probing, 1 - 2 * (state.probe % 2), 0)
         there = (here + self.width * side[:, None]).clamp(0, 1)
         images = state.images.flatten(1).scatter(1, coordinate, there).view_as(state.images)
-        return Query(images, False, capped, state.classes)
+        return Query(images, False, capped, state.samples.classes)
 
     def tell(self, state: ZOOState, answer: Answer) -> ZOOState:
         """Note slopes; after the last one move; after the look at the image judge ``c``."""
@@ -200,7 +191,7 @@ class ZOO(Method):
     def _move(self, state: ZOOState, ready: Tensor) -> ZOOState:
         """One step of Adam in the coordinates of those that are ready."""
         chosen = state.coordinates
-        flat, original = state.images.flatten(1), state.original.flatten(1)
+        flat, original = state.images.flatten(1), state.samples.images.flatten(1)
         here = flat.gather(1, chosen)
         gradient = 2 * (here - original.gather(1, chosen)) - state.c[:, None] * state.slopes
         mean = state.mean.gather(1, chosen).lerp(gradient, 1 - _DECAY[0])
@@ -223,16 +214,16 @@ class ZOO(Method):
     def _judge(self, state: ZOOState, answer: Answer, looked: Tensor) -> ZOOState:
         """After a step: whether the search for this ``c`` is over, and the next coordinates."""
         assert answer.objective is not None
-        away = state.images - state.original
+        away = state.images - state.samples.images
         loss = away.square().flatten(1).sum(1) - state.c * answer.objective.to(state.c.dtype)
-        reached = is_reached(answer, state.classes, state.towards, self.confidence)
+        reached = is_reached(answer, state.samples.classes, state.samples.towards, self.confidence)
         tenth = max(1, self.steps // 10)
         found = reached | (state.found & (state.step % tenth != 0))
         step = state.step + looked
         aborting = looked & (step % tenth == 0)
         stuck = aborting & (loss > 0.9999 * state.loss) & self.early_abort
         fresh = looked.nonzero().squeeze(1)
-        drawn = self._draw(state.images[fresh], state.keys[fresh], state.queries[fresh])
+        drawn = self._draw(state.images[fresh], state.samples.keys[fresh], state.queries[fresh])
         moved = replace(
             state,
             coordinates=state.coordinates.index_copy(0, fresh, drawn),
@@ -252,7 +243,7 @@ class ZOO(Method):
         fresh = over[:, None]
         return replace(
             state,
-            images=torch.where(over.view(-1, 1, 1, 1), state.original, state.images),
+            images=torch.where(over.view(-1, 1, 1, 1), state.samples.images, state.images),
             mean=torch.where(fresh, 0, state.mean),
             square=torch.where(fresh, 0, state.square),
             moves=torch.where(fresh, 0, state.moves),

@@ -50,14 +50,10 @@ _PAIRS = 2**24
 class JSMAState:
     """Where ``n`` searches are."""
 
-    original: Tensor
-    """``(n, C, H, W)``"""
+    samples: Samples
+    """What the searches began from, their classes and their chance."""
     images: Tensor
     """``(n, C, H, W)``, to be evaluated next."""
-    classes: Tensor
-    """``(n,)``"""
-    towards: Tensor
-    """``(n,)``, 1 where the class is wanted, -1 where it is to be left."""
     target: Tensor
     """``(n,)``, the class that is led to; -1 before the clean image was seen."""
     rank: Tensor
@@ -111,10 +107,8 @@ class JSMA(Method):
             )
         count = torch.zeros_like(samples.classes)
         return JSMAState(
-            original=samples.images,
+            samples=samples,
             images=samples.images,
-            classes=samples.classes,
-            towards=samples.towards,
             target=torch.where(samples.towards > 0, samples.classes, -1),
             rank=samples.restart,
             updates=count,
@@ -134,15 +128,15 @@ class JSMA(Method):
         return Query(
             state.images,
             gradient=False,
-            objective=MARGIN.towards(state.towards),
-            classes=state.classes,
+            objective=MARGIN.towards(state.samples.towards),
+            classes=state.samples.classes,
             several=both if bool(wanted.any()) else None,
             several_wanted=wanted,
         )
 
     def tell(self, state: JSMAState, answer: Answer) -> JSMAState:
         """Move the best pair; done at a success, or without one, or when enough were moved."""
-        done = is_reached(answer, state.classes, state.towards)
+        done = is_reached(answer, state.samples.classes, state.samples.towards)
         done = done | (state.updates >= self._pairs(state.images))
         if answer.jacobian is None:
             return replace(state, done=done)
@@ -152,7 +146,7 @@ class JSMA(Method):
         pair, found = best_pair(gain.where(free, -inf), -loss.where(free, inf))
         moved = here.scatter_add(1, pair, torch.full_like(here[:, :2], self.theta)).clamp(0, 1)
         images = torch.where(found[:, None], moved, here).view_as(state.images)
-        farther = self.threat.distance(images - state.original) > float(self.threat.eps)
+        farther = self.threat.distance(images - state.samples.images) > float(self.threat.eps)
         return replace(
             state,
             images=images,
@@ -218,7 +212,7 @@ def _target(state: JSMAState, logits: Tensor) -> Tensor:
     """The class each search goes to; where it is not known yet, by the clean image's logits."""
     if bool((state.target >= 0).all()):
         return state.target
-    others = logits.scatter(1, state.classes[:, None], -inf)
+    others = logits.scatter(1, state.samples.classes[:, None], -inf)
     ranked = others.argsort(dim=1, descending=True, stable=True)
     strongest = ranked.gather(1, (state.rank % (logits.shape[1] - 1))[:, None]).squeeze(1)
     return torch.where(state.target < 0, strongest, state.target)

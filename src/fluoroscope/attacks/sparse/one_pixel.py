@@ -36,8 +36,8 @@ from fluoroscope.errors import InvalidParameterError
 class OnePixelState:
     """Where ``n`` searches are."""
 
-    original: Tensor
-    """``(n, C, H, W)``"""
+    samples: Samples
+    """What the searches began from, their classes and their chance."""
     members: Tensor
     """``(n, P, k, 2 + C)`` in ``[0, 1]``: the present generation's rows, columns and colours."""
     following: Tensor
@@ -48,12 +48,6 @@ class OnePixelState:
     """``(n, k, 2 + C)``, to be evaluated next."""
     queries: Tensor
     """``(n,)``, evaluations made."""
-    classes: Tensor
-    """``(n,)``"""
-    towards: Tensor
-    """``(n,)``, 1 where the class is wanted, -1 where it is to be left."""
-    keys: Tensor
-    """``(n,)``, what the partners are drawn from."""
     done: Tensor
     """``(n,)`` booleans."""
 
@@ -92,22 +86,21 @@ class OnePixel(Method):
         members = torch.cat([at, colours.clamp_(0, 1)], -1)
         none = torch.zeros_like(samples.classes)
         return OnePixelState(
-            original=samples.images,
+            samples=samples,
             members=members,
             following=members,
             values=torch.full_like(members[..., 0, 0], -torch.inf, dtype=torch.double),
             child=members[:, 0],
             queries=none,
-            classes=samples.classes,
-            towards=samples.towards,
-            keys=samples.keys,
             done=none > 0,
         )
 
     def ask(self, state: OnePixelState) -> Query:
         """The images that the children name."""
-        objective = LOG_PROBABILITY.towards(state.towards)
-        return Query(_images(state.original, state.child), False, objective, state.classes)
+        objective = LOG_PROBABILITY.towards(state.samples.towards)
+        return Query(
+            _images(state.samples.images, state.child), False, objective, state.samples.classes
+        )
 
     def tell(self, state: OnePixelState, answer: Answer) -> OnePixelState:
         """The child takes its parent's place if it is better; then the next one's child."""
@@ -126,7 +119,7 @@ class OnePixel(Method):
         if bool(whole.any()):
             members = torch.where(whole.view(-1, 1, 1, 1), following, members)
         first = members[every, queries % self.population]
-        child = self._child(members, state.keys, queries)
+        child = self._child(members, state.samples.keys, queries)
         return replace(
             state,
             members=members,

@@ -36,8 +36,8 @@ _DIVISORS = (2, 4, 5, 6, 8, 10, 12, 15, 20)
 class SparseRSState:
     """Where ``n`` searches are."""
 
-    original: Tensor
-    """``(n, C, H, W)``"""
+    samples: Samples
+    """What the searches began from, their classes and their chance."""
     places: Tensor
     """``(n, k)``, the best pixels so far, all different, counted along the rows."""
     colours: Tensor
@@ -50,12 +50,6 @@ class SparseRSState:
     """``(n, C, k)``"""
     queries: Tensor
     """``(n,)``, evaluations made."""
-    classes: Tensor
-    """``(n,)``"""
-    towards: Tensor
-    """``(n,)``, 1 where the class is wanted, -1 where it is to be left."""
-    keys: Tensor
-    """``(n,)``, what pixels and colours are drawn from."""
     done: Tensor
     """``(n,)`` booleans."""
 
@@ -97,16 +91,13 @@ class SparseRS(Method):
         colours = _colours(samples.images, places, draws)
         none = torch.zeros_like(samples.classes)
         return SparseRSState(
-            original=samples.images,
+            samples=samples,
             places=places,
             colours=colours,
             value=torch.full_like(none, -math.inf, dtype=torch.double),
             new_places=places,
             new_colours=colours,
             queries=none,
-            classes=samples.classes,
-            towards=samples.towards,
-            keys=samples.keys,
             done=none > 0,
         )
 
@@ -114,10 +105,12 @@ class SparseRS(Method):
         """The candidates."""
         minus_loss = Objective(
             "log-probability or minus margin",
-            lambda z, c: torch.where(state.towards > 0, LOG_PROBABILITY(z, c), -MARGIN(z, c)),
+            lambda z, c: torch.where(
+                state.samples.towards > 0, LOG_PROBABILITY(z, c), -MARGIN(z, c)
+            ),
         )
-        images = paint(state.original, state.new_places, state.new_colours)
-        return Query(images, False, minus_loss, state.classes)
+        images = paint(state.samples.images, state.new_places, state.new_colours)
+        return Query(images, False, minus_loss, state.samples.classes)
 
     def tell(self, state: SparseRSState, answer: Answer) -> SparseRSState:
         """Keep the better of best and candidate, and draw the next exchange."""
@@ -128,7 +121,7 @@ class SparseRS(Method):
         colours = torch.where(better[:, None, None], state.new_colours, state.colours)
         queries = state.queries + 1
         new_places, new_colours = self._exchange(
-            state.original, places, colours, state.keys, queries
+            state.samples.images, places, colours, state.samples.keys, queries
         )
         return replace(
             state,
