@@ -35,7 +35,7 @@ class Target:
     images: Tensor
     classes: Tensor
     queries: int
-    bounds: dict[str, float | str]
+    bounds: dict[str, float | str | None]
 
 
 def section() -> Section:
@@ -62,12 +62,12 @@ def targets() -> Iterator[Target]:
     chosen = right[torch.randperm(len(right), generator=_generator())[:DIGITS]]
     yield Target(
         "digits-cnn", "digits", model, images[chosen], classes[chosen], DIGITS_QUERIES,
-        {"linf": 0.1, "l2": 1.5, "l1": 15, "l0": 15},
+        {"linf": 0.1, "l2": 1.5, "l1": 15, "l0": 15, "none": None},
     )  # fmt: skip
     model = fs.load_model(SMALL)
     yield Target(
         "MobileNet v1 0.25 at 128", "mobilenet", model, *_read_right(model, PICTURES), QUERIES,
-        {"linf": "2/255", "l2": 2, "l1": 100, "l0": 50},
+        {"linf": "2/255", "l2": 2, "l1": 100, "l0": 50, "none": None},
     )  # fmt: skip
 
 
@@ -105,11 +105,12 @@ def _measure(page: Section, target: Target) -> None:
             seed=SEED,
         )
         taken = sorted((result.forwards[result.success] - model.plain.passes).tolist())
-        curves.setdefault(f"{norm} {target.bounds[norm]}", {})[name] = taken
+        bound = "–" if target.bounds[norm] is None else target.bounds[norm]
+        curves.setdefault("no norm" if bound == "–" else f"{norm} {bound}", {})[name] = taken
         marks = [_by(mark, taken, target) for mark in MARKS]
         half = (len(result.success) + 1) // 2
         rows.append(
-            [name, kind.access, norm, target.bounds[norm], *marks,
+            [name, kind.access, norm, bound, *marks,
              percent(len(taken) / len(result.success)),
              taken[half - 1] if len(taken) >= half else "–",
              f"{float((result.forwards - model.plain.passes).float().mean()):.0f}"]
