@@ -27,7 +27,7 @@ SECTIONS = {
     "verdict-robust": peers.verdict_robust,
     "autoattack": peers.autoattack,
     "minimum-norm": peers.minimum_norm,
-    "families": families.families,
+    **families.SECTIONS,
     "memory": speed.memory,
     "preparation": speed.preparation,
 }
