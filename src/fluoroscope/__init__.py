@@ -9,7 +9,17 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fluoroscope import attacks, data, engine, errors, gradients, models, pictures, training
+    from fluoroscope import (
+        attacks,
+        data,
+        engine,
+        errors,
+        evaluation,
+        gradients,
+        models,
+        pictures,
+        training,
+    )
     from fluoroscope.attacks.attack import AttackResult
     from fluoroscope.attacks.gradient.gradient_sign import fgsm
     from fluoroscope.attacks.morph import MorphResult, MorphStep, morph, morph_stream
@@ -21,6 +31,8 @@ if TYPE_CHECKING:
     from fluoroscope.engine.stream import Budget
     from fluoroscope.engine.threats import L0, L1, L2, Linf, Unbounded
     from fluoroscope.errors import FluoroscopeError, FluoroscopeWarning
+    from fluoroscope.evaluation.evaluate import evaluate
+    from fluoroscope.evaluation.verdict import Verdict
     from fluoroscope.gradients.check import GradientCheck, check_gradient
     from fluoroscope.gradients.finite_difference import finite_difference_gradient
     from fluoroscope.gradients.input_gradient import input_gradient
@@ -40,7 +52,17 @@ if TYPE_CHECKING:
 
 __version__ = version("fluoroscope")
 
-_ROOMS = ("attacks", "data", "engine", "errors", "gradients", "models", "pictures", "training")
+_ROOMS = (
+    "attacks",
+    "data",
+    "engine",
+    "errors",
+    "evaluation",
+    "gradients",
+    "models",
+    "pictures",
+    "training",
+)
 _HOMES = {
     "BPDA": "models.wrappers.bpda",
     "Admix": "models.wrappers.transformed",
@@ -69,9 +91,11 @@ _HOMES = {
     "Objective": "engine.objectives",
     "Prediction": "engine.predict",
     "Unbounded": "engine.threats",
+    "Verdict": "evaluation.verdict",
     "attack": "attacks.registry",
     "check_gradient": "gradients.check",
     "describe_model": "models.loading",
+    "evaluate": "evaluation.evaluate",
     "fgsm": "attacks.gradient.gradient_sign",
     "finite_difference_gradient": "gradients.finite_difference",
     "input_gradient": "gradients.input_gradient",
@@ -110,6 +134,7 @@ __all__ = [
     "ScaleInvariant",
     "TranslationInvariant",
     "Unbounded",
+    "Verdict",
     "attack",
     "attacks",
     "check_gradient",
@@ -117,6 +142,8 @@ __all__ = [
     "describe_model",
     "engine",
     "errors",
+    "evaluate",
+    "evaluation",
     "fgsm",
     "finite_difference_gradient",
     "gradients",

@@ -59,3 +59,7 @@ class InvalidParameterError(FluoroscopeError, ValueError):
 
 class ResultFormatError(FluoroscopeError):
     """A saved result that cannot be read back."""
+
+
+class ChanceLevelError(FluoroscopeError):
+    """A network that reads clean pictures no better than by chance."""

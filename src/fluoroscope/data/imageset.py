@@ -73,6 +73,11 @@ class ImageSet:
     def __iter__(self) -> Iterator[Sample]:
         return (self[position] for position in range(len(self)))
 
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """The number of each picture in its data set."""
+        return tuple(self._positions)
+
     def select(self, positions: Sequence[int] | Tensor) -> Self:
         """A view of some pictures in the given order; they keep their indices in the data set."""
         wanted = [int(position) for position in positions]

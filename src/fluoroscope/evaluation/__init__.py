@@ -1,0 +1,1 @@
+"""How robust a network is on a whole data set: plans of attacks, runs on disk, verdicts."""

@@ -1,0 +1,27 @@
+"""What an evaluation writes down: a row for each sample and attack, in tables of Arrow.
+
+The clean look at a part's samples is its first table; each stage's has the samples it attacked.
+"""
+
+import pyarrow as pa
+
+CLEAN = "clean"
+"""The attack in the rows of the clean look."""
+
+SCHEMA = pa.schema(
+    [
+        ("index", pa.int64()),  # of the sample in its data set
+        ("label", pa.int32()),  # as the network numbers its classes
+        ("attack", pa.string()),  # the stage's name
+        ("clean_prediction", pa.int32()),
+        ("clean_margin", pa.float64()),  # lead of the label's logit over the strongest other
+        ("success", pa.bool_()),  # misread within the stage's bound
+        ("prediction", pa.int32()),  # of what was kept
+        ("distance", pa.float64()),  # of what was kept from the clean image; 0 if that was misread
+        ("margin", pa.float64()),  # smallest lead of any allowed image looked at
+        ("finished", pa.bool_()),  # the search came to its end; a budget cut the others
+        ("forwards", pa.int64()),
+        ("backwards", pa.int64()),
+        ("seconds", pa.float64()),  # the stage's, shared by passes
+    ]
+)

@@ -1,0 +1,208 @@
+"""A run on disk: what it is in ``run.json``, what it found in ``parts/``, one file for each step.
+
+Every file is written whole or not at all. So a run that was killed goes on with the first step that
+has no file, and a file that cannot be read is made anew.
+"""
+
+import hashlib
+import json
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fluoroscope.errors import FluoroscopeWarning, InvalidParameterError, ResultFormatError
+from fluoroscope.evaluation.rows import SCHEMA
+from fluoroscope.files import atomic_path, output_directory
+from fluoroscope.models.classifier import tensor_bytes
+
+FORMAT = 1
+"""Raised when an older version could not read what this one writes."""
+_PART = re.compile(r"\d{5}-.+\.(parquet|safetensors)")
+_KEY = b"fluoroscope"
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Where one evaluation is kept."""
+
+    path: Path
+
+    @classmethod
+    def open(
+        cls, path: str | Path, identity: dict[str, Any], about: dict[str, Any], *, resume: bool
+    ) -> "RunDirectory":
+        """Begin a run there, or go on with it.
+
+        Args:
+            path: a directory; made if it is not there.
+            identity: what must be the same to go on: network, data, plan, seed, shapes.
+            about: what else is needed to repeat it: versions, hardware.
+            resume: go on with what is there; otherwise it is removed.
+
+        Raises:
+            InvalidParameterError: it cannot be written to, or holds another run.
+            ResultFormatError: what is there cannot be read, or a newer version made it.
+        """
+        run = cls(output_directory(path))
+        made = output_directory(run.path / "parts")
+        if not resume:
+            for file in [*made.iterdir(), *run.path.glob("*.json")]:
+                if _PART.fullmatch(file.name) or file.name in ("run.json", "verdict.json"):
+                    file.unlink()
+        # As it will read back: tuples become lists.
+        identity = json.loads(json.dumps(identity))
+        if run._about.exists():
+            before = run.read()
+            apart = _differences(before["identity"], identity)
+            if apart:
+                raise InvalidParameterError(
+                    f"{run.path} holds another run: {apart}. Give another directory, or "
+                    "--resume never to start anew there"
+                )
+        else:
+            run.write_json("run.json", {"format": FORMAT, "identity": identity, **about})
+        return run
+
+    @property
+    def _about(self) -> Path:
+        return self.path / "run.json"
+
+    def read(self) -> dict[str, Any]:
+        """What is in ``run.json``.
+
+        Raises:
+            ResultFormatError: there is none, it cannot be read, or a newer version made it.
+        """
+        try:
+            found = json.loads(self._about.read_text("utf-8"))
+            made_by = found["format"]
+            found["identity"]["plan"]["stages"]
+        except FileNotFoundError as error:
+            raise ResultFormatError(
+                f"{self.path} holds no run; expected a directory with a run.json, as "
+                "fluoroscope evaluate --out makes it"
+            ) from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ResultFormatError(
+                f"{self._about} cannot be read: {error}; give another directory, or --resume "
+                "never to start anew there"
+            ) from error
+        if not isinstance(made_by, int) or made_by > FORMAT:
+            raise ResultFormatError(
+                f"{self._about} has format {made_by} and this version of fluoroscope knows "
+                f"{FORMAT}; install a newer one to read it"
+            )
+        return dict(found)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """A JSON file in the run."""
+        with atomic_path(self.path / name) as draft:
+            text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+            draft.write_text(text + "\n", "utf-8")
+
+    def file(self, part: int, stage: str, kind: str = "parquet") -> Path:
+        """Where the rows (or ``safetensors``) of a part's stage are."""
+        return self.path / "parts" / f"{part:05}-{stage}.{kind}"
+
+    def load(self, part: int, stage: str, expected: list[int]) -> pa.Table | None:
+        """The rows of a finished stage, for the samples of these indices; ``None`` if not there.
+
+        A damaged file is named in a warning and counts as not there.
+        """
+        path = self.file(part, stage)
+        if not path.exists():
+            return None
+        try:
+            table = parquet.read_table(path)
+            if not table.schema.equals(SCHEMA) or table["index"].to_pylist() != expected:
+                raise ResultFormatError("its rows are not those of this part")
+        except (OSError, pa.ArrowException, ResultFormatError) as error:
+            warnings.warn(
+                f"{path} cannot be used ({str(error).splitlines()[0]}); it is made anew",
+                FluoroscopeWarning,
+                stacklevel=2,
+            )
+            return None
+        return table
+
+    def save(
+        self,
+        part: int,
+        stage: str,
+        table: pa.Table,
+        *,
+        images: Tensor | None = None,
+        data: str | None = None,
+    ) -> pa.Table:
+        """Write the rows of a stage, after the images ``(N, C, H, W)`` they are of, if given.
+
+        ``data`` is the hash of what the rows are about; the table is returned with it.
+        """
+        if images is not None:
+            with atomic_path(self.file(part, stage, "safetensors")) as draft:
+                save_file({"images": images.contiguous()}, draft)
+        if data is not None:
+            table = table.replace_schema_metadata({_KEY: data.encode()})
+        with atomic_path(self.file(part, stage)) as draft:
+            parquet.write_table(table, draft)
+        return table
+
+    def tables(self) -> pa.Table:
+        """All rows that are there, part by part and stage by stage.
+
+        Raises:
+            ResultFormatError: a file that cannot be read.
+        """
+        stages = ["clean", *(stage["name"] for stage in self.read()["identity"]["plan"]["stages"])]
+        found = []
+        for path in sorted(
+            (self.path / "parts").glob("*.parquet"), key=lambda p: _order(p, stages)
+        ):
+            try:
+                found.append(parquet.read_table(path, schema=SCHEMA))
+            except (OSError, pa.ArrowException) as error:
+                raise ResultFormatError(
+                    f"{path} cannot be read ({str(error).splitlines()[0]}); the same command that "
+                    "made the run makes it anew"
+                ) from error
+        return pa.concat_tables(found) if found else SCHEMA.empty_table()
+
+
+def data_hash(images: Tensor, labels: Tensor) -> str:
+    """SHA-256 of images and labels."""
+    digest = hashlib.sha256(tensor_bytes(images))
+    digest.update(tensor_bytes(labels))
+    return digest.hexdigest()
+
+
+def hash_of(table: pa.Table) -> str | None:
+    """The data's hash that rows were saved with."""
+    found = (table.schema.metadata or {}).get(_KEY)
+    return None if found is None else found.decode()
+
+
+def _order(path: Path, stages: list[str]) -> tuple[str, int]:
+    part, _, stage = path.stem.partition("-")
+    return part, stages.index(stage) if stage in stages else len(stages)
+
+
+def _differences(there: Any, here: dict[str, Any]) -> str:
+    if not isinstance(there, dict):
+        return "its run.json does not say which"
+    apart = [name for name in here if there.get(name) != here[name]]
+    words = [
+        f"{name} is {_short(there.get(name))}, and here {_short(here[name])}" for name in apart
+    ]
+    return "; ".join(words[:3])
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value.get("name", value) if isinstance(value, dict) else value)
+    return text if len(text) <= 60 else text[:57] + "..."

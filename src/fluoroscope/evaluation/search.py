@@ -1,0 +1,132 @@
+"""One stage of a plan on one batch of samples: an attack, and the rows it leaves."""
+
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from fluoroscope.attacks.attack import AttackResult
+from fluoroscope.engine.objectives import MARGIN
+from fluoroscope.engine.predict import predict
+from fluoroscope.engine.stream import Step
+from fluoroscope.errors import FluoroscopeWarning
+from fluoroscope.evaluation.plan import Stage
+from fluoroscope.evaluation.rows import CLEAN, SCHEMA
+from fluoroscope.models.classifier import Classifier
+
+
+def look(
+    model: Classifier, images: Tensor, labels: Tensor, numbers: Tensor, *, batch_size: int
+) -> pa.Table:
+    """How the plain network reads clean images ``(N, C, H, W)``: their first rows."""
+    began = time.perf_counter()
+    logits = predict(model.plain, images, batch_size=batch_size).logits
+    margin, read_as = MARGIN(logits.double(), labels), logits.argmax(1)
+    passes = torch.full_like(labels, model.plain.passes)
+    return _table(
+        began,
+        index=numbers,
+        label=labels,
+        attack=[CLEAN] * len(labels),
+        clean_prediction=read_as,
+        clean_margin=margin,
+        success=read_as != labels,
+        prediction=read_as,
+        distance=torch.zeros_like(margin),
+        margin=margin,
+        finished=torch.ones_like(labels, dtype=torch.bool),
+        forwards=passes,
+        backwards=torch.zeros_like(passes),
+    )
+
+
+def search(
+    model: Classifier,
+    stage: Stage,
+    images: Tensor,
+    labels: Tensor,
+    numbers: Tensor,
+    clean_margin: Tensor,
+    *,
+    seed: int,
+    batch_size: int,
+    on_step: Callable[[Step], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> tuple[pa.Table, AttackResult]:
+    """Attack images ``(N, C, H, W)`` that the network reads as labelled, and say it in rows.
+
+    ``numbers`` ``(N,)`` are the samples' in their data set; their chance hangs on them.
+    ``clean_margin`` ``(N,)`` are the labels' leads at the clean images.
+    """
+    began = time.perf_counter()
+    closest = _Closest(stage, images, labels)
+
+    def observe(step: Step) -> None:
+        closest.see(step)
+        if on_step is not None:
+            on_step(step)
+
+    with warnings.catch_warnings():
+        # What an attack warns of stands in the verdict, once for all parts.
+        warnings.simplefilter("ignore", FluoroscopeWarning)
+        result = stage.attack(
+            model,
+            images,
+            labels,
+            keep=stage.keep,
+            restarts=stage.restarts,
+            batch_size=batch_size,
+            seed=seed,
+            numbers=numbers,
+            on_step=observe,
+            cancelled=cancelled,
+        )
+    table = _table(
+        began,
+        index=numbers,
+        label=labels,
+        attack=[stage.name] * len(labels),
+        clean_prediction=result.read_as,
+        clean_margin=clean_margin,
+        success=result.success,
+        prediction=result.logits.argmax(1),
+        distance=result.distance.double().where(result.success, torch.inf),
+        margin=torch.minimum(closest.margin, clean_margin),
+        finished=result.finished,
+        forwards=result.forwards,
+        backwards=result.backwards,
+    )
+    return table, result
+
+
+class _Closest:
+    """The smallest lead of the label at any allowed image that the network was asked about."""
+
+    def __init__(self, stage: Stage, images: Tensor, labels: Tensor) -> None:
+        method = stage.attack
+        self._threat, self._images, self._labels = method.threat, images, labels
+        self._outside = method.minimum_norm or method.probes
+        self.margin = torch.full((len(labels),), torch.inf, dtype=torch.double)
+
+    def see(self, step: Step) -> None:
+        rows = step.indices.cpu()
+        margin = MARGIN(step.answer.logits.double(), self._labels.to(step.indices)[step.indices])
+        if self._outside:
+            allowed = self._threat.allows(step.images, self._images.to(step.images)[step.indices])
+            margin = margin.where(allowed, torch.inf)
+        self.margin[rows] = torch.minimum(self.margin[rows], margin.cpu())
+
+
+def _table(began: float, **columns: Any) -> pa.Table:
+    found = {
+        name: column.tolist() if isinstance(column, Tensor) else column
+        for name, column in columns.items()
+    }
+    seconds = time.perf_counter() - began
+    passes = columns["forwards"] + columns["backwards"]
+    share = passes.double() / passes.sum().clamp(min=1)
+    return pa.table({**found, "seconds": (seconds * share).tolist()}, schema=SCHEMA)

@@ -1,0 +1,183 @@
+"""What an evaluation says: accuracies with their intervals, and what each attack did and cost."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.stats import binomtest
+
+from fluoroscope.engine.threats import Threat
+from fluoroscope.errors import ChanceLevelError
+from fluoroscope.evaluation.plan import History, Plan
+
+# Below so many samples chance itself may read them all.
+_FEWEST = 20
+
+Interval = tuple[float, float]
+"""A 95 % interval of Wilson's."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """One attack of the plan, on all parts."""
+
+    name: str
+    given: int
+    """Samples it attacked."""
+    fooled: int
+    """Of these, misread within its bound."""
+    unfinished: int
+    """Searches that a budget or an interruption cut."""
+    robust_accuracy: float
+    """Share of all samples that hold after it and those before."""
+    robust_interval: Interval
+    forwards: int
+    backwards: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How robust a network is on ``count`` samples."""
+
+    count: int
+    classes: int
+    clean_accuracy: float
+    clean_interval: Interval
+    robust_accuracy: float
+    """Share of the samples read as labelled that no attack of the plan fooled within the bound."""
+    robust_interval: Interval
+    forwards: int
+    """Images that went through the network, the clean looks included."""
+    backwards: int
+    seconds: float
+    """Spent on looking and searching, summed over the processes that took part."""
+    components: tuple[Component, ...]
+    complete: bool
+    """Whether every sample went through the whole plan."""
+    notes: tuple[str, ...] = ()
+    record: dict[str, Any] = field(default_factory=dict)
+    """Network, data, plan, seed, versions and hardware, as plain values."""
+
+    def describe(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+
+def wilson(successes: int, trials: int) -> Interval:
+    """The 95 % interval of a share (Wilson 1927); ``(0, 1)`` of nothing."""
+    if not trials:
+        return 0.0, 1.0
+    found = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def history(tables: list[pa.Table]) -> History:
+    """Of the samples that the first table, the clean look, says are read as labelled."""
+    right = pc.filter(tables[0]["index"], pc.invert(tables[0]["success"])).to_numpy()
+    clean = tables[0].filter(pc.invert(tables[0]["success"]))
+    margin = clean["clean_margin"].to_numpy().copy()
+    distance = np.full(len(right), np.inf)
+    order = np.argsort(right)
+    for table in tables[1:]:
+        rows = order[np.searchsorted(right, table["index"].to_numpy(), sorter=order)]
+        margin[rows] = np.minimum(margin[rows], table["margin"].to_numpy())
+        distance[rows] = np.minimum(distance[rows], table["distance"].to_numpy())
+    return History(clean["clean_margin"].to_numpy(), margin, distance)
+
+
+def verdict_of(
+    parts: list[list[pa.Table]],
+    plan: Plan,
+    threat: Threat,
+    *,
+    total: int,
+    classes: int,
+    stopped: bool,
+    record: dict[str, Any],
+) -> Verdict:
+    """The verdict on the rows of each part: of its clean look, and of its stages in their order.
+
+    Samples that were not attacked to the end count as holding; there are such if it was
+    ``stopped``, or if a stage has a budget.
+    """
+    count = sum(len(tables[0]) for tables in parts)
+    right = sum(int(pc.sum(pc.invert(tables[0]["success"])).as_py()) for tables in parts)
+    components, holds = [], right
+    for number, stage in enumerate(plan.stages):
+        rows = [table for tables in parts for table in tables[1:] if _name(table) == stage.name]
+        after = {each.name for each in plan.stages[: number + 1]}
+        holds = sum(
+            int(history([tables[0], *_named(tables, after)]).holds(threat).sum())
+            for tables in parts
+        )
+        components.append(
+            Component(
+                stage.name,
+                given=sum(map(len, rows)),
+                fooled=_sum(rows, "success"),
+                unfinished=sum(map(len, rows)) - _sum(rows, "finished"),
+                robust_accuracy=holds / count if count else 0.0,
+                robust_interval=wilson(holds, count),
+                forwards=_sum(rows, "forwards"),
+                backwards=_sum(rows, "backwards"),
+                seconds=_seconds(rows),
+            )
+        )
+    everything = [table for tables in parts for table in tables]
+    unfinished = sum(each.unfinished for each in components)
+    whole = count == total and not unfinished and not stopped
+    notes = (
+        f"stopped early: {count} of {total} samples were looked at, and {unfinished} search(es) "
+        "cut off; what was not attacked to the end counts as holding",
+    )
+    return Verdict(
+        count=count,
+        classes=classes,
+        clean_accuracy=right / count if count else 0.0,
+        clean_interval=wilson(right, count),
+        robust_accuracy=holds / count if count else 0.0,
+        robust_interval=wilson(holds, count),
+        forwards=_sum(everything, "forwards"),
+        backwards=_sum(everything, "backwards"),
+        seconds=_seconds(everything),
+        components=tuple(components),
+        complete=whole,
+        notes=() if whole else notes,
+        record=record,
+    )
+
+
+def check_above_chance(clean: pa.Table, classes: int, model: str, what_was_fed: str) -> None:
+    """Refuse a network that reads the samples of a clean look no better than by chance.
+
+    Raises:
+        ChanceLevelError: of 20 samples or more, and the accuracy's interval includes chance.
+    """
+    count, wrong = len(clean), _sum([clean], "success")
+    if count < _FEWEST or wilson(count - wrong, count)[0] > 1 / classes:
+        return
+    raise ChanceLevelError(
+        f"{model} reads {count - wrong} of the first {count} pictures as labelled, no better than "
+        f"chance among {classes} classes: mostly the preprocessing or the numbering of the classes "
+        f"is another than in training. It was fed {what_was_fed}. Check --mean, --std, "
+        "--input-size and --labels; --at-chance goes on all the same"
+    )
+
+
+def _named(tables: list[pa.Table], names: set[str]) -> list[pa.Table]:
+    return [table for table in tables[1:] if _name(table) in names]
+
+
+def _name(table: pa.Table) -> str:
+    return str(table["attack"][0])
+
+
+def _sum(tables: list[pa.Table], column: str) -> int:
+    return sum(int(pc.sum(table[column]).as_py() or 0) for table in tables)
+
+
+def _seconds(tables: list[pa.Table]) -> float:
+    return float(sum(pc.sum(table["seconds"]).as_py() or 0 for table in tables))
