@@ -127,6 +127,11 @@ class Plan:
                 + "; expected stages with names of their own, none called clean"
             )
 
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """In their order."""
+        return tuple(stage.name for stage in self.stages)
+
     def describe(self) -> dict[str, Any]:
         """As plain values."""
         stages = [stage.describe() for stage in self.stages]
