@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from fluoroscope.attacks.attack import as_plain
+from fluoroscope.attacks.attack import Method, as_plain
 from fluoroscope.attacks.parts import part_size
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.data.sources import ArraySource
@@ -55,7 +55,7 @@ class Progress:
     holding: int
     """Of those looked at, not misread so far."""
     done: float
-    """Share of the work that lies behind, stages of a sample counted alike."""
+    """Share of the work that lies behind, as far as that can be foreseen."""
     part: int
     parts: int
     stage: str
@@ -311,7 +311,10 @@ class _Meter:
         self, total: int, parts: list[Part], plan: Plan, tell: Callable[[Progress], None] | None
     ) -> None:
         self._total, self._parts, self._tell = total, len(parts), tell
-        self._places = {stage.name: number for number, stage in enumerate(plan.stages)}
+        costs = [_cost(stage.attack) * stage.restarts for stage in plan.stages]
+        self._costs = dict(zip(plan.stage_names, costs, strict=True))
+        behind = [sum(costs[:number]) for number in range(len(costs))]
+        self._places = dict(zip(plan.stage_names, behind, strict=True))
         self._looked = self._lost = 0
         self._behind = 0.0
 
@@ -320,7 +323,7 @@ class _Meter:
         if self._tell is None:
             return None
         before, count = self._behind, len(part.positions)
-        stages = len(self._places)
+        whole = sum(self._costs.values())
         right = fooled = ended = passes = 0
         present = CLEAN
 
@@ -335,17 +338,21 @@ class _Meter:
                 self._lost += count - right
                 place = 0.0
             else:
-                place = float(self._places[stage])
+                place = self._places[stage]
                 if isinstance(seen, Step):
                     ended += int(seen.done.sum())
                     passes += len(seen.indices)
-                    place += min(1.0, ended / max(right - fooled, 1))
+                    left = max(right - fooled, 1)
+                    most = max(ended / left, passes / (left * self._costs[stage]))
+                    place += self._costs[stage] * min(1.0, most)
                 else:
                     won = int(pc.sum(seen["success"]).as_py() or 0)
                     fooled += won
                     self._lost += won
-                    place += 1
-            self._behind = before + (count - right + right * place / stages) / self._total
+                    place += self._costs[stage]
+            holding = right - fooled
+            behind = before + (count - holding + holding * place / whole) / self._total
+            self._behind = max(self._behind, behind)
             assert self._tell is not None
             self._tell(
                 Progress(
@@ -361,3 +368,9 @@ class _Meter:
             )
 
         return see
+
+
+def _cost(attack: Method) -> float:
+    """How often an attack asks about a sample that holds, roughly."""
+    numbers = vars(attack)
+    return float(numbers.get("queries") or numbers.get("steps", 1) * numbers.get("targets", 1))
