@@ -1,5 +1,6 @@
 """What an evaluation says: accuracies with their intervals, and what each attack did and cost."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -150,7 +151,9 @@ def verdict_of(
     )
 
 
-def check_above_chance(clean: pa.Table, classes: int, model: str, what_was_fed: str) -> None:
+def check_above_chance(
+    clean: pa.Table, classes: int, model: str, what_was_fed: Callable[[], str]
+) -> None:
     """Refuse a network that reads the samples of a clean look no better than by chance.
 
     Raises:
@@ -162,7 +165,7 @@ def check_above_chance(clean: pa.Table, classes: int, model: str, what_was_fed: 
     raise ChanceLevelError(
         f"{model} reads {count - wrong} of the first {count} pictures as labelled, no better than "
         f"chance among {classes} classes: mostly the preprocessing or the numbering of the classes "
-        f"is another than in training. It was fed {what_was_fed}. Check --mean, --std, "
+        f"is another than in training. It was fed {what_was_fed()}. Check --mean, --std, "
         "--input-size and --labels; --at-chance goes on all the same"
     )
 
