@@ -1,6 +1,6 @@
 """Evaluating a data set by a plan: part by part, stage by stage, and a verdict at the end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,11 @@ from fluoroscope.engine.predict import check_batch_size
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import DEFAULT_BATCH, Step
 from fluoroscope.engine.threats import Threat, as_threat
-from fluoroscope.errors import InvalidImagesError, ResultFormatError
+from fluoroscope.errors import (
+    InvalidImagesError,
+    InvalidParameterError,
+    ResultFormatError,
+)
 from fluoroscope.evaluation.labels import checked, class_numbers
 from fluoroscope.evaluation.plan import Plan, find_plan
 from fluoroscope.evaluation.rows import CLEAN
@@ -95,6 +99,10 @@ class Job:
 
 Watch = Callable[[str, Step | pa.Table], None]
 """Called with a stage's name and each of its steps, and with its rows when it ends."""
+Cancelled = Callable[[], bool]
+Watching = Callable[[Part], Watch | None]
+Engine = Callable[[Job, list[Part], Watching, Cancelled | None], Iterator[list[pa.Table]]]
+"""Yields the rows of each part, in any order; asks for a part's watch when its rows come."""
 
 
 def evaluate_part(
@@ -102,7 +110,7 @@ def evaluate_part(
     part: Part,
     *,
     watch: Watch | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    cancelled: Cancelled | None = None,
 ) -> list[pa.Table]:
     """The rows of a part: of the clean look, and of each stage that had somebody to attack.
 
@@ -113,8 +121,7 @@ def evaluate_part(
         ResultFormatError: the rows on disk are of other pictures or labels.
     """
     directory, model = job.directory, job.model
-    positions = list(job.images.select(part.positions).indices)
-    clean = directory.load(part.number, CLEAN, positions) if directory else None
+    clean = directory.load(part.number, CLEAN, _indices(job, part)) if directory else None
     batch = None
     if clean is None:
         batch = job.load(part)
@@ -154,6 +161,32 @@ def evaluate_part(
         if watch is not None:
             watch(stage.name, table)
     return tables
+
+
+def read_part(job: Job, part: Part) -> list[pa.Table] | None:
+    """The rows of a part if it is finished and on disk; no picture is decoded for it."""
+    directory = job.directory
+    if directory is None or not directory.file(part.number, CLEAN).exists():
+        return None
+    clean = directory.load(part.number, CLEAN, _indices(job, part))
+    if clean is None:
+        return None
+    _check(job, part, clean, None)
+    tables = [clean]
+    right = clean.filter(pc.invert(clean["success"]))["index"].to_numpy()
+    for stage in job.plan.stages:
+        given = right[stage.chooses(history(tables))]
+        if not len(given):
+            continue
+        table = directory.load(part.number, stage.name, given.tolist())
+        if table is None:
+            return None
+        tables.append(table)
+    return tables
+
+
+def _indices(job: Job, part: Part) -> list[int]:
+    return list(job.images.select(part.positions).indices)
 
 
 def _check(
@@ -203,6 +236,31 @@ def _same_data(job: Job, clean: pa.Table, batch: tuple[Tensor, Tensor, Tensor]) 
         )
 
 
+def here(
+    job: Job, parts: list[Part], watch: Watching, cancelled: Cancelled | None
+) -> Iterator[list[pa.Table]]:
+    """The engine ``local``: one part after the other, in this process."""
+    for part in parts:
+        yield evaluate_part(job, part, watch=watch(part), cancelled=cancelled)
+        if cancelled is not None and cancelled():
+            return
+
+
+def _engine(name: str, workers: int | None, address: str | None) -> Engine:
+    if name == "ray":
+        from fluoroscope.evaluation.cluster import cluster
+
+        return cluster(workers, address)
+    if name != "local":
+        raise InvalidParameterError(f"engine is {name!r}; expected 'local' or 'ray'")
+    if workers is not None or address is not None:
+        raise InvalidParameterError(
+            "workers and address are for a cluster, and the engine is local: one process, with all "
+            "of PyTorch's threads; expected engine 'ray' with them"
+        )
+    return here
+
+
 def evaluate(
     model: Classifier,
     images: ImageSet | Tensor,
@@ -217,8 +275,11 @@ def evaluate(
     batch_size: int = DEFAULT_BATCH,
     seed: int = 0,
     at_chance: bool = False,
+    engine: str = "local",
+    workers: int | None = None,
+    address: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    cancelled: Cancelled | None = None,
 ) -> Verdict:
     """How many of these pictures a network reads right, and how many still under attack.
 
@@ -237,14 +298,22 @@ def evaluate(
         batch_size: images evaluated at once.
         seed: for everything random; a sample's chance hangs on it and the sample's index alone.
         at_chance: go on with a network that reads clean pictures no better than chance.
-        on_progress: called at every step.
+        engine: ``local``, or ``ray`` for several processes or machines at once.
+        workers: processes of ``ray``; by default one for each GPU if the network is on one, else
+            one for each processor.
+        address: of a running cluster's head, ``host:port`` or ``auto``; by default one is started
+            on this machine. Its machines must see the pictures' files where this one does, and
+            ``out`` too if images are saved.
+        on_progress: called at every step; with ``ray`` when a part is done.
         cancelled: asked at every step; once true, the verdict is of what was found so far.
 
     Raises:
         UnknownLabelError, InvalidImagesError: labels that are missing or not the network's.
         InvalidParameterError: no such plan; a directory that holds another run.
         ChanceLevelError: clean pictures are read no better than by chance.
+        MissingExtraError, ClusterError: Ray is not installed; its cluster fails.
     """
+    run = _engine(engine, workers, address)
     threat = as_threat(threat) if isinstance(threat, str) else threat
     chosen, data = find_plan(plan, threat), _labelled(images, labels)
     if not len(data):
@@ -274,11 +343,8 @@ def evaluate(
     parts = [Part(n, range(at, min(at + size, len(data)))) for n, at in enumerate(starts)]
     found: list[list[pa.Table]] = []
     meter = _Meter(len(data), parts, chosen, on_progress)
-    for one in parts:
-        tables = evaluate_part(job, one, watch=meter.watch(one), cancelled=cancelled)
+    for tables in run(job, parts, meter.watch, cancelled):
         found.append(tables)
-        if cancelled is not None and cancelled():
-            break
     verdict = verdict_of(
         found, chosen.stage_names, threat, total=len(data), classes=model.num_classes,
         stopped=cancelled is not None and cancelled(),
