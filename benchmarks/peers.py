@@ -63,8 +63,13 @@ class Contest:
         """The bare network."""
         return Bare(self.model)
 
-    def ours(self, name: str, attack: Callable[..., AttackResult], model: fs.Classifier | None = None,
-             **options: object) -> None:  # fmt: skip
+    def ours(
+        self,
+        name: str,
+        attack: Callable[..., AttackResult],
+        model: fs.Classifier | None = None,
+        **options: object,
+    ) -> None:
         """One of our attacks, under that name."""
         self.ways[name] = lambda: (
             attack(
