@@ -216,7 +216,7 @@ def evaluate(
         ChanceLevelError: clean pictures are read no better than by chance.
     """
     threat = as_threat(threat) if isinstance(threat, str) else threat
-    chosen, data = find_plan(plan, threat), _labelled(images, labels)
+    chosen, data = find_plan(plan, threat), labelled(images, labels)
     looked_at = EOT(model, samples=chosen.samples, seed=seed) if chosen.samples > 1 else model
     size = part_size(model) if part is None else check_batch_size(part)
     numbers = class_numbers(model, data.labels)
@@ -258,7 +258,12 @@ def evaluate(
     return verdict
 
 
-def _labelled(images: ImageSet | Tensor, labels: Tensor | None) -> ImageSet:
+def labelled(images: ImageSet | Tensor, labels: Tensor | None) -> ImageSet:
+    """The pictures as a data set with labels.
+
+    Raises:
+        InvalidImagesError: a batch without labels, or a data set and labels beside it.
+    """
     if isinstance(images, ImageSet):
         if labels is not None:
             raise InvalidImagesError(
