@@ -1,7 +1,7 @@
 """Evaluating a data set by a plan: part by part, stage by stage, and a verdict at the end."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from fluoroscope.errors import (
     InvalidParameterError,
     ResultFormatError,
 )
+from fluoroscope.evaluation.curve import curve_of
 from fluoroscope.evaluation.labels import checked, class_numbers
 from fluoroscope.evaluation.plan import Plan, find_plan
 from fluoroscope.evaluation.rows import CLEAN
@@ -288,9 +289,10 @@ def evaluate(
             word on every success.
         images: labelled pictures, or a batch ``(N, C, H, W)`` in ``[0, 1]``.
         labels: ``(N,)``, the true class of each, for a batch.
-        threat: how far an image may move: a threat model, or such as ``"linf:8/255"``.
+        threat: how far an image may move: a threat model, or such as ``"linf:8/255"``. With the
+            plan ``curve`` it may lack a bound: ``"linf"``.
         plan: ``standard`` (AutoAttack's), ``rand`` (its plan for networks that answer at random),
-            a file, or a plan.
+            ``curve`` (accuracy at all bounds), a file, or a plan.
         out: a directory that the run is kept in. The same call goes on where it was stopped.
         resume: whether to; otherwise what is in ``out`` is removed.
         save_images: keep what each attack made of the pictures as well.
@@ -315,7 +317,7 @@ def evaluate(
     """
     run = _engine(engine, workers, address)
     threat = as_threat(threat) if isinstance(threat, str) else threat
-    chosen, data = find_plan(plan, threat), _labelled(images, labels)
+    chosen, data = find_plan(plan, threat), labelled(images, labels)
     if not len(data):
         raise InvalidImagesError(f"{data.name} has no pictures; expected 1 or more")
     looked_at = EOT(model, samples=chosen.samples, seed=seed) if chosen.samples > 1 else model
@@ -342,7 +344,7 @@ def evaluate(
     starts = range(0, len(data), size)
     parts = [Part(n, range(at, min(at + size, len(data)))) for n, at in enumerate(starts)]
     found: list[list[pa.Table]] = []
-    meter = _Meter(len(data), parts, chosen, on_progress)
+    meter = _Meter(len(data), parts, chosen, threat, on_progress)
     for tables in run(job, parts, meter.watch, cancelled):
         found.append(tables)
     verdict = verdict_of(
@@ -350,12 +352,19 @@ def evaluate(
         stopped=cancelled is not None and cancelled(),
         record={"identity": identity, **about},
     )  # fmt: skip
+    if chosen.finds_distances and found:
+        verdict = replace(verdict, curve=curve_of(found, threat.name, model.labels))
     if directory is not None:
         directory.write_json("verdict.json", verdict.describe())
     return verdict
 
 
-def _labelled(images: ImageSet | Tensor, labels: Tensor | None) -> ImageSet:
+def labelled(images: ImageSet | Tensor, labels: Tensor | None) -> ImageSet:
+    """The pictures as a data set with labels.
+
+    Raises:
+        InvalidImagesError: a batch without labels, or a data set and labels beside it.
+    """
     if isinstance(images, ImageSet):
         if labels is not None:
             raise InvalidImagesError(
@@ -374,32 +383,44 @@ class _Meter:
     """Counts what lies behind, from the steps and tables of each stage."""
 
     def __init__(
-        self, total: int, parts: list[Part], plan: Plan, tell: Callable[[Progress], None] | None
+        self,
+        total: int,
+        parts: list[Part],
+        plan: Plan,
+        threat: Threat,
+        tell: Callable[[Progress], None] | None,
     ) -> None:
+        self._threat, self._stages = threat, {stage.name: stage for stage in plan.stages}
         self._total, self._parts, self._tell = total, len(parts), tell
         costs = [_cost(stage.attack) * stage.restarts for stage in plan.stages]
         self._costs = dict(zip(plan.stage_names, costs, strict=True))
         behind = [sum(costs[:number]) for number in range(len(costs))]
         self._places = dict(zip(plan.stage_names, behind, strict=True))
         self._looked = self._lost = 0
+        self._begun = 0
         self._behind = 0.0
 
     def watch(self, part: Part) -> "Watch | None":
         """What is to be called with the stages of this part."""
         if self._tell is None:
             return None
-        before, count = self._behind, len(part.positions)
+        before, count = self._begun, len(part.positions)
+        self._begun += count
         whole = sum(self._costs.values())
-        right = fooled = ended = passes = 0
+        everyone = any(stage.everyone for stage in self._stages.values())
+        tables: list[pa.Table] = []
+        right = holding = given = ended = passes = 0
         present = CLEAN
 
         def see(stage: str, seen: Step | pa.Table) -> None:
-            nonlocal right, fooled, ended, passes, present
+            nonlocal right, holding, given, ended, passes, present
             if stage != present:
                 present, ended, passes = stage, 0, 0
+                given = int(self._stages[stage].chooses(history(tables)).sum())
             if stage == CLEAN:
                 assert not isinstance(seen, Step)
-                right = int(pc.sum(pc.invert(seen["success"])).as_py())
+                tables.append(seen)
+                right = holding = int(pc.sum(pc.invert(seen["success"])).as_py() or 0)
                 self._looked += count
                 self._lost += count - right
                 place = 0.0
@@ -408,17 +429,16 @@ class _Meter:
                 if isinstance(seen, Step):
                     ended += int(seen.done.sum())
                     passes += len(seen.indices)
-                    left = max(right - fooled, 1)
-                    most = max(ended / left, passes / (left * self._costs[stage]))
+                    most = max(ended, passes / self._costs[stage]) / max(given, 1)
                     place += self._costs[stage] * min(1.0, most)
                 else:
-                    won = int(pc.sum(seen["success"]).as_py() or 0)
-                    fooled += won
-                    self._lost += won
+                    tables.append(seen)
+                    was, holding = holding, int(history(tables).holds(self._threat).sum())
+                    self._lost += was - holding
                     place += self._costs[stage]
-            holding = right - fooled
-            behind = before + (count - holding + holding * place / whole) / self._total
-            self._behind = max(self._behind, behind)
+            left = right if everyone else holding
+            behind = before + count - left + left * place / whole
+            self._behind = max(self._behind, behind / self._total)
             assert self._tell is not None
             self._tell(
                 Progress(

@@ -4,9 +4,11 @@
 stand beside RobustBench's: Auto-PGD on the cross-entropy; targeted Auto-PGD on the difference of
 logits ratio and targeted FAB, 9 targets each; 100 iterations in all three; Square with 5,000
 queries; each on the samples that no earlier one fooled. ``rand``, for networks that answer at
-random, is Auto-PGD on both losses, each answer the mean of 20.
+random, is Auto-PGD on both losses, each answer the mean of 20. ``curve`` looks for the closest
+misread image of every sample, which is the accuracy at all bounds at once.
 """
 
+import math
 import re
 import tomllib
 from collections.abc import Callable
@@ -26,8 +28,8 @@ from fluoroscope.errors import InvalidParameterError
 
 # Bytes of a plan's file.
 _LONGEST = 100_000
-# What float rounding adds to a distance.
-_ROUNDING = 1e-6
+ROUNDING = 1e-6
+"""What float rounding adds to a distance."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class History:
 
     def holds(self, threat: Threat) -> NDArray[np.bool_]:
         """Which samples no misread image within the bound is known of."""
-        return self.distance > float(threat.eps) + _ROUNDING
+        return (self.distance > float(threat.eps) + ROUNDING) | np.isinf(self.distance)
 
 
 def is_name(text: object) -> bool:
@@ -65,6 +67,8 @@ class Stage:
     """Attack every sample, also those that were fooled within the bound."""
     hopeful: float = 1.0
     """Leave out samples whose smallest lead so far is above this share of their clean one."""
+    near: float = math.inf
+    """Leave out samples whose closest misread image is farther than so many times the bound."""
 
     def __post_init__(self) -> None:
         if not is_name(self.name):
@@ -80,6 +84,8 @@ class Stage:
             raise self._wrong("everyone", "true or false")
         if type(self.hopeful) not in (int, float) or not 0 < self.hopeful <= 1:
             raise self._wrong("hopeful", "a number above 0, at most 1")
+        if type(self.near) not in (int, float) or not self.near >= 1:
+            raise self._wrong("near", "a number of at least 1")
 
     def _wrong(self, name: str, wanted: str) -> InvalidParameterError:
         given = getattr(self, name)
@@ -91,10 +97,12 @@ class Stage:
         """Which samples this stage attacks: the ones that still hold within its bound."""
         if self.everyone:
             return np.ones(len(history.distance), dtype=bool)
-        holds = history.holds(self.attack.threat)
-        if self.hopeful >= 1:
-            return holds
-        return holds & (history.margin <= self.hopeful * history.clean_margin)
+        chosen = history.holds(self.attack.threat)
+        if self.near < math.inf:
+            chosen &= history.distance <= self.near * float(self.attack.threat.eps)
+        if self.hopeful < 1:
+            chosen &= history.margin <= self.hopeful * history.clean_margin
+        return chosen
 
     def describe(self) -> dict[str, Any]:
         """As plain values."""
@@ -105,6 +113,7 @@ class Stage:
             "restarts": self.restarts,
             "everyone": self.everyone,
             "hopeful": self.hopeful,
+            "near": as_plain(self.near),
         }
 
 
@@ -135,7 +144,22 @@ class Plan:
     def describe(self) -> dict[str, Any]:
         """As plain values."""
         stages = [stage.describe() for stage in self.stages]
-        return {"name": self.name, "stages": stages, "samples": self.samples}
+        return {
+            "name": self.name,
+            "stages": stages,
+            "samples": self.samples,
+            "finds_distances": self.finds_distances,
+        }
+
+    @property
+    def finds_distances(self) -> bool:
+        """Whether it looks for every sample's closest misread image, however far."""
+        return any(
+            stage.everyone
+            and stage.attack.minimum_norm
+            and math.isinf(float(stage.attack.threat.eps))
+            for stage in self.stages
+        )
 
 
 def standard(threat: Threat) -> Plan:
@@ -163,14 +187,76 @@ def rand(threat: Threat) -> Plan:
     )
 
 
-PLANS: dict[str, Callable[[Threat], Plan]] = {"standard": standard, "rand": rand}
+def curve(threat: Threat) -> Plan:
+    """The closest misread image of every sample, however far; ``threat`` marks the verdict's point.
+
+    Two searches for the closest go over every sample, with steps of two kinds, and a long one
+    between them over those that the first found nothing for: its finding nothing is a sign of a
+    network on which short searches in this norm do badly. Where the threat has a bound, Auto-PGD
+    tries those again that were misread a little beyond.
+
+    Raises:
+        InvalidParameterError: the norm is not Linf, L2 or L1.
+    """
+    norm = threat.name
+    stages = [
+        Stage(name, attack(method, norm=norm, **parameters), "nearest", everyone=everyone)
+        for name, method, everyone, parameters in _searches(norm)
+    ]
+    if math.isfinite(float(threat.eps)):
+        again = attack("apgd", eps=threat.eps, norm=norm, steps=20, loss="dlr")
+        stages.append(Stage("apgd-dlr", again, near=1.5))
+    return Plan("curve", tuple(stages))
+
+
+def nearest(threat: Threat) -> Method:
+    """The first search of the plan ``curve``, within the bound of ``threat`` if it has one.
+
+    Raises:
+        InvalidParameterError: the norm is not Linf, L2 or L1.
+    """
+    _, method, _, parameters = _searches(threat.name)[0]
+    return attack(method, eps=float(threat.eps), norm=threat.name, **parameters)
+
+
+def _searches(norm: str) -> "tuple[_Search, ...]":
+    if norm not in _CLOSEST:
+        raise InvalidParameterError(
+            f"the norm is {norm}, in which nothing here looks for the closest misread image; "
+            f"expected {', '.join(_CLOSEST)}"
+        )
+    return _CLOSEST[norm]
+
+
+_Search = tuple[str, str, bool, dict[str, Any]]
+"""A stage's name, its attack, whether on every sample, and the attack's parameters."""
+_STEEPEST = {"steps": 25, "along": "steepest", "gamma": 0.1}
+_CLOSEST: dict[str, tuple[_Search, ...]] = {
+    "linf": (
+        ("fmn-steepest", "fmn", True, {**_STEEPEST, "step_size": 0.5}),
+        ("fab-t", "fab-t", False, {"steps": 20, "targets": 9}),
+        ("fmn", "fmn", True, {"steps": 20}),
+    ),
+    "l2": (
+        ("fmn", "fmn", True, {"steps": 20}),
+        ("ddn", "ddn", False, {"steps": 300}),
+        ("fmn-steepest", "fmn", True, {**_STEEPEST, "step_size": 1.0}),
+    ),
+    "l1": (
+        ("fmn", "fmn", True, {"steps": 25}),
+        ("fab-t", "fab-t", False, {"steps": 20, "targets": 9}),
+        ("fmn-wide", "fmn", True, {"steps": 20, "step_size": 3.0}),
+    ),
+}
+
+PLANS: dict[str, Callable[[Threat], Plan]] = {"standard": standard, "rand": rand, "curve": curve}
 
 
 def find_plan(plan: str | Path | Plan, threat: Threat) -> Plan:
     """The plan of that name, of that file, or the value itself.
 
     A file is TOML: a table ``[[stages]]`` for each attack with its name, ``attack``, those of
-    ``keep``, ``restarts``, ``everyone`` and ``hopeful`` that differ, and the attack's own
+    ``keep``, ``restarts``, ``everyone``, ``hopeful`` and ``near`` that differ, and the attack's own
     parameters in ``[stages.parameters]``.
 
     Raises:

@@ -7,7 +7,7 @@ have bounds, and rows must fit together.
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from fluoroscope.engine.threats import Threat, threat_for
 from fluoroscope.errors import FluoroscopeError, ResultFormatError
+from fluoroscope.evaluation.curve import curve_of
 from fluoroscope.evaluation.plan import is_name
 from fluoroscope.evaluation.rows import CLEAN, SCHEMA
 from fluoroscope.evaluation.run_directory import RunDirectory
@@ -42,6 +43,7 @@ class _Stage(BaseModel):
 class _Plan(BaseModel):
     name: str
     stages: list[_Stage] = Field(min_length=1, max_length=1000)
+    finds_distances: bool
 
 
 class _Data(BaseModel):
@@ -87,6 +89,8 @@ class StoredRun:
     threat: Threat
     plan: str
     stages: tuple[str, ...]
+    finds_distances: bool
+    """Whether every sample's closest misread image was looked for."""
     parts: tuple[tuple[pa.Table, ...], ...]
     """Of each part the rows of its clean look, and of those stages that were made."""
     ended: bool
@@ -95,8 +99,9 @@ class StoredRun:
 
     def verdict(self) -> Verdict:
         """What the rows say."""
-        return verdict_of(
-            [list(tables) for tables in self.parts],
+        parts = [list(tables) for tables in self.parts]
+        verdict = verdict_of(
+            parts,
             self.stages,
             self.threat,
             total=self.total,
@@ -104,6 +109,9 @@ class StoredRun:
             stopped=not self.ended,
             record=self.record,
         )
+        if not (self.finds_distances and parts):
+            return verdict
+        return replace(verdict, curve=curve_of(parts, self.threat.name, self.labels))
 
 
 def read_run(path: str | Path) -> Verdict:
@@ -150,6 +158,7 @@ def open_run(path: str | Path) -> StoredRun:
         threat=threat,
         plan=about.identity.plan.name,
         stages=stages,
+        finds_distances=about.identity.plan.finds_distances,
         parts=tuple(_parts(directory.path / "parts", stages, len(about.labels))),
         ended=bool(directory.last_verdict().get("complete")),
         record={name: value for name, value in found.items() if name not in ("format", "labels")},
