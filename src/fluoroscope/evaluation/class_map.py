@@ -208,7 +208,10 @@ class ClassMap:
                 self.labels[label]: [self.labels[pair.target] for pair in self.neighbours(label)]
                 for label in sorted({pair.source for pair in self.pairs})
             },
-            "pairs": [{**asdict(pair), "distance": _finite(pair.distance)} for pair in self.pairs],
+            "pairs": [
+                {**asdict(pair), "distance": _finite(pair.distance)}
+                for pair in self.pairs
+            ],
             "record": self.record,
         }
 

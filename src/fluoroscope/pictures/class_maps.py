@@ -52,9 +52,7 @@ def class_map_figure(
     side = count * (_SMALL_CELL if small else _CELL)
     names = [labels[label][:24] for label in order]
     beside = 0.085 * max(map(len, names)) + 0.5
-    figure = Figure(
-        figsize=(side + beside + 1.3, side + beside + 1.1), layout="constrained", dpi=150
-    )
+    figure = Figure(figsize=(side + beside + 1.3, side + beside + 1.1), layout="constrained", dpi=150)
     top, axes = figure.subplots(2, 1, height_ratios=(0.7, side), gridspec_kw={"hspace": 0})
     dendrogram(tree, ax=top, no_labels=True, color_threshold=0, above_threshold_color="#555555")
     top.set_axis_off()
