@@ -194,14 +194,6 @@ def _fast(threat: Threat) -> Plan:
     return fast(threat)
 
 
-PLANS: dict[str, Callable[[Threat], Plan]] = {
-    "standard": standard,
-    "fast": _fast,
-    "rand": rand,
-    "curve": curve,
-}
-
-
 def curve(threat: Threat) -> Plan:
     """The closest misread image of every sample, however far; ``threat`` marks the verdict's point.
 
