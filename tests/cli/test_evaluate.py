@@ -102,7 +102,11 @@ def one_line(done: Any, message: str) -> None:
     [
         (["--threat", "none"], "not defined for the norm 'none'"),
         (["--threat", "linf:inf"], "eps is 'inf'"),
-        (["--threat", "linf"], "eps is missing"),
+        (["--threat", "linf"], "eps is infinite; FGSM expects a bound such as 8/255"),
+        (["--threat", "l0:3"], "not defined for the norm 'l0'"),
+        (["--threat", "l0:3", "--plan", "curve"], "expected linf, l2, l1"),
+        (["--workers", "2"], "expected engine 'ray' with them"),
+        (["--engine", "dask"], "dask"),
         (["--threat", "0.3"], "norm is '0.3'; expected linf, l2, l1, l0 or none"),
         (["--threat", "none", "--plan", "standard"], "not defined for the norm 'none'"),
         (["--plan", "standart"], "there is no plan 'standart'"),
@@ -182,6 +186,25 @@ def test_a_full_disk_is_one_line(evaluate: Call, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(parquet, "write_table", full)
     one_line(evaluate(), "00000-clean.parquet: the disk is full")
+
+
+def test_a_curve_has_its_picture(evaluate: Call, fluoroscope: Call, tmp_path: Path) -> None:
+    done = evaluate("--plan", "curve", "--threat", "linf", "--limit", "20", "--json", "-")
+    assert done.code == 0, done.err
+    said = json.loads(done.out)
+    assert said["curve"]["median"] > 0
+    assert said["record"]["identity"]["threat"] == {"norm": "linf", "eps": "inf"}
+    assert "are misread within linf" in done.err
+    with Image.open(tmp_path / "run" / "curve.png") as picture:
+        assert min(picture.size) > 300
+    again = fluoroscope("runs", "show", str(tmp_path / "run"), "--json", "-")
+    assert json.loads(again.out)["curve"] == said["curve"]
+
+
+def test_a_cluster_that_is_not_there(evaluate: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setattr("fluoroscope.evaluation.cluster.find_spec", lambda name: None)
+    one_line(evaluate("--engine", "ray"), "pip install 'fluoroscope[cluster]'")
 
 
 def test_runs_are_compared(evaluate: Call, fluoroscope: Call, tmp_path: Path) -> None:
