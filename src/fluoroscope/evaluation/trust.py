@@ -31,8 +31,8 @@ The other thresholds:
   than half of the steps rise, which a coin would do.
 * *single step*: where one step is misread half way but not at its end, or fools where 20 steps fail
   (Carlini et al.: iterated attacks are never weaker); and a warning where 20 steps fool at least
-  half of the pictures and one step less than a quarter of these, a failure below a tenth: the loss
-  is bent as in catastrophic overfitting (Wong et al. 2020, 2001.03994; Kim et al. 2021, 2010.01799).
+  half of the pictures and one step less than a quarter of these, a failure below a tenth: the
+  loss is bent as in catastrophic overfitting (Wong et al. 2020, 2001.03994; Kim et al. 2021, 2010.01799).
 * *growing eps*, *no bound*: in the whole box every picture can become any other, so one that holds
   is a failed search. One is a warning; the rule's 2 % is a failure.
 """
