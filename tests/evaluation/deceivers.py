@@ -73,6 +73,12 @@ def rippled(images: Tensor) -> Tensor:
     return images + 0.02 * (400 * images).sin()
 
 
+def bent(images: Tensor) -> Tensor:
+    """Black or white, and what lies half way to a change of 0.1: one whole step misses it."""
+    hard = (images > 0.5).to(images)
+    return hard + 0.5 * (torch.pi * (images - hard) / 0.1).sin()
+
+
 def refined(images: Tensor) -> Tensor:
     """An input that is optimised before it is read."""
     with torch.enable_grad():
@@ -89,7 +95,9 @@ def deceiver(
 ) -> fs.Classifier:
     """The built-in network behind that."""
     module = Behind(fs.load_model(network).module, before, after)
-    return fs.Classifier(module.eval(), labels=tuple("0123456789"), channels=1, input_size=28, name=name)
+    return fs.Classifier(
+        module.eval(), labels=tuple("0123456789"), channels=1, input_size=28, name=name
+    )
 
 
 DECEIVERS: dict[str, Callable[[], fs.Classifier]] = {
@@ -101,6 +109,7 @@ DECEIVERS: dict[str, Callable[[], fs.Classifier]] = {
     "not differentiable": lambda: deceiver("not differentiable", by_numpy),
     "switched off": lambda: deceiver("switched off", after=Tensor.detach),
     "ripple": lambda: deceiver("ripple", rippled),
+    "bent": lambda: deceiver("bent", bent),
     "softmax": lambda: deceiver("softmax", after=lambda logits: logits.softmax(1)),
     "optimised": lambda: deceiver("optimised", refined),
 }

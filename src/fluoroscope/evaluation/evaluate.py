@@ -1,7 +1,7 @@
 """Evaluating a data set by a plan: part by part, stage by stage, and a verdict at the end."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +24,8 @@ from fluoroscope.evaluation.plan import Plan, find_plan
 from fluoroscope.evaluation.rows import CLEAN
 from fluoroscope.evaluation.run_directory import RunDirectory, data_hash, hash_of
 from fluoroscope.evaluation.search import look, search
+from fluoroscope.evaluation.trust import Check
+from fluoroscope.evaluation.trust_of_run import trust_of_run
 from fluoroscope.evaluation.verdict import Verdict, check_above_chance, history, verdict_of
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.randomised import EOT
@@ -35,7 +37,7 @@ class Part:
     """Consecutive samples of a data set that are evaluated together."""
 
     number: int
-    positions: range
+    positions: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,12 @@ class Job:
             )
         labels = batch.labels if self.numbers is None else self.numbers[batch.labels]
         return batch.images, checked(self.model, labels), batch.indices
+
+    def samples(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Images and the network's labels of samples by their numbers in the data set."""
+        places = {number: place for place, number in enumerate(self.images.indices)}
+        images, labels, _ = self.load(Part(-1, [places[number] for number in numbers]))
+        return images, labels
 
 
 Watch = Callable[[str, Step | pa.Table], None]
@@ -185,6 +193,7 @@ def evaluate(
     batch_size: int = DEFAULT_BATCH,
     seed: int = 0,
     at_chance: bool = False,
+    trust: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Verdict:
@@ -205,6 +214,8 @@ def evaluate(
         batch_size: images evaluated at once.
         seed: for everything random; a sample's chance hangs on it and the sample's index alone.
         at_chance: go on with a network that reads clean pictures no better than chance.
+        trust: look as well for reasons not to trust the number, once the plan is through; what
+            that costs is counted apart. See :mod:`fluoroscope.evaluation.trust`.
         on_progress: called at every step.
         cancelled: asked at every step; once true, the verdict is of what was found so far.
 
@@ -249,6 +260,17 @@ def evaluate(
         stopped=cancelled is not None and cancelled(),
         record={"identity": identity, **about},
     )  # fmt: skip
+    if trust and not (cancelled is not None and cancelled()):
+        checks = trust_of_run(
+            looked_at, chosen, threat, found, job.samples, identity=identity, directory=directory,
+            seed=seed, batch_size=batch_size, on_check=meter.check, cancelled=cancelled,
+        )  # fmt: skip
+        verdict = replace(
+            verdict,
+            trust=checks,
+            trust_forwards=sum(check.forwards for check in checks),
+            trust_backwards=sum(check.backwards for check in checks),
+        )
     if directory is not None:
         directory.write_json("verdict.json", verdict.describe())
     return verdict
@@ -279,6 +301,18 @@ class _Meter:
         self._places = {stage.name: number for number, stage in enumerate(plan.stages)}
         self._looked = self._lost = 0
         self._behind = 0.0
+
+    def check(self, check: Check) -> None:
+        """A trust check was made, after all parts."""
+        if self._tell is None:
+            return
+        holding, passes = self._looked - self._lost, check.forwards + check.backwards
+        stage, last = f"trust: {check.name}", self._parts - 1
+        self._tell(
+            Progress(
+                self._total, self._looked, holding, 1.0, last, self._parts, stage, passes
+            )
+        )  # fmt: skip
 
     def watch(self, part: Part) -> "Watch | None":
         """What is to be called with the stages of this part."""

@@ -25,6 +25,7 @@ from fluoroscope.models.classifier import tensor_bytes
 FORMAT = 1
 """Raised when an older version could not read what this one writes."""
 _PART = re.compile(r"\d{5}-.+\.(parquet|safetensors)")
+_FILES = ("run.json", "trust.json", "verdict.json")
 _KEY = b"fluoroscope"
 
 
@@ -54,7 +55,7 @@ class RunDirectory:
         made = output_directory(run.path / "parts")
         if not resume:
             for file in [*made.iterdir(), *run.path.glob("*.json")]:
-                if _PART.fullmatch(file.name) or file.name in ("run.json", "verdict.json"):
+                if _PART.fullmatch(file.name) or file.name in _FILES:
                     file.unlink()
         # As it will read back: tuples become lists.
         identity = json.loads(json.dumps(identity))

@@ -26,13 +26,16 @@ The other thresholds:
   two disagree but the slope foretells the changes over the whole ball (correlation above 0.5) it is
   a stand-in that works, as in BPDA, and the check warns at most.
 * *smoothness*: where noise of the size of an attack's step (a sixteenth of the ball, PGD's own)
-  changes the lead by more than a tenth on average: the threshold of Pintor et al.
+  changes the lead by more than a tenth on average, the threshold of Pintor et al., and by more than
+  half of what the slope can make of such a step: no linear function does that, so a network that
+  is merely fooled easily does not count.
 * *loss*: where 20 steps of gradient ascent end no higher than they began; and a warning if fewer
   than half of the steps rise, which a coin would do.
 * *single step*: where one step is misread half way but not at its end, or fools where 20 steps fail
   (Carlini et al.: iterated attacks are never weaker); and a warning where 20 steps fool at least
   half of the pictures and one step less than a quarter of these, a failure below a tenth: the
-  loss is bent as in catastrophic overfitting (Wong et al. 2020, 2001.03994; Kim et al. 2021, 2010.01799).
+  loss is bent as in catastrophic overfitting (Wong et al. 2020, 2001.03994; Kim et al. 2021,
+  2010.01799).
 * *growing eps*, *no bound*: in the whole box every picture can become any other, so one that holds
   is a failed search. One is a warning; the rule's 2 % is a failure.
 """
@@ -93,6 +96,7 @@ STAND_IN = 0.5
 VANISHING = 1e-3
 DRAWS = 10
 UNSTABLE = 0.1
+BEYOND_LINEAR = 0.5
 STEPS = 20
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 WHITE_BOX_STEPS = 100
@@ -162,7 +166,7 @@ def trust_checks(
     classes = as_classes(model, labels, batch)
     size = check_batch_size(batch_size)
     read = predict(model.plain, batch, batch_size=size).winners.to(classes)
-    most = pictures or (MOST_PICTURES if batch[0].numel() <= LARGE else MOST_LARGE_PICTURES)
+    most = pictures or most_pictures(model, batch[0].numel())
     rows = (read == classes).nonzero().squeeze(1)[:most]
     if not len(rows):
         raise InvalidImagesError(
@@ -244,6 +248,14 @@ def from_rows(parts: Sequence[Sequence[pa.Table]], plan: Plan) -> tuple[Check, .
 
 def _successes(table: pa.Table) -> int:
     return int(pc.sum(table["success"]).as_py() or 0)
+
+
+def most_pictures(model: Classifier, values: int | None = None) -> int:
+    """How many pictures are looked at, of so many values or of the network's input size."""
+    if values is None:
+        height, width = model.input_size or (64, 64)
+        values = model.channels * height * width
+    return MOST_PICTURES if values <= LARGE else MOST_LARGE_PICTURES
 
 
 class _CancelledError(Exception):
@@ -516,16 +528,20 @@ class _Bench:
         size = self._reach() / 16
         change = torch.zeros(self.count, dtype=torch.double, device=self.images.device)
         lead = self._clean.objective
+        slope = self._clean.gradient
         assert lead is not None
+        assert slope is not None
         for number in range(DRAWS):
             noise = 2 * chance.uniform(self.keys, 200 + number, tuple(self.images.shape[1:])) - 1
             moved = (self.images + size * noise.to(self.images)).clamp(0, 1)
-            change += (self._lead(moved) - lead).abs() / lead.abs() / DRAWS
-        count = int((change > UNSTABLE).sum())
+            change += (self._lead(moved) - lead).abs() / DRAWS
+        by_slope = size * slope.double().abs().flatten(1).sum(1)
+        share = change / lead.abs()
+        count = int(((share > UNSTABLE) & (change > BEYOND_LINEAR * by_slope)).sum())
         status = _share(count, self.count)
         words = (
             f"On {count} of {self.count} pictures noise of the size of one step changes the lead "
-            f"of the class by more than {UNSTABLE:.0%}"
+            f"of the class by more than {UNSTABLE:.0%} and than the slope accounts for"
         ) + _end(
             status,
             "the loss is too rough to be followed. Average the gradient over noise or over the "
@@ -533,7 +549,8 @@ class _Bench:
         )
         return Check(
             "smoothness", status, words,
-            {"pictures": self.count, "unstable": count, "median_change": change.median().item()},
+            {"pictures": self.count, "unstable": count, "median_change": share.median().item(),
+             "median_beyond_slope": float((change / by_slope.clamp(min=1e-300)).median())},
         )  # fmt: skip
 
     def loss(self) -> Check:
@@ -570,14 +587,18 @@ class _Bench:
         bent: Status = "pass"
         if by_many >= self.count / 2 and one_of_many < by_many / 4:
             bent = "fail" if one_of_many < by_many / 10 else "warn"
-        status = _worst(_share(between, self.count), _share(better, self.count), bent)
+        overshoots = _share(better, self.count)
+        status = _worst(_share(between, self.count), overshoots, bent)
         words = (
             f"One step of FGSM fools {int(end.sum())} of {self.count} pictures and {STEPS} smaller "
             f"ones {by_many}; {better} fall to the one alone, and {between} are misread on its way "
             "but not at its end"
         ) + _end(
             status,
-            "the loss is bent so that one step misses, as in catastrophic overfitting. Trust "
+            "small steps lose their way where one large one does not. Follow a smoother gradient "
+            "(EOT with noise), or take larger steps"
+            if overshoots != "pass"
+            else "the loss is bent so that one step misses, as in catastrophic overfitting. Trust "
             "no single-step figure; judge by many small steps from random starts",
         )
         return Check(

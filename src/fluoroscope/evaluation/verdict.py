@@ -1,7 +1,7 @@
 """What an evaluation says: accuracies with their intervals, and what each attack did and cost."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,9 @@ from scipy.stats import binomtest
 from fluoroscope.engine.threats import Threat
 from fluoroscope.errors import ChanceLevelError
 from fluoroscope.evaluation.plan import History, Plan
+
+if TYPE_CHECKING:
+    from fluoroscope.evaluation.trust import Check
 
 # Below so many samples chance itself may read them all.
 _FEWEST = 20
@@ -58,6 +61,11 @@ class Verdict:
     complete: bool
     """Whether every sample went through the whole plan."""
     notes: tuple[str, ...] = ()
+    trust: "tuple[Check, ...]" = ()
+    """What was found on whether the accuracy can be trusted, where somebody asked."""
+    trust_forwards: int = 0
+    """Images that went through the network for these checks, beside those of the verdict."""
+    trust_backwards: int = 0
     record: dict[str, Any] = field(default_factory=dict)
     """Network, data, plan, seed, versions and hardware, as plain values."""
 
