@@ -56,6 +56,10 @@ def evaluate(
     at_chance: Annotated[
         bool, typer.Option("--at-chance", help="Go on though it reads no better than by chance.")
     ] = False,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Look as well for reasons not to trust the number."),
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 128,
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="In this process, or on a Ray cluster.")
@@ -101,6 +105,7 @@ def evaluate(
             batch_size=batch_size,
             seed=seed,
             at_chance=at_chance,
+            trust=trust,
             engine=engine,
             workers=workers,
             address=address,
@@ -113,6 +118,8 @@ def evaluate(
     if verdict.curve is not None:
         output.wrote([draw_curve(verdict, out)])
     output.json(verdict.describe())
+    if not verdict.trust:
+        output.say("can the number be trusted? the same command with --trust looks into that")
     if interrupted():
         output.say("the same command goes on where this one stopped")
         raise typer.Abort

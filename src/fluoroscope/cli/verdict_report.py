@@ -47,6 +47,14 @@ def report(output: Output, verdict: "Verdict") -> None:
     )  # fmt: skip
     if verdict.curve is not None:
         _report_curve(output, verdict.curve)
+    if verdict.trust:
+        output.table(
+            ["can it be trusted?", "", "what was seen"],
+            (
+                [printable(check.name), check.status, printable(check.words)]
+                for check in verdict.trust
+            ),
+        )
     for note in verdict.notes:
         output.say(f"note: {note}")
 

@@ -1,6 +1,6 @@
 """Evaluating a data set by a plan: part by part, stage by stage, and a verdict at the end."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,8 @@ from fluoroscope.evaluation.plan import Plan, find_plan
 from fluoroscope.evaluation.rows import CLEAN
 from fluoroscope.evaluation.run_directory import RunDirectory, data_hash, hash_of
 from fluoroscope.evaluation.search import look, search
+from fluoroscope.evaluation.trust import Check
+from fluoroscope.evaluation.trust_of_run import trust_of_run
 from fluoroscope.evaluation.verdict import Verdict, check_above_chance, history, verdict_of
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.randomised import EOT
@@ -85,8 +87,11 @@ class Job:
 
     def load(self, part: Part) -> tuple[Tensor, Tensor, Tensor]:
         """Images ``(N, C, H, W)``, the network's labels ``(N,)`` and indices ``(N,)`` of a part."""
-        batches = self.images.select(part.positions).batches(
-            len(part.positions), fit=self.model.preprocessing
+        return self._load(part.positions)
+
+    def _load(self, positions: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        batches = self.images.select(positions).batches(
+            len(positions), fit=self.model.preprocessing
         )
         batch = next(iter(batches))
         if batch.labels is None:
@@ -96,6 +101,12 @@ class Job:
             )
         labels = batch.labels if self.numbers is None else self.numbers[batch.labels]
         return batch.images, checked(self.model, labels), batch.indices
+
+    def samples(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Images and the network's labels of samples by their numbers in the data set."""
+        places = {number: place for place, number in enumerate(self.images.indices)}
+        images, labels, _ = self._load([places[number] for number in numbers])
+        return images, labels
 
 
 Watch = Callable[[str, Step | pa.Table], None]
@@ -276,6 +287,7 @@ def evaluate(
     batch_size: int = DEFAULT_BATCH,
     seed: int = 0,
     at_chance: bool = False,
+    trust: bool = False,
     engine: str = "local",
     workers: int | None = None,
     address: str | None = None,
@@ -300,6 +312,8 @@ def evaluate(
         batch_size: images evaluated at once.
         seed: for everything random; a sample's chance hangs on it and the sample's index alone.
         at_chance: go on with a network that reads clean pictures no better than chance.
+        trust: look as well for reasons not to trust the number, once the plan is through; what
+            that costs is counted apart. See :mod:`fluoroscope.evaluation.trust`.
         engine: ``local``, or ``ray`` for several processes or machines at once.
         workers: processes of ``ray``; by default one for each GPU if the network is on one, else
             one for each processor.
@@ -354,6 +368,17 @@ def evaluate(
     )  # fmt: skip
     if chosen.finds_distances and found:
         verdict = replace(verdict, curve=curve_of(found, threat.name, model.labels))
+    if trust and not (cancelled is not None and cancelled()):
+        checks = trust_of_run(
+            looked_at, chosen, threat, found, job.samples, identity=identity, directory=directory,
+            seed=seed, batch_size=batch_size, on_check=meter.check, cancelled=cancelled,
+        )  # fmt: skip
+        verdict = replace(
+            verdict,
+            trust=checks,
+            trust_forwards=sum(check.forwards for check in checks),
+            trust_backwards=sum(check.backwards for check in checks),
+        )
     if directory is not None:
         directory.write_json("verdict.json", verdict.describe())
     return verdict
@@ -399,6 +424,18 @@ class _Meter:
         self._looked = self._lost = 0
         self._begun = 0
         self._behind = 0.0
+
+    def check(self, check: Check) -> None:
+        """A trust check was made, after all parts."""
+        if self._tell is None:
+            return
+        holding, passes = self._looked - self._lost, check.forwards + check.backwards
+        stage, last = f"trust: {check.name}", self._parts - 1
+        self._tell(
+            Progress(
+                self._total, self._looked, holding, 1.0, last, self._parts, stage, passes
+            )
+        )  # fmt: skip
 
     def watch(self, part: Part) -> "Watch | None":
         """What is to be called with the stages of this part."""

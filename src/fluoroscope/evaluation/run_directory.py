@@ -26,7 +26,8 @@ from fluoroscope.models.classifier import tensor_bytes
 FORMAT = 1
 """Raised when an older version could not read what this one writes."""
 _PART = re.compile(r"\d{5}-.+\.(parquet|safetensors)")
-_DRAFT = re.compile(r"\.(run-|verdict-|\d{5}-).+\.(json|parquet|safetensors)")
+_FILES = ("run.json", "trust.json", "verdict.json")
+_DRAFT = re.compile(r"\.(run-|trust-|verdict-|\d{5}-).+\.(json|parquet|safetensors)")
 _KEY = b"fluoroscope"
 # Bytes of a JSON file; run.json holds a class name for each of some thousands of classes at most.
 _LARGEST = 10_000_000
@@ -65,7 +66,7 @@ class RunDirectory:
         run = cls(output_directory(path))
         made = output_directory(run.path / "parts")
         for file in [*made.iterdir(), *run.path.iterdir()]:
-            whole = _PART.fullmatch(file.name) or file.name in ("run.json", "verdict.json")
+            whole = _PART.fullmatch(file.name) or file.name in _FILES
             # A draft is what a killed process left.
             if _DRAFT.fullmatch(file.name) or (whole and not resume):
                 file.unlink(missing_ok=True)

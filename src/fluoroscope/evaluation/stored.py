@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
 
 from fluoroscope.engine.threats import Threat, threat_for
 from fluoroscope.errors import FluoroscopeError, ResultFormatError
@@ -23,6 +23,7 @@ from fluoroscope.evaluation.curve import curve_of
 from fluoroscope.evaluation.plan import is_name
 from fluoroscope.evaluation.rows import CLEAN, SCHEMA
 from fluoroscope.evaluation.run_directory import RunDirectory
+from fluoroscope.evaluation.trust import Check
 from fluoroscope.evaluation.verdict import Verdict, verdict_of
 
 # Of one file of rows: far above what any part has.
@@ -95,6 +96,8 @@ class StoredRun:
     """Of each part the rows of its clean look, and of those stages that were made."""
     ended: bool
     """Whether it came to its end."""
+    trust: tuple[Check, ...]
+    """What was found on whether its accuracy can be trusted, where somebody asked."""
     record: dict[str, Any]
 
     def verdict(self) -> Verdict:
@@ -109,9 +112,16 @@ class StoredRun:
             stopped=not self.ended,
             record=self.record,
         )
-        if not (self.finds_distances and parts):
-            return verdict
-        return replace(verdict, curve=curve_of(parts, self.threat.name, self.labels))
+        curve = None
+        if self.finds_distances and parts:
+            curve = curve_of(parts, self.threat.name, self.labels)
+        return replace(
+            verdict,
+            curve=curve,
+            trust=self.trust,
+            trust_forwards=sum(check.forwards for check in self.trust),
+            trust_backwards=sum(check.backwards for check in self.trust),
+        )
 
 
 def read_run(path: str | Path) -> Verdict:
@@ -145,6 +155,7 @@ def open_run(path: str | Path) -> StoredRun:
             f"{directory.path / 'run.json'} is no run's: {told}; expected what fluoroscope "
             "evaluate --out makes"
         ) from error
+    last = directory.last_verdict()
     stages = tuple(stage.name for stage in about.identity.plan.stages)
     return StoredRun(
         path=directory.path,
@@ -160,9 +171,17 @@ def open_run(path: str | Path) -> StoredRun:
         stages=stages,
         finds_distances=about.identity.plan.finds_distances,
         parts=tuple(_parts(directory.path / "parts", stages, len(about.labels))),
-        ended=bool(directory.last_verdict().get("complete")),
+        ended=bool(last.get("complete")),
+        trust=_checks(last.get("trust", ())),
         record={name: value for name, value in found.items() if name not in ("format", "labels")},
     )
+
+
+def _checks(found: Any) -> tuple[Check, ...]:
+    try:
+        return TypeAdapter(tuple[Check, ...]).validate_python(found)
+    except ValidationError:
+        return ()  # As if nobody had asked: the command that made the run makes them anew.
 
 
 def _parts(folder: Path, stages: Sequence[str], classes: int) -> "list[tuple[pa.Table, ...]]":
