@@ -17,6 +17,7 @@ from reproductions import (
     linear,
     queries,
     transfer,
+    trust,
     universal,
 )
 from reproductions.sources import SHARED
@@ -31,6 +32,7 @@ SECTIONS = {
     "transfer": transfer.section,
     "queries": queries.section,
     "universal": universal.section,
+    "trust": trust.section,
     "differences": differences.section,
 }
 HEAD = """# Reproductions

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from deceivers import DECEIVERS, deceiver
 from torch import nn
 
 import fluoroscope as fs
@@ -16,7 +17,6 @@ from fluoroscope.evaluation.plan import Plan, Stage
 from fluoroscope.evaluation.rows import SCHEMA
 from fluoroscope.evaluation.trust import FAIL, WARN, Check, _share, from_rows, trust_checks
 from fluoroscope.evaluation.verdict import wilson
-from tests.evaluation.deceivers import DECEIVERS, deceiver
 
 PICTURES = 12
 
