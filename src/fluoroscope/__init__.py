@@ -31,7 +31,11 @@ if TYPE_CHECKING:
     from fluoroscope.engine.stream import Budget
     from fluoroscope.engine.threats import L0, L1, L2, Linf, Unbounded
     from fluoroscope.errors import FluoroscopeError, FluoroscopeWarning
+    from fluoroscope.evaluation.class_map import ClassMap, class_map
+    from fluoroscope.evaluation.compare import Comparison, compare_runs
+    from fluoroscope.evaluation.curve import Curve
     from fluoroscope.evaluation.evaluate import evaluate
+    from fluoroscope.evaluation.stored import read_run
     from fluoroscope.evaluation.verdict import Verdict
     from fluoroscope.gradients.check import GradientCheck, check_gradient
     from fluoroscope.gradients.finite_difference import finite_difference_gradient
@@ -67,6 +71,7 @@ _HOMES = {
     "BPDA": "models.wrappers.bpda",
     "Admix": "models.wrappers.transformed",
     "DiverseInput": "models.wrappers.transformed",
+    "Comparison": "evaluation.compare",
     "EOT": "models.wrappers.randomised",
     "Ensemble": "models.wrappers.ensemble",
     "Ghost": "models.wrappers.ghost",
@@ -77,7 +82,9 @@ _HOMES = {
     "prepare": "models.wrappers.prepared",
     "AttackResult": "attacks.attack",
     "Budget": "engine.stream",
+    "ClassMap": "evaluation.class_map",
     "Classifier": "models.classifier",
+    "Curve": "evaluation.curve",
     "FluoroscopeError": "errors",
     "FluoroscopeWarning": "errors",
     "GradientCheck": "gradients.check",
@@ -94,6 +101,8 @@ _HOMES = {
     "Verdict": "evaluation.verdict",
     "attack": "attacks.registry",
     "check_gradient": "gradients.check",
+    "class_map": "evaluation.class_map",
+    "compare_runs": "evaluation.compare",
     "describe_model": "models.loading",
     "evaluate": "evaluation.evaluate",
     "fgsm": "attacks.gradient.gradient_sign",
@@ -106,6 +115,7 @@ _HOMES = {
     "morph_stream": "attacks.morph",
     "open_image": "data.reference",
     "predict": "engine.predict",
+    "read_run": "evaluation.stored",
 }
 
 __all__ = [
@@ -117,7 +127,10 @@ __all__ = [
     "Admix",
     "AttackResult",
     "Budget",
+    "ClassMap",
     "Classifier",
+    "Comparison",
+    "Curve",
     "DiverseInput",
     "Ensemble",
     "FluoroscopeError",
@@ -138,6 +151,8 @@ __all__ = [
     "attack",
     "attacks",
     "check_gradient",
+    "class_map",
+    "compare_runs",
     "data",
     "describe_model",
     "engine",
@@ -159,6 +174,7 @@ __all__ = [
     "pictures",
     "predict",
     "prepare",
+    "read_run",
     "training",
 ]
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +186,7 @@ class ClassMap:
                 return None
             way.append(int(before[way[-1]]))
         way.reverse()
-        hops = tuple(self._found[a, b].distance for a, b in zip(way, way[1:], strict=False))
+        hops = tuple(self._found[a, b].distance for a, b in pairwise(way))
         direct = self._found.get((start, end))
         return Route(tuple(way), hops, math.nan if direct is None else direct.distance)
 
@@ -208,10 +209,7 @@ class ClassMap:
                 self.labels[label]: [self.labels[pair.target] for pair in self.neighbours(label)]
                 for label in sorted({pair.source for pair in self.pairs})
             },
-            "pairs": [
-                {**asdict(pair), "distance": _finite(pair.distance)}
-                for pair in self.pairs
-            ],
+            "pairs": [{**asdict(pair), "distance": _finite(pair.distance)} for pair in self.pairs],
             "record": self.record,
         }
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from fluoroscope.attacks.attack import Method, as_plain
 from fluoroscope.attacks.parts import part_size
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.data.sources import ArraySource
@@ -28,7 +29,12 @@ from fluoroscope.evaluation.search import look, search
 from fluoroscope.evaluation.verdict import Verdict, check_above_chance, history, verdict_of
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.randomised import EOT
+from fluoroscope.pictures.captioned import captioned_figure
 from fluoroscope.pictures.checks import check_images
+from fluoroscope.pictures.maps import write_figure
+
+# Pictures shown of what was fed.
+_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class Progress:
     holding: int
     """Of those looked at, not misread so far."""
     done: float
-    """Share of the work that lies behind, stages of a sample counted alike."""
+    """Share of the work that lies behind, as far as that can be foreseen."""
     part: int
     parts: int
     stage: str
@@ -117,8 +123,7 @@ def evaluate_part(
         clean = look(model, images, labels, indices, batch_size=job.batch_size)
         if directory:
             clean = directory.save(part.number, CLEAN, clean, data=data_hash(images, labels))
-    if part.number == 0 and not job.at_chance:
-        check_above_chance(clean, model.num_classes, model.name, _fed(job, batch or job.load(part)))
+    _check(job, part, clean, batch)
     tables = [clean]
     if watch is not None:
         watch(CLEAN, clean)
@@ -152,15 +157,42 @@ def evaluate_part(
     return tables
 
 
-def _fed(job: Job, batch: tuple[Tensor, Tensor, Tensor]) -> str:
+def _check(
+    job: Job, part: Part, clean: pa.Table, batch: tuple[Tensor, Tensor, Tensor] | None
+) -> None:
+    if part.number == 0 and not job.at_chance:
+        check_above_chance(
+            clean, job.model.num_classes, job.model.name,
+            lambda: _fed(job, clean, batch or job.load(part)),
+        )  # fmt: skip
+
+
+def _fed(job: Job, clean: pa.Table, batch: tuple[Tensor, Tensor, Tensor]) -> str:
+    """What the network was given, in words, and in a picture beside the run's other files."""
     images, labels, _ = batch
-    names = job.model.labels
+    names, scale = job.model.labels, job.model.preprocessing
     first = ", ".join(repr(names[label]) for label in labels[:3].tolist())
-    return (
+    scaled = "not scaled further"
+    if scale.mean is not None or scale.std is not None:
+        mean, std = (
+            "/".join(f"{one:g}" for one in values or (nothing,))
+            for values, nothing in ((scale.mean, 0), (scale.std, 1))
+        )
+        scaled = f"then less {mean} and divided by {std}"
+    words = (
         f"images of {'×'.join(map(str, images.shape[1:]))} with values from {images.min():.3g} to "
-        f"{images.max():.3g}, mean {images.mean():.3g}, {job.model.preprocessing}; the first are "
-        f"labelled {first}"
+        f"{images.max():.3g}, mean {images.mean():.3g}, {scaled} (as {scale.stated_by} states)"
     )
+    if job.directory is None:
+        return f"{words}; the first are labelled {first}"
+    read = clean["clean_prediction"].to_pylist()
+    pictures = [
+        (images[at].cpu(), f"labelled {names[int(labels[at])]}\nread {names[read[at]]}")
+        for at in range(min(len(images), _SHOWN))
+    ]
+    title = f"What {job.model.name} was fed: the first of {job.images.name}\n{scaled}"
+    path = write_figure(job.directory.path / "fed.png", captioned_figure(pictures, title))
+    return f"{words}; the first are labelled {first}, see {path}"
 
 
 def _same_data(job: Job, clean: pa.Table, batch: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -217,6 +249,8 @@ def evaluate(
     """
     threat = as_threat(threat) if isinstance(threat, str) else threat
     chosen, data = find_plan(plan, threat), labelled(images, labels)
+    if not len(data):
+        raise InvalidImagesError(f"{data.name} has no pictures; expected 1 or more")
     looked_at = EOT(model, samples=chosen.samples, seed=seed) if chosen.samples > 1 else model
     size = part_size(model) if part is None else check_batch_size(part)
     numbers = class_numbers(model, data.labels)
@@ -228,14 +262,15 @@ def evaluate(
         "precision": about["precision"],
         "data": {"name": data.name, "split": data.split, "count": len(data)},
         "class_numbers": None if numbers is None else numbers.tolist(),
-        "threat": str(threat),
+        "threat": as_plain(threat),
         "plan": chosen.describe(),
         "seed": seed,
         "batch_size": check_batch_size(batch_size),
         "part": size,
         "save_images": save_images,
     }
-    directory = RunDirectory.open(out, identity, about, resume=resume) if out is not None else None
+    described = {**about, "labels": list(model.labels)}
+    directory = None if out is None else RunDirectory.open(out, identity, described, resume=resume)
     job = Job(looked_at, chosen, data, numbers, seed, batch_size, save_images, at_chance, directory)
     starts = range(0, len(data), size)
     parts = [Part(n, range(at, min(at + size, len(data)))) for n, at in enumerate(starts)]
@@ -247,7 +282,7 @@ def evaluate(
         if cancelled is not None and cancelled():
             break
     verdict = verdict_of(
-        found, chosen, threat, total=len(data), classes=model.num_classes,
+        found, chosen.stage_names, threat, total=len(data), classes=model.num_classes,
         stopped=cancelled is not None and cancelled(),
         record={"identity": identity, **about},
     )  # fmt: skip
@@ -290,8 +325,12 @@ class _Meter:
         tell: Callable[[Progress], None] | None,
     ) -> None:
         self._threat, self._stages = threat, {stage.name: stage for stage in plan.stages}
+        self._all = any(stage.everyone for stage in plan.stages)
         self._total, self._parts, self._tell = total, len(parts), tell
-        self._places = {stage.name: number for number, stage in enumerate(plan.stages)}
+        costs = [_cost(stage.attack) * stage.restarts for stage in plan.stages]
+        self._costs = dict(zip(plan.stage_names, costs, strict=True))
+        behind = [sum(costs[:number]) for number in range(len(costs))]
+        self._places = dict(zip(plan.stage_names, behind, strict=True))
         self._looked = self._lost = 0
         self._behind = 0.0
 
@@ -300,7 +339,7 @@ class _Meter:
         if self._tell is None:
             return None
         before, count = self._behind, len(part.positions)
-        stages = len(self._places)
+        whole = sum(self._costs.values())
         tables: list[pa.Table] = []
         right = holding = given = ended = passes = 0
         present = CLEAN
@@ -318,17 +357,20 @@ class _Meter:
                 self._lost += count - right
                 place = 0.0
             else:
-                place = float(self._places[stage])
+                place = self._places[stage]
                 if isinstance(seen, Step):
                     ended += int(seen.done.sum())
                     passes += len(seen.indices)
-                    place += min(1.0, ended / max(given, 1))
+                    most = max(ended, passes / self._costs[stage]) / max(given, 1)
+                    place += self._costs[stage] * min(1.0, most)
                 else:
                     tables.append(seen)
                     was, holding = holding, int(history(tables).holds(self._threat).sum())
                     self._lost += was - holding
-                    place += 1
-            self._behind = before + (count - right + right * place / stages) / self._total
+                    place += self._costs[stage]
+            still = right if self._all else holding
+            behind = before + (count - still + still * place / whole) / self._total
+            self._behind = max(self._behind, behind)
             assert self._tell is not None
             self._tell(
                 Progress(
@@ -344,3 +386,9 @@ class _Meter:
             )
 
         return see
+
+
+def _cost(attack: Method) -> float:
+    """How often an attack asks about a sample that holds, roughly."""
+    numbers = vars(attack)
+    return float(numbers.get("queries") or numbers.get("steps", 1) * numbers.get("targets", 1))
