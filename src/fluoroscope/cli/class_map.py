@@ -72,7 +72,7 @@ def class_map(
 
     data = load_images(images, split, channels=model.channels)
     data = data.take(limit) if limit else data
-    named = None if classes is None else [_label(name) for name in classes.split(";")]
+    named = None if classes is None else [name.strip() for name in classes.split(";")]
     ends = _ends(model, route)
     directory, output = output_directory(out), Output(json)
     with output.telling(), interruptible() as interrupted, output.measuring() as move:
@@ -102,11 +102,6 @@ def class_map(
     output.json({**found.describe(), "route": between})
     if interrupted():
         raise typer.Abort
-
-
-def _label(name: str) -> str | int:
-    name = name.strip()
-    return int(name) if name.isdecimal() else name
 
 
 def _ends(model: "Classifier", route: str | None) -> tuple[int, int] | None:

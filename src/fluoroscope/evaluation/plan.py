@@ -150,7 +150,9 @@ class Plan:
     def finds_distances(self) -> bool:
         """Whether it looks for every sample's closest misread image, however far."""
         return any(
-            stage.everyone and stage.attack.minimum_norm and math.isinf(float(stage.attack.threat.eps))
+            stage.everyone
+            and stage.attack.minimum_norm
+            and math.isinf(float(stage.attack.threat.eps))
             for stage in self.stages
         )
 
