@@ -8,6 +8,8 @@ import sys
 import time
 
 from reproductions import (
+    class_map,
+    curve,
     differences,
     digits,
     fooling,
@@ -31,6 +33,8 @@ SECTIONS = {
     "transfer": transfer.section,
     "queries": queries.section,
     "universal": universal.section,
+    "curve": curve.section,
+    "class-map": class_map.section,
     "differences": differences.section,
 }
 HEAD = """# Reproductions

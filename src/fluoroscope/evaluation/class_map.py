@@ -34,7 +34,7 @@ from fluoroscope.data.batches import Batch
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import evaluate
-from fluoroscope.engine.objectives import leads
+from fluoroscope.engine.objectives import MARGIN, leads
 from fluoroscope.engine.predict import check_batch_size, predict
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import DEFAULT_BATCH, Step
@@ -451,7 +451,8 @@ class _Search:
         def several(logits: Tensor, classes: Tensor) -> Tensor:
             return leads(rivals, towards)(logits.masked_fill(~free, -torch.inf), classes)
 
-        answer = evaluate(model, images.to(model.device, model.dtype), own, several=several)
+        pixels = images.to(model.device, model.dtype)
+        answer = evaluate(model, pixels, own, MARGIN, several=several)
         assert answer.several is not None
         assert answer.jacobian is not None
         ranked = answer.logits.masked_fill(~free, -torch.inf).scatter(1, own[:, None], -torch.inf)
