@@ -1,4 +1,4 @@
-"""The map between classes: all pairs of digits, some animals, and a sample of ImageNet's classes."""
+"""The map between classes: all pairs of digits, some animals, a sample of ImageNet's classes."""
 
 import fluoroscope as fs
 from benchmarks.page import Section

@@ -86,7 +86,7 @@ def class_map_figure(
 
 def _connected(distance: NDArray[np.float64]) -> NDArray[np.bool_]:
     measured = ~np.isnan(distance)
-    found: NDArray[np.bool_] = (measured | measured.T).any(0)
+    found: NDArray[np.bool_] = np.asarray((measured | measured.T).any(0))
     return found
 
 
