@@ -8,6 +8,8 @@ import sys
 import time
 
 from reproductions import (
+    class_map,
+    curve,
     differences,
     digits,
     fooling,
@@ -33,6 +35,8 @@ SECTIONS = {
     "queries": queries.section,
     "universal": universal.section,
     "trust": trust.section,
+    "curve": curve.section,
+    "class-map": class_map.section,
     "differences": differences.section,
 }
 HEAD = """# Reproductions

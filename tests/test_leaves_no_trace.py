@@ -78,6 +78,9 @@ CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
         for name, options in ATTACKS.items()
     ],
     "check_gradient": lambda m, _: fs.check_gradient(m, ONE, 0, pixels=5),
+    "class_map": lambda m, out: fs.class_map(
+        m, GUIDES, m(GUIDES).argmax(1), pictures=1, targets=1
+    ).save(out),
     "describe_model": lambda m, _: fs.describe_model(m),
     "evaluate": lambda m, out: fs.evaluate(
         m, TWO, torch.tensor([0, 1]), threat="linf:0.1", plan=short_plan(), out=out

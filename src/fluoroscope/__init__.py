@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from fluoroscope.engine.stream import Budget
     from fluoroscope.engine.threats import L0, L1, L2, Linf, Unbounded
     from fluoroscope.errors import FluoroscopeError, FluoroscopeWarning
+    from fluoroscope.evaluation.class_map import ClassMap, class_map
     from fluoroscope.evaluation.compare import Comparison, compare_runs
+    from fluoroscope.evaluation.curve import Curve
     from fluoroscope.evaluation.evaluate import evaluate
     from fluoroscope.evaluation.stored import read_run
     from fluoroscope.evaluation.verdict import Verdict
@@ -80,7 +82,9 @@ _HOMES = {
     "prepare": "models.wrappers.prepared",
     "AttackResult": "attacks.attack",
     "Budget": "engine.stream",
+    "ClassMap": "evaluation.class_map",
     "Classifier": "models.classifier",
+    "Curve": "evaluation.curve",
     "FluoroscopeError": "errors",
     "FluoroscopeWarning": "errors",
     "GradientCheck": "gradients.check",
@@ -97,6 +101,7 @@ _HOMES = {
     "Verdict": "evaluation.verdict",
     "attack": "attacks.registry",
     "check_gradient": "gradients.check",
+    "class_map": "evaluation.class_map",
     "compare_runs": "evaluation.compare",
     "describe_model": "models.loading",
     "evaluate": "evaluation.evaluate",
@@ -122,8 +127,10 @@ __all__ = [
     "Admix",
     "AttackResult",
     "Budget",
+    "ClassMap",
     "Classifier",
     "Comparison",
+    "Curve",
     "DiverseInput",
     "Ensemble",
     "FluoroscopeError",
@@ -144,6 +151,7 @@ __all__ = [
     "attack",
     "attacks",
     "check_gradient",
+    "class_map",
     "compare_runs",
     "data",
     "describe_model",

@@ -8,6 +8,7 @@ import sys
 import typer
 
 from fluoroscope.cli.attack import attack, attacks
+from fluoroscope.cli.class_map import class_map
 from fluoroscope.cli.evaluate import evaluate
 from fluoroscope.cli.gradient import gradient
 from fluoroscope.cli.models import models
@@ -30,6 +31,7 @@ app.add_typer(models)
 app.add_typer(runs)
 for command in (predict, gradient, morph, attack, attacks, evaluate, train):
     app.command()(command)
+app.command("map")(class_map)
 
 
 def main() -> None:

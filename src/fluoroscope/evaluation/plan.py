@@ -155,12 +155,8 @@ class Plan:
     @property
     def finds_distances(self) -> bool:
         """Whether it looks for every sample's closest misread image, however far."""
-        return any(
-            stage.everyone
-            and stage.attack.minimum_norm
-            and math.isinf(float(stage.attack.threat.eps))
-            for stage in self.stages
-        )
+        searches = (stage.attack for stage in self.stages if stage.everyone)
+        return any(one.minimum_norm and math.isinf(float(one.threat.eps)) for one in searches)
 
 
 def standard(threat: Threat) -> Plan:
