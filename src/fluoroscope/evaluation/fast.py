@@ -38,7 +38,7 @@ def fast(threat: Threat) -> Plan:
             Stage("apgd-ce", made("apgd", steps=20)),
             Stage("apgd-t", made("apgd-t", steps=20, targets=3, candidates=9)),
             Stage("square", made("square", queries=500)),
-            Stage("apgd-ce-long", made("apgd", steps=100), hopeful=1 / 2),
+            Stage("apgd-ce-long", made("apgd", steps=100), hopeful=1 / 3),
             Stage("apgd-t-long", made("apgd-t", steps=100, targets=3, candidates=9), hopeful=1 / 4),
             Stage("square-longer", made("square", queries=1500), hopeful=1 / 4),
             Stage("square-longest", made("square", queries=5000), hopeful=1 / 8),
