@@ -15,9 +15,13 @@ other class (the margin) nearly vanished or hardly moved. Here the passes follow
   successive halving (Jamieson and Talwalkar 2016, 1502.07943) with the sample's own clean margin as
   the yardstick, where adaptive AutoAttack (Liu and others 2022, 2203.05154) ranks the samples of a
   data set against each other; so a sample's fate hangs on its own history alone.
-* FAB is left out: within a bound it found nothing that Auto-PGD had left.
+* FAB is left out: it looks for the closest success, which a verdict at one bound does not ask for.
 
-The shares are powers of two and were not fitted to any network.
+The shares (1/3, 1/4, 1/8) were set after a look at one case, ``digits-robust`` at Linf 0.31, just
+beyond the bound it was trained for, where it begins to give way. Of 397 digits ``standard`` fooled
+125 by Auto-PGD on the cross-entropy and 22 later. All of these had at most 0.27 of their margin
+left after the short round, and 21 of them at most 0.11 after the long Auto-PGD. The shares hang on
+no network's scale: a margin is compared with the same sample's own.
 """
 
 from fluoroscope.attacks.attack import Method
@@ -38,7 +42,7 @@ def fast(threat: Threat) -> Plan:
             Stage("apgd-ce", made("apgd", steps=20)),
             Stage("apgd-t", made("apgd-t", steps=20, targets=3, candidates=9)),
             Stage("square", made("square", queries=500)),
-            Stage("apgd-ce-long", made("apgd", steps=100), hopeful=1 / 2),
+            Stage("apgd-ce-long", made("apgd", steps=100), hopeful=1 / 3),
             Stage("apgd-t-long", made("apgd-t", steps=100, targets=3, candidates=9), hopeful=1 / 4),
             Stage("square-longer", made("square", queries=1500), hopeful=1 / 4),
             Stage("square-longest", made("square", queries=5000), hopeful=1 / 8),
