@@ -15,7 +15,6 @@ disk, this process writes. A part's file has one name and its rows hang on nothi
 that none is lost and none is there twice, whoever dies.
 """
 
-import copy
 import logging
 import os
 import pickle
@@ -269,7 +268,9 @@ def _results(
     logger = logging.getLogger("ray.data")
     level = logger.level
     logger.setLevel(logging.ERROR)
-    context = copy.deepcopy(ray.data.DataContext.get_current())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of Ray's at its own copying
+        context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = context.print_on_execution_start = False
     sent = ray.put(package)  # held here until the end: a worker that starts anew asks for it
     tries = ray.remote(num_cpus=0)(_Tries).remote()
