@@ -380,7 +380,7 @@ def _session(
 def _pool_here(workers: int | None, gpus: int, parts: int) -> _Pool:
     most = torch.cuda.device_count() if gpus else processors()
     count = min(workers or most, parts)
-    return _Pool(count, gpus, max(1, processors() // count))
+    return _Pool(count, gpus, max(1, torch.get_num_threads() // count))
 
 
 def _pool_there(workers: int | None, gpus: int, parts: int) -> _Pool:
