@@ -29,8 +29,8 @@ SECTIONS = {
     "minimum-norm": peers.minimum_norm,
     **families.SECTIONS,
     "memory": speed.memory,
-    **cluster.SECTIONS,
     "preparation": speed.preparation,
+    **cluster.SECTIONS,
     "scale": scale.scale,
 }
 HEADS = {scale.PAGE: scale.HEAD}

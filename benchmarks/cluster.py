@@ -16,6 +16,7 @@ import fluoroscope as fs
 from benchmarks.page import PAGE, Scale, Section, Skipped
 from benchmarks.peers import MNIST
 from benchmarks.timing import interleaved
+from fluoroscope.engine.memory import keep_freed_memory
 from fluoroscope.evaluation.plan import Plan, Stage
 
 _WORKERS = 2
@@ -25,6 +26,7 @@ def cluster(scale: Scale) -> Section:
     """Two workers of a Ray cluster against the plain loop, its start apart."""
     if not MNIST.is_dir():
         raise Skipped(f"it needs {MNIST}")
+    keep_freed_memory()  # as the command line does, and workers
     section = Section(PAGE, "cluster", "Two workers of a Ray cluster against the plain loop")
     count, part = scale.limit or 4000, 200
     model = fs.load_model("digits-cnn")

@@ -34,6 +34,7 @@ import pyarrow as pa
 import torch
 
 from fluoroscope.data.batches import processors
+from fluoroscope.engine.memory import keep_freed_memory
 from fluoroscope.errors import (
     ClusterError,
     FluoroscopeError,
@@ -187,6 +188,7 @@ class _Worker:
     def __init__(self, package: Any, tries: Any, pool: _Pool) -> None:
         import ray
 
+        keep_freed_memory()  # this process is ours alone, as the command line is
         torch.set_num_threads(pool.threads)
         self._tries = tries
         self._trouble: FluoroscopeError | None = None
