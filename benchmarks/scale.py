@@ -60,8 +60,8 @@ class Setting:
     robust: float = 0.3496
     """share that the standard plan does not fool; the same (2)"""
     start: float = 60.0
-    """seconds until a worker works: its process, imports, the network; a guess, several times a start
-    on one machine"""
+    """seconds until a worker works: its process, imports, the network; a guess, several times a
+    start on one machine"""
     decode: float = 0.01
     """seconds to read and decode a picture, of 126 kB in the mean: 6.3 GB of 50,000 JPEGs"""
     picture_bytes: float = 126e3
