@@ -416,7 +416,6 @@ class _Meter:
         tell: Callable[[Progress], None] | None,
     ) -> None:
         self._threat, self._stages = threat, {stage.name: stage for stage in plan.stages}
-        self._all = any(stage.everyone for stage in plan.stages)
         self._total, self._parts, self._tell = total, len(parts), tell
         costs = [_cost(stage.attack) * stage.restarts for stage in plan.stages]
         self._costs = dict(zip(plan.stage_names, costs, strict=True))
