@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from fluoroscope.engine.stream import Budget
     from fluoroscope.engine.threats import L0, L1, L2, Linf, Unbounded
     from fluoroscope.errors import FluoroscopeError, FluoroscopeWarning
+    from fluoroscope.evaluation.compare import Comparison, compare_runs
     from fluoroscope.evaluation.evaluate import evaluate
+    from fluoroscope.evaluation.stored import read_run
     from fluoroscope.evaluation.verdict import Verdict
     from fluoroscope.gradients.check import GradientCheck, check_gradient
     from fluoroscope.gradients.finite_difference import finite_difference_gradient
@@ -67,6 +69,7 @@ _HOMES = {
     "BPDA": "models.wrappers.bpda",
     "Admix": "models.wrappers.transformed",
     "DiverseInput": "models.wrappers.transformed",
+    "Comparison": "evaluation.compare",
     "EOT": "models.wrappers.randomised",
     "Ensemble": "models.wrappers.ensemble",
     "Ghost": "models.wrappers.ghost",
@@ -94,6 +97,7 @@ _HOMES = {
     "Verdict": "evaluation.verdict",
     "attack": "attacks.registry",
     "check_gradient": "gradients.check",
+    "compare_runs": "evaluation.compare",
     "describe_model": "models.loading",
     "evaluate": "evaluation.evaluate",
     "fgsm": "attacks.gradient.gradient_sign",
@@ -106,6 +110,7 @@ _HOMES = {
     "morph_stream": "attacks.morph",
     "open_image": "data.reference",
     "predict": "engine.predict",
+    "read_run": "evaluation.stored",
 }
 
 __all__ = [
@@ -118,6 +123,7 @@ __all__ = [
     "AttackResult",
     "Budget",
     "Classifier",
+    "Comparison",
     "DiverseInput",
     "Ensemble",
     "FluoroscopeError",
@@ -138,6 +144,7 @@ __all__ = [
     "attack",
     "attacks",
     "check_gradient",
+    "compare_runs",
     "data",
     "describe_model",
     "engine",
@@ -159,6 +166,7 @@ __all__ = [
     "pictures",
     "predict",
     "prepare",
+    "read_run",
     "training",
 ]
 

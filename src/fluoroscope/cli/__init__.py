@@ -8,10 +8,12 @@ import sys
 import typer
 
 from fluoroscope.cli.attack import attack, attacks
+from fluoroscope.cli.evaluate import evaluate
 from fluoroscope.cli.gradient import gradient
 from fluoroscope.cli.models import models
 from fluoroscope.cli.morph import morph
 from fluoroscope.cli.predict import predict
+from fluoroscope.cli.runs import runs
 from fluoroscope.cli.train import train
 from fluoroscope.errors import FluoroscopeError
 
@@ -25,7 +27,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(models)
-for command in (predict, gradient, morph, attack, attacks, train):
+app.add_typer(runs)
+for command in (predict, gradient, morph, attack, attacks, evaluate, train):
     app.command()(command)
 
 

@@ -20,6 +20,7 @@ neighbours; it is the same at every severity, only louder.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -216,7 +217,7 @@ def corruption_accuracy(
                 on_progress(behind, len(data) * (1 + len(cells)))
             if len(columns) + len(found) == 2 and not at_chance:
                 clean = pa.table({"success": (~columns[0]).tolist()})
-                fed = what_was_fed(model, batch.images, truth)
+                fed = partial(what_was_fed, model, batch.images, truth)
                 check_above_chance(clean, model.num_classes, model.name, fed)
         if len(columns) <= len(cells):
             break

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from fluoroscope.attacks.attack import Method, as_plain
 from fluoroscope.attacks.parts import part_size
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine.predict import check_batch_size
@@ -18,7 +19,7 @@ from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import DEFAULT_BATCH, Step
 from fluoroscope.engine.threats import Threat, as_threat
 from fluoroscope.errors import ResultFormatError
-from fluoroscope.evaluation.labels import class_numbers, labelled, labels_of, what_was_fed
+from fluoroscope.evaluation.labels import class_numbers, labelled, labels_of, scaling, what_was_fed
 from fluoroscope.evaluation.plan import Plan, find_plan
 from fluoroscope.evaluation.rows import CLEAN
 from fluoroscope.evaluation.run_directory import RunDirectory, data_hash, hash_of
@@ -26,6 +27,11 @@ from fluoroscope.evaluation.search import look, search
 from fluoroscope.evaluation.verdict import Verdict, check_above_chance, history, verdict_of
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.randomised import EOT
+from fluoroscope.pictures.captioned import captioned_figure
+from fluoroscope.pictures.maps import write_figure
+
+# Pictures shown of what was fed.
+_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class Progress:
     holding: int
     """Of those looked at, not misread so far."""
     done: float
-    """Share of the work that lies behind, stages of a sample counted alike."""
+    """Share of the work that lies behind, as far as that can be foreseen."""
     part: int
     parts: int
     stage: str
@@ -109,9 +115,7 @@ def evaluate_part(
         clean = look(model, images, labels, indices, batch_size=job.batch_size)
         if directory:
             clean = directory.save(part.number, CLEAN, clean, data=data_hash(images, labels))
-    if part.number == 0 and not job.at_chance:
-        fed = what_was_fed(model, *(batch or job.load(part))[:2])
-        check_above_chance(clean, model.num_classes, model.name, fed)
+    _check(job, part, clean, batch)
     tables = [clean]
     if watch is not None:
         watch(CLEAN, clean)
@@ -143,6 +147,32 @@ def evaluate_part(
         if watch is not None:
             watch(stage.name, table)
     return tables
+
+
+def _check(
+    job: Job, part: Part, clean: pa.Table, batch: tuple[Tensor, Tensor, Tensor] | None
+) -> None:
+    if part.number == 0 and not job.at_chance:
+        check_above_chance(
+            clean, job.model.num_classes, job.model.name,
+            lambda: _fed(job, clean, batch or job.load(part)),
+        )  # fmt: skip
+
+
+def _fed(job: Job, clean: pa.Table, batch: tuple[Tensor, Tensor, Tensor]) -> str:
+    """What the network was given, in words, and in a picture beside the run's other files."""
+    images, labels, _ = batch
+    names, words = job.model.labels, what_was_fed(job.model, images, labels)
+    if job.directory is None:
+        return words
+    read = clean["clean_prediction"].to_pylist()
+    pictures = [
+        (images[at].cpu(), f"labelled {names[int(labels[at])]}\nread {names[read[at]]}")
+        for at in range(min(len(images), _SHOWN))
+    ]
+    title = f"What {job.model.name} was fed: the first of {job.images.name}\n{scaling(job.model)}"
+    path = write_figure(job.directory.path / "fed.png", captioned_figure(pictures, title))
+    return f"{words}, see {path}"
 
 
 def _same_data(job: Job, clean: pa.Table, batch: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -209,14 +239,15 @@ def evaluate(
         "precision": about["precision"],
         "data": {"name": data.name, "split": data.split, "count": len(data)},
         "class_numbers": None if numbers is None else numbers.tolist(),
-        "threat": str(threat),
+        "threat": as_plain(threat),
         "plan": chosen.describe(),
         "seed": seed,
         "batch_size": check_batch_size(batch_size),
         "part": size,
         "save_images": save_images,
     }
-    directory = RunDirectory.open(out, identity, about, resume=resume) if out is not None else None
+    described = {**about, "labels": list(model.labels)}
+    directory = None if out is None else RunDirectory.open(out, identity, described, resume=resume)
     job = Job(looked_at, chosen, data, numbers, seed, batch_size, save_images, at_chance, directory)
     starts = range(0, len(data), size)
     parts = [Part(n, range(at, min(at + size, len(data)))) for n, at in enumerate(starts)]
@@ -228,7 +259,7 @@ def evaluate(
         if cancelled is not None and cancelled():
             break
     verdict = verdict_of(
-        found, chosen, threat, total=len(data), classes=model.num_classes,
+        found, chosen.stage_names, threat, total=len(data), classes=model.num_classes,
         stopped=cancelled is not None and cancelled(),
         record={"identity": identity, **about},
     )  # fmt: skip
@@ -244,7 +275,10 @@ class _Meter:
         self, total: int, parts: list[Part], plan: Plan, tell: Callable[[Progress], None] | None
     ) -> None:
         self._total, self._parts, self._tell = total, len(parts), tell
-        self._places = {stage.name: number for number, stage in enumerate(plan.stages)}
+        costs = [_cost(stage.attack) * stage.restarts for stage in plan.stages]
+        self._costs = dict(zip(plan.stage_names, costs, strict=True))
+        behind = [sum(costs[:number]) for number in range(len(costs))]
+        self._places = dict(zip(plan.stage_names, behind, strict=True))
         self._looked = self._lost = 0
         self._behind = 0.0
 
@@ -253,7 +287,7 @@ class _Meter:
         if self._tell is None:
             return None
         before, count = self._behind, len(part.positions)
-        stages = len(self._places)
+        whole = sum(self._costs.values())
         right = fooled = ended = passes = 0
         present = CLEAN
 
@@ -268,17 +302,21 @@ class _Meter:
                 self._lost += count - right
                 place = 0.0
             else:
-                place = float(self._places[stage])
+                place = self._places[stage]
                 if isinstance(seen, Step):
                     ended += int(seen.done.sum())
                     passes += len(seen.indices)
-                    place += min(1.0, ended / max(right - fooled, 1))
+                    left = max(right - fooled, 1)
+                    most = max(ended / left, passes / (left * self._costs[stage]))
+                    place += self._costs[stage] * min(1.0, most)
                 else:
                     won = int(pc.sum(seen["success"]).as_py() or 0)
                     fooled += won
                     self._lost += won
-                    place += 1
-            self._behind = before + (count - right + right * place / stages) / self._total
+                    place += self._costs[stage]
+            holding = right - fooled
+            behind = before + (count - holding + holding * place / whole) / self._total
+            self._behind = max(self._behind, behind)
             assert self._tell is not None
             self._tell(
                 Progress(
@@ -294,3 +332,9 @@ class _Meter:
             )
 
         return see
+
+
+def _cost(attack: Method) -> float:
+    """How often an attack asks about a sample that holds, roughly."""
+    numbers = vars(attack)
+    return float(numbers.get("queries") or numbers.get("steps", 1) * numbers.get("targets", 1))

@@ -13,6 +13,7 @@ stretched to its own.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -131,9 +132,9 @@ def transfer_matrix(
         truth = labels_of(joint, batch, translated, data.name)
         right = torch.stack([work.reads(view, batch.images) == truth for view in views], 1)
         if len(clean) == 1 and not at_chance:
-            fed = what_was_fed(joint, batch.images, truth)
             for view, column in zip(views, right.unbind(1), strict=True):
                 table = pa.table({"success": (~column).tolist()})
+                fed = partial(what_was_fed, view, batch.images, truth)
                 check_above_chance(table, view.num_classes, view.name, fed)
         rows = list(work.fooled(batch.images, truth, right, batch.indices))
         if len(rows) < count:
