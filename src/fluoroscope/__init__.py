@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from fluoroscope.engine.threats import L0, L1, L2, Linf, Unbounded
     from fluoroscope.errors import FluoroscopeError, FluoroscopeWarning
     from fluoroscope.evaluation.compare import Comparison, compare_runs
+    from fluoroscope.evaluation.corruption import CorruptionTable, corruption_accuracy
     from fluoroscope.evaluation.evaluate import evaluate
     from fluoroscope.evaluation.stored import read_run
+    from fluoroscope.evaluation.transfer import TransferMatrix, transfer_matrix
     from fluoroscope.evaluation.verdict import Verdict
     from fluoroscope.gradients.check import GradientCheck, check_gradient
     from fluoroscope.gradients.finite_difference import finite_difference_gradient
@@ -81,6 +83,7 @@ _HOMES = {
     "AttackResult": "attacks.attack",
     "Budget": "engine.stream",
     "Classifier": "models.classifier",
+    "CorruptionTable": "evaluation.corruption",
     "FluoroscopeError": "errors",
     "FluoroscopeWarning": "errors",
     "GradientCheck": "gradients.check",
@@ -93,11 +96,13 @@ _HOMES = {
     "MorphStep": "attacks.morph",
     "Objective": "engine.objectives",
     "Prediction": "engine.predict",
+    "TransferMatrix": "evaluation.transfer",
     "Unbounded": "engine.threats",
     "Verdict": "evaluation.verdict",
     "attack": "attacks.registry",
     "check_gradient": "gradients.check",
     "compare_runs": "evaluation.compare",
+    "corruption_accuracy": "evaluation.corruption",
     "describe_model": "models.loading",
     "evaluate": "evaluation.evaluate",
     "fgsm": "attacks.gradient.gradient_sign",
@@ -111,6 +116,7 @@ _HOMES = {
     "open_image": "data.reference",
     "predict": "engine.predict",
     "read_run": "evaluation.stored",
+    "transfer_matrix": "evaluation.transfer",
 }
 
 __all__ = [
@@ -124,6 +130,7 @@ __all__ = [
     "Budget",
     "Classifier",
     "Comparison",
+    "CorruptionTable",
     "DiverseInput",
     "Ensemble",
     "FluoroscopeError",
@@ -138,6 +145,7 @@ __all__ = [
     "Prediction",
     "Prepared",
     "ScaleInvariant",
+    "TransferMatrix",
     "TranslationInvariant",
     "Unbounded",
     "Verdict",
@@ -145,6 +153,7 @@ __all__ = [
     "attacks",
     "check_gradient",
     "compare_runs",
+    "corruption_accuracy",
     "data",
     "describe_model",
     "engine",
@@ -168,6 +177,7 @@ __all__ = [
     "prepare",
     "read_run",
     "training",
+    "transfer_matrix",
 ]
 
 

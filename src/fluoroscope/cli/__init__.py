@@ -8,6 +8,7 @@ import sys
 import typer
 
 from fluoroscope.cli.attack import attack, attacks
+from fluoroscope.cli.corrupt import corrupt
 from fluoroscope.cli.evaluate import evaluate
 from fluoroscope.cli.gradient import gradient
 from fluoroscope.cli.models import models
@@ -15,6 +16,7 @@ from fluoroscope.cli.morph import morph
 from fluoroscope.cli.predict import predict
 from fluoroscope.cli.runs import runs
 from fluoroscope.cli.train import train
+from fluoroscope.cli.transfer import transfer
 from fluoroscope.errors import FluoroscopeError
 
 app = typer.Typer(
@@ -28,7 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(models)
 app.add_typer(runs)
-for command in (predict, gradient, morph, attack, attacks, evaluate, train):
+for command in (predict, gradient, morph, attack, attacks, evaluate, transfer, corrupt, train):
     app.command()(command)
 
 
