@@ -6,7 +6,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.ndimage import gaussian_filter
@@ -35,6 +35,7 @@ def pictures(count: int, channels: int = 3, side: int = 12, seed: int = 0) -> to
     return (255 * drawn).round() / 255
 
 
+@settings(max_examples=25)
 @given(NAMES, st.sampled_from(SEVERITIES), st.sampled_from((1, 3)), st.integers(1, 20),
        st.integers(0, 99))  # fmt: skip
 def test_pictures_of_any_size_stay_pictures(
@@ -43,17 +44,21 @@ def test_pictures_of_any_size_stay_pictures(
     images = pictures(2, channels, side, seed)
     for scale in get_args(Scale):
         changed = corrupt(images, name, severity, scale=scale, seed=seed)
-        assert changed.shape == images.shape and changed.dtype == images.dtype
-        assert changed.min() >= 0 and changed.max() <= 1
+        assert changed.shape == images.shape
+        assert changed.dtype == images.dtype
+        assert changed.min() >= 0
+        assert changed.max() <= 1
         assert torch.equal(changed * 255, (changed * 255).round())
 
 
+@settings(max_examples=25)
 @given(NAMES, st.integers(0, 9))
 def test_severity_0_is_clean(name: str, seed: int) -> None:
     images = torch.rand(2, 3, 8, 8)
     assert torch.equal(corrupt(images, name, 0, seed=seed), images)
 
 
+@settings(max_examples=25)
 @given(NAMES, st.sampled_from(SEVERITIES), st.permutations(range(6)), st.integers(0, 3))
 def test_a_picture_does_not_know_its_neighbours(
     name: str, severity: int, order: list[int], seed: int
@@ -138,15 +143,13 @@ def test_what_has_no_chance_is_the_authors(scale: Scale, severity: int, channels
 
     file = BytesIO()
     Image.fromarray(bytes_).save(file, "JPEG", quality=int(number["jpeg"]))
-    # Two builds of libjpeg may round a level apart, and sample colour by another filter.
-    off = np.abs(ours("jpeg").squeeze() - np.asarray(Image.open(file)) / 255)
-    assert off.mean() < 2 * LEVEL
+    assert ours("jpeg").squeeze() == pytest.approx(np.asarray(Image.open(file)) / 255, abs=1e-6)
 
 
 def test_black_turns_grey_in_brightness() -> None:
     black = torch.zeros(1, 3, 4, 4)
     assert torch.allclose(
-        corrupt(black, "brightness", 3, scale="imagenet-c"), black + 77 / 255, atol=1e-6
+        corrupt(black, "brightness", 3, scale="imagenet-c"), black + 76 / 255, atol=1e-6
     )
 
 
@@ -163,12 +166,13 @@ def test_the_scale_goes_by_the_size() -> None:
 def reader() -> fs.Classifier:
     """Reads noisy pictures well and sometimes wrong."""
     torch.manual_seed(1)
-    module = nn.Sequential(nn.Conv2d(1, 4, 5, stride=3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(4))
-    model = fs.Classifier(module, channels=1, input_size=12, labels=tuple("abcd"))
-    model(torch.rand(1, 1, 12, 12))
-    return model
+    module = nn.Sequential(
+        nn.Conv2d(1, 4, 5, stride=3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 9, 4)
+    )
+    return fs.Classifier(module, channels=1, input_size=12, labels=tuple("abcd"))
 
 
+@settings(max_examples=25)
 @given(count=st.integers(1, 9), batch_size=st.integers(1, 5), seed=st.integers(0, 5))
 def test_a_slow_count(reader: fs.Classifier, count: int, batch_size: int, seed: int) -> None:
     images = pictures(count, 1)
@@ -201,17 +205,21 @@ def test_a_slow_count(reader: fs.Classifier, count: int, batch_size: int, seed: 
     assert table.clean_accuracy == float(
         (fs.predict(reader, images).winners == labels).double().mean()
     )
-    assert table.complete and table.count == count and table.forwards == 11 * count
+    assert table.complete
+    assert table.count == count
+    assert table.forwards == 11 * count
     assert calls[-1] == (11 * count, 11 * count)
-    assert calls == sorted(calls) and len(set(calls)) == len(calls)
+    assert calls == sorted(calls)
+    assert len(set(calls)) == len(calls)
 
 
 def test_a_data_set_keeps_its_numbers(reader: fs.Classifier) -> None:
     images = pictures(8, 1)
     labels = fs.predict(reader, images).winners
-    data = fs.load_images([image for image in images], channels=1)
+    data = fs.load_images(list(images), channels=1)
     whole = fs.corruption_accuracy(reader, images, labels, at_chance=True)
-    assert whole.record["scale"] == "cifar-10-c" and whole.describe()["count"] == 8
+    assert whole.record["scale"] == "cifar-10-c"
+    assert whole.describe()["count"] == 8
     with pytest.raises(fs.FluoroscopeError, match="has no labels"):
         fs.corruption_accuracy(reader, data)
 
@@ -228,11 +236,14 @@ def test_stopping_leaves_whole_pictures(reader: fs.Classifier) -> None:
     table = fs.corruption_accuracy(
         reader, images, labels, corruptions=["jpeg"], batch_size=2, at_chance=True, cancelled=stop
     )
-    assert not table.complete and table.count == 4
+    assert not table.complete
+    assert table.count == 4
     nothing = fs.corruption_accuracy(
         reader, images, labels, corruptions=["jpeg"], cancelled=lambda: True
     )
-    assert nothing.count == 0 and nothing.clean_interval == (0, 1) and not nothing.complete
+    assert nothing.count == 0
+    assert nothing.clean_interval == (0, 1)
+    assert not nothing.complete
 
 
 def test_pictures_of_the_table(reader: fs.Classifier) -> None:

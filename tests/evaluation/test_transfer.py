@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -24,14 +24,13 @@ def models() -> list[fs.Classifier]:
 
 @pytest.fixture(scope="module")
 def images() -> torch.Tensor:
-    return torch.rand(30, 1, 6, 6, generator=torch.Generator().manual_seed(3))
+    return torch.rand(20, 1, 6, 6, generator=torch.Generator().manual_seed(3))
 
 
-@pytest.mark.parametrize("name", ["fgsm", "mi-fgsm", "ddn"])
+@pytest.mark.parametrize("name", ["mi-fgsm", "ddn"])
 def test_a_slow_count(models: list[fs.Classifier], images: torch.Tensor, name: str) -> None:
     labels = fs.predict(models[0], images).winners
-    options = {} if name == "fgsm" else {"steps": 5}
-    attack = fs.attack(name, eps=0.2, **options)
+    attack = fs.attack(name, eps=0.2, steps=4)
     matrix = fs.transfer_matrix(models, images, attack, labels, at_chance=True)
 
     made = []  # on each network, one picture at a time
@@ -60,11 +59,15 @@ def test_a_slow_count(models: list[fs.Classifier], images: torch.Tensor, name: s
         assert matrix.clean[j].count == int(clean[j].sum())
         assert matrix.under_others[j].count == int(others.sum())
         assert matrix.under_all[j].count == int((others & reads[j]).sum())
-    assert matrix.complete and matrix.count == 30 and matrix.models == ("net 0", "net 1", "net 2")
+    assert matrix.complete
+    assert matrix.count == 20
+    assert matrix.models == ("net 0", "net 1", "net 2")
     assert matrix.clean[0].share == 1  # so the first row has trials
-    assert matrix.backwards > 0 and matrix.describe()["record"]["input_size"] == (6, 6)
+    assert matrix.backwards > 0
+    assert matrix.describe()["record"]["input_size"] == (6, 6)
 
 
+@settings(max_examples=40)
 @given(st.integers(1, 12), st.integers(2, 4), st.integers(0, 2**30))
 def test_what_always_holds(count: int, networks: int, seed: int) -> None:
     chance = torch.Generator().manual_seed(seed)
@@ -78,7 +81,9 @@ def test_what_always_holds(count: int, networks: int, seed: int) -> None:
         assert found.fooled[j][j].of == found.clean[j].count
         for i in range(networks):
             cell = found.fooled[i][j]
-            assert cell.of == found.fooled[j][i].of <= min(s.count for s in found.clean)
+            assert (
+                cell.of == found.fooled[j][i].of <= min(found.clean[i].count, found.clean[j].count)
+            )
             assert cell.count <= cell.of
             expected = sum(
                 bool(clean[n, i] and clean[n, j] and misread[n, i, j]) for n in range(count)
@@ -115,8 +120,10 @@ def test_prepared_networks_search_and_plain_ones_read(
         fs.transfer_matrix(those, images, attack, labels, at_chance=True)
         for those in (models[:2], [fs.prepare(model) for model in models[:2]])
     )
-    assert fast.fooled == plain.fooled and fast.models == plain.models
-    assert fast.forwards == plain.forwards and fast.backwards == plain.backwards
+    assert fast.fooled == plain.fooled
+    assert fast.models == plain.models
+    assert fast.forwards == plain.forwards
+    assert fast.backwards == plain.backwards
 
 
 def test_progress_ends_at_the_total_and_stopping_leaves_whole_parts(
@@ -124,14 +131,15 @@ def test_progress_ends_at_the_total_and_stopping_leaves_whole_parts(
 ) -> None:
     from fluoroscope.evaluation import transfer
 
-    monkeypatch.setattr(transfer, "part_size", lambda model: 10)
+    monkeypatch.setattr(transfer, "part_size", lambda model: 8)
     labels = fs.predict(models[0], images).winners
     attack = fs.attack("mi-fgsm", eps=0.1, steps=3)
     seen: list[tuple[int, int, int]] = []
     whole = fs.transfer_matrix(
         models, images, attack, labels, at_chance=True, on_progress=lambda *at: seen.append(at)
     )
-    assert seen[-1][:2] == (90, 90) and [at[0] for at in seen] == sorted(at[0] for at in seen)
+    assert seen[-1][:2] == (60, 60)
+    assert [at[0] for at in seen] == sorted(at[0] for at in seen)
 
     steps: list[object] = []
     partial = fs.transfer_matrix(
@@ -140,8 +148,10 @@ def test_progress_ends_at_the_total_and_stopping_leaves_whole_parts(
     )  # fmt: skip
     part = slice(0, partial.count)
     first = fs.transfer_matrix(models, images[part], attack, labels[part], at_chance=True)
-    assert whole.complete and not partial.complete
-    assert partial.count in (10, 20) and partial.fooled == first.fooled
+    assert whole.complete
+    assert not partial.complete
+    assert partial.count in (8, 16)
+    assert partial.fooled == first.fooled
 
 
 def test_the_picture(models: list[fs.Classifier], images: torch.Tensor) -> None:
@@ -149,7 +159,9 @@ def test_the_picture(models: list[fs.Classifier], images: torch.Tensor) -> None:
     matrix = fs.transfer_matrix(models, images, fs.attack("fgsm", eps=0.1), labels, at_chance=True)
     figure = transfer_figure(matrix)
     numbers = [text.get_text() for axes in figure.axes for text in axes.texts]
-    assert len(numbers) == 9 + 9 and "100" in numbers
+    shares = [share for row in (*matrix.fooled, matrix.clean) for share in row]
+    assert len(numbers) == 6 + sum(share.of > 0 for share in shares)
+    assert "100" in numbers
     assert short_names(["a/b/one", "c/two"]) == ["one", "two"]
     assert short_names(["a/one", "b/one"]) == ["a/one", "b/one"]
     assert max(map(len, short_names(["x" * 80, "y"]))) == 24
@@ -157,7 +169,7 @@ def test_the_picture(models: list[fs.Classifier], images: torch.Tensor) -> None:
 
 def test_bad_input(models: list[fs.Classifier], images: torch.Tensor) -> None:
     attack = fs.attack("fgsm", eps=0.1)
-    labels = torch.zeros(30, dtype=torch.long)
+    labels = torch.zeros(20, dtype=torch.long)
     with pytest.raises(fs.FluoroscopeError, match=r"1 network\(s\) were given; expected two"):
         fs.transfer_matrix(models[:1], images, attack, labels)
     other = fs.Classifier(nn.Sequential(nn.Flatten(), nn.Linear(36, 4)), channels=1, input_size=6)
@@ -165,8 +177,8 @@ def test_bad_input(models: list[fs.Classifier], images: torch.Tensor) -> None:
         fs.transfer_matrix([models[0], other], images, attack, labels)
     with pytest.raises(fs.FluoroscopeError, match="has to be fitted first"):
         fs.transfer_matrix(models, images, fs.attack("universal", eps=0.1), labels)
-    with pytest.raises(fs.FluoroscopeError, match="none for 30 images"):
+    with pytest.raises(fs.FluoroscopeError, match="none for 20 images"):
         fs.transfer_matrix(models, images, attack)
     wrong = (fs.predict(models[0], images).winners + 1) % 3
-    with pytest.raises(fs.FluoroscopeError, match="net 0 reads 0 of the first 30"):
+    with pytest.raises(fs.FluoroscopeError, match="net 0 reads 0 of the first 20"):
         fs.transfer_matrix(models, images, attack, wrong)

@@ -21,9 +21,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from io import BytesIO
 from math import ceil
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import numpy as np
 import pyarrow as pa
 import torch
 from PIL import Image
@@ -40,6 +42,7 @@ from fluoroscope.hashing import bits
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.pictures.severities import severity_curves, severity_strip
+from fluoroscope.pictures.write import to_pil
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -346,22 +349,28 @@ def _brightness(images: Tensor, strength: float, keys: Tensor) -> Tensor:
     return colour * (value + strength).clamp(max=1)
 
 
-def _jpeg(images: Tensor, strength: float, keys: Tensor) -> Tensor:
-    from torchvision.transforms.v2.functional import jpeg
-
-    levels = (images * 255).round().to(torch.uint8).cpu()
-    return jpeg(levels, int(strength)).to(images) / 255
-
-
 def _pixelate(images: Tensor, strength: float, keys: Tensor) -> Tensor:
-    height, width = images.shape[2:]
-    coarse = max(1, int(width * strength)), max(1, int(height * strength))
-    levels = (images * 255).round().to(torch.uint8).cpu()
-    for plane in levels.flatten(0, 1):
-        small = Image.fromarray(plane.numpy()).resize(coarse, Image.Resampling.BOX)
-        again = small.resize((width, height), Image.Resampling.BOX)
-        plane.copy_(torch.frombuffer(bytearray(again.tobytes()), dtype=torch.uint8).view_as(plane))
-    return levels.to(images) / 255
+    def change(picture: Image.Image) -> Image.Image:
+        width, height = (max(1, int(side * strength)) for side in picture.size)
+        coarse = picture.resize((width, height), Image.Resampling.BOX)
+        return coarse.resize(picture.size, Image.Resampling.BOX)
+
+    return _by_pillow(images, change)
+
+
+def _jpeg(images: Tensor, strength: float, keys: Tensor) -> Tensor:
+    def change(picture: Image.Image) -> Image.Image:
+        file = BytesIO()
+        picture.save(file, "JPEG", quality=int(strength))
+        return Image.open(file)
+
+    return _by_pillow(images, change)
+
+
+def _by_pillow(images: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
+    shape = (images.shape[2], images.shape[3], images.shape[1])
+    changed = [torch.from_numpy(np.array(change(to_pil(image))).reshape(shape)) for image in images]
+    return torch.stack(changed).permute(0, 3, 1, 2).to(images) / 255
 
 
 CORRUPTIONS: dict[str, Corruption] = {
