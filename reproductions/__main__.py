@@ -19,6 +19,7 @@ from reproductions import (
     queries,
     transfer,
     universal,
+    yardsticks,
 )
 from reproductions.sources import SHARED
 
@@ -31,6 +32,8 @@ SECTIONS = {
     "fooling": fooling.section,
     "transfer": transfer.section,
     "cifar-networks": cifar.section,
+    "transfer-matrix": yardsticks.transfer_section,
+    "corruption": yardsticks.corruption_section,
     "queries": queries.section,
     "universal": universal.section,
     "differences": differences.section,

@@ -57,8 +57,8 @@ def transfer(
     All networks need the same classes; their input sizes may differ.
 
     [bold]Examples:[/]
-      fluoroscope transfer -m digits-linear -m digits-cnn -m digits-robust -d digits --eps 0.2
-      fluoroscope transfer -m ONE -m TWO -d FOLDER --limit 100 --method di-fgsm --eps 16/255
+      fluoroscope transfer -m digits-cnn -m digits-robust -d digits --eps 0.2
+      fluoroscope transfer -m ONE -m TWO -m THREE -d FOLDER --method di-fgsm
     """
     from fluoroscope.attacks import registry
     from fluoroscope.data.imageset import load_images

@@ -333,7 +333,8 @@ def _gaussian_blur(images: Tensor, strength: float, keys: Tensor) -> Tensor:
     rows, columns = (2 * min(ceil(4 * strength), side - 1) + 1 for side in images.shape[2:])
     # One direction after the other: the same, in far fewer multiplications.
     along = gaussian_blur(images, [columns, 1], [strength, strength])
-    return gaussian_blur(along, [1, rows], [strength, strength])
+    blurred: Tensor = gaussian_blur(along, [1, rows], [strength, strength])
+    return blurred
 
 
 def _contrast(images: Tensor, strength: float, keys: Tensor) -> Tensor:
