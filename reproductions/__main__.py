@@ -8,6 +8,7 @@ import sys
 import time
 
 from reproductions import (
+    cifar,
     class_map,
     curve,
     differences,
@@ -21,6 +22,7 @@ from reproductions import (
     transfer,
     trust,
     universal,
+    yardsticks,
 )
 from reproductions.sources import SHARED
 
@@ -32,6 +34,9 @@ SECTIONS = {
     "imagenet": imagenet.section,
     "fooling": fooling.section,
     "transfer": transfer.section,
+    "cifar-networks": cifar.section,
+    "transfer-matrix": yardsticks.transfer_section,
+    "corruption": yardsticks.corruption_section,
     "queries": queries.section,
     "universal": universal.section,
     "trust": trust.section,

@@ -33,9 +33,11 @@ if TYPE_CHECKING:
     from fluoroscope.errors import FluoroscopeError, FluoroscopeWarning
     from fluoroscope.evaluation.class_map import ClassMap, class_map
     from fluoroscope.evaluation.compare import Comparison, compare_runs
+    from fluoroscope.evaluation.corruption import CorruptionTable, corruption_accuracy
     from fluoroscope.evaluation.curve import Curve
     from fluoroscope.evaluation.evaluate import evaluate
     from fluoroscope.evaluation.stored import read_run
+    from fluoroscope.evaluation.transfer import TransferMatrix, transfer_matrix
     from fluoroscope.evaluation.verdict import Verdict
     from fluoroscope.gradients.check import GradientCheck, check_gradient
     from fluoroscope.gradients.finite_difference import finite_difference_gradient
@@ -85,6 +87,7 @@ _HOMES = {
     "ClassMap": "evaluation.class_map",
     "Classifier": "models.classifier",
     "Curve": "evaluation.curve",
+    "CorruptionTable": "evaluation.corruption",
     "FluoroscopeError": "errors",
     "FluoroscopeWarning": "errors",
     "GradientCheck": "gradients.check",
@@ -97,12 +100,14 @@ _HOMES = {
     "MorphStep": "attacks.morph",
     "Objective": "engine.objectives",
     "Prediction": "engine.predict",
+    "TransferMatrix": "evaluation.transfer",
     "Unbounded": "engine.threats",
     "Verdict": "evaluation.verdict",
     "attack": "attacks.registry",
     "check_gradient": "gradients.check",
     "class_map": "evaluation.class_map",
     "compare_runs": "evaluation.compare",
+    "corruption_accuracy": "evaluation.corruption",
     "describe_model": "models.loading",
     "evaluate": "evaluation.evaluate",
     "fgsm": "attacks.gradient.gradient_sign",
@@ -116,6 +121,7 @@ _HOMES = {
     "open_image": "data.reference",
     "predict": "engine.predict",
     "read_run": "evaluation.stored",
+    "transfer_matrix": "evaluation.transfer",
 }
 
 __all__ = [
@@ -130,6 +136,7 @@ __all__ = [
     "ClassMap",
     "Classifier",
     "Comparison",
+    "CorruptionTable",
     "Curve",
     "DiverseInput",
     "Ensemble",
@@ -145,6 +152,7 @@ __all__ = [
     "Prediction",
     "Prepared",
     "ScaleInvariant",
+    "TransferMatrix",
     "TranslationInvariant",
     "Unbounded",
     "Verdict",
@@ -153,6 +161,7 @@ __all__ = [
     "check_gradient",
     "class_map",
     "compare_runs",
+    "corruption_accuracy",
     "data",
     "describe_model",
     "engine",
@@ -176,6 +185,7 @@ __all__ = [
     "prepare",
     "read_run",
     "training",
+    "transfer_matrix",
 ]
 
 
