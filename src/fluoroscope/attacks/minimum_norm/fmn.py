@@ -19,7 +19,7 @@ paper tries several step sizes for each network and keeps the best. Where this d
   that was asked for: on digits, where most pixel values are at an end, 17 of 28 searches in L2 then
   never came across the border.
 * In L0 a pixel is a position with all of its channels, as everywhere here; the paper counts
-  values. With one channel they are the same.
+  values. With one channel they are the same. The radius is never below one pixel.
 * A first guess of ``eps`` that is exactly on the border is no success: it is at least what
   rounding can turn.
 """
@@ -36,6 +36,7 @@ from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import MARGIN
 from fluoroscope.engine.stream import Query, Samples, is_reached
 from fluoroscope.engine.threats import L2, Threat, onto_l1_balls
+from fluoroscope.engine.vectors import column, units
 from fluoroscope.errors import InvalidParameterError
 
 _NO_BOUND = L2(math.inf)
@@ -84,8 +85,7 @@ class FMN(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._expect(1, "steps")
-        if not 0 < self.step_size < math.inf:
-            raise InvalidParameterError(f"step_size is {self.step_size}; expected more than 0")
+        self._expect_positive("step_size")
         if not _LAST_GAMMA <= self.gamma < 1:
             raise InvalidParameterError(
                 f"gamma is {self.gamma}; expected at least {_LAST_GAMMA}, to which it falls, and "
@@ -127,7 +127,7 @@ class FMN(Method):
         nearest = torch.where(reached, distance.minimum(state.nearest), state.nearest)
         state = replace(state, nearest=nearest, found=state.found | reached)
         radius = self._radius(state, answer, reached, distance, gamma.to(distance))
-        moved = state.images + _column(size.to(distance)) * _unit(answer.gradient)
+        moved = state.images + column(size.to(distance)) * units(answer.gradient)
         images = self._onto(moved, state.samples.images, radius)
         return replace(state, images=images, radius=radius, updates=state.updates + 1, done=done)
 
@@ -158,12 +158,12 @@ class FMN(Method):
         """Into the ball of each image's own ``radius`` ``(n,)``, and into the box."""
         if self.threat.name == "l1":
             return onto_l1_balls(images, original, radius)
-        away, wide = images.clamp(0, 1) - original, _column(radius)
+        away, wide = images.clamp(0, 1) - original, column(radius)
         match self.threat.name:
             case "linf":
                 away = away.clamp(-wide, wide)
             case "l2":
-                length = _column(self.threat.distance(away))
+                length = column(self.threat.distance(away))
                 away = torch.where(length > wide, away * (wide / length), away)
             case _:
                 size = away.square().sum(1).flatten(1)
@@ -173,13 +173,3 @@ class FMN(Method):
                 kept.scatter_(1, order, rank < radius[:, None])
                 away = torch.where(kept.view_as(away[:, :1]), away, 0)
         return original + away
-
-
-def _unit(gradient: Tensor) -> Tensor:
-    # In double precision, so that the square of a gradient of 1e-30 is not zero.
-    length = _column(torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=torch.double))
-    return torch.where(length > 0, gradient / length, gradient).to(gradient.dtype)
-
-
-def _column(values: Tensor) -> Tensor:
-    return values.view(-1, 1, 1, 1)
