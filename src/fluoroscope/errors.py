@@ -65,5 +65,9 @@ class ResultFormatError(FluoroscopeError):
     """A saved result that cannot be read back."""
 
 
+class StorageError(FluoroscopeError):
+    """A disk that is full, or that refuses what is to be written."""
+
+
 class ChanceLevelError(FluoroscopeError):
     """A network that reads clean pictures no better than by chance."""
