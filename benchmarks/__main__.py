@@ -4,7 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
-from benchmarks import families, peers, speed
+from benchmarks import evaluation, families, peers, speed
 from benchmarks.page import PAGE, Scale, Skipped
 
 HEAD = """# Benchmarks
@@ -28,6 +28,7 @@ SECTIONS = {
     "autoattack": peers.autoattack,
     "minimum-norm": peers.minimum_norm,
     **families.SECTIONS,
+    **evaluation.SECTIONS,
     "memory": speed.memory,
     "preparation": speed.preparation,
 }

@@ -33,6 +33,10 @@ class HubUnreachableError(FluoroscopeError):
     """A hub that cannot be reached from here."""
 
 
+class ClusterError(FluoroscopeError):
+    """A cluster that cannot be reached, or whose machines cannot do the work."""
+
+
 class MissingExtraError(FluoroscopeError):
     """An optional library that is not installed."""
 

@@ -8,7 +8,7 @@ import typer
 from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import Json, Seed, with_model
 from fluoroscope.cli.output import Output
-from fluoroscope.cli.verdict_report import report
+from fluoroscope.cli.verdict_report import draw_curve, report
 
 if TYPE_CHECKING:
     from fluoroscope.evaluation.evaluate import Progress
@@ -28,7 +28,10 @@ def evaluate(
     ] = "linf:8/255",
     plan: Annotated[
         str,
-        typer.Option(help="standard (AutoAttack's), rand (for networks with chance), or a file."),
+        typer.Option(
+            help="standard (AutoAttack's), fast (its verdict for a fraction of the passes), curve "
+            "(accuracy at every bound), rand (for networks with chance), or a TOML file."
+        ),
     ] = "standard",
     out: Annotated[Path, typer.Option(help="Directory of the run.")] = Path("out"),
     resume: Annotated[
@@ -53,7 +56,22 @@ def evaluate(
     at_chance: Annotated[
         bool, typer.Option("--at-chance", help="Go on though it reads no better than by chance.")
     ] = False,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Look as well for reasons not to trust the number."),
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 128,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="In this process, or on a Ray cluster.")
+    ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="ray: processes; default: one for each GPU or processor."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="ray: a cluster's HOST:PORT, or auto; default: one on this machine."),
+    ] = None,
     seed: Seed = 0,
     json: Json = None,
 ) -> None:
@@ -63,7 +81,8 @@ def evaluate(
 
     [bold]Examples:[/]
       fluoroscope evaluate --model digits-cnn --data digits --threat linf:0.1 --out out/run
-      fluoroscope evaluate -m digits-robust -d path/to/mnist --limit 1000 --threat linf:0.3
+      fluoroscope evaluate -m digits-robust -d digits --threat linf:0.3 --plan fast
+      fluoroscope evaluate -m digits-robust -d digits --threat linf --plan curve
       fluoroscope runs show out/run
     """
     from fluoroscope.data.imageset import load_images
@@ -86,13 +105,21 @@ def evaluate(
             batch_size=batch_size,
             seed=seed,
             at_chance=at_chance,
+            trust=trust,
+            engine=engine,
+            workers=workers,
+            address=address,
             on_progress=lambda progress: move(progress.done, _state(progress)),
             cancelled=interrupted,
         )
     report(output, verdict)
     files = "run.json, verdict.json, parts/*.parquet"
     output.say(f"wrote {out}/  {files}{', parts/*.safetensors' if save_images else ''}")
+    if verdict.curve is not None:
+        output.wrote([draw_curve(verdict, out)])
     output.json(verdict.describe())
+    if not verdict.trust:
+        output.say("can the number be trusted? the same command with --trust looks into that")
     if interrupted():
         output.say("the same command goes on where this one stopped")
         raise typer.Abort

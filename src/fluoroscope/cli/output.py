@@ -46,8 +46,8 @@ class Output:
         self._progress = Console(markup=False, highlight=False, stderr=True)
 
     def say(self, text: str) -> None:
-        """A line for people."""
-        self.console.print(text, soft_wrap=True)
+        """A line for people; on a terminal broken between words."""
+        self.console.print(text, soft_wrap=not self.console.is_terminal)
 
     def table(self, columns: list[str], rows: Iterable[Iterable[Any]], title: str = "") -> None:
         """A table for people; columns whose name ends in ``>`` are set flush right."""
@@ -86,6 +86,7 @@ class Output:
             TextColumn("left"),
             console=self._progress,
             transient=True,
+            disable=not self._progress.is_terminal,
             expand=True,
         ) as bar:
             task, moved = bar.add_task("", total=1.0), -_EVERY
@@ -116,7 +117,7 @@ class Output:
             if issubclass(category, FluoroscopeWarning) and text not in told:
                 told.add(text)
                 # Above the bar, if one is there.
-                self._progress.print(f"warning: {text}", soft_wrap=True)
+                self._progress.print(f"warning: {text}", soft_wrap=not self._progress.is_terminal)
 
         with warnings.catch_warnings():
             warnings.simplefilter("always", FluoroscopeWarning)
@@ -133,6 +134,7 @@ class Output:
             TimeRemainingColumn(),
             console=self._progress,
             transient=True,
+            disable=not self._progress.is_terminal,
         )
 
     def json(self, value: Any) -> None:

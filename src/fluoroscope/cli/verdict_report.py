@@ -1,11 +1,13 @@
 """How a verdict looks on a terminal."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fluoroscope.cli.output import Output
 from fluoroscope.models.labels import printable
 
 if TYPE_CHECKING:
+    from fluoroscope.evaluation.curve import Curve
     from fluoroscope.evaluation.verdict import Component, Interval, Verdict
 
 
@@ -43,8 +45,45 @@ def report(output: Output, verdict: "Verdict") -> None:
             ["in all", "", "", "", *_spent(verdict)],
         ],
     )  # fmt: skip
+    if verdict.curve is not None:
+        _report_curve(output, verdict.curve)
+    if verdict.trust:
+        output.table(
+            ["can it be trusted?", "", "what was seen"],
+            (
+                [printable(check.name), check.status, printable(check.words)]
+                for check in verdict.trust
+            ),
+        )
     for note in verdict.notes:
         output.say(f"note: {note}")
+
+
+def draw_curve(verdict: "Verdict", directory: Path) -> Path:
+    """Accuracy against the bound, as ``curve.png``."""
+    from fluoroscope.pictures.curves import robustness_curves
+    from fluoroscope.pictures.maps import write_figure
+
+    curve, identity = verdict.curve, verdict.record["identity"]
+    assert curve is not None
+    eps = identity["threat"]["eps"]
+    figure = robustness_curves(
+        {"all": [(point.eps, point.accuracy, *point.interval) for point in curve.points()]},
+        norm=curve.norm,
+        mark=eps if isinstance(eps, float) else None,
+        title=f"{identity['model']} on {identity['data']['name']}",
+    )
+    return write_figure(directory / "curve.png", figure)
+
+
+def _report_curve(output: Output, curve: "Curve") -> None:
+    from fluoroscope.evaluation.curve import QUANTILES
+
+    quantiles = [(share, curve.quantile(share)) for share in QUANTILES]
+    output.table(
+        ["of those read right", *(f"{at:.0%}>" for at, _ in quantiles)],
+        [[f"are misread within {curve.norm}", *(f"{eps:.4g}" for _, eps in quantiles)]],
+    )
 
 
 def share(value: float) -> str:

@@ -1,6 +1,6 @@
 """Evaluating a data set by a plan: part by part, stage by stage, and a verdict at the end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,13 +19,19 @@ from fluoroscope.engine.predict import check_batch_size
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import DEFAULT_BATCH, Step
 from fluoroscope.engine.threats import Threat, as_threat
-from fluoroscope.errors import InvalidImagesError, ResultFormatError
+from fluoroscope.errors import (
+    InvalidImagesError,
+    InvalidParameterError,
+    ResultFormatError,
+)
 from fluoroscope.evaluation.curve import curve_of
 from fluoroscope.evaluation.labels import checked, class_numbers
 from fluoroscope.evaluation.plan import Plan, find_plan
 from fluoroscope.evaluation.rows import CLEAN
 from fluoroscope.evaluation.run_directory import RunDirectory, data_hash, hash_of
 from fluoroscope.evaluation.search import look, search
+from fluoroscope.evaluation.trust import Check
+from fluoroscope.evaluation.trust_of_run import trust_of_run
 from fluoroscope.evaluation.verdict import Verdict, check_above_chance, history, verdict_of
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.randomised import EOT
@@ -81,8 +87,11 @@ class Job:
 
     def load(self, part: Part) -> tuple[Tensor, Tensor, Tensor]:
         """Images ``(N, C, H, W)``, the network's labels ``(N,)`` and indices ``(N,)`` of a part."""
-        batches = self.images.select(part.positions).batches(
-            len(part.positions), fit=self.model.preprocessing
+        return self._load(part.positions)
+
+    def _load(self, positions: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        batches = self.images.select(positions).batches(
+            len(positions), fit=self.model.preprocessing
         )
         batch = next(iter(batches))
         if batch.labels is None:
@@ -93,9 +102,19 @@ class Job:
         labels = batch.labels if self.numbers is None else self.numbers[batch.labels]
         return batch.images, checked(self.model, labels), batch.indices
 
+    def samples(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Images and the network's labels of samples by their numbers in the data set."""
+        places = {number: place for place, number in enumerate(self.images.indices)}
+        images, labels, _ = self._load([places[number] for number in numbers])
+        return images, labels
+
 
 Watch = Callable[[str, Step | pa.Table], None]
 """Called with a stage's name and each of its steps, and with its rows when it ends."""
+Cancelled = Callable[[], bool]
+Watching = Callable[[Part], Watch | None]
+Engine = Callable[[Job, list[Part], Watching, Cancelled | None], Iterator[list[pa.Table]]]
+"""Yields the rows of each part, in any order; asks for a part's watch when its rows come."""
 
 
 def evaluate_part(
@@ -103,7 +122,7 @@ def evaluate_part(
     part: Part,
     *,
     watch: Watch | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    cancelled: Cancelled | None = None,
 ) -> list[pa.Table]:
     """The rows of a part: of the clean look, and of each stage that had somebody to attack.
 
@@ -114,8 +133,7 @@ def evaluate_part(
         ResultFormatError: the rows on disk are of other pictures or labels.
     """
     directory, model = job.directory, job.model
-    positions = list(job.images.select(part.positions).indices)
-    clean = directory.load(part.number, CLEAN, positions) if directory else None
+    clean = directory.load(part.number, CLEAN, _indices(job, part)) if directory else None
     batch = None
     if clean is None:
         batch = job.load(part)
@@ -155,6 +173,32 @@ def evaluate_part(
         if watch is not None:
             watch(stage.name, table)
     return tables
+
+
+def read_part(job: Job, part: Part) -> list[pa.Table] | None:
+    """The rows of a part if it is finished and on disk; no picture is decoded for it."""
+    directory = job.directory
+    if directory is None or not directory.file(part.number, CLEAN).exists():
+        return None
+    clean = directory.load(part.number, CLEAN, _indices(job, part))
+    if clean is None:
+        return None
+    _check(job, part, clean, None)
+    tables = [clean]
+    right = clean.filter(pc.invert(clean["success"]))["index"].to_numpy()
+    for stage in job.plan.stages:
+        given = right[stage.chooses(history(tables))]
+        if not len(given):
+            continue
+        table = directory.load(part.number, stage.name, given.tolist())
+        if table is None:
+            return None
+        tables.append(table)
+    return tables
+
+
+def _indices(job: Job, part: Part) -> list[int]:
+    return list(job.images.select(part.positions).indices)
 
 
 def _check(
@@ -204,6 +248,31 @@ def _same_data(job: Job, clean: pa.Table, batch: tuple[Tensor, Tensor, Tensor]) 
         )
 
 
+def here(
+    job: Job, parts: list[Part], watch: Watching, cancelled: Cancelled | None
+) -> Iterator[list[pa.Table]]:
+    """The engine ``local``: one part after the other, in this process."""
+    for part in parts:
+        yield evaluate_part(job, part, watch=watch(part), cancelled=cancelled)
+        if cancelled is not None and cancelled():
+            return
+
+
+def _engine(name: str, workers: int | None, address: str | None) -> Engine:
+    if name == "ray":
+        from fluoroscope.evaluation.cluster import cluster
+
+        return cluster(workers, address)
+    if name != "local":
+        raise InvalidParameterError(f"engine is {name!r}; expected 'local' or 'ray'")
+    if workers is not None or address is not None:
+        raise InvalidParameterError(
+            "workers and address are for a cluster, and the engine is local: one process, with all "
+            "of PyTorch's threads; expected engine 'ray' with them"
+        )
+    return here
+
+
 def evaluate(
     model: Classifier,
     images: ImageSet | Tensor,
@@ -218,8 +287,12 @@ def evaluate(
     batch_size: int = DEFAULT_BATCH,
     seed: int = 0,
     at_chance: bool = False,
+    trust: bool = False,
+    engine: str = "local",
+    workers: int | None = None,
+    address: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    cancelled: Cancelled | None = None,
 ) -> Verdict:
     """How many of these pictures a network reads right, and how many still under attack.
 
@@ -239,14 +312,24 @@ def evaluate(
         batch_size: images evaluated at once.
         seed: for everything random; a sample's chance hangs on it and the sample's index alone.
         at_chance: go on with a network that reads clean pictures no better than chance.
-        on_progress: called at every step.
+        trust: look as well for reasons not to trust the number, once the plan is through; what
+            that costs is counted apart. See :mod:`fluoroscope.evaluation.trust`.
+        engine: ``local``, or ``ray`` for several processes or machines at once.
+        workers: processes of ``ray``; by default one for each GPU if the network is on one, else
+            one for each processor.
+        address: of a running cluster's head, ``host:port`` or ``auto``; by default one is started
+            on this machine. Its machines must see the pictures' files where this one does, and
+            ``out`` too if images are saved.
+        on_progress: called at every step; with ``ray`` when a part is done.
         cancelled: asked at every step; once true, the verdict is of what was found so far.
 
     Raises:
         UnknownLabelError, InvalidImagesError: labels that are missing or not the network's.
         InvalidParameterError: no such plan; a directory that holds another run.
         ChanceLevelError: clean pictures are read no better than by chance.
+        MissingExtraError, ClusterError: Ray is not installed; its cluster fails.
     """
+    run = _engine(engine, workers, address)
     threat = as_threat(threat) if isinstance(threat, str) else threat
     chosen, data = find_plan(plan, threat), labelled(images, labels)
     if not len(data):
@@ -276,11 +359,8 @@ def evaluate(
     parts = [Part(n, range(at, min(at + size, len(data)))) for n, at in enumerate(starts)]
     found: list[list[pa.Table]] = []
     meter = _Meter(len(data), parts, chosen, threat, on_progress)
-    for one in parts:
-        tables = evaluate_part(job, one, watch=meter.watch(one), cancelled=cancelled)
+    for tables in run(job, parts, meter.watch, cancelled):
         found.append(tables)
-        if cancelled is not None and cancelled():
-            break
     verdict = verdict_of(
         found, chosen.stage_names, threat, total=len(data), classes=model.num_classes,
         stopped=cancelled is not None and cancelled(),
@@ -288,6 +368,17 @@ def evaluate(
     )  # fmt: skip
     if chosen.finds_distances and found:
         verdict = replace(verdict, curve=curve_of(found, threat.name, model.labels))
+    if trust and not (cancelled is not None and cancelled()):
+        checks = trust_of_run(
+            looked_at, chosen, threat, found, job.samples, identity=identity, directory=directory,
+            seed=seed, batch_size=batch_size, on_check=meter.check, cancelled=cancelled,
+        )  # fmt: skip
+        verdict = replace(
+            verdict,
+            trust=checks,
+            trust_forwards=sum(check.forwards for check in checks),
+            trust_backwards=sum(check.backwards for check in checks),
+        )
     if directory is not None:
         directory.write_json("verdict.json", verdict.describe())
     return verdict
@@ -325,21 +416,35 @@ class _Meter:
         tell: Callable[[Progress], None] | None,
     ) -> None:
         self._threat, self._stages = threat, {stage.name: stage for stage in plan.stages}
-        self._all = any(stage.everyone for stage in plan.stages)
         self._total, self._parts, self._tell = total, len(parts), tell
         costs = [_cost(stage.attack) * stage.restarts for stage in plan.stages]
         self._costs = dict(zip(plan.stage_names, costs, strict=True))
         behind = [sum(costs[:number]) for number in range(len(costs))]
         self._places = dict(zip(plan.stage_names, behind, strict=True))
         self._looked = self._lost = 0
+        self._begun = 0
         self._behind = 0.0
+
+    def check(self, check: Check) -> None:
+        """A trust check was made, after all parts."""
+        if self._tell is None:
+            return
+        holding, passes = self._looked - self._lost, check.forwards + check.backwards
+        stage, last = f"trust: {check.name}", self._parts - 1
+        self._tell(
+            Progress(
+                self._total, self._looked, holding, 1.0, last, self._parts, stage, passes
+            )
+        )  # fmt: skip
 
     def watch(self, part: Part) -> "Watch | None":
         """What is to be called with the stages of this part."""
         if self._tell is None:
             return None
-        before, count = self._behind, len(part.positions)
+        before, count = self._begun, len(part.positions)
+        self._begun += count
         whole = sum(self._costs.values())
+        everyone = any(stage.everyone for stage in self._stages.values())
         tables: list[pa.Table] = []
         right = holding = given = ended = passes = 0
         present = CLEAN
@@ -368,9 +473,9 @@ class _Meter:
                     was, holding = holding, int(history(tables).holds(self._threat).sum())
                     self._lost += was - holding
                     place += self._costs[stage]
-            still = right if self._all else holding
-            behind = before + (count - still + still * place / whole) / self._total
-            self._behind = max(self._behind, behind)
+            left = right if everyone else holding
+            behind = before + count - left + left * place / whole
+            self._behind = max(self._behind, behind / self._total)
             assert self._tell is not None
             self._tell(
                 Progress(

@@ -26,6 +26,8 @@ from fluoroscope.models.classifier import tensor_bytes
 FORMAT = 1
 """Raised when an older version could not read what this one writes."""
 _PART = re.compile(r"\d{5}-.+\.(parquet|safetensors)")
+_FILES = ("run.json", "trust.json", "verdict.json")
+_DRAFT = re.compile(r"\.(run-|trust-|verdict-|\d{5}-).+\.(json|parquet|safetensors)")
 _KEY = b"fluoroscope"
 # Bytes of a JSON file; run.json holds a class name for each of some thousands of classes at most.
 _LARGEST = 10_000_000
@@ -63,10 +65,11 @@ class RunDirectory:
         """
         run = cls(output_directory(path))
         made = output_directory(run.path / "parts")
-        if not resume:
-            for file in [*made.iterdir(), *run.path.glob("*.json")]:
-                if _PART.fullmatch(file.name) or file.name in ("run.json", "verdict.json"):
-                    file.unlink()
+        for file in [*made.iterdir(), *run.path.iterdir()]:
+            whole = _PART.fullmatch(file.name) or file.name in _FILES
+            # A draft is what a killed process left.
+            if _DRAFT.fullmatch(file.name) or (whole and not resume):
+                file.unlink(missing_ok=True)
         # As it will read back: tuples become lists.
         identity = json.loads(json.dumps(identity))
         if run._about.exists():
@@ -125,6 +128,10 @@ class RunDirectory:
             text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
             draft.write_text(text + "\n", "utf-8")
 
+    def _parts(self) -> list[Path]:
+        # Not the drafts that somebody is writing there.
+        return [file for file in (self.path / "parts").iterdir() if _PART.fullmatch(file.name)]
+
     def file(self, part: int, stage: str, kind: str = "parquet") -> Path:
         """Where the rows (or ``safetensors``) of a part's stage are."""
         return self.path / "parts" / f"{part:05}-{stage}.{kind}"
@@ -180,9 +187,8 @@ class RunDirectory:
         """
         stages = ["clean", *(stage["name"] for stage in self.read()["identity"]["plan"]["stages"])]
         found = []
-        for path in sorted(
-            (self.path / "parts").glob("*.parquet"), key=lambda p: _order(p, stages)
-        ):
+        whole = [file for file in self._parts() if file.suffix == ".parquet"]
+        for path in sorted(whole, key=lambda file: _order(file, stages)):
             try:
                 found.append(parquet.read_table(path, schema=SCHEMA))
             except (OSError, pa.ArrowException) as error:

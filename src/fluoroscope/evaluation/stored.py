@@ -7,7 +7,7 @@ have bounds, and rows must fit together.
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,13 +15,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
 
 from fluoroscope.engine.threats import Threat, threat_for
 from fluoroscope.errors import FluoroscopeError, ResultFormatError
+from fluoroscope.evaluation.curve import curve_of
 from fluoroscope.evaluation.plan import is_name
 from fluoroscope.evaluation.rows import CLEAN, SCHEMA
 from fluoroscope.evaluation.run_directory import RunDirectory
+from fluoroscope.evaluation.trust import Check
 from fluoroscope.evaluation.verdict import Verdict, verdict_of
 
 # Of one file of rows: far above what any part has.
@@ -42,6 +44,7 @@ class _Stage(BaseModel):
 class _Plan(BaseModel):
     name: str
     stages: list[_Stage] = Field(min_length=1, max_length=1000)
+    finds_distances: bool
 
 
 class _Data(BaseModel):
@@ -87,22 +90,37 @@ class StoredRun:
     threat: Threat
     plan: str
     stages: tuple[str, ...]
+    finds_distances: bool
+    """Whether every sample's closest misread image was looked for."""
     parts: tuple[tuple[pa.Table, ...], ...]
     """Of each part the rows of its clean look, and of those stages that were made."""
     ended: bool
     """Whether it came to its end."""
+    trust: tuple[Check, ...]
+    """What was found on whether its accuracy can be trusted, where somebody asked."""
     record: dict[str, Any]
 
     def verdict(self) -> Verdict:
         """What the rows say."""
-        return verdict_of(
-            [list(tables) for tables in self.parts],
+        parts = [list(tables) for tables in self.parts]
+        verdict = verdict_of(
+            parts,
             self.stages,
             self.threat,
             total=self.total,
             classes=len(self.labels),
             stopped=not self.ended,
             record=self.record,
+        )
+        curve = None
+        if self.finds_distances and parts:
+            curve = curve_of(parts, self.threat.name, self.labels)
+        return replace(
+            verdict,
+            curve=curve,
+            trust=self.trust,
+            trust_forwards=sum(check.forwards for check in self.trust),
+            trust_backwards=sum(check.backwards for check in self.trust),
         )
 
 
@@ -137,6 +155,7 @@ def open_run(path: str | Path) -> StoredRun:
             f"{directory.path / 'run.json'} is no run's: {told}; expected what fluoroscope "
             "evaluate --out makes"
         ) from error
+    last = directory.last_verdict()
     stages = tuple(stage.name for stage in about.identity.plan.stages)
     return StoredRun(
         path=directory.path,
@@ -150,10 +169,19 @@ def open_run(path: str | Path) -> StoredRun:
         threat=threat,
         plan=about.identity.plan.name,
         stages=stages,
+        finds_distances=about.identity.plan.finds_distances,
         parts=tuple(_parts(directory.path / "parts", stages, len(about.labels))),
-        ended=bool(directory.last_verdict().get("complete")),
+        ended=bool(last.get("complete")),
+        trust=_checks(last.get("trust", ())),
         record={name: value for name, value in found.items() if name not in ("format", "labels")},
     )
+
+
+def _checks(found: Any) -> tuple[Check, ...]:
+    try:
+        return TypeAdapter(tuple[Check, ...]).validate_python(found)
+    except ValidationError:
+        return ()  # As if nobody had asked: the command that made the run makes them anew.
 
 
 def _parts(folder: Path, stages: Sequence[str], classes: int) -> "list[tuple[pa.Table, ...]]":

@@ -16,6 +16,9 @@ from fluoroscope.evaluation.plan import History
 if TYPE_CHECKING:
     from fluoroscope.evaluation.curve import Curve
 
+if TYPE_CHECKING:
+    from fluoroscope.evaluation.trust import Check
+
 # Below so many samples chance itself may read them all.
 _FEWEST = 20
 
@@ -62,6 +65,11 @@ class Verdict:
     complete: bool
     """Whether every sample went through the whole plan."""
     notes: tuple[str, ...] = ()
+    trust: "tuple[Check, ...]" = ()
+    """What was found on whether the accuracy can be trusted, where somebody asked."""
+    trust_forwards: int = 0
+    """Images that went through the network for these checks, beside those of the verdict."""
+    trust_backwards: int = 0
     record: dict[str, Any] = field(default_factory=dict)
     """Network, data, plan, seed, versions and hardware, as plain values."""
     curve: "Curve | None" = None
