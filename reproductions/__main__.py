@@ -8,6 +8,9 @@ import sys
 import time
 
 from reproductions import (
+    cifar,
+    class_map,
+    curve,
     differences,
     digits,
     fooling,
@@ -19,6 +22,7 @@ from reproductions import (
     transfer,
     trust,
     universal,
+    yardsticks,
 )
 from reproductions.sources import SHARED
 
@@ -30,9 +34,14 @@ SECTIONS = {
     "imagenet": imagenet.section,
     "fooling": fooling.section,
     "transfer": transfer.section,
+    "cifar-networks": cifar.section,
+    "transfer-matrix": yardsticks.transfer_section,
+    "corruption": yardsticks.corruption_section,
     "queries": queries.section,
     "universal": universal.section,
     "trust": trust.section,
+    "curve": curve.section,
+    "class-map": class_map.section,
     "differences": differences.section,
 }
 HEAD = """# Reproductions

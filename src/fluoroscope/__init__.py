@@ -31,7 +31,13 @@ if TYPE_CHECKING:
     from fluoroscope.engine.stream import Budget
     from fluoroscope.engine.threats import L0, L1, L2, Linf, Unbounded
     from fluoroscope.errors import FluoroscopeError, FluoroscopeWarning
+    from fluoroscope.evaluation.class_map import ClassMap, class_map
+    from fluoroscope.evaluation.compare import Comparison, compare_runs
+    from fluoroscope.evaluation.corruption import CorruptionTable, corruption_accuracy
+    from fluoroscope.evaluation.curve import Curve
     from fluoroscope.evaluation.evaluate import evaluate
+    from fluoroscope.evaluation.stored import read_run
+    from fluoroscope.evaluation.transfer import TransferMatrix, transfer_matrix
     from fluoroscope.evaluation.verdict import Verdict
     from fluoroscope.gradients.check import GradientCheck, check_gradient
     from fluoroscope.gradients.finite_difference import finite_difference_gradient
@@ -67,6 +73,7 @@ _HOMES = {
     "BPDA": "models.wrappers.bpda",
     "Admix": "models.wrappers.transformed",
     "DiverseInput": "models.wrappers.transformed",
+    "Comparison": "evaluation.compare",
     "EOT": "models.wrappers.randomised",
     "Ensemble": "models.wrappers.ensemble",
     "Ghost": "models.wrappers.ghost",
@@ -77,7 +84,10 @@ _HOMES = {
     "prepare": "models.wrappers.prepared",
     "AttackResult": "attacks.attack",
     "Budget": "engine.stream",
+    "ClassMap": "evaluation.class_map",
     "Classifier": "models.classifier",
+    "Curve": "evaluation.curve",
+    "CorruptionTable": "evaluation.corruption",
     "FluoroscopeError": "errors",
     "FluoroscopeWarning": "errors",
     "GradientCheck": "gradients.check",
@@ -90,10 +100,14 @@ _HOMES = {
     "MorphStep": "attacks.morph",
     "Objective": "engine.objectives",
     "Prediction": "engine.predict",
+    "TransferMatrix": "evaluation.transfer",
     "Unbounded": "engine.threats",
     "Verdict": "evaluation.verdict",
     "attack": "attacks.registry",
     "check_gradient": "gradients.check",
+    "class_map": "evaluation.class_map",
+    "compare_runs": "evaluation.compare",
+    "corruption_accuracy": "evaluation.corruption",
     "describe_model": "models.loading",
     "evaluate": "evaluation.evaluate",
     "fgsm": "attacks.gradient.gradient_sign",
@@ -106,6 +120,8 @@ _HOMES = {
     "morph_stream": "attacks.morph",
     "open_image": "data.reference",
     "predict": "engine.predict",
+    "read_run": "evaluation.stored",
+    "transfer_matrix": "evaluation.transfer",
 }
 
 __all__ = [
@@ -117,7 +133,11 @@ __all__ = [
     "Admix",
     "AttackResult",
     "Budget",
+    "ClassMap",
     "Classifier",
+    "Comparison",
+    "CorruptionTable",
+    "Curve",
     "DiverseInput",
     "Ensemble",
     "FluoroscopeError",
@@ -132,12 +152,16 @@ __all__ = [
     "Prediction",
     "Prepared",
     "ScaleInvariant",
+    "TransferMatrix",
     "TranslationInvariant",
     "Unbounded",
     "Verdict",
     "attack",
     "attacks",
     "check_gradient",
+    "class_map",
+    "compare_runs",
+    "corruption_accuracy",
     "data",
     "describe_model",
     "engine",
@@ -159,7 +183,9 @@ __all__ = [
     "pictures",
     "predict",
     "prepare",
+    "read_run",
     "training",
+    "transfer_matrix",
 ]
 
 

@@ -20,13 +20,18 @@ paper tries several step sizes for each network and keeps the best. Where this d
   never came across the border.
 * In L0 a pixel is a position with all of its channels, as everywhere here; the paper counts
   values. With one channel they are the same.
+* ``along="steepest"`` is ours. A step goes along the norm's own steepest direction, in Linf the
+  gradient's sign, and is ``step_size`` times as long as the ball is wide, so that no scale is left
+  to be tuned. In Linf the paper's steps move few pixels by much where the gradient is sparse: on
+  adversarially trained digits 39 of 57 searches of 30 steps had no success, and with 0.5 times the
+  ball all had, at a median of 0.305 (FAB-T with 9 targets at three times the passes: 0.352).
 * A first guess of ``eps`` that is exactly on the border is no success: it is at least what
   rounding can turn.
 """
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -36,6 +41,7 @@ from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import MARGIN
 from fluoroscope.engine.stream import Query, Samples, is_reached
 from fluoroscope.engine.threats import L2, Threat, onto_l1_balls
+from fluoroscope.engine.vectors import column, units
 from fluoroscope.errors import InvalidParameterError
 
 _NO_BOUND = L2(math.inf)
@@ -69,13 +75,15 @@ class FMN(Method):
     """The fast minimum-norm attack: steepest steps within a ball that shrinks at each success.
 
     ``step_size`` is the Euclidean length of the first step, ``gamma`` by how much the ball first
-    grows or shrinks.
+    grows or shrinks. With ``along="steepest"`` (Linf, L2) steps are the steepest of the norm and
+    ``step_size`` is how long they are at first, in sizes of the ball; 0.5 does well.
     """
 
     threat: Threat = _NO_BOUND
     steps: int = 100
     step_size: float = 1.0
     gamma: float = 0.05
+    along: Literal["gradient", "steepest"] = "gradient"
 
     paper: ClassVar[str] = "Pintor et al. 2021 (2102.12827)"
     norms: ClassVar[tuple[str, ...]] = ("l2", "linf", "l1", "l0")
@@ -84,12 +92,17 @@ class FMN(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._expect(1, "steps")
-        if not 0 < self.step_size < math.inf:
-            raise InvalidParameterError(f"step_size is {self.step_size}; expected more than 0")
+        self._expect_positive("step_size")
         if not _LAST_GAMMA <= self.gamma < 1:
             raise InvalidParameterError(
                 f"gamma is {self.gamma}; expected at least {_LAST_GAMMA}, to which it falls, and "
                 "below 1"
+            )
+        allowed = ("gradient", "steepest") if self.threat.name in ("linf", "l2") else ("gradient",)
+        if self.along not in allowed:
+            raise InvalidParameterError(
+                f"along is {self.along!r}; expected {' or '.join(allowed)} in the norm "
+                f"{self.threat.name}"
             )
 
     def start(self, samples: Samples) -> FMNState:
@@ -127,9 +140,16 @@ class FMN(Method):
         nearest = torch.where(reached, distance.minimum(state.nearest), state.nearest)
         state = replace(state, nearest=nearest, found=state.found | reached)
         radius = self._radius(state, answer, reached, distance, gamma.to(distance))
-        moved = state.images + _column(size.to(distance)) * _unit(answer.gradient)
+        moved = state.images + self._step(answer.gradient, size.to(distance), radius)
         images = self._onto(moved, state.samples.images, radius)
         return replace(state, images=images, radius=radius, updates=state.updates + 1, done=done)
+
+    def _step(self, gradient: Tensor, size: Tensor, radius: Tensor) -> Tensor:
+        """The step for a first one of ``size`` ``(n,)`` in balls of ``radius`` ``(n,)``."""
+        if self.along == "gradient":
+            return column(size) * units(gradient)
+        steepest = gradient.sign() if self.threat.name == "linf" else units(gradient)
+        return column(size * radius) * steepest
 
     def _radius(
         self, state: FMNState, answer: Answer, reached: Tensor, distance: Tensor, gamma: Tensor
@@ -158,12 +178,12 @@ class FMN(Method):
         """Into the ball of each image's own ``radius`` ``(n,)``, and into the box."""
         if self.threat.name == "l1":
             return onto_l1_balls(images, original, radius)
-        away, wide = images.clamp(0, 1) - original, _column(radius)
+        away, wide = images.clamp(0, 1) - original, column(radius)
         match self.threat.name:
             case "linf":
                 away = away.clamp(-wide, wide)
             case "l2":
-                length = _column(self.threat.distance(away))
+                length = column(self.threat.distance(away))
                 away = torch.where(length > wide, away * (wide / length), away)
             case _:
                 size = away.square().sum(1).flatten(1)
@@ -173,13 +193,3 @@ class FMN(Method):
                 kept.scatter_(1, order, rank < radius[:, None])
                 away = torch.where(kept.view_as(away[:, :1]), away, 0)
         return original + away
-
-
-def _unit(gradient: Tensor) -> Tensor:
-    # In double precision, so that the square of a gradient of 1e-30 is not zero.
-    length = _column(torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=torch.double))
-    return torch.where(length > 0, gradient / length, gradient).to(gradient.dtype)
-
-
-def _column(values: Tensor) -> Tensor:
-    return values.view(-1, 1, 1, 1)
