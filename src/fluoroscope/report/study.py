@@ -1,0 +1,459 @@
+"""What the sections of a report read: a network, its pictures, and what was found of them so far.
+
+Everything is worked out once, when a section first asks, and kept in the run's directory if there
+is one. So a report of a finished run only reads.
+"""
+
+import hashlib
+import json
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from fluoroscope.attacks.minimum_norm.fmn import FMN
+from fluoroscope.attacks.parts import part_size
+from fluoroscope.attacks.registry import attack
+from fluoroscope.data.batches import Batch
+from fluoroscope.data.imageset import ImageSet
+from fluoroscope.engine import chance
+from fluoroscope.engine.predict import predict
+from fluoroscope.engine.provenance import provenance
+from fluoroscope.engine.threats import Threat
+from fluoroscope.errors import FluoroscopeError, FluoroscopeWarning, InvalidImagesError
+from fluoroscope.evaluation.evaluate import evaluate, fed
+from fluoroscope.evaluation.labels import checked, class_numbers
+from fluoroscope.evaluation.plan import PLANS, Plan, Stage, find_plan
+from fluoroscope.evaluation.rows import CLEAN
+from fluoroscope.evaluation.run_directory import RunDirectory
+from fluoroscope.evaluation.verdict import Verdict, check_above_chance
+from fluoroscope.files import atomic_path, output_directory
+from fluoroscope.models.classifier import Classifier
+from fluoroscope.report.words import NORMS, Ruler, count, shortened
+
+T = TypeVar("T")
+Tell = Callable[[str, float], None]
+BATCH = 64
+# Pictures that are attacked together; between them the time that is left is looked at.
+PART = 50
+# The share of the time left that the evaluation may take.
+SHARE = 0.7
+VERDICT = "fast" if "fast" in PLANS else "standard"
+# Values of a picture from which fewer steps have to do.
+LARGE = 3 * 64 * 64
+
+
+class LeftOut(FluoroscopeError):
+    """Something that was not made because time was up or a person stopped it."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the network reads ``N`` clean pictures."""
+
+    labels: Tensor
+    """``(N,)``, the true classes as the network numbers them."""
+    winners: Tensor
+    """``(N,)``, the classes that it names."""
+    confidence: Tensor
+    """``(N,)``, the probability of the winner."""
+    rank: Tensor
+    """``(N,)``, how many classes come before the true one; 0 where it is right."""
+
+    @property
+    def right(self) -> Tensor:
+        """``(N,)`` booleans."""
+        return self.winners == self.labels
+
+
+@dataclass(frozen=True)
+class Closest:
+    """The smallest change found of each of ``N`` pictures that are read as labelled."""
+
+    indices: Tensor
+    """``(N,)``, in the data set."""
+    labels: Tensor
+    """``(N,)``."""
+    distances: Tensor
+    """``(N,)``, infinite where none was found."""
+    became: Tensor
+    """``(N,)``, the class it was read as; the label where none was found."""
+    stages: tuple[str, ...]
+    """``(N,)``, the attack that found it."""
+
+    def ranked(self) -> list[int]:
+        """Rows of pictures that were led to another class, the nearest first."""
+        order = self.distances.argsort(stable=True)
+        return [row for row in order.tolist() if self.distances[row] < inf]
+
+    def median(self) -> float:
+        """The change that half of the pictures are fooled by; infinite if fewer ever are."""
+        if not len(self.distances):
+            return inf
+        return float(self.distances.sort().values[(len(self.distances) - 1) // 2])
+
+
+@dataclass(frozen=True)
+class Flipped:
+    """A picture that was led to another class."""
+
+    index: int
+    label: int
+    became: int
+    confidence: float
+    """Probability of the new class."""
+    distance: float
+    before: Tensor
+    """``(C, H, W)``."""
+    after: Tensor
+
+
+class Study:
+    """A network and labelled pictures, and what is known of them.
+
+    The pictures are gone through in an order drawn from the seed, so that those that were seen
+    when time is up speak for all.
+
+    Args:
+        model: the network under study.
+        images: labelled pictures.
+        threat: how far an image may move.
+        seed: for everything random.
+        directory: where findings are kept; nowhere if ``None``.
+        seconds: how long everything may take.
+        command: how to repeat it.
+        tell: called with what is being done and the share of it that is done.
+        cancelled: asked at every step; once true, nothing new is begun.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        images: ImageSet,
+        threat: Threat,
+        *,
+        seed: int = 0,
+        directory: Path | None = None,
+        seconds: float | None = None,
+        command: str = "",
+        tell: Tell | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> None:
+        keys = chance.keys(seed, torch.arange(len(images)))
+        self.model, self.images = model, images.select(chance.bits(keys, 0, 1)[:, 0].argsort())
+        self.threat, self.seed, self.command = threat, seed, command
+        self.directory = output_directory(directory) if directory else None
+        self.notes: list[str] = []
+        """What was left out, and why."""
+        self.data: dict[str, dict[str, Any]] = {}
+        """Findings of the sections made so far, as plain values."""
+        self.ruler = Ruler.of(threat, model.channels)
+        self._ends = None if seconds is None else time.monotonic() + seconds
+        self._tell, self._cancelled = tell, cancelled
+        self._numbers = class_numbers(model, images.labels)
+        self._known: dict[str, Any] = {}
+
+    # How time is spent
+
+    def cancelled(self) -> bool:
+        """Whether a person has stopped it."""
+        return self._cancelled is not None and self._cancelled()
+
+    def left(self) -> float:
+        """Seconds that are left."""
+        return inf if self._ends is None else self._ends - time.monotonic()
+
+    def tell(self, what: str, share: float) -> None:
+        """Say what is being done, and which share of it lies behind."""
+        if self._tell is not None:
+            self._tell(what, share)
+
+    def go_on(self, what: str) -> None:
+        """Stop here if a person said so or time is up.
+
+        Raises:
+            LeftOut: with ``what`` and the reason.
+        """
+        if self.cancelled():
+            raise LeftOut(f"{what}: stopped before it was done")
+        if self.left() <= 0:
+            raise LeftOut(f"{what}: the time was up")
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What ``make`` returns or raises, made at the first call of this name."""
+        if name not in self._known:
+            try:
+                self._known[name] = make()
+            except Exception as problem:
+                self._known[name] = problem
+        found = self._known[name]
+        if isinstance(found, Exception):
+            raise found
+        return found  # type: ignore[no-any-return]
+
+    def kept(
+        self, name: str, about: Any, make: Callable[[], dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """Tensors by name, from the run's directory if they were made there for the same study.
+
+        ``about`` is what they depend on besides the network, the pictures and the seed.
+        """
+
+        def load_or_make() -> dict[str, Tensor]:
+            if self.directory is None:
+                return make()
+            mark = hashlib.sha256(
+                json.dumps([self.identity, about], sort_keys=True, default=str).encode()
+            ).hexdigest()
+            file = self.directory / f"{name}-{mark[:12]}.safetensors"
+            if file.exists():
+                with suppress(OSError, SafetensorError):
+                    return load_file(file)
+            found = make()
+            with atomic_path(file) as draft:
+                save_file({key: value.contiguous() for key, value in found.items()}, draft)
+            return found
+
+        return self.once(f"{name} {about}", load_or_make)
+
+    # What it is about
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Versions, machine, and the network's name and content hash."""
+        return self.once("provenance", lambda: provenance(self.model))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What findings depend on."""
+        return {
+            "model": self.provenance["model_sha256"],
+            "data": [self.images.name, self.images.split, list(self.images.indices)],
+            "seed": self.seed,
+        }
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Everything needed to repeat it, as plain values."""
+        return {
+            **self.provenance,
+            "data": {
+                "name": self.images.name,
+                "split": self.images.split,
+                "count": len(self.images),
+            },
+            "threat": str(self.threat),
+            "seed": self.seed,
+            "command": self.command,
+            "notes": list(self.notes),
+        }
+
+    @property
+    def about(self) -> str:
+        """What was looked at, in a line."""
+        split = f" ({self.images.split})" if self.images.split else ""
+        size = self.model.input_size
+        shape = f" of {size[0]}×{size[1]} pixels" if size else ""
+        return (
+            f"{count(len(self.images), 'picture')}{shape} from {self.images.name}{split}, "
+            f"{count(self.model.num_classes, 'class', 'classes')}, attacks within {self.bound}"
+        )
+
+    @property
+    def bound(self) -> str:
+        """The bound in short: ``L∞ 8/255``."""
+        return f"{NORMS.get(self.threat.name, self.threat.name)} {self.ruler.short(self.eps)}"
+
+    @property
+    def eps(self) -> float:
+        """The bound of the threat model."""
+        return float(self.threat.eps)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, short enough for a table."""
+        return self.once("labels", lambda: tuple(map(shortened, self.model.labels)))
+
+    def load(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Pictures ``(N, C, H, W)`` as the network sees them, and its labels of them ``(N,)``."""
+        places = {index: place for place, index in enumerate(self.images.indices)}
+        chosen = self.images.select([places[index] for index in indices])
+        batches = list(chosen.batches(fit=self.model.preprocessing))
+        return torch.cat([one.images for one in batches]), self._as_numbers(batches)
+
+    def _as_numbers(self, batches: Sequence[Batch]) -> Tensor:
+        labels = [one.labels for one in batches if one.labels is not None]
+        if len(labels) < len(batches):
+            raise InvalidImagesError(
+                f"{self.images.name} has no labels, and without them nobody can say what is "
+                "misread; choose labelled data: class folders, or a data set with a label column"
+            )
+        found = torch.cat(labels)
+        return checked(self.model, found if self._numbers is None else self._numbers[found])
+
+    # What was found
+
+    def check(self) -> None:
+        """Refuse what no section could say anything true of.
+
+        Raises:
+            InvalidImagesError, UnknownLabelError, ChanceLevelError: see :func:`.xray`.
+        """
+        reading = self.reading
+        table = pa.table({"success": (~reading.right).tolist()})
+        images, labels = self.load(self.images.indices[:3])
+        check_above_chance(
+            table,
+            self.model.num_classes,
+            self.model.name,
+            fed(images, labels, self.model),
+        )
+
+    @property
+    def reading(self) -> Reading:
+        """How the network reads the clean pictures."""
+
+        def look() -> dict[str, Tensor]:
+            found: list[Tensor] = []
+            for batch in self.images.batches(BATCH, fit=self.model.preprocessing):
+                self.tell("reading clean pictures", sum(map(len, found)) / len(self.images))
+                labels = self._as_numbers([batch])
+                logits = predict(self.model.plain, batch.images, batch_size=BATCH).logits.double()
+                sure, winner = logits.softmax(1).max(1)
+                own = logits.gather(1, labels[:, None])
+                rank = (logits > own).sum(1)
+                found.append(torch.stack((labels, winner, sure, rank), 1))
+            labels, winner, sure, rank = torch.cat(found).unbind(1)
+            return {
+                "labels": labels.long(),
+                "winners": winner.long(),
+                "confidence": sure,
+                "rank": rank.long(),
+            }
+
+        return Reading(**self.kept("clean", None, look))
+
+    @property
+    def plan(self) -> Plan:
+        """Attacks for the smallest change of every picture, and for the verdict at the bound."""
+
+        def make() -> Plan:
+            norm = self.threat.name
+            if norm not in FMN.norms:
+                return find_plan(VERDICT, self.threat)
+            steps = 20 if self._large() else 40
+            nearest = Stage("closest", attack("fmn", norm=norm, steps=steps), everyone=True)
+            return Plan("x-ray", (nearest, *find_plan(VERDICT, self.threat).stages))
+
+        return self.once("plan", make)
+
+    def _large(self) -> bool:
+        height, width = self.model.input_size or (224, 224)
+        return self.model.channels * height * width > LARGE
+
+    @property
+    def verdict(self) -> Verdict:
+        """How many pictures it still reads right under attack."""
+        return self._evaluated[0]
+
+    @property
+    def closest(self) -> Closest:
+        """The smallest change found of each picture."""
+
+        def find() -> Closest:
+            rows = self._evaluated[1]
+            clean = rows.filter(pc.equal(rows["attack"], CLEAN))
+            clean = clean.filter(pc.invert(clean["success"]))
+            attacked = set(rows.filter(pc.not_equal(rows["attack"], CLEAN))["index"].to_pylist())
+            best: dict[int, tuple[float, int, str]] = {}
+            won = rows.filter(
+                pc.and_(rows["success"], pc.not_equal(rows["attack"], CLEAN))
+            ).to_pylist()
+            for row in won:
+                key = (row["distance"], row["prediction"], row["attack"])
+                best[row["index"]] = min(best.get(row["index"], (inf, -1, "")), key)
+            kept = [row for row in clean.to_pylist() if row["index"] in attacked]
+            found = [best.get(row["index"], (inf, row["label"], "")) for row in kept]
+            return Closest(
+                torch.tensor([row["index"] for row in kept], dtype=torch.long),
+                torch.tensor([row["label"] for row in kept], dtype=torch.long),
+                torch.tensor([each[0] for each in found], dtype=torch.double),
+                torch.tensor([each[1] for each in found], dtype=torch.long),
+                tuple(each[2] for each in found),
+            )
+
+        return self.once("closest", find)
+
+    def flipped(self, rows: Sequence[int]) -> dict[int, Flipped]:
+        """The pictures in these rows of :attr:`closest` before and after their smallest change.
+
+        The attack that found it is made once more on them: chance belongs to the sample, so it
+        finds the same.
+        """
+        closest = self.closest
+        indices = closest.indices[list(rows)].tolist()
+
+        def again() -> dict[str, Tensor]:
+            images, labels = self.load(indices)
+            after = images.clone()
+            for stage in self.plan.stages:
+                mine = [n for n, row in enumerate(rows) if closest.stages[row] == stage.name]
+                if not mine:
+                    continue
+                self.tell("drawing what was found", 0.0)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", FluoroscopeWarning)
+                    found = stage.attack(
+                        self.model, images[mine], labels[mine], keep=stage.keep,
+                        restarts=stage.restarts, seed=self.seed,
+                        numbers=torch.tensor([indices[n] for n in mine]),
+                    )  # fmt: skip
+                after[mine] = found.images.to(after)
+            return {"before": images, "after": after}
+
+        found = self.kept("flipped", [indices, self.plan.describe()], again)
+        distance = self.threat.distance(found["after"] - found["before"])
+        said = predict(self.model.plain, found["after"], batch_size=BATCH)
+        sure, became = said.probabilities.max(1)
+        return {
+            row: Flipped(
+                int(closest.indices[row]), int(closest.labels[row]), int(became[n]),
+                float(sure[n]), float(distance[n]), found["before"][n], found["after"][n],
+            )
+            for n, row in enumerate(rows)
+        }  # fmt: skip
+
+    @property
+    def _evaluated(self) -> tuple[Verdict, pa.Table]:
+        def run() -> tuple[Verdict, pa.Table]:
+            with ExitStack() as stack:
+                place: Path | str
+                if self.directory is not None:
+                    place = self.directory / "evaluation"
+                else:
+                    place = stack.enter_context(TemporaryDirectory(prefix="fluoroscope-"))
+                ends = time.monotonic() + SHARE * self.left()
+                verdict = evaluate(
+                    self.model, self.images, threat=self.threat, plan=self.plan, out=place,
+                    part=min(part_size(self.model), PART), seed=self.seed, at_chance=True,
+                    on_progress=lambda now: self.tell(
+                        f"attacking, {now.holding} of {now.looked} hold", now.done
+                    ),
+                    cancelled=self._cancelled,
+                    enough=lambda: time.monotonic() > ends,
+                )  # fmt: skip
+                return verdict, RunDirectory(Path(place)).tables()
+
+        return self.once("evaluation", run)
