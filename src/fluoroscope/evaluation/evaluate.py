@@ -117,8 +117,7 @@ def evaluate_part(
         if directory:
             clean = directory.save(part.number, CLEAN, clean, data=data_hash(images, labels))
     if part.number == 0 and not job.at_chance:
-        images, labels, _ = batch or job.load(part)
-        check_above_chance(clean, model.num_classes, model.name, fed(images, labels, model))
+        check_above_chance(clean, model.num_classes, model.name, _fed(job, batch or job.load(part)))
     tables = [clean]
     if watch is not None:
         watch(CLEAN, clean)
@@ -152,13 +151,13 @@ def evaluate_part(
     return tables
 
 
-def fed(images: Tensor, labels: Tensor, model: Classifier) -> str:
-    """What a network was given, for the message that it makes nothing of it."""
-    names = model.labels
+def _fed(job: Job, batch: tuple[Tensor, Tensor, Tensor]) -> str:
+    images, labels, _ = batch
+    names = job.model.labels
     first = ", ".join(repr(names[label]) for label in labels[:3].tolist())
     return (
         f"images of {'×'.join(map(str, images.shape[1:]))} with values from {images.min():.3g} to "
-        f"{images.max():.3g}, mean {images.mean():.3g}, {model.preprocessing}; the first are "
+        f"{images.max():.3g}, mean {images.mean():.3g}, {job.model.preprocessing}; the first are "
         f"labelled {first}"
     )
 
@@ -188,7 +187,6 @@ def evaluate(
     at_chance: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
-    enough: Callable[[], bool] | None = None,
 ) -> Verdict:
     """How many of these pictures a network reads right, and how many still under attack.
 
@@ -209,7 +207,6 @@ def evaluate(
         at_chance: go on with a network that reads clean pictures no better than chance.
         on_progress: called at every step.
         cancelled: asked at every step; once true, the verdict is of what was found so far.
-        enough: asked after every part; once true, the verdict is of the parts so far.
 
     Raises:
         UnknownLabelError, InvalidImagesError: labels that are missing or not the network's.
@@ -217,7 +214,7 @@ def evaluate(
         ChanceLevelError: clean pictures are read no better than by chance.
     """
     threat = as_threat(threat) if isinstance(threat, str) else threat
-    chosen, data = find_plan(plan, threat), labelled(images, labels)
+    chosen, data = find_plan(plan, threat), _labelled(images, labels)
     looked_at = EOT(model, samples=chosen.samples, seed=seed) if chosen.samples > 1 else model
     size = part_size(model) if part is None else check_batch_size(part)
     numbers = class_numbers(model, data.labels)
@@ -245,7 +242,7 @@ def evaluate(
     for one in parts:
         tables = evaluate_part(job, one, watch=meter.watch(one), cancelled=cancelled)
         found.append(tables)
-        if (cancelled is not None and cancelled()) or (enough is not None and enough()):
+        if cancelled is not None and cancelled():
             break
     verdict = verdict_of(
         found, chosen, threat, total=len(data), classes=model.num_classes,
@@ -257,12 +254,7 @@ def evaluate(
     return verdict
 
 
-def labelled(images: ImageSet | Tensor, labels: Tensor | None) -> ImageSet:
-    """A data set as it is, or one of a batch ``(N, C, H, W)`` and its labels ``(N,)``.
-
-    Raises:
-        InvalidImagesError: a batch without labels, or a data set with more.
-    """
+def _labelled(images: ImageSet | Tensor, labels: Tensor | None) -> ImageSet:
     if isinstance(images, ImageSet):
         if labels is not None:
             raise InvalidImagesError(
