@@ -87,11 +87,13 @@ def by_art(
     batch: int,
     *,
     one_hot: bool = False,
+    towards_next: bool = False,
     **parameters: Any,
 ) -> Search:
     """An attack of the Adversarial Robustness Toolbox, on images like these.
 
-    ``one_hot`` is for those of its attacks that take the classes no other way.
+    ``one_hot`` is for those of its attacks that take the classes no other way, ``towards_next`` for
+    those that only go towards one: each class plus 1.
     """
     from art.attacks import evasion
     from art.estimators.classification import PyTorchClassifier
@@ -107,6 +109,7 @@ def by_art(
     attack = kind(estimator, verbose=False, **sizes, **parameters)
 
     def search(images: Tensor, classes: Tensor) -> Tensor:
+        classes = (classes + 1) % count if towards_next else classes
         given = np.eye(count, dtype=np.float32)[classes] if one_hot else classes.numpy()
         return torch.from_numpy(attack.generate(images.numpy(), given))
 

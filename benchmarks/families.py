@@ -21,7 +21,7 @@ from benchmarks.adapters import Bare, Search, by_art, by_foolbox, by_torchattack
 from benchmarks.page import PAGE, Scale, Section, Skipped, percent
 from benchmarks.peers import FAIR, SHARED, Contest, digit_contest, picture_contest
 from benchmarks.timing import cpu_and_wall
-from fluoroscope.attacks.attack import Method
+from fluoroscope.attacks.attack import AttackResult, Method
 
 SMALL = SHARED / "models/mobilenet_v1_0.25_128"
 _CLOSE = 1.05
@@ -47,8 +47,8 @@ class Match:
     """Of every way, after one on a few images to warm up."""
     whole: bool = False
     """Whether ours is shown with all its steps as well, as an attack to transfer is used."""
-    shorter: dict[str, Method] = field(default_factory=dict)
-    """Ours with smaller budgets, by what they are called."""
+    variants: dict[str, Callable[..., AttackResult]] = field(default_factory=dict)
+    """Ours with other budgets, by what they are called."""
     colour: bool = False
     """On pictures of ImageNet by a small MobileNet: for a peer that takes no grey ones."""
 
@@ -103,7 +103,7 @@ def _measured(match: Match, scale: Scale) -> dict[str, _Found]:
         made.ours("ours", match.ours)
         if match.whole:
             made.ours(_WHOLE, match.ours, keep="last")
-        for name, attack in match.shorter.items():
+        for name, attack in match.variants.items():
             made.ours(f"ours, {name}", attack)
         made.peers(match.peers(counted, plain.images, plain.batch))
         return made
@@ -238,7 +238,18 @@ def _transfer() -> Iterator[Match]:
         turns=1,
         colour=True,
     )
-    yield match("si-fgsm", "SINIFGSM", {})
+    nesterov = fs.attack("ni-fgsm", eps=eps, steps=steps, step_size=step)
+
+    def scaled(model: fs.Classifier, *given: Any, **options: Any) -> AttackResult:
+        return nesterov(fs.ScaleInvariant(model), *given, **options)
+
+    yield replace(
+        match("si-fgsm", "SINIFGSM", {}),
+        variants={
+            "ni-fgsm through si": scaled,
+            "ni-fgsm through si, the end kept": partial(scaled, keep="last"),
+        },
+    )
 
 
 def _minimum_norm() -> Iterator[Match]:
@@ -305,13 +316,17 @@ def _minimum_norm() -> Iterator[Match]:
 
 
 def _sparse() -> Iterator[Match]:
+    jsma = fs.attack("jsma", theta=1.0, gamma=0.1)
     yield Match(
-        "jsma", fs.attack("jsma", theta=1.0, gamma=0.1), "theta 1, gamma 0.1",
+        "jsma", jsma, "theta 1, gamma 0.1; peers towards the label plus 1",
         lambda network, like, batch: {
             "torchattacks": by_torchattacks(network, "JSMA", batch, theta=1.0, gamma=0.1),
-            "ART": by_art(network, "SaliencyMapMethod", like, batch, theta=1.0, gamma=0.1),
+            "ART": by_art(
+                network, "SaliencyMapMethod", like, batch, towards_next=True, theta=1.0, gamma=0.1
+            ),
         },
         32, turns=1,
+        variants={f"{n} targets": partial(jsma, restarts=n) for n in (2, 3)},
     )  # fmt: skip
     yield Match(
         "sparsefool", fs.attack("sparsefool"), "lambda 3",
@@ -353,6 +368,7 @@ def _scores() -> Iterator[Match]:
             )
         },
         32, turns=1,
+        variants={"256 samples": fs.attack("spsa", eps=0.1, samples=256, queries=20 * 257)},
     )  # fmt: skip
     yield Match(
         "zoo", fs.attack("zoo", searches=1, steps=100, c=1.0, lr=0.05),
@@ -365,6 +381,10 @@ def _scores() -> Iterator[Match]:
             )
         },
         8, turns=1,
+        variants={
+            f"{steps} steps": fs.attack("zoo", searches=1, steps=steps, c=1.0, lr=0.05)
+            for steps in (25, 50)
+        },
     )  # fmt: skip
 
 
@@ -377,7 +397,7 @@ def _decisions() -> Iterator[Match]:
     queries = 2000
     words = f"L2, about {queries} queries"
 
-    def shorter(name: str) -> dict[str, Method]:
+    def shorter(name: str) -> dict[str, Callable[..., AttackResult]]:
         return {f"{few} queries": fs.attack(name, queries=few) for few in (125, 250, 500, 1000)}
 
     yield Match(
@@ -390,7 +410,7 @@ def _decisions() -> Iterator[Match]:
                 network, "BoundaryAttack", like, batch, targeted=False, max_iter=100,
             ),
         },
-        48, turns=1, shorter=shorter("boundary"),
+        48, turns=1, variants=shorter("boundary"),
     )  # fmt: skip
     yield Match(
         "hopskipjump", fs.attack("hopskipjump", queries=queries), words,
@@ -398,14 +418,14 @@ def _decisions() -> Iterator[Match]:
             "foolbox": by_foolbox(network, foolbox.attacks.HopSkipJumpAttack(steps=8), batch),
             "ART": by_art(network, "HopSkipJump", like, batch, max_iter=9),
         },
-        48, turns=1, shorter=shorter("hopskipjump"),
+        48, turns=1, variants=shorter("hopskipjump"),
     )  # fmt: skip
     yield Match(
         "geoda", fs.attack("geoda", queries=queries), words,
         lambda network, like, batch: {
             "ART": by_art(network, "GeoDA", like, batch, max_iter=queries, sub_dim=28)
         },
-        48, turns=1, shorter=shorter("geoda"),
+        48, turns=1, variants=shorter("geoda"),
     )  # fmt: skip
 
 

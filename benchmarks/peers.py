@@ -25,7 +25,7 @@ from benchmarks.adapters import (
 )
 from benchmarks.page import PAGE, Scale, Section, Skipped, percent
 from benchmarks.timing import Timing, cpu_and_wall
-from fluoroscope.attacks.attack import Method
+from fluoroscope.attacks.attack import AttackResult, Method
 
 SHARED = Path("../shared")
 MNIST = SHARED / "data/mnist"
@@ -63,8 +63,13 @@ class Contest:
         """The bare network."""
         return Bare(self.model)
 
-    def ours(self, name: str, attack: Method, model: fs.Classifier | None = None,
-             **options: object) -> None:  # fmt: skip
+    def ours(
+        self,
+        name: str,
+        attack: Callable[..., AttackResult],
+        model: fs.Classifier | None = None,
+        **options: object,
+    ) -> None:
         """One of our attacks, under that name."""
         self.ways[name] = lambda: (
             attack(

@@ -294,11 +294,14 @@ def threat_for(norm: str, eps: float | str | None) -> Threat:
 def as_threat(text: str) -> Threat:
     """The threat model that a text such as ``"linf:8/255"``, ``"l2:0.5"`` or ``"none"`` names.
 
+    A norm alone, such as ``"linf"``, has no bound.
+
     Raises:
         InvalidParameterError: it names none.
     """
     norm, colon, eps = text.partition(":")
-    return threat_for(norm.strip().lower(), eps if colon else None)
+    norm = norm.strip().lower()
+    return threat_for(norm, eps if colon else None if norm == "none" else inf)
 
 
 _BALLS: dict[str, Callable[[float | str], Threat]] = {"linf": Linf, "l2": L2, "l1": L1, "l0": L0}

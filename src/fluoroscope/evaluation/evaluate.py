@@ -1,7 +1,7 @@
 """Evaluating a data set by a plan: part by part, stage by stage, and a verdict at the end."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import DEFAULT_BATCH, Step
 from fluoroscope.engine.threats import Threat, as_threat
 from fluoroscope.errors import InvalidImagesError, ResultFormatError
+from fluoroscope.evaluation.curve import curve_of
 from fluoroscope.evaluation.labels import checked, class_numbers
 from fluoroscope.evaluation.plan import Plan, find_plan
 from fluoroscope.evaluation.rows import CLEAN
@@ -195,9 +196,10 @@ def evaluate(
             word on every success.
         images: labelled pictures, or a batch ``(N, C, H, W)`` in ``[0, 1]``.
         labels: ``(N,)``, the true class of each, for a batch.
-        threat: how far an image may move: a threat model, or such as ``"linf:8/255"``.
+        threat: how far an image may move: a threat model, or such as ``"linf:8/255"``. With the
+            plan ``curve`` it may lack a bound: ``"linf"``.
         plan: ``standard`` (AutoAttack's), ``rand`` (its plan for networks that answer at random),
-            a file, or a plan.
+            ``curve`` (accuracy at all bounds), a file, or a plan.
         out: a directory that the run is kept in. The same call goes on where it was stopped.
         resume: whether to; otherwise what is in ``out`` is removed.
         save_images: keep what each attack made of the pictures as well.
@@ -238,7 +240,7 @@ def evaluate(
     starts = range(0, len(data), size)
     parts = [Part(n, range(at, min(at + size, len(data)))) for n, at in enumerate(starts)]
     found: list[list[pa.Table]] = []
-    meter = _Meter(len(data), parts, chosen, on_progress)
+    meter = _Meter(len(data), parts, chosen, threat, on_progress)
     for one in parts:
         tables = evaluate_part(job, one, watch=meter.watch(one), cancelled=cancelled)
         found.append(tables)
@@ -249,6 +251,8 @@ def evaluate(
         stopped=cancelled is not None and cancelled(),
         record={"identity": identity, **about},
     )  # fmt: skip
+    if chosen.finds_distances and found:
+        verdict = replace(verdict, curve=curve_of(found, threat.name, model.labels))
     if directory is not None:
         directory.write_json("verdict.json", verdict.describe())
     return verdict
@@ -273,8 +277,14 @@ class _Meter:
     """Counts what lies behind, from the steps and tables of each stage."""
 
     def __init__(
-        self, total: int, parts: list[Part], plan: Plan, tell: Callable[[Progress], None] | None
+        self,
+        total: int,
+        parts: list[Part],
+        plan: Plan,
+        threat: Threat,
+        tell: Callable[[Progress], None] | None,
     ) -> None:
+        self._threat, self._stages = threat, {stage.name: stage for stage in plan.stages}
         self._total, self._parts, self._tell = total, len(parts), tell
         self._places = {stage.name: number for number, stage in enumerate(plan.stages)}
         self._looked = self._lost = 0
@@ -286,16 +296,19 @@ class _Meter:
             return None
         before, count = self._behind, len(part.positions)
         stages = len(self._places)
-        right = fooled = ended = passes = 0
+        tables: list[pa.Table] = []
+        right = holding = given = ended = passes = 0
         present = CLEAN
 
         def see(stage: str, seen: Step | pa.Table) -> None:
-            nonlocal right, fooled, ended, passes, present
+            nonlocal right, holding, given, ended, passes, present
             if stage != present:
                 present, ended, passes = stage, 0, 0
+                given = int(self._stages[stage].chooses(history(tables)).sum())
             if stage == CLEAN:
                 assert not isinstance(seen, Step)
-                right = int(pc.sum(pc.invert(seen["success"])).as_py())
+                tables.append(seen)
+                right = holding = int(pc.sum(pc.invert(seen["success"])).as_py() or 0)
                 self._looked += count
                 self._lost += count - right
                 place = 0.0
@@ -304,11 +317,11 @@ class _Meter:
                 if isinstance(seen, Step):
                     ended += int(seen.done.sum())
                     passes += len(seen.indices)
-                    place += min(1.0, ended / max(right - fooled, 1))
+                    place += min(1.0, ended / max(given, 1))
                 else:
-                    won = int(pc.sum(seen["success"]).as_py() or 0)
-                    fooled += won
-                    self._lost += won
+                    tables.append(seen)
+                    was, holding = holding, int(history(tables).holds(self._threat).sum())
+                    self._lost += was - holding
                     place += 1
             self._behind = before + (count - right + right * place / stages) / self._total
             assert self._tell is not None

@@ -4,9 +4,11 @@
 stand beside RobustBench's: Auto-PGD on the cross-entropy; targeted Auto-PGD on the difference of
 logits ratio and targeted FAB, 9 targets each; 100 iterations in all three; Square with 5,000
 queries; each on the samples that no earlier one fooled. ``rand``, for networks that answer at
-random, is Auto-PGD on both losses, each answer the mean of 20.
+random, is Auto-PGD on both losses, each answer the mean of 20. ``curve`` looks for the closest
+misread image of every sample, which is the accuracy at all bounds at once.
 """
 
+import math
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,8 +24,8 @@ from fluoroscope.engine.run import Keep
 from fluoroscope.engine.threats import Threat
 from fluoroscope.errors import InvalidParameterError
 
-# What float rounding adds to a distance.
-_ROUNDING = 1e-6
+ROUNDING = 1e-6
+"""What float rounding adds to a distance."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class History:
 
     def holds(self, threat: Threat) -> NDArray[np.bool_]:
         """Which samples no misread image within the bound is known of."""
-        return self.distance > float(threat.eps) + _ROUNDING
+        return (self.distance > float(threat.eps) + ROUNDING) | np.isinf(self.distance)
 
 
 @dataclass(frozen=True)
@@ -56,15 +58,19 @@ class Stage:
     """Attack every sample, also those that were fooled within the bound."""
     hopeful: float = 1.0
     """Leave out samples whose smallest lead so far is above this share of their clean one."""
+    near: float = math.inf
+    """Leave out samples whose closest misread image is farther than so many times the bound."""
 
     def chooses(self, history: History) -> NDArray[np.bool_]:
         """Which samples this stage attacks: the ones that still hold within its bound."""
         if self.everyone:
             return np.ones(len(history.distance), dtype=bool)
-        holds = history.holds(self.attack.threat)
-        if self.hopeful >= 1:
-            return holds
-        return holds & (history.margin <= self.hopeful * history.clean_margin)
+        chosen = history.holds(self.attack.threat)
+        if self.near < math.inf:
+            chosen &= history.distance <= self.near * float(self.attack.threat.eps)
+        if self.hopeful < 1:
+            chosen &= history.margin <= self.hopeful * history.clean_margin
+        return chosen
 
     def describe(self) -> dict[str, Any]:
         """As plain values."""
@@ -75,6 +81,7 @@ class Stage:
             "restarts": self.restarts,
             "everyone": self.everyone,
             "hopeful": self.hopeful,
+            "near": as_plain(self.near),
         }
 
 
@@ -102,6 +109,14 @@ class Plan:
         stages = [stage.describe() for stage in self.stages]
         return {"name": self.name, "stages": stages, "samples": self.samples}
 
+    @property
+    def finds_distances(self) -> bool:
+        """Whether it looks for every sample's closest misread image, however far."""
+        return any(
+            stage.everyone and stage.attack.minimum_norm and math.isinf(stage.attack.threat.eps)
+            for stage in self.stages
+        )
+
 
 def standard(threat: Threat) -> Plan:
     """AutoAttack's standard plan."""
@@ -128,14 +143,66 @@ def rand(threat: Threat) -> Plan:
     )
 
 
-PLANS: dict[str, Callable[[Threat], Plan]] = {"standard": standard, "rand": rand}
+def curve(threat: Threat) -> Plan:
+    """The closest misread image of every sample, however far; ``threat`` marks the verdict's point.
+
+    Two searches for the closest are made on every sample, with steps of two kinds, and a long one
+    where both found nothing. Where the threat has a bound, Auto-PGD tries again around it the
+    samples that were misread a little beyond.
+
+    Raises:
+        InvalidParameterError: the norm is not Linf, L2 or L1.
+    """
+    norm = threat.name
+    if norm not in _CLOSEST:
+        raise InvalidParameterError(
+            f"the plan curve has no searches in the norm {norm}; expected {', '.join(_CLOSEST)}"
+        )
+    closest = [
+        Stage(name, attack(method, norm=norm, **parameters), "nearest", everyone=number < 2)
+        for number, (name, method, parameters) in enumerate(_CLOSEST[norm])
+    ]
+    bounds = [] if math.isinf(float(threat.eps)) else [2.0**power for power in _RUNGS]
+    around = [
+        Stage(
+            f"apgd-{share:.2g}",
+            attack("apgd", eps=share * float(threat.eps), norm=norm, steps=20, loss="dlr"),
+            near=_RUNG,
+        )
+        for share in bounds
+    ]
+    return Plan("curve", (*closest, *around))
+
+
+_CLOSEST: dict[str, list[tuple[str, str, dict[str, Any]]]] = {
+    "linf": [
+        ("fmn-steepest", "fmn", {"steps": 25, "along": "steepest", "step_size": 0.5, "gamma": 0.1}),
+        ("fmn", "fmn", {"steps": 20}),
+        ("fab-t", "fab-t", {"steps": 20, "targets": 9}),
+    ],
+    "l2": [
+        ("fmn-steepest", "fmn", {"steps": 25, "along": "steepest", "step_size": 1.0, "gamma": 0.1}),
+        ("fmn", "fmn", {"steps": 20}),
+        ("ddn", "ddn", {"steps": 300}),
+    ],
+    "l1": [
+        ("fmn", "fmn", {"steps": 25}),
+        ("fmn-long", "fmn", {"steps": 20, "step_size": 3.0}),
+        ("fab-t", "fab-t", {"steps": 20, "targets": 9}),
+    ],
+}
+"""Name, attack and its parameters: two on every sample, the last one where nothing was found."""
+_RUNG = 2**0.5
+_RUNGS = (1.0, 0.5, 0.0, -0.5, -1.0)
+
+PLANS: dict[str, Callable[[Threat], Plan]] = {"standard": standard, "rand": rand, "curve": curve}
 
 
 def find_plan(plan: str | Path | Plan, threat: Threat) -> Plan:
     """The plan of that name, of that file, or the value itself.
 
     A file is TOML: a table ``[[stages]]`` for each attack with its name, ``attack``, those of
-    ``keep``, ``restarts``, ``everyone`` and ``hopeful`` that differ, and the attack's own
+    ``keep``, ``restarts``, ``everyone``, ``hopeful`` and ``near`` that differ, and the attack's own
     parameters in ``[stages.parameters]``.
 
     Raises:

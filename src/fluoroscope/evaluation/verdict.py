@@ -1,7 +1,7 @@
 """What an evaluation says: accuracies with their intervals, and what each attack did and cost."""
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,9 @@ from scipy.stats import binomtest
 from fluoroscope.engine.threats import Threat
 from fluoroscope.errors import ChanceLevelError
 from fluoroscope.evaluation.plan import History, Plan
+
+if TYPE_CHECKING:
+    from fluoroscope.evaluation.curve import Curve
 
 # Below so many samples chance itself may read them all.
 _FEWEST = 20
@@ -60,10 +63,13 @@ class Verdict:
     notes: tuple[str, ...] = ()
     record: dict[str, Any] = field(default_factory=dict)
     """Network, data, plan, seed, versions and hardware, as plain values."""
+    curve: "Curve | None" = None
+    """Accuracy against the bound, if the plan looks for every sample's closest misread image."""
 
     def describe(self) -> dict[str, Any]:
         """As plain values."""
-        return asdict(self)
+        curve = None if self.curve is None else self.curve.describe()
+        return {**asdict(replace(self, curve=None)), "curve": curve}
 
 
 def wilson(successes: int, trials: int) -> Interval:

@@ -20,13 +20,18 @@ paper tries several step sizes for each network and keeps the best. Where this d
   never came across the border.
 * In L0 a pixel is a position with all of its channels, as everywhere here; the paper counts
   values. With one channel they are the same.
+* ``along="steepest"`` is ours. A step goes along the norm's own steepest direction, in Linf the
+  gradient's sign, and is ``step_size`` times as long as the ball is wide, so that no scale is left
+  to be tuned. In Linf the paper's steps move few pixels by much where the gradient is sparse: on
+  adversarially trained digits 39 of 57 searches of 30 steps had no success, and with 0.5 times the
+  ball all had, at a median of 0.305 (FAB-T with 9 targets at three times the passes: 0.352).
 * A first guess of ``eps`` that is exactly on the border is no success: it is at least what
   rounding can turn.
 """
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -69,13 +74,15 @@ class FMN(Method):
     """The fast minimum-norm attack: steepest steps within a ball that shrinks at each success.
 
     ``step_size`` is the Euclidean length of the first step, ``gamma`` by how much the ball first
-    grows or shrinks.
+    grows or shrinks. With ``along="steepest"`` (Linf, L2) steps are the steepest of the norm and
+    ``step_size`` is how long they are at first, in sizes of the ball; 0.5 does well.
     """
 
     threat: Threat = _NO_BOUND
     steps: int = 100
     step_size: float = 1.0
     gamma: float = 0.05
+    along: Literal["gradient", "steepest"] = "gradient"
 
     paper: ClassVar[str] = "Pintor et al. 2021 (2102.12827)"
     norms: ClassVar[tuple[str, ...]] = ("l2", "linf", "l1", "l0")
@@ -90,6 +97,12 @@ class FMN(Method):
             raise InvalidParameterError(
                 f"gamma is {self.gamma}; expected at least {_LAST_GAMMA}, to which it falls, and "
                 "below 1"
+            )
+        allowed = ("gradient", "steepest") if self.threat.name in ("linf", "l2") else ("gradient",)
+        if self.along not in allowed:
+            raise InvalidParameterError(
+                f"along is {self.along!r}; expected {' or '.join(allowed)} in the norm "
+                f"{self.threat.name}"
             )
 
     def start(self, samples: Samples) -> FMNState:
@@ -127,9 +140,16 @@ class FMN(Method):
         nearest = torch.where(reached, distance.minimum(state.nearest), state.nearest)
         state = replace(state, nearest=nearest, found=state.found | reached)
         radius = self._radius(state, answer, reached, distance, gamma.to(distance))
-        moved = state.images + _column(size.to(distance)) * _unit(answer.gradient)
+        moved = state.images + self._step(answer.gradient, size.to(distance), radius)
         images = self._onto(moved, state.samples.images, radius)
         return replace(state, images=images, radius=radius, updates=state.updates + 1, done=done)
+
+    def _step(self, gradient: Tensor, size: Tensor, radius: Tensor) -> Tensor:
+        """The step for a first one of ``size`` ``(n,)`` in balls of ``radius`` ``(n,)``."""
+        if self.along == "gradient":
+            return _column(size) * _unit(gradient)
+        steepest = gradient.sign() if self.threat.name == "linf" else _unit(gradient)
+        return _column(size * radius) * steepest
 
     def _radius(
         self, state: FMNState, answer: Answer, reached: Tensor, distance: Tensor, gamma: Tensor

@@ -1,0 +1,189 @@
+"""Accuracy against the bound: one search for each sample's closest misread image tells all of it.
+
+A sample holds at every bound below the distance ``d`` of its closest misread image and at none from
+there on, so the accuracy is the step function ``A(eps) = |{d > eps}| / N`` and never rises. ``d`` is
+the smallest over all stages, and 0 where the clean image was misread. It is an upper bound of the
+true one, as every attack's is: accuracies are upper bounds too.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fluoroscope.errors import InvalidParameterError
+from fluoroscope.evaluation.plan import ROUNDING
+from fluoroscope.evaluation.rows import CLEAN
+from fluoroscope.evaluation.verdict import Interval, wilson
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Those of the smallest perturbation that are reported."""
+# Points of the curve that are written down and drawn; the rows of a run have them all.
+_MOST = 200
+
+
+@dataclass(frozen=True)
+class Point:
+    """The accuracy at one bound."""
+
+    eps: float
+    accuracy: float
+    interval: Interval
+    """Of the accuracy at this bound alone, not of the whole curve at once."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Accuracy against ``eps``, from the distances of ``N`` samples' closest misread images."""
+
+    norm: str
+    distance: NDArray[np.float64]
+    """``(N,)``; 0 where the clean image was misread, infinite where no misread one was found."""
+    label: NDArray[np.int64]
+    """``(N,)``, the true class of each."""
+    names: tuple[str, ...] | None = None
+    """The classes' names."""
+
+    def __len__(self) -> int:
+        return len(self.distance)
+
+    @cached_property
+    def _sorted(self) -> NDArray[np.float64]:
+        return np.sort(self.distance)
+
+    @property
+    def eps(self) -> NDArray[np.float64]:
+        """Where the accuracy falls, ascending, and 0 before all."""
+        return np.unique(np.append(self._sorted[np.isfinite(self._sorted)], 0.0))
+
+    @property
+    def accuracy(self) -> NDArray[np.float64]:
+        """The share that holds at each of ``eps``."""
+        return self._holding(self.eps) / max(len(self), 1)
+
+    def at(self, eps: float) -> Point:
+        """The accuracy at a bound, as the verdict counts it, with its 95 % interval of Wilson's.
+
+        Raises:
+            InvalidParameterError: a bound below 0.
+        """
+        if not eps >= 0:
+            raise InvalidParameterError(f"eps is {eps}; expected 0 or more")
+        holding = int(self._holding(np.array([eps]))[0])
+        return Point(eps, holding / max(len(self), 1), wilson(holding, len(self)))
+
+    def points(self, most: int = _MOST) -> list[Point]:
+        """The curve from 0 to where it ends, at no more than ``most`` of its steps."""
+        eps = self.eps
+        kept = np.unique(np.linspace(0, len(eps) - 1, min(most, len(eps))).round().astype(int))
+        return [self.at(float(value)) for value in eps[kept]]
+
+    def quantile(self, share: float) -> float:
+        """The distance within which this share of the samples read right can be misread.
+
+        It is that of a sample, not between two; infinite where fewer were misread, ``nan`` where
+        none was read right.
+        """
+        if not 0 <= share <= 1:
+            raise InvalidParameterError(f"share is {share}; expected 0 to 1")
+        right = self._sorted[self._sorted > 0]
+        if not len(right):
+            return math.nan
+        return float(right[max(math.ceil(share * len(right)) - 1, 0)])
+
+    @property
+    def median(self) -> float:
+        """The median smallest perturbation of the samples read right."""
+        return self.quantile(0.5)
+
+    @property
+    def right(self) -> int:
+        """Samples whose clean image is read right."""
+        return int((self.distance > 0).sum())
+
+    @property
+    def classes(self) -> dict[int, "Curve"]:
+        """The curve of each class that has samples."""
+        return {
+            int(label): Curve(self.norm, self.distance[self.label == label], own, self.names)
+            for label in np.unique(self.label)
+            for own in [self.label[self.label == label]]
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """As plain values; ``None`` stands for a distance that nothing was found within."""
+        return {
+            **self._summary(),
+            "points": [
+                {"eps": at.eps, "accuracy": at.accuracy, "interval": list(at.interval)}
+                for at in self.points()
+            ],
+            "classes": [
+                {"class": label, "name": self.name(label), **curve._summary()}
+                for label, curve in self.classes.items()
+            ],
+        }
+
+    def name(self, label: int) -> str:
+        """What a class is called."""
+        return str(label) if self.names is None else self.names[label]
+
+    def _summary(self) -> dict[str, Any]:
+        never = int(np.isinf(self.distance).sum())
+        return {
+            "norm": self.norm,
+            "count": len(self),
+            "clean_accuracy": self.right / max(len(self), 1),
+            "never_misread": never,
+            "median": _finite(self.median),
+            "quantiles": {str(share): _finite(self.quantile(share)) for share in QUANTILES},
+        }
+
+    def _holding(self, eps: NDArray[np.float64]) -> NDArray[np.int64]:
+        """How many samples hold at each bound; a distance that only rounding puts beyond it is not.
+
+        At 0 a sample holds if its clean image does.
+        """
+        reach = np.where(eps > 0, eps + ROUNDING, 0.0)
+        return len(self) - np.searchsorted(self._sorted, reach, side="right")
+
+
+def curve_of(
+    rows: pa.Table | Sequence[Sequence[pa.Table]],
+    norm: str,
+    names: Sequence[str] | None = None,
+) -> Curve:
+    """The curve of a run.
+
+    Args:
+        rows: all rows of a run, as :meth:`.RunDirectory.tables` gives them, or the tables of each
+            of its parts.
+        norm: what their distances are in.
+        names: of the network's classes.
+    """
+    table = rows
+    if not isinstance(table, pa.Table):
+        table = pa.concat_tables([each for tables in rows for each in tables])
+    unattacked = pc.and_(pc.equal(table["attack"], CLEAN), pc.invert(table["success"]))
+    distance = pc.if_else(unattacked, math.inf, table["distance"])
+    nearest = (
+        pa.table({"index": table["index"], "label": table["label"], "distance": distance})
+        .group_by("index", use_threads=False)
+        .aggregate([("label", "min"), ("distance", "min")])
+    )
+    return Curve(
+        norm,
+        nearest["distance_min"].to_numpy(),
+        nearest["label_min"].to_numpy().astype(np.int64),
+        None if names is None else tuple(names),
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
