@@ -8,6 +8,7 @@ import sys
 import time
 
 from reproductions import (
+    cifar,
     differences,
     digits,
     fooling,
@@ -29,6 +30,7 @@ SECTIONS = {
     "imagenet": imagenet.section,
     "fooling": fooling.section,
     "transfer": transfer.section,
+    "cifar-networks": cifar.section,
     "queries": queries.section,
     "universal": universal.section,
     "differences": differences.section,

@@ -13,14 +13,13 @@ from torch import Tensor
 
 from fluoroscope.attacks.parts import part_size
 from fluoroscope.data.imageset import ImageSet
-from fluoroscope.data.sources import ArraySource
 from fluoroscope.engine.predict import check_batch_size
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import DEFAULT_BATCH, Step
 from fluoroscope.engine.threats import Threat, as_threat
-from fluoroscope.errors import InvalidImagesError, ResultFormatError
+from fluoroscope.errors import ResultFormatError
 from fluoroscope.evaluation.curve import curve_of
-from fluoroscope.evaluation.labels import checked, class_numbers
+from fluoroscope.evaluation.labels import class_numbers, labelled, labels_of, what_was_fed
 from fluoroscope.evaluation.plan import Plan, find_plan
 from fluoroscope.evaluation.rows import CLEAN
 from fluoroscope.evaluation.run_directory import RunDirectory, data_hash, hash_of
@@ -28,7 +27,6 @@ from fluoroscope.evaluation.search import look, search
 from fluoroscope.evaluation.verdict import Verdict, check_above_chance, history, verdict_of
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.randomised import EOT
-from fluoroscope.pictures.checks import check_images
 
 
 @dataclass(frozen=True)
@@ -79,13 +77,8 @@ class Job:
             len(part.positions), fit=self.model.preprocessing
         )
         batch = next(iter(batches))
-        if batch.labels is None:
-            raise InvalidImagesError(
-                f"{self.images.name} has no labels, and without them nobody can say what is "
-                "misread; choose labelled data: class folders, or a data set with a label column"
-            )
-        labels = batch.labels if self.numbers is None else self.numbers[batch.labels]
-        return batch.images, checked(self.model, labels), batch.indices
+        labels = labels_of(self.model, batch, self.numbers, self.images.name)
+        return batch.images, labels, batch.indices
 
 
 Watch = Callable[[str, Step | pa.Table], None]
@@ -118,7 +111,8 @@ def evaluate_part(
         if directory:
             clean = directory.save(part.number, CLEAN, clean, data=data_hash(images, labels))
     if part.number == 0 and not job.at_chance:
-        check_above_chance(clean, model.num_classes, model.name, _fed(job, batch or job.load(part)))
+        fed = what_was_fed(model, *(batch or job.load(part))[:2])
+        check_above_chance(clean, model.num_classes, model.name, fed)
     tables = [clean]
     if watch is not None:
         watch(CLEAN, clean)
@@ -150,17 +144,6 @@ def evaluate_part(
         if watch is not None:
             watch(stage.name, table)
     return tables
-
-
-def _fed(job: Job, batch: tuple[Tensor, Tensor, Tensor]) -> str:
-    images, labels, _ = batch
-    names = job.model.labels
-    first = ", ".join(repr(names[label]) for label in labels[:3].tolist())
-    return (
-        f"images of {'×'.join(map(str, images.shape[1:]))} with values from {images.min():.3g} to "
-        f"{images.max():.3g}, mean {images.mean():.3g}, {job.model.preprocessing}; the first are "
-        f"labelled {first}"
-    )
 
 
 def _same_data(job: Job, clean: pa.Table, batch: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -216,7 +199,7 @@ def evaluate(
         ChanceLevelError: clean pictures are read no better than by chance.
     """
     threat = as_threat(threat) if isinstance(threat, str) else threat
-    chosen, data = find_plan(plan, threat), _labelled(images, labels)
+    chosen, data = find_plan(plan, threat), labelled(images, labels)
     looked_at = EOT(model, samples=chosen.samples, seed=seed) if chosen.samples > 1 else model
     size = part_size(model) if part is None else check_batch_size(part)
     numbers = class_numbers(model, data.labels)
@@ -256,21 +239,6 @@ def evaluate(
     if directory is not None:
         directory.write_json("verdict.json", verdict.describe())
     return verdict
-
-
-def _labelled(images: ImageSet | Tensor, labels: Tensor | None) -> ImageSet:
-    if isinstance(images, ImageSet):
-        if labels is not None:
-            raise InvalidImagesError(
-                f"labels were given beside {images.name}, which has its own; expected them with a "
-                "batch of images only"
-            )
-        return images
-    if labels is None or labels.shape != (len(images),):
-        shape = "none" if labels is None else f"labels of shape {tuple(labels.shape)}"
-        raise InvalidImagesError(f"{shape} for {len(images)} images; expected ({len(images)},)")
-    source = ArraySource(check_images(images, images.shape[1]).cpu(), "array", labels.cpu())
-    return ImageSet(source, "array", channels=images.shape[1])
 
 
 class _Meter:
