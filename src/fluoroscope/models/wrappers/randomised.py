@@ -100,16 +100,16 @@ class _Draws(Asking):
             return self.model(images if self.transform is None else self.transform(images))
 
 
-def is_random(model: Classifier, images: Tensor) -> bool:
-    """Whether a network answers the same images ``(N, C, H, W)`` differently the second time.
+def is_random(model: Classifier, images: Tensor, answers: int = 2) -> bool:
+    """Whether a network answers the same images ``(N, C, H, W)`` differently another time.
 
-    Two passes, in which a chance of few outcomes may fall alike. Differences within float noise do
-    not count, and the global generators are left as they were.
+    A pass for each of the ``answers``, in which a chance of few outcomes may fall alike.
+    Differences within float noise do not count, and the global generators are left as they were.
     """
     with torch.no_grad(), chance_aside(images.device):
-        first, second = model(images), model(images)
+        first, *others = (model(images) for _ in range(answers))
     noise = math.sqrt(torch.finfo(first.dtype).eps) * first.abs().amax()
-    return bool(((first - second).abs() > noise).any())
+    return any(bool(((first - other).abs() > noise).any()) for other in others)
 
 
 @contextmanager
