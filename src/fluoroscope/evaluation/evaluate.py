@@ -171,6 +171,7 @@ def evaluate(
     at_chance: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    enough: Callable[[], bool] | None = None,
 ) -> Verdict:
     """How many of these pictures a network reads right, and how many still under attack.
 
@@ -192,6 +193,7 @@ def evaluate(
         at_chance: go on with a network that reads clean pictures no better than chance.
         on_progress: called at every step.
         cancelled: asked at every step; once true, the verdict is of what was found so far.
+        enough: asked after every part; once true, the verdict is of the parts so far.
 
     Raises:
         UnknownLabelError, InvalidImagesError: labels that are missing or not the network's.
@@ -227,7 +229,7 @@ def evaluate(
     for one in parts:
         tables = evaluate_part(job, one, watch=meter.watch(one), cancelled=cancelled)
         found.append(tables)
-        if cancelled is not None and cancelled():
+        if (cancelled is not None and cancelled()) or (enough is not None and enough()):
             break
     verdict = verdict_of(
         found, chosen, threat, total=len(data), classes=model.num_classes,

@@ -23,25 +23,25 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fluoroscope.attacks.minimum_norm.fmn import FMN
 from fluoroscope.attacks.parts import part_size
-from fluoroscope.attacks.registry import attack
 from fluoroscope.data.batches import Batch
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine import chance
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.threats import Threat
-from fluoroscope.errors import FluoroscopeError, FluoroscopeWarning, InvalidImagesError
-from fluoroscope.evaluation.evaluate import evaluate, fed
-from fluoroscope.evaluation.labels import checked, class_numbers
-from fluoroscope.evaluation.plan import PLANS, Plan, Stage, find_plan
+from fluoroscope.errors import FluoroscopeError, FluoroscopeWarning
+from fluoroscope.evaluation.curve import Curve
+from fluoroscope.evaluation.evaluate import evaluate
+from fluoroscope.evaluation.labels import class_numbers, labels_of, what_was_fed
+from fluoroscope.evaluation.plan import PLANS, Plan, find_plan
 from fluoroscope.evaluation.rows import CLEAN
 from fluoroscope.evaluation.run_directory import RunDirectory
+from fluoroscope.evaluation.trust import Check, from_rows, trust_checks
 from fluoroscope.evaluation.verdict import Verdict, check_above_chance
 from fluoroscope.files import atomic_path, output_directory
 from fluoroscope.models.classifier import Classifier
-from fluoroscope.report.words import NORMS, Ruler, count, shortened
+from fluoroscope.report.words import NORMS, Ruler, count, listed, shortened
 
 T = TypeVar("T")
 Tell = Callable[[str, float], None]
@@ -49,9 +49,13 @@ BATCH = 64
 # Pictures that are attacked together; between them the time that is left is looked at.
 PART = 50
 # The share of the time left that the evaluation may take.
-SHARE = 0.7
+SHARE = 0.6
+# And the trust checks, of what is left then; pictures that they look at, small and large.
+TRUST_SHARE = 0.5
+SOME, FEW = 32, 4
 VERDICT = "fast" if "fast" in PLANS else "standard"
-# Values of a picture from which fewer steps have to do.
+NEAREST_NORMS = ("linf", "l2", "l1")
+# Values of a picture from which fewer searches have to do.
 LARGE = 3 * 64 * 64
 
 
@@ -212,21 +216,39 @@ class Study:
         """
 
         def load_or_make() -> dict[str, Tensor]:
-            if self.directory is None:
-                return make()
-            mark = hashlib.sha256(
-                json.dumps([self.identity, about], sort_keys=True, default=str).encode()
-            ).hexdigest()
-            file = self.directory / f"{name}-{mark[:12]}.safetensors"
-            if file.exists():
+            file = self._file(name, about, "safetensors")
+            if file is not None and file.exists():
                 with suppress(OSError, SafetensorError):
                     return load_file(file)
             found = make()
-            with atomic_path(file) as draft:
-                save_file({key: value.contiguous() for key, value in found.items()}, draft)
+            if file is not None:
+                with atomic_path(file) as draft:
+                    save_file({key: value.contiguous() for key, value in found.items()}, draft)
             return found
 
         return self.once(f"{name} {about}", load_or_make)
+
+    def written(self, name: str, about: Any, make: Callable[[], T]) -> T:
+        """Plain values, as :meth:`kept` keeps tensors; nothing is kept of what was cut short."""
+
+        def load_or_make() -> T:
+            file = self._file(name, about, "json")
+            if file is not None and file.exists():
+                with suppress(OSError, ValueError):
+                    return json.loads(file.read_text("utf-8"))  # type: ignore[no-any-return]
+            found = make()
+            if file is not None and not self.cancelled() and self.left() > 0:
+                with atomic_path(file) as draft:
+                    draft.write_text(json.dumps(found, ensure_ascii=False), "utf-8")
+            return found
+
+        return self.once(f"{name} {about}", load_or_make)
+
+    def _file(self, name: str, about: Any, kind: str) -> Path | None:
+        if self.directory is None:
+            return None
+        given = json.dumps([self.identity, about], sort_keys=True, default=str)
+        return self.directory / f"{name}-{hashlib.sha256(given.encode()).hexdigest()[:12]}.{kind}"
 
     # What it is about
 
@@ -294,14 +316,9 @@ class Study:
         return torch.cat([one.images for one in batches]), self._as_numbers(batches)
 
     def _as_numbers(self, batches: Sequence[Batch]) -> Tensor:
-        labels = [one.labels for one in batches if one.labels is not None]
-        if len(labels) < len(batches):
-            raise InvalidImagesError(
-                f"{self.images.name} has no labels, and without them nobody can say what is "
-                "misread; choose labelled data: class folders, or a data set with a label column"
-            )
-        found = torch.cat(labels)
-        return checked(self.model, found if self._numbers is None else self._numbers[found])
+        return torch.cat(
+            [labels_of(self.model, one, self._numbers, self.images.name) for one in batches]
+        )
 
     # What was found
 
@@ -318,7 +335,7 @@ class Study:
             table,
             self.model.num_classes,
             self.model.name,
-            fed(images, labels, self.model),
+            what_was_fed(self.model, images, labels),
         )
 
     @property
@@ -350,12 +367,11 @@ class Study:
         """Attacks for the smallest change of every picture, and for the verdict at the bound."""
 
         def make() -> Plan:
-            norm = self.threat.name
-            if norm not in FMN.norms:
-                return find_plan(VERDICT, self.threat)
-            steps = 20 if self._large() else 40
-            nearest = Stage("closest", attack("fmn", norm=norm, steps=steps), everyone=True)
-            return Plan("x-ray", (nearest, *find_plan(VERDICT, self.threat).stages))
+            stages = find_plan(VERDICT, self.threat).stages
+            if self.threat.name in NEAREST_NORMS:
+                nearest = [one for one in find_plan("curve", self.threat).stages if one.everyone]
+                stages = (*nearest[: 1 if self._large() else None], *stages)
+            return Plan("x-ray", stages)
 
         return self.once("plan", make)
 
@@ -367,6 +383,58 @@ class Study:
     def verdict(self) -> Verdict:
         """How many pictures it still reads right under attack."""
         return self._evaluated[0]
+
+    @property
+    def curve(self) -> Curve:
+        """Accuracy at every bound.
+
+        Raises:
+            LeftOut: the norm has no search for the smallest change.
+        """
+        found = self.verdict.curve
+        if found is None:
+            raise LeftOut(
+                f"in the norm {self.threat.name} there is no search for the smallest change; "
+                f"choose {listed(NEAREST_NORMS, 'or')}"
+            )
+        return found
+
+    @property
+    def trust(self) -> tuple[Check, ...]:
+        """Reasons to trust the verdict, or not to."""
+
+        def look() -> tuple[Check, ...]:
+            parts, plan = self._parts(), self.plan
+            seen = from_rows(parts, plan)
+            pictures = FEW if self._large() else SOME
+            right = self.reading.right.nonzero().squeeze(1)[:pictures].tolist()
+            images, labels = self.load([self.images.indices[row] for row in right])
+            ends = time.monotonic() + TRUST_SHARE * self.left()
+            made: list[Check] = []
+
+            def note(check: Check) -> None:
+                made.append(check)
+                self.tell(f"can it be trusted: {check.name}", min(len(made) / 16, 1.0))
+
+            trust_checks(
+                self.model, images, labels, self.threat, pictures=pictures, seed=self.seed,
+                on_check=note,
+                cancelled=lambda: self.cancelled() or time.monotonic() > ends,
+            )  # fmt: skip
+            return (*made, *seen)
+
+        def as_rows() -> list[dict[str, Any]]:
+            return [check.describe() for check in look()]
+
+        rows = self.written("trust", [str(self.threat), self.plan.describe()], as_rows)
+        return tuple(Check(**row) for row in rows)
+
+    def _parts(self) -> list[list[pa.Table]]:
+        """The rows as the evaluation has them: all parts as one, stage by stage."""
+        rows = self._evaluated[1]
+        stages = [CLEAN, *(stage.name for stage in self.plan.stages)]
+        tables = [rows.filter(pc.equal(rows["attack"], name)) for name in stages]
+        return [[table for number, table in enumerate(tables) if len(table) or not number]]
 
     @property
     def closest(self) -> Closest:

@@ -50,6 +50,12 @@ def shortened(text: str, most: int = 28) -> str:
     return first if len(first) <= most else first[: most - 1].rstrip() + "…"
 
 
+def sentence(text: object) -> str:
+    """With a capital and a full stop."""
+    words = " ".join(str(text).split())
+    return words[:1].upper() + words[1:] + ("" if words.endswith((".", "!", "?")) else ".")
+
+
 def duration(seconds: float) -> str:
     """``48 s``, ``3 min 20 s``, ``2 h 5 min``."""
     if seconds < 9.95:
@@ -82,6 +88,16 @@ class Ruler:
             "l1": "sum of the changes (L1)",
             "l0": "pixels changed (L0)",
         }.get(self.norm, f"distance ({self.norm})")
+
+    @property
+    def measure(self) -> str:
+        """What is measured, as a part of a sentence."""
+        return {
+            "linf": "by the pixel that changes most",
+            "l2": "by Euclidean length",
+            "l1": "by the sum over all pixels",
+            "l0": "by pixels changed",
+        }.get(self.norm, self.norm)
 
     def scaled(self, distance: float) -> float:
         """As a number on the axis."""

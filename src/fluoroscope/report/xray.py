@@ -11,12 +11,13 @@ from torch import Tensor
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine.threats import Linf, Threat, as_threat
 from fluoroscope.errors import FluoroscopeError, InvalidParameterError
-from fluoroscope.evaluation.evaluate import labelled
+from fluoroscope.evaluation.labels import labelled
 from fluoroscope.files import atomic_path
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.report.page import Missing, Shown, render
 from fluoroscope.report.registry import Section, find_sections
 from fluoroscope.report.study import LeftOut, Study, Tell
+from fluoroscope.report.words import sentence
 
 _log = logging.getLogger(__name__)
 
@@ -133,22 +134,18 @@ def _made(one: Section, study: Study) -> Shown:
         study.go_on(one.title)
         content = one.build(study)
     except LeftOut as reason:
-        missing = Missing("This section was left out.", _sentence(reason))
+        missing = Missing("This section was left out.", sentence(reason))
     except FluoroscopeError as problem:
-        missing = Missing("This section could not be made.", _sentence(problem))
+        missing = Missing("This section could not be made.", sentence(problem))
     except Exception as problem:
         # One section's fault must not cost the reader all the others.
         _log.warning("the section %s failed", one.name, exc_info=True)
         missing = Missing(
             "This section could not be made, by a fault of Fluoroscope.",
-            _sentence(f"{type(problem).__name__}: {problem}"),
+            sentence(f"{type(problem).__name__}: {problem}"),
         )
     else:
         study.data[one.name] = content.data
         return Shown(one.name, one.title, content.blocks, content.data)
     return Shown(one.name, one.title, (), {}, missing)
 
-
-def _sentence(problem: object) -> str:
-    text = " ".join(str(problem).split())
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

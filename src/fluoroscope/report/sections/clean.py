@@ -35,7 +35,7 @@ def clean(study: Study) -> Content:
     top5 = float((reading.rank < 5).double().mean())
     held = calibration(reading.confidence.numpy(), right.numpy(), seed=study.seed)
     numbers = [
-        Number(percent(share), "read as labelled", f"95 % interval {interval(bounds)}"),
+        Number(percent(share), "read as labelled", f"95\N{NO-BREAK SPACE}% interval {interval(bounds)}"),
         *(
             [Number(percent(top5), "with the label among the first five", "")]
             if study.model.num_classes > 10
@@ -164,7 +164,7 @@ def _by_class(study: Study, reading: Reading) -> tuple[list[Block], dict[str, ob
         what = "Every class" if whole else f"The {_SHOWN} classes it reads worst, of {len(ranked)}"
         blocks.append(
             Table(
-                ["class", "pictures", "right", "95 % interval"],
+                ["class", "pictures", "right", "95\N{NO-BREAK SPACE}% interval"],
                 rows,
                 f"{what}, worst first",
                 right=(1, 2, 3),

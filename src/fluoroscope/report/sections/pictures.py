@@ -8,7 +8,7 @@ from fluoroscope.report.study import Closest, Flipped, Study
 from fluoroscope.report.words import percent
 
 # Pictures of each kind.
-_TYPICAL, _ENDS = 6, 3
+_TYPICAL, _ENDS = 6, 4
 
 
 @section("pictures", "What it takes to change its mind", order=40)
