@@ -30,7 +30,7 @@ from fluoroscope.engine import chance
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.threats import Threat
-from fluoroscope.errors import FluoroscopeError, FluoroscopeWarning
+from fluoroscope.errors import FluoroscopeError, FluoroscopeWarning, InvalidParameterError
 from fluoroscope.evaluation.curve import Curve
 from fluoroscope.evaluation.evaluate import evaluate
 from fluoroscope.evaluation.labels import class_numbers, labels_of, what_was_fed
@@ -155,6 +155,11 @@ class Study:
         tell: Tell | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> None:
+        if not 0 < float(threat.eps) < inf:
+            raise InvalidParameterError(
+                f"the threat {threat.name} has the bound {threat.eps}; expected one above 0, such "
+                "as linf:8/255: the report shows all smaller and larger ones beside it"
+            )
         keys = chance.keys(seed, torch.arange(len(images)))
         self.model, self.images = model, images.select(chance.bits(keys, 0, 1)[:, 0].argsort())
         self.threat, self.seed, self.command = threat, seed, command
