@@ -13,6 +13,7 @@ from fluoroscope.cli.models import models
 from fluoroscope.cli.morph import morph
 from fluoroscope.cli.predict import predict
 from fluoroscope.cli.train import train
+from fluoroscope.cli.xray import xray
 from fluoroscope.errors import FluoroscopeError
 
 app = typer.Typer(
@@ -25,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(models)
-for command in (predict, gradient, morph, attack, attacks, train):
+for command in (predict, gradient, morph, attack, attacks, train, xray):
     app.command()(command)
 
 

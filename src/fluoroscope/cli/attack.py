@@ -1,9 +1,6 @@
 """``fluoroscope attack`` and ``fluoroscope attacks``: fool a network, and list the ways."""
 
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +16,7 @@ from fluoroscope.cli.attack_options import (
     transfer_target,
 )
 from fluoroscope.cli.attack_report import Summary
+from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import Json, Seed, with_model
 from fluoroscope.cli.output import Output
 
@@ -198,7 +196,7 @@ def attack(
     directory = output_directory(out)
     output, summary, began = Output(json), Summary(model, targets), time.perf_counter()
     searches = len(data) * (model.num_classes if to == "all" else 1)
-    with _interruptible() as interrupted:
+    with interruptible() as interrupted:
 
         def over() -> bool:
             late = max_seconds is not None and time.perf_counter() - began > max_seconds
@@ -268,20 +266,3 @@ class _Progress:
     def part(self, result: "AttackResult") -> None:
         self._count(len(result.images) - self._within, f"{self._passes} evaluations")
         self._within = 0
-
-
-@contextmanager
-def _interruptible() -> "Iterator[Any]":
-    """The first Ctrl-C is remembered and asked for; a second one ends everything at once."""
-    asked = False
-
-    def remember(*_: object) -> None:
-        nonlocal asked
-        asked = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = signal.signal(signal.SIGINT, remember)
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, before)

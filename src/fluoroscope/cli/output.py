@@ -5,10 +5,12 @@ Markup is off everywhere: labels and file names are data.
 
 import json
 import sys
+import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -16,15 +18,19 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
 
+from fluoroscope.errors import FluoroscopeWarning
 from fluoroscope.files import atomic_path
 
 T = TypeVar("T")
+# Seconds between two looks at a bar.
+_EVERY = 0.1
 
 
 class Output:
@@ -40,8 +46,8 @@ class Output:
         self._progress = Console(markup=False, highlight=False, stderr=True)
 
     def say(self, text: str) -> None:
-        """A line for people."""
-        self.console.print(text, soft_wrap=True)
+        """A line for people; on a terminal broken between words."""
+        self.console.print(text, soft_wrap=not self.console.is_terminal)
 
     def table(self, columns: list[str], rows: Iterable[Iterable[Any]], title: str = "") -> None:
         """A table for people; columns whose name ends in ``>`` are set flush right."""
@@ -68,6 +74,54 @@ class Output:
             yield lambda count, state: bar.update(
                 task, advance=count, description=f"{what} ({state})"
             )
+
+    @contextmanager
+    def measuring(self) -> Iterator[Callable[[float, str], None]]:
+        """A bar that is moved by calling what it gives with the share done and the state."""
+        with Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("left"),
+            console=self._progress,
+            transient=True,
+            expand=True,
+        ) as bar:
+            task, moved = bar.add_task("", total=1.0), -_EVERY
+
+            def move(share: float, state: str) -> None:
+                nonlocal moved
+                now = time.monotonic()
+                if now - moved >= _EVERY:
+                    moved = now
+                    bar.update(task, completed=share, description=state)
+
+            yield move
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Warnings as lines for people, each once."""
+        told: set[str] = set()
+
+        def tell(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            text = " ".join(str(message).split())
+            if issubclass(category, FluoroscopeWarning) and text not in told:
+                told.add(text)
+                # Above the bar, if one is there.
+                self._progress.print(f"warning: {text}", soft_wrap=not self._progress.is_terminal)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", FluoroscopeWarning)
+            warnings.showwarning = tell
+            yield
 
     def _bar(self) -> Progress:
         return Progress(

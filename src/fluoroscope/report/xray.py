@@ -14,6 +14,7 @@ from fluoroscope.errors import FluoroscopeError, InvalidParameterError
 from fluoroscope.evaluation.labels import labelled
 from fluoroscope.files import atomic_path
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.report.blocks import Text
 from fluoroscope.report.page import Missing, Shown, render
 from fluoroscope.report.registry import Section, find_sections
 from fluoroscope.report.study import LeftOut, Study, Tell
@@ -34,16 +35,23 @@ class Report:
     """Network, data, threat model, seed, versions and hardware, as plain values."""
 
     @property
-    def failed(self) -> dict[str, str]:
+    def missing(self) -> dict[str, str]:
         """The sections that could not be made, and why."""
         return {one.name: one.missing.why for one in self.sections if one.missing}
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the page."""
+        blocks = [block for one in self.sections for block in one.blocks]
+        leads = [one.text for one in blocks if isinstance(one, Text) and one.kind == "lead"]
+        return leads[0] if leads else self.title
 
     def describe(self) -> dict[str, Any]:
         """The findings of each section as plain values."""
         return {
             "record": self.record,
             "sections": {one.name: one.data for one in self.sections if not one.missing},
-            "missing": self.failed,
+            "missing": self.missing,
         }
 
     def save(self, path: str | Path) -> Path:
