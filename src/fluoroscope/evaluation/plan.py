@@ -146,54 +146,64 @@ def rand(threat: Threat) -> Plan:
 def curve(threat: Threat) -> Plan:
     """The closest misread image of every sample, however far; ``threat`` marks the verdict's point.
 
-    Two searches for the closest are made on every sample, with steps of two kinds, and a long one
-    where both found nothing. Where the threat has a bound, Auto-PGD tries again around it the
-    samples that were misread a little beyond.
+    Two searches for the closest go over every sample, with steps of two kinds, and a long one
+    between them over those that the first found nothing for: its finding nothing is a sign of a
+    network on which short searches in this norm do badly. Where the threat has a bound, Auto-PGD
+    tries those again that were misread a little beyond.
 
     Raises:
         InvalidParameterError: the norm is not Linf, L2 or L1.
     """
     norm = threat.name
+    stages = [
+        Stage(name, attack(method, norm=norm, **parameters), "nearest", everyone=everyone)
+        for name, method, everyone, parameters in _searches(norm)
+    ]
+    if math.isfinite(float(threat.eps)):
+        again = attack("apgd", eps=threat.eps, norm=norm, steps=20, loss="dlr")
+        stages.append(Stage("apgd-dlr", again, near=1.5))
+    return Plan("curve", tuple(stages))
+
+
+def nearest(threat: Threat) -> Method:
+    """The first search of the plan ``curve``, within the bound of ``threat`` if it has one.
+
+    Raises:
+        InvalidParameterError: the norm is not Linf, L2 or L1.
+    """
+    _, method, _, parameters = _searches(threat.name)[0]
+    return attack(method, eps=float(threat.eps), norm=threat.name, **parameters)
+
+
+def _searches(norm: str) -> "tuple[_Search, ...]":
     if norm not in _CLOSEST:
         raise InvalidParameterError(
-            f"the plan curve has no searches in the norm {norm}; expected {', '.join(_CLOSEST)}"
+            f"the norm is {norm}, in which nothing here looks for the closest misread image; "
+            f"expected {', '.join(_CLOSEST)}"
         )
-    closest = [
-        Stage(name, attack(method, norm=norm, **parameters), "nearest", everyone=number < 2)
-        for number, (name, method, parameters) in enumerate(_CLOSEST[norm])
-    ]
-    bounds = [] if math.isinf(float(threat.eps)) else [2.0**power for power in _RUNGS]
-    around = [
-        Stage(
-            f"apgd-{share:.2g}",
-            attack("apgd", eps=share * float(threat.eps), norm=norm, steps=20, loss="dlr"),
-            near=_RUNG,
-        )
-        for share in bounds
-    ]
-    return Plan("curve", (*closest, *around))
+    return _CLOSEST[norm]
 
 
-_CLOSEST: dict[str, list[tuple[str, str, dict[str, Any]]]] = {
-    "linf": [
-        ("fmn-steepest", "fmn", {"steps": 25, "along": "steepest", "step_size": 0.5, "gamma": 0.1}),
-        ("fmn", "fmn", {"steps": 20}),
-        ("fab-t", "fab-t", {"steps": 20, "targets": 9}),
-    ],
-    "l2": [
-        ("fmn-steepest", "fmn", {"steps": 25, "along": "steepest", "step_size": 1.0, "gamma": 0.1}),
-        ("fmn", "fmn", {"steps": 20}),
-        ("ddn", "ddn", {"steps": 300}),
-    ],
-    "l1": [
-        ("fmn", "fmn", {"steps": 25}),
-        ("fmn-long", "fmn", {"steps": 20, "step_size": 3.0}),
-        ("fab-t", "fab-t", {"steps": 20, "targets": 9}),
-    ],
+_Search = tuple[str, str, bool, dict[str, Any]]
+"""A stage's name, its attack, whether on every sample, and the attack's parameters."""
+_STEEPEST = {"steps": 25, "along": "steepest", "gamma": 0.1}
+_CLOSEST: dict[str, tuple[_Search, ...]] = {
+    "linf": (
+        ("fmn-steepest", "fmn", True, {**_STEEPEST, "step_size": 0.5}),
+        ("fab-t", "fab-t", False, {"steps": 20, "targets": 9}),
+        ("fmn", "fmn", True, {"steps": 20}),
+    ),
+    "l2": (
+        ("fmn", "fmn", True, {"steps": 20}),
+        ("ddn", "ddn", False, {"steps": 300}),
+        ("fmn-steepest", "fmn", True, {**_STEEPEST, "step_size": 1.0}),
+    ),
+    "l1": (
+        ("fmn", "fmn", True, {"steps": 25}),
+        ("fab-t", "fab-t", False, {"steps": 20, "targets": 9}),
+        ("fmn-wide", "fmn", True, {"steps": 20, "step_size": 3.0}),
+    ),
 }
-"""Name, attack and its parameters: two on every sample, the last one where nothing was found."""
-_RUNG = 2**0.5
-_RUNGS = (1.0, 0.5, 0.0, -0.5, -1.0)
 
 PLANS: dict[str, Callable[[Threat], Plan]] = {"standard": standard, "rand": rand, "curve": curve}
 

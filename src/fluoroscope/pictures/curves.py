@@ -1,4 +1,4 @@
-"""Curves: probability against step, and success against distance or queries."""
+"""Curves: probability against step, success against distance or queries, accuracy against eps."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -112,4 +112,51 @@ def query_curves(
         axes.legend(frameon=False, fontsize=8, loc="upper left")
     row[0].set_ylabel("share fooled")
     figure.suptitle(title, parse_math=False)
+    return figure
+
+
+def robustness_curves(
+    curves: Mapping[str, Sequence[tuple[float, float, float, float]]],
+    *,
+    norm: str,
+    bands: bool = True,
+    mark: float | None = None,
+    title: str = "",
+) -> "Figure":
+    """Accuracy against the bound, a step function each, with the interval at each bound as a band.
+
+    Args:
+        curves: by name, ``(eps, accuracy, low, high)`` where the accuracy falls, from 0 on.
+        norm: what ``eps`` is in.
+        bands: whether to draw the intervals.
+        mark: a bound to draw a line at.
+        title: above the plot.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained", dpi=150)
+    axes = figure.subplots()
+    end = 1.05 * max([mark or 0.0, *(points[-1][0] for points in curves.values())]) or 1.0
+    for number, (name, points) in enumerate(curves.items()):
+        # To the right of its last step a curve stays where it is.
+        eps, *heights = zip(*points, (end, *points[-1][1:]), strict=True)
+        accuracy, low, high = ([100 * height for height in heights[i]] for i in range(3))
+        color = _COLORS[number % len(_COLORS)]
+        line = "-" if number < len(_COLORS) else "--"
+        axes.step(eps, accuracy, where="post", color=color, linestyle=line, label=name)
+        if bands:
+            axes.fill_between(eps, low, high, step="post", color=color, alpha=0.18, linewidth=0)
+    if mark is not None:
+        axes.axvline(mark, color="#666666", linewidth=1, linestyle="--")
+        axes.annotate(
+            f"{mark:.3g}", (mark, 1), (3, -3), xycoords=("data", "axes fraction"),
+            textcoords="offset points", va="top", fontsize=9, color="#666666",
+        )  # fmt: skip
+    axes.set(xlabel=f"{norm} eps", ylabel="accuracy, %", ylim=(-2, 102), xlim=(0, end))
+    axes.grid(alpha=0.25)
+    axes.set_title(title, parse_math=False)
+    if len(curves) > 1:
+        legend = axes.legend(frameon=False, fontsize=9)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
     return figure

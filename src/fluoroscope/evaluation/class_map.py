@@ -1,0 +1,573 @@
+"""The map between classes: how far each lies from each, and which the network meets on the way.
+
+For a pair (from, to) pictures of the class *from* that are read right are led to the class *to* by
+a targeted search for the closest success. The distance of the pair is the median of what that took;
+its way stations are the other classes that the network read in the steps before the first success,
+in the order of their first appearance.
+
+Up to 20 classes all pairs are measured. Among more, each picture is led to the classes that lie
+nearest by the linearised network (lead over the dual norm of its gradient, as in DeepFool) and to
+some drawn at random; :attr:`ClassMap.chosen` says so.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import dijkstra
+from torch import Tensor
+
+from fluoroscope.attacks.attack import Method, as_plain
+from fluoroscope.attacks.parts import part_size
+from fluoroscope.data.batches import Batch
+from fluoroscope.data.imageset import ImageSet
+from fluoroscope.engine import chance
+from fluoroscope.engine.evaluate import evaluate
+from fluoroscope.engine.objectives import leads
+from fluoroscope.engine.predict import check_batch_size, predict
+from fluoroscope.engine.provenance import provenance
+from fluoroscope.engine.stream import DEFAULT_BATCH, Step
+from fluoroscope.engine.threats import Threat, as_threat
+from fluoroscope.errors import InvalidImagesError, InvalidParameterError, ResultFormatError
+from fluoroscope.evaluation.labels import checked, class_numbers, labelled
+from fluoroscope.evaluation.plan import nearest
+from fluoroscope.files import atomic_path, output_directory
+from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.labels import find_class
+
+FORMAT = 1
+# Up to so many classes all pairs are measured, and with so many pictures of each.
+_ALL_PAIRS, _PICTURES = 20, 10
+# Classes that a picture is led to where there are more.
+_TARGETS = 6
+_DUAL_ORDER = {"linf": 1.0, "l2": 2.0, "l1": math.inf}
+
+
+@dataclass(frozen=True)
+class Station:
+    """A class that was met on the way from one to another."""
+
+    label: int
+    count: int
+    """Searches that met it."""
+    place: float
+    """Its mean place among those that a search met; 1 is the first."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The way from one class to another."""
+
+    source: int
+    target: int
+    distance: float
+    """The median smallest perturbation; infinite if more than half of the searches found none."""
+    searches: int
+    found: int
+    """Searches with a success."""
+    stations: tuple[Station, ...] = ()
+    """Met before the first success, the most frequent first."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """The easiest way over the map from one class to another."""
+
+    classes: tuple[int, ...]
+    """From the first to the last."""
+    hops: tuple[float, ...]
+    """The distance of each hop."""
+    direct: float
+    """The distance of the pair itself; ``nan`` if it was not measured."""
+
+
+@dataclass(frozen=True)
+class MapProgress:
+    """How far a map is; handed out after every step."""
+
+    total: int
+    """Searches."""
+    done: int
+    passes: int
+    """Forward and backward passes so far."""
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """Distances and way stations between the ``K`` classes of a network."""
+
+    labels: tuple[str, ...]
+    """The names of all ``K`` classes."""
+    norm: str
+    pairs: tuple[Pair, ...]
+    """Those that were measured."""
+    chosen: str
+    """How pictures and pairs were chosen."""
+    pictures: int
+    """Pictures that were led away."""
+    forwards: int
+    backwards: int
+    seconds: float
+    complete: bool
+    """Whether it was not interrupted."""
+    record: dict[str, Any] = field(default_factory=dict)
+    """Network, data, attack, seed, versions and hardware, as plain values."""
+
+    @cached_property
+    def distance(self) -> NDArray[np.float64]:
+        """``(K, K)``, the median smallest perturbation from (row) to (column).
+
+        ``nan`` where nothing was measured, infinite where no success was found.
+        """
+        matrix = np.full((len(self.labels),) * 2, np.nan)
+        for pair in self.pairs:
+            matrix[pair.source, pair.target] = pair.distance
+        return matrix
+
+    @property
+    def searches(self) -> NDArray[np.int64]:
+        """``(K, K)``, how many searches each distance is of."""
+        matrix = np.zeros((len(self.labels),) * 2, dtype=np.int64)
+        for pair in self.pairs:
+            matrix[pair.source, pair.target] = pair.searches
+        return matrix
+
+    def pair(self, source: str | int, target: str | int) -> Pair | None:
+        """What was found between two classes; ``None`` if it was not measured.
+
+        Raises:
+            UnknownLabelError: no such class.
+        """
+        return self._found.get((self._number(source), self._number(target)))
+
+    def neighbours(self, label: str | int, most: int = 3) -> list[Pair]:
+        """The classes that pictures of this one are turned into most easily, nearest first."""
+        own = self._number(label)
+        near = [p for p in self.pairs if p.source == own and math.isfinite(p.distance)]
+        return sorted(near, key=lambda pair: (pair.distance, pair.target))[:most]
+
+    def route(self, source: str | int, target: str | int, *, power: float = 2.0) -> Route | None:
+        """The way over measured pairs whose distances to this power have the smallest sum.
+
+        With a power of 1 a detour hardly ever pays, for a search goes straight; the higher it is,
+        the more and the shorter are the hops, and the classes on the way are those that lie
+        between (power-weighted shortest paths, Hwang, Damelin and Hero 2016). ``None`` if the
+        measured pairs lead nowhere.
+
+        Raises:
+            UnknownLabelError: no such class.
+            InvalidParameterError: a power that is not positive.
+        """
+        if not 0 < power < math.inf:
+            raise InvalidParameterError(f"power is {power}; expected more than 0")
+        start, end = self._number(source), self._number(target)
+        edges = [pair for pair in self.pairs if math.isfinite(pair.distance)]
+        scale = max((pair.distance for pair in edges), default=1.0)
+        # Dijkstra's takes a 0 for no edge.
+        weights = [max((pair.distance / scale) ** power, 1e-300) for pair in edges]
+        ends = [pair.source for pair in edges], [pair.target for pair in edges]
+        graph = csr_matrix((weights, ends), shape=(len(self.labels),) * 2)
+        _, before = dijkstra(graph, indices=start, return_predecessors=True)
+        way = [end]
+        while way[-1] != start:
+            if before[way[-1]] < 0:
+                return None
+            way.append(int(before[way[-1]]))
+        way.reverse()
+        hops = tuple(self._found[a, b].distance for a, b in zip(way, way[1:], strict=False))
+        direct = self._found.get((start, end))
+        return Route(tuple(way), hops, math.nan if direct is None else direct.distance)
+
+    def describe(self) -> dict[str, Any]:
+        """As plain values; ``None`` stands for a distance that nothing was found within."""
+        count = len(self.labels)
+        return {
+            "norm": self.norm,
+            "labels": list(self.labels),
+            "chosen": self.chosen,
+            "pictures": self.pictures,
+            "searches": sum(pair.searches for pair in self.pairs),
+            "pairs_measured": len(self.pairs),
+            "pairs_possible": count * (count - 1),
+            "forwards": self.forwards,
+            "backwards": self.backwards,
+            "seconds": self.seconds,
+            "complete": self.complete,
+            "neighbours": {
+                self.labels[label]: [self.labels[pair.target] for pair in self.neighbours(label)]
+                for label in sorted({pair.source for pair in self.pairs})
+            },
+            "pairs": [
+                {**asdict(pair), "distance": _finite(pair.distance)}
+                for pair in self.pairs
+            ],
+            "record": self.record,
+        }
+
+    def save(self, directory: str | Path, name: str = "class_map") -> Path:
+        """Write everything into a JSON file; it appears whole or not at all."""
+        path = output_directory(directory) / f"{name}.json"
+        with atomic_path(path) as draft:
+            text = {"format": FORMAT, **self.describe()}
+            draft.write_text(
+                json.dumps(text, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
+            )
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> "ClassMap":
+        """Read back what :meth:`save` wrote.
+
+        Raises:
+            ResultFormatError: no such file, or one that is broken or of a newer version.
+        """
+        try:
+            found = json.loads(Path(path).read_text("utf-8"))
+            if found["format"] > FORMAT:
+                raise ResultFormatError(
+                    f"{path} has format {found['format']} and this version of fluoroscope knows "
+                    f"{FORMAT}; install a newer one to read it"
+                )
+            for pair in found["pairs"]:
+                pair["distance"] = math.inf if pair["distance"] is None else pair["distance"]
+            known = {name: found[name] for name in cls.__dataclass_fields__}
+            return TypeAdapter(cls).validate_python(known)
+        except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+            raise ResultFormatError(
+                f"{path} cannot be read: {' '.join(str(error).split())}; expected what fluoroscope "
+                "map wrote"
+            ) from error
+
+    @cached_property
+    def _found(self) -> dict[tuple[int, int], Pair]:
+        return {(pair.source, pair.target): pair for pair in self.pairs}
+
+    def _number(self, label: str | int) -> int:
+        return find_class(label, self.labels)
+
+
+def class_map(
+    model: Classifier,
+    images: ImageSet | Tensor,
+    labels: Tensor | None = None,
+    *,
+    threat: Threat | str = "linf",
+    attack: Method | None = None,
+    classes: Sequence[str | int] | None = None,
+    pictures: int | None = None,
+    targets: int | None = None,
+    batch_size: int = DEFAULT_BATCH,
+    seed: int = 0,
+    on_progress: Callable[[MapProgress], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> ClassMap:
+    """Lead pictures of each class to other classes, and map how far that is.
+
+    Nothing is kept on disk on the way: interrupted, it returns what was found so far.
+
+    Args:
+        model: the network under study.
+        images: labelled pictures, or a batch ``(N, C, H, W)`` in ``[0, 1]``.
+        labels: ``(N,)``, the true class of each, for a batch.
+        threat: the norm, and how far a picture may go at the most: ``"linf"`` or ``"l2:3"``.
+        attack: the search, one for the closest success; by default the first one of the plan
+            ``curve``.
+        classes: only the map between these; by default all of the network's.
+        pictures: of each class, the first ones in the data that are read right; by default 10 where
+            all pairs are measured, else 1.
+        targets: classes that each picture is led to: two thirds those nearest by the linearised
+            network, the others drawn. By default all where there are up to 20, else 6.
+        batch_size: images evaluated at once.
+        seed: for everything random; a sample's chance hangs on it and the sample's index alone.
+        on_progress: called at every step.
+        cancelled: asked at every step; once true, the map is of what was found so far.
+
+    Raises:
+        InvalidImagesError: no picture of these classes is read right.
+        UnknownLabelError: a class that the network does not have, or labels that do not match.
+        InvalidParameterError: a norm or number that makes no sense.
+    """
+    threat = as_threat(threat) if isinstance(threat, str) else threat
+    method = nearest(threat) if attack is None else attack
+    if not (method.minimum_norm and method.can_target):
+        raise InvalidParameterError(
+            f"attack is {type(method).__name__}; expected one that looks for the closest success "
+            "and can be led to a class, such as fmn"
+        )
+    data = labelled(images, labels)
+    studied = _studied(model, classes)
+    others = len(studied) - 1
+    sampled = others if targets is None and len(studied) <= _ALL_PAIRS else targets or _TARGETS
+    sampled = min(_positive("targets", sampled), others)
+    number = _positive("pictures", pictures or (_PICTURES if sampled == others else 1))
+    began = time.perf_counter()
+    search = _Search(
+        model, method, data, class_numbers(model, data.labels), studied, sampled,
+        check_batch_size(batch_size), seed, cancelled or (lambda: False),
+    )  # fmt: skip
+    positions = search.read_right(number)
+    if not positions:
+        raise InvalidImagesError(
+            f"{model.name} reads no picture of {data.name} as labelled in one of these "
+            f"{len(studied)} classes; expected labelled pictures of classes that it knows"
+        )
+    watch = _Watch(len(positions) * sampled, on_progress)
+    rows = search.rows(positions, watch)
+    how = "all pairs" if sampled == others else (
+        f"each picture to {sampled - sampled // 3} classes nearest by the linearised network and "
+        f"{sampled // 3} drawn (seed {seed})"
+    )  # fmt: skip
+    return ClassMap(
+        labels=tuple(model.labels),
+        norm=threat.name,
+        pairs=_pairs(rows),
+        chosen=(
+            f"{how} among {len(studied)} classes; of each the first {number} picture(s) that "
+            f"are read right, {len(positions)} in all"
+        ),
+        pictures=len(positions),
+        forwards=watch.forwards,
+        backwards=watch.backwards,
+        seconds=time.perf_counter() - began,
+        complete=not search.cancelled(),
+        record={
+            "data": {"name": data.name, "split": data.split, "count": len(data)},
+            "attack": as_plain(method),
+            "classes": studied if len(studied) < model.num_classes else None,
+            "seed": seed,
+            **provenance(model),
+        },
+    )
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What one search came to."""
+
+    source: int
+    target: int
+    distance: float
+    stations: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What leading pictures away needs to know."""
+
+    model: Classifier
+    method: Method
+    data: ImageSet
+    numbers: Tensor | None
+    studied: list[int]
+    targets: int
+    batch_size: int
+    seed: int
+    cancelled: Callable[[], bool]
+
+    def read_right(self, number: int) -> list[int]:
+        """The positions of the first pictures of each class studied that are read right."""
+        missing = dict.fromkeys(self.studied, number)
+        kept: list[int] = []
+        seen = 0
+        for batch in self.data.batches(self.batch_size, fit=self.model.preprocessing):
+            labels = self._labels(batch)
+            read = predict(self.model.plain, batch.images, batch_size=self.batch_size).winners
+            for offset, label in enumerate(labels.tolist()):
+                if read[offset] == label and missing.get(label, 0):
+                    missing[label] -= 1
+                    kept.append(seen + offset)
+            seen += len(labels)
+            if self.cancelled() or not any(missing.values()):
+                break
+        return kept
+
+    def rows(self, positions: list[int], watch: "_Watch") -> list[_Row]:
+        """Every search of these pictures, a part at a time."""
+        size = max(1, part_size(self.model) // self.targets)
+        found: list[_Row] = []
+        for start in range(0, len(positions), size):
+            if self.cancelled():
+                break
+            part = self.data.select(positions[start : start + size])
+            batch = next(iter(part.batches(size, fit=self.model.preprocessing)))
+            labels = self._labels(batch)
+            wanted = self._wanted(batch, labels)
+            found += self._led(batch, labels, wanted, watch)
+        return found
+
+    def _labels(self, batch: Batch) -> Tensor:
+        if batch.labels is None:
+            raise InvalidImagesError(
+                f"{self.data.name} has no labels, and without them nobody can say what is read "
+                "right; choose labelled data: class folders, or a data set with a label column"
+            )
+        labels = batch.labels if self.numbers is None else self.numbers[batch.labels]
+        return checked(self.model, labels)
+
+    def _wanted(self, batch: Batch, labels: Tensor) -> Tensor:
+        """The classes ``(n, T)`` that each picture is led to."""
+        allowed = torch.zeros(self.model.num_classes, dtype=torch.bool)
+        allowed[self.studied] = True
+        open_ = allowed.repeat(len(labels), 1).scatter(1, labels[:, None], False)
+        if self.targets == len(self.studied) - 1:
+            return open_.nonzero()[:, 1].view(len(labels), -1)
+        drawn = self.targets // 3
+        near = torch.cat(
+            [
+                self._near(images, own, free, self.targets - drawn)
+                for images, own, free in zip(
+                    batch.images.split(self.batch_size),
+                    labels.split(self.batch_size),
+                    open_.split(self.batch_size),
+                    strict=True,
+                )
+            ]
+        )
+        open_ = open_.scatter(1, near, False)
+        keys = chance.keys(self.seed, batch.indices, -1)
+        lots = chance.uniform(keys, 0, (self.model.num_classes,)).masked_fill(~open_, -1)
+        return torch.cat([near, lots.topk(drawn, dim=1).indices], 1)
+
+    def _near(self, images: Tensor, labels: Tensor, open_: Tensor, count: int) -> Tensor:
+        """The classes ``(n, count)`` with the nearest borders in the linearised network.
+
+        Among the strongest rivals, three for each that is wanted: every one costs a pass back.
+        """
+        model = self.model
+        rivals = min(3 * count, int(open_.sum(1).min()))
+        own, free = labels.to(model.device), open_.to(model.device)
+        free = free.scatter(1, own[:, None], True)  # its own class is what the others lead over
+        towards = torch.full_like(own, -1)
+
+        def several(logits: Tensor, classes: Tensor) -> Tensor:
+            return leads(rivals, towards)(logits.masked_fill(~free, -torch.inf), classes)
+
+        answer = evaluate(model, images.to(model.device, model.dtype), own, several=several)
+        assert answer.several is not None
+        assert answer.jacobian is not None
+        ranked = answer.logits.masked_fill(~free, -torch.inf).scatter(1, own[:, None], -torch.inf)
+        order = _DUAL_ORDER[self.method.threat.name]
+        steep = torch.linalg.vector_norm(answer.jacobian.flatten(2).double(), ord=order, dim=2)
+        distance = (-answer.several / steep).nan_to_num(nan=torch.inf)
+        best = distance.topk(count, dim=1, largest=False).indices
+        return ranked.topk(rivals, dim=1).indices.gather(1, best).cpu()
+
+    def _led(self, batch: Batch, labels: Tensor, wanted: Tensor, watch: "_Watch") -> list[_Row]:
+        """Each picture to each of its ``wanted`` classes ``(n, T)``."""
+        targets = wanted.flatten()
+        sources = labels.repeat_interleave(self.targets)
+        watch.begin(sources, targets)
+        indices = batch.indices.repeat_interleave(self.targets)
+        result = self.method(
+            self.model,
+            batch.images.repeat_interleave(self.targets, 0),
+            targets,
+            targeted=True,
+            keep="nearest",
+            batch_size=self.batch_size,
+            seed=self.seed,
+            numbers=indices * self.model.num_classes + targets,
+            on_step=watch.see,
+            cancelled=self.cancelled,
+        )
+        watch.end(int(result.forwards.sum()), int(result.backwards.sum()))
+        distance = result.distance.double().where(result.success, torch.inf).tolist()
+        ended = result.finished | result.success
+        every = zip(
+            sources.tolist(), targets.tolist(), distance, watch.stations, ended.tolist(),
+            strict=True,
+        )  # fmt: skip
+        return [_Row(a, b, far, tuple(met)) for a, b, far, met, end in every if end]
+
+
+class _Watch:
+    """Notes the classes that searches meet on their way, and counts."""
+
+    def __init__(self, total: int, tell: Callable[[MapProgress], None] | None) -> None:
+        self._total, self._tell = total, tell
+        self._done = self._passes = self.forwards = self.backwards = 0
+        self.stations: list[list[int]] = []
+
+    def begin(self, sources: Tensor, targets: Tensor) -> None:
+        self._ends = list(zip(sources.tolist(), targets.tolist(), strict=True))
+        self._arrived = torch.zeros(len(sources), dtype=torch.bool)
+        self._last = sources.clone()
+        self.stations = [[] for _ in self._ends]
+
+    def see(self, step: Step) -> None:
+        rows, reached = step.indices.cpu(), step.reached.cpu()
+        self._arrived[rows[reached]] = True
+        read = step.answer.logits.argmax(1).cpu()
+        new = ~self._arrived[rows] & (read != self._last[rows])
+        self._last[rows] = read
+        for row, label in zip(rows[new].tolist(), read[new].tolist(), strict=True):
+            if label not in self._ends[row] and label not in self.stations[row]:
+                self.stations[row].append(label)
+        self._done += int(step.done.sum())
+        self._passes += 2 * len(rows)
+        if self._tell is not None:
+            self._tell(MapProgress(self._total, self._done, self._passes))
+
+    def end(self, forwards: int, backwards: int) -> None:
+        self.forwards += forwards
+        self.backwards += backwards
+        self._passes = self.forwards + self.backwards
+
+
+def _pairs(rows: list[_Row]) -> tuple[Pair, ...]:
+    """The searches of each pair together, pairs in order."""
+    grouped: dict[tuple[int, int], list[_Row]] = {}
+    for row in rows:
+        grouped.setdefault((row.source, row.target), []).append(row)
+    return tuple(
+        Pair(
+            source,
+            target,
+            distance=float(np.median([row.distance for row in several])),
+            searches=len(several),
+            found=sum(math.isfinite(row.distance) for row in several),
+            stations=_stations(several),
+        )
+        for (source, target), several in sorted(grouped.items())
+    )
+
+
+def _stations(rows: list[_Row]) -> tuple[Station, ...]:
+    places: dict[int, list[int]] = {}
+    for row in rows:
+        for place, label in enumerate(row.stations, start=1):
+            places.setdefault(label, []).append(place)
+    found = [Station(label, len(each), float(np.mean(each))) for label, each in places.items()]
+    return tuple(sorted(found, key=lambda each: (-each.count, each.place, each.label)))
+
+
+def _studied(model: Classifier, classes: Sequence[str | int] | None) -> list[int]:
+    if classes is None:
+        studied = list(range(model.num_classes))
+    else:
+        studied = sorted({model.find_class(label) for label in classes})
+    if len(studied) < 2:
+        raise InvalidParameterError(
+            f"the map is between {len(studied)} class(es); expected at least 2"
+        )
+    return studied
+
+
+def _positive(name: str, value: int) -> int:
+    if value < 1:
+        raise InvalidParameterError(f"{name} is {value}; expected 1 or more")
+    return value
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
