@@ -86,6 +86,11 @@ class Gallery:
 
     cards: Sequence[Card]
 
+    @property
+    def small(self) -> bool:
+        """Whether every card has but one picture."""
+        return all(len(card.pictures) == 1 for card in self.cards)
+
 
 @dataclass(frozen=True)
 class Check:
@@ -98,7 +103,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Checks:
-    """A checklist."""
+    """A checklist; what came out well is shown in short."""
 
     items: Sequence[Check]
 

@@ -6,6 +6,8 @@ Matplotlib draws with stand-in colours; each becomes a CSS variable of the page.
 import hashlib
 import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,6 +47,15 @@ _STYLE = {
 }
 
 
+@contextmanager
+def page_style() -> Iterator[None]:
+    """Matplotlib draws in the page's style inside the block, whoever draws."""
+    from matplotlib import rc_context
+
+    with rc_context(_STYLE):
+        yield
+
+
 class Canvas:
     """A figure with one plot in it, drawn in the page's style: ``with Canvas() as axes: …``."""
 
@@ -52,10 +63,9 @@ class Canvas:
         self.size = (width, height)
 
     def __enter__(self) -> "Axes":
-        from matplotlib import rc_context
         from matplotlib.figure import Figure
 
-        self._style = rc_context(_STYLE)
+        self._style = page_style()
         self._style.__enter__()
         self.figure = Figure(figsize=self.size, layout="constrained")
         self.axes = self.figure.subplots()
@@ -72,10 +82,8 @@ def svg(figure: "Figure") -> str:
 
     It has no title of its own: whoever places it says what it shows.
     """
-    from matplotlib import rc_context
-
     file = io.StringIO()
-    with rc_context(_STYLE):
+    with page_style():
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     text = file.getvalue()
     text = text[text.index("<svg") :]
@@ -87,7 +95,7 @@ def svg(figure: "Figure") -> str:
     text = re.sub(r'font: ([\d.]+)px [^;"]*', r"font-size: \1px", text)
     width, height = re.findall(r'(?:width|height)="([\d.]+)pt"', text)[:2]
     head = (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-hidden="true" focusable="false"'
+        f'<svg viewBox="0 0 {width} {height}" aria-hidden="true" focusable="false"'
         ' xmlns:xlink="http://www.w3.org/1999/xlink">'
     )
     return head + text[text.index(">") + 1 :]

@@ -30,7 +30,8 @@ from fluoroscope.engine import chance
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.threats import Threat
-from fluoroscope.errors import FluoroscopeError, FluoroscopeWarning, InvalidParameterError
+from fluoroscope.errors import FluoroscopeError, FluoroscopeWarning, InvalidParameterError, ResultFormatError
+from fluoroscope.evaluation.class_map import ClassMap, class_map
 from fluoroscope.evaluation.curve import Curve
 from fluoroscope.evaluation.evaluate import evaluate
 from fluoroscope.evaluation.labels import class_numbers, labels_of, what_was_fed
@@ -53,6 +54,8 @@ SHARE = 0.6
 # And the trust checks, of what is left then; pictures that they look at, small and large.
 TRUST_SHARE = 0.5
 SOME, FEW = 32, 4
+# And the map; pictures of each class that it leads away, and in all where a pass takes long.
+MAP_SHARE, MAP_PICTURES, MAP_LARGE = 0.8, 5, 12
 VERDICT = "fast" if "fast" in PLANS else "standard"
 NEAREST_NORMS = ("linf", "l2", "l1")
 # Values of a picture from which fewer searches have to do.
@@ -433,6 +436,30 @@ class Study:
 
         rows = self.written("trust", [str(self.threat), self.plan.describe()], as_rows)
         return tuple(Check(**row) for row in rows)
+
+    @property
+    def class_map(self) -> ClassMap:
+        """How far the classes lie from each other."""
+
+        def search() -> ClassMap:
+            file = self._file("map", self.threat.name, "json")
+            if file is not None and file.exists():
+                with suppress(ResultFormatError):
+                    return ClassMap.load(file)
+            ends = time.monotonic() + MAP_SHARE * self.left()
+            images, pictures = self.images, MAP_PICTURES
+            if self._large() or self.model.num_classes > MAP_PICTURES**2:
+                images, pictures = self.images.take(MAP_LARGE), 1
+            found = class_map(
+                self.model, images, threat=self.threat.name, pictures=pictures, seed=self.seed,
+                on_progress=lambda now: self.tell("map between classes", now.done / now.total),
+                cancelled=lambda: self.cancelled() or time.monotonic() > ends,
+            )  # fmt: skip
+            if file is not None and found.complete:
+                found.save(file.parent, file.stem)
+            return found
+
+        return self.once("map", search)
 
     def _parts(self) -> list[list[pa.Table]]:
         """The rows as the evaluation has them: all parts as one, stage by stage."""
