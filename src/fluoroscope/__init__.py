@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         gradients,
         models,
         pictures,
+        report,
         training,
     )
     from fluoroscope.attacks.attack import AttackResult
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         ScaleInvariant,
         TranslationInvariant,
     )
+    from fluoroscope.report.xray import Report, xray
 
 __version__ = version("fluoroscope")
 
@@ -61,6 +63,7 @@ _ROOMS = (
     "gradients",
     "models",
     "pictures",
+    "report",
     "training",
 )
 _HOMES = {
@@ -90,6 +93,7 @@ _HOMES = {
     "MorphStep": "attacks.morph",
     "Objective": "engine.objectives",
     "Prediction": "engine.predict",
+    "Report": "report.xray",
     "Unbounded": "engine.threats",
     "Verdict": "evaluation.verdict",
     "attack": "attacks.registry",
@@ -106,6 +110,7 @@ _HOMES = {
     "morph_stream": "attacks.morph",
     "open_image": "data.reference",
     "predict": "engine.predict",
+    "xray": "report.xray",
 }
 
 __all__ = [
@@ -131,6 +136,7 @@ __all__ = [
     "Objective",
     "Prediction",
     "Prepared",
+    "Report",
     "ScaleInvariant",
     "TranslationInvariant",
     "Unbounded",
@@ -159,7 +165,9 @@ __all__ = [
     "pictures",
     "predict",
     "prepare",
+    "report",
     "training",
+    "xray",
 ]
 
 

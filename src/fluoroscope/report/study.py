@@ -23,7 +23,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fluoroscope.attacks.parts import part_size
 from fluoroscope.data.batches import Batch
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine import chance
@@ -37,18 +36,20 @@ from fluoroscope.evaluation.evaluate import evaluate
 from fluoroscope.evaluation.labels import class_numbers, labels_of, what_was_fed
 from fluoroscope.evaluation.plan import PLANS, Plan, find_plan
 from fluoroscope.evaluation.rows import CLEAN
-from fluoroscope.evaluation.run_directory import RunDirectory
+from fluoroscope.evaluation.run_directory import RunDirectory, data_hash
 from fluoroscope.evaluation.trust import Check, from_rows, trust_checks
 from fluoroscope.evaluation.verdict import Verdict, check_above_chance
 from fluoroscope.files import atomic_path, output_directory
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.report.words import NORMS, Ruler, count, listed, shortened
 
+# Raised when what is kept in a directory changes its form.
+FORMAT = 1
 T = TypeVar("T")
 Tell = Callable[[str, float], None]
 BATCH = 64
 # Pictures that are attacked together; between them the time that is left is looked at.
-PART = 50
+PART, PART_LARGE = 50, 16
 # The share of the time left that the evaluation may take.
 SHARE = 0.6
 # And the trust checks, of what is left then; pictures that they look at, small and large.
@@ -78,6 +79,13 @@ class Reading:
     """``(N,)``, the probability of the winner."""
     rank: Tensor
     """``(N,)``, how many classes come before the true one; 0 where it is right."""
+    digest: Tensor
+    """``(32,)``, the SHA-256 of pictures and labels."""
+
+    @property
+    def sha256(self) -> str:
+        """Of pictures and labels, in their order here."""
+        return bytes(self.digest.tolist()).hex()
 
     @property
     def right(self) -> Tensor:
@@ -255,7 +263,7 @@ class Study:
     def _file(self, name: str, about: Any, kind: str) -> Path | None:
         if self.directory is None:
             return None
-        given = json.dumps([self.identity, about], sort_keys=True, default=str)
+        given = json.dumps([FORMAT, self.identity, about], sort_keys=True, default=str)
         return self.directory / f"{name}-{hashlib.sha256(given.encode()).hexdigest()[:12]}.{kind}"
 
     # What it is about
@@ -283,6 +291,7 @@ class Study:
                 "name": self.images.name,
                 "split": self.images.split,
                 "count": len(self.images),
+                "sha256": self.reading.sha256,
             },
             "threat": str(self.threat),
             "seed": self.seed,
@@ -352,9 +361,11 @@ class Study:
 
         def look() -> dict[str, Tensor]:
             found: list[Tensor] = []
+            digest = hashlib.sha256()
             for batch in self.images.batches(BATCH, fit=self.model.preprocessing):
                 self.tell("reading clean pictures", sum(map(len, found)) / len(self.images))
                 labels = self._as_numbers([batch])
+                digest.update(data_hash(batch.images, labels).encode())
                 logits = predict(self.model.plain, batch.images, batch_size=BATCH).logits.double()
                 sure, winner = logits.softmax(1).max(1)
                 own = logits.gather(1, labels[:, None])
@@ -366,6 +377,7 @@ class Study:
                 "winners": winner.long(),
                 "confidence": sure,
                 "rank": rank.long(),
+                "digest": torch.tensor(list(digest.digest()), dtype=torch.uint8),
             }
 
         return Reading(**self.kept("clean", None, look))
@@ -547,7 +559,7 @@ class Study:
                 ends = time.monotonic() + SHARE * self.left()
                 verdict = evaluate(
                     self.model, self.images, threat=self.threat, plan=self.plan, out=place,
-                    part=min(part_size(self.model), PART), seed=self.seed, at_chance=True,
+                    part=PART_LARGE if self._large() else PART, seed=self.seed, at_chance=True,
                     on_progress=lambda now: self.tell(
                         f"attacking, {now.holding} of {now.looked} hold", now.done
                     ),

@@ -3,10 +3,11 @@
 from math import isfinite
 
 import numpy as np
+from matplotlib.ticker import LogLocator
 
 from fluoroscope.evaluation.curve import QUANTILES, Curve
 from fluoroscope.report.blocks import Block, Content, Figure, Table, Text
-from fluoroscope.report.plots import INK, LINE, SERIES, SOFT, Canvas, percent_axis
+from fluoroscope.report.plots import INK, LINE, PAPER, SERIES, SOFT, Canvas, percent_axis
 from fluoroscope.report.references import Reference, references
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import Study
@@ -90,9 +91,11 @@ def _figure(study: Study, found: Curve, others: list[Reference]) -> Figure:
         axes.annotate(
             "the verdict's bound", (ruler.scaled(study.eps), 1.0), (-4, -1),
             textcoords="offset points", ha="right", va="top", rotation=90, fontsize=7.5, color=SOFT,
+            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1},
         )  # fmt: skip
         axes.set_xscale("log")
         axes.set_xlim(ruler.scaled(low), ruler.scaled(high))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,)))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.minorticks_off()
         axes.set(xlabel=ruler.unit, ylabel="read right")
@@ -114,8 +117,7 @@ def _figure(study: Study, found: Curve, others: list[Reference]) -> Figure:
         "The numbers are in the table below.",
         caption=(
             "The share of pictures that are read right however they are changed, up to the size "
-            "on the axis, where each grid line is ten times the one before. The band is the 95 % "
-            "interval."
+            "on the axis, which is logarithmic. The band is the 95 % interval."
             + (
                 " Dashed: the networks that come with Fluoroscope, on their own pictures, to show "
                 "what an undefended and a hardened network look like."

@@ -27,8 +27,8 @@ def pictures(study: Study) -> Content:
     blocks: list[Block] = [
         Text(
             "The smallest changes found that make it name another class. The middle picture is the "
-            "change itself, blue where it darkens and red where it lightens, made visible: at full "
-            "strength of colour it is as large as written below it.",
+            "change itself, blue where it darkens and red where it lightens, its colours stretched "
+            "so that it can be seen.",
             "plain",
         )
     ]

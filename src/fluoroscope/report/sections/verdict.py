@@ -22,7 +22,17 @@ from fluoroscope.report.words import count, duration, interval, listed, percent,
 def verdict(study: Study) -> Content:
     found = study.verdict
     blocks: list[Block] = [Text(_sentence(study, found), "lead"), _numbers(study, found)]
-    blocks += [Text(sentence(note), "note") for note in found.notes]
+    cut = sum(one.unfinished for one in found.components)
+    if found.count < len(study.images) and not cut:
+        blocks.append(
+            Text(
+                f"For want of time {found.count:,} of {count(len(study.images), 'picture')} were "
+                "attacked, drawn at random.",
+                "note",
+            )
+        )
+    else:
+        blocks += [Text(sentence(note), "note") for note in found.notes]
     blocks.append(_attacks(found))
     blocks.append(Heading("Can this number be trusted?"))
     data = found.describe()
