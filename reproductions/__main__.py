@@ -9,6 +9,8 @@ import time
 
 from reproductions import (
     cifar,
+    class_map,
+    curve,
     differences,
     digits,
     fooling,
@@ -18,7 +20,9 @@ from reproductions import (
     linear,
     queries,
     transfer,
+    trust,
     universal,
+    yardsticks,
 )
 from reproductions.sources import SHARED
 
@@ -31,8 +35,13 @@ SECTIONS = {
     "fooling": fooling.section,
     "transfer": transfer.section,
     "cifar-networks": cifar.section,
+    "transfer-matrix": yardsticks.transfer_section,
+    "corruption": yardsticks.corruption_section,
     "queries": queries.section,
     "universal": universal.section,
+    "trust": trust.section,
+    "curve": curve.section,
+    "class-map": class_map.section,
     "differences": differences.section,
 }
 HEAD = """# Reproductions

@@ -76,11 +76,11 @@ def network() -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10))
 
 
-_FAST = Recipe(epochs=6, learning_rate=5e-3, weight_decay=0.02, augment=augment)
+_FAST = Recipe(epochs=3, learning_rate=5e-3, weight_decay=0.02, augment=augment)
 TRAININGS = {
     "cifar-plain": Training(_FAST),
     "cifar-robust": Training(
-        replace(_FAST, epochs=4, weight_decay=0.0), PGDLoss(threat=Linf(EPS), steps=2, ramp=0.3)
+        replace(_FAST, epochs=2, weight_decay=0.0), PGDLoss(threat=Linf(EPS), steps=2, ramp=0.3)
     ),
 }
 

@@ -12,6 +12,7 @@ from torch import nn
 
 import fluoroscope as fs
 from fluoroscope.attacks import registry
+from fluoroscope.evaluation.plan import Plan, Stage
 
 TWO = torch.linspace(0, 1, 72).view(2, 1, 6, 6)  # drawn numbers would move the random state
 ONE = TWO[:1]
@@ -21,6 +22,11 @@ GUIDES = torch.linspace(-3, 3, 360).view(10, 1, 6, 6).sin().abs()  # read as sev
 def call_with_colour(model: fs.Classifier) -> None:
     with pytest.raises(fs.FluoroscopeError):
         model(TWO.repeat(1, 3, 1, 1))
+
+
+def short_plan() -> Plan:
+    names = ("fgsm", "pgd")
+    return Plan("short", tuple(Stage(each, fs.attack(each, eps=0.1)) for each in names))
 
 
 ATTACKS: dict[str, dict[str, Any]] = {
@@ -71,8 +77,15 @@ CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
         fs.attack(name, **({"eps": 0.1} | options))(m, TWO, [0, 1], keep="best").save(out)
         for name, options in ATTACKS.items()
     ],
+    "corruption_accuracy": lambda m, _: fs.corruption_accuracy(m, TWO, torch.tensor([0, 1])),
     "check_gradient": lambda m, _: fs.check_gradient(m, ONE, 0, pixels=5),
+    "class_map": lambda m, out: fs.class_map(
+        m, GUIDES, m(GUIDES).argmax(1), pictures=1, targets=1
+    ).save(out),
     "describe_model": lambda m, _: fs.describe_model(m),
+    "evaluate": lambda m, out: fs.evaluate(
+        m, TWO, torch.tensor([0, 1]), threat="linf:0.1", plan=short_plan(), out=out
+    ),
     "fgsm": lambda m, _: fs.fgsm(m, TWO, [0, 1], 0.1),
     "finite_difference_gradient": lambda m, _: fs.finite_difference_gradient(
         m, ONE, 0, pixels=torch.tensor([3])
@@ -84,6 +97,9 @@ CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
     "morph_stream": lambda m, _: next(iter(fs.morph_stream(m, "noise", to=1))),
     "prepare": lambda m, _: fs.prepare(m)(TWO),
     "predict": lambda m, _: fs.predict(m, TWO),
+    "transfer_matrix": lambda m, _: fs.transfer_matrix(
+        [m, m], TWO, fs.attack("mi-fgsm", eps=0.1, steps=2), torch.tensor([0, 1])
+    ),
 }
 METHODS: dict[str, Callable[[fs.Classifier], object]] = {
     "__call__": lambda m: m(TWO),
@@ -93,7 +109,7 @@ METHODS: dict[str, Callable[[fs.Classifier], object]] = {
     "fingerprint": lambda m: m.fingerprint(),
     "failing": call_with_colour,
 }
-WITHOUT_A_NETWORK = {"list_models", "load_images", "open_image"}
+WITHOUT_A_NETWORK = {"compare_runs", "list_models", "load_images", "open_image", "read_run"}
 
 
 class Network(nn.Module):

@@ -32,7 +32,13 @@ if TYPE_CHECKING:
     from fluoroscope.engine.stream import Budget
     from fluoroscope.engine.threats import L0, L1, L2, Linf, Unbounded
     from fluoroscope.errors import FluoroscopeError, FluoroscopeWarning
+    from fluoroscope.evaluation.class_map import ClassMap, class_map
+    from fluoroscope.evaluation.compare import Comparison, compare_runs
+    from fluoroscope.evaluation.corruption import CorruptionTable, corruption_accuracy
+    from fluoroscope.evaluation.curve import Curve
     from fluoroscope.evaluation.evaluate import evaluate
+    from fluoroscope.evaluation.stored import read_run
+    from fluoroscope.evaluation.transfer import TransferMatrix, transfer_matrix
     from fluoroscope.evaluation.verdict import Verdict
     from fluoroscope.gradients.check import GradientCheck, check_gradient
     from fluoroscope.gradients.finite_difference import finite_difference_gradient
@@ -70,6 +76,7 @@ _HOMES = {
     "BPDA": "models.wrappers.bpda",
     "Admix": "models.wrappers.transformed",
     "DiverseInput": "models.wrappers.transformed",
+    "Comparison": "evaluation.compare",
     "EOT": "models.wrappers.randomised",
     "Ensemble": "models.wrappers.ensemble",
     "Ghost": "models.wrappers.ghost",
@@ -80,7 +87,10 @@ _HOMES = {
     "prepare": "models.wrappers.prepared",
     "AttackResult": "attacks.attack",
     "Budget": "engine.stream",
+    "ClassMap": "evaluation.class_map",
     "Classifier": "models.classifier",
+    "Curve": "evaluation.curve",
+    "CorruptionTable": "evaluation.corruption",
     "FluoroscopeError": "errors",
     "FluoroscopeWarning": "errors",
     "GradientCheck": "gradients.check",
@@ -94,10 +104,14 @@ _HOMES = {
     "Objective": "engine.objectives",
     "Prediction": "engine.predict",
     "Report": "report.xray",
+    "TransferMatrix": "evaluation.transfer",
     "Unbounded": "engine.threats",
     "Verdict": "evaluation.verdict",
     "attack": "attacks.registry",
     "check_gradient": "gradients.check",
+    "class_map": "evaluation.class_map",
+    "compare_runs": "evaluation.compare",
+    "corruption_accuracy": "evaluation.corruption",
     "describe_model": "models.loading",
     "evaluate": "evaluation.evaluate",
     "fgsm": "attacks.gradient.gradient_sign",
@@ -111,6 +125,8 @@ _HOMES = {
     "open_image": "data.reference",
     "predict": "engine.predict",
     "xray": "report.xray",
+    "read_run": "evaluation.stored",
+    "transfer_matrix": "evaluation.transfer",
 }
 
 __all__ = [
@@ -122,7 +138,11 @@ __all__ = [
     "Admix",
     "AttackResult",
     "Budget",
+    "ClassMap",
     "Classifier",
+    "Comparison",
+    "CorruptionTable",
+    "Curve",
     "DiverseInput",
     "Ensemble",
     "FluoroscopeError",
@@ -138,12 +158,16 @@ __all__ = [
     "Prepared",
     "Report",
     "ScaleInvariant",
+    "TransferMatrix",
     "TranslationInvariant",
     "Unbounded",
     "Verdict",
     "attack",
     "attacks",
     "check_gradient",
+    "class_map",
+    "compare_runs",
+    "corruption_accuracy",
     "data",
     "describe_model",
     "engine",
@@ -168,6 +192,9 @@ __all__ = [
     "report",
     "training",
     "xray",
+    "read_run",
+    "training",
+    "transfer_matrix",
 ]
 
 

@@ -33,6 +33,10 @@ class HubUnreachableError(FluoroscopeError):
     """A hub that cannot be reached from here."""
 
 
+class ClusterError(FluoroscopeError):
+    """A cluster that cannot be reached, or whose machines cannot do the work."""
+
+
 class MissingExtraError(FluoroscopeError):
     """An optional library that is not installed."""
 
@@ -59,6 +63,10 @@ class InvalidParameterError(FluoroscopeError, ValueError):
 
 class ResultFormatError(FluoroscopeError):
     """A saved result that cannot be read back."""
+
+
+class StorageError(FluoroscopeError):
+    """A disk that is full, or that refuses what is to be written."""
 
 
 class ChanceLevelError(FluoroscopeError):

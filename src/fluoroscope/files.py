@@ -1,12 +1,15 @@
 """Writing files so that a half-written one never remains."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fluoroscope.errors import InvalidParameterError
+from safetensors import SafetensorError
+
+from fluoroscope.errors import InvalidParameterError, StorageError
 
 
 def output_directory(path: str | Path) -> Path:
@@ -29,17 +32,34 @@ def output_directory(path: str | Path) -> Path:
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside ``path``, moved onto it when the block ends well, else removed."""
+    """A temporary path beside ``path``, moved onto it when the block ends well, else removed.
+
+    Raises:
+        StorageError: the disk is full, or refuses.
+    """
     final = Path(path)
-    handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.stem}-", suffix=final.suffix)
-    os.close(handle)
-    draft = Path(name)
+    draft = None
     try:
+        handle, name = tempfile.mkstemp(
+            dir=final.parent, prefix=f".{final.stem}-", suffix=final.suffix
+        )
+        os.close(handle)
+        draft = Path(name)
         yield draft
         draft.chmod(0o666 & ~_umask())
         draft.replace(final)
+    # A full disk reaches us from safetensors as an exception of its own.
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        full = getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in reason
+        raise StorageError(
+            f"cannot write {final}: "
+            + ("the disk is full; make room" if full else f"{reason}; check the disk")
+            + ", and give the same command again: what was written before is whole"
+        ) from error
     finally:
-        draft.unlink(missing_ok=True)
+        if draft is not None:
+            draft.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -50,6 +50,7 @@ SMALL: dict[str, dict[str, Any]] = {
 # Where one more, half as much or the contrary is no other meaningful value.
 OTHERS: dict[tuple[str, str], Any] = {
     ("apgd", "loss"): "dlr",
+    ("apgd-t", "candidates"): 9,
     ("feature-adversary", "layer"): "7",
     ("feature-adversary", "guides"): PICTURES[:20],
     ("deepfool", "candidates"): 2,

@@ -13,7 +13,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from fluoroscope.errors import InvalidParameterError, UnknownDataError, UnknownModelError
+from fluoroscope.errors import (
+    InvalidParameterError,
+    StorageError,
+    UnknownDataError,
+    UnknownModelError,
+)
 from fluoroscope.models.builtin import BUILTIN, build_architecture, builtin_record
 from fluoroscope.training import run as run_module
 from fluoroscope.training.checkpoint import describe
@@ -108,7 +113,7 @@ def test_a_failing_disk_leaves_the_earlier_files(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StorageError, match="the disk is full"):
         train("digits-linear", data, out=tmp_path, epochs=1, seed=9)
     after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert after.pop("digits-linear.checkpoint.safetensors")  # nothing learnt is lost

@@ -8,11 +8,16 @@ import sys
 import typer
 
 from fluoroscope.cli.attack import attack, attacks
+from fluoroscope.cli.class_map import class_map
+from fluoroscope.cli.corrupt import corrupt
+from fluoroscope.cli.evaluate import evaluate
 from fluoroscope.cli.gradient import gradient
 from fluoroscope.cli.models import models
 from fluoroscope.cli.morph import morph
 from fluoroscope.cli.predict import predict
+from fluoroscope.cli.runs import runs
 from fluoroscope.cli.train import train
+from fluoroscope.cli.transfer import transfer
 from fluoroscope.cli.xray import xray
 from fluoroscope.errors import FluoroscopeError
 
@@ -26,8 +31,14 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(models)
-for command in (predict, gradient, morph, attack, attacks, train, xray):
+app.add_typer(runs)
+_COMMANDS = (
+    *(predict, gradient, morph, attack, attacks, evaluate, transfer, corrupt, train),
+    xray,
+)
+for command in _COMMANDS:
     app.command()(command)
+app.command("map")(class_map)
 
 
 def main() -> None:

@@ -86,6 +86,7 @@ class Output:
             TextColumn("left"),
             console=self._progress,
             transient=True,
+            disable=not self._progress.is_terminal,
             expand=True,
         ) as bar:
             task, moved = bar.add_task("", total=1.0), -_EVERY
@@ -133,6 +134,7 @@ class Output:
             TimeRemainingColumn(),
             console=self._progress,
             transient=True,
+            disable=not self._progress.is_terminal,
         )
 
     def json(self, value: Any) -> None:

@@ -83,7 +83,7 @@ def suitable_workers(
 ) -> int:
     """One process for each processor, as far as the work and the shared memory go."""
     # Fewer than two batches a process do not earn back its start.
-    workers = min(_processors(), count // (2 * batch_size))
+    workers = min(processors(), count // (2 * batch_size))
     shared_memory = Path("/dev/shm")
     if workers and shared_memory.is_dir():
         # Batches travel through it; in a container it is small, and a full one kills the process.
@@ -146,7 +146,8 @@ def _size(image: Tensor) -> str:
     return f"{image.shape[-2]}×{image.shape[-1]}"
 
 
-def _processors() -> int:
+def processors() -> int:
+    """Those this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from fluoroscope.data.batches import Batch
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import evaluate
-from fluoroscope.engine.objectives import leads
+from fluoroscope.engine.objectives import MARGIN, leads
 from fluoroscope.engine.predict import check_batch_size, predict
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import DEFAULT_BATCH, Step
@@ -184,7 +185,7 @@ class ClassMap:
                 return None
             way.append(int(before[way[-1]]))
         way.reverse()
-        hops = tuple(self._found[a, b].distance for a, b in zip(way, way[1:], strict=False))
+        hops = tuple(self._found[a, b].distance for a, b in pairwise(way))
         direct = self._found.get((start, end))
         return Route(tuple(way), hops, math.nan if direct is None else direct.distance)
 
@@ -207,10 +208,7 @@ class ClassMap:
                 self.labels[label]: [self.labels[pair.target] for pair in self.neighbours(label)]
                 for label in sorted({pair.source for pair in self.pairs})
             },
-            "pairs": [
-                {**asdict(pair), "distance": _finite(pair.distance)}
-                for pair in self.pairs
-            ],
+            "pairs": [{**asdict(pair), "distance": _finite(pair.distance)} for pair in self.pairs],
             "record": self.record,
         }
 
@@ -452,7 +450,8 @@ class _Search:
         def several(logits: Tensor, classes: Tensor) -> Tensor:
             return leads(rivals, towards)(logits.masked_fill(~free, -torch.inf), classes)
 
-        answer = evaluate(model, images.to(model.device, model.dtype), own, several=several)
+        pixels = images.to(model.device, model.dtype)
+        answer = evaluate(model, pixels, own, MARGIN, several=several)
         assert answer.several is not None
         assert answer.jacobian is not None
         ranked = answer.logits.masked_fill(~free, -torch.inf).scatter(1, own[:, None], -torch.inf)

@@ -1,9 +1,9 @@
 """Accuracy against the bound: one search for each sample's closest misread image tells all of it.
 
-A sample holds at every bound below the distance ``d`` of its closest misread image and at none from
-there on, so the accuracy is the step function ``A(eps) = |{d > eps}| / N`` and never rises. ``d`` is
-the smallest over all stages, and 0 where the clean image was misread. It is an upper bound of the
-true one, as every attack's is: accuracies are upper bounds too.
+A sample holds at every bound below the distance ``d`` of its closest misread image and at none
+from there on, so the accuracy is the step function ``A(eps) = |{d > eps}| / N`` and never rises.
+``d`` is the smallest over all stages, and 0 where the clean image was misread. It is an upper bound
+of the true one, as every attack's is: accuracies are upper bounds too.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Evaluating a data set by a plan: part by part, stage by stage, and a verdict at the end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,22 +11,33 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from fluoroscope.attacks.attack import Method, as_plain
 from fluoroscope.attacks.parts import part_size
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine.predict import check_batch_size
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import DEFAULT_BATCH, Step
 from fluoroscope.engine.threats import Threat, as_threat
-from fluoroscope.errors import ResultFormatError
+from fluoroscope.errors import (
+    InvalidParameterError,
+    ResultFormatError,
+)
 from fluoroscope.evaluation.curve import curve_of
-from fluoroscope.evaluation.labels import class_numbers, labelled, labels_of, what_was_fed
+from fluoroscope.evaluation.labels import class_numbers, labelled, labels_of, scaling, what_was_fed
 from fluoroscope.evaluation.plan import Plan, find_plan
 from fluoroscope.evaluation.rows import CLEAN
 from fluoroscope.evaluation.run_directory import RunDirectory, data_hash, hash_of
 from fluoroscope.evaluation.search import look, search
+from fluoroscope.evaluation.trust import Check
+from fluoroscope.evaluation.trust_of_run import trust_of_run
 from fluoroscope.evaluation.verdict import Verdict, check_above_chance, history, verdict_of
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.randomised import EOT
+from fluoroscope.pictures.captioned import captioned_figure
+from fluoroscope.pictures.maps import write_figure
+
+# Pictures shown of what was fed.
+_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,7 @@ class Progress:
     holding: int
     """Of those looked at, not misread so far."""
     done: float
-    """Share of the work that lies behind, stages of a sample counted alike."""
+    """Share of the work that lies behind, as far as that can be foreseen."""
     part: int
     parts: int
     stage: str
@@ -73,16 +84,29 @@ class Job:
 
     def load(self, part: Part) -> tuple[Tensor, Tensor, Tensor]:
         """Images ``(N, C, H, W)``, the network's labels ``(N,)`` and indices ``(N,)`` of a part."""
-        batches = self.images.select(part.positions).batches(
-            len(part.positions), fit=self.model.preprocessing
+        return self._load(part.positions)
+
+    def _load(self, positions: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        batches = self.images.select(positions).batches(
+            len(positions), fit=self.model.preprocessing
         )
         batch = next(iter(batches))
         labels = labels_of(self.model, batch, self.numbers, self.images.name)
         return batch.images, labels, batch.indices
 
+    def samples(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Images and the network's labels of samples by their numbers in the data set."""
+        places = {number: place for place, number in enumerate(self.images.indices)}
+        images, labels, _ = self._load([places[number] for number in numbers])
+        return images, labels
+
 
 Watch = Callable[[str, Step | pa.Table], None]
 """Called with a stage's name and each of its steps, and with its rows when it ends."""
+Cancelled = Callable[[], bool]
+Watching = Callable[[Part], Watch | None]
+Engine = Callable[[Job, list[Part], Watching, Cancelled | None], Iterator[list[pa.Table]]]
+"""Yields the rows of each part, in any order; asks for a part's watch when its rows come."""
 
 
 def evaluate_part(
@@ -90,7 +114,7 @@ def evaluate_part(
     part: Part,
     *,
     watch: Watch | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    cancelled: Cancelled | None = None,
 ) -> list[pa.Table]:
     """The rows of a part: of the clean look, and of each stage that had somebody to attack.
 
@@ -101,8 +125,7 @@ def evaluate_part(
         ResultFormatError: the rows on disk are of other pictures or labels.
     """
     directory, model = job.directory, job.model
-    positions = list(job.images.select(part.positions).indices)
-    clean = directory.load(part.number, CLEAN, positions) if directory else None
+    clean = directory.load(part.number, CLEAN, _indices(job, part)) if directory else None
     batch = None
     if clean is None:
         batch = job.load(part)
@@ -110,9 +133,7 @@ def evaluate_part(
         clean = look(model, images, labels, indices, batch_size=job.batch_size)
         if directory:
             clean = directory.save(part.number, CLEAN, clean, data=data_hash(images, labels))
-    if part.number == 0 and not job.at_chance:
-        fed = what_was_fed(model, *(batch or job.load(part))[:2])
-        check_above_chance(clean, model.num_classes, model.name, fed)
+    _check(job, part, clean, batch)
     tables = [clean]
     if watch is not None:
         watch(CLEAN, clean)
@@ -146,6 +167,58 @@ def evaluate_part(
     return tables
 
 
+def read_part(job: Job, part: Part) -> list[pa.Table] | None:
+    """The rows of a part if it is finished and on disk; no picture is decoded for it."""
+    directory = job.directory
+    if directory is None or not directory.file(part.number, CLEAN).exists():
+        return None
+    clean = directory.load(part.number, CLEAN, _indices(job, part))
+    if clean is None:
+        return None
+    _check(job, part, clean, None)
+    tables = [clean]
+    right = clean.filter(pc.invert(clean["success"]))["index"].to_numpy()
+    for stage in job.plan.stages:
+        given = right[stage.chooses(history(tables))]
+        if not len(given):
+            continue
+        table = directory.load(part.number, stage.name, given.tolist())
+        if table is None:
+            return None
+        tables.append(table)
+    return tables
+
+
+def _indices(job: Job, part: Part) -> list[int]:
+    return list(job.images.select(part.positions).indices)
+
+
+def _check(
+    job: Job, part: Part, clean: pa.Table, batch: tuple[Tensor, Tensor, Tensor] | None
+) -> None:
+    if part.number == 0 and not job.at_chance:
+        check_above_chance(
+            clean, job.model.num_classes, job.model.name,
+            lambda: _fed(job, clean, batch or job.load(part)),
+        )  # fmt: skip
+
+
+def _fed(job: Job, clean: pa.Table, batch: tuple[Tensor, Tensor, Tensor]) -> str:
+    """What the network was given, in words, and in a picture beside the run's other files."""
+    images, labels, _ = batch
+    names, words = job.model.labels, what_was_fed(job.model, images, labels)
+    if job.directory is None:
+        return words
+    read = clean["clean_prediction"].to_pylist()
+    pictures = [
+        (images[at].cpu(), f"labelled {names[int(labels[at])]}\nread {names[read[at]]}")
+        for at in range(min(len(images), _SHOWN))
+    ]
+    title = f"What {job.model.name} was fed: the first of {job.images.name}\n{scaling(job.model)}"
+    path = write_figure(job.directory.path / "fed.png", captioned_figure(pictures, title))
+    return f"{words}, see {path}"
+
+
 def _same_data(job: Job, clean: pa.Table, batch: tuple[Tensor, Tensor, Tensor]) -> None:
     assert job.directory is not None
     if hash_of(clean) != data_hash(*batch[:2]):
@@ -153,6 +226,31 @@ def _same_data(job: Job, clean: pa.Table, batch: tuple[Tensor, Tensor, Tensor]) 
             f"{job.directory.path} was made from other pictures or labels than {job.images.name} "
             "has now; give another directory, or --resume never to start anew there"
         )
+
+
+def here(
+    job: Job, parts: list[Part], watch: Watching, cancelled: Cancelled | None
+) -> Iterator[list[pa.Table]]:
+    """The engine ``local``: one part after the other, in this process."""
+    for part in parts:
+        yield evaluate_part(job, part, watch=watch(part), cancelled=cancelled)
+        if cancelled is not None and cancelled():
+            return
+
+
+def _engine(name: str, workers: int | None, address: str | None) -> Engine:
+    if name == "ray":
+        from fluoroscope.evaluation.cluster import cluster
+
+        return cluster(workers, address)
+    if name != "local":
+        raise InvalidParameterError(f"engine is {name!r}; expected 'local' or 'ray'")
+    if workers is not None or address is not None:
+        raise InvalidParameterError(
+            "workers and address are for a cluster, and the engine is local: one process, with all "
+            "of PyTorch's threads; expected engine 'ray' with them"
+        )
+    return here
 
 
 def evaluate(
@@ -169,9 +267,13 @@ def evaluate(
     batch_size: int = DEFAULT_BATCH,
     seed: int = 0,
     at_chance: bool = False,
+    trust: bool = False,
+    engine: str = "local",
+    workers: int | None = None,
+    address: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
-    enough: Callable[[], bool] | None = None,
+    cancelled: Cancelled | None = None,
+    enough: Cancelled | None = None,
 ) -> Verdict:
     """How many of these pictures a network reads right, and how many still under attack.
 
@@ -191,15 +293,26 @@ def evaluate(
         batch_size: images evaluated at once.
         seed: for everything random; a sample's chance hangs on it and the sample's index alone.
         at_chance: go on with a network that reads clean pictures no better than chance.
-        on_progress: called at every step.
+        trust: look as well for reasons not to trust the number, once the plan is through; what
+            that costs is counted apart. See :mod:`fluoroscope.evaluation.trust`.
+        engine: ``local``, or ``ray`` for several processes or machines at once.
+        workers: processes of ``ray``; by default one for each GPU if the network is on one, else
+            one for each processor.
+        address: of a running cluster's head, ``host:port`` or ``auto``; by default one is started
+            on this machine. Its machines must see the pictures' files where this one does, and
+            ``out`` too if images are saved.
+        on_progress: called at every step; with ``ray`` when a part is done.
         cancelled: asked at every step; once true, the verdict is of what was found so far.
-        enough: asked after every part; once true, the verdict is of the parts so far.
+        enough: asked after every part; once true, no other one is begun, and the verdict is of
+            those there are.
 
     Raises:
         UnknownLabelError, InvalidImagesError: labels that are missing or not the network's.
         InvalidParameterError: no such plan; a directory that holds another run.
         ChanceLevelError: clean pictures are read no better than by chance.
+        MissingExtraError, ClusterError: Ray is not installed; its cluster fails.
     """
+    run = _engine(engine, workers, address)
     threat = as_threat(threat) if isinstance(threat, str) else threat
     chosen, data = find_plan(plan, threat), labelled(images, labels)
     looked_at = EOT(model, samples=chosen.samples, seed=seed) if chosen.samples > 1 else model
@@ -213,31 +326,42 @@ def evaluate(
         "precision": about["precision"],
         "data": {"name": data.name, "split": data.split, "count": len(data)},
         "class_numbers": None if numbers is None else numbers.tolist(),
-        "threat": str(threat),
+        "threat": as_plain(threat),
         "plan": chosen.describe(),
         "seed": seed,
         "batch_size": check_batch_size(batch_size),
         "part": size,
         "save_images": save_images,
     }
-    directory = RunDirectory.open(out, identity, about, resume=resume) if out is not None else None
+    described = {**about, "labels": list(model.labels)}
+    directory = None if out is None else RunDirectory.open(out, identity, described, resume=resume)
     job = Job(looked_at, chosen, data, numbers, seed, batch_size, save_images, at_chance, directory)
     starts = range(0, len(data), size)
     parts = [Part(n, range(at, min(at + size, len(data)))) for n, at in enumerate(starts)]
     found: list[list[pa.Table]] = []
     meter = _Meter(len(data), parts, chosen, threat, on_progress)
-    for one in parts:
-        tables = evaluate_part(job, one, watch=meter.watch(one), cancelled=cancelled)
+    for tables in run(job, parts, meter.watch, cancelled):
         found.append(tables)
-        if (cancelled is not None and cancelled()) or (enough is not None and enough()):
+        if enough is not None and enough():
             break
     verdict = verdict_of(
-        found, chosen, threat, total=len(data), classes=model.num_classes,
+        found, chosen.stage_names, threat, total=len(data), classes=model.num_classes,
         stopped=cancelled is not None and cancelled(),
         record={"identity": identity, **about},
     )  # fmt: skip
     if chosen.finds_distances and found:
         verdict = replace(verdict, curve=curve_of(found, threat.name, model.labels))
+    if trust and not (cancelled is not None and cancelled()):
+        checks = trust_of_run(
+            looked_at, chosen, threat, found, job.samples, identity=identity, directory=directory,
+            seed=seed, batch_size=batch_size, on_check=meter.check, cancelled=cancelled,
+        )  # fmt: skip
+        verdict = replace(
+            verdict,
+            trust=checks,
+            trust_forwards=sum(check.forwards for check in checks),
+            trust_backwards=sum(check.backwards for check in checks),
+        )
     if directory is not None:
         directory.write_json("verdict.json", verdict.describe())
     return verdict
@@ -256,16 +380,34 @@ class _Meter:
     ) -> None:
         self._threat, self._stages = threat, {stage.name: stage for stage in plan.stages}
         self._total, self._parts, self._tell = total, len(parts), tell
-        self._places = {stage.name: number for number, stage in enumerate(plan.stages)}
+        costs = [_cost(stage.attack) * stage.restarts for stage in plan.stages]
+        self._costs = dict(zip(plan.stage_names, costs, strict=True))
+        behind = [sum(costs[:number]) for number in range(len(costs))]
+        self._places = dict(zip(plan.stage_names, behind, strict=True))
         self._looked = self._lost = 0
+        self._begun = 0
         self._behind = 0.0
+
+    def check(self, check: Check) -> None:
+        """A trust check was made, after all parts."""
+        if self._tell is None:
+            return
+        holding, passes = self._looked - self._lost, check.forwards + check.backwards
+        stage, last = f"trust: {check.name}", self._parts - 1
+        self._tell(
+            Progress(
+                self._total, self._looked, holding, 1.0, last, self._parts, stage, passes
+            )
+        )  # fmt: skip
 
     def watch(self, part: Part) -> "Watch | None":
         """What is to be called with the stages of this part."""
         if self._tell is None:
             return None
-        before, count = self._behind, len(part.positions)
-        stages = len(self._places)
+        before, count = self._begun, len(part.positions)
+        self._begun += count
+        whole = sum(self._costs.values())
+        everyone = any(stage.everyone for stage in self._stages.values())
         tables: list[pa.Table] = []
         right = holding = given = ended = passes = 0
         present = CLEAN
@@ -283,17 +425,20 @@ class _Meter:
                 self._lost += count - right
                 place = 0.0
             else:
-                place = float(self._places[stage])
+                place = self._places[stage]
                 if isinstance(seen, Step):
                     ended += int(seen.done.sum())
                     passes += len(seen.indices)
-                    place += min(1.0, ended / max(given, 1))
+                    most = max(ended, passes / self._costs[stage]) / max(given, 1)
+                    place += self._costs[stage] * min(1.0, most)
                 else:
                     tables.append(seen)
                     was, holding = holding, int(history(tables).holds(self._threat).sum())
                     self._lost += was - holding
-                    place += 1
-            self._behind = before + (count - right + right * place / stages) / self._total
+                    place += self._costs[stage]
+            left = right if everyone else holding
+            behind = before + count - left + left * place / whole
+            self._behind = max(self._behind, behind / self._total)
             assert self._tell is not None
             self._tell(
                 Progress(
@@ -309,3 +454,9 @@ class _Meter:
             )
 
         return see
+
+
+def _cost(attack: Method) -> float:
+    """How often an attack asks about a sample that holds, roughly."""
+    numbers = vars(attack)
+    return float(numbers.get("queries") or numbers.get("steps", 1) * numbers.get("targets", 1))

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,19 @@ from fluoroscope.models.classifier import tensor_bytes
 FORMAT = 1
 """Raised when an older version could not read what this one writes."""
 _PART = re.compile(r"\d{5}-.+\.(parquet|safetensors)")
+_FILES = ("run.json", "trust.json", "verdict.json")
+_DRAFT = re.compile(r"\.(run-|trust-|verdict-|\d{5}-).+\.(json|parquet|safetensors)")
 _KEY = b"fluoroscope"
+# Bytes of a JSON file; run.json holds a class name for each of some thousands of classes at most.
+_LARGEST = 10_000_000
+# What people call the parts of a run's identity.
+_WORDS = {
+    "model": "network",
+    "model_sha256": "content hash of the network",
+    "count": "number of pictures",
+    "stages": "stage",
+    "attack": "",
+}
 
 
 @dataclass(frozen=True)
@@ -52,10 +65,11 @@ class RunDirectory:
         """
         run = cls(output_directory(path))
         made = output_directory(run.path / "parts")
-        if not resume:
-            for file in [*made.iterdir(), *run.path.glob("*.json")]:
-                if _PART.fullmatch(file.name) or file.name in ("run.json", "verdict.json"):
-                    file.unlink()
+        for file in [*made.iterdir(), *run.path.iterdir()]:
+            whole = _PART.fullmatch(file.name) or file.name in _FILES
+            # A draft is what a killed process left.
+            if _DRAFT.fullmatch(file.name) or (whole and not resume):
+                file.unlink(missing_ok=True)
         # As it will read back: tuples become lists.
         identity = json.loads(json.dumps(identity))
         if run._about.exists():
@@ -81,7 +95,7 @@ class RunDirectory:
             ResultFormatError: there is none, it cannot be read, or a newer version made it.
         """
         try:
-            found = json.loads(self._about.read_text("utf-8"))
+            found = _read_json(self._about)
             made_by = found["format"]
             found["identity"]["plan"]["stages"]
         except FileNotFoundError as error:
@@ -89,10 +103,10 @@ class RunDirectory:
                 f"{self.path} holds no run; expected a directory with a run.json, as "
                 "fluoroscope evaluate --out makes it"
             ) from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ResultFormatError(
-                f"{self._about} cannot be read: {error}; give another directory, or --resume "
-                "never to start anew there"
+                f"{self._about} cannot be read ({type(error).__name__}: {error}); give another "
+                "directory, or --resume never to start anew there"
             ) from error
         if not isinstance(made_by, int) or made_by > FORMAT:
             raise ResultFormatError(
@@ -101,11 +115,22 @@ class RunDirectory:
             )
         return dict(found)
 
+    def last_verdict(self) -> dict[str, Any]:
+        """What is in ``verdict.json``; nothing if no verdict was reached, or it is damaged."""
+        try:
+            return dict(_read_json(self.path / "verdict.json"))
+        except (OSError, ValueError, TypeError, RecursionError):
+            return {}
+
     def write_json(self, name: str, value: Any) -> None:
         """A JSON file in the run."""
         with atomic_path(self.path / name) as draft:
             text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
             draft.write_text(text + "\n", "utf-8")
+
+    def _parts(self) -> list[Path]:
+        # Not the drafts that somebody is writing there.
+        return [file for file in (self.path / "parts").iterdir() if _PART.fullmatch(file.name)]
 
     def file(self, part: int, stage: str, kind: str = "parquet") -> Path:
         """Where the rows (or ``safetensors``) of a part's stage are."""
@@ -162,9 +187,8 @@ class RunDirectory:
         """
         stages = ["clean", *(stage["name"] for stage in self.read()["identity"]["plan"]["stages"])]
         found = []
-        for path in sorted(
-            (self.path / "parts").glob("*.parquet"), key=lambda p: _order(p, stages)
-        ):
+        whole = [file for file in self._parts() if file.suffix == ".parquet"]
+        for path in sorted(whole, key=lambda file: _order(file, stages)):
             try:
                 found.append(parquet.read_table(path, schema=SCHEMA))
             except (OSError, pa.ArrowException) as error:
@@ -193,16 +217,45 @@ def _order(path: Path, stages: list[str]) -> tuple[str, int]:
     return part, stages.index(stage) if stage in stages else len(stages)
 
 
+def _read_json(path: Path) -> Any:
+    with path.open("rb") as file:
+        text = file.read(_LARGEST + 1)
+    if len(text) > _LARGEST:
+        raise ValueError(f"it has more than {_LARGEST} bytes")
+    return json.loads(text)
+
+
 def _differences(there: Any, here: dict[str, Any]) -> str:
+    """What is not the same, in words; the first few."""
     if not isinstance(there, dict):
         return "its run.json does not say which"
-    apart = [name for name in here if there.get(name) != here[name]]
-    words = [
-        f"{name} is {_short(there.get(name))}, and here {_short(here[name])}" for name in apart
-    ]
-    return "; ".join(words[:3])
+    apart = list(_apart(there, here, ""))
+    more = f"; and {len(apart) - 3} more" if len(apart) > 3 else ""
+    return "; ".join(apart[:3]) + more
+
+
+def _apart(there: Any, here: Any, what: str) -> Iterator[str]:
+    if there == here:
+        return
+    both = isinstance(there, dict) and isinstance(here, dict)
+    if both and there.get("name") == here.get("name"):
+        for key in here | there:
+            name = _WORDS.get(key, key)
+            yield from _apart(there.get(key), here.get(key), f"{what} {name}".strip())
+    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        for place, (before, now) in enumerate(zip(there, here, strict=True)):
+            own = now.get("name") if isinstance(now, dict) else place
+            yield from _apart(before, now, f"{what} {own}")
+    else:
+        yield f"{what} is {_short(there)}, and here {_short(here)}"
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value.get("name", value) if isinstance(value, dict) else value)
+    if isinstance(value, dict) and "norm" in value:
+        return f"{value['norm']}:{value.get('eps', '')}".removesuffix(":")
+    if isinstance(value, dict) and "name" in value:
+        return str(value["name"])
+    if isinstance(value, list) and all(isinstance(each, dict) for each in value):
+        return ", ".join(_short(each) for each in value) or "none"
+    text = str(value)
     return text if len(text) <= 60 else text[:57] + "..."

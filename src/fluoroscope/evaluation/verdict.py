@@ -1,5 +1,6 @@
 """What an evaluation says: accuracies with their intervals, and what each attack did and cost."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,13 @@ from scipy.stats import binomtest
 
 from fluoroscope.engine.threats import Threat
 from fluoroscope.errors import ChanceLevelError
-from fluoroscope.evaluation.plan import History, Plan
+from fluoroscope.evaluation.plan import History
 
 if TYPE_CHECKING:
     from fluoroscope.evaluation.curve import Curve
+
+if TYPE_CHECKING:
+    from fluoroscope.evaluation.trust import Check
 
 # Below so many samples chance itself may read them all.
 _FEWEST = 20
@@ -61,6 +65,11 @@ class Verdict:
     complete: bool
     """Whether every sample went through the whole plan."""
     notes: tuple[str, ...] = ()
+    trust: "tuple[Check, ...]" = ()
+    """What was found on whether the accuracy can be trusted, where somebody asked."""
+    trust_forwards: int = 0
+    """Images that went through the network for these checks, beside those of the verdict."""
+    trust_backwards: int = 0
     record: dict[str, Any] = field(default_factory=dict)
     """Network, data, plan, seed, versions and hardware, as plain values."""
     curve: "Curve | None" = None
@@ -96,7 +105,7 @@ def history(tables: list[pa.Table]) -> History:
 
 def verdict_of(
     parts: list[list[pa.Table]],
-    plan: Plan,
+    stages: Sequence[str],
     threat: Threat,
     *,
     total: int,
@@ -112,16 +121,16 @@ def verdict_of(
     count = sum(len(tables[0]) for tables in parts)
     right = sum(int(pc.sum(pc.invert(tables[0]["success"])).as_py()) for tables in parts)
     components, holds = [], right
-    for number, stage in enumerate(plan.stages):
-        rows = [table for tables in parts for table in tables[1:] if _name(table) == stage.name]
-        after = {each.name for each in plan.stages[: number + 1]}
+    for number, stage in enumerate(stages):
+        rows = [table for tables in parts for table in tables[1:] if _name(table) == stage]
+        after = set(stages[: number + 1])
         holds = sum(
             int(history([tables[0], *_named(tables, after)]).holds(threat).sum())
             for tables in parts
         )
         components.append(
             Component(
-                stage.name,
+                stage,
                 given=sum(map(len, rows)),
                 fooled=_sum(rows, "success"),
                 unfinished=sum(map(len, rows)) - _sum(rows, "finished"),
@@ -156,7 +165,9 @@ def verdict_of(
     )
 
 
-def check_above_chance(clean: pa.Table, classes: int, model: str, what_was_fed: str) -> None:
+def check_above_chance(
+    clean: pa.Table, classes: int, model: str, what_was_fed: Callable[[], str]
+) -> None:
     """Refuse a network that reads the samples of a clean look no better than by chance.
 
     Raises:
@@ -168,7 +179,7 @@ def check_above_chance(clean: pa.Table, classes: int, model: str, what_was_fed: 
     raise ChanceLevelError(
         f"{model} reads {count - wrong} of the first {count} pictures as labelled, no better than "
         f"chance among {classes} classes: mostly the preprocessing or the numbering of the classes "
-        f"is another than in training. It was fed {what_was_fed}. Check --mean, --std, "
+        f"is another than in training. It was fed {what_was_fed()}. Check --mean, --std, "
         "--input-size and --labels; --at-chance goes on all the same"
     )
 

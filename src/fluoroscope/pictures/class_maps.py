@@ -52,7 +52,8 @@ def class_map_figure(
     side = count * (_SMALL_CELL if small else _CELL)
     names = [labels[label][:24] for label in order]
     beside = 0.085 * max(map(len, names)) + 0.5
-    figure = Figure(figsize=(side + beside + 1.3, side + beside + 1.1), layout="constrained", dpi=150)
+    size = (side + beside + 1.3, side + beside + 1.1)
+    figure = Figure(figsize=size, layout="constrained", dpi=150)
     top, axes = figure.subplots(2, 1, height_ratios=(0.7, side), gridspec_kw={"hspace": 0})
     dendrogram(tree, ax=top, no_labels=True, color_threshold=0, above_threshold_color="#555555")
     top.set_axis_off()
@@ -69,9 +70,9 @@ def class_map_figure(
                     column, row, _short(value), ha="center", va="center", fontsize=8,
                     color="white" if dark else "black",
                 )  # fmt: skip
-    size = 6.5 if small else 9
-    axes.set_xticks(range(count), names, rotation=90 if _wordy(names) else 0, fontsize=size)
-    axes.set_yticks(range(count), names, fontsize=size)
+    points = 6.5 if small else 9
+    axes.set_xticks(range(count), names, rotation=90 if _wordy(names) else 0, fontsize=points)
+    axes.set_yticks(range(count), names, fontsize=points)
     for text in [*axes.get_xticklabels(), *axes.get_yticklabels()]:
         text.set_parse_math(False)
     axes.set(xlabel="to", ylabel="from")
@@ -85,7 +86,8 @@ def class_map_figure(
 
 def _connected(distance: NDArray[np.float64]) -> NDArray[np.bool_]:
     measured = ~np.isnan(distance)
-    return measured.any(0) | measured.any(1)
+    found: NDArray[np.bool_] = np.asarray((measured | measured.T).any(0))
+    return found
 
 
 def _most_connected(distance: NDArray[np.float64], most: int) -> NDArray[np.intp]:

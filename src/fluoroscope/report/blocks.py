@@ -60,6 +60,7 @@ class Figure:
     caption: str
     table: Table
     wide: bool = False
+    """Whether it has too much in it for a phone's width, and is to be moved sideways there."""
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def page_style() -> Iterator[None]:
 class Canvas:
     """A figure with one plot in it, drawn in the page's style: ``with Canvas() as axes: …``."""
 
-    def __init__(self, width: float = 5.4, height: float = 3.2) -> None:
+    def __init__(self, width: float = 5.0, height: float = 3.2) -> None:
         self.size = (width, height)
 
     def __enter__(self) -> "Axes":

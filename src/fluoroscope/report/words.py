@@ -103,11 +103,11 @@ class Ruler:
         """As a number on the axis."""
         return 255 * distance if self.levels else distance
 
-    def short(self, distance: float) -> str:
+    def short(self, distance: float, digits: int = 3) -> str:
         """As a number with its unit: ``1.3/255``, ``0.08``."""
         if not isfinite(distance):
             return "none found"
-        return f"{number(self.scaled(distance))}{'/255' if self.levels else ''}"
+        return f"{number(self.scaled(distance), digits)}{'/255' if self.levels else ''}"
 
     def bound(self, eps: float) -> str:
         """What an attacker may do within ``eps``, as the end of a sentence."""

@@ -328,6 +328,56 @@ def test_targets_are_the_highest_wrong_classes_of_the_clean_image_in_turn() -> N
 
 
 @by_norm
+def test_with_candidates_the_nearest_linearised_border_comes_first(threat: Threat) -> None:
+    model, images = network(3, classes=8), pictures(6)
+    classes = model(images).detach().argmax(1)
+    classes[0] = (classes[0] + 1) % 8  # not read as labelled: leaves another class all the same
+    attack = APGDT(threat=threat, steps=4, targets=3, candidates=5)
+    reordered = 0
+    for row, path in enumerate(paths(attack, model, images, classes)):
+        x, y = images[row].clone().requires_grad_(), int(classes[row])
+        z = model(x[None])[0]
+        by_logit = [t for t in z.argsort(descending=True).tolist() if t != y]
+        far = {}
+        for t in by_logit[:5]:
+            (slope,) = torch.autograd.grad(z[y] - z[t], x, retain_graph=True)
+            size = slope.abs().sum() if threat.name == "linf" else slope.norm()
+            far[t] = float((z[y] - z[t]).abs().detach() / size)
+        nearest = sorted(far, key=lambda t: far[t])[:3]
+        reordered += nearest != by_logit[:3]
+        assert len(path) == 5 + 3 * 5
+        assert all(torch.equal(look, images[row]) for look in path[:5])
+        for run, target in zip(path[5:].unflatten(0, (3, 5)), nearest, strict=True):
+
+            def height(x: Tensor, y: int = y, t: int = target) -> Tensor:
+                z = model(x[None])[0]
+                ranked = z.sort(descending=True).values
+                return -(z[y] - z[t]) / (ranked[0] - (ranked[2] + ranked[3]) / 2)
+
+            check(run, height, images[row], threat)
+    assert reordered > 2
+
+
+@by_norm
+def test_looking_at_candidates_costs_a_pass_each_way(threat: Threat) -> None:
+    model, images = network(), pictures(3)
+    classes = model(images).detach().argmax(1)
+    # Four wrong classes there are, and nine would be looked at.
+    result = APGDT(threat=threat, steps=7, targets=2, candidates=9)(
+        model, images, classes, keep="best"
+    )
+    assert result.forwards.tolist() == [1 + 4 + 2 * 8] * 3
+    assert result.backwards.tolist() == [4 + 2 * 7] * 3
+    towards = (classes + 2) % 5
+    wanted = APGDT(threat=threat, steps=7, candidates=9)(
+        model, images, towards, targeted=True, keep="last"
+    )
+    plain = APGDT(threat=threat, steps=7)(model, images, towards, targeted=True, keep="last")
+    assert torch.equal(wanted.images, plain.images)
+    assert torch.equal(wanted.forwards, plain.forwards)
+
+
+@by_norm
 def test_called_targeted_the_series_is_one_run_to_the_wanted_class(threat: Threat) -> None:
     model, images = network(), pictures(8)
     classes = (model(images).detach().argmax(1) + 2) % 5
@@ -347,7 +397,9 @@ def attacks(draw: st.DrawFn) -> Any:
     )
     steps = draw(st.integers(1, 12))
     if draw(st.booleans()):
-        return APGDT(threat=threat, steps=steps, targets=draw(st.integers(1, 9)))
+        targets = draw(st.integers(1, 9))
+        candidates = draw(st.none() | st.integers(targets, 12))
+        return APGDT(threat=threat, steps=steps, targets=targets, candidates=candidates)
     return APGD(threat=threat, steps=steps, loss=draw(st.sampled_from(["ce", "dlr"])))
 
 
@@ -400,6 +452,7 @@ def test_unusable_parameters() -> None:
         lambda: APGD(threat=fs.Linf(0.1), steps=0),
         lambda: APGD(threat=fs.Linf(0.1), loss="hinge"),  # type: ignore[arg-type]
         lambda: APGDT(threat=fs.Linf(0.1), targets=0),
+        lambda: APGDT(threat=fs.Linf(0.1), targets=3, candidates=2),
     ):
         with pytest.raises(InvalidParameterError, match="expected"):
             bad()

@@ -18,6 +18,12 @@ figures. Deviations:
 * The gradient at the last point is not computed: nobody needs it.
 
 In L1 the steps are sparse and another rule sets their size: see :mod:`.apgd_l1`.
+
+The targets of :class:`APGDT` may be ranked as in MALT (Melamed, Yehudai and Vardi 2024, "MALT
+powers up adversarial attacks", 2407.02240): by how far the border to a class would be if the
+network went on as straight as it begins, ``(z_y - z_t) / ||grad(z_y - z_t)||``, instead of by
+``z_t`` alone. Theirs is the Euclidean norm throughout; this takes the dual one of the threat
+model's, which is what makes the quotient a distance in that norm.
 """
 
 from dataclasses import dataclass, replace
@@ -29,9 +35,10 @@ from torch import Tensor
 
 from fluoroscope.attacks.attack import Method
 from fluoroscope.attacks.gradient.apgd_l1 import L1State, SparseAscent
+from fluoroscope.attacks.minimum_norm import planes
 from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import Answer
-from fluoroscope.engine.objectives import CROSS_ENTROPY, DLR, targeted_dlr
+from fluoroscope.engine.objectives import CROSS_ENTROPY, DLR, Objective, targeted_dlr
 from fluoroscope.engine.stream import Query, Samples, put, take
 from fluoroscope.engine.threats import Threat, as_number
 from fluoroscope.errors import InvalidParameterError
@@ -222,10 +229,12 @@ class APGDTState:
     """``(n,)``, the class each search leaves."""
     targets: Tensor
     """``(n, targets)``, the classes to try, the most promising first."""
+    distances: Tensor
+    """``(n, targets)``, to their borders if the network were linear, where they are ranked so."""
     count: Tensor
     """``(n,)``, how many of them there are."""
     number: Tensor
-    """``(n,)``, which is under way; -1 before the clean image was seen."""
+    """``(n,)``, which is under way; below 0 while the clean image is looked at."""
     done: Tensor
     """``(n,)`` booleans."""
 
@@ -237,11 +246,16 @@ class APGDT(Method):
     First it looks at the clean image. The targets are its ``targets`` highest-scoring
     wrong classes, each with a run of ``steps`` and a random start of its own; any misreading is
     success. If called ``targeted`` there is one run, towards the wanted class.
+
+    With ``candidates`` the targets are those of so many highest-scoring classes whose borders are
+    nearest in the linearised network, the nearest first, as in MALT; it looks at the clean image
+    once for each, forward and back.
     """
 
     threat: Threat
     steps: int = 100
     targets: int = 9
+    candidates: int | None = None
 
     paper: ClassVar[str] = APGD.paper
     norms: ClassVar[tuple[str, ...]] = APGD.norms
@@ -250,17 +264,24 @@ class APGDT(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._expect(1, "steps", "targets")
+        if self.candidates is not None and self.candidates < self.targets:
+            raise InvalidParameterError(
+                f"candidates is {self.candidates} and targets {self.targets}; expected as many "
+                "candidates or more, for the targets are chosen among them"
+            )
 
     def start(self, samples: Samples) -> APGDTState:
         """Before the clean image; until its logits are known any other class stands in."""
         other = (samples.classes == 0).long()
         wanted = samples.towards > 0
         target = torch.where(wanted, samples.classes, other)
+        targets = target[:, None].repeat(1, self.candidates or self.targets)
         return APGDTState(
             samples=samples,
             search=self._search().start(samples),
             left=torch.where(wanted, other, samples.classes),
-            targets=target[:, None].repeat(1, self.targets),
+            targets=targets,
+            distances=torch.full_like(targets, torch.inf, dtype=torch.double),
             count=torch.ones_like(target),
             number=torch.full_like(target, -1),
             done=torch.zeros_like(wanted),
@@ -269,21 +290,30 @@ class APGDT(Method):
     def ask(self, state: APGDTState) -> Query:
         """The clean image, or that of the search under way."""
         looking = state.number < 0
-        images = state.search.images
+        # Looks are counted downwards from -1, and each is at one candidate.
+        at = torch.where(looking, -1 - state.number, state.number)
+        target = state.targets.gather(1, at[:, None]).squeeze(1)
+        images, loss = state.search.images, targeted_dlr(state.left)
+        wanted = ~looking & self._search().ask(state.search).gradient
         if bool(looking.any()):
             images = _where(looking, state.samples.images, images)
-        wanted = ~looking & self._search().ask(state.search).gradient
-        target = state.targets.gather(1, state.number.clamp(min=0)[:, None]).squeeze(1)
-        return Query(images, wanted, targeted_dlr(state.left), target)
+            if self.candidates is not None:
+                wanted = wanted | looking
+                loss = _lead_where(looking, state.left, loss)
+                target = torch.where(state.number == -1, -1, target)
+        return Query(images, wanted, loss, target)
 
     def tell(self, state: APGDTState, answer: Answer) -> APGDTState:
         """Rank the targets, make a step, or begin towards the next target."""
         search = self._search().tell(state.search, answer)
         looking = state.number < 0
+        looked = looking
         if bool(looking.any()):
-            state = self._ranked(state, answer.logits, looking)
-        over = looking | search.done
-        number = state.number + over.long()
+            state = self._named(state, answer.logits)
+            if self.candidates is not None:
+                state, looked = self._ranked(state, answer)
+        over = looked | (~looking & search.done)
+        number = torch.where(looking, torch.where(looked, 0, state.number - 1), state.number + over)
         done = number >= state.count
         rows = (over & ~done).nonzero().squeeze(1)
         if len(rows):
@@ -292,23 +322,59 @@ class APGDT(Method):
             search = put(search, rows, self._search().start(own))
         return replace(state, search=search, number=number, done=done)
 
-    def _ranked(self, state: APGDTState, logits: Tensor, looking: Tensor) -> APGDTState:
-        samples = state.samples
-        wanted = samples.towards > 0
-        others = logits.scatter(1, samples.classes[:, None], -torch.inf)
-        found = others.topk(min(self.targets, logits.shape[1] - 1), dim=1).indices
+    def _named(self, state: APGDTState, logits: Tensor) -> APGDTState:
+        """After a first look: the highest-scoring other classes."""
+        first, wanted = state.number == -1, state.samples.towards > 0
+        others = logits.scatter(1, state.samples.classes[:, None], -torch.inf)
+        most = min(state.targets.shape[1], logits.shape[1] - 1)
+        found = others.topk(most, dim=1).indices
         targets = state.targets.clone()
-        rows = looking & ~wanted
-        targets[rows, : found.shape[1]] = found[rows]
+        rows = first & ~wanted
+        targets[rows, :most] = found[rows]
         return replace(
             state,
-            left=torch.where(looking & wanted, found[:, 0], state.left),
+            left=torch.where(first & wanted, found[:, 0], state.left),
             targets=targets,
-            count=torch.where(rows, found.shape[1], state.count),
+            count=torch.where(rows, min(most, self.targets), state.count),
         )
+
+    def _ranked(self, state: APGDTState, answer: Answer) -> tuple[APGDTState, Tensor]:
+        """After each look: how far its border is; after the last one, the nearest first.
+
+        Also who has looked at all candidates, ``(n,)``.
+        """
+        assert answer.objective is not None
+        assert answer.gradient is not None
+        lead, gradient = answer.objective.double(), answer.gradient
+        distance = planes.distances(lead[:, None], gradient[:, None], self.threat.name)
+        looking = state.number < 0
+        at = torch.where(looking, -1 - state.number, 0)[:, None]
+        distances = torch.where(
+            looking[:, None], state.distances.scatter(1, at, distance), state.distances
+        )
+        most = min(state.targets.shape[1], answer.logits.shape[1] - 1)
+        looked = looking & ((at.squeeze(1) + 1 >= most) | (state.samples.towards > 0))
+        order = distances.argsort(dim=1, stable=True)
+        targets = torch.where(looked[:, None], state.targets.gather(1, order), state.targets)
+        return replace(state, targets=targets, distances=distances), looked
 
     def _search(self) -> APGD:
         return APGD(threat=self.threat, steps=self.steps)
+
+
+def _lead_where(looking: Tensor, left: Tensor, loss: Objective) -> Objective:
+    """How far a class leads over the classes ``left`` ``(n,)`` where it is looked at, else a loss.
+
+    The class -1 is the strongest other one.
+    """
+
+    def function(logits: Tensor, classes: Tensor) -> Tensor:
+        strongest = logits.scatter(1, left[:, None], -torch.inf).argmax(1)
+        classes = torch.where(classes < 0, strongest, classes)
+        own, other = (logits.gather(1, c[:, None]).squeeze(1) for c in (left, classes))
+        return torch.where(looking, other - own, loss(logits, classes))
+
+    return Objective("lead, or " + loss.name, function)
 
 
 def _noted(state: APGDState, value: Tensor, gradient: Tensor) -> APGDState:

@@ -22,10 +22,18 @@ def nearest(leads: Tensor, slopes: Tensor, norm: str) -> tuple[Tensor, Tensor]:
         slopes: ``(n, R, C, H, W)``, their gradients.
         norm: ``linf``, ``l2`` or ``l1``.
     """
-    size = torch.linalg.vector_norm(slopes.flatten(2), ord=_DUAL_ORDER[norm], dim=2)
-    rival = torch.where(size > 0, leads.abs() / size, torch.inf).argmin(1)
+    rival = distances(leads, slopes, norm).argmin(1)
     rows = torch.arange(len(rival), device=rival.device)
     return leads[rows, rival], slopes[rows, rival]
+
+
+def distances(leads: Tensor, slopes: Tensor, norm: str) -> Tensor:
+    """How far each border is, box or no box, ``(n, R)``; infinite where there is no slope.
+
+    Arguments as of :func:`nearest`.
+    """
+    size = torch.linalg.vector_norm(slopes.flatten(2), ord=_DUAL_ORDER[norm], dim=2)
+    return torch.where(size > 0, leads.abs() / size, torch.inf)
 
 
 def to_plane(points: Tensor, slopes: Tensor, leads: Tensor, norm: str) -> Tensor:

@@ -90,7 +90,7 @@ def _in_words(held: Calibration) -> str:
 def _reliability(held: Calibration, pictures: int) -> Figure:
     filled = [one for one in held.bins if one.count]
     most = max(one.count for one in filled)
-    with (canvas := Canvas(5.4, 3.4)) as axes:
+    with (canvas := Canvas(5.0, 3.2)) as axes:
         axes.plot([0, 1], [0, 1], color=LINE, linewidth=1.2, linestyle="--", zorder=1)
         for one in filled:
             axes.plot(

@@ -69,7 +69,7 @@ def _figure(study: Study, found: Curve, others: list[Reference]) -> Figure:
     ends = [one.eps[2] for one in others] + [one.eps[-1] for one in others]
     ends += [*own, study.eps]
     low, high = 0.6 * min(ends), 1.5 * max(ends)
-    with (canvas := Canvas(5.6, 3.5)) as axes:
+    with (canvas := Canvas(5.0, 3.4)) as axes:
         for number, one in enumerate(others, 1):
             where = [ruler.scaled(eps) for eps in (low, *one.eps[1:], high)]
             axes.step(

@@ -85,6 +85,7 @@ def _figure(study: Study, found: ClassMap) -> Figure:
         says="Heat map of the median smallest change from each class (rows) to each other one "
         "(columns), classes that lie close together side by side. The numbers are in the table "
         "below.",
+        wide=True,
         caption=(
             "The median smallest change that leads pictures of the class in the row to the class "
             "in the column; dark is near. Classes that lie close together stand side by side, and "
@@ -107,7 +108,7 @@ def _neighbours(study: Study, found: ClassMap, sources: list[int]) -> Table:
     )
     rows = []
     for label in ranked[:_ROWS]:
-        words = [f"{names[p.target]} ({study.ruler.short(p.distance)})" for p in nearest[label]]
+        words = [f"{names[p.target]} ({study.ruler.short(p.distance, 2)})" for p in nearest[label]]
         met: dict[int, int] = {}
         for pair in found.pairs:
             if pair.source == label:

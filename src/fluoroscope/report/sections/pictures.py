@@ -74,7 +74,7 @@ def _card(study: Study, one: Flipped) -> Card:
     label, became = names[one.label], names[one.became]
     difference = one.after - one.before
     _, scale = signed_map(difference)
-    largest = study.ruler.short(one.distance)
+    largest = study.ruler.short(one.distance, 2)
     return Card(
         f"{label} → {became}",
         [

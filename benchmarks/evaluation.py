@@ -1,0 +1,261 @@
+"""Whole verdicts: the plans ``standard`` and ``fast``, and the nearest that the peers offer.
+
+Passes are counted at the module for all alike: the images that it is shown, and those whose
+gradients come back through it. So looks that a verdict needs, and peers' own bookkeeping, count.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import fluoroscope as fs
+from benchmarks.adapters import Bare, Search, by_art, by_foolbox, by_torchattacks, versions
+from benchmarks.page import PAGE, Scale, Section, Skipped, percent
+from benchmarks.peers import MNIST, PICTURES, SHARED
+from benchmarks.timing import on_threads
+from fluoroscope.engine.threats import as_number
+from fluoroscope.evaluation.run_directory import RunDirectory
+
+PLANS = ("standard", "fast")
+_BATCH = 256
+
+
+@dataclass
+class Passes:
+    """What went through a module."""
+
+    forwards: int = 0
+    backwards: int = 0
+
+    @contextmanager
+    def counted(self, module: nn.Module) -> Iterator[None]:
+        """Inside, the module's images count, and those whose gradients come back."""
+
+        def back(gradient: Tensor) -> None:
+            self.backwards += len(gradient)
+
+        def forth(_: nn.Module, __: tuple[Tensor, ...], output: Any) -> None:
+            logits = output if isinstance(output, Tensor) else output.logits
+            self.forwards += len(logits)
+            if logits.requires_grad:
+                logits.register_hook(back)
+
+        hook = module.register_forward_hook(forth)
+        try:
+            yield
+        finally:
+            hook.remove()
+
+
+@dataclass(frozen=True)
+class Found:
+    """A verdict, and what it cost."""
+
+    fooled: Tensor
+    """``(N,)`` booleans: misread clean, or within the bound."""
+    seconds: float
+    passes: Passes
+
+    @property
+    def total(self) -> int:
+        """Passes forward and back."""
+        return self.passes.forwards + self.passes.backwards
+
+
+@dataclass(frozen=True)
+class Bed:
+    """A network, labelled pictures for it, and bounds in Linf."""
+
+    title: str
+    load: Callable[[], tuple[fs.Classifier, fs.ImageSet]]
+    bounds: tuple[str, ...]
+    count: int
+    """Pictures."""
+    peers: bool = False
+    words: str = ""
+    seeds: tuple[int, ...] = (0,)
+
+
+def evaluations(name: str, scale: Scale) -> Section:
+    """Both plans, and the peers where they are asked for, on one network."""
+    bed = BEDS[name]
+    model, data = bed.load()
+    data = data.take(min(scale.limit or bed.count, len(data)))
+    section = Section(PAGE, f"evaluate-{name}", bed.title)
+    section.text(
+        f"The first {len(data)} pictures{bed.words}. *Forwards* and *backwards* are the images "
+        "that went through the module and the gradients that came back through it, counted there "
+        "for everybody, looks at the clean images included; one thread. *Only it fools*: pictures "
+        "that the plan `standard` leaves. *Only `standard`*: those that it fools alone."
+    )
+    rows = []
+    for bound in bed.bounds:
+        for seed in bed.seeds:
+            ways = {
+                f"`{plan}`": partial(_verdict, model, data, bound, plan, seed) for plan in PLANS
+            }
+            if bed.peers:
+                ways |= _peers(model, data, bound)
+            found: dict[str, Found] = {}
+            for by, way in ways.items():
+                found[by] = way()
+                rows.append(_cells(bound, seed, by, found[by], found["`standard`"]))
+                print(" | ".join(rows[-1]), flush=True)
+    section.table(
+        ["Linf", "seed>", "by", "robust accuracy>", "forwards>", "backwards>", "passes ÷ standard>",
+         "CPU s>", "s ÷ standard>", "only it fools>", "only `standard`>"],
+        rows,
+    )  # fmt: skip
+    if bed.peers:
+        section.text(
+            "The peers get the bare network, frozen, and the pictures that it reads as labelled; "
+            "what they return counts as fooled if the plain network misreads it within the bound "
+            "and the box. torchattacks: its APGD, APGDT, FAB and Square with the published budgets "
+            "(100 steps, 9 targets, 5,000 queries) one after the other on what is left, for its "
+            "own `AutoAttack` makes 10 steps. ART: its `AutoAttack` with its defaults, which has "
+            "no targeted DLR and no FAB. Foolbox has no AutoAttack: PGD of 100 steps from 10 "
+            "starts, then FMN of 1,000 steps and DeepFool. "
+            f"{versions(['torchattacks', 'foolbox', 'ART'])}."
+        )
+    return section
+
+
+def _cells(bound: str, seed: int, by: str, found: Found, standard: Found) -> list[str]:
+    count = len(found.fooled)
+    holds = int((~found.fooled).sum())
+    return [
+        bound, str(seed), by, f"{percent(holds / count)} ({holds} of {count})",
+        f"{found.passes.forwards:,}", f"{found.passes.backwards:,}",
+        f"{found.total / standard.total:.3f}", f"{found.seconds:.0f}",
+        f"{found.seconds / standard.seconds:.3f}",
+        str(int((found.fooled & ~standard.fooled).sum())),
+        str(int((~found.fooled & standard.fooled).sum())),
+    ]  # fmt: skip
+
+
+def _verdict(model: fs.Classifier, data: fs.ImageSet, bound: str, plan: str, seed: int) -> Found:
+    passes = Passes()
+    with tempfile.TemporaryDirectory() as out, on_threads(1), passes.counted(model.module):
+        began = time.process_time()
+        fs.evaluate(
+            model, data, threat=f"linf:{bound}", plan=plan, out=out, seed=seed, batch_size=_BATCH,
+            at_chance=True,
+        )  # fmt: skip
+        seconds = time.process_time() - began
+        rows = RunDirectory(Path(out)).tables()
+    fooled = set(rows.filter(rows["success"])["index"].to_pylist())
+    return Found(torch.tensor([index in fooled for index in data.indices]), seconds, passes)
+
+
+def _peers(model: fs.Classifier, data: fs.ImageSet, bound: str) -> dict[str, Callable[[], Found]]:
+    """By each peer, attack after attack on what is left."""
+    import foolbox
+
+    batch = next(iter(data.batches(len(data), fit=model.preprocessing)))
+    images, labels, eps = batch.images, batch.labels, as_number(bound)
+    assert labels is not None
+    network, classes = Bare(model), model.num_classes
+    linf = {"norm": "Linf", "eps": eps}
+    pgd = foolbox.attacks.LinfPGD(steps=100).repeat(10)
+    searches: dict[str, list[Search]] = {
+        "torchattacks": [
+            by_torchattacks(network, "APGD", _BATCH, steps=100, **linf),
+            by_torchattacks(network, "APGDT", _BATCH, steps=100, n_classes=classes, **linf),
+            by_torchattacks(
+                network, "FAB", _BATCH, steps=100, multi_targeted=True, n_classes=classes, **linf
+            ),
+            by_torchattacks(network, "Square", _BATCH, n_queries=5000, **linf),
+        ],
+        "ART": [by_art(network, "AutoAttack", images, _BATCH, eps=eps, eps_step=2 * eps)],
+        "foolbox": [
+            by_foolbox(network, pgd, _BATCH, epsilon=eps),
+            by_foolbox(network, foolbox.attacks.LInfFMNAttack(steps=1000), _BATCH),
+            by_foolbox(network, foolbox.attacks.LinfDeepFoolAttack(steps=100), _BATCH),
+        ],
+    }
+    return {
+        name: partial(_by_peer, model, network, images, labels, fs.Linf(eps), each)
+        for name, each in searches.items()
+    }
+
+
+def _by_peer(
+    model: fs.Classifier, network: nn.Module, images: Tensor, labels: Tensor, threat: fs.Linf,
+    searches: list[Search],
+) -> Found:  # fmt: skip
+    passes, began = Passes(), time.process_time()
+    with on_threads(1), passes.counted(model.module):
+        fooled = _misread(network, images, labels)
+        for search in searches:
+            left = (~fooled).nonzero().squeeze(1)
+            if not len(left):
+                break
+            found = search(images[left], labels[left])
+            inside = ((found >= 0) & (found <= 1)).flatten(1).all(1)
+            inside &= threat.allows(found, images[left])
+            fooled[left] = inside & _misread(network, found, labels[left])
+    return Found(fooled, time.process_time() - began, passes)
+
+
+@torch.no_grad()
+def _misread(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    return torch.cat([network(part).argmax(1) for part in images.split(_BATCH)]) != labels
+
+
+def _digits(name: str) -> Callable[[], tuple[fs.Classifier, fs.ImageSet]]:
+    def load() -> tuple[fs.Classifier, fs.ImageSet]:
+        _needs(MNIST)
+        return fs.load_model(name), fs.load_images(str(MNIST), "test", channels=1)
+
+    return load
+
+
+def _pictures(name: str) -> Callable[[], tuple[fs.Classifier, fs.ImageSet]]:
+    def load() -> tuple[fs.Classifier, fs.ImageSet]:
+        _needs(SHARED / "models" / name)
+        _needs(PICTURES)
+        return fs.load_model(str(SHARED / "models" / name)), fs.load_images(str(PICTURES))
+
+    return load
+
+
+def _needs(path: Path) -> None:
+    if not path.is_dir():
+        raise Skipped(f"it needs {path}")
+
+
+_DIGITS = " of MNIST's test set"
+_SMALL = ("0.25/255", "0.5/255", "1/255")
+BEDS = {
+    "digits-robust": Bed(
+        "Verdicts: `digits-robust`", _digits("digits-robust"), ("0.3", "0.2"), 1000, words=_DIGITS
+    ),
+    "digits-cnn": Bed(
+        "Verdicts: `digits-cnn`", _digits("digits-cnn"), ("0.05", "0.1"), 300, words=_DIGITS
+    ),
+    "peers": Bed(
+        "Verdicts: the nearest that peers offer", _digits("digits-robust"), ("0.3",), 200,
+        peers=True, words=_DIGITS + ", `digits-robust`",
+    ),
+    "mobilenet-small": Bed(
+        "Verdicts: MobileNet v1 0.25 at 128×128", _pictures("mobilenet_v1_0.25_128"), _SMALL, 30,
+        words=" of the sample of ImageNet",
+    ),
+    "mobilenet-v1": Bed(
+        "Verdicts: MobileNet v1 0.75 at 224×224", _pictures("mobilenet_v1_0.75_224"), _SMALL, 2,
+        words=" of the sample of ImageNet",
+    ),
+    "mobilenet-v2": Bed(
+        "Verdicts: MobileNet v2 1.0 at 224×224", _pictures("mobilenet_v2_1.0_224"), _SMALL, 1,
+        words=" of the sample of ImageNet",
+    ),
+}  # fmt: skip
+SECTIONS = {f"evaluate-{name}": partial(evaluations, name) for name in BEDS}

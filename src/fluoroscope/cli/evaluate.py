@@ -1,0 +1,131 @@
+"""``fluoroscope evaluate``: how robust a network is on a whole data set."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from fluoroscope.cli.interrupt import interruptible
+from fluoroscope.cli.options import Json, Seed, with_model
+from fluoroscope.cli.output import Output
+from fluoroscope.cli.verdict_report import draw_curve, report
+
+if TYPE_CHECKING:
+    from fluoroscope.evaluation.evaluate import Progress
+    from fluoroscope.models.classifier import Classifier
+
+
+@with_model
+def evaluate(
+    model: "Classifier",
+    data: Annotated[
+        str, typer.Option("--data", "-d", help="digits, class folders, Parquet or a hub id.")
+    ],
+    split: Annotated[str | None, typer.Option(help="Its split.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only its first pictures.")] = None,
+    threat: Annotated[
+        str, typer.Option(help="How far a picture may go: NORM:EPS, as linf:0.3 or l2:0.5.")
+    ] = "linf:8/255",
+    plan: Annotated[
+        str,
+        typer.Option(
+            help="standard (AutoAttack's), fast (its verdict for a fraction of the passes), curve "
+            "(accuracy at every bound), rand (for networks with chance), or a TOML file."
+        ),
+    ] = "standard",
+    out: Annotated[Path, typer.Option(help="Directory of the run.")] = Path("out"),
+    resume: Annotated[
+        Literal["auto", "never"],
+        typer.Option(help="auto goes on with what is in --out; never removes it and starts anew."),
+    ] = "auto",
+    part: Annotated[
+        int | None,
+        typer.Option(min=1, help="Pictures written down at once; default: up to 1000."),
+    ] = None,
+    save_images: Annotated[
+        bool, typer.Option("--save-images", help="Keep what each attack made of the pictures.")
+    ] = False,
+    plain: Annotated[
+        bool,
+        typer.Option(
+            "--plain",
+            help="Search on the network as it is, not on a copy prepared for speed. The plain one "
+            "has the last word on every success in any case.",
+        ),
+    ] = False,
+    at_chance: Annotated[
+        bool, typer.Option("--at-chance", help="Go on though it reads no better than by chance.")
+    ] = False,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Look as well for reasons not to trust the number."),
+    ] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 128,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="In this process, or on a Ray cluster.")
+    ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="ray: processes; default: one for each GPU or processor."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="ray: a cluster's HOST:PORT, or auto; default: one on this machine."),
+    ] = None,
+    seed: Seed = 0,
+    json: Json = None,
+) -> None:
+    """Say how robust a network is: how many pictures no attack of a plan gets misread.
+
+    Killed or stopped, the same command goes on where it was.
+
+    [bold]Examples:[/]
+      fluoroscope evaluate --model digits-cnn --data digits --threat linf:0.1 --out out/run
+      fluoroscope evaluate -m digits-robust -d digits --threat linf:0.3 --plan fast
+      fluoroscope evaluate -m digits-robust -d digits --threat linf --plan curve
+      fluoroscope runs show out/run
+    """
+    from fluoroscope.data.imageset import load_images
+    from fluoroscope.evaluation.evaluate import evaluate as run
+    from fluoroscope.models.wrappers.prepared import prepare
+
+    images = load_images(data, split, channels=model.channels)
+    images = images.take(limit) if limit else images
+    output = Output(json)
+    with output.telling(), interruptible() as interrupted, output.measuring() as move:
+        verdict = run(
+            model if plain else prepare(model),
+            images,
+            threat=threat,
+            plan=plan,
+            out=out,
+            resume=resume == "auto",
+            save_images=save_images,
+            part=part,
+            batch_size=batch_size,
+            seed=seed,
+            at_chance=at_chance,
+            trust=trust,
+            engine=engine,
+            workers=workers,
+            address=address,
+            on_progress=lambda progress: move(progress.done, _state(progress)),
+            cancelled=interrupted,
+        )
+    report(output, verdict)
+    files = "run.json, verdict.json, parts/*.parquet"
+    output.say(f"wrote {out}/  {files}{', parts/*.safetensors' if save_images else ''}")
+    if verdict.curve is not None:
+        output.wrote([draw_curve(verdict, out)])
+    output.json(verdict.describe())
+    if not verdict.trust:
+        output.say("can the number be trusted? the same command with --trust looks into that")
+    if interrupted():
+        output.say("the same command goes on where this one stopped")
+        raise typer.Abort
+
+
+def _state(progress: "Progress") -> str:
+    part = f" {progress.part + 1}/{progress.parts}" if progress.parts > 1 else ""
+    share = progress.holding / max(progress.looked, 1)
+    return f"{progress.stage}{part}: {progress.holding} of {progress.looked} holding ({share:.1%})"

@@ -1,0 +1,113 @@
+"""How a verdict looks on a terminal."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fluoroscope.cli.output import Output
+from fluoroscope.models.labels import printable
+
+if TYPE_CHECKING:
+    from fluoroscope.evaluation.curve import Curve
+    from fluoroscope.evaluation.verdict import Component, Interval, Verdict
+
+
+def report(output: Output, verdict: "Verdict") -> None:
+    """The accuracies, what each attack did, and what is to be known of them."""
+    identity = verdict.record["identity"]
+    data, plan = identity["data"], identity["plan"]["name"]
+    split = f":{data['split']}" if data["split"] else ""
+    output.table(
+        [printable(identity["model"]), ">", "95 % interval"],
+        [
+            ["data", printable(data["name"] + split), f"{verdict.count} pictures"],
+            ["threat", _bound(identity["threat"]), f"plan {printable(plan)}"],
+            ["clean accuracy", share(verdict.clean_accuracy), interval(verdict.clean_interval)],
+            ["robust accuracy", share(verdict.robust_accuracy), interval(verdict.robust_interval)],
+        ],
+    )
+    right = round(verdict.clean_accuracy * verdict.count)
+    attacks = [
+        [each.name, each.given, each.fooled, share(each.robust_accuracy), *_spent(each)]
+        for each in verdict.components
+    ]
+    looks = [
+        whole - sum(parts)
+        for whole, *parts in zip(_costs(verdict), *map(_costs, verdict.components), strict=True)
+    ]
+    output.table(
+        ["attack", "given>", "fooled>", "left>", "forwards>", "backwards>", "seconds>"],
+        [
+            [
+                "none", verdict.count, verdict.count - right, share(verdict.clean_accuracy),
+                *looks[:2], f"{looks[2]:.1f}",
+            ],
+            *attacks,
+            ["in all", "", "", "", *_spent(verdict)],
+        ],
+    )  # fmt: skip
+    if verdict.curve is not None:
+        _report_curve(output, verdict.curve)
+    if verdict.trust:
+        output.table(
+            ["can it be trusted?", "", "what was seen"],
+            (
+                [printable(check.name), check.status, printable(check.words)]
+                for check in verdict.trust
+            ),
+        )
+    for note in verdict.notes:
+        output.say(f"note: {note}")
+
+
+def draw_curve(verdict: "Verdict", directory: Path) -> Path:
+    """Accuracy against the bound, as ``curve.png``."""
+    from fluoroscope.pictures.curves import robustness_curves
+    from fluoroscope.pictures.maps import write_figure
+
+    curve, identity = verdict.curve, verdict.record["identity"]
+    assert curve is not None
+    eps = identity["threat"]["eps"]
+    figure = robustness_curves(
+        {"all": [(point.eps, point.accuracy, *point.interval) for point in curve.points()]},
+        norm=curve.norm,
+        mark=eps if isinstance(eps, float) else None,
+        title=f"{identity['model']} on {identity['data']['name']}",
+    )
+    return write_figure(directory / "curve.png", figure)
+
+
+def _report_curve(output: Output, curve: "Curve") -> None:
+    from fluoroscope.evaluation.curve import QUANTILES
+
+    quantiles = [(share, curve.quantile(share)) for share in QUANTILES]
+    output.table(
+        ["of those read right", *(f"{at:.0%}>" for at, _ in quantiles)],
+        [[f"are misread within {curve.norm}", *(f"{eps:.4g}" for _, eps in quantiles)]],
+    )
+
+
+def share(value: float) -> str:
+    """In percent."""
+    return f"{100 * value:.2f} %"
+
+
+def interval(of: "Interval") -> str:
+    """In percent."""
+    return f"{100 * of[0]:.2f} to {100 * of[1]:.2f} %"
+
+
+def _bound(threat: dict[str, object]) -> str:
+    eps = threat.get("eps")
+    if not isinstance(eps, float):
+        return str(threat["norm"])
+    levels = eps * 255
+    whole = 1 <= levels <= 32 and abs(levels - round(levels)) < 1e-9
+    return f"{threat['norm']} {f'{round(levels)}/255' if whole else f'{eps:g}'}"
+
+
+def _costs(of: "Verdict | Component") -> tuple[int, int, float]:
+    return of.forwards, of.backwards, of.seconds
+
+
+def _spent(of: "Verdict | Component") -> list[object]:
+    return [of.forwards, of.backwards, f"{of.seconds:.1f}"]

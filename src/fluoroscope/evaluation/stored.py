@@ -1,0 +1,237 @@
+"""Runs read back from disk, without the network: verdicts and rows.
+
+Run directories travel between people, so nothing in one is trusted: names lead nowhere else, sizes
+have bounds, and rows must fit together.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import parquet
+from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
+
+from fluoroscope.engine.threats import Threat, threat_for
+from fluoroscope.errors import FluoroscopeError, ResultFormatError
+from fluoroscope.evaluation.curve import curve_of
+from fluoroscope.evaluation.plan import is_name
+from fluoroscope.evaluation.rows import CLEAN, SCHEMA
+from fluoroscope.evaluation.run_directory import RunDirectory
+from fluoroscope.evaluation.trust import Check
+from fluoroscope.evaluation.verdict import Verdict, verdict_of
+
+# Of one file of rows: far above what any part has.
+_MOST_ROWS, _MOST_BYTES = 1_000_000, 2**30
+_FILE = re.compile(r"(\d{5,9})-(.+)\.parquet")
+
+
+def _safe(name: str) -> str:
+    if not is_name(name):
+        raise ValueError(f"a stage is called {name!r}")
+    return name
+
+
+class _Stage(BaseModel):
+    name: Annotated[str, AfterValidator(_safe)]
+
+
+class _Plan(BaseModel):
+    name: str
+    stages: list[_Stage] = Field(min_length=1, max_length=1000)
+    finds_distances: bool
+
+
+class _Data(BaseModel):
+    name: str
+    split: str | None
+    count: int = Field(ge=1)
+
+
+class _Threat(BaseModel):
+    norm: str
+    eps: float | str | None = None
+
+
+class _Identity(BaseModel):
+    model: str
+    model_sha256: str
+    data: _Data
+    class_numbers: list[int] | None
+    threat: _Threat
+    plan: _Plan
+
+
+class _About(BaseModel):
+    identity: _Identity
+    labels: list[str] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """What a run directory holds."""
+
+    path: Path
+    model: str
+    model_sha256: str
+    labels: tuple[str, ...]
+    """Of the network's classes."""
+    data: str
+    split: str | None
+    total: int
+    """Samples that were to be looked at."""
+    class_numbers: tuple[int, ...] | None
+    """The network's number for each class of the data, where they differ."""
+    threat: Threat
+    plan: str
+    stages: tuple[str, ...]
+    finds_distances: bool
+    """Whether every sample's closest misread image was looked for."""
+    parts: tuple[tuple[pa.Table, ...], ...]
+    """Of each part the rows of its clean look, and of those stages that were made."""
+    ended: bool
+    """Whether it came to its end."""
+    trust: tuple[Check, ...]
+    """What was found on whether its accuracy can be trusted, where somebody asked."""
+    record: dict[str, Any]
+
+    def verdict(self) -> Verdict:
+        """What the rows say."""
+        parts = [list(tables) for tables in self.parts]
+        verdict = verdict_of(
+            parts,
+            self.stages,
+            self.threat,
+            total=self.total,
+            classes=len(self.labels),
+            stopped=not self.ended,
+            record=self.record,
+        )
+        curve = None
+        if self.finds_distances and parts:
+            curve = curve_of(parts, self.threat.name, self.labels)
+        return replace(
+            verdict,
+            curve=curve,
+            trust=self.trust,
+            trust_forwards=sum(check.forwards for check in self.trust),
+            trust_backwards=sum(check.backwards for check in self.trust),
+        )
+
+
+def read_run(path: str | Path) -> Verdict:
+    """The verdict of a run directory, made anew from its rows; the network is not needed.
+
+    Raises:
+        ResultFormatError: there is no run, a newer version made it, or it is damaged.
+    """
+    return open_run(path).verdict()
+
+
+def open_run(path: str | Path) -> StoredRun:
+    """Everything in a run directory.
+
+    Raises:
+        ResultFormatError: there is no run, a newer version made it, or it is damaged.
+    """
+    directory = RunDirectory(Path(path))
+    found = directory.read()
+    try:
+        about = _About.model_validate(found, strict=True)
+        eps = about.identity.threat.eps
+        threat = threat_for(about.identity.threat.norm, math.inf if eps == "inf" else eps)
+        numbers = about.identity.class_numbers
+        if numbers is not None and not all(0 <= one < len(about.labels) for one in numbers):
+            raise ValueError("class_numbers are none of the network's")
+    except (ValidationError, ValueError, FluoroscopeError) as error:
+        reason = error.errors()[0] if isinstance(error, ValidationError) else None
+        told = f"{'.'.join(map(str, reason['loc']))}: {reason['msg']}" if reason else str(error)
+        raise ResultFormatError(
+            f"{directory.path / 'run.json'} is no run's: {told}; expected what fluoroscope "
+            "evaluate --out makes"
+        ) from error
+    last = directory.last_verdict()
+    stages = tuple(stage.name for stage in about.identity.plan.stages)
+    return StoredRun(
+        path=directory.path,
+        model=about.identity.model,
+        model_sha256=about.identity.model_sha256,
+        labels=tuple(about.labels),
+        data=about.identity.data.name,
+        split=about.identity.data.split,
+        total=about.identity.data.count,
+        class_numbers=None if numbers is None else tuple(numbers),
+        threat=threat,
+        plan=about.identity.plan.name,
+        stages=stages,
+        finds_distances=about.identity.plan.finds_distances,
+        parts=tuple(_parts(directory.path / "parts", stages, len(about.labels))),
+        ended=bool(last.get("complete")),
+        trust=_checks(last.get("trust", ())),
+        record={name: value for name, value in found.items() if name not in ("format", "labels")},
+    )
+
+
+def _checks(found: Any) -> tuple[Check, ...]:
+    try:
+        return TypeAdapter(tuple[Check, ...]).validate_python(found)
+    except ValidationError:
+        return ()  # As if nobody had asked: the command that made the run makes them anew.
+
+
+def _parts(folder: Path, stages: Sequence[str], classes: int) -> "list[tuple[pa.Table, ...]]":
+    order = (CLEAN, *stages)
+    there: dict[int, dict[str, Path]] = {}
+    for file in folder.iterdir() if folder.is_dir() else ():
+        name = _FILE.fullmatch(file.name)
+        if name and name[2] in order:
+            there.setdefault(int(name[1]), {})[name[2]] = file
+    parts, seen = [], np.empty(0, dtype=np.int64)
+    for _, files in sorted(there.items()):
+        if CLEAN not in files:
+            continue  # It is made anew when the run goes on, and the others with it.
+        clean = _table(files.pop(CLEAN), CLEAN, classes, None)
+        given = clean["index"].to_numpy()
+        if len(np.intersect1d(seen, given)):
+            raise ResultFormatError(f"{folder} has samples twice; make the run anew")
+        seen = np.concatenate([seen, given])
+        right = clean.filter(pc.invert(clean["success"]))["index"].to_numpy()
+        made = [_table(files[name], name, classes, right) for name in stages if name in files]
+        parts.append((clean, *made))
+    return parts
+
+
+def _table(path: Path, stage: str, classes: int, right: Any) -> pa.Table:
+    """The rows of a file, if they can be what they are said to be."""
+    try:
+        # Of this file alone: its neighbours are not columns, whatever they are called.
+        with parquet.ParquetFile(path) as file:
+            size = sum(
+                file.metadata.row_group(group).total_byte_size
+                for group in range(file.metadata.num_row_groups)
+            )
+            if file.metadata.num_rows > _MOST_ROWS or size > _MOST_BYTES:
+                raise ValueError(f"it has {file.metadata.num_rows} rows in {size} bytes")
+            table = file.read()
+        if not table.schema.equals(SCHEMA):
+            raise ValueError("it has other columns")
+        if not len(table) or any(column.null_count for column in table.columns):
+            raise ValueError("it has no rows, or rows with gaps")
+        index, label = table["index"].to_numpy(), table["label"].to_numpy()
+        if len(np.unique(index)) < len(index) or table["attack"].unique().to_pylist() != [stage]:
+            raise ValueError("its rows are of several stages, or twice of one sample")
+        if label.min() < 0 or label.max() >= classes:
+            raise ValueError("it has labels that the network lacks")
+        if right is not None and not np.isin(index, right).all():
+            raise ValueError("it has samples that were not to be attacked")
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ResultFormatError(
+            f"{path} cannot be used ({str(error).splitlines()[0]}); the command that made the run "
+            "makes it anew"
+        ) from error
+    return table

@@ -1,0 +1,39 @@
+"""Pictures in a grid, each with words under it."""
+
+from collections.abc import Sequence
+from math import ceil
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_ACROSS = 6
+
+
+def captioned_figure(pictures: Sequence[tuple[Tensor, str]], title: str = "") -> "Figure":
+    """Images ``(C, H, W)`` in ``[0, 1]``, six in a row, each with its words below."""
+    from matplotlib.figure import Figure
+
+    across = min(_ACROSS, len(pictures))
+    down = ceil(len(pictures) / across)
+    size = (1.9 * across + 0.2, 2.5 * down + 0.7)
+    figure = Figure(figsize=size, layout="constrained", dpi=150)
+    figure.suptitle(title, fontsize=10, parse_math=False)
+    axes = figure.subplots(down, across, squeeze=False).ravel()
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, (picture, words) in zip(axes, pictures, strict=False):
+        axis.set_axis_on()
+        axis.imshow(
+            picture.permute(1, 2, 0).squeeze(2).numpy() if len(picture) == 1
+            else picture.permute(1, 2, 0).numpy(),
+            cmap="gray", vmin=0, vmax=1, interpolation="nearest",
+        )  # fmt: skip
+        axis.set(xticks=[], yticks=[])
+        for side in axis.spines.values():
+            side.set_color("#bbbbbb")
+        lines = [line if len(line) <= 26 else line[:25] + "…" for line in words.splitlines()]
+        axis.set_xlabel("\n".join(lines), fontsize=8, parse_math=False)
+    return figure

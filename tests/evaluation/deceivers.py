@@ -1,0 +1,115 @@
+"""Networks built to fool evaluators: each a good network behind something that stops attacks."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import fluoroscope as fs
+
+
+class Behind(nn.Module):
+    """A network whose images, or logits, go through something else."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        before: Callable[[Tensor], Tensor] | None = None,
+        after: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.module, self.before, self.after = module, before, after
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.module(images if self.before is None else self.before(images))
+        return logits if self.after is None else self.after(logits)
+
+
+def levels(images: Tensor) -> Tensor:
+    """Eight levels of grey; the derivative of rounding is zero."""
+    return (images * 7).round() / 7
+
+
+class StraightThrough(torch.autograd.Function):
+    """Eight levels of grey, and the gradient of the identity."""
+
+    @staticmethod
+    def forward(ctx: object, images: Tensor) -> Tensor:
+        return levels(images)
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
+        return gradient
+
+
+class Backwards(torch.autograd.Function):
+    """The identity, and a gradient that is turned upside down and inside out."""
+
+    @staticmethod
+    def forward(ctx: object, images: Tensor) -> Tensor:
+        return images.clone()
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
+        return -gradient.flip(2).roll(5, 3)
+
+
+def randomly_resized(images: Tensor) -> Tensor:
+    """Xie et al. 2018: smaller by chance, and padded by chance."""
+    side = int(torch.randint(22, 29, ()))
+    small = F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+    left, top = (int(torch.randint(0, 29 - side, ())) for _ in range(2))
+    return F.pad(small, (left, 28 - side - left, top, 28 - side - top))
+
+
+def by_numpy(images: Tensor) -> Tensor:
+    """A layer that leaves PyTorch: no gradient comes back."""
+    return torch.from_numpy(images.detach().cpu().numpy().copy()).to(images)
+
+
+def rippled(images: Tensor) -> Tensor:
+    """A ripple too fine for steps: the slope is of the ripple, not of what lies below."""
+    return images + 0.02 * (400 * images).sin()
+
+
+def bent(images: Tensor) -> Tensor:
+    """Black or white, and what lies half way to a change of 0.1: one whole step misses it."""
+    hard = (images > 0.5).to(images)
+    return hard + 0.5 * (torch.pi * (images - hard) / 0.1).sin()
+
+
+def refined(images: Tensor) -> Tensor:
+    """An input that is optimised before it is read."""
+    with torch.enable_grad():
+        pixels = images.detach().requires_grad_()
+        (slope,) = torch.autograd.grad((pixels - 0.5).square().sum(), pixels)
+    return (images + 0.001 * slope).clamp(0, 1)
+
+
+def deceiver(
+    name: str,
+    before: Callable[[Tensor], Tensor] | None = None,
+    after: Callable[[Tensor], Tensor] | None = None,
+    network: str = "digits-cnn",
+) -> fs.Classifier:
+    """The built-in network behind that."""
+    module = Behind(fs.load_model(network).module, before, after)
+    return fs.Classifier(
+        module.eval(), labels=tuple("0123456789"), channels=1, input_size=28, name=name
+    )
+
+
+DECEIVERS: dict[str, Callable[[], fs.Classifier]] = {
+    "quantised": lambda: deceiver("quantised", levels),
+    "straight-through": lambda: deceiver("straight-through", StraightThrough.apply),
+    "wrong gradient": lambda: deceiver("wrong gradient", Backwards.apply),
+    "saturated": lambda: deceiver("saturated", after=lambda logits: 1000 * logits),
+    "random resize": lambda: deceiver("random resize", randomly_resized),
+    "not differentiable": lambda: deceiver("not differentiable", by_numpy),
+    "switched off": lambda: deceiver("switched off", after=Tensor.detach),
+    "ripple": lambda: deceiver("ripple", rippled),
+    "bent": lambda: deceiver("bent", bent),
+    "softmax": lambda: deceiver("softmax", after=lambda logits: logits.softmax(1)),
+    "optimised": lambda: deceiver("optimised", refined),
+}

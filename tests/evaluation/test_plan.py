@@ -1,0 +1,142 @@
+"""Plans: AutoAttack's as published, files, and files with mistakes."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fluoroscope as fs
+from fluoroscope.engine.threats import as_threat
+from fluoroscope.errors import InvalidParameterError
+from fluoroscope.evaluation.plan import PLANS, History, Plan, Stage, find_plan
+
+FILE = """
+samples = 2
+
+[[stages]]
+attack = "pgd"
+name = "quick"
+restarts = 3
+keep = "best"
+hopeful = 0.5
+parameters = {steps = 7, step_size = "2/255"}
+
+[[stages]]
+attack = "square"
+[stages.parameters]
+queries = 50
+"""
+
+
+def test_a_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(FILE)
+    plan = find_plan(tmp_path / "mine.toml", fs.Linf("8/255"))
+    assert plan == Plan(
+        "mine",
+        (
+            Stage(
+                "quick",
+                fs.attack("pgd", eps="8/255", steps=7, step_size="2/255"),
+                keep="best",
+                restarts=3,
+                hopeful=0.5,
+            ),
+            Stage("square", fs.attack("square", eps="8/255", queries=50)),
+        ),
+        samples=2,
+    )
+    assert find_plan(plan, fs.Linf(0.1)) is plan
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no stage"),
+        ("stages = []", "no stage"),
+        ("stages = 3", "stages is no list of tables"),
+        ("steps = 3", "it has 'steps'; did you mean stages? expected samples, stages"),
+        ("stage = [{attack='pgd'}]", "did you mean stages"),
+        ("[[stages]]\nattack = ", "is no plan: Invalid value"),
+        ("[[stages]]\nname = 'x'", "a stage has no attack"),
+        ("[[stages]]\nattack = 'pdg'", "stage pdg: there is no attack 'pdg'; did you mean pgd"),
+        ("[[stages]]\nattack = 'pgd'\nrestart = 2", "stage pgd has 'restart'; did you mean rest"),
+        ("[[stages]]\nattack = 'pgd'\nrestarts = 2.5", "restarts is 2.5; expected a whole number"),
+        ("[[stages]]\nattack = 'pgd'\nrestarts = true", "restarts is True"),
+        ("[[stages]]\nattack = 'pgd'\neveryone = 'yes'", "everyone is 'yes'; expected true or"),
+        ("[[stages]]\nattack = 'pgd'\nhopeful = 0", "hopeful is 0; expected a number above 0"),
+        ("[[stages]]\nattack = 'pgd'\nkeep = 'all'", "keep is 'all'; expected one of first"),
+        ("[[stages]]\nattack = 'pgd'\nname = '../x'", "called '../x'; expected lower-case"),
+        ("[[stages]]\nattack = 'pgd'\nname = 3", "called 3"),
+        ("[[stages]]\nattack = 'pgd'\nname = 'clean'", "none called clean"),
+        ("[[stages]]\nattack = 'pgd'\nparameters = 3", "parameters of pgd are no table"),
+        ("[[stages]]\nattack = 'pgd'\nparameters.eps = 0.1", "has 'eps'; leave it out"),
+        ("[[stages]]\nattack = 'pgd'\nparameters.step = 1", "pgd has no parameter 'step'"),
+        ("[[stages]]\nattack = 'pgd'\nparameters.steps = 'many'", "steps is 'many'; expected a"),
+        ("[[stages]]\nattack = 'pgd'\nparameters.steps = 2.5", "steps is 2.5; expected a whole"),
+        ("[[stages]]\nattack = 'pgd'\nparameters.steps = 0", "steps is 0; expected 1 or more"),
+        ("[[stages]]\nattack = 'ddn'", "not defined for the norm 'linf'"),
+        ("[[stages]]\nattack = 'pgd'\n[[stages]]\nattack = 'pgd'", "'pgd' twice"),
+        ("samples = 'few'\n[[stages]]\nattack = 'pgd'", "samples is 'few'"),
+        ("x = " + "[" * 5000, "is no plan"),
+        ("# " + "x" * 100_000, "more than 100000 bytes"),
+    ],
+)
+def test_mistakes_in_a_file_are_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(InvalidParameterError, match="mine") as raised:
+        find_plan(path, fs.Linf(0.1))
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value).strip()
+
+
+def test_no_such_plan(tmp_path: Path) -> None:
+    with pytest.raises(InvalidParameterError, match=r"no plan 'fsat'.*expected standard, .*TOML"):
+        find_plan("fsat", fs.Linf(0.1))
+    with pytest.raises(InvalidParameterError, match="directory"):
+        find_plan(tmp_path, fs.Linf(0.1))
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
+    with pytest.raises(InvalidParameterError, match="is no plan"):
+        find_plan(tmp_path / "bytes", fs.Linf(0.1))
+
+
+@pytest.mark.parametrize("name", ["standard", "rand"])
+def test_plans_within_a_bound_need_one(name: str) -> None:
+    with pytest.raises(InvalidParameterError, match="not defined for the norm 'none'; expected l"):
+        find_plan(name, as_threat("none"))
+    with pytest.raises(InvalidParameterError, match=r"eps is infinite; .* expects a bound"):
+        find_plan(name, fs.Linf(math.inf))
+    with pytest.raises(InvalidParameterError, match="eps is 'inf'; expected a number"):
+        as_threat("linf:inf")
+
+
+def test_a_plan_of_another_norm_is_refused() -> None:
+    plan = Plan("mine", (Stage("ddn", fs.attack("ddn")),))
+    with pytest.raises(InvalidParameterError, match=r"ddn of the plan mine measures l2 .*linf"):
+        find_plan(plan, fs.Linf(0.1))
+
+
+def test_standard_is_autoattacks() -> None:
+    stages = PLANS["standard"](fs.Linf(0.3)).stages
+    assert [stage.name for stage in stages] == ["apgd-ce", "apgd-t", "fab-t", "square"]
+    said = [stage.describe()["attack"] for stage in stages]
+    assert [each.get("steps", each.get("queries")) for each in said] == [100, 100, 100, 5000]
+    assert [each.get("targets") for each in said] == [None, 9, 9, None]
+    assert said[0]["loss"] == "ce"
+    assert all(stage.restarts == 1 and not stage.everyone for stage in stages)
+    rand = PLANS["rand"](fs.Linf(0.3))
+    assert rand.samples == 20
+    assert [stage.describe()["attack"]["loss"] for stage in rand.stages] == ["ce", "dlr"]
+
+
+def test_who_is_attacked() -> None:
+    history = History(
+        clean_margin=np.array([4.0, 4.0, 4.0, 4.0]),
+        margin=np.array([-1.0, 1.0, 3.0, 4.0]),
+        distance=np.array([0.1, 0.2, np.inf, np.inf]),
+    )
+    pgd = fs.attack("pgd", eps=0.1)
+    assert Stage("a", pgd).chooses(history).tolist() == [False, True, True, True]
+    assert Stage("a", pgd, everyone=True).chooses(history).all()
+    assert Stage("a", pgd, hopeful=0.75).chooses(history).tolist() == [False, True, True, False]
