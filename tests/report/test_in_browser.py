@@ -103,5 +103,3 @@ def test_page_prints(browser: Any, file: Path) -> None:
         assert ink == "rgb(0, 0, 0)"
     finally:
         context.close()
-
-

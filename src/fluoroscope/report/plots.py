@@ -126,4 +126,3 @@ def percent_axis(axis: "Axes", which: str = "y") -> None:
     else:
         axis.set_xlim(-0.02, 1.03)
         axis.xaxis.set_major_formatter(formatter)
-

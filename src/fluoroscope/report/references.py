@@ -34,7 +34,9 @@ class Reference:
 
     def at(self, eps: float) -> float:
         """The accuracy at a bound."""
-        below = [share for bound, share in zip(self.eps, self.accuracy, strict=True) if bound <= eps]
+        below = [
+            share for bound, share in zip(self.eps, self.accuracy, strict=True) if bound <= eps
+        ]
         return below[-1] if below else self.accuracy[0]
 
 

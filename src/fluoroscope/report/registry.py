@@ -30,14 +30,16 @@ class Section:
     cost: int
     """When it is made: what tells most for its time comes first."""
     build: Build
+    free: bool = False
+    """Whether it only reads what is there, and so is made whatever the time."""
 
 
 _SECTIONS: dict[str, Section] = {}
 
 
-def section(name: str, title: str, *, order: int, cost: int | None = None) -> Callable[
-    [Build], Build
-]:
+def section(
+    name: str, title: str, *, order: int, cost: int | None = None, free: bool = False
+) -> Callable[[Build], Build]:
     """Register a function as a section of the report.
 
     Args:
@@ -45,6 +47,7 @@ def section(name: str, title: str, *, order: int, cost: int | None = None) -> Ca
         title: its heading.
         order: where it stands on the page.
         cost: when it is made, where that is another place than on the page.
+        free: it only reads what is there, and so is made even when time is up.
 
     Raises:
         InvalidParameterError: the name is taken.
@@ -55,7 +58,7 @@ def section(name: str, title: str, *, order: int, cost: int | None = None) -> Ca
             raise InvalidParameterError(
                 f"there is a section {name!r} already; expected a name of its own"
             )
-        _SECTIONS[name] = Section(name, title, order, order if cost is None else cost, build)
+        _SECTIONS[name] = Section(name, title, order, order if cost is None else cost, build, free)
         return build
 
     return register

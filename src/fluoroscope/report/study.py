@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,18 +23,24 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from fluoroscope.attacks.attack import Method
 from fluoroscope.data.batches import Batch
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine import chance
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.provenance import provenance
-from fluoroscope.engine.threats import Threat
-from fluoroscope.errors import FluoroscopeError, FluoroscopeWarning, InvalidParameterError, ResultFormatError
+from fluoroscope.engine.threats import Threat, as_threat
+from fluoroscope.errors import (
+    FluoroscopeError,
+    FluoroscopeWarning,
+    InvalidParameterError,
+    ResultFormatError,
+)
 from fluoroscope.evaluation.class_map import ClassMap, class_map
 from fluoroscope.evaluation.curve import Curve
 from fluoroscope.evaluation.evaluate import evaluate
 from fluoroscope.evaluation.labels import class_numbers, labels_of, what_was_fed
-from fluoroscope.evaluation.plan import Plan, find_plan
+from fluoroscope.evaluation.plan import Plan, find_plan, nearest
 from fluoroscope.evaluation.rows import CLEAN
 from fluoroscope.evaluation.run_directory import RunDirectory, data_hash
 from fluoroscope.evaluation.trust import Check, from_rows, trust_checks
@@ -49,18 +55,21 @@ T = TypeVar("T")
 Tell = Callable[[str, float], None]
 BATCH = 64
 # Pictures that are attacked together; between them the time that is left is looked at.
-PART, PART_LARGE = 50, 16
+PART, PART_LARGE = 50, 8
 # The share of the time left that the evaluation may take.
 SHARE = 0.6
 # And the trust checks, of what is left then; pictures that they look at, small and large.
 TRUST_SHARE = 0.5
 SOME, FEW = 32, 4
-# And the map; pictures of each class that it leads away, and in all where a pass takes long.
-MAP_SHARE, MAP_PICTURES, MAP_LARGE = 0.8, 5, 12
+# And the map; pictures of each class that it leads away. Where passes last or classes are many:
+# pictures in all, and classes that each is led to.
+MAP_SHARE, MAP_PICTURES, MAP_CLASSES = 0.8, 5, 20
+MAP_LARGE, MAP_TARGETS = 15, 4
 VERDICT = "fast"
 NEAREST_NORMS = ("linf", "l2", "l1")
-# Values of a picture from which fewer searches have to do.
+# Values of a picture from which shorter searches have to do, and their steps.
 LARGE = 3 * 64 * 64
+STEPS_LARGE = 12
 
 
 class LeftOut(FluoroscopeError):
@@ -175,8 +184,8 @@ class Study:
         self.model, self.images = model, images.select(chance.bits(keys, 0, 1)[:, 0].argsort())
         self.threat, self.seed, self.command = threat, seed, command
         self.directory = output_directory(directory) if directory else None
-        self.notes: list[str] = []
-        """What was left out, and why."""
+        self.cut: set[str] = set()
+        """Findings that are not whole because time was up or a person stopped them."""
         self.data: dict[str, dict[str, Any]] = {}
         """Findings of the sections made so far, as plain values."""
         self.ruler = Ruler.of(threat, model.channels)
@@ -253,7 +262,7 @@ class Study:
                 with suppress(OSError, ValueError):
                     return json.loads(file.read_text("utf-8"))  # type: ignore[no-any-return]
             found = make()
-            if file is not None and not self.cancelled() and self.left() > 0:
+            if file is not None and name not in self.cut:
                 with atomic_path(file) as draft:
                     draft.write_text(json.dumps(found, ensure_ascii=False), "utf-8")
             return found
@@ -296,8 +305,18 @@ class Study:
             "threat": str(self.threat),
             "seed": self.seed,
             "command": self.command,
-            "notes": list(self.notes),
+            "cut": sorted(self.cut),
         }
+
+    @property
+    def name(self) -> str:
+        """The network's name; of a path its end."""
+        return _end(self.model.name)
+
+    @property
+    def data_name(self) -> str:
+        """The pictures' name; of a path its end."""
+        return _end(self.images.name)
 
     @property
     def about(self) -> str:
@@ -306,7 +325,7 @@ class Study:
         size = self.model.input_size
         shape = f" of {size[0]}×{size[1]} pixels" if size else ""
         return (
-            f"{count(len(self.images), 'picture')}{shape} from {self.images.name}{split}, "
+            f"{count(len(self.images), 'picture')}{shape} from {self.data_name}{split}, "
             f"{count(self.model.num_classes, 'class', 'classes')}, attacks within {self.bound}"
         )
 
@@ -388,11 +407,18 @@ class Study:
         def make() -> Plan:
             stages = find_plan(VERDICT, self.threat).stages
             if self.threat.name in NEAREST_NORMS:
-                nearest = [one for one in find_plan("curve", self.threat).stages if one.everyone]
-                stages = (*nearest[: 1 if self._large() else None], *stages)
+                closest = [one for one in find_plan("curve", self.threat).stages if one.everyone]
+                if self._large():
+                    closest = [replace(closest[0], attack=self._nearest())]
+                stages = (*closest, *stages)
             return Plan("x-ray", stages)
 
         return self.once("plan", make)
+
+    def _nearest(self) -> Method:
+        """The search for the smallest change: the plan ``curve``'s first, shorter if passes last."""
+        found = nearest(as_threat(self.threat.name))
+        return replace(found, steps=STEPS_LARGE) if self._large() else found  # type: ignore[call-arg]
 
     def _large(self) -> bool:
         height, width = self.model.input_size or (224, 224)
@@ -431,14 +457,18 @@ class Study:
             ends = time.monotonic() + TRUST_SHARE * self.left()
             made: list[Check] = []
 
+            def over() -> bool:
+                if self.cancelled() or time.monotonic() > ends:
+                    self.cut.add("trust")
+                return "trust" in self.cut
+
             def note(check: Check) -> None:
                 made.append(check)
                 self.tell(f"can it be trusted: {check.name}", min(len(made) / 16, 1.0))
 
             trust_checks(
                 self.model, images, labels, self.threat, pictures=pictures, seed=self.seed,
-                on_check=note,
-                cancelled=lambda: self.cancelled() or time.monotonic() > ends,
+                on_check=note, cancelled=over,
             )  # fmt: skip
             return (*made, *seen)
 
@@ -458,11 +488,12 @@ class Study:
                 with suppress(ResultFormatError):
                     return ClassMap.load(file)
             ends = time.monotonic() + MAP_SHARE * self.left()
-            images, pictures = self.images, MAP_PICTURES
-            if self._large() or self.model.num_classes > MAP_PICTURES**2:
-                images, pictures = self.images.take(MAP_LARGE), 1
+            images, pictures, targets = self.images, MAP_PICTURES, None
+            if self._large() or self.model.num_classes > MAP_CLASSES:
+                images, pictures, targets = self.images.take(MAP_LARGE), 1, MAP_TARGETS
             found = class_map(
-                self.model, images, threat=self.threat.name, pictures=pictures, seed=self.seed,
+                self.model, images, threat=self.threat.name, attack=self._nearest(),
+                pictures=pictures, targets=targets, seed=self.seed,
                 on_progress=lambda now: self.tell("map between classes", now.done / now.total),
                 cancelled=lambda: self.cancelled() or time.monotonic() > ends,
             )  # fmt: skip
@@ -568,3 +599,7 @@ class Study:
                 return verdict, RunDirectory(Path(place)).tables()
 
         return self.once("evaluation", run)
+
+
+def _end(name: str) -> str:
+    return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name

@@ -125,7 +125,7 @@ def xray(
     study.check()
     shown = {one.name: _made(one, study) for one in sorted(chosen, key=lambda each: each.cost)}
     ordered = tuple(shown[one.name] for one in chosen)
-    title = f"{model.name} on {study.images.name}"
+    title = f"{study.name} on {study.data_name}"
     return Report(render(title, study.about, ordered), title, ordered, study.record)
 
 
@@ -139,7 +139,8 @@ def usual_threat(model: Classifier) -> Threat:
 
 def _made(one: Section, study: Study) -> Shown:
     try:
-        study.go_on(one.title)
+        if not one.free:
+            study.go_on(one.title)
         content = one.build(study)
     except LeftOut as reason:
         missing = Missing("This section was left out.", sentence(reason))
@@ -156,4 +157,3 @@ def _made(one: Section, study: Study) -> Shown:
         study.data[one.name] = content.data
         return Shown(one.name, one.title, content.blocks, content.data)
     return Shown(one.name, one.title, (), {}, missing)
-

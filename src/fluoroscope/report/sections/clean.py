@@ -3,8 +3,6 @@
 from collections import Counter
 
 import numpy as np
-import torch
-
 from fluoroscope.evaluation.calibration import Calibration, calibration
 from fluoroscope.evaluation.verdict import wilson
 from fluoroscope.report.blocks import (
@@ -26,7 +24,7 @@ from fluoroscope.report.words import count, interval, listed, percent
 _SHOWN, _ENOUGH = 12, 5
 
 
-@section("clean", "How well it reads clean pictures", order=20, cost=10)
+@section("clean", "How well it reads clean pictures", order=20, cost=10, free=True)
 def clean(study: Study) -> Content:
     reading = study.reading
     right = reading.right
@@ -35,7 +33,9 @@ def clean(study: Study) -> Content:
     top5 = float((reading.rank < 5).double().mean())
     held = calibration(reading.confidence.numpy(), right.numpy(), seed=study.seed)
     numbers = [
-        Number(percent(share), "read as labelled", f"95\N{NO-BREAK SPACE}% interval {interval(bounds)}"),
+        Number(
+            percent(share), "read as labelled", f"95\N{NO-BREAK SPACE}% interval {interval(bounds)}"
+        ),
         *(
             [Number(percent(top5), "with the label among the first five", "")]
             if study.model.num_classes > 10
@@ -152,7 +152,9 @@ def _by_class(study: Study, reading: Reading) -> tuple[list[Block], dict[str, ob
         }
     }
     blocks: list[Block] = [Heading("By class")]
-    enough = [(c, n) for c, n in zip(classes.tolist(), counts.tolist(), strict=True) if n >= _ENOUGH]
+    enough = [
+        (c, n) for c, n in zip(classes.tolist(), counts.tolist(), strict=True) if n >= _ENOUGH
+    ]
     if enough:
         ranked = sorted(enough, key=lambda each: right[each[0]] / each[1])
         whole = len(ranked) <= 2 * _SHOWN
@@ -192,6 +194,6 @@ def _by_class(study: Study, reading: Reading) -> tuple[list[Block], dict[str, ob
         {"label": study.model.labels[a], "read_as": study.model.labels[b], "count": n}
         for (a, b), n in common
     ]
-    if first and torch.count_nonzero(wrong) > 3:
+    if first and common[0][1] > 1:
         blocks.append(Text(f"Most often it reads {listed(first)}.", "note"))
     return blocks, data

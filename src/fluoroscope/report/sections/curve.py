@@ -11,10 +11,10 @@ from fluoroscope.report.plots import INK, LINE, PAPER, SERIES, SOFT, Canvas, per
 from fluoroscope.report.references import Reference, references
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import Study
-from fluoroscope.report.words import interval, percent
+from fluoroscope.report.words import interval, percent, shortened
 
-# Bounds in the table, as shares of the threat model's.
-_SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0)
+# Bounds in the table.
+_BOUNDS = 8
 _CLASSES = 20
 
 
@@ -85,7 +85,11 @@ def _figure(study: Study, found: Curve, others: list[Reference]) -> Figure:
             step="post", color=SERIES[0], alpha=0.18, linewidth=0,
         )  # fmt: skip
         axes.step(
-            where, [*shares, shares[-1]], where="post", color=SERIES[0], label=study.model.name
+            where,
+            [*shares, shares[-1]],
+            where="post",
+            color=SERIES[0],
+            label=shortened(study.name, 24),
         )
         axes.axvline(ruler.scaled(study.eps), color=SOFT, linewidth=1)
         axes.annotate(
@@ -105,7 +109,7 @@ def _figure(study: Study, found: Curve, others: list[Reference]) -> Figure:
             loc="upper center", bbox_to_anchor=(0.45, 1.16), ncols=3, fontsize=8, labelcolor=INK,
             handlelength=1.6, columnspacing=1.2,
         )  # fmt: skip
-    names = [study.model.name, *(one.model for one in others)]
+    names = [study.name, *(one.model for one in others)]
     rows = [
         [ruler.short(at.eps), percent(at.accuracy), interval(at.interval),
          *(percent(one.at(at.eps)) for one in others)]
@@ -136,7 +140,10 @@ def _figure(study: Study, found: Curve, others: list[Reference]) -> Figure:
 
 
 def _table(study: Study, found: Curve, others: list[Reference]) -> Table:
-    at = [found.at(0.0), *(found.at(share * study.eps) for share in _SHARES)]
+    low = min(study.eps / 16, max(found.quantile(0.1), study.eps / 1000))
+    grid = [*np.geomspace(low, study.eps, _BOUNDS - 1)[:-1], study.eps, 2 * study.eps]
+    at = [found.at(0.0), *(found.at(float(f"{eps:.2g}")) for eps in grid[:-2])]
+    at += [found.at(eps) for eps in grid[-2:]]
     return Table(
         ["change up to", "read right", "95\N{NO-BREAK SPACE}% interval",
          *(one.model for one in others)],

@@ -16,7 +16,7 @@ _SHARPER = ceil(0.25 * (1.96 / 0.03) ** 2)
 _SURE = 0.9
 
 
-@section("next", "What to do next", order=90, cost=1000)
+@section("next", "What to do next", order=90, cost=1000, free=True)
 def next_steps(study: Study) -> Content:
     steps = [
         step
@@ -97,7 +97,9 @@ def _sharpen(study: Study) -> Iterator[Step]:
 
 def _calibrate(study: Study) -> Iterator[Step]:
     found = study.data.get("clean")
-    if found is None or found["calibration_error"] <= max(found["calibration_error_by_chance"], 0.03):
+    if found is None or found["calibration_error"] <= max(
+        found["calibration_error_by_chance"], 0.03
+    ):
         return
     yield Step(
         "Calibrate its probabilities, if anything is decided by them",

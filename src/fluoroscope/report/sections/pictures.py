@@ -1,6 +1,5 @@
 """The smallest changes that flip the decision, as pictures, and the samples at both ends."""
 
-from fluoroscope.pictures.maps import signed_map
 from fluoroscope.report.blocks import Block, Card, Content, Gallery, Heading, Picture, Text
 from fluoroscope.report.pictures import signed_uri, uri
 from fluoroscope.report.registry import section
@@ -73,14 +72,13 @@ def _card(study: Study, one: Flipped) -> Card:
     names = study.labels
     label, became = names[one.label], names[one.became]
     difference = one.after - one.before
-    _, scale = signed_map(difference)
     largest = study.ruler.short(one.distance, 2)
     return Card(
         f"{label} → {became}",
         [
             Picture(uri(one.before), f"Picture {one.index}, labelled {label}", label),
             Picture(
-                signed_uri(difference, scale=scale),
+                signed_uri(difference),
                 f"The change, distance {largest}",
                 f"change of {largest}",
             ),
@@ -125,5 +123,3 @@ def _misread(study: Study) -> list[Block]:
         ),
         Gallery(cards),
     ]
-
-

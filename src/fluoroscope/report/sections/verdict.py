@@ -40,6 +40,8 @@ def verdict(study: Study) -> Content:
         study.go_on("The trust checks")
         checks = study.trust
         blocks += _trust(checks)
+        if "trust" in study.cut:
+            blocks.append(Text("For want of time the other checks were left out.", "note"))
         data["trust"] = [check.describe() for check in checks]
     except LeftOut as reason:
         blocks.append(Text(sentence(reason), "note"))
@@ -47,7 +49,7 @@ def verdict(study: Study) -> Content:
 
 
 def _sentence(study: Study, found: Verdict) -> str:
-    name = study.model.name
+    name = study.name
     bound = study.ruler.bound(study.eps)
     start = (
         f"{name} reads {percent(found.clean_accuracy)} of {count(found.count, 'picture')} right. "
