@@ -189,12 +189,11 @@ __all__ = [
     "pictures",
     "predict",
     "prepare",
+    "read_run",
     "report",
     "training",
-    "xray",
-    "read_run",
-    "training",
     "transfer_matrix",
+    "xray",
 ]
 
 

@@ -1,39 +1,40 @@
-"""Small networks of every kind that a report must cope with."""
+"""Reports that several test files look at, and searches short enough for tests."""
+
+from typing import Any
 
 import pytest
-import torch
-from torch import nn
 
 import fluoroscope as fs
-
-MARKUP = '<script>alert("1")</script> & <b>bold</b>'
-
-
-def small(
-    classes: int, *, channels: int = 3, side: int = 16, labels: list[str] | None = None
-) -> tuple[fs.Classifier, torch.Tensor, torch.Tensor]:
-    """A network that reads its own pictures right, mostly, and those pictures with labels."""
-    torch.manual_seed(classes)
-    module = nn.Sequential(
-        nn.Conv2d(channels, 4, 3, stride=2, padding=1),
-        nn.BatchNorm2d(4),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(4 * (side // 2) ** 2, classes),
-    ).eval()
-    model = fs.Classifier(
-        module, input_size=side, channels=channels, labels=labels, name=f"small-{classes}"
-    )
-    images = torch.rand(24, channels, side, side)
-    read = fs.predict(model, images).winners
-    wrong = (read + 1) % classes
-    return model, images, torch.where(torch.arange(24) % 8 == 0, wrong, read)
+from fluoroscope.evaluation.plan import Plan, Stage
+from fluoroscope.evaluation.trust import Check
+from fluoroscope.report import study
 
 
 @pytest.fixture(scope="session")
 def page() -> fs.Report:
-    """A whole report of a built-in network."""
-    from fluoroscope.models.wrappers.prepared import prepare
-
+    """A whole report of a built-in network, as a user gets it."""
     images = fs.load_images("digits", channels=1).take(24)
-    return fs.xray(prepare(fs.load_model("digits-cnn")), images, command="fluoroscope xray")
+    model = fs.prepare(fs.load_model("digits-cnn"))
+    return fs.xray(model, images, command="fluoroscope xray")
+
+
+@pytest.fixture(scope="session")
+def quick() -> Any:
+    """Reports with short searches, and trust checks of every outcome that cost nothing."""
+
+    def checks(*_: Any, **options: Any) -> tuple[Check, ...]:
+        found = tuple(
+            Check(f"looked {status}", status, f"it went <i>{status}</i>")
+            for status in ("pass", "warn", "fail")
+        )
+        for check in found:
+            options["on_check"](check)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        apgd = fs.attack("apgd", eps=0.02, norm="linf", steps=5)
+        patch.setattr(study, "VERDICT", Plan("short", (Stage("apgd", apgd),)))
+        patch.setattr(study, "trust_checks", checks)
+        patch.setattr(study, "MAP_PICTURES", 1)
+        patch.setattr(study, "MAP_LARGE", 3)
+        yield

@@ -1,4 +1,4 @@
-"""The page in a browser without a network: nothing is asked for, nothing sticks out, all can read."""
+"""The page in a browser without a network: it asks for nothing, fits, and all can read it."""
 
 import shutil
 from collections.abc import Iterator
@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.report.conftest import MARKUP, small
 
 import fluoroscope as fs
-from fluoroscope.report.xray import Report
+from tests.report.small_networks import MARKUP, small
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+_FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +30,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wide(quick: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report with names as long and as hostile as they come."""
     labels = [f"{number}-{'long' * 30}" for number in range(11)] + [MARKUP]
     model, images, numbers = small(12, labels=labels)
@@ -44,7 +43,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def file(page: Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def file(page: fs.Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return page.save(tmp_path_factory.mktemp("page") / "report.html")
 
 

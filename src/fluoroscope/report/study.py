@@ -72,7 +72,7 @@ LARGE = 3 * 64 * 64
 STEPS_LARGE = 12
 
 
-class LeftOut(FluoroscopeError):
+class LeftOutError(FluoroscopeError):
     """Something that was not made because time was up or a person stopped it."""
 
 
@@ -213,12 +213,12 @@ class Study:
         """Stop here if a person said so or time is up.
 
         Raises:
-            LeftOut: with ``what`` and the reason.
+            LeftOutError: with ``what`` and the reason.
         """
         if self.cancelled():
-            raise LeftOut(f"{what}: stopped before it was done")
+            raise LeftOutError(f"{what}: stopped before it was done")
         if self.left() <= 0:
-            raise LeftOut(f"{what}: the time was up")
+            raise LeftOutError(f"{what}: the time was up")
 
     def once(self, name: str, make: Callable[[], T]) -> T:
         """What ``make`` returns or raises, made at the first call of this name."""
@@ -416,7 +416,7 @@ class Study:
         return self.once("plan", make)
 
     def _nearest(self) -> Method:
-        """The search for the smallest change: the plan ``curve``'s first, shorter if passes last."""
+        """The search for the smallest change: the plan ``curve``'s first, or a shorter one."""
         found = nearest(as_threat(self.threat.name))
         return replace(found, steps=STEPS_LARGE) if self._large() else found  # type: ignore[call-arg]
 
@@ -434,11 +434,11 @@ class Study:
         """Accuracy at every bound.
 
         Raises:
-            LeftOut: the norm has no search for the smallest change.
+            LeftOutError: the norm has no search for the smallest change.
         """
         found = self.verdict.curve
         if found is None:
-            raise LeftOut(
+            raise LeftOutError(
                 f"in the norm {self.threat.name} there is no search for the smallest change; "
                 f"choose {listed(NEAREST_NORMS, 'or')}"
             )

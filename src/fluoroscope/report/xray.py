@@ -17,7 +17,7 @@ from fluoroscope.models.classifier import Classifier
 from fluoroscope.report.blocks import Text
 from fluoroscope.report.page import Missing, Shown, render
 from fluoroscope.report.registry import Section, find_sections
-from fluoroscope.report.study import LeftOut, Study, Tell
+from fluoroscope.report.study import LeftOutError, Study, Tell
 from fluoroscope.report.words import sentence
 
 _log = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ def _made(one: Section, study: Study) -> Shown:
         if not one.free:
             study.go_on(one.title)
         content = one.build(study)
-    except LeftOut as reason:
+    except LeftOutError as reason:
         missing = Missing("This section was left out.", sentence(reason))
     except FluoroscopeError as problem:
         missing = Missing("This section could not be made.", sentence(problem))

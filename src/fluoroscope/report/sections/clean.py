@@ -3,6 +3,7 @@
 from collections import Counter
 
 import numpy as np
+
 from fluoroscope.evaluation.calibration import Calibration, calibration
 from fluoroscope.evaluation.verdict import wilson
 from fluoroscope.report.blocks import (
@@ -175,8 +176,9 @@ def _by_class(study: Study, reading: Reading) -> tuple[list[Block], dict[str, ob
     else:
         blocks.append(
             Text(
-                f"There are only {count(len(labels), 'picture')} of {count(len(classes), 'class', 'classes')}, "
-                f"fewer than {_ENOUGH} of each: too few to say which classes it reads well."
+                f"There are only {count(len(labels), 'picture')} of "
+                f"{count(len(classes), 'class', 'classes')}"
+                f", fewer than {_ENOUGH} of each: too few to say which classes it reads well."
             )
         )
     wrong = ~reading.right

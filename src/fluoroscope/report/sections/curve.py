@@ -38,8 +38,8 @@ def _in_words(study: Study, found: Curve, others: list[Reference]) -> str:
     if not isfinite(found.median):
         return (
             "Fewer than half of the pictures that it reads right were led to another class by any "
-            "change at all: either it is very robust, or these attacks do not reach it. See whether "
-            "the verdict can be trusted."
+            "change at all: either it is very robust, or these attacks do not reach it. See "
+            "whether the verdict can be trusted."
         )
     quarter, three = found.quantile(0.25), found.quantile(0.75)
     words = (

@@ -31,8 +31,7 @@ def gradients(study: Study) -> Content:
     names = study.labels
     cards = [
         Card(
-            f"{names[winner]}"
-            + ("" if winner == label else f" (labelled {names[label]})"),
+            f"{names[winner]}" + ("" if winner == label else f" (labelled {names[label]})"),
             [
                 Picture(uri(image), f"Picture {index}, labelled {names[label]}", "picture"),
                 Picture(
@@ -48,10 +47,15 @@ def gradients(study: Study) -> Content:
             ],
         )
         for index, label, winner, image, mine, chance in zip(
-            found["indices"].tolist(), labels, winners,
-            found["images"], found["trained"], found["random"], strict=False,
-        )  # fmt: skip
-    ]  # fmt: skip
+            found["indices"].tolist(),
+            labels,
+            winners,
+            found["images"],
+            found["trained"],
+            found["random"],
+            strict=False,
+        )
+    ]
     blocks: list[Block] = [
         Text(_in_words(middle), "lead"),
         Text(

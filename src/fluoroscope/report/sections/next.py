@@ -167,6 +167,7 @@ def _repeat(study: Study) -> Iterator[Code | Facts | Text]:
         yield Code(study.command)
     images = study.images
     split = f", {images.split}" if images.split else ""
+    made = ", ".join(one["name"] for one in (_verdict(study) or {}).get("components", ()))
     facts = [
         ("Network", f"{study.model.name}, SHA-256 {about['model_sha256']}"),
         (
@@ -174,7 +175,7 @@ def _repeat(study: Study) -> Iterator[Code | Facts | Text]:
             f"{count(len(images), 'picture')} of {images.name}{split}, in an order drawn from the "
             f"seed; SHA-256 {study.reading.sha256}",
         ),
-        ("Attacks", f"{study.bound}: {', '.join(stage.name for stage in study.plan.stages)}"),
+        ("Attacks", f"{study.bound}" + (f": {made}" if made else "")),
         ("Seed", str(study.seed)),
         (
             "Versions",

@@ -103,7 +103,8 @@ def _misread(study: Study) -> list[Block]:
     names = study.labels
     cards = [
         Card(
-            f"labelled {names[int(reading.labels[row])]}, read as {names[int(reading.winners[row])]}",
+            f"labelled {names[int(reading.labels[row])]}, "
+            f"read as {names[int(reading.winners[row])]}",
             [
                 Picture(
                     uri(image),

@@ -14,7 +14,7 @@ from fluoroscope.report.blocks import (
     Text,
 )
 from fluoroscope.report.registry import section
-from fluoroscope.report.study import LeftOut, Study
+from fluoroscope.report.study import LeftOutError, Study
 from fluoroscope.report.words import count, duration, interval, listed, percent, sentence
 
 
@@ -43,7 +43,7 @@ def verdict(study: Study) -> Content:
         if "trust" in study.cut:
             blocks.append(Text("For want of time the other checks were left out.", "note"))
         data["trust"] = [check.describe() for check in checks]
-    except LeftOut as reason:
+    except LeftOutError as reason:
         blocks.append(Text(sentence(reason), "note"))
     return Content(blocks, data)
 
