@@ -35,6 +35,8 @@ def curve(study: Study) -> Content:
 
 def _in_words(study: Study, found: Curve, others: list[Reference]) -> str:
     ruler = study.ruler
+    if not found.right:
+        return "It reads none of these pictures right, so there is nothing to take away from it."
     if not isfinite(found.median):
         return (
             "Fewer than half of the pictures that it reads right were led to another class by any "
