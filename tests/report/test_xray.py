@@ -108,7 +108,7 @@ def test_page_is_whole_small_and_loads_nothing(page: fs.Report) -> None:
 )
 def test_networks_of_every_kind_give_a_whole_page(classes: int, channels: int, side: int) -> None:
     model, images, labels = small(classes, channels=channels, side=side)
-    report = fs.xray(model, images, labels, threat="linf:0.02")
+    report = fs.xray(model, images, labels, threat=fs.Linf(0.02))
     assert not report.missing
     assert not Tags(report.html).open
     assert len(report.html) < 2_000_000

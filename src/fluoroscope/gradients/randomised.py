@@ -32,11 +32,11 @@ def with_random_weights(
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         for part in twin.module.modules():
-            own = [*part.parameters(recurse=False)]
-            if callable(getattr(part, "reset_parameters", None)):
-                part.reset_parameters()
+            redraw = getattr(part, "reset_parameters", None)
+            if callable(redraw):
+                redraw()
             else:
-                for weight in own:
+                for weight in part.parameters(recurse=False):
                     mixed = torch.randperm(weight.numel()).to(weight.device)
                     weight.copy_(weight.flatten()[mixed].view_as(weight))
     _take_statistics(twin, images, check_batch_size(batch_size))
@@ -71,4 +71,5 @@ def rank_correlation(one: Tensor, other: Tensor) -> Tensor:
     ]
     first, second = (rank - rank.mean(1, keepdim=True) for rank in ranks)
     scale = first.norm(dim=1) * second.norm(dim=1)
-    return (first * second).sum(1) / scale.where(scale > 0, 1.0)
+    found: Tensor = (first * second).sum(1) / scale.where(scale > 0, 1.0)
+    return found

@@ -8,7 +8,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ _VARIABLES = {
     INK: "--ink", SOFT: "--soft", LINE: "--line", PAPER: "--paper", GOOD: "--good", BAD: "--bad",
 } | {stand_in: f"--series-{number}" for number, stand_in in enumerate(SERIES, 1)}  # fmt: skip
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "fluoroscope",
     "font.family": "sans-serif",

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fluoroscope.attacks.attack import Method
+from fluoroscope.attacks.minimum_norm.fmn import FMN
 from fluoroscope.data.batches import Batch
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine import chance
@@ -46,6 +47,7 @@ from fluoroscope.evaluation.run_directory import RunDirectory, data_hash
 from fluoroscope.evaluation.trust import Check, from_rows, trust_checks
 from fluoroscope.evaluation.verdict import Verdict, check_above_chance
 from fluoroscope.files import atomic_path, output_directory
+from fluoroscope.hashing import bits
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.report.words import NORMS, Ruler, count, listed, shortened
 
@@ -181,7 +183,7 @@ class Study:
                 "as linf:8/255: the report shows all smaller and larger ones beside it"
             )
         keys = chance.keys(seed, torch.arange(len(images)))
-        self.model, self.images = model, images.select(chance.bits(keys, 0, 1)[:, 0].argsort())
+        self.model, self.images = model, images.select(bits(keys, 0, 1)[:, 0].argsort())
         self.threat, self.seed, self.command = threat, seed, command
         self.directory = output_directory(directory) if directory else None
         self.cut: set[str] = set()
@@ -244,7 +246,7 @@ class Study:
             file = self._file(name, about, "safetensors")
             if file is not None and file.exists():
                 with suppress(OSError, SafetensorError):
-                    return load_file(file)
+                    return dict(load_file(file))
             found = make()
             if file is not None:
                 with atomic_path(file) as draft:
@@ -418,7 +420,7 @@ class Study:
     def _nearest(self) -> Method:
         """The search for the smallest change: the plan ``curve``'s first, or a shorter one."""
         found = nearest(as_threat(self.threat.name))
-        return replace(found, steps=STEPS_LARGE) if self._large() else found  # type: ignore[call-arg]
+        return replace(cast(FMN, found), steps=STEPS_LARGE) if self._large() else found
 
     def _large(self) -> bool:
         height, width = self.model.input_size or (224, 224)

@@ -114,7 +114,7 @@ def xray(
     study = Study(
         model,
         labelled(images, labels),
-        usual_threat(model) if threat is None else as_threat(threat),
+        as_threat(threat) if isinstance(threat, str) else threat or usual_threat(model),
         seed=seed,
         directory=None if run is None else Path(run),
         seconds=budget,

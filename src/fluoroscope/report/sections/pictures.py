@@ -60,7 +60,9 @@ def _typical(closest: Closest, ranked: list[int]) -> list[int]:
     """Rows nearest to the median, of as many classes as possible."""
     middle = closest.median()
     near = sorted(ranked, key=lambda row: abs(float(closest.distances[row]) - middle))
-    firsts, others, seen = [], [], set()
+    firsts: list[int] = []
+    others: list[int] = []
+    seen: set[int] = set()
     for row in near:
         label = int(closest.labels[row])
         (others if label in seen else firsts).append(row)
