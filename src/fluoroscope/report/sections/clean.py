@@ -107,7 +107,7 @@ def _reliability(held: Calibration, pictures: int) -> Figure:
         )
         axes.annotate(
             "as sure as right", (0.3, 0.3), (0, 7), textcoords="offset points",
-            rotation=0, color=INK, fontsize=8, ha="right",
+            rotation=0, color=INK, fontsize=9, ha="right",
         )  # fmt: skip
         axes.grid(alpha=0.5)
         axes.set(xlabel="how sure it is", ylabel="how often it is right")

@@ -7,7 +7,7 @@ from matplotlib.ticker import LogLocator
 
 from fluoroscope.evaluation.curve import QUANTILES, Curve
 from fluoroscope.report.blocks import Block, Content, Figure, Table, Text
-from fluoroscope.report.plots import INK, LINE, PAPER, SERIES, SOFT, Canvas, percent_axis
+from fluoroscope.report.plots import INK, LINE, SERIES, SOFT, Canvas, percent_axis
 from fluoroscope.report.references import Reference, references
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import Study
@@ -95,9 +95,8 @@ def _figure(study: Study, found: Curve, others: list[Reference]) -> Figure:
         )
         axes.axvline(ruler.scaled(study.eps), color=SOFT, linewidth=1)
         axes.annotate(
-            "the verdict's bound", (ruler.scaled(study.eps), 1.0), (-4, -1),
-            textcoords="offset points", ha="right", va="top", rotation=90, fontsize=7.5, color=SOFT,
-            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1},
+            "verdict", (ruler.scaled(study.eps), 1.03), (0, 2), textcoords="offset points",
+            ha="center", va="bottom", fontsize=8.5, color=SOFT,
         )  # fmt: skip
         axes.set_xscale("log")
         axes.set_xlim(ruler.scaled(low), ruler.scaled(high))
@@ -108,7 +107,7 @@ def _figure(study: Study, found: Curve, others: list[Reference]) -> Figure:
         percent_axis(axes)
         axes.grid(color=LINE, alpha=0.5)
         axes.legend(
-            loc="upper center", bbox_to_anchor=(0.45, 1.16), ncols=3, fontsize=8, labelcolor=INK,
+            loc="upper center", bbox_to_anchor=(0.45, 1.2), ncols=3, fontsize=9, labelcolor=INK,
             handlelength=1.6, columnspacing=1.2,
         )  # fmt: skip
     names = [study.name, *(one.model for one in others)]
@@ -123,7 +122,8 @@ def _figure(study: Study, found: Curve, others: list[Reference]) -> Figure:
         "The numbers are in the table below.",
         caption=(
             "The share of pictures that are read right however they are changed, up to the size "
-            "on the axis, which is logarithmic. The band is the 95 % interval."
+            "on the axis, which is logarithmic. The band is the 95 % interval; the upright line is "
+            "the verdict's bound."
             + (
                 " Dashed: the networks that come with Fluoroscope, on their own pictures, to show "
                 "what an undefended and a hardened network look like."
