@@ -28,7 +28,8 @@ def cluster(scale: Scale) -> Section:
         raise Skipped(f"it needs {MNIST}")
     keep_freed_memory()  # as the command line does, and workers
     section = Section(PAGE, "cluster", "Two workers of a Ray cluster against the plain loop")
-    count, part = scale.limit or 4000, 200
+    count = scale.limit or 4000
+    part = max(1, count // 20)
     model = fs.load_model("digits-cnn")
     images = fs.load_images(MNIST, "test", channels=1)
     plan = cheap_plan(scale.steps or 100, everyone=True)

@@ -115,7 +115,7 @@ def section() -> Section:
         model, record = cifar_network(name), _record(name)
         right = int((fs.predict(model, images, batch_size=500).winners == labels).sum())
         rows.append(
-            [f"`{name}`", record["parameters"], record["training"]["recipe"]["epochs"],
+            [f"`{name}`", f"{record['parameters']:,}", record["training"]["recipe"]["epochs"],
              f"{record['seconds']:.0f}", _rate(right, len(images))]
         )  # fmt: skip
         row = [f"`{name}`"]
@@ -130,12 +130,13 @@ def section() -> Section:
         f"moved by up to {SHIFT} pixels, seed {SEED}) with one thread: `cifar-plain` on clean "
         f"pictures, `cifar-robust` on what two steps of PGD within {EPS} make of them. They are as "
         "good as minutes on a processor core allow, far below what large networks reach, and the "
-        "pictures are decoded from JPEG copies. In brackets the 95 % interval of Wilson."
+        "pictures are decoded from JPEG copies. The seconds are a crowded machine's. In brackets "
+        "the 95 % interval of Wilson."
     )
     page.table(["network", "weights>", "epochs>", "seconds>", "right, 10,000 test pictures>"], rows)
     page.text(
-        f"Still right under attack, of the first {ATTACKED:,} test pictures; FGSM and PGD agree "
-        "roughly, so the robust one did not just learn to bend its gradient:"
+        f"Still right under attack, of the first {ATTACKED:,} test pictures. If FGSM left far more "
+        "than PGD, a network would only have learnt to bend its gradient:"
     )
     page.table(["network", f"FGSM {EPS}>", *(f"PGD, 50 steps, {eps}>" for eps in RADII)], attacked)
     return page

@@ -91,7 +91,7 @@ def deceiver(
     name: str,
     before: Callable[[Tensor], Tensor] | None = None,
     after: Callable[[Tensor], Tensor] | None = None,
-    network: str = "digits-cnn",
+    network: str = "digits-linear",
 ) -> fs.Classifier:
     """The built-in network behind that."""
     module = Behind(fs.load_model(network).module, before, after)

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 import fluoroscope as fs
-from fluoroscope.evaluation.class_map import ClassMap, Pair, Station
+from fluoroscope.engine.evaluate import Answer
+from fluoroscope.engine.stream import Step
+from fluoroscope.evaluation.class_map import ClassMap, Pair, Station, _Watch
 from fluoroscope.pictures.class_maps import class_map_figure
 
 
@@ -177,3 +179,20 @@ def test_the_figure_puts_neighbours_side_by_side() -> None:
     assert {text.get_text() for text in part.get_yticklabels()} == {"0", "1", "2", "3", "4", "5"}
     with pytest.raises(fs.FluoroscopeError, match="no measured pair"):
         class_map_figure(np.full((3, 3), np.nan), list("abc"), norm="linf")
+
+
+def test_what_is_met_after_the_first_success_is_no_station() -> None:
+    watch = _Watch(1, None)
+    watch.begin(torch.tensor([0]), torch.tensor([2]))
+    for read in (0, 3, 1, 3, 2, 4):
+        logits = torch.zeros(1, 5)
+        logits[0, read] = 1
+        no, one = torch.tensor([False]), torch.tensor([1])
+        watch.see(
+            Step(
+                indices=torch.tensor([0]), numbers=one, images=torch.zeros(1, 1, 1, 1),
+                answer=Answer(logits), reached=torch.tensor([read == 2]), done=no, finished=no,
+                forwards=one, backwards=one,
+            )
+        )  # fmt: skip
+    assert watch.stations == [[3, 1]]

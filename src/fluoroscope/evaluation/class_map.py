@@ -278,8 +278,7 @@ def class_map(
         images: labelled pictures, or a batch ``(N, C, H, W)`` in ``[0, 1]``.
         labels: ``(N,)``, the true class of each, for a batch.
         threat: the norm, and how far a picture may go at the most: ``"linf"`` or ``"l2:3"``.
-        attack: the search, one for the closest success; by default the first one of the plan
-            ``curve``.
+        attack: the search, one for the closest success; by default FMN with 25 steps.
         classes: only the map between these; by default all of the network's.
         pictures: of each class, the first ones in the data that are read right; by default 10 where
             all pairs are measured, else 1.

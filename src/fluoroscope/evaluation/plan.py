@@ -193,10 +193,10 @@ def _fast(threat: Threat) -> Plan:
 def curve(threat: Threat) -> Plan:
     """The closest misread image of every sample, however far; ``threat`` marks the verdict's point.
 
-    Two searches for the closest go over every sample, with steps of two kinds, and a long one
-    between them over those that the first found nothing for: its finding nothing is a sign of a
-    network on which short searches in this norm do badly. Where the threat has a bound, Auto-PGD
-    tries those again that were misread a little beyond.
+    One or two searches for the closest go over every sample, and a long one over those that the
+    first found nothing for: its finding nothing is a sign of a network on which short searches in
+    this norm do badly. Where the threat has a bound, Auto-PGD tries those again that were misread a
+    little beyond.
 
     Raises:
         InvalidParameterError: the norm is not Linf, L2 or L1.
@@ -213,13 +213,14 @@ def curve(threat: Threat) -> Plan:
 
 
 def nearest(threat: Threat) -> Method:
-    """The first search of the plan ``curve``, within the bound of ``threat`` if it has one.
+    """A short search for the closest success, within the bound of ``threat`` if it has one.
 
     Raises:
         InvalidParameterError: the norm is not Linf, L2 or L1.
     """
-    _, method, _, parameters = _searches(threat.name)[0]
-    return attack(method, eps=float(threat.eps), norm=threat.name, **parameters)
+    _searches(threat.name)
+    steps = {} if threat.name == "l1" else _STEEPEST[threat.name]
+    return attack("fmn", eps=float(threat.eps), norm=threat.name, steps=25, **steps)
 
 
 def _searches(norm: str) -> "tuple[_Search, ...]":
@@ -233,17 +234,20 @@ def _searches(norm: str) -> "tuple[_Search, ...]":
 
 _Search = tuple[str, str, bool, dict[str, Any]]
 """A stage's name, its attack, whether on every sample, and the attack's parameters."""
-_STEEPEST = {"steps": 25, "along": "steepest", "gamma": 0.1}
+_STEEPEST: dict[str, dict[str, Any]] = {
+    "linf": {"along": "steepest", "step_size": 0.5, "gamma": 0.1},
+    "l2": {"along": "steepest", "step_size": 1.0, "gamma": 0.1},
+}
+"""FMN's parameters where few steps have to do."""
 _CLOSEST: dict[str, tuple[_Search, ...]] = {
     "linf": (
-        ("fmn-steepest", "fmn", True, {**_STEEPEST, "step_size": 0.5}),
+        ("fmn", "fmn", True, {"steps": 45, "along": "steepest", "step_size": 0.5}),
         ("fab-t", "fab-t", False, {"steps": 20, "targets": 9}),
-        ("fmn", "fmn", True, {"steps": 20}),
     ),
     "l2": (
         ("fmn", "fmn", True, {"steps": 20}),
         ("ddn", "ddn", False, {"steps": 300}),
-        ("fmn-steepest", "fmn", True, {**_STEEPEST, "step_size": 1.0}),
+        ("fmn-steepest", "fmn", True, {"steps": 25, **_STEEPEST["l2"]}),
     ),
     "l1": (
         ("fmn", "fmn", True, {"steps": 25}),
