@@ -492,7 +492,8 @@ class Study:
             ends = time.monotonic() + MAP_SHARE * self.left()
             images, pictures, targets = self.images, MAP_PICTURES, None
             if self._large() or self.model.num_classes > MAP_CLASSES:
-                images, pictures, targets = self.images.take(MAP_LARGE), 1, MAP_TARGETS
+                right = self.reading.right.nonzero().squeeze(1)[:MAP_LARGE]
+                images, pictures, targets = self.images.select(right), 1, MAP_TARGETS
             found = class_map(
                 self.model, images, threat=self.threat.name, attack=self._nearest(),
                 pictures=pictures, targets=targets, seed=self.seed,

@@ -16,7 +16,7 @@ from fluoroscope.report.blocks import (
     Table,
     Text,
 )
-from fluoroscope.report.plots import INK, LINE, SERIES, Canvas, percent_axis
+from fluoroscope.report.plots import LINE, SERIES, Canvas, percent_axis
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import Reading, Study
 from fluoroscope.report.words import count, interval, listed, percent
@@ -105,10 +105,6 @@ def _reliability(held: Calibration, pictures: int) -> Figure:
             color=SERIES[0],
             zorder=3,
         )
-        axes.annotate(
-            "as sure as right", (0.3, 0.3), (0, 7), textcoords="offset points",
-            rotation=0, color=INK, fontsize=9, ha="right",
-        )  # fmt: skip
         axes.grid(alpha=0.5)
         axes.set(xlabel="how sure it is", ylabel="how often it is right")
         percent_axis(axes, "x")

@@ -76,7 +76,7 @@ def _figure(study: Study, found: Curve, others: list[Reference]) -> Figure:
             where = [ruler.scaled(eps) for eps in (low, *one.eps[1:], high)]
             axes.step(
                 where, [*one.accuracy, one.accuracy[-1]], where="post", color=SERIES[number],
-                linewidth=1.3, linestyle="--", label=f"{one.model} on {one.data}",
+                linewidth=1.3, linestyle="--", label=one.model,
             )  # fmt: skip
         where = [ruler.scaled(eps) for eps in (low, *(at.eps for at in points[1:]), high)]
         shares = [at.accuracy for at in points]
@@ -151,7 +151,7 @@ def _table(study: Study, found: Curve, others: list[Reference]) -> Table:
          *(one.model for one in others)],
         [
             [
-                "nothing" if not one.eps else study.ruler.short(one.eps),
+                "nothing" if not one.eps else study.ruler.short(one.eps, 2),
                 percent(one.accuracy),
                 interval(one.interval),
                 *(percent(other.at(one.eps)) for other in others),

@@ -134,11 +134,11 @@ def _neighbours(study: Study) -> Iterator[Step]:
         return
     near = sorted(pairs, key=lambda pair: pair["distance"])[:3]
     ways = listed(
-        [f"{study.labels[pair['source']]} and {study.labels[pair['target']]}" for pair in near[:2]]
+        [f"{study.labels[pair['source']]} – {study.labels[pair['target']]}" for pair in near]
     )
     yield Step(
         "Collect pictures where the classes lie closest",
-        f"The borders between {ways} are crossed by the smallest changes: that is where more "
+        f"The borders {ways} are crossed by the smallest changes: that is where more "
         "training pictures do most.",
     )
 
