@@ -25,8 +25,8 @@ def section() -> Section:
     page = Section(PAGE, "class-map", "The map between classes")
     page.text(
         "From pictures of each class that are read right a targeted search for the closest success "
-        "leads to other classes (Linf). A cell is the median smallest perturbation, grey where none "
-        "was measured: a whole row where the network misreads the only picture of a class. Classes "
+        "leads to other classes (Linf). A cell is the median smallest perturbation, grey where "
+        "none was measured: a whole row where the network misreads the only picture of a class. Classes "
         "that lie close together stand side by side."
     )
     model = fs.prepare(fs.load_model("digits-cnn"))
