@@ -522,8 +522,8 @@ class _Bench:
             words += _end(
                 status,
                 "gradient attacks follow something else than the network. Find the layer "
-                "whose backward pass is wrong (fluoroscope gradient --check), or whose steps hide "
-                "the slope, and replace it (BPDA)",
+                "whose backward pass is wrong (fluoroscope gradient --check), or whose steps or "
+                "bends hide the slope, and replace it (BPDA)",
             )
         return Check(
             "finite differences", status, words,
