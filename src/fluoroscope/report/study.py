@@ -585,8 +585,9 @@ class Study:
         def run() -> tuple[Verdict, pa.Table]:
             with ExitStack() as stack:
                 place: Path | str
-                if self.directory is not None:
-                    place = self.directory / "evaluation"
+                kept = self._file("evaluation", [str(self.threat), self.plan.describe()], "run")
+                if kept is not None:
+                    place = kept
                 else:
                     place = stack.enter_context(TemporaryDirectory(prefix="fluoroscope-"))
                 ends = time.monotonic() + SHARE * self.left()
