@@ -8,14 +8,14 @@ from fluoroscope.pictures.maps import write_figure
 from reproductions.sources import IMAGENET, PAGE, SHARED
 
 SMALL = SHARED / "models" / "mobilenet_v1_0.25_128"
-DIGITS = 5
+DIGITS = 4
 """Pictures of each digit."""
 ANIMALS = (
     "giant panda", "lesser panda", "American black bear", "ice bear", "indri", "koala", "vulture",
     "bald eagle", "ostrich", "peacock", "flamingo", "king penguin", "albatross", "bustard",
     "zebra", "tabby",
 )  # fmt: skip
-SAMPLED = 250
+SAMPLED = 120
 """Pictures of ImageNet, one of each class, for the sampled map."""
 ENDS = ("giant panda", "vulture")
 
@@ -25,8 +25,9 @@ def section() -> Section:
     page = Section(PAGE, "class-map", "The map between classes")
     page.text(
         "From pictures of each class that are read right a targeted search for the closest success "
-        "leads to other classes (Linf). A cell is the median smallest perturbation; classes that "
-        "lie close together stand side by side."
+        "leads to other classes (Linf). A cell is the median smallest perturbation, grey where "
+        "none was measured: a whole row where the network misreads the only picture of a class. "
+        "Classes that lie close together stand side by side."
     )
     model = fs.prepare(fs.load_model("digits-cnn"))
     digits = fs.class_map(model, fs.load_images("digits", channels=1), pictures=DIGITS)
