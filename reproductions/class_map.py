@@ -1,5 +1,7 @@
 """The map between classes: all pairs of digits, some animals, a sample of ImageNet's classes."""
 
+from collections import Counter
+
 import fluoroscope as fs
 from benchmarks.page import Section
 from fluoroscope.evaluation.class_map import ClassMap, Station
@@ -8,14 +10,14 @@ from fluoroscope.pictures.maps import write_figure
 from reproductions.sources import IMAGENET, PAGE, SHARED
 
 SMALL = SHARED / "models" / "mobilenet_v1_0.25_128"
-DIGITS = 5
+DIGITS = 4
 """Pictures of each digit."""
 ANIMALS = (
     "giant panda", "lesser panda", "American black bear", "ice bear", "indri", "koala", "vulture",
     "bald eagle", "ostrich", "peacock", "flamingo", "king penguin", "albatross", "bustard",
     "zebra", "tabby",
 )  # fmt: skip
-SAMPLED = 250
+SAMPLED = 120
 """Pictures of ImageNet, one of each class, for the sampled map."""
 ENDS = ("giant panda", "vulture")
 
@@ -25,22 +27,25 @@ def section() -> Section:
     page = Section(PAGE, "class-map", "The map between classes")
     page.text(
         "From pictures of each class that are read right a targeted search for the closest success "
-        "leads to other classes (Linf). A cell is the median smallest perturbation; classes that "
-        "lie close together stand side by side."
+        "leads to other classes (Linf). A cell is the median smallest perturbation, grey where "
+        "none was measured: a whole row where the network misreads the only picture of a class. "
+        "Classes that lie close together stand side by side."
     )
     model = fs.prepare(fs.load_model("digits-cnn"))
     digits = fs.class_map(model, fs.load_images("digits", channels=1), pictures=DIGITS)
     _show(page, "digits-cnn", "class-map-digits.png", digits)
     page.table(
-        ["from", "nearest", "met on the way there"],
+        ["from", "nearest", "met on the way to the others"],
         [
             [
                 digits.labels[label],
-                ", ".join(f"{digits.labels[p.target]} ({p.distance:.3f})" for p in near),
-                _stations(digits, near[0].stations),
+                ", ".join(
+                    f"{digits.labels[pair.target]} ({pair.distance:.3f})"
+                    for pair in digits.neighbours(label)
+                ),
+                _met(digits, label),
             ]
             for label in range(10)
-            for near in [digits.neighbours(label)]
         ],
     )
     small = fs.load_model(SMALL)
@@ -57,7 +62,8 @@ def section() -> Section:
 
 def _between(page: Section, name: str, found: ClassMap, model: fs.Classifier) -> None:
     _show(page, f"MobileNet v1 0.25 at 128, {name}", f"class-map-{name}.png", found)
-    page.text(f"{len(found.pairs)} of {found.describe()['pairs_possible']} pairs of its classes.")
+    possible = found.describe()["pairs_possible"]
+    page.text(f"{len(found.pairs)} of the network's {possible} pairs.")
     first, last = (model.find_class(end) for end in ENDS)
     for start, end in ((first, last), (last, first)):
         straight, way = found.pair(start, end), found.route(start, end)
@@ -84,6 +90,21 @@ def _show(page: Section, title: str, file: str, found: ClassMap) -> None:
 def _stations(found: ClassMap, stations: tuple[Station, ...]) -> str:
     met = [f"{_short(found.labels[each.label])} ({each.count})" for each in stations[:4]]
     return ", ".join(met) or "none"
+
+
+def _met(found: ClassMap, source: int) -> str:
+    """The classes that pictures of one meet most often on their way to the others."""
+    met: Counter[int] = Counter()
+    for pair in found.pairs:
+        if pair.source == source:
+            met.update({station.label: station.count for station in pair.stations})
+    total = sum(pair.searches for pair in found.pairs if pair.source == source)
+    return (
+        ", ".join(
+            f"{found.labels[label]} ({count} of {total})" for label, count in met.most_common(3)
+        )
+        or "none"
+    )
 
 
 def _known(model: fs.Classifier, name: str) -> bool:

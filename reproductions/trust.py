@@ -164,7 +164,7 @@ def _cases(overfitted: fs.Classifier) -> "list[Case]":
     sample = fs.load_images(SHARED / "data" / "imagenet_sample").select(range(0, 1000, 25))
     batch = next(iter(sample.batches(len(sample), fit=model)))
     assert batch.labels is not None
-    cases.append(Case(model.name, model, batch.images, batch.labels, "linf:1/255", True))
+    cases.append(Case("MobileNet v1 0.25", model, batch.images, batch.labels, "linf:1/255", True))
     return [
         *cases,
         case("quantised", behind(levels), SMALL_EPS),

@@ -100,6 +100,9 @@ CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
     "transfer_matrix": lambda m, _: fs.transfer_matrix(
         [m, m], TWO, fs.attack("mi-fgsm", eps=0.1, steps=2), torch.tensor([0, 1])
     ),
+    "xray": lambda m, out: fs.xray(
+        m, GUIDES, m(GUIDES).argmax(1), threat="linf:0.1", sections=["clean", "gradients", "next"]
+    ).save(out / "report.html"),
 }
 METHODS: dict[str, Callable[[fs.Classifier], object]] = {
     "__call__": lambda m: m(TWO),

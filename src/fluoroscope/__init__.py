@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         gradients,
         models,
         pictures,
+        report,
         training,
     )
     from fluoroscope.attacks.attack import AttackResult
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
         ScaleInvariant,
         TranslationInvariant,
     )
+    from fluoroscope.report.xray import Report, xray
 
 __version__ = version("fluoroscope")
 
@@ -67,6 +69,7 @@ _ROOMS = (
     "gradients",
     "models",
     "pictures",
+    "report",
     "training",
 )
 _HOMES = {
@@ -100,6 +103,7 @@ _HOMES = {
     "MorphStep": "attacks.morph",
     "Objective": "engine.objectives",
     "Prediction": "engine.predict",
+    "Report": "report.xray",
     "TransferMatrix": "evaluation.transfer",
     "Unbounded": "engine.threats",
     "Verdict": "evaluation.verdict",
@@ -120,6 +124,7 @@ _HOMES = {
     "morph_stream": "attacks.morph",
     "open_image": "data.reference",
     "predict": "engine.predict",
+    "xray": "report.xray",
     "read_run": "evaluation.stored",
     "transfer_matrix": "evaluation.transfer",
 }
@@ -151,6 +156,7 @@ __all__ = [
     "Objective",
     "Prediction",
     "Prepared",
+    "Report",
     "ScaleInvariant",
     "TransferMatrix",
     "TranslationInvariant",
@@ -184,8 +190,10 @@ __all__ = [
     "predict",
     "prepare",
     "read_run",
+    "report",
     "training",
     "transfer_matrix",
+    "xray",
 ]
 
 

@@ -32,6 +32,7 @@ CAUGHT = {
     "switched off": {"differentiable": "fail", "black box": "fail"},
     "ripple": {"single step": "fail"},
     "bent": {"single step": "fail"},
+    "finely bent": {"single step": "fail"},
     "softmax": {"outputs": "warn"},
     "optimised": {"test-time optimisation": "warn"},
 }
@@ -61,6 +62,20 @@ def test_a_deceiver_is_caught(name: str, digits: tuple[torch.Tensor, torch.Tenso
     json.dumps([check.describe() for check in checks], allow_nan=False)
 
 
+def test_one_step_may_miss_for_two_reasons(digits: tuple[torch.Tensor, torch.Tensor]) -> None:
+    def evidence(name: str) -> dict[str, int]:
+        checks = trust_checks(DECEIVERS[name](), *digits, "linf:0.1", pictures=PICTURES)
+        (check,) = (check for check in checks if check.name == "single step")
+        return check.evidence
+
+    assert evidence("bent")["between"] > PICTURES / 2  # misread half way
+    found = evidence("finely bent")  # the steps that are looked at see nothing
+    assert _share(found["between"], PICTURES) != "fail"
+    assert found["by_one_alone"] == 0
+    assert found["fooled_by_many"] > PICTURES / 2
+    assert found["fooled_by_one"] < found["fooled_by_many"] / 10
+
+
 @pytest.mark.parametrize(
     ("name", "threat"),
     [("digits-cnn", "linf:0.1"), ("digits-robust", "linf:0.3"), ("digits-linear", "linf:0.2"),
@@ -69,7 +84,7 @@ def test_a_deceiver_is_caught(name: str, digits: tuple[torch.Tensor, torch.Tenso
 def test_an_honest_network_passes(
     name: str, threat: str, digits: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
-    checks = trust_checks(fs.load_model(name), *digits, threat, pictures=PICTURES)
+    checks = trust_checks(fs.load_model(name), *digits, threat, pictures=PICTURES // 2)
     assert _found(checks) == {}
     assert len(checks) == 16
 
@@ -176,11 +191,12 @@ def _table(name: str, success: list[bool], margin: list[float]) -> pa.Table:
 @pytest.mark.parametrize(("by_square", "status"), [(1, "pass"), (6, "warn"), (30, "fail")])
 def test_rows_tell_of_a_black_box_that_beats_the_others(by_square: int, status: str) -> None:
     apgd, square = (fs.attack(name, eps=0.1) for name in ("apgd", "square"))
-    plan = Plan("two", (Stage("white", apgd), Stage("square", square)))
+    plan = Plan("three", (Stage("white", apgd), Stage("other", apgd), Stage("square", square)))
     clean = _table("clean", [False] * 100, [1.0] * 100)
     white = _table("white", [True] * 10 + [False] * 90, [-1.0] * 10 + [1.0] * 90)
+    other = _table("other", [False] * 90, [1.0] * 90)
     black = _table("square", [n < by_square for n in range(90)], [1.0] * 90)
-    checks = {c.name: c for c in from_rows([[clean, white, black]], plan)}
+    checks = {c.name: c for c in from_rows([[clean, white, other, black]], plan)}
     assert checks["black box in the run"].status == status
     assert checks["black box in the run"].evidence == {
         "pictures": 100, "left": 90, "fooled": by_square,

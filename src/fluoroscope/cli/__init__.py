@@ -18,6 +18,7 @@ from fluoroscope.cli.predict import predict
 from fluoroscope.cli.runs import runs
 from fluoroscope.cli.train import train
 from fluoroscope.cli.transfer import transfer
+from fluoroscope.cli.xray import xray
 from fluoroscope.errors import FluoroscopeError
 
 app = typer.Typer(
@@ -31,7 +32,11 @@ app = typer.Typer(
 )
 app.add_typer(models)
 app.add_typer(runs)
-for command in (predict, gradient, morph, attack, attacks, evaluate, transfer, corrupt, train):
+_COMMANDS = (
+    *(predict, gradient, morph, attack, attacks, evaluate, transfer, corrupt, train),
+    xray,
+)
+for command in _COMMANDS:
     app.command()(command)
 app.command("map")(class_map)
 

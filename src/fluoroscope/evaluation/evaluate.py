@@ -273,6 +273,7 @@ def evaluate(
     address: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     cancelled: Cancelled | None = None,
+    enough: Cancelled | None = None,
 ) -> Verdict:
     """How many of these pictures a network reads right, and how many still under attack.
 
@@ -302,6 +303,8 @@ def evaluate(
             ``out`` too if images are saved.
         on_progress: called at every step; with ``ray`` when a part is done.
         cancelled: asked at every step; once true, the verdict is of what was found so far.
+        enough: asked after every part; once true, no other one is begun, and the verdict is of
+            those there are.
 
     Raises:
         UnknownLabelError, InvalidImagesError: labels that are missing or not the network's.
@@ -339,6 +342,8 @@ def evaluate(
     meter = _Meter(len(data), parts, chosen, threat, on_progress)
     for tables in run(job, parts, meter.watch, cancelled):
         found.append(tables)
+        if enough is not None and enough():
+            break
     verdict = verdict_of(
         found, chosen.stage_names, threat, total=len(data), classes=model.num_classes,
         stopped=cancelled is not None and cancelled(),

@@ -149,7 +149,7 @@ def trust_checks(
             made in Linf and L2; in the place of another ball comes the smallest of L2 around it.
         pictures: how many of those that the network reads right, the first ones, are looked at; by
             default 64, and 16 where they are larger than 64×64 in colour. The cost is at most about
-            1,500 forward and 900 backward passes each.
+            1,550 forward and 750 backward passes each.
         seed: for everything random.
         batch_size: images evaluated at once.
         on_check: called with each check as soon as it is made.
@@ -522,8 +522,8 @@ class _Bench:
             words += _end(
                 status,
                 "gradient attacks follow something else than the network. Find the layer "
-                "whose backward pass is wrong (fluoroscope gradient --check), or whose steps hide "
-                "the slope, and replace it (BPDA)",
+                "whose backward pass is wrong (fluoroscope gradient --check), or whose steps or "
+                "bends hide the slope, and replace it (BPDA)",
             )
         return Check(
             "finite differences", status, words,
@@ -643,9 +643,8 @@ class _Bench:
         again = result.forwards - 1 > STEPS + 1
         count = int((result.success & again).sum())
         status = _share(count, self.count)
-        words = (
-            f"Of the {len(left)} pictures (of {self.count}) that Auto-PGD left, {RESTARTS - 1} "
-            f"more random starts of PGD fooled {count}"
+        words = self._of_those_left(
+            f"{RESTARTS - 1} more random starts of PGD fooled {count}"
         ) + _end(status, "restarts still pay. Give the attacks more of them")
         return Check(
             "more restarts", status, words,
@@ -669,9 +668,8 @@ class _Bench:
             count = int((read.to(self.classes) != self.classes[left]).sum())
             self._count(len(left), plain=True)
         status = _share(count, self.count)
-        words = (
-            f"Of the {len(left)} pictures (of {self.count}) that Auto-PGD left, the gradient of "
-            f"the network behind noise fooled {count}"
+        words = self._of_those_left(
+            f"the gradient of the network behind noise fooled {count}"
         ) + _end(
             status,
             "the network's own gradient is shattered. Average it over noise "
@@ -721,10 +719,8 @@ class _Bench:
         result = self._run("square", rows=left, queries=QUERIES)
         count = int(result.success.sum())
         status = _share(count, self.count)
-        who = "no white-box attack" if self._no_gradient else "Auto-PGD"
-        words = (
-            f"Of the {len(left)} pictures (of {self.count}) that {who} left, Square, which sees no "
-            f"gradient, fooled {count} in {QUERIES} queries"
+        words = self._of_those_left(
+            f"Square, which sees no gradient, fooled {count} in {QUERIES} queries"
         ) + _end(
             status,
             "the gradient misleads attacks. Mend that first (BPDA, EOT, another loss), and "
@@ -804,6 +800,14 @@ class _Bench:
     def _left(self) -> Tensor:
         """The pictures that no white-box attack fooled."""
         return torch.arange(self.count) if self._no_gradient else self._white[1]
+
+    def _of_those_left(self, what: str) -> str:
+        """What an attack made of the pictures that are left."""
+        if self._no_gradient:
+            return f"Of {self.count} pictures, on which no white-box attack can be made, {what}"
+        if not len(self._left):
+            return f"Auto-PGD left none of the {self.count} pictures to another attack"
+        return f"Of the {len(self._left)} of {self.count} pictures that Auto-PGD left, {what}"
 
     def _reach(self) -> float:
         """How far the ball lets every pixel value move at once."""
