@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_networks import MARKUP, small
 
 import fluoroscope as fs
-from tests.report.small_networks import MARKUP, small
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _FLAGS = [

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from small_networks import MARKUP, small
 from torch import nn
 
 import fluoroscope as fs
 from fluoroscope.report.registry import _SECTIONS, Section, find_sections
 from fluoroscope.report.study import Study
 from fluoroscope.report.xray import usual_threat
-from tests.report.small_networks import MARKUP, small
 
 pytestmark = pytest.mark.usefixtures("page", "quick")
 

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from io import BytesIO
 from math import ceil
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -257,7 +258,8 @@ def corruption_figure(table: CorruptionTable) -> "Figure":
         ]
         for row in table.rows
     }
-    title = f"{table.record['model']}, {table.count:,} pictures, {table.record['scale']}"
+    name = PurePath(table.record["model"]).name
+    title = f"{name}, {table.count:,} pictures, {table.record['scale']}"
     return severity_curves(lines, (table.clean_accuracy, *table.clean_interval), title=title)
 
 
@@ -299,8 +301,13 @@ def _row(name: str, numbers: tuple[float, ...], right: Tensor) -> Row:
 
 def _mean(right: Tensor) -> tuple[float, Interval]:
     """The share of readings ``(pictures, cells)`` that are right, as of so many pictures."""
-    share = float(right.double().mean()) if right.numel() else 0.0
-    return share, wilson(round(share * len(right)), len(right))
+    count, cells = right.shape
+    if not count:
+        return 0.0, wilson(0, 0)
+    total = int(right.sum())
+    # Between two whole numbers of pictures the wider ends.
+    low, high = wilson(total // cells, count)[0], wilson(-(-total // cells), count)[1]
+    return total / (count * cells), (low, high)
 
 
 # The changes

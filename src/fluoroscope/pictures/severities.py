@@ -44,7 +44,7 @@ def severity_strip(rows: Mapping[str, Sequence[Tensor]]) -> "Figure":
     from matplotlib.figure import Figure
 
     across = max(map(len, rows.values()))
-    figure = Figure(figsize=(1.3 * across + 0.6, 1.36 * len(rows) + 0.3), dpi=150)
+    figure = Figure(figsize=(1.3 * across + 0.6, 1.36 * len(rows) + 0.3), dpi=100)
     axes = figure.subplots(
         len(rows), across, squeeze=False,
         gridspec_kw={"wspace": 0.04, "hspace": 0.04, "left": 0.09, "right": 0.99,
