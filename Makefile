@@ -4,14 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT := out
 
-.PHONY: demo test check reproductions bench clean
+.PHONY: demo test check reproductions references bench clean
 .DEFAULT_GOAL := demo
 
-# Turn a built-in handwritten 7 into a 2. Uses no network once it is installed.
+# Turn a built-in handwritten 7 into a 2, and X-ray the network that read it. Uses no network once
+# it is installed.
 demo: $(VENV)/.user
 	@$(BIN)/fluoroscope morph --model digits-cnn --image digits:7 --to 2 --gif --out $(OUT)/demo
 	@echo
-	@echo "Open $(OUT)/demo/morph.gif and $(OUT)/demo/curve.png. Then try:"
+	@$(BIN)/fluoroscope xray --model digits-cnn --data digits --limit 300 \
+	  --out $(OUT)/demo/report.html
+	@echo
+	@echo "Open $(abspath $(OUT))/demo/report.html in a browser: the X-ray of the network."
+	@echo "Beside it: $(OUT)/demo/morph.gif and $(OUT)/demo/curve.png. Then try:"
 	@echo "  $(BIN)/fluoroscope gradient --model digits-cnn --image digits:5 --class 5 --class 8"
 	@echo "  $(BIN)/fluoroscope morph --model digits-cnn --image noise --to 3 --gif"
 	@echo "  $(BIN)/fluoroscope models list"
@@ -29,6 +34,10 @@ check: $(VENV)/.developer
 # Writes docs/reproductions.md; needs the networks and data sets in ../shared.
 reproductions: $(VENV)/.developer
 	$(BIN)/python -m reproductions
+
+# Measures anew the curves that reports show beside a network's own.
+references: $(VENV)/.user
+	$(BIN)/python -m fluoroscope.report.references
 
 # Writes docs/benchmarks.md; one section alone: .venv/bin/python -m benchmarks NAME.
 bench: $(VENV)/.developer

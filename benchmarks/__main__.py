@@ -4,7 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
-from benchmarks import evaluation, families, peers, speed
+from benchmarks import cluster, evaluation, families, peers, scale, speed
 from benchmarks.page import PAGE, Scale, Skipped
 
 HEAD = """# Benchmarks
@@ -31,7 +31,10 @@ SECTIONS = {
     **evaluation.SECTIONS,
     "memory": speed.memory,
     "preparation": speed.preparation,
+    **cluster.SECTIONS,
+    "scale": scale.scale,
 }
+HEADS = {scale.PAGE: scale.HEAD}
 
 
 def main() -> None:
@@ -41,22 +44,23 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, help="turns of every way")
     parser.add_argument("--steps", type=int, help="steps of the attacks")
     parser.add_argument("--limit", type=int, help="images")
-    parser.add_argument("--page", type=Path, default=PAGE, help="the file written")
+    parser.add_argument("--page", type=Path, help=f"the file written instead of {PAGE}")
     given = parser.parse_args()
     unknown = [name for name in given.names if name not in SECTIONS]
     if unknown:
         parser.error(f"no section {unknown[0]!r}; expected {', '.join(SECTIONS)}")
-    scale = Scale(given.repeats, given.steps, given.limit)
+    size = Scale(given.repeats, given.steps, given.limit)
     for name in given.names or SECTIONS:
         began = time.perf_counter()
         try:
-            section = SECTIONS[name](scale)
+            section = SECTIONS[name](size)
         except Skipped as why:
             print(f"skipped the section {name}: {why}")
             continue
-        section.page = given.page
+        head = HEADS.get(section.page, HEAD)
+        section.page = given.page or section.page
         section.measured(time.perf_counter() - began)
-        section.write(HEAD)
+        section.write(head)
         print(f"wrote the section {name} of {section.page}", flush=True)
 
 

@@ -227,12 +227,22 @@ def _pictures(name: str) -> Callable[[], tuple[fs.Classifier, fs.ImageSet]]:
     return load
 
 
+def _cifar(name: str) -> Callable[[], tuple[fs.Classifier, fs.ImageSet]]:
+    def load() -> tuple[fs.Classifier, fs.ImageSet]:
+        _needs(SHARED / "data/cifar10")
+        model = fs.load_model(f"python:reproductions.cifar:{name}")
+        return model, fs.load_images(str(SHARED / "data/cifar10"), "test")
+
+    return load
+
+
 def _needs(path: Path) -> None:
     if not path.is_dir():
         raise Skipped(f"it needs {path}")
 
 
 _DIGITS = " of MNIST's test set"
+_CIFAR = " of CIFAR-10's test set; the network is that of `reproductions.cifar`"
 _SMALL = ("0.25/255", "0.5/255", "1/255")
 BEDS = {
     "digits-robust": Bed(
@@ -244,6 +254,14 @@ BEDS = {
     "peers": Bed(
         "Verdicts: the nearest that peers offer", _digits("digits-robust"), ("0.3",), 200,
         peers=True, words=_DIGITS + ", `digits-robust`",
+    ),
+    "cifar-robust": Bed(
+        "Verdicts: a network that the plans were not built on, adversarially trained",
+        _cifar("robust"), ("8/255", "4/255"), 200, words=_CIFAR,
+    ),
+    "cifar-plain": Bed(
+        "Verdicts: a network that the plans were not built on, plain",
+        _cifar("plain"), ("1/255", "0.5/255"), 200, words=_CIFAR,
     ),
     "mobilenet-small": Bed(
         "Verdicts: MobileNet v1 0.25 at 128×128", _pictures("mobilenet_v1_0.25_128"), _SMALL, 30,

@@ -8,6 +8,7 @@ import sys
 import time
 
 from reproductions import (
+    cifar,
     class_map,
     curve,
     differences,
@@ -19,7 +20,9 @@ from reproductions import (
     linear,
     queries,
     transfer,
+    trust,
     universal,
+    yardsticks,
 )
 from reproductions.sources import SHARED
 
@@ -31,8 +34,12 @@ SECTIONS = {
     "imagenet": imagenet.section,
     "fooling": fooling.section,
     "transfer": transfer.section,
+    "cifar-networks": cifar.section,
+    "transfer-matrix": yardsticks.transfer_section,
+    "corruption": yardsticks.corruption_section,
     "queries": queries.section,
     "universal": universal.section,
+    "trust": trust.section,
     "curve": curve.section,
     "class-map": class_map.section,
     "differences": differences.section,

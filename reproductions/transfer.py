@@ -6,7 +6,6 @@ where it was; delete that folder to measure anew.
 """
 
 import json
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import fluoroscope as fs
 from benchmarks.page import Section
 from fluoroscope.attacks.attack import Method
 from fluoroscope.engine import chance
+from fluoroscope.evaluation.verdict import wilson
 from fluoroscope.files import atomic_path
 from fluoroscope.pictures.maps import write_figure
 from reproductions.sources import IMAGENET, PAGE, SHARED
@@ -247,18 +247,6 @@ def _difference(found: Measured, one: Cell, two: Cell) -> tuple[float, float, fl
         return float(gained[rows].sum() / trials[rows].sum().clamp(min=1))
 
     return mean(torch.arange(count)), *_interval(mean, count)
-
-
-def wilson(successes: float, trials: float) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927)."""
-    if trials == 0:
-        return 0.0, 1.0
-    z = 1.959964
-    share = successes / trials
-    middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    reach = z / (1 + z**2 / trials)
-    reach *= math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 # The page

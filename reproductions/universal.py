@@ -1,7 +1,6 @@
 """One thing for many pictures: a universal perturbation, and a patch to be printed."""
 
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
 import fluoroscope as fs
@@ -9,6 +8,7 @@ from benchmarks.page import Section, percent
 from fluoroscope.attacks.universal.patch import Patch
 from fluoroscope.attacks.universal.perturbation import UniversalPerturbation
 from fluoroscope.engine.threats import Linf
+from fluoroscope.evaluation.verdict import wilson
 from fluoroscope.pictures.maps import write_figure
 from fluoroscope.pictures.pairs import pair_figure
 from fluoroscope.pictures.write import enlarged, to_pil, write_png
@@ -143,6 +143,5 @@ def _patch(page: Section, model: fs.Classifier, images: Tensor, read: Tensor) ->
 
 def _rate(success: Tensor) -> str:
     """A share and its 95 % interval."""
-    found = binomtest(int(success.sum()), len(success)).proportion_ci(method="wilson")
-    share = percent(float(success.float().mean()))
-    return f"{share} ({100 * found.low:.1f} to {100 * found.high:.1f})"
+    low, high = wilson(int(success.sum()), len(success))
+    return f"{percent(float(success.float().mean()))} ({100 * low:.1f} to {100 * high:.1f})"

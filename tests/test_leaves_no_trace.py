@@ -77,6 +77,7 @@ CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
         fs.attack(name, **({"eps": 0.1} | options))(m, TWO, [0, 1], keep="best").save(out)
         for name, options in ATTACKS.items()
     ],
+    "corruption_accuracy": lambda m, _: fs.corruption_accuracy(m, TWO, torch.tensor([0, 1])),
     "check_gradient": lambda m, _: fs.check_gradient(m, ONE, 0, pixels=5),
     "class_map": lambda m, out: fs.class_map(
         m, GUIDES, m(GUIDES).argmax(1), pictures=1, targets=1
@@ -96,6 +97,12 @@ CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
     "morph_stream": lambda m, _: next(iter(fs.morph_stream(m, "noise", to=1))),
     "prepare": lambda m, _: fs.prepare(m)(TWO),
     "predict": lambda m, _: fs.predict(m, TWO),
+    "transfer_matrix": lambda m, _: fs.transfer_matrix(
+        [m, m], TWO, fs.attack("mi-fgsm", eps=0.1, steps=2), torch.tensor([0, 1])
+    ),
+    "xray": lambda m, out: fs.xray(
+        m, GUIDES, m(GUIDES).argmax(1), threat="linf:0.1", sections=["clean", "gradients", "next"]
+    ).save(out / "report.html"),
 }
 METHODS: dict[str, Callable[[fs.Classifier], object]] = {
     "__call__": lambda m: m(TWO),

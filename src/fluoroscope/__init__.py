@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         gradients,
         models,
         pictures,
+        report,
         training,
     )
     from fluoroscope.attacks.attack import AttackResult
@@ -33,9 +34,11 @@ if TYPE_CHECKING:
     from fluoroscope.errors import FluoroscopeError, FluoroscopeWarning
     from fluoroscope.evaluation.class_map import ClassMap, class_map
     from fluoroscope.evaluation.compare import Comparison, compare_runs
+    from fluoroscope.evaluation.corruption import CorruptionTable, corruption_accuracy
     from fluoroscope.evaluation.curve import Curve
     from fluoroscope.evaluation.evaluate import evaluate
     from fluoroscope.evaluation.stored import read_run
+    from fluoroscope.evaluation.transfer import TransferMatrix, transfer_matrix
     from fluoroscope.evaluation.verdict import Verdict
     from fluoroscope.gradients.check import GradientCheck, check_gradient
     from fluoroscope.gradients.finite_difference import finite_difference_gradient
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
         ScaleInvariant,
         TranslationInvariant,
     )
+    from fluoroscope.report.xray import Report, xray
 
 __version__ = version("fluoroscope")
 
@@ -65,6 +69,7 @@ _ROOMS = (
     "gradients",
     "models",
     "pictures",
+    "report",
     "training",
 )
 _HOMES = {
@@ -85,6 +90,7 @@ _HOMES = {
     "ClassMap": "evaluation.class_map",
     "Classifier": "models.classifier",
     "Curve": "evaluation.curve",
+    "CorruptionTable": "evaluation.corruption",
     "FluoroscopeError": "errors",
     "FluoroscopeWarning": "errors",
     "GradientCheck": "gradients.check",
@@ -97,12 +103,15 @@ _HOMES = {
     "MorphStep": "attacks.morph",
     "Objective": "engine.objectives",
     "Prediction": "engine.predict",
+    "Report": "report.xray",
+    "TransferMatrix": "evaluation.transfer",
     "Unbounded": "engine.threats",
     "Verdict": "evaluation.verdict",
     "attack": "attacks.registry",
     "check_gradient": "gradients.check",
     "class_map": "evaluation.class_map",
     "compare_runs": "evaluation.compare",
+    "corruption_accuracy": "evaluation.corruption",
     "describe_model": "models.loading",
     "evaluate": "evaluation.evaluate",
     "fgsm": "attacks.gradient.gradient_sign",
@@ -115,7 +124,9 @@ _HOMES = {
     "morph_stream": "attacks.morph",
     "open_image": "data.reference",
     "predict": "engine.predict",
+    "xray": "report.xray",
     "read_run": "evaluation.stored",
+    "transfer_matrix": "evaluation.transfer",
 }
 
 __all__ = [
@@ -130,6 +141,7 @@ __all__ = [
     "ClassMap",
     "Classifier",
     "Comparison",
+    "CorruptionTable",
     "Curve",
     "DiverseInput",
     "Ensemble",
@@ -144,7 +156,9 @@ __all__ = [
     "Objective",
     "Prediction",
     "Prepared",
+    "Report",
     "ScaleInvariant",
+    "TransferMatrix",
     "TranslationInvariant",
     "Unbounded",
     "Verdict",
@@ -153,6 +167,7 @@ __all__ = [
     "check_gradient",
     "class_map",
     "compare_runs",
+    "corruption_accuracy",
     "data",
     "describe_model",
     "engine",
@@ -175,7 +190,10 @@ __all__ = [
     "predict",
     "prepare",
     "read_run",
+    "report",
     "training",
+    "transfer_matrix",
+    "xray",
 ]
 
 

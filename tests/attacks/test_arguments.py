@@ -66,6 +66,7 @@ OTHERS: dict[tuple[str, str], Any] = {
     ("cw-l0", "largest_c"): 1.0,
     ("ead", "rule"): "en",
     ("l-bfgs", "memory"): 1,
+    ("fmn", "along"): "steepest",
     ("jsma", "outputs"): "probabilities",
     ("sparsefool", "steps"): 1,
     ("sparsefool", "lam"): 1.0,

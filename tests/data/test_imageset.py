@@ -318,7 +318,7 @@ def test_workers_are_not_started_for_little_or_without_shared_memory(
 ) -> None:
     from fluoroscope.data import batches
 
-    monkeypatch.setattr(batches, "_processors", lambda: 8)
+    monkeypatch.setattr(batches, "processors", lambda: 8)
     sample = load_images(folder).take(1)[0]
 
     def count(pictures: int, batch_size: int, free: int = 10**12) -> int:

@@ -73,10 +73,10 @@ def rippled(images: Tensor) -> Tensor:
     return images + 0.02 * (400 * images).sin()
 
 
-def bent(images: Tensor) -> Tensor:
-    """Black or white, and what lies half way to a change of 0.1: one whole step misses it."""
+def bent(images: Tensor, waves: int = 1) -> Tensor:
+    """Black or white, and ``waves`` on the way to a change of 0.1: one whole step misses them."""
     hard = (images > 0.5).to(images)
-    return hard + 0.5 * (torch.pi * (images - hard) / 0.1).sin()
+    return hard + 0.5 * (waves * torch.pi * (images - hard) / 0.1).sin()
 
 
 def refined(images: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ def deceiver(
     name: str,
     before: Callable[[Tensor], Tensor] | None = None,
     after: Callable[[Tensor], Tensor] | None = None,
-    network: str = "digits-cnn",
+    network: str = "digits-linear",
 ) -> fs.Classifier:
     """The built-in network behind that."""
     module = Behind(fs.load_model(network).module, before, after)
@@ -110,6 +110,7 @@ DECEIVERS: dict[str, Callable[[], fs.Classifier]] = {
     "switched off": lambda: deceiver("switched off", after=Tensor.detach),
     "ripple": lambda: deceiver("ripple", rippled),
     "bent": lambda: deceiver("bent", bent),
+    "finely bent": lambda: deceiver("finely bent", lambda images: bent(images, 4)),
     "softmax": lambda: deceiver("softmax", after=lambda logits: logits.softmax(1)),
     "optimised": lambda: deceiver("optimised", refined),
 }

@@ -59,6 +59,10 @@ def test_synonyms_as_imagenet_has_them(names: list[str], expected: list[int] | N
     assert numbers(IMAGENET, names) == expected
 
 
+def test_a_whole_name_comes_before_a_synonym() -> None:
+    assert numbers(["heron, crane", "crane"], ["crane"]) == [1]
+
+
 def test_folders_named_by_number_come_in_the_order_of_the_alphabet() -> None:
     labels = [
         f"class of {number}" for number in ["zero", "one", "two", "three", "four", "five"]

@@ -143,6 +143,7 @@ def worker(package: bytes, begun: int = 1) -> cluster._Worker:
     tries = SimpleNamespace(begin=SimpleNamespace(remote=lambda part: begun))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ray, "get", lambda value: value)
+        patch.setattr(cluster, "keep_freed_memory", lambda: None)
         return cluster._Worker(package, tries, cluster._Pool(1, 0, torch.get_num_threads()))
 
 

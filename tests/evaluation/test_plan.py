@@ -140,3 +140,39 @@ def test_who_is_attacked() -> None:
     assert Stage("a", pgd).chooses(history).tolist() == [False, True, True, True]
     assert Stage("a", pgd, everyone=True).chooses(history).all()
     assert Stage("a", pgd, hopeful=0.75).chooses(history).tolist() == [False, True, True, False]
+
+
+def test_who_is_attacked_by_what_some_stages_found() -> None:
+    history = History(
+        clean_margin=np.array([4.0, 4.0, 4.0]),
+        margin=np.array([1.0, 1.0, 1.0]),
+        distance=np.array([np.inf, np.inf, np.inf]),
+        margins={"a": np.array([1.0, 3.0, 2.0]), "b": np.array([np.inf, 1.0, 3.0])},
+    )
+    pgd = fs.attack("pgd", eps=0.1)
+
+    def chosen(*names: str) -> list[bool]:
+        return list(Stage("c", pgd, hopeful=0.5, judged_by=names).chooses(history))
+
+    assert chosen("a") == [True, False, True]
+    assert chosen("b") == [False, True, False]
+    assert chosen("a", "b") == [True, True, True]
+    assert chosen("nobody-was-left") == [False, False, False]
+    stage = Stage("a", pgd, hopeful=0.5, judged_by=("b",))
+    with pytest.raises(InvalidParameterError, match="judged by 'b'; expected stages before it"):
+        Plan("mine", (stage, Stage("b", pgd)))
+    with pytest.raises(InvalidParameterError, match="judged_by is 'b'; expected the names"):
+        Stage("a", pgd, hopeful=0.5, judged_by="b")  # type: ignore[arg-type]
+    with pytest.raises(InvalidParameterError, match=r"judged_by is .*; expected none"):
+        Stage("a", pgd, judged_by=("b",))
+
+
+def test_the_stages_that_judge_are_read_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        "[[stages]]\nattack = 'fgsm'\n[[stages]]\nattack = 'pgd'\nhopeful = 0.5\n"
+        "judged_by = ['fgsm']\n"
+    )
+    stages = find_plan(path, fs.Linf(0.1)).stages
+    assert stages[1].judged_by == ("fgsm",)
+    assert stages[1].describe()["judged_by"] == ["fgsm"]

@@ -286,6 +286,14 @@ def test_a_strangers_rows_are_not_trusted(
         fs.read_run(tmp_path / "run")
 
 
+def test_samples_that_are_there_twice(run: Run, tmp_path: Path) -> None:
+    run()
+    parts = tmp_path / "run" / "parts"
+    (parts / "00007-clean.parquet").write_bytes((parts / "00001-clean.parquet").read_bytes())
+    with pytest.raises(ResultFormatError, match="samples twice"):
+        fs.read_run(tmp_path / "run")
+
+
 def test_tables_that_unfold_without_end(run: Run, tmp_path: Path) -> None:
     run()
     file = tmp_path / "run" / "parts" / "00000-pgd.parquet"

@@ -8,15 +8,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from deceivers import DECEIVERS, deceiver
 from torch import nn
 
 import fluoroscope as fs
+from fluoroscope.errors import InvalidImagesError
 from fluoroscope.evaluation import trust_of_run
 from fluoroscope.evaluation.plan import Plan, Stage
 from fluoroscope.evaluation.rows import SCHEMA
 from fluoroscope.evaluation.trust import FAIL, WARN, Check, _share, from_rows, trust_checks
 from fluoroscope.evaluation.verdict import wilson
-from tests.evaluation.deceivers import DECEIVERS, deceiver
 
 PICTURES = 12
 
@@ -24,13 +25,14 @@ PICTURES = 12
 CAUGHT = {
     "quantised": {"zero gradient": "fail", "finite differences": "fail", "black box": "fail"},
     "straight-through": {"finite differences": "warn"},
-    "wrong gradient": {"finite differences": "fail", "black box": "fail"},
+    "wrong gradient": {"finite differences": "fail", "black box": "warn"},
     "saturated": {"saturation": "fail", "loss": "fail", "no bound": "fail"},
     "random resize": {"randomness": "fail", "smoothness": "fail"},
     "not differentiable": {"differentiable": "fail", "black box": "fail"},
     "switched off": {"differentiable": "fail", "black box": "fail"},
-    "ripple": {"single step": "fail", "loss": "fail"},
+    "ripple": {"single step": "fail"},
     "bent": {"single step": "fail"},
+    "finely bent": {"single step": "fail"},
     "softmax": {"outputs": "warn"},
     "optimised": {"test-time optimisation": "warn"},
 }
@@ -60,15 +62,29 @@ def test_a_deceiver_is_caught(name: str, digits: tuple[torch.Tensor, torch.Tenso
     json.dumps([check.describe() for check in checks], allow_nan=False)
 
 
+def test_one_step_may_miss_for_two_reasons(digits: tuple[torch.Tensor, torch.Tensor]) -> None:
+    def evidence(name: str) -> dict[str, int]:
+        checks = trust_checks(DECEIVERS[name](), *digits, "linf:0.1", pictures=PICTURES)
+        (check,) = (check for check in checks if check.name == "single step")
+        return check.evidence
+
+    assert evidence("bent")["between"] > PICTURES / 2  # misread half way
+    found = evidence("finely bent")  # the steps that are looked at see nothing
+    assert _share(found["between"], PICTURES) != "fail"
+    assert found["by_one_alone"] == 0
+    assert found["fooled_by_many"] > PICTURES / 2
+    assert found["fooled_by_one"] < found["fooled_by_many"] / 10
+
+
 @pytest.mark.parametrize(
     ("name", "threat"),
     [("digits-cnn", "linf:0.1"), ("digits-robust", "linf:0.3"), ("digits-linear", "linf:0.2"),
-     ("digits-cnn", "l2:1"), ("digits-cnn", "l1:5")],
+     ("digits-linear", "l2:1"), ("digits-cnn", "l1:5")],
 )  # fmt: skip
 def test_an_honest_network_passes(
     name: str, threat: str, digits: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
-    checks = trust_checks(fs.load_model(name), *digits, threat, pictures=PICTURES)
+    checks = trust_checks(fs.load_model(name), *digits, threat, pictures=PICTURES // 2)
     assert _found(checks) == {}
     assert len(checks) == 16
 
@@ -95,6 +111,8 @@ def test_the_rule_of_shares(count: int) -> None:
     assert _share(count, n) == ("fail" if low > FAIL else "warn" if low > WARN else "pass")
     assert (count >= 4) == (_share(count, n) != "pass")  # as the docstring says
     assert (count >= 12) == (_share(count, n) == "fail")
+    assert _share(1, 4) == "pass"
+    assert _share(1, 1) == _share(2, 4) == "fail"
 
 
 def test_differences_find_what_backpropagation_leaves_out(
@@ -121,7 +139,7 @@ def test_differences_find_what_backpropagation_leaves_out(
 
 
 def test_float32_alone_warns_of_saturation(digits: tuple[torch.Tensor, torch.Tensor]) -> None:
-    model = deceiver("steep", after=lambda logits: 20 * logits)
+    model = deceiver("steep", after=lambda logits: 20 * logits, network="digits-cnn")
     checks = {c.name: c for c in trust_checks(model, *digits, "none", pictures=PICTURES)}
     evidence = checks["saturation"].evidence
     assert checks["saturation"].status == "warn"
@@ -141,8 +159,10 @@ def test_only_pictures_that_are_read_right_are_looked_at(
 ) -> None:
     images, labels = digits
     model = fs.load_model("digits-linear")
-    with pytest.raises(fs.InvalidImagesError, match="reads none of the 4"):
+    with pytest.raises(InvalidImagesError, match="reads none of the 4"):
         trust_checks(model, images[:4], (labels[:4] + 1) % 10, "linf:0.1")
+    with pytest.raises(fs.FluoroscopeError, match="pictures is 0"):
+        trust_checks(model, images, labels, "linf:0.1", pictures=0)
     wrong = labels.clone()
     wrong[::2] = (wrong[::2] + 1) % 10
     checks = trust_checks(model, images, wrong, "none")
@@ -173,11 +193,12 @@ def _table(name: str, success: list[bool], margin: list[float]) -> pa.Table:
 @pytest.mark.parametrize(("by_square", "status"), [(1, "pass"), (6, "warn"), (30, "fail")])
 def test_rows_tell_of_a_black_box_that_beats_the_others(by_square: int, status: str) -> None:
     apgd, square = (fs.attack(name, eps=0.1) for name in ("apgd", "square"))
-    plan = Plan("two", (Stage("white", apgd), Stage("square", square)))
+    plan = Plan("three", (Stage("white", apgd), Stage("other", apgd), Stage("square", square)))
     clean = _table("clean", [False] * 100, [1.0] * 100)
     white = _table("white", [True] * 10 + [False] * 90, [-1.0] * 10 + [1.0] * 90)
+    other = _table("other", [False] * 90, [1.0] * 90)
     black = _table("square", [n < by_square for n in range(90)], [1.0] * 90)
-    checks = {c.name: c for c in from_rows([[clean, white, black]], plan)}
+    checks = {c.name: c for c in from_rows([[clean, white, other, black]], plan)}
     assert checks["black box in the run"].status == status
     assert checks["black box in the run"].evidence == {
         "pictures": 100, "left": 90, "fooled": by_square,

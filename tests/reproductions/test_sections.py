@@ -130,3 +130,18 @@ def test_universal_runs(load: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     for file in ("universal.png", "universal-amplified.png", "patch-print.png"):
         assert (tmp_path / "page" / file).is_file()
     assert section._rate(torch.arange(10) < 5) == "50.0 % (23.7 to 76.3)"  # Wilson's by hand
+
+
+def test_trust_runs(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    section = load("trust")
+    batch = next(fs.load_images("digits", channels=1).take(100).batches(100))
+    monkeypatch.setattr(section, "mnist", lambda split, limit=None: (batch.images, batch.labels))
+    monkeypatch.setattr(section, "EPOCHS", 1)
+    monkeypatch.setattr(section, "PICTURES", 2)
+    cases = section._cases(fs.load_model("digits-linear"))
+    few = [case for case in cases if case.name in ("digits-linear", "saturated", "detached")]
+    monkeypatch.setattr(section, "_cases", lambda overfitted: few)
+    text = "\n".join(section.section().lines)
+    assert "| trained against FGSM |" in text
+    assert "False alarms: 0 of 16 checks" in text
+    assert "Of 2 deceivers 2 were caught" in text

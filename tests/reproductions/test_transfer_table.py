@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from scipy.stats import binomtest
 
 import fluoroscope as fs
 
@@ -19,12 +18,6 @@ def table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     monkeypatch.setattr(transfer, "KEPT", tmp_path)
     monkeypatch.setattr(transfer, "BATCH", 2)
     return transfer
-
-
-@pytest.mark.parametrize(("successes", "trials"), [(0, 7), (7, 7), (3, 11), (180, 400)])
-def test_wilsons_interval(table: Any, successes: int, trials: int) -> None:
-    expected = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
-    assert table.wilson(successes, trials) == pytest.approx((expected.low, expected.high))
 
 
 def test_a_difference_is_over_the_same_trials(table: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,8 +113,6 @@ class Method:
     """Passes of a step."""
     minimum_norm: ClassVar[bool] = False
     """Whether it looks for the closest success, rather than for any within a bound."""
-    probes: ClassVar[bool] = False
-    """Whether it also asks about images that the threat model does not allow."""
     can_target: ClassVar[bool] = True
     """Whether it can lead towards a class, not only away from one."""
     confidence: float = 0.0
@@ -140,6 +138,13 @@ class Method:
                 wanted = f"{low:g} or more" if high is None else f"{low:g} to {high:g}"
                 raise InvalidParameterError(f"{name} is {value}; expected {wanted}")
 
+    def _expect_positive(self, *names: str) -> None:
+        """Refuse parameters that are not finite and above 0."""
+        for name in names:
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                raise InvalidParameterError(f"{name} is {value}; expected more than 0")
+
     def __or__(self, other: "Method") -> "Chain":
         """This attack, and then the other on what it left."""
         from fluoroscope.attacks.chain import Chain
@@ -150,6 +155,11 @@ class Method:
     def _links(self) -> "tuple[Method, ...]":
         """The attacks that this one is made of."""
         return (self,)
+
+    @property
+    def probes(self) -> bool:
+        """Whether it also asks about images that the threat model does not allow."""
+        return False
 
     def surrogate(self, model: Classifier, seed: int) -> Classifier:
         """The network that the search looks at in place of ``model``, which judges what it finds.

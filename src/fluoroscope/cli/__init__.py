@@ -9,6 +9,7 @@ import typer
 
 from fluoroscope.cli.attack import attack, attacks
 from fluoroscope.cli.class_map import class_map
+from fluoroscope.cli.corrupt import corrupt
 from fluoroscope.cli.evaluate import evaluate
 from fluoroscope.cli.gradient import gradient
 from fluoroscope.cli.models import models
@@ -16,6 +17,8 @@ from fluoroscope.cli.morph import morph
 from fluoroscope.cli.predict import predict
 from fluoroscope.cli.runs import runs
 from fluoroscope.cli.train import train
+from fluoroscope.cli.transfer import transfer
+from fluoroscope.cli.xray import xray
 from fluoroscope.errors import FluoroscopeError
 
 app = typer.Typer(
@@ -29,7 +32,11 @@ app = typer.Typer(
 )
 app.add_typer(models)
 app.add_typer(runs)
-for command in (predict, gradient, morph, attack, attacks, evaluate, train):
+_COMMANDS = (
+    *(predict, gradient, morph, attack, attacks, evaluate, transfer, corrupt, train),
+    xray,
+)
+for command in _COMMANDS:
     app.command()(command)
 app.command("map")(class_map)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fluoroscope.engine.objectives import Objective, Several, log_probabilities_given
 from fluoroscope.engine.threads import suitable_threads
+from fluoroscope.engine.vectors import column, wide
 from fluoroscope.errors import ModelOutputError, NoGradientError
 from fluoroscope.models.classifier import Classifier
 
@@ -76,21 +77,21 @@ def evaluate(
             said = said[:, : model.logits_first]
         if objective is None or classes is None:
             return Answer(said)
-        wide, found = logits.detach().to(_wide(logits)), None
+        double, found = logits.detach().to(wide(logits)), None
         with log_probabilities_given(model.log_probabilities):
             if gradient:
-                values, slopes = objective.with_slopes(wide, classes)
+                values, slopes = objective.with_slopes(double, classes)
                 found = _pixel_gradient(model, pixels, logits, slopes, several is not None)
             else:
-                values = objective(wide, classes)
+                values = objective(double, classes)
         if several is None:
             return Answer(said, values, found)
-        wide.requires_grad_()
-        columns = several(wide, classes).unbind(1)
+        double.requires_grad_()
+        columns = several(double, classes).unbind(1)
         jacobian = []
-        for number, column in enumerate(columns, 1):
+        for number, each in enumerate(columns, 1):
             more = number < len(columns)
-            (slopes,) = torch.autograd.grad(column.sum(), wide, retain_graph=more)
+            (slopes,) = torch.autograd.grad(each.sum(), double, retain_graph=more)
             jacobian.append(_pixel_gradient(model, pixels, logits, slopes, more))
         return Answer(
             said, values, found,
@@ -115,7 +116,7 @@ def _pixel_gradient(
             "use a method that needs no gradient, or replace the layer that cuts it"
         )
     size = torch.where(scale > 0, scale.clamp(min=_SMALLEST_SLOPE), scale)
-    result: Tensor = found.mul_(size.to(found.dtype).view(-1, 1, 1, 1))
+    result: Tensor = found.mul_(column(size.to(found.dtype)))
     return result
 
 
@@ -130,8 +131,3 @@ def _check_finite(model: Classifier, logits: Tensor) -> None:
             f"{model.name} returned NaN or infinite logits for {bad} of {len(logits)} image(s); "
             "expected finite numbers: check its weights, precision and normalisation"
         )
-
-
-def _wide(logits: Tensor) -> torch.dtype:
-    # Apple's GPUs have no float64.
-    return torch.float32 if logits.device.type == "mps" else torch.float64

@@ -152,6 +152,12 @@ OBJECTIVES = {
 }
 
 
+def capped_margin(towards: Tensor, confidence: float) -> Objective:
+    """The lead, where ``towards`` ``(n,)`` is -1 over the class, as far as ``confidence``."""
+    margin = MARGIN.towards(towards)
+    return Objective("capped margin", lambda logits, c: margin(logits, c).clamp(max=confidence))
+
+
 def targeted_dlr(left: Tensor) -> Objective:
     """DLR from the classes ``left`` ``(n,)`` towards the ones the objective is given.
 

@@ -40,8 +40,7 @@ from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import DEFAULT_BATCH, Step
 from fluoroscope.engine.threats import Threat, as_threat
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError, ResultFormatError
-from fluoroscope.evaluation.evaluate import labelled
-from fluoroscope.evaluation.labels import checked, class_numbers
+from fluoroscope.evaluation.labels import checked, class_numbers, labelled
 from fluoroscope.evaluation.plan import nearest
 from fluoroscope.files import atomic_path, output_directory
 from fluoroscope.models.classifier import Classifier

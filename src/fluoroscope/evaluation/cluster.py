@@ -15,7 +15,6 @@ disk, this process writes. A part's file has one name and its rows hang on nothi
 that none is lost and none is there twice, whoever dies.
 """
 
-import copy
 import logging
 import os
 import pickle
@@ -35,6 +34,7 @@ import pyarrow as pa
 import torch
 
 from fluoroscope.data.batches import processors
+from fluoroscope.engine.memory import keep_freed_memory
 from fluoroscope.errors import (
     ClusterError,
     FluoroscopeError,
@@ -188,6 +188,7 @@ class _Worker:
     def __init__(self, package: Any, tries: Any, pool: _Pool) -> None:
         import ray
 
+        keep_freed_memory()  # this process is ours alone, as the command line is
         torch.set_num_threads(pool.threads)
         self._tries = tries
         self._trouble: FluoroscopeError | None = None
@@ -269,7 +270,9 @@ def _results(
     logger = logging.getLogger("ray.data")
     level = logger.level
     logger.setLevel(logging.ERROR)
-    context = copy.deepcopy(ray.data.DataContext.get_current())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of Ray's at its own copying
+        context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = context.print_on_execution_start = False
     sent = ray.put(package)  # held here until the end: a worker that starts anew asks for it
     tries = ray.remote(num_cpus=0)(_Tries).remote()
@@ -379,7 +382,7 @@ def _session(
 def _pool_here(workers: int | None, gpus: int, parts: int) -> _Pool:
     most = torch.cuda.device_count() if gpus else processors()
     count = min(workers or most, parts)
-    return _Pool(count, gpus, max(1, processors() // count))
+    return _Pool(count, gpus, max(1, torch.get_num_threads() // count))
 
 
 def _pool_there(workers: int | None, gpus: int, parts: int) -> _Pool:

@@ -14,18 +14,16 @@ from torch import Tensor
 from fluoroscope.attacks.attack import Method, as_plain
 from fluoroscope.attacks.parts import part_size
 from fluoroscope.data.imageset import ImageSet
-from fluoroscope.data.sources import ArraySource
 from fluoroscope.engine.predict import check_batch_size
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import DEFAULT_BATCH, Step
 from fluoroscope.engine.threats import Threat, as_threat
 from fluoroscope.errors import (
-    InvalidImagesError,
     InvalidParameterError,
     ResultFormatError,
 )
 from fluoroscope.evaluation.curve import curve_of
-from fluoroscope.evaluation.labels import checked, class_numbers
+from fluoroscope.evaluation.labels import class_numbers, labelled, labels_of, scaling, what_was_fed
 from fluoroscope.evaluation.plan import Plan, find_plan
 from fluoroscope.evaluation.rows import CLEAN
 from fluoroscope.evaluation.run_directory import RunDirectory, data_hash, hash_of
@@ -36,7 +34,6 @@ from fluoroscope.evaluation.verdict import Verdict, check_above_chance, history,
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.randomised import EOT
 from fluoroscope.pictures.captioned import captioned_figure
-from fluoroscope.pictures.checks import check_images
 from fluoroscope.pictures.maps import write_figure
 
 # Pictures shown of what was fed.
@@ -94,13 +91,8 @@ class Job:
             len(positions), fit=self.model.preprocessing
         )
         batch = next(iter(batches))
-        if batch.labels is None:
-            raise InvalidImagesError(
-                f"{self.images.name} has no labels, and without them nobody can say what is "
-                "misread; choose labelled data: class folders, or a data set with a label column"
-            )
-        labels = batch.labels if self.numbers is None else self.numbers[batch.labels]
-        return batch.images, checked(self.model, labels), batch.indices
+        labels = labels_of(self.model, batch, self.numbers, self.images.name)
+        return batch.images, labels, batch.indices
 
     def samples(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Images and the network's labels of samples by their numbers in the data set."""
@@ -214,29 +206,17 @@ def _check(
 def _fed(job: Job, clean: pa.Table, batch: tuple[Tensor, Tensor, Tensor]) -> str:
     """What the network was given, in words, and in a picture beside the run's other files."""
     images, labels, _ = batch
-    names, scale = job.model.labels, job.model.preprocessing
-    first = ", ".join(repr(names[label]) for label in labels[:3].tolist())
-    scaled = "not scaled further"
-    if scale.mean is not None or scale.std is not None:
-        mean, std = (
-            "/".join(f"{one:g}" for one in values or (nothing,))
-            for values, nothing in ((scale.mean, 0), (scale.std, 1))
-        )
-        scaled = f"then less {mean} and divided by {std}"
-    words = (
-        f"images of {'×'.join(map(str, images.shape[1:]))} with values from {images.min():.3g} to "
-        f"{images.max():.3g}, mean {images.mean():.3g}, {scaled} (as {scale.stated_by} states)"
-    )
+    names, words = job.model.labels, what_was_fed(job.model, images, labels)
     if job.directory is None:
-        return f"{words}; the first are labelled {first}"
+        return words
     read = clean["clean_prediction"].to_pylist()
     pictures = [
         (images[at].cpu(), f"labelled {names[int(labels[at])]}\nread {names[read[at]]}")
         for at in range(min(len(images), _SHOWN))
     ]
-    title = f"What {job.model.name} was fed: the first of {job.images.name}\n{scaled}"
+    title = f"What {job.model.name} was fed: the first of {job.images.name}\n{scaling(job.model)}"
     path = write_figure(job.directory.path / "fed.png", captioned_figure(pictures, title))
-    return f"{words}; the first are labelled {first}, see {path}"
+    return f"{words}, see {path}"
 
 
 def _same_data(job: Job, clean: pa.Table, batch: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -293,6 +273,7 @@ def evaluate(
     address: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     cancelled: Cancelled | None = None,
+    enough: Cancelled | None = None,
 ) -> Verdict:
     """How many of these pictures a network reads right, and how many still under attack.
 
@@ -322,6 +303,8 @@ def evaluate(
             ``out`` too if images are saved.
         on_progress: called at every step; with ``ray`` when a part is done.
         cancelled: asked at every step; once true, the verdict is of what was found so far.
+        enough: asked after every part; once true, no other one is begun, and the verdict is of
+            those there are.
 
     Raises:
         UnknownLabelError, InvalidImagesError: labels that are missing or not the network's.
@@ -332,8 +315,6 @@ def evaluate(
     run = _engine(engine, workers, address)
     threat = as_threat(threat) if isinstance(threat, str) else threat
     chosen, data = find_plan(plan, threat), labelled(images, labels)
-    if not len(data):
-        raise InvalidImagesError(f"{data.name} has no pictures; expected 1 or more")
     looked_at = EOT(model, samples=chosen.samples, seed=seed) if chosen.samples > 1 else model
     size = part_size(model) if part is None else check_batch_size(part)
     numbers = class_numbers(model, data.labels)
@@ -361,6 +342,8 @@ def evaluate(
     meter = _Meter(len(data), parts, chosen, threat, on_progress)
     for tables in run(job, parts, meter.watch, cancelled):
         found.append(tables)
+        if enough is not None and enough():
+            break
     verdict = verdict_of(
         found, chosen.stage_names, threat, total=len(data), classes=model.num_classes,
         stopped=cancelled is not None and cancelled(),
@@ -382,26 +365,6 @@ def evaluate(
     if directory is not None:
         directory.write_json("verdict.json", verdict.describe())
     return verdict
-
-
-def labelled(images: ImageSet | Tensor, labels: Tensor | None) -> ImageSet:
-    """The pictures as a data set with labels.
-
-    Raises:
-        InvalidImagesError: a batch without labels, or a data set and labels beside it.
-    """
-    if isinstance(images, ImageSet):
-        if labels is not None:
-            raise InvalidImagesError(
-                f"labels were given beside {images.name}, which has its own; expected them with a "
-                "batch of images only"
-            )
-        return images
-    if labels is None or labels.shape != (len(images),):
-        shape = "none" if labels is None else f"labels of shape {tuple(labels.shape)}"
-        raise InvalidImagesError(f"{shape} for {len(images)} images; expected ({len(images)},)")
-    source = ArraySource(check_images(images, images.shape[1]).cpu(), "array", labels.cpu())
-    return ImageSet(source, "array", channels=images.shape[1])
 
 
 class _Meter:

@@ -4,20 +4,32 @@ In ``standard`` a sample that holds costs 8,800 passes, whether its label's lead
 other class (the margin) nearly vanished or hardly moved. Here the passes follow the margin:
 
 * Short searches come first, and every sample goes through them: Auto-PGD on the cross-entropy, and
-  towards the three classes whose borders are nearest in the linearised network, which catch what
-  nine catch (MALT: Melamed, Yehudai and Vardi 2024, 2407.02240).
+  towards the three classes whose borders are nearest in the linearised network (MALT: Melamed,
+  Yehudai and Vardi 2024, 2407.02240).
 * Then a short Square, still for everyone. It reads no gradient, so it also moves the margin where
-  the gradients say nothing, and no sample is given up for a fault of its gradients alone.
-* From there on each stage is longer than the last and open to fewer: to samples whose smallest
-  margin, at any allowed image seen so far, is no larger than a share of their clean one. Linearly
-  continued, a sample with the share ``h`` left has its border at ``1 / (1 - h)`` times the bound:
-  the long searches are for those whose border is at most a third, or a seventh, beyond it. This is
+  the gradients say nothing.
+* From there on each stage is longer than the last of its kind and open to fewer: to samples whose
+  smallest margin, at any allowed image that searches of its kind have seen, is no larger than a
+  share of their clean one. Linearly continued, a sample with the share ``h`` left has its border at
+  ``1 / (1 - h)`` times the bound: the longest Square is for those whose border it puts at most a
+  seventh beyond it, the longest Auto-PGD, whose margins are sharper, for a thirtieth. This is
   successive halving (Jamieson and Talwalkar 2016, 1502.07943) with the sample's own clean margin as
   the yardstick, where adaptive AutoAttack (Liu and others 2022, 2203.05154) ranks the samples of a
   data set against each other; so a sample's fate hangs on its own history alone.
-* FAB is left out: within a bound it found nothing that Auto-PGD had left.
+* Each kind is judged by itself. Square goes on where Square came near: on a smooth network it never
+  does, and there its queries would be wasted on samples that gradients brought near; on one that
+  hides its gradients it comes near alone, and goes on alone.
+* The last of each kind, and the long Auto-PGD on the cross-entropy, are the stages of ``standard``
+  themselves with the same chance, so where a sample goes all the way it is fooled if they fool it.
+* FAB is left out: it looks for the closest success, which a verdict at one bound does not ask for.
 
-The shares are powers of two and were not fitted to any network.
+The shares were set after a look at two cases. On ``digits-robust`` at Linf 0.31, just beyond the
+bound it was trained for, ``standard`` fooled 125 of 397 digits by Auto-PGD on the cross-entropy and
+22 later: the short Square left these at most 0.27 of their margin, the next one all but one of them
+at most 0.12. On ``digits-cnn`` at 0.05 Square caught nothing in 5,000 queries where gradients had
+failed, which is why each kind is judged by itself, and the two of 200 that the targeted Auto-PGD
+caught late had been within a fiftieth. The shares hang on no network's scale: a margin is compared
+with the same sample's own.
 """
 
 from fluoroscope.attacks.attack import Method
@@ -32,15 +44,26 @@ def fast(threat: Threat) -> Plan:
     def made(name: str, **parameters: int) -> Method:
         return attack(name, eps=threat.eps, norm=threat.name, **parameters)
 
+    short, square = ("apgd-ce", "apgd-t"), ("square",)
     return Plan(
         "fast",
         (
             Stage("apgd-ce", made("apgd", steps=20)),
             Stage("apgd-t", made("apgd-t", steps=20, targets=3, candidates=9)),
             Stage("square", made("square", queries=500)),
-            Stage("apgd-ce-long", made("apgd", steps=100), hopeful=1 / 2),
-            Stage("apgd-t-long", made("apgd-t", steps=100, targets=3, candidates=9), hopeful=1 / 4),
-            Stage("square-longer", made("square", queries=1500), hopeful=1 / 4),
-            Stage("square-longest", made("square", queries=5000), hopeful=1 / 8),
+            Stage("apgd-ce-long", made("apgd", steps=100), hopeful=1 / 3, judged_by=short),
+            Stage(
+                "apgd-t-long", made("apgd-t", steps=100, targets=3, candidates=9),
+                hopeful=1 / 5, judged_by=(*short, "apgd-ce-long"),
+            ),
+            Stage(
+                "apgd-t-longest", made("apgd-t", steps=100, targets=9),
+                hopeful=1 / 32, judged_by=(*short, "apgd-ce-long", "apgd-t-long"),
+            ),
+            Stage("square-longer", made("square", queries=1500), hopeful=1 / 3, judged_by=square),
+            Stage(
+                "square-longest", made("square", queries=5000),
+                hopeful=1 / 8, judged_by=(*square, "square-longer"),
+            ),
         ),
-    )
+    )  # fmt: skip

@@ -6,8 +6,74 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from fluoroscope.errors import FluoroscopeWarning, UnknownLabelError
+from fluoroscope.data.batches import Batch
+from fluoroscope.data.imageset import ImageSet
+from fluoroscope.data.sources import ArraySource
+from fluoroscope.errors import FluoroscopeWarning, InvalidImagesError, UnknownLabelError
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.pictures.checks import check_images
+
+
+def labelled(images: ImageSet | Tensor, labels: Tensor | None) -> ImageSet:
+    """Labelled pictures as a set: they are one, or a batch ``(N, C, H, W)`` and labels ``(N,)``.
+
+    Raises:
+        InvalidImagesError: no pictures, a batch without labels or with others than one each, or
+            labels beside a set.
+    """
+    if isinstance(images, ImageSet):
+        if labels is not None:
+            raise InvalidImagesError(
+                f"labels were given beside {images.name}, which has its own; expected them with a "
+                "batch of images only"
+            )
+        if not len(images):
+            raise InvalidImagesError(f"{images.name} has no pictures; expected 1 or more")
+        return images
+    if labels is None or labels.shape != (len(images),):
+        shape = "none" if labels is None else f"labels of shape {tuple(labels.shape)}"
+        raise InvalidImagesError(f"{shape} for {len(images)} images; expected ({len(images)},)")
+    source = ArraySource(check_images(images, images.shape[1]).cpu(), "array", labels.cpu())
+    return ImageSet(source, "array", channels=images.shape[1])
+
+
+def labels_of(model: Classifier, batch: Batch, numbers: Tensor | None, name: str) -> Tensor:
+    """The network's labels ``(N,)`` of a batch of the data set ``name``.
+
+    ``numbers`` are what `class_numbers` says.
+
+    Raises:
+        InvalidImagesError: the pictures have no labels.
+        UnknownLabelError: a number that the network does not have.
+    """
+    if batch.labels is None:
+        raise InvalidImagesError(
+            f"{name} has no labels, and without them nobody can say what is "
+            "misread; choose labelled data: class folders, or a data set with a label column"
+        )
+    return checked(model, batch.labels if numbers is None else numbers[batch.labels])
+
+
+def what_was_fed(model: Classifier, images: Tensor, labels: Tensor) -> str:
+    """A few words on a batch ``(N, C, H, W)`` for whoever wonders why it is misread."""
+    first = ", ".join(repr(model.labels[label]) for label in labels[:3].tolist())
+    return (
+        f"images of {'×'.join(map(str, images.shape[1:]))} with values from {images.min():.3g} to "
+        f"{images.max():.3g}, mean {images.mean():.3g}, {scaling(model)} (as "
+        f"{model.preprocessing.stated_by} states); the first are labelled {first}"
+    )
+
+
+def scaling(model: Classifier) -> str:
+    """What the network does to the values of its images, in words."""
+    scale = model.preprocessing
+    if scale.mean is None and scale.std is None:
+        return "not scaled further"
+    mean, std = (
+        "/".join(f"{one:g}" for one in values or (nothing,))
+        for values, nothing in ((scale.mean, 0), (scale.std, 1))
+    )
+    return f"then less {mean} and divided by {std}"
 
 
 def class_numbers(model: Classifier, names: Sequence[str] | None) -> Tensor | None:

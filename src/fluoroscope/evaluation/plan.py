@@ -12,8 +12,8 @@ which is the accuracy at all bounds at once.
 import math
 import re
 import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
@@ -43,6 +43,8 @@ class History:
     """``(N,)``, the smallest lead that any allowed image had; 0 or less where one was misread."""
     distance: NDArray[np.float64]
     """``(N,)``, of the closest misread image; infinite where there is none."""
+    margins: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    """By stage ``(N,)``, the smallest lead that it found; infinite where it did not look."""
 
     def holds(self, threat: Threat) -> NDArray[np.bool_]:
         """Which samples no misread image within the bound is known of."""
@@ -68,6 +70,8 @@ class Stage:
     """Attack every sample, also those that were fooled within the bound."""
     hopeful: float = 1.0
     """Leave out samples whose smallest lead so far is above this share of their clean one."""
+    judged_by: tuple[str, ...] = ()
+    """The earlier stages whose searches count for that; by default all."""
     near: float = math.inf
     """Leave out samples whose closest misread image is farther than so many times the bound."""
 
@@ -85,6 +89,10 @@ class Stage:
             raise self._wrong("everyone", "true or false")
         if type(self.hopeful) not in (int, float) or not 0 < self.hopeful <= 1:
             raise self._wrong("hopeful", "a number above 0, at most 1")
+        if type(self.judged_by) is not tuple or not all(map(is_name, self.judged_by)):
+            raise self._wrong("judged_by", "the names of earlier stages")
+        if self.judged_by and self.hopeful == 1:
+            raise self._wrong("judged_by", "none, as hopeful is 1 and leaves nobody out")
         if type(self.near) not in (int, float) or not self.near >= 1:
             raise self._wrong("near", "a number of at least 1")
 
@@ -102,7 +110,11 @@ class Stage:
         if self.near < math.inf:
             chosen &= history.distance <= self.near * float(self.attack.threat.eps)
         if self.hopeful < 1:
-            chosen &= history.margin <= self.hopeful * history.clean_margin
+            looked = [history.margins[name] for name in self.judged_by if name in history.margins]
+            least = np.full_like(history.margin, np.inf) if self.judged_by else history.margin
+            for margin in looked:
+                least = np.minimum(least, margin)
+            chosen &= least <= self.hopeful * history.clean_margin
         return chosen
 
     def describe(self) -> dict[str, Any]:
@@ -114,6 +126,7 @@ class Stage:
             "restarts": self.restarts,
             "everyone": self.everyone,
             "hopeful": self.hopeful,
+            "judged_by": list(self.judged_by),
             "near": as_plain(self.near),
         }
 
@@ -136,6 +149,13 @@ class Plan:
                 + (f"the stage {min(doubled)!r} twice" if doubled else "no stage")
                 + "; expected stages with names of their own, none called clean"
             )
+        for number, stage in enumerate(self.stages):
+            later = set(stage.judged_by) - set(names[:number])
+            if later:
+                raise InvalidParameterError(
+                    f"in the plan {self.name} the stage {stage.name} is judged by {min(later)!r}; "
+                    "expected stages before it"
+                )
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -155,12 +175,8 @@ class Plan:
     @property
     def finds_distances(self) -> bool:
         """Whether it looks for every sample's closest misread image, however far."""
-        return any(
-            stage.everyone
-            and stage.attack.minimum_norm
-            and math.isinf(float(stage.attack.threat.eps))
-            for stage in self.stages
-        )
+        searches = (stage.attack for stage in self.stages if stage.everyone)
+        return any(one.minimum_norm and math.isinf(float(one.threat.eps)) for one in searches)
 
 
 def standard(threat: Threat) -> Plan:
@@ -272,8 +288,8 @@ def find_plan(plan: str | Path | Plan, threat: Threat) -> Plan:
     """The plan of that name, of that file, or the value itself.
 
     A file is TOML: a table ``[[stages]]`` for each attack with its name, ``attack``, those of
-    ``keep``, ``restarts``, ``everyone``, ``hopeful`` and ``near`` that differ, and the attack's own
-    parameters in ``[stages.parameters]``.
+    ``keep``, ``restarts``, ``everyone``, ``hopeful``, ``judged_by`` and ``near`` that differ, and
+    the attack's own parameters in ``[stages.parameters]``.
 
     Raises:
         InvalidParameterError: no such plan or file, or one that makes no sense.
@@ -346,6 +362,8 @@ def _stage(given: dict[str, Any], threat: Threat) -> Stage:
     except InvalidParameterError as error:
         raise InvalidParameterError(f"the stage {name}: {error}") from error
     rest = {key: value for key, value in given.items() if key in own - {"name", "attack"}}
+    if isinstance(rest.get("judged_by"), list):
+        rest["judged_by"] = tuple(rest["judged_by"])
     return Stage(name, made, **rest)
 
 

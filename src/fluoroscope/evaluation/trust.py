@@ -8,8 +8,8 @@ tests for masked gradients of Carlini et al. 2019 (1902.06705) and Athalye et al
 
 **The rule of shares.** Most checks count pictures on which something is wrong. Of few pictures a
 count says little, so a share counts for no more than the lower end of its 95 % Wilson interval:
-above 2 % the check warns, above 10 % it fails. Of 64 pictures that is from 4 and from 12 on. The
-first is about what one attack may honestly leave to the next (against an adversarially trained
+above 2 % the check warns, above 10 % it fails, and one picture of several never counts. Of 64
+pictures that is from 4 and from 12 on. The first is about what one attack may honestly leave to the next (against an adversarially trained
 MNIST network Square still finds 1.2 points after AutoAttack's three white-box attacks); a tenth is
 more than any two published evaluations of an honest network differ by.
 
@@ -37,7 +37,8 @@ The other thresholds:
   loss is bent as in catastrophic overfitting (Wong et al. 2020, 2001.03994; Kim et al. 2021,
   2010.01799).
 * *growing eps*, *no bound*: in the whole box every picture can become any other, so one that holds
-  is a failed search. One is a warning; the rule's 2 % is a failure.
+  is a failed search. One is a warning; the rule's 2 % is a failure. The norm is the threat's own: a
+  network trained in Linf does hide its gradient in L2 (Tramèr and Boneh 2019, 1904.13000).
 """
 
 import sys
@@ -67,6 +68,7 @@ from fluoroscope.errors import (
     FluoroscopeError,
     FluoroscopeWarning,
     InvalidImagesError,
+    InvalidParameterError,
     NoGradientError,
 )
 from fluoroscope.evaluation.plan import Plan
@@ -147,7 +149,7 @@ def trust_checks(
             made in Linf and L2; in the place of another ball comes the smallest of L2 around it.
         pictures: how many of those that the network reads right, the first ones, are looked at; by
             default 64, and 16 where they are larger than 64×64 in colour. The cost is at most about
-            1,500 forward and 900 backward passes each.
+            1,550 forward and 750 backward passes each.
         seed: for everything random.
         batch_size: images evaluated at once.
         on_check: called with each check as soon as it is made.
@@ -165,8 +167,11 @@ def trust_checks(
     batch = check_images(images, model.channels).to(model.device, model.dtype)
     classes = as_classes(model, labels, batch)
     size = check_batch_size(batch_size)
-    read = predict(model.plain, batch, batch_size=size).winners.to(classes)
-    most = pictures or most_pictures(model, batch[0].numel())
+    with chance_aside(batch.device, seed):
+        read = predict(model.plain, batch, batch_size=size).winners.to(classes)
+    most = most_pictures(model, batch[0].numel()) if pictures is None else pictures
+    if most < 1:
+        raise InvalidParameterError(f"pictures is {pictures}; expected 1 or more")
     rows = (read == classes).nonzero().squeeze(1)[:most]
     if not len(rows):
         raise InvalidImagesError(
@@ -178,7 +183,9 @@ def trust_checks(
     found: list[Check] = []
     for look in bench.looks():
         try:
-            check = look()
+            # A network that draws is to draw the same another time, and to leave no trace.
+            with chance_aside(batch.device, seed):
+                check = look()
         except _CancelledError:
             break
         if check is None:
@@ -197,7 +204,6 @@ def from_rows(parts: Sequence[Sequence[pa.Table]], plan: Plan) -> tuple[Check, .
         plan: the run's.
     """
     access = {stage.name: stage.attack.access for stage in plan.stages}
-    bounded = {s.name for s in plan.stages if not (s.attack.minimum_norm or s.attack.probes)}
     right = sum(int(pc.sum(pc.invert(part[0]["success"])).as_py() or 0) for part in parts)
     rows: dict[str, list[pa.Table]] = {}
     for part in parts:
@@ -227,7 +233,7 @@ def from_rows(parts: Sequence[Sequence[pa.Table]], plan: Plan) -> tuple[Check, .
         found.append(Check("black box in the run", status, words, evidence))
     silent = attacked = 0
     for name in order:
-        for table in rows[name] if name in bounded else ():
+        for table in rows[name]:
             attacked += len(table)
             missed = pc.and_(pc.less(table["margin"], 0.0), pc.invert(table["success"]))
             silent += int(pc.sum(missed).as_py() or 0)
@@ -264,6 +270,8 @@ class _CancelledError(Exception):
 
 def _share(count: int, of: int) -> Status:
     """The rule of shares."""
+    if count == 1 < of:
+        return "pass"
     low = wilson(count, of)[0]
     return "fail" if low > FAIL else "warn" if low > WARN else "pass"
 
@@ -287,6 +295,11 @@ def _ball(threat: Threat, images: Tensor) -> Linf | L2 | None:
     # The longest difference in the ball: of an L1 or L0 one, few values that move all the way.
     longest = {"l2": eps, "l1": min(eps, eps**0.5), "l0": (eps * images.shape[1]) ** 0.5}
     return L2(min(longest[threat.name], images[0].numel() ** 0.5))
+
+
+def _whole(ball: Linf | L2 | None, images: Tensor) -> Linf | L2:
+    """The smallest ball of that norm, Linf where there is none, that holds the whole box."""
+    return L2(images[0].numel() ** 0.5) if isinstance(ball, L2) else Linf(1.0)
 
 
 class _Bench:
@@ -443,7 +456,9 @@ class _Bench:
         odds = (own - others.logsumexp(1, keepdim=True)).squeeze(1)
         # The probability that the class is another: how long the slope is.
         blind = int((torch.sigmoid(-odds) == 0).sum())
-        blind32 = int((torch.sigmoid(-odds.float()) == 0).sum())
+        # Elsewhere the slope is the softmax, less 1 for the class itself.
+        shares = logits.float().softmax(1).scatter(1, self.classes[:, None], 0)
+        blind32 = int((shares == 0).all(1).sum())
         status = _share(blind, self.count)
         if status == "pass" and _share(blind32, self.count) != "pass":
             status = "warn"
@@ -509,8 +524,8 @@ class _Bench:
             words += _end(
                 status,
                 "gradient attacks follow something else than the network. Find the layer "
-                "whose backward pass is wrong (fluoroscope gradient --check), or whose steps hide "
-                "the slope, and replace it (BPDA)",
+                "whose backward pass is wrong (fluoroscope gradient --check), or whose steps or "
+                "bends hide the slope, and replace it (BPDA)",
             )
         return Check(
             "finite differences", status, words,
@@ -630,9 +645,8 @@ class _Bench:
         again = result.forwards - 1 > STEPS + 1
         count = int((result.success & again).sum())
         status = _share(count, self.count)
-        words = (
-            f"Of the {len(left)} pictures (of {self.count}) that Auto-PGD left, {RESTARTS - 1} "
-            f"more random starts of PGD fooled {count}"
+        words = self._of_those_left(
+            f"{RESTARTS - 1} more random starts of PGD fooled {count}"
         ) + _end(status, "restarts still pay. Give the attacks more of them")
         return Check(
             "more restarts", status, words,
@@ -656,9 +670,8 @@ class _Bench:
             count = int((read.to(self.classes) != self.classes[left]).sum())
             self._count(len(left), plain=True)
         status = _share(count, self.count)
-        words = (
-            f"Of the {len(left)} pictures (of {self.count}) that Auto-PGD left, the gradient of "
-            f"the network behind noise fooled {count}"
+        words = self._of_those_left(
+            f"the gradient of the network behind noise fooled {count}"
         ) + _end(
             status,
             "the network's own gradient is shattered. Average it over noise "
@@ -673,7 +686,7 @@ class _Bench:
         """Does the accuracy fall to zero as the bound grows?"""
         ball = self.ball
         assert ball is not None
-        whole = 1.0 if ball.name == "linf" else self.images[0].numel() ** 0.5
+        whole = float(_whole(ball, self.images).eps)
         sizes = [size for size in (whole / 2, whole) if size > float(ball.eps)] or [whole]
         held = {float(ball.eps): len(self._left)} if float(ball.eps) < sizes[0] else {}
         for size in sizes:
@@ -690,8 +703,7 @@ class _Bench:
 
     def no_bound(self) -> Check:
         """Does gradient ascent without a bound succeed on every picture?"""
-        box = L2(self.images[0].numel() ** 0.5)
-        result = self._run("bim", box, steps=WHITE_BOX_STEPS // 2)
+        result = self._run("bim", _whole(self.ball, self.images), steps=WHITE_BOX_STEPS // 2)
         held = self.count - int(result.success.sum())
         return _whole_box(
             "no bound",
@@ -709,10 +721,8 @@ class _Bench:
         result = self._run("square", rows=left, queries=QUERIES)
         count = int(result.success.sum())
         status = _share(count, self.count)
-        who = "no white-box attack" if self._no_gradient else "Auto-PGD"
-        words = (
-            f"Of the {len(left)} pictures (of {self.count}) that {who} left, Square, which sees no "
-            f"gradient, fooled {count} in {QUERIES} queries"
+        words = self._of_those_left(
+            f"Square, which sees no gradient, fooled {count} in {QUERIES} queries"
         ) + _end(
             status,
             "the gradient misleads attacks. Mend that first (BPDA, EOT, another loss), and "
@@ -792,6 +802,14 @@ class _Bench:
     def _left(self) -> Tensor:
         """The pictures that no white-box attack fooled."""
         return torch.arange(self.count) if self._no_gradient else self._white[1]
+
+    def _of_those_left(self, what: str) -> str:
+        """What an attack made of the pictures that are left."""
+        if self._no_gradient:
+            return f"Of {self.count} pictures, on which no white-box attack can be made, {what}"
+        if not len(self._left):
+            return f"Auto-PGD left none of the {self.count} pictures to another attack"
+        return f"Of the {len(self._left)} of {self.count} pictures that Auto-PGD left, {what}"
 
     def _reach(self) -> float:
         """How far the ball lets every pixel value move at once."""

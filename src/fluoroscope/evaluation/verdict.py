@@ -95,12 +95,16 @@ def history(tables: list[pa.Table]) -> History:
     clean = tables[0].filter(pc.invert(tables[0]["success"]))
     margin = clean["clean_margin"].to_numpy().copy()
     distance = np.full(len(right), np.inf)
+    margins = {}
     order = np.argsort(right)
     for table in tables[1:]:
         rows = order[np.searchsorted(right, table["index"].to_numpy(), sorter=order)]
-        margin[rows] = np.minimum(margin[rows], table["margin"].to_numpy())
+        own = np.full(len(right), np.inf)
+        own[rows] = table["margin"].to_numpy()
+        margins[_name(table)] = own
+        margin = np.minimum(margin, own)
         distance[rows] = np.minimum(distance[rows], table["distance"].to_numpy())
-    return History(clean["clean_margin"].to_numpy(), margin, distance)
+    return History(clean["clean_margin"].to_numpy(), margin, distance, margins)
 
 
 def verdict_of(

@@ -19,8 +19,9 @@ from linear_networks import (
 from torch import Tensor
 
 import fluoroscope as fs
-from fluoroscope.attacks.decision.geoda import FIRST, GeoDA, _along, _cosines
+from fluoroscope.attacks.decision.geoda import FIRST, GeoDA, _along
 from fluoroscope.engine.stream import Step
+from fluoroscope.engine.vectors import cosines
 
 NORMS = ["l2", "linf", "l1"]
 
@@ -86,7 +87,7 @@ def test_probes_lie_in_the_lowest_frequencies_and_sum_to_the_normal() -> None:
         asked.append((step.images[0].flatten(), bool(step.reached[0])))
 
     GeoDA(queries=400, subspace=6, sigma=0.001)(model, image, model(image).argmax(1), on_step=note)
-    table = _cosines(40, 40)
+    table = cosines(40, 40)
     torch.testing.assert_close(table @ table.T, torch.eye(40).double())
     first = next(at for at, (_, reached) in enumerate(asked) if reached)
     rest = 0.1 * 0.001 * math.sqrt(6)

@@ -21,17 +21,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fluoroscope.attacks.decision.start import (
-    DecisionMethod,
-    Search,
-    column,
-    lengths,
-    units,
-)
+from fluoroscope.attacks.decision.start import DecisionMethod, Search
 from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.stream import Samples
 from fluoroscope.engine.threats import L2, Threat
+from fluoroscope.engine.vectors import column, lengths, units
 
 CHECK, CHECKS, STEPS = 5, 5, 10
 _NO_BOUND = L2(math.inf)

@@ -22,23 +22,17 @@ and the sum over rounds at different places then hold GeoDA back.
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from fluoroscope.attacks.decision.start import (
-    DecisionMethod,
-    Search,
-    column,
-    lengths,
-    units,
-)
+from fluoroscope.attacks.decision.start import DecisionMethod, Search
 from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.stream import Samples
 from fluoroscope.engine.threats import L2, Threat
+from fluoroscope.engine.vectors import column, cosines, lengths, units
 from fluoroscope.errors import InvalidParameterError
 
 FIRST = 50
@@ -201,8 +195,8 @@ class GeoDA(DecisionMethod):
             drawn = chance.normal(
                 state.samples.keys[rows], state.queries[rows], (point.shape[1], down, across)
             ).to(point)
-            noise = _cosines(point.shape[2], down).T.to(point) @ drawn
-            noise = noise @ _cosines(point.shape[3], across).to(point)
+            noise = cosines(point.shape[2], down).T.to(point) @ drawn
+            noise = noise @ cosines(point.shape[3], across).to(point)
             images = images.index_copy(0, rows, (point + self.sigma * noise).clamp(0, 1))
         rows = (state.phase >= _REACH).nonzero().squeeze(1)
         if len(rows):
@@ -225,12 +219,3 @@ def _along(normal: Tensor, original: Tensor, length: Tensor, norm: str) -> Tenso
     else:
         away = column(length) * (normal.sign() if norm == "linf" else units(normal))
     return (original + away).clamp(0, 1)
-
-
-@lru_cache(maxsize=16)
-def _cosines(size: int, count: int) -> Tensor:
-    """The lowest ``count`` of the orthonormal cosines over ``size`` values, ``(count, size)``."""
-    at = math.pi * (torch.arange(size, dtype=torch.double) + 0.5) / size
-    table = torch.cos(torch.arange(count, dtype=torch.double)[:, None] * at)
-    found: Tensor = table / torch.linalg.vector_norm(table, dim=1, keepdim=True)
-    return found

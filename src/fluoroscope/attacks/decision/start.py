@@ -23,6 +23,7 @@ from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import Objective
 from fluoroscope.engine.stream import Query, Samples, is_reached
 from fluoroscope.engine.threats import Threat
+from fluoroscope.engine.vectors import column
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.pictures.checks import check_images
 
@@ -179,22 +180,6 @@ def shortened(images: Tensor, original: Tensor, share: Tensor, norm: str) -> Ten
         most = column(share * away.abs().flatten(1).amax(1))
         return (original + away.minimum(most).maximum(-most)).clamp(0, 1)
     return (original + column(share) * away).clamp(0, 1)
-
-
-def column(values: Tensor) -> Tensor:
-    """``(n,)`` as ``(n, 1, 1, 1)``."""
-    return values.view(-1, 1, 1, 1)
-
-
-def lengths(vectors: Tensor) -> Tensor:
-    """Euclidean, ``(n,)`` of ``(n, C, H, W)``."""
-    found: Tensor = torch.linalg.vector_norm(vectors.flatten(1), dim=1)
-    return found
-
-
-def units(vectors: Tensor) -> Tensor:
-    """Each of length 1; zeros stay."""
-    return vectors / column(lengths(vectors)).clamp(min=1e-30)
 
 
 def _said(starts: object) -> str:

@@ -41,6 +41,7 @@ from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import CROSS_ENTROPY, DLR, Objective, targeted_dlr
 from fluoroscope.engine.stream import Query, Samples, put, take
 from fluoroscope.engine.threats import Threat, as_number
+from fluoroscope.engine.vectors import chosen, column, units
 from fluoroscope.errors import InvalidParameterError
 
 MOMENTUM = 0.75
@@ -102,7 +103,6 @@ class APGD(Method):
 
     paper: ClassVar[str] = "Croce, Hein 2020 (2003.01690), 2021 (L1, 2103.01208)"
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
-    probes: ClassVar[bool] = True  # in L1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -111,6 +111,11 @@ class APGD(Method):
             raise InvalidParameterError(
                 f"loss is {self.loss!r}; expected {' or '.join(LOSSES)} (APGDT for targeted DLR)"
             )
+
+    @property
+    def probes(self) -> bool:
+        """In L1 the search leaves the ball on its way."""
+        return self.threat.name == "l1"
 
     def start(self, samples: Samples) -> APGDState | L1State:
         """At a random point on the surface of the ball, clamped to the box."""
@@ -176,7 +181,7 @@ class APGD(Method):
         )
         state = replace(
             state,
-            images=_where(halve, state.best_images, state.images),
+            images=chosen(halve, state.best_images, state.images),
             step_size=torch.where(halve, state.step_size / 2, state.step_size),
             rises=state.rises.masked_fill(at, 0),
             window=torch.where(at, shorter, state.window),
@@ -184,14 +189,14 @@ class APGD(Method):
             checked_value=torch.where(at, state.best_value, state.checked_value),
             halved=torch.where(at, halve, state.halved),
         )
-        return state, _where(halve, state.best_gradient, gradient)
+        return state, chosen(halve, state.best_gradient, gradient)
 
     def _moved(self, state: APGDState, gradient: Tensor) -> APGDState:
         here, original = state.images, state.original
-        size = state.step_size.view(-1, 1, 1, 1)
+        size = column(state.step_size)
         ahead = self.threat.project(here + size * self._along(gradient), original) - here
         # The first step has no momentum: its last one is zero.
-        share = torch.where(state.updates == 0, 1.0, MOMENTUM).to(here).view(-1, 1, 1, 1)
+        share = column(torch.where(state.updates == 0, 1.0, MOMENTUM).to(here))
         moved = here + share * ahead + (1 - share) * (here - state.previous)
         return replace(
             state,
@@ -207,15 +212,12 @@ class APGD(Method):
             noise = 2 * chance.uniform(samples.keys, 0, shape) - 1
         else:
             noise = chance.normal(samples.keys, 0, shape)
-        return (noise / self.threat.distance(noise).view(-1, 1, 1, 1)).to(samples.images.dtype)
+        return (noise / column(self.threat.distance(noise))).to(samples.images.dtype)
 
     def _along(self, gradient: Tensor) -> Tensor:
         if self.threat.name == "linf":
             return gradient.sign()
-        # In double precision, so that the square of a gradient of 1e-30 is not zero.
-        length = torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=torch.double)
-        length = length.view(-1, 1, 1, 1)
-        return torch.where(length > 0, gradient / length, gradient).to(gradient.dtype)
+        return units(gradient)
 
 
 @dataclass(frozen=True)
@@ -259,7 +261,6 @@ class APGDT(Method):
 
     paper: ClassVar[str] = APGD.paper
     norms: ClassVar[tuple[str, ...]] = APGD.norms
-    probes: ClassVar[bool] = APGD.probes
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -269,6 +270,11 @@ class APGDT(Method):
                 f"candidates is {self.candidates} and targets {self.targets}; expected as many "
                 "candidates or more, for the targets are chosen among them"
             )
+
+    @property
+    def probes(self) -> bool:
+        """As the single search does."""
+        return self._search().probes
 
     def start(self, samples: Samples) -> APGDTState:
         """Before the clean image; until its logits are known any other class stands in."""
@@ -296,7 +302,7 @@ class APGDT(Method):
         images, loss = state.search.images, targeted_dlr(state.left)
         wanted = ~looking & self._search().ask(state.search).gradient
         if bool(looking.any()):
-            images = _where(looking, state.samples.images, images)
+            images = chosen(looking, state.samples.images, images)
             if self.candidates is not None:
                 wanted = wanted | looking
                 loss = _lead_where(looking, state.left, loss)
@@ -385,10 +391,6 @@ def _noted(state: APGDState, value: Tensor, gradient: Tensor) -> APGDState:
         value=value,
         rises=state.rises + (value > state.value),
         best_value=torch.maximum(value, state.best_value),
-        best_images=_where(better, state.images, state.best_images),
-        best_gradient=_where(better, gradient, state.best_gradient),
+        best_images=chosen(better, state.images, state.best_images),
+        best_gradient=chosen(better, gradient, state.best_gradient),
     )
-
-
-def _where(condition: Tensor, images: Tensor, others: Tensor) -> Tensor:
-    return torch.where(condition.view(-1, 1, 1, 1), images, others)

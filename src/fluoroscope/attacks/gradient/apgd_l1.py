@@ -32,6 +32,7 @@ from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.stream import Samples, put, take
 from fluoroscope.engine.threats import onto_l1_balls
+from fluoroscope.engine.vectors import chosen, column
 
 RADII = (3.0, 2.0, 1.0)
 SHARE = 0.3
@@ -116,8 +117,8 @@ class SparseAscent:
         state = replace(
             state,
             best_value=torch.where(better, answer.objective, state.best_value),
-            best_images=_where(better, state.images, state.best_images),
-            best_gradient=_where(better, gradient, state.best_gradient),
+            best_images=chosen(better, state.images, state.best_images),
+            best_gradient=chosen(better, gradient, state.best_gradient),
         )
         over, last = state.left == 0, state.ball == len(RADII) - 1
         stepped = replace(self._stepped(state, gradient), done=over & last)
@@ -168,9 +169,9 @@ class SparseAscent:
             width=torch.where(at, changed / SPARSER, state.width),
             changed=torch.where(at, changed, state.changed),
         )
-        here = _where(fewer, state.best_images, state.images)
-        along = _steepest(_where(fewer, state.best_gradient, gradient), state.width)
-        moved = here + state.step_size.view(-1, 1, 1, 1) * along
+        here = chosen(fewer, state.best_images, state.images)
+        along = _steepest(chosen(fewer, state.best_gradient, gradient), state.width)
+        moved = here + column(state.step_size) * along
         return replace(
             state,
             images=onto_l1_balls(moved, state.original, radius),
@@ -185,13 +186,9 @@ def _steepest(gradient: Tensor, width: Tensor) -> Tensor:
     least = size.sort(1, descending=True).values.gather(1, count[:, None] - 1)
     signs = gradient.sign() * (size >= least).view_as(gradient)
     number = signs.abs().flatten(1).sum(1).clamp(min=1)
-    return signs / number.view(-1, 1, 1, 1)
+    return signs / column(number)
 
 
 def _changed(images: Tensor, original: Tensor) -> Tensor:
     """How many values of each image are not the original's, ``(n,)``."""
     return (images != original).flatten(1).sum(1).to(images.dtype)
-
-
-def _where(condition: Tensor, images: Tensor, others: Tensor) -> Tensor:
-    return torch.where(condition.view(-1, 1, 1, 1), images, others)

@@ -15,6 +15,7 @@ from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import LOG_PROBABILITY, Objective
 from fluoroscope.engine.stream import Query, Samples
 from fluoroscope.engine.threats import Threat, Unbounded
+from fluoroscope.engine.vectors import units
 
 Direction = Literal["sign", "normalized", "raw"]
 DIRECTIONS: tuple[Direction, ...] = ("sign", "normalized", "raw")
@@ -80,6 +81,4 @@ class GradientAscent:
             return gradient.sign()
         if self.direction == "raw":
             return gradient
-        # In double precision, so that the square of a gradient of 1e-30 is not zero.
-        length = torch.linalg.vector_norm(gradient.double().flatten(1), dim=1).view(-1, 1, 1, 1)
-        return torch.where(length > 0, gradient / length, gradient).to(gradient.dtype)
+        return units(gradient)

@@ -29,6 +29,7 @@ from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import Objective
 from fluoroscope.engine.stream import Query, Samples
 from fluoroscope.engine.threats import Threat, as_number
+from fluoroscope.engine.vectors import column
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.features import Features
@@ -122,11 +123,11 @@ class FeatureAdversary(Method):
         if answer.gradient is None:
             return replace(state, done=done)
         gradient = answer.gradient.double()
-        size = gradient.abs().flatten(1).mean(1).view(-1, 1, 1, 1)
+        size = column(gradient.abs().flatten(1).mean(1))
         gradient = torch.where(size > 0, gradient / size, gradient).to(state.momentum.dtype)
         momentum = self.decay * state.momentum + gradient
         lengths = self._size * (1 + (state.updates * (pi / self.steps)).cos()) / 2
-        moved = state.images + lengths.to(momentum.dtype).view(-1, 1, 1, 1) * momentum.sign()
+        moved = state.images + column(lengths.to(momentum.dtype)) * momentum.sign()
         return replace(
             state,
             images=self.threat.project(moved, state.samples.images),

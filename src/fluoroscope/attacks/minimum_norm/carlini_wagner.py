@@ -27,18 +27,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from fluoroscope.attacks.adam import adam
 from fluoroscope.attacks.attack import Method
 from fluoroscope.attacks.minimum_norm.trade_off import Progress, TradeOff
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import MARGIN
 from fluoroscope.engine.stream import Query, Samples, is_reached
 from fluoroscope.engine.threats import L2, Threat
-from fluoroscope.errors import InvalidParameterError
+from fluoroscope.engine.vectors import column
 
 STRETCH = 1.5
 _NO_BOUND = L2(math.inf)
-_DECAY = (0.9, 0.999)
-_SMALL = 1e-8
 
 
 @dataclass(frozen=True)
@@ -67,11 +66,8 @@ class Descent:
         """One step down the gradient at the images."""
         gradient = gradient * (STRETCH / 2 * (1 - _tanh(self.images).square()))
         step = self.step + 1
-        mean = self.mean.lerp(gradient, 1 - _DECAY[0])
-        square = self.square.lerp(gradient.square(), 1 - _DECAY[1])
-        bias = [column(1 - decay ** step.to(gradient.dtype)) for decay in _DECAY]
-        change = lr * (mean / bias[0]) / ((square / bias[1]).sqrt() + _SMALL)
-        w = (self.w - change).clamp(-_EDGE, _EDGE)
+        along, mean, square = adam(gradient, self.mean, self.square, column(step))
+        w = (self.w - lr * along).clamp(-_EDGE, _EDGE)
         return Descent(_images(w), w, mean, square, step)
 
     def anew(self, over: Tensor, images: Tensor) -> "Descent":
@@ -122,11 +118,7 @@ class PenaltyMethod(Method):
         super().__post_init__()
         self._expect(1, "steps")
         self._expect(0, "confidence")
-        for name in ("c", "lr"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InvalidParameterError(
-                    f"{name} is {getattr(self, name)}; expected more than 0"
-                )
+        self._expect_positive("c", "lr")
 
     def ask(self, state: PenaltyState) -> Query:
         """The present images."""
@@ -228,8 +220,3 @@ def _behind(images: Tensor) -> Tensor:
 
 def _tanh(images: Tensor) -> Tensor:
     return (2 * images - 1) / STRETCH
-
-
-def column(values: Tensor) -> Tensor:
-    """A number for each sample ``(n,)``, as ``(n, 1, 1, 1)``."""
-    return values.view(-1, 1, 1, 1)

@@ -21,10 +21,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fluoroscope.attacks.minimum_norm.carlini_wagner import column
 from fluoroscope.attacks.minimum_norm.tightening import TighteningMethod, TighteningState
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.threats import Linf, Threat
+from fluoroscope.engine.vectors import column
 from fluoroscope.errors import InvalidParameterError
 
 _NO_BOUND = Linf(math.inf)

@@ -30,6 +30,7 @@ from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import LOG_PROBABILITY, MARGIN
 from fluoroscope.engine.stream import Query, Samples, is_reached
 from fluoroscope.engine.threats import L2, Threat
+from fluoroscope.engine.vectors import column, units
 from fluoroscope.errors import InvalidParameterError
 
 _NO_BOUND = L2(math.inf)
@@ -78,8 +79,7 @@ class DDN(Method):
         self._expect(1, "steps")
         if not 0 < self.gamma < 1:
             raise InvalidParameterError(f"gamma is {self.gamma}; expected between 0 and 1")
-        if not 0 < self.init_norm < math.inf:
-            raise InvalidParameterError(f"init_norm is {self.init_norm}; expected more than 0")
+        self._expect_positive("init_norm")
         if self.loss not in _LOSSES:
             raise InvalidParameterError(f"loss is {self.loss!r}; expected 'ce' or 'margin'")
 
@@ -107,19 +107,13 @@ class DDN(Method):
             return replace(state, done=done)
         share = state.updates / self.steps
         size = _LAST_STEP_SIZE + (1 - _LAST_STEP_SIZE) * (1 + torch.cos(math.pi * share)) / 2
-        ascent = _unit(_or_random(answer.gradient, state.samples.keys, state.updates))
-        direction = _unit(state.images - state.samples.images + _column(size) * ascent)
+        ascent = units(_or_random(answer.gradient, state.samples.keys, state.updates))
+        direction = units(state.images - state.samples.images + column(size) * ascent)
         reached = is_reached(answer, state.samples.classes, state.samples.towards)
         norm = state.norm * torch.where(reached, 1 - self.gamma, 1 + self.gamma)
         norm = norm.minimum(state.longest)
-        images = (state.samples.images + _column(norm) * direction).clamp(0, 1)
+        images = (state.samples.images + column(norm) * direction).clamp(0, 1)
         return replace(state, images=images, norm=norm, updates=state.updates + 1, done=done)
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    # In double precision, so that the square of a gradient of 1e-30 is not zero.
-    length = _column(torch.linalg.vector_norm(vectors.double().flatten(1), dim=1))
-    return torch.where(length > 0, vectors / length, vectors).to(vectors.dtype)
 
 
 def _or_random(gradient: Tensor, keys: Tensor, draw: Tensor) -> Tensor:
@@ -127,8 +121,4 @@ def _or_random(gradient: Tensor, keys: Tensor, draw: Tensor) -> Tensor:
     if not bool(flat.any()):
         return gradient
     noise = chance.normal(keys, draw, tuple(gradient.shape[1:])).to(gradient.dtype)
-    return torch.where(_column(flat), noise, gradient)
-
-
-def _column(values: Tensor) -> Tensor:
-    return values.view(-1, 1, 1, 1)
+    return torch.where(column(flat), noise, gradient)

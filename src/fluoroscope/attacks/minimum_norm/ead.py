@@ -33,6 +33,7 @@ from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import MARGIN
 from fluoroscope.engine.stream import Query, Samples, is_reached, put, take
 from fluoroscope.engine.threats import L1, Threat
+from fluoroscope.engine.vectors import column
 from fluoroscope.errors import InvalidParameterError
 
 _NO_BOUND = L1(math.inf)
@@ -88,11 +89,7 @@ class EAD(Method):
         super().__post_init__()
         self._expect(1, "searches", "steps")
         self._expect(0, "confidence", "beta")
-        for name in ("c", "lr"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InvalidParameterError(
-                    f"{name} is {getattr(self, name)}; expected more than 0"
-                )
+        self._expect_positive("c", "lr")
         if self.rule not in ("l1", "en"):
             raise InvalidParameterError(f"rule is {self.rule!r}; expected 'l1' or 'en'")
 
@@ -141,8 +138,8 @@ class EAD(Method):
         away = state.images - state.samples.images
         size = self.lr * (1 - state.progress.step.to(away.dtype) / self.steps).sqrt()
         short = margin <= self.confidence
-        slope = 2 * away - _column(state.trade.c * short) * answer.gradient
-        away = away - _column(size * short if self.rule == "l1" else size) * slope
+        slope = 2 * away - column(state.trade.c * short) * answer.gradient
+        away = away - column(size * short if self.rule == "l1" else size) * slope
         away = away.sign() * (away.abs() - self.beta).clamp(min=0)
         images = (state.samples.images + away).clamp(0, 1)
         return replace(state, images=images, ahead=torch.zeros_like(state.ahead))
@@ -152,11 +149,11 @@ class EAD(Method):
         distance = _squared(away) + self.beta * away.abs().flatten(1).sum(1)
         loss = distance - state.trade.c * margin.clamp(max=self.confidence)
         step = state.progress.step.to(away.dtype)
-        images = (state.images + _column(step / (step + 3)) * (state.images - state.last)).clamp(
+        images = (state.images + column(step / (step + 3)) * (state.images - state.last)).clamp(
             0, 1
         )
         progress, over = state.progress.after(loss, self.steps, self.early_abort & ~state.found)
-        trade, fresh = state.trade.following(over, state.found), _column(over)
+        trade, fresh = state.trade.following(over, state.found), column(over)
         return replace(
             state,
             images=torch.where(fresh, state.samples.images, images),
@@ -171,7 +168,3 @@ class EAD(Method):
 
 def _squared(difference: Tensor) -> Tensor:
     return difference.square().flatten(1).sum(1)
-
-
-def _column(values: Tensor) -> Tensor:
-    return values.view(-1, 1, 1, 1)

@@ -42,6 +42,7 @@ from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import MARGIN, Objective, leads
 from fluoroscope.engine.stream import Query, Samples, is_reached
 from fluoroscope.engine.threats import Threat
+from fluoroscope.engine.vectors import column
 
 # Where there is no bound, restarts begin within half of the authors' default ones.
 _DEFAULT_EPS = {"linf": 0.3, "l2": 1.0, "l1": 5.0}
@@ -87,7 +88,7 @@ class _AdaptiveBoundary(Method):
     def start(self, samples: Samples) -> FABState:
         """At the image; restarts at a random point half way to the bound."""
         count = torch.zeros_like(samples.classes)
-        begin = torch.where(_wide(samples.restart > 0), self._random(samples), samples.images)
+        begin = torch.where(column(samples.restart > 0), self._random(samples), samples.images)
         return FABState(
             samples=samples,
             begin=begin,
@@ -105,7 +106,7 @@ class _AdaptiveBoundary(Method):
         coming = torch.cat([state.targets[:, 1:], torch.full_like(state.targets[:, :1], -1)], 1)
         return replace(
             state,
-            images=torch.where(_wide(ended), state.begin, state.images),
+            images=torch.where(column(ended), state.begin, state.images),
             updates=torch.where(ended, 0, state.updates + 1),
             targets=torch.where(ended[:, None], coming, state.targets),
             done=ended & (coming[:, 0] < 0),
@@ -130,7 +131,7 @@ class _AdaptiveBoundary(Method):
     def _step(self, state: FABState, answer: Answer) -> FABState:
         reached = is_reached(answer, state.samples.classes, state.samples.towards)
         pulled = state.samples.images + self.beta * (state.images - state.samples.images)
-        from_here = torch.where(_wide(reached), pulled, state.images)
+        from_here = torch.where(column(reached), pulled, state.images)
         lead, slopes = self._border(answer, from_here - state.images)
         x, clean, slope = (t.flatten(1) for t in (from_here, state.samples.images, slopes))
         lead = lead.to(x.dtype)
@@ -156,9 +157,10 @@ class _AdaptiveBoundary(Method):
         else:
             noise = chance.normal(samples.keys, 0, shape)
         noise = noise.to(samples.images.dtype)
+        noise = noise / column(self.threat.distance(noise))
         eps = float(self.threat.eps)
         bound = _DEFAULT_EPS[self.threat.name] if isinf(eps) else eps
-        return (samples.images + bound / 2 * noise / _wide(self.threat.distance(noise))).clamp(0, 1)
+        return (samples.images + bound / 2 * noise).clamp(0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +250,3 @@ def _lead(logits: Tensor, pairs: Tensor) -> Tensor:
 
 
 _LEAD = Objective("lead", _lead)
-
-
-def _wide(rows: Tensor) -> Tensor:
-    return rows.view(-1, 1, 1, 1)

@@ -41,6 +41,7 @@ from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import MARGIN
 from fluoroscope.engine.stream import Query, Samples, is_reached
 from fluoroscope.engine.threats import L2, Threat, onto_l1_balls
+from fluoroscope.engine.vectors import column, units
 from fluoroscope.errors import InvalidParameterError
 
 _NO_BOUND = L2(math.inf)
@@ -91,8 +92,7 @@ class FMN(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._expect(1, "steps")
-        if not 0 < self.step_size < math.inf:
-            raise InvalidParameterError(f"step_size is {self.step_size}; expected more than 0")
+        self._expect_positive("step_size")
         if not _LAST_GAMMA <= self.gamma < 1:
             raise InvalidParameterError(
                 f"gamma is {self.gamma}; expected at least {_LAST_GAMMA}, to which it falls, and "
@@ -147,9 +147,9 @@ class FMN(Method):
     def _step(self, gradient: Tensor, size: Tensor, radius: Tensor) -> Tensor:
         """The step for a first one of ``size`` ``(n,)`` in balls of ``radius`` ``(n,)``."""
         if self.along == "gradient":
-            return _column(size) * _unit(gradient)
-        steepest = gradient.sign() if self.threat.name == "linf" else _unit(gradient)
-        return _column(size * radius) * steepest
+            return column(size) * units(gradient)
+        steepest = gradient.sign() if self.threat.name == "linf" else units(gradient)
+        return column(size * radius) * steepest
 
     def _radius(
         self, state: FMNState, answer: Answer, reached: Tensor, distance: Tensor, gamma: Tensor
@@ -178,12 +178,12 @@ class FMN(Method):
         """Into the ball of each image's own ``radius`` ``(n,)``, and into the box."""
         if self.threat.name == "l1":
             return onto_l1_balls(images, original, radius)
-        away, wide = images.clamp(0, 1) - original, _column(radius)
+        away, wide = images.clamp(0, 1) - original, column(radius)
         match self.threat.name:
             case "linf":
                 away = away.clamp(-wide, wide)
             case "l2":
-                length = _column(self.threat.distance(away))
+                length = column(self.threat.distance(away))
                 away = torch.where(length > wide, away * (wide / length), away)
             case _:
                 size = away.square().sum(1).flatten(1)
@@ -193,13 +193,3 @@ class FMN(Method):
                 kept.scatter_(1, order, rank < radius[:, None])
                 away = torch.where(kept.view_as(away[:, :1]), away, 0)
         return original + away
-
-
-def _unit(gradient: Tensor) -> Tensor:
-    # In double precision, so that the square of a gradient of 1e-30 is not zero.
-    length = _column(torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=torch.double))
-    return torch.where(length > 0, gradient / length, gradient).to(gradient.dtype)
-
-
-def _column(values: Tensor) -> Tensor:
-    return values.view(-1, 1, 1, 1)

@@ -8,7 +8,9 @@ numbers; here it is at the cross-entropy, as in Carlini and Wagner's L2 attack, 
 shares: from 0.01, tenfold until a success, then halving, 9 times. And the paper only leads to a
 wanted class. Away from a class the loss here is ``-log(1 - p)`` with ``p`` its probability: the
 cross-entropy of "any other". (Raising its own cross-entropy instead would make the minimiser jump
-from far before the border to far behind it, as that has no bound.)
+from far before the border to far behind it, as that has no bound.) The cross-entropy still has a
+slope behind the border, so where several classes are nearly equal there it goes farther than an
+attack on the margin does.
 
 The minimiser is batched, each sample with its own history: the two-loop recursion (Nocedal and
 Wright 2006, algorithm 7.4) over the pixels that are not held at an end of the box (Bertsekas 1982),
@@ -34,7 +36,7 @@ from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import Objective
 from fluoroscope.engine.stream import Query, Samples, is_reached
 from fluoroscope.engine.threats import L2, Threat
-from fluoroscope.errors import InvalidParameterError
+from fluoroscope.engine.vectors import column, wide
 
 _NO_BOUND = L2(math.inf)
 _ENOUGH = 1e-4
@@ -100,8 +102,7 @@ class LBFGS(Method):
         super().__post_init__()
         self._expect(1, "searches", "memory")
         self._expect(2, "steps")
-        if not 0 < self.c < math.inf:
-            raise InvalidParameterError(f"c is {self.c}; expected more than 0")
+        self._expect_positive("c")
 
     def start(self, samples: Samples) -> LBFGSState:
         """At the images, with the first ``c``."""
@@ -112,7 +113,7 @@ class LBFGS(Method):
             original=images,
             images=images,
             point=images,
-            value=torch.full_like(count, math.inf, dtype=_wide(images)),
+            value=torch.full_like(count, math.inf, dtype=wide(images)),
             gradient=torch.zeros_like(images),
             reached=nothing,
             direction=torch.zeros_like(images),
@@ -137,7 +138,7 @@ class LBFGS(Method):
         away, moved = state.images - state.original, state.images - state.point
         distance = away.flatten(1).to(state.value.dtype).square().sum(1)
         value = distance - state.trade.c * answer.objective
-        gradient = 2 * away - _column(state.trade.c) * answer.gradient
+        gradient = 2 * away - column(state.trade.c) * answer.gradient
         promised = _dot(state.gradient, moved).to(value.dtype)
         fallen = state.value - value
         accepted = fallen >= -_ENOUGH * promised
@@ -149,7 +150,7 @@ class LBFGS(Method):
         size = torch.where(accepted, 1, state.size * share.to(state.size.dtype))
         over = (accepted & (fallen <= _CONVERGED * value)) | (size < _SHORTEST)
         over |= state.step >= self.steps
-        images = (state.point + _column(size) * state.direction).clamp(0, 1)
+        images = (state.point + column(size) * state.direction).clamp(0, 1)
         return self._next_c(replace(state, images=images, size=size), over)
 
     def _accept(
@@ -157,7 +158,7 @@ class LBFGS(Method):
     ) -> LBFGSState:
         if not bool(accepted.any()):
             return state
-        taken = _column(accepted)
+        taken = column(accepted)
         move, turn = state.images - state.point, gradient - state.gradient
         bends = accepted & (state.step > 0) & (_dot(move, turn) > 0)
         gradient = torch.where(taken, gradient, state.gradient)
@@ -179,7 +180,7 @@ class LBFGS(Method):
     def _next_c(self, state: LBFGSState, over: Tensor) -> LBFGSState:
         if not bool(over.any()):
             return state
-        fresh = _column(over)
+        fresh = column(over)
         trade = state.trade.following(over, state.reached)
         return replace(
             state,
@@ -237,17 +238,8 @@ def _likelihood(towards: Tensor) -> Objective:
 
 def _push(history: Tensor, newest: Tensor, rows: Tensor) -> Tensor:
     pushed = torch.cat([newest[:, None], history[:, :-1]], 1)
-    return torch.where(_column(rows)[:, None], pushed, history)
+    return torch.where(column(rows)[:, None], pushed, history)
 
 
 def _dot(one: Tensor, other: Tensor) -> Tensor:
     return (one * other).flatten(1).sum(1)
-
-
-def _wide(images: Tensor) -> torch.dtype:
-    # Apple's GPUs have no float64.
-    return torch.float32 if images.device.type == "mps" else torch.float64
-
-
-def _column(values: Tensor) -> Tensor:
-    return values.view(-1, 1, 1, 1)

@@ -55,16 +55,22 @@ class Progress:
         return Progress(zero.long(), zero + math.inf)
 
     def after(
-        self, loss: Tensor, steps: int, early_abort: bool | Tensor
+        self,
+        loss: Tensor,
+        steps: int,
+        early_abort: bool | Tensor,
+        moved: bool | Tensor = True,
     ) -> tuple["Progress", Tensor]:
-        """One step more, and who is at the end of ``steps`` or, if ``early_abort`` ``(n,)``, stuck.
+        """One step more of those that ``moved``, and which of them are at their end.
 
-        Stuck is a descent whose loss ``(n,)`` has not fallen by 1 in 10,000 over a tenth of them.
+        That is at ``steps`` or, if ``early_abort`` ``(n,)``, stuck: the loss ``(n,)`` has not
+        fallen by 1 in 10,000 over a tenth of them.
         """
-        step = self.step + 1
-        look = step % max(1, steps // 10) == 0
+        step = self.step + moved
+        look = (step % max(1, steps // 10) == 0) & moved
         stuck = look & (loss > 0.9999 * self.loss) & early_abort
-        return Progress(step, torch.where(look, loss, self.loss)), stuck | (step >= steps)
+        over = stuck | ((step >= steps) & moved)
+        return Progress(step, torch.where(look, loss, self.loss)), over
 
     def anew(self, over: Tensor) -> "Progress":
         """From the first step again for those whose descent is ``over``."""

@@ -22,15 +22,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from fluoroscope.attacks.adam import adam
 from fluoroscope.attacks.attack import Access, Method
 from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import LOG_PROBABILITY, MARGIN, Objective
 from fluoroscope.engine.stream import Query, Samples
 from fluoroscope.engine.threats import Threat
+from fluoroscope.engine.vectors import column
 from fluoroscope.errors import InvalidParameterError
-
-_SMALL = 1e-8
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,6 @@ class FiniteDifferences(Method):
     access: ClassVar[Access] = "score"
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
     cost: ClassVar[str] = "samples + 1 forwards"
-    probes: ClassVar[bool] = True
     objective: ClassVar[Objective]
 
     def __post_init__(self) -> None:
@@ -96,6 +95,11 @@ class FiniteDifferences(Method):
                 raise InvalidParameterError(
                     f"{name} is {getattr(self, name)}; expected above 0, at most 1"
                 )
+
+    @property
+    def probes(self) -> bool:
+        """Its probes lie around the image."""
+        return True
 
     def start(self, samples: Samples) -> EstimateState:
         """At the images."""
@@ -117,7 +121,7 @@ class FiniteDifferences(Method):
     def ask(self, state: EstimateState) -> Query:
         """The next probe of each sample, or its image once it has moved."""
         side = torch.where(state.probe < self.samples, 1 - 2 * (state.probe % 2), 0)
-        images = (state.images + self.width * _column(side) * state.direction).clamp_(0, 1)
+        images = (state.images + self.width * column(side) * state.direction).clamp_(0, 1)
         return Query(
             images, False, self.objective.towards(state.samples.towards), state.samples.classes
         )
@@ -131,7 +135,7 @@ class FiniteDifferences(Method):
         second = (probe % 2 == 0) & ~looked
         if bool(second.any()):
             rise = torch.where(second, state.ahead - value, 0).to(state.images.dtype)
-            state = replace(state, total=state.total + _column(rise) * state.direction)
+            state = replace(state, total=state.total + column(rise) * state.direction)
         ready = probe == self.samples
         if bool(ready.any()):
             state = self._step(state, ready)
@@ -153,7 +157,7 @@ class FiniteDifferences(Method):
         """Move those that are ready along their estimate."""
         estimate = state.total / (self.samples * self.width)  # half as many pairs, twice the width
         moved = self._move(replace(state, total=estimate, steps=state.steps + 1))
-        chosen = _column(ready)
+        chosen = column(ready)
         images = self.threat.project(moved.images, state.samples.images)
         return replace(
             state,
@@ -205,7 +209,7 @@ class NES(FiniteDifferences):
         else:
             # Divided by its root mean square, in double precision so that squares do not vanish.
             size = mean.double().flatten(1).square().mean(1).sqrt()
-            step = (mean / _column(size)).nan_to_num().to(mean.dtype)
+            step = (mean / column(size)).nan_to_num().to(mean.dtype)
         return replace(state, images=state.images + self.lr * step, mean=mean)
 
 
@@ -229,16 +233,9 @@ class SPSA(FiniteDifferences):
         return (drawn < 0.5).to(like.dtype) * 2 - 1
 
     def _move(self, state: EstimateState) -> EstimateState:
-        mean = 0.9 * state.mean + 0.1 * state.total
-        square = 0.999 * state.square + 0.001 * state.total.square()
-        steps = _column(state.steps).to(mean.dtype)
-        step = mean / (1 - 0.9**steps) / ((square / (1 - 0.999**steps)).sqrt() + _SMALL)
+        step, mean, square = adam(state.total, state.mean, state.square, column(state.steps))
         return replace(state, images=state.images + self.lr * step, mean=mean, square=square)
 
 
 def _rows(chosen: Tensor) -> Tensor:
     return chosen.nonzero().squeeze(1)
-
-
-def _column(values: Tensor) -> Tensor:
-    return values.view(-1, 1, 1, 1)

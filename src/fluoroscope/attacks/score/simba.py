@@ -18,7 +18,6 @@ change nothing, such as a black pixel made darker, is not asked about if the nex
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import ClassVar, Literal
 
 import torch
@@ -30,6 +29,7 @@ from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import LOG_PROBABILITY
 from fluoroscope.engine.stream import Query, Samples
 from fluoroscope.engine.threats import Threat
+from fluoroscope.engine.vectors import column, cosines
 from fluoroscope.errors import InvalidParameterError
 
 
@@ -78,8 +78,7 @@ class SimBA(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._expect(1, "queries")
-        if not 0 < self.epsilon < math.inf:
-            raise InvalidParameterError(f"epsilon is {self.epsilon}; expected more than 0")
+        self._expect_positive("epsilon")
         if self.basis not in ("pixel", "dct"):
             raise InvalidParameterError(f"basis is {self.basis!r}; expected 'pixel' or 'dct'")
         if self.frequencies is not None:
@@ -124,7 +123,7 @@ class SimBA(Method):
         assert answer.objective is not None
         value = answer.objective.to(state.value.dtype)
         better = value > state.value
-        best = torch.where(_column(better), state.candidate, state.best)
+        best = torch.where(column(better), state.candidate, state.best)
         onwards = better | state.back
         moved = replace(
             state,
@@ -156,16 +155,8 @@ class SimBA(Method):
         return self.threat.project(moved, state.samples.images)
 
 
-@lru_cache(maxsize=16)
 def _basis(name: str, side: int) -> Tensor:
     """Orthonormal vectors of one side, as rows ``(side, side)``: pixels or cosines (DCT-II)."""
     if name == "pixel":
         return torch.eye(side, dtype=torch.double)
-    at = (torch.arange(side).double() + 0.5) * math.pi / side
-    cosines = torch.cos(torch.arange(side).double()[:, None] * at)
-    unit: Tensor = cosines / cosines.norm(dim=1, keepdim=True)
-    return unit
-
-
-def _column(values: Tensor) -> Tensor:
-    return values.view(-1, 1, 1, 1)
+    return cosines(side, side)

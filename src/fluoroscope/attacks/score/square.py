@@ -32,6 +32,7 @@ from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import LOG_PROBABILITY, MARGIN, Objective
 from fluoroscope.engine.stream import Query, Samples
 from fluoroscope.engine.threats import Threat
+from fluoroscope.engine.vectors import column
 from fluoroscope.errors import InvalidParameterError
 
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -103,7 +104,7 @@ class Square(Method):
         better = value > state.value
         best = state.best
         if bool(better.any()):
-            best = torch.where(_column(better), state.candidate, best)
+            best = torch.where(column(better), state.candidate, best)
         moved = replace(
             state,
             best=best,
@@ -192,7 +193,7 @@ def _tiles(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
     top, left = (height - tiles.shape[-2]) // 2, (width - tiles.shape[-1]) // 2
     right, bottom = width - left - tiles.shape[-1], height - top - tiles.shape[-2]
     tiles = F.pad(tiles, (left, right, top, bottom))
-    return tiles / _column(torch.linalg.vector_norm(tiles.flatten(1), dim=1))
+    return tiles / column(torch.linalg.vector_norm(tiles.flatten(1), dim=1))
 
 
 @dataclass(frozen=True)
@@ -267,7 +268,3 @@ def _half(height: int, width: int) -> Tensor:
 
 def _signs(draws: Tensor, dtype: torch.dtype) -> Tensor:
     return (draws < 0.5).to(dtype) * 2 - 1
-
-
-def _column(values: Tensor) -> Tensor:
-    return values.view(-1, 1, 1, 1)

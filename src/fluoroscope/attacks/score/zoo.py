@@ -27,17 +27,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from fluoroscope.attacks.adam import adam
 from fluoroscope.attacks.attack import Access, Method
+from fluoroscope.attacks.minimum_norm.trade_off import Progress, TradeOff
 from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import Answer
-from fluoroscope.engine.objectives import MARGIN, Objective
+from fluoroscope.engine.objectives import capped_margin
 from fluoroscope.engine.stream import Query, Samples, is_reached
 from fluoroscope.engine.threats import L2, Threat
+from fluoroscope.engine.vectors import chosen
 from fluoroscope.errors import InvalidParameterError
 
 _NO_BOUND = L2(math.inf)
-_DECAY = (0.9, 0.999)
-_SMALL = 1e-8
 
 
 @dataclass(frozen=True)
@@ -64,20 +65,12 @@ class ZOOState:
     """``(n, D)``, and of its square."""
     moves: Tensor
     """``(n, D)``, how often each coordinate was moved."""
-    step: Tensor
-    """``(n,)``, steps made with the present ``c``."""
-    loss: Tensor
-    """``(n,)``, when it was last looked at for early abort."""
+    progress: Progress
+    """With the present ``c``."""
     found: Tensor
     """``(n,)`` booleans: ``c`` has given a success since the loss was last looked at."""
-    c: Tensor
-    """``(n,)``, weight of the margin."""
-    lower: Tensor
-    """``(n,)``, largest ``c`` that failed."""
-    upper: Tensor
-    """``(n,)``, smallest ``c`` that succeeded."""
-    search: Tensor
-    """``(n,)``, values of ``c`` done with."""
+    trade: TradeOff
+    """The weight of the margin."""
     done: Tensor
     """``(n,)`` booleans."""
 
@@ -110,18 +103,14 @@ class ZOO(Method):
         super().__post_init__()
         self._expect(1, "searches", "steps", "coordinates")
         self._expect(0, "confidence")
-        for name in ("c", "lr"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InvalidParameterError(
-                    f"{name} is {getattr(self, name)}; expected more than 0"
-                )
+        self._expect_positive("c", "lr")
         if not 0 < self.width <= 1:
             raise InvalidParameterError(f"width is {self.width}; expected above 0, at most 1")
 
     def start(self, samples: Samples) -> ZOOState:
         """At the images, with the first ``c``."""
         flat = torch.zeros_like(samples.images).flatten(1)
-        zero, none = flat[:, 0], torch.zeros_like(samples.classes)
+        none = torch.zeros_like(samples.classes)
         coordinates = self._draw(samples.images, samples.keys, none)
         return ZOOState(
             samples=samples,
@@ -134,22 +123,15 @@ class ZOO(Method):
             mean=flat,
             square=flat,
             moves=flat,
-            step=none,
-            loss=zero + math.inf,
+            progress=Progress.begin(samples.images),
             found=none > 0,
-            c=zero + self.c,
-            lower=zero,
-            upper=zero + math.inf,
-            search=none,
+            trade=TradeOff.begin(samples.images, self.c),
             done=none > 0,
         )
 
     def ask(self, state: ZOOState) -> Query:
         """The next probe of each sample, or its image once it has moved."""
-        margin = MARGIN.towards(state.samples.towards)
-        capped = Objective(
-            "capped margin", lambda logits, k: margin(logits, k).clamp(max=self.confidence)
-        )
+        capped = capped_margin(state.samples.towards, self.confidence)
         coordinate, here = self._present(state)
         probing = state.probe < 2 * state.coordinates.shape[1]
         side = torch.where(probing, 1 - 2 * (state.probe % 2), 0)
@@ -190,18 +172,18 @@ class ZOO(Method):
 
     def _move(self, state: ZOOState, ready: Tensor) -> ZOOState:
         """One step of Adam in the coordinates of those that are ready."""
-        chosen = state.coordinates
+        picked = state.coordinates
         flat, original = state.images.flatten(1), state.samples.images.flatten(1)
-        here = flat.gather(1, chosen)
-        gradient = 2 * (here - original.gather(1, chosen)) - state.c[:, None] * state.slopes
-        mean = state.mean.gather(1, chosen).lerp(gradient, 1 - _DECAY[0])
-        square = state.square.gather(1, chosen).lerp(gradient.square(), 1 - _DECAY[1])
-        moves = state.moves.gather(1, chosen) + 1
-        first, second = (1 - decay**moves for decay in _DECAY)
-        there = here - self.lr * (mean / first) / ((square / second).sqrt() + _SMALL)
+        here = flat.gather(1, picked)
+        gradient = 2 * (here - original.gather(1, picked)) - state.trade.c[:, None] * state.slopes
+        moves = state.moves.gather(1, picked) + 1
+        along, mean, square = adam(
+            gradient, state.mean.gather(1, picked), state.square.gather(1, picked), moves
+        )
+        there = here - self.lr * along
 
         def changed(values: Tensor, new: Tensor) -> Tensor:
-            return torch.where(ready[:, None], values.scatter(1, chosen, new), values)
+            return torch.where(ready[:, None], values.scatter(1, picked, new), values)
 
         return replace(
             state,
@@ -215,44 +197,32 @@ class ZOO(Method):
         """After a step: whether the search for this ``c`` is over, and the next coordinates."""
         assert answer.objective is not None
         away = state.images - state.samples.images
-        loss = away.square().flatten(1).sum(1) - state.c * answer.objective.to(state.c.dtype)
+        c = state.trade.c
+        loss = away.square().flatten(1).sum(1) - c * answer.objective.to(c.dtype)
         reached = is_reached(answer, state.samples.classes, state.samples.towards, self.confidence)
         tenth = max(1, self.steps // 10)
-        found = reached | (state.found & (state.step % tenth != 0))
-        step = state.step + looked
-        aborting = looked & (step % tenth == 0)
-        stuck = aborting & (loss > 0.9999 * state.loss) & self.early_abort
+        found = reached | (state.found & (state.progress.step % tenth != 0))
+        progress, over = state.progress.after(loss, self.steps, self.early_abort, looked)
         fresh = looked.nonzero().squeeze(1)
         drawn = self._draw(state.images[fresh], state.samples.keys[fresh], state.queries[fresh])
         moved = replace(
             state,
             coordinates=state.coordinates.index_copy(0, fresh, drawn),
-            step=step,
-            loss=torch.where(aborting, loss, state.loss),
+            progress=progress,
             found=torch.where(looked, found, state.found),
         )
-        return self._next_c(moved, stuck | (looked & (step >= self.steps)))
+        return self._next_c(moved, over) if bool(over.any()) else moved
 
     def _next_c(self, state: ZOOState, over: Tensor) -> ZOOState:
-        if not bool(over.any()):
-            return state
-        upper = torch.where(over & state.found, state.c, state.upper)
-        lower = torch.where(over & ~state.found, state.c, state.lower)
-        following = torch.where(upper < math.inf, (lower + upper) / 2, 10 * state.c)
-        search = state.search + over
-        fresh = over[:, None]
+        trade, fresh = state.trade.following(over, state.found), over[:, None]
         return replace(
             state,
-            images=torch.where(over.view(-1, 1, 1, 1), state.samples.images, state.images),
+            images=chosen(over, state.samples.images, state.images),
             mean=torch.where(fresh, 0, state.mean),
             square=torch.where(fresh, 0, state.square),
             moves=torch.where(fresh, 0, state.moves),
-            step=torch.where(over, 0, state.step),
-            loss=torch.where(over, math.inf, state.loss),
+            progress=state.progress.anew(over),
             found=state.found & ~over,
-            c=torch.where(over, following, state.c),
-            lower=lower,
-            upper=upper,
-            search=search,
-            done=search >= self.searches,
+            trade=trade,
+            done=trade.search >= self.searches,
         )

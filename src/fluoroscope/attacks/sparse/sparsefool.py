@@ -39,6 +39,7 @@ from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import leads
 from fluoroscope.engine.stream import Query, Samples, is_reached
 from fluoroscope.engine.threats import L0, L2, Threat
+from fluoroscope.engine.vectors import chosen
 
 _NO_BOUND = L0(inf)
 
@@ -102,7 +103,7 @@ class SparseFool(Method):
         sparse = (state.clean + (1 + self.overshoot) * away).clamp(0, 1)
         return replace(
             query,
-            images=_where(state.showing, sparse, query.images),
+            images=chosen(state.showing, sparse, query.images),
             several=None
             if bool(state.showing.all())
             else leads(self.candidates - 1, state.search.towards),
@@ -121,14 +122,14 @@ class SparseFool(Method):
         here = search.original
         there = self._sparse(here, search.reached - here, answer.jacobian[:, 0])
         moved = over & (there != here).flatten(1).any(1)
-        begun = _where(moved, there, here)
+        begun = chosen(moved, there, here)
         fresh = showing | over
         return replace(
             state,
             search=replace(
                 inner,
                 original=begun,
-                reached=_where(fresh, begun, inner.reached),
+                reached=chosen(fresh, begun, inner.reached),
                 updates=torch.where(fresh, 0, inner.updates),
             ),
             showing=over,
@@ -146,7 +147,3 @@ class SparseFool(Method):
     @cached_property
     def _deepfool(self) -> DeepFool:
         return DeepFool(threat=L2(inf), overshoot=self.overshoot, candidates=self.candidates)
-
-
-def _where(condition: Tensor, images: Tensor, others: Tensor) -> Tensor:
-    return torch.where(condition.view(-1, 1, 1, 1), images, others)

@@ -25,15 +25,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from fluoroscope.attacks.adam import adam
 from fluoroscope.attacks.attack import Method
 from fluoroscope.attacks.spatial.warping import places, sample
 from fluoroscope.engine.evaluate import Answer
-from fluoroscope.engine.objectives import MARGIN, Objective
+from fluoroscope.engine.objectives import capped_margin
 from fluoroscope.engine.stream import Query, Samples
 from fluoroscope.engine.threats import Threat, Unbounded
-from fluoroscope.errors import InvalidParameterError
+from fluoroscope.engine.vectors import column
 
-_DECAY = (0.9, 0.999)
 _SMALL = 1e-8
 
 
@@ -79,8 +79,7 @@ class StAdv(Method):
         super().__post_init__()
         self._expect(1, "steps")
         self._expect(0, "tau", "confidence")
-        if not 0 < self.step_size < math.inf:
-            raise InvalidParameterError(f"step_size is {self.step_size}; expected more than 0")
+        self._expect_positive("step_size")
 
     def start(self, samples: Samples) -> StAdvState:
         """With no flow."""
@@ -93,10 +92,7 @@ class StAdv(Method):
 
     def ask(self, state: StAdvState) -> Query:
         """The pictures along their flow; after the last step nobody needs their gradient."""
-        margin = MARGIN.towards(state.towards)
-        capped = Objective(
-            "capped margin", lambda logits, k: margin(logits, k).clamp(max=self.confidence)
-        )
+        capped = capped_margin(state.towards, self.confidence)
         images = self.threat.project(flowed(state.original, state.flow), state.original)
         return Query(images, state.updates < self.steps, capped, state.classes)
 
@@ -107,10 +103,7 @@ class StAdv(Method):
             return replace(state, done=done)
         slope = flow_gradient(state.original, state.flow, answer.gradient, self.tau)
         updates = state.updates + 1
-        mean = state.mean.lerp(slope, 1 - _DECAY[0])
-        square = state.square.lerp(slope.square(), 1 - _DECAY[1])
-        bias = [(1 - rate ** updates.to(slope.dtype)).view(-1, 1, 1, 1) for rate in _DECAY]
-        along = (mean / bias[0]) / ((square / bias[1]).sqrt() + _SMALL)
+        along, mean, square = adam(slope, state.mean, state.square, column(updates))
         flow = state.flow + self.step_size * along
         return replace(state, flow=flow, mean=mean, square=square, updates=updates, done=done)
 

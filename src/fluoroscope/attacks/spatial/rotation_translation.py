@@ -13,6 +13,7 @@ reads more of the network than the winning class.
 """
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import ClassVar
 
 import torch
@@ -122,6 +123,7 @@ def rotate_and_move(images: Tensor, degrees: Tensor, pixels: Tensor) -> Tensor:
     return sample(images, centre + turned(at - centre - pixels[:, :, None, None], degrees), "zeros")
 
 
+@lru_cache(maxsize=16)
 def _grid(angles: int | None, moves: int | None) -> Tensor:
     """Shares of the bounds ``(G, 3)``, the largest changes first."""
     turns, shifts = _even(31 if angles is None else angles), _even(5 if moves is None else moves)

@@ -77,7 +77,11 @@ class NIFGSM(MIFGSM):
 
     paper: ClassVar[str] = "Lin et al. 2020 (1908.06281)"
     norms: ClassVar[tuple[str, ...]] = ("linf",)
-    probes: ClassVar[bool] = True
+
+    @property
+    def probes(self) -> bool:
+        """It looks ahead of the image."""
+        return True
 
     def ask(self, state: MomentumState) -> Query:  # type: ignore[override]
         """The images ahead; at the end those that the search stands for."""
@@ -117,7 +121,11 @@ class VMIFGSM(MIFGSM):
     paper: ClassVar[str] = "Wang and He 2021 (2103.15571)"
     norms: ClassVar[tuple[str, ...]] = ("linf",)
     cost: ClassVar[str] = "21 forward, 21 backward"
-    probes: ClassVar[bool] = True
+
+    @property
+    def probes(self) -> bool:
+        """The neighbours lie around the image."""
+        return True
 
     def __post_init__(self) -> None:
         self._expect(1, "neighbours")

@@ -1,0 +1,19 @@
+"""The step of Adam (Kingma and Ba 2015), on tensors whose samples are at different steps."""
+
+from torch import Tensor
+
+DECAY = (0.9, 0.999)
+SMALL = 1e-8
+
+
+def adam(
+    gradient: Tensor, mean: Tensor, square: Tensor, step: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The direction for a gradient ``(n, ...)``, and the new running means of it and its square.
+
+    ``step`` counts from 1, this one included, in a shape that goes with the others.
+    """
+    mean = mean.lerp(gradient, 1 - DECAY[0])
+    square = square.lerp(gradient.square(), 1 - DECAY[1])
+    first, second = (1 - decay ** step.to(gradient.dtype) for decay in DECAY)
+    return (mean / first) / ((square / second).sqrt() + SMALL), mean, square

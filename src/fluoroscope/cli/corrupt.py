@@ -1,0 +1,115 @@
+"""``fluoroscope corrupt``: how a network reads noisy, blurred and compressed pictures."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from fluoroscope.cli.interrupt import interruptible
+from fluoroscope.cli.options import Json, Seed, with_model
+from fluoroscope.cli.output import Output
+from fluoroscope.cli.verdict_report import interval, share
+from fluoroscope.models.labels import printable
+
+if TYPE_CHECKING:
+    from fluoroscope.evaluation.corruption import CorruptionTable, Scale
+    from fluoroscope.models.classifier import Classifier
+
+
+@with_model
+def corrupt(
+    model: "Classifier",
+    data: Annotated[
+        str, typer.Option("--data", "-d", help="digits, class folders, Parquet or a hub id.")
+    ],
+    split: Annotated[str | None, typer.Option(help="Its split.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only its first pictures.")] = None,
+    corruption: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="gaussian-noise, shot-noise, impulse-noise, gaussian-blur, brightness, contrast, "
+            "pixelate or jpeg. Repeatable; default: all."
+        ),
+    ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose severities: cifar-10-c or imagenet-c; default: by the pictures' size."
+        ),
+    ] = None,
+    at_chance: Annotated[
+        bool, typer.Option("--at-chance", help="Go on though it reads no better than by chance.")
+    ] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 64,
+    out: Annotated[Path, typer.Option(help="Directory for the pictures.")] = Path("out"),
+    seed: Seed = 0,
+    json: Json = None,
+) -> None:
+    """Say how many corrupted pictures a network still reads right, at five severities.
+
+    Nobody searches for these changes: a yardstick to stand beside an attack's.
+
+    [bold]Examples:[/]
+      fluoroscope corrupt --model digits-cnn --data digits --scale imagenet-c
+      fluoroscope corrupt -m timm/resnet18.a1_in1k -d FOLDER --corruption jpeg --limit 500
+    """
+    from fluoroscope.data.imageset import load_images
+    from fluoroscope.evaluation.corruption import (
+        corruption_accuracy,
+        corruption_figure,
+        corruption_strip,
+    )
+    from fluoroscope.files import output_directory
+    from fluoroscope.pictures.maps import write_figure
+
+    images = load_images(data, split, channels=model.channels)
+    images = images.take(limit) if limit else images
+    output, directory = Output(json), output_directory(out)
+    with output.telling(), interruptible() as interrupted, output.measuring() as move:
+        table = corruption_accuracy(
+            model,
+            images,
+            corruptions=corruption,
+            scale=cast("Scale | None", scale),
+            seed=seed,
+            batch_size=batch_size,
+            at_chance=at_chance,
+            on_progress=lambda read, total: move(read / total, f"{read:,} of {total:,} readings"),
+            cancelled=interrupted,
+        )
+    if table.count:
+        _report(output, table)
+        first = images[0]
+        strip = corruption_strip(model.fit(first.image), table, first.index)
+        curves = write_figure(directory / "corruption.png", corruption_figure(table))
+        output.wrote([curves, write_figure(directory / "corrupted.png", strip)])
+    output.json(table.describe())
+    if not table.complete:
+        output.say(f"stopped early: {table.count} of {len(images)} pictures were read")
+        raise typer.Abort
+
+
+def _report(output: Output, table: "CorruptionTable") -> None:
+    record = table.record
+    split = f":{record['data']['split']}" if record["data"]["split"] else ""
+    output.table(
+        [printable(record["model"]), ">", "95 % interval"],
+        [
+            ["data", printable(record["data"]["name"] + split), f"{table.count} pictures"],
+            ["severities", record["scale"], f"{len(table.rows)} corruption(s)"],
+            ["clean accuracy", share(table.clean_accuracy), interval(table.clean_interval)],
+            ["mean under corruption", share(table.mean_accuracy), interval(table.mean_interval)],
+        ],
+    )
+    output.table(
+        ["right, % at severity", *(f"{severity}>" for severity in table.severities), "mean>",
+         "95 % interval"],
+        [
+            [
+                row.corruption,
+                *(f"{100 * value:.1f}" for value in (*row.accuracy, row.mean_accuracy)),
+                f"{100 * row.mean_interval[0]:.1f} to {100 * row.mean_interval[1]:.1f}",
+            ]
+            for row in table.rows
+        ],
+    )  # fmt: skip

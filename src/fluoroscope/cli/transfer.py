@@ -1,0 +1,135 @@
+"""``fluoroscope transfer``: which of several networks are fooled by what was made on each."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fluoroscope.cli.attack_options import parameters
+from fluoroscope.cli.interrupt import interruptible
+from fluoroscope.cli.options import Device, Json, Model, Seed, load
+from fluoroscope.cli.output import Output
+from fluoroscope.models.labels import printable
+
+if TYPE_CHECKING:
+    from fluoroscope.evaluation.transfer import Share, TransferMatrix
+
+# With more networks than this a terminal has no room for the intervals.
+_WITH_INTERVALS = 4
+
+
+def transfer(
+    model: Annotated[
+        list[str],
+        typer.Option("--model", "-m", help=f"{Model.__metadata__[0].help} Two or more."),
+    ],
+    data: Annotated[
+        str, typer.Option("--data", "-d", help="digits, class folders, Parquet or a hub id.")
+    ],
+    split: Annotated[str | None, typer.Option(help="Its split.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only its first pictures.")] = None,
+    method: Annotated[str, typer.Option(help="The attack; see: fluoroscope attacks.")] = "mi-fgsm",
+    eps: Annotated[str | None, typer.Option(help="How far a picture may go.")] = "8/255",
+    norm: Annotated[str | None, typer.Option(help="linf, l2 …; default: the method's.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps; default: the method's.")] = None,
+    param: Annotated[
+        list[str] | None, typer.Option(help="The method's own: NAME=VALUE. Repeatable.")
+    ] = None,
+    plain: Annotated[
+        bool,
+        typer.Option(
+            "--plain",
+            help="Search on the networks as they are, not on copies prepared for speed. The plain "
+            "ones read in any case.",
+        ),
+    ] = False,
+    at_chance: Annotated[
+        bool, typer.Option("--at-chance", help="Go on though one reads no better than by chance.")
+    ] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 128,
+    device: Device = "cpu",
+    out: Annotated[Path, typer.Option(help="Directory for the picture.")] = Path("out"),
+    seed: Seed = 0,
+    json: Json = None,
+) -> None:
+    """Attack several networks, and say which of them what was made on each fools.
+
+    All networks need the same classes; their input sizes may differ.
+
+    [bold]Examples:[/]
+      fluoroscope transfer -m digits-cnn -m digits-robust -d digits --eps 0.2
+      fluoroscope transfer -m ONE -m TWO -m THREE -d FOLDER --method di-fgsm
+    """
+    from fluoroscope.attacks import registry
+    from fluoroscope.data.imageset import load_images
+    from fluoroscope.evaluation.transfer import transfer_figure, transfer_matrix
+    from fluoroscope.files import output_directory
+    from fluoroscope.models.wrappers.prepared import prepare
+    from fluoroscope.pictures.maps import write_figure
+
+    given = parameters(param) | ({} if steps is None else {"steps": steps})
+    attack = registry.attack(method, eps=eps, norm=norm, **given)
+    models = [load(name, device=device) for name in model]
+    images = load_images(data, split, channels=models[0].channels)
+    images = images.take(limit) if limit else images
+    output, directory = Output(json), output_directory(out)
+    with output.telling(), interruptible() as interrupted, output.measuring() as move:
+        matrix = transfer_matrix(
+            models if plain else [prepare(each) for each in models],
+            images,
+            attack,
+            seed=seed,
+            batch_size=batch_size,
+            at_chance=at_chance,
+            on_progress=lambda done, total, passes: move(
+                done / total, f"{done:,} of {total:,} searches ({passes:,} passes)"
+            ),
+            cancelled=interrupted,
+        )
+    if matrix.count:
+        _report(output, matrix, method)
+        output.wrote([write_figure(directory / "transfer.png", transfer_figure(matrix))])
+    output.json(matrix.describe())
+    if not matrix.complete:
+        output.say(
+            f"stopped early: {matrix.count} of {len(images)} pictures were attacked everywhere"
+        )
+        raise typer.Abort
+
+
+def _report(output: Output, matrix: "TransferMatrix", method: str) -> None:
+    from fluoroscope.evaluation.transfer import short_names
+
+    names = map(printable, short_names(matrix.models))
+    columns = zip(matrix.clean, matrix.under_others, matrix.under_all, strict=True)
+    output.table(
+        ["", f"{method}, {matrix.count} pictures", "right, %>", "under others>", "under all>"],
+        [
+            [number, name, *map(_cell, cells)]
+            for number, (name, cells) in enumerate(zip(names, columns, strict=True), 1)
+        ],
+    )
+    cell = _cell if len(matrix.models) <= _WITH_INTERVALS else _rate
+    numbers = range(1, len(matrix.models) + 1)
+    output.table(
+        ["misread, %", *(f"by {number}>" for number in numbers)],
+        [
+            [f"made on {number}", *map(cell, row)]
+            for number, row in zip(numbers, matrix.fooled, strict=True)
+        ],
+    )
+    output.say(
+        "misread: of the pictures that both networks read right before. under others: read right "
+        "as it is, and as made on every other network; under all: and on itself"
+    )
+    output.say(f"{matrix.forwards:,} forwards, {matrix.backwards:,} backwards, "
+               f"{matrix.seconds:.1f} s")  # fmt: skip
+
+
+def _cell(share: "Share") -> str:
+    low, high = share.interval
+    return f"{_rate(share)} ({100 * low:.0f}-{100 * high:.0f})" if share.of else _rate(share)
+
+
+def _rate(share: "Share") -> str:
+    return "-" if share.share is None else f"{100 * share.share:.1f}"

@@ -1,0 +1,115 @@
+"""``fluoroscope xray``: one page on what a network sees, how it fails, and what to do."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fluoroscope.cli.interrupt import interruptible
+from fluoroscope.cli.options import Json, Seed, with_model
+from fluoroscope.cli.output import Output
+from fluoroscope.errors import InvalidParameterError
+
+if TYPE_CHECKING:
+    from fluoroscope.models.classifier import Classifier
+
+_SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
+
+
+@with_model
+def xray(
+    model: "Classifier",
+    data: Annotated[
+        str, typer.Option("--data", "-d", help="digits, class folders, Parquet or a hub id.")
+    ],
+    split: Annotated[str | None, typer.Option(help="Its split.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only its first pictures.")] = None,
+    threat: Annotated[
+        str | None,
+        typer.Option(
+            help="How far a picture may go: NORM:EPS, as linf:8/255. Default: linf with 0.3 for "
+            "grey pictures, 8/255 for small and 4/255 for large ones in colour."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+    sections: Annotated[
+        str | None,
+        typer.Option(
+            help="Only these, with commas: verdict, clean, curve, pictures, map, gradients, next."
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="How long it may take, as 90s, 10m or 1h; the page says what was left out."
+        ),
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory in which findings are kept: the same command goes on with what is "
+            "there, and writes a finished report again in seconds."
+        ),
+    ] = None,
+    plain: Annotated[
+        bool,
+        typer.Option(
+            "--plain",
+            help="Search on the network as it is, not on a copy prepared for speed. The plain one "
+            "has the last word on every success in any case.",
+        ),
+    ] = False,
+    seed: Seed = 0,
+    json: Json = None,
+) -> None:
+    """Write one page on what a network sees, how it fails, and what to do about it.
+
+    The page is one file that loads nothing. Stopped with Ctrl-C, it holds what was found by then.
+
+    [bold]Examples:[/]
+      fluoroscope xray --model digits-cnn --data digits --limit 300 --out report.html
+      fluoroscope xray -m digits-robust -d digits --threat l2:2 --budget 2m --run out/xray
+      fluoroscope xray -m torchvision/resnet50 -d photos --limit 200 --sections verdict,pictures
+    """
+    from fluoroscope.data.imageset import load_images
+    from fluoroscope.models.wrappers.prepared import prepare
+    from fluoroscope.report.xray import xray as look_through
+
+    seconds = None if budget is None else _seconds(budget)
+    names = None if sections is None else [name.strip() for name in sections.split(",")]
+    images = load_images(data, split, channels=model.channels)
+    images = images.take(limit) if limit else images
+    output = Output(json)
+    with output.telling(), interruptible() as interrupted, output.measuring() as move:
+        report = look_through(
+            model if plain else prepare(model),
+            images,
+            threat=threat,
+            sections=names,
+            budget=seconds,
+            run=run,
+            seed=seed,
+            command=shlex.join(["fluoroscope", *sys.argv[1:]]),
+            on_progress=lambda what, share: move(share, what),
+            cancelled=interrupted,
+        )
+    path = report.save(out)
+    output.say(report.summary)
+    for name, why in report.missing.items():
+        output.say(f"left out: {name}. {why}")
+    output.say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")
+    output.json(report.describe())
+    if interrupted():
+        raise typer.Abort
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)?", text.strip().lower())
+    if found is None or not float(found[1]):
+        raise InvalidParameterError(
+            f"budget is {text!r}; expected a time above 0 such as 90s, 10m or 1h"
+        )
+    return float(found[1]) * _SECONDS[found[2] or ""]

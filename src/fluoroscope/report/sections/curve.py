@@ -1,0 +1,184 @@
+"""Accuracy against the size of the change, beside networks that everybody has."""
+
+from math import isfinite
+
+import numpy as np
+from matplotlib.ticker import LogLocator
+
+from fluoroscope.evaluation.curve import QUANTILES, Curve
+from fluoroscope.report.blocks import Block, Content, Figure, Table, Text
+from fluoroscope.report.plots import INK, LINE, SERIES, SOFT, Canvas, percent_axis
+from fluoroscope.report.references import Reference, references
+from fluoroscope.report.registry import section
+from fluoroscope.report.study import Study
+from fluoroscope.report.words import interval, percent, shortened
+
+# Bounds in the table.
+_BOUNDS = 8
+_CLASSES = 20
+
+
+@section("curve", "How much change it stands", order=30)
+def curve(study: Study) -> Content:
+    found = study.curve
+    others = [one for one in references(found.norm) if one.model != study.model.name]
+    blocks: list[Block] = [
+        Text(_in_words(study, found, others), "lead"),
+        _figure(study, found, others),
+        _table(study, found, others),
+    ]
+    by_class = {label: one for label, one in found.classes.items() if one.right >= 5}
+    if 1 < len(by_class) <= _CLASSES:
+        blocks.append(_by_class(study, by_class))
+    return Content(blocks, found.describe())
+
+
+def _in_words(study: Study, found: Curve, others: list[Reference]) -> str:
+    ruler = study.ruler
+    if not found.right:
+        return "It reads none of these pictures right, so there is nothing to take away from it."
+    if not isfinite(found.median):
+        return (
+            "Fewer than half of the pictures that it reads right were led to another class by any "
+            "change at all: either it is very robust, or these attacks do not reach it. See "
+            "whether the verdict can be trusted."
+        )
+    quarter, three = found.quantile(0.25), found.quantile(0.75)
+    words = (
+        f"Half of the pictures that it reads right are misread after a change of "
+        f"{ruler.short(found.median)} or less, {ruler.measure}; a quarter after "
+        f"{ruler.short(quarter)}, three quarters after {ruler.short(three)}."
+    )
+    nearest = [one for one in others if isfinite(one.median)]
+    if nearest and study.images.name == nearest[0].data:
+        ratios = [(found.median / one.median, one.model) for one in nearest]
+        words += " " + " ".join(
+            f"That is {_times(ratio)} what {model} stands." for ratio, model in ratios
+        )
+    return words
+
+
+def _times(ratio: float) -> str:
+    if 0.9 <= ratio <= 1.1:
+        return "about"
+    return f"{ratio:.2g} times" if ratio > 1 else f"1/{1 / ratio:.2g} of"
+
+
+def _figure(study: Study, found: Curve, others: list[Reference]) -> Figure:
+    ruler, points = study.ruler, found.points()
+    finite = found.distance[np.isfinite(found.distance) & (found.distance > 0)]
+    own = [float(np.quantile(finite, share)) for share in (0.02, 1.0)] if len(finite) else []
+    ends = [one.eps[2] for one in others] + [one.eps[-1] for one in others]
+    ends += [*own, study.eps]
+    low, high = 0.6 * min(ends), 1.5 * max(ends)
+    with (canvas := Canvas(5.0, 3.4)) as axes:
+        for number, one in enumerate(others, 1):
+            where = [ruler.scaled(eps) for eps in (low, *one.eps[1:], high)]
+            axes.step(
+                where, [*one.accuracy, one.accuracy[-1]], where="post", color=SERIES[number],
+                linewidth=1.3, linestyle="--", label=one.model,
+            )  # fmt: skip
+        where = [ruler.scaled(eps) for eps in (low, *(at.eps for at in points[1:]), high)]
+        shares = [at.accuracy for at in points]
+        bounds = [at.interval for at in points]
+        axes.fill_between(
+            where, [*(b[0] for b in bounds), bounds[-1][0]],
+            [*(b[1] for b in bounds), bounds[-1][1]],
+            step="post", color=SERIES[0], alpha=0.18, linewidth=0,
+        )  # fmt: skip
+        axes.step(
+            where,
+            [*shares, shares[-1]],
+            where="post",
+            color=SERIES[0],
+            label=shortened(study.name, 24),
+        )
+        axes.axvline(ruler.scaled(study.eps), color=SOFT, linewidth=1)
+        axes.annotate(
+            "verdict", (ruler.scaled(study.eps), 1.03), (0, 2), textcoords="offset points",
+            ha="center", va="bottom", fontsize=8.5, color=SOFT,
+        )  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_xlim(ruler.scaled(low), ruler.scaled(high))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,)))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.minorticks_off()
+        axes.set(xlabel=ruler.unit, ylabel="read right")
+        percent_axis(axes)
+        axes.grid(color=LINE, alpha=0.5)
+        axes.legend(
+            loc="upper center", bbox_to_anchor=(0.45, 1.2), ncols=3, fontsize=9, labelcolor=INK,
+            handlelength=1.6, columnspacing=1.2,
+        )  # fmt: skip
+    names = [study.name, *(one.model for one in others)]
+    rows = [
+        [ruler.short(at.eps), percent(at.accuracy), interval(at.interval),
+         *(percent(one.at(at.eps)) for one in others)]
+        for at in found.points(24)
+    ]  # fmt: skip
+    return Figure(
+        canvas.svg,
+        says=f"Curves of accuracy, which fall as the {ruler.unit} grows, for {', '.join(names)}. "
+        "The numbers are in the table below.",
+        caption=(
+            "The share of pictures that are read right however they are changed, up to the size "
+            "on the axis, which is logarithmic. The band is the 95 % interval; the upright line is "
+            "the verdict's bound."
+            + (
+                " Dashed: the networks that come with Fluoroscope, on their own pictures, to show "
+                "what an undefended and a hardened network look like."
+                if others
+                else ""
+            )
+        ),
+        table=Table(
+            ["change up to", "read right", "95\N{NO-BREAK SPACE}% interval",
+             *(one.model for one in others)],
+            rows,
+            "Accuracy against the size of the change",
+            right=tuple(range(3 + len(others))),
+        ),
+    )  # fmt: skip
+
+
+def _table(study: Study, found: Curve, others: list[Reference]) -> Table:
+    low = min(study.eps / 16, max(found.quantile(0.1), study.eps / 1000))
+    grid = [*np.geomspace(low, study.eps, _BOUNDS - 1)[:-1], study.eps, 2 * study.eps]
+    at = [found.at(0.0), *(found.at(float(f"{eps:.2g}")) for eps in grid[:-2])]
+    at += [found.at(eps) for eps in grid[-2:]]
+    return Table(
+        ["change up to", "read right", "95\N{NO-BREAK SPACE}% interval",
+         *(one.model for one in others)],
+        [
+            [
+                "nothing" if not one.eps else study.ruler.short(one.eps, 2),
+                percent(one.accuracy),
+                interval(one.interval),
+                *(percent(other.at(one.eps)) for other in others),
+            ]
+            for one in at
+        ],
+        "Accuracy at some bounds",
+        right=tuple(range(1, 3 + len(others))),
+    )  # fmt: skip
+
+
+def _by_class(study: Study, by_class: dict[int, Curve]) -> Table:
+    ranked = sorted(by_class.items(), key=lambda each: each[1].median)
+    low, high = QUANTILES[0], QUANTILES[-1]
+    return Table(
+        ["class", "pictures", "median", f"{low:.0%} within", f"{high:.0%} within"],
+        [
+            [
+                study.labels[label],
+                f"{one.right:,}",
+                study.ruler.short(one.median),
+                study.ruler.short(one.quantile(low)),
+                study.ruler.short(one.quantile(high)),
+            ]
+            for label, one in ranked
+        ],
+        "The smallest change by class, the most fragile first",
+        right=(1, 2, 3, 4),
+        folded=True,
+    )

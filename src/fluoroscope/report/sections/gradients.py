@@ -1,0 +1,129 @@
+"""What the network looks at: input gradients, beside those of the same network with random weights.
+
+Adebayo et al. 2018 (1810.03292): a map that does not change when the weights are drawn anew shows
+the picture, not what was learnt.
+"""
+
+import torch
+from torch import Tensor
+
+from fluoroscope.gradients.input_gradient import input_gradient
+from fluoroscope.gradients.randomised import rank_correlation, with_random_weights
+from fluoroscope.report.blocks import Block, Card, Content, Gallery, Number, Numbers, Picture, Text
+from fluoroscope.report.pictures import signed_uri, uri
+from fluoroscope.report.registry import section
+from fluoroscope.report.study import Study
+from fluoroscope.report.words import number
+
+# Pictures that are compared, and of these shown; the random network learns its statistics on them.
+_COMPARED, _COMPARED_LARGE, _SHOWN = 64, 24, 6
+_LARGE = 3 * 64 * 64
+# Below this rank correlation two maps have little in common, above the other most.
+_LITTLE, _MUCH = 0.4, 0.7
+
+
+@section("gradients", "What it looks at", order=60, cost=35)
+def gradients(study: Study) -> Content:
+    found = study.kept("gradients", None, lambda: _compare(study))
+    similar = found["similar"]
+    middle = float(similar.median())
+    labels, winners = found["labels"].tolist(), found["winners"].tolist()
+    names = study.labels
+    cards = [
+        Card(
+            f"{names[winner]}" + ("" if winner == label else f" (labelled {names[label]})"),
+            [
+                Picture(uri(image), f"Picture {index}, labelled {names[label]}", "picture"),
+                Picture(
+                    signed_uri(mine),
+                    f"Gradient of {names[winner]} at each pixel",
+                    "this network",
+                ),
+                Picture(
+                    signed_uri(chance),
+                    "Gradient of the network with random weights",
+                    "random weights",
+                ),
+            ],
+        )
+        for index, label, winner, image, mine, chance in zip(
+            found["indices"].tolist(),
+            labels,
+            winners,
+            found["images"],
+            found["trained"],
+            found["random"],
+            strict=False,
+        )
+    ]
+    blocks: list[Block] = [
+        Text(_in_words(middle), "lead"),
+        Text(
+            "Each map shows which way every pixel moves the score of the class that the network "
+            "names: red where a lighter pixel speaks for it, blue where a darker one does. Beside "
+            "it stands the map of the same architecture with weights drawn at random, which has "
+            "learnt nothing.",
+        ),
+        Gallery(cards),
+        Numbers(
+            [
+                Number(
+                    number(middle, 2),
+                    "likeness of the two maps",
+                    f"median rank correlation over {len(similar)} pictures: 1 is the same map, 0 "
+                    "nothing in common",
+                )
+            ]
+        ),
+    ]
+    return Content(
+        blocks, {"likeness": middle, "pictures": len(similar), "likeness_each": similar.tolist()}
+    )
+
+
+def _in_words(middle: float) -> str:
+    if middle < _LITTLE:
+        return (
+            "The maps of this network are its own: with random weights they look different, so "
+            "they show what it has learnt."
+        )
+    if middle < _MUCH:
+        return (
+            "The maps share some of their pattern with those of a network that learnt nothing: "
+            "that part is the picture and the architecture. Read them with care."
+        )
+    return (
+        "A network that learnt nothing gives nearly the same maps. They show where the picture "
+        "has edges, not what this network has learnt: do not explain decisions by them."
+    )
+
+
+def _compare(study: Study) -> dict[str, Tensor]:
+    model = study.model.plain
+    reading = study.reading
+    values = study.load(study.images.indices[:1])[0].numel()
+    most = _COMPARED if values <= _LARGE else _COMPARED_LARGE
+    # Of as many classes as there are, in the study's own order.
+    rows, seen = [], set()
+    for row, label in enumerate(reading.labels.tolist()):
+        if label not in seen:
+            rows.append(row)
+            seen.add(label)
+    rows += [row for row in range(len(reading.labels)) if row not in set(rows)]
+    rows = rows[:most]
+    images, labels = study.load([study.images.indices[row] for row in rows])
+    winners = reading.winners[rows]
+    study.tell("input gradients", 0.1)
+    mine = input_gradient(model, images, winners, batch_size=16)
+    study.tell("input gradients of a network with random weights", 0.5)
+    twin = with_random_weights(model, images, seed=study.seed)
+    other = input_gradient(twin, images, winners, batch_size=16)
+    return {
+        "indices": torch.tensor([study.images.indices[row] for row in rows])[:_SHOWN],
+        "labels": labels[:_SHOWN],
+        "winners": winners[:_SHOWN],
+        "images": images[:_SHOWN],
+        "trained": mine[:_SHOWN],
+        "random": other[:_SHOWN],
+        "similar": rank_correlation(mine, other),
+    }

@@ -1,0 +1,128 @@
+"""The smallest changes that flip the decision, as pictures, and the samples at both ends."""
+
+from fluoroscope.report.blocks import Block, Card, Content, Gallery, Heading, Picture, Text
+from fluoroscope.report.pictures import signed_uri, uri
+from fluoroscope.report.registry import section
+from fluoroscope.report.study import Closest, Flipped, Study
+from fluoroscope.report.words import percent
+
+# Pictures of each kind.
+_TYPICAL, _ENDS = 6, 4
+
+
+@section("pictures", "What it takes to change its mind", order=40)
+def pictures(study: Study) -> Content:
+    closest = study.closest
+    ranked = closest.ranked()
+    if not ranked:
+        return Content(
+            [Text("No picture was led to another class, so there is nothing to show.", "lead")],
+            {"shown": []},
+        )
+    ends = min(_ENDS, len(ranked) // 2)
+    easiest, hardest = ranked[:ends], ranked[len(ranked) - ends :][::-1]
+    typical = _typical(closest, [row for row in ranked if row not in (*easiest, *hardest)])
+    shown = study.flipped([*typical, *easiest, *hardest])
+    blocks: list[Block] = [
+        Text(
+            "The smallest changes found that make it name another class. The middle picture is the "
+            "change itself, blue where it darkens and red where it lightens, its colours stretched "
+            "so that it can be seen.",
+            "plain",
+        )
+    ]
+    held = len(closest.indices) - len(ranked)
+    kinds = [
+        ("Typical pictures", typical, ""),
+        ("Most easily fooled", easiest, "The smallest changes of all that were looked for."),
+        (
+            "Hardest to fool",
+            hardest,
+            "The largest changes needed."
+            + (f" For another {held} no change was found at all." if held else ""),
+        ),
+    ]
+    for title, rows, why in kinds:
+        if rows:
+            blocks.append(Heading(title))
+            if why:
+                blocks.append(Text(why, "note"))
+            blocks.append(Gallery([_card(study, shown[row]) for row in rows]))
+    blocks += _misread(study)
+    data = [
+        {"index": one.index, "label": one.label, "became": one.became, "distance": one.distance}
+        for one in shown.values()
+    ]
+    return Content(blocks, {"shown": data})
+
+
+def _typical(closest: Closest, ranked: list[int]) -> list[int]:
+    """Rows nearest to the median, of as many classes as possible."""
+    middle = closest.median()
+    near = sorted(ranked, key=lambda row: abs(float(closest.distances[row]) - middle))
+    firsts: list[int] = []
+    others: list[int] = []
+    seen: set[int] = set()
+    for row in near:
+        label = int(closest.labels[row])
+        (others if label in seen else firsts).append(row)
+        seen.add(label)
+    return sorted([*firsts, *others][:_TYPICAL], key=ranked.index)
+
+
+def _card(study: Study, one: Flipped) -> Card:
+    names = study.labels
+    label, became = names[one.label], names[one.became]
+    difference = one.after - one.before
+    largest = study.ruler.short(one.distance, 2)
+    return Card(
+        f"{label} → {became}",
+        [
+            Picture(uri(one.before), f"Picture {one.index}, labelled {label}", label),
+            Picture(
+                signed_uri(difference),
+                f"The change, distance {largest}",
+                f"change of {largest}",
+            ),
+            Picture(
+                uri(one.after),
+                f"The changed picture, read as {became}",
+                f"{became} ({percent(one.confidence, 0)})",
+            ),
+        ],
+    )
+
+
+def _misread(study: Study) -> list[Block]:
+    """Clean pictures that it is surest of and wrong about."""
+    reading = study.reading
+    wrong = (~reading.right).nonzero().squeeze(1)
+    if not len(wrong):
+        return []
+    rows = wrong[reading.confidence[wrong].argsort(descending=True)][:_ENDS].tolist()
+    indices = [study.images.indices[row] for row in rows]
+    images, _ = study.load(indices)
+    names = study.labels
+    cards = [
+        Card(
+            f"labelled {names[int(reading.labels[row])]}, "
+            f"read as {names[int(reading.winners[row])]}",
+            [
+                Picture(
+                    uri(image),
+                    f"Picture {index}, labelled {names[int(reading.labels[row])]}",
+                    f"{percent(float(reading.confidence[row]), 0)} sure · picture {index}",
+                )
+            ],
+        )
+        for row, index, image in zip(rows, indices, images, strict=True)
+    ]
+    return [
+        Heading("Misread as they are"),
+        Text(
+            "Clean pictures that it reads wrong and is surest of. Look whether the label is right "
+            "before you blame the network.",
+            "note",
+        ),
+        Gallery(cards),
+    ]

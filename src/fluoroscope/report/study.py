@@ -1,0 +1,609 @@
+"""What the sections of a report read: a network, its pictures, and what was found of them so far.
+
+Everything is worked out once, when a section first asks, and kept in the run's directory if there
+is one. So a report of a finished run only reads.
+"""
+
+import hashlib
+import json
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from math import inf
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from fluoroscope.attacks.attack import Method
+from fluoroscope.attacks.minimum_norm.fmn import FMN
+from fluoroscope.data.batches import Batch
+from fluoroscope.data.imageset import ImageSet
+from fluoroscope.engine import chance
+from fluoroscope.engine.predict import predict
+from fluoroscope.engine.provenance import provenance
+from fluoroscope.engine.threats import Threat, as_threat
+from fluoroscope.errors import (
+    FluoroscopeError,
+    FluoroscopeWarning,
+    InvalidParameterError,
+    ResultFormatError,
+)
+from fluoroscope.evaluation.class_map import ClassMap, class_map
+from fluoroscope.evaluation.curve import Curve
+from fluoroscope.evaluation.evaluate import evaluate
+from fluoroscope.evaluation.labels import class_numbers, labels_of, what_was_fed
+from fluoroscope.evaluation.plan import Plan, find_plan, nearest
+from fluoroscope.evaluation.rows import CLEAN
+from fluoroscope.evaluation.run_directory import RunDirectory, data_hash
+from fluoroscope.evaluation.trust import Check, from_rows, trust_checks
+from fluoroscope.evaluation.verdict import Verdict, check_above_chance
+from fluoroscope.files import atomic_path, output_directory
+from fluoroscope.hashing import bits
+from fluoroscope.models.classifier import Classifier
+from fluoroscope.report.words import NORMS, Ruler, count, listed, shortened
+
+# Raised when what is kept in a directory changes its form.
+FORMAT = 1
+T = TypeVar("T")
+Tell = Callable[[str, float], None]
+BATCH = 64
+# Pictures that are attacked together; between them the time that is left is looked at.
+PART, PART_LARGE = 50, 8
+# The share of the time left that the evaluation may take.
+SHARE = 0.6
+# And the trust checks, of what is left then; pictures that they look at, small and large.
+TRUST_SHARE = 0.5
+SOME, FEW = 32, 4
+# And the map; pictures of each class that it leads away. Where passes last or classes are many:
+# pictures in all, and classes that each is led to.
+MAP_SHARE, MAP_PICTURES, MAP_CLASSES = 0.8, 5, 20
+MAP_LARGE, MAP_TARGETS = 15, 4
+VERDICT = "fast"
+NEAREST_NORMS = ("linf", "l2", "l1")
+# Values of a picture from which shorter searches have to do, and their steps.
+LARGE = 3 * 64 * 64
+STEPS_LARGE = 12
+
+
+class LeftOutError(FluoroscopeError):
+    """Something that was not made because time was up or a person stopped it."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the network reads ``N`` clean pictures."""
+
+    labels: Tensor
+    """``(N,)``, the true classes as the network numbers them."""
+    winners: Tensor
+    """``(N,)``, the classes that it names."""
+    confidence: Tensor
+    """``(N,)``, the probability of the winner."""
+    rank: Tensor
+    """``(N,)``, how many classes come before the true one; 0 where it is right."""
+    digest: Tensor
+    """``(32,)``, the SHA-256 of pictures and labels."""
+
+    @property
+    def sha256(self) -> str:
+        """Of pictures and labels, in their order here."""
+        return bytes(self.digest.tolist()).hex()
+
+    @property
+    def right(self) -> Tensor:
+        """``(N,)`` booleans."""
+        return self.winners == self.labels
+
+
+@dataclass(frozen=True)
+class Closest:
+    """The smallest change found of each of ``N`` pictures that are read as labelled."""
+
+    indices: Tensor
+    """``(N,)``, in the data set."""
+    labels: Tensor
+    """``(N,)``."""
+    distances: Tensor
+    """``(N,)``, infinite where none was found."""
+    became: Tensor
+    """``(N,)``, the class it was read as; the label where none was found."""
+    stages: tuple[str, ...]
+    """``(N,)``, the attack that found it."""
+
+    def ranked(self) -> list[int]:
+        """Rows of pictures that were led to another class, the nearest first."""
+        order = self.distances.argsort(stable=True)
+        return [row for row in order.tolist() if self.distances[row] < inf]
+
+    def median(self) -> float:
+        """The change that half of the pictures are fooled by; infinite if fewer ever are."""
+        if not len(self.distances):
+            return inf
+        return float(self.distances.sort().values[(len(self.distances) - 1) // 2])
+
+
+@dataclass(frozen=True)
+class Flipped:
+    """A picture that was led to another class."""
+
+    index: int
+    label: int
+    became: int
+    confidence: float
+    """Probability of the new class."""
+    distance: float
+    before: Tensor
+    """``(C, H, W)``."""
+    after: Tensor
+
+
+class Study:
+    """A network and labelled pictures, and what is known of them.
+
+    The pictures are gone through in an order drawn from the seed, so that those that were seen
+    when time is up speak for all.
+
+    Args:
+        model: the network under study.
+        images: labelled pictures.
+        threat: how far an image may move.
+        seed: for everything random.
+        directory: where findings are kept; nowhere if ``None``.
+        seconds: how long everything may take.
+        command: how to repeat it.
+        tell: called with what is being done and the share of it that is done.
+        cancelled: asked at every step; once true, nothing new is begun.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        images: ImageSet,
+        threat: Threat,
+        *,
+        seed: int = 0,
+        directory: Path | None = None,
+        seconds: float | None = None,
+        command: str = "",
+        tell: Tell | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> None:
+        if not 0 < float(threat.eps) < inf:
+            raise InvalidParameterError(
+                f"the threat {threat.name} has the bound {threat.eps}; expected one above 0, such "
+                "as linf:8/255: the report shows all smaller and larger ones beside it"
+            )
+        keys = chance.keys(seed, torch.arange(len(images)))
+        self.model, self.images = model, images.select(bits(keys, 0, 1)[:, 0].argsort())
+        self.threat, self.seed, self.command = threat, seed, command
+        self.directory = output_directory(directory) if directory else None
+        self.cut: set[str] = set()
+        """Findings that are not whole because time was up or a person stopped them."""
+        self.data: dict[str, dict[str, Any]] = {}
+        """Findings of the sections made so far, as plain values."""
+        self.ruler = Ruler.of(threat, model.channels)
+        self._ends = None if seconds is None else time.monotonic() + seconds
+        self._tell, self._cancelled = tell, cancelled
+        self._numbers = class_numbers(model, images.labels)
+        self._known: dict[str, Any] = {}
+
+    # How time is spent
+
+    def cancelled(self) -> bool:
+        """Whether a person has stopped it."""
+        return self._cancelled is not None and self._cancelled()
+
+    def left(self) -> float:
+        """Seconds that are left."""
+        return inf if self._ends is None else self._ends - time.monotonic()
+
+    def tell(self, what: str, share: float) -> None:
+        """Say what is being done, and which share of it lies behind."""
+        if self._tell is not None:
+            self._tell(what, share)
+
+    def go_on(self, what: str) -> None:
+        """Stop here if a person said so or time is up.
+
+        Raises:
+            LeftOutError: with ``what`` and the reason.
+        """
+        if self.cancelled():
+            raise LeftOutError(f"{what}: stopped before it was done")
+        if self.left() <= 0:
+            raise LeftOutError(f"{what}: the time was up")
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What ``make`` returns or raises, made at the first call of this name."""
+        if name not in self._known:
+            try:
+                self._known[name] = make()
+            except Exception as problem:
+                self._known[name] = problem
+        found = self._known[name]
+        if isinstance(found, Exception):
+            raise found
+        return found  # type: ignore[no-any-return]
+
+    def kept(
+        self, name: str, about: Any, make: Callable[[], dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """Tensors by name, from the run's directory if they were made there for the same study.
+
+        ``about`` is what they depend on besides the network, the pictures and the seed.
+        """
+
+        def load_or_make() -> dict[str, Tensor]:
+            file = self._file(name, about, "safetensors")
+            if file is not None and file.exists():
+                with suppress(OSError, SafetensorError):
+                    return dict(load_file(file))
+            found = make()
+            if file is not None:
+                with atomic_path(file) as draft:
+                    save_file({key: value.contiguous() for key, value in found.items()}, draft)
+            return found
+
+        return self.once(f"{name} {about}", load_or_make)
+
+    def written(self, name: str, about: Any, make: Callable[[], T]) -> T:
+        """Plain values, as :meth:`kept` keeps tensors; nothing is kept of what was cut short."""
+
+        def load_or_make() -> T:
+            file = self._file(name, about, "json")
+            if file is not None and file.exists():
+                with suppress(OSError, ValueError):
+                    return json.loads(file.read_text("utf-8"))  # type: ignore[no-any-return]
+            found = make()
+            if file is not None and name not in self.cut:
+                with atomic_path(file) as draft:
+                    draft.write_text(json.dumps(found, ensure_ascii=False), "utf-8")
+            return found
+
+        return self.once(f"{name} {about}", load_or_make)
+
+    def _file(self, name: str, about: Any, kind: str) -> Path | None:
+        if self.directory is None:
+            return None
+        given = json.dumps([FORMAT, self.identity, about], sort_keys=True, default=str)
+        return self.directory / f"{name}-{hashlib.sha256(given.encode()).hexdigest()[:12]}.{kind}"
+
+    # What it is about
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Versions, machine, and the network's name and content hash."""
+        return self.once("provenance", lambda: provenance(self.model))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What findings depend on."""
+        return {
+            "model": self.provenance["model_sha256"],
+            "data": [self.images.name, self.images.split, list(self.images.indices)],
+            "seed": self.seed,
+        }
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Everything needed to repeat it, as plain values."""
+        return {
+            **self.provenance,
+            "data": {
+                "name": self.images.name,
+                "split": self.images.split,
+                "count": len(self.images),
+                "sha256": self.reading.sha256,
+            },
+            "threat": str(self.threat),
+            "seed": self.seed,
+            "command": self.command,
+            "cut": sorted(self.cut),
+        }
+
+    @property
+    def name(self) -> str:
+        """The network's name; of a path its end."""
+        return _end(self.model.name)
+
+    @property
+    def data_name(self) -> str:
+        """The pictures' name; of a path its end."""
+        return _end(self.images.name)
+
+    @property
+    def about(self) -> str:
+        """What was looked at, in a line."""
+        split = f" ({self.images.split})" if self.images.split else ""
+        size = self.model.input_size
+        shape = f" of {size[0]}×{size[1]} pixels" if size else ""
+        return (
+            f"{count(len(self.images), 'picture')}{shape} from {self.data_name}{split}, "
+            f"{count(self.model.num_classes, 'class', 'classes')}, attacks within {self.bound}"
+        )
+
+    @property
+    def bound(self) -> str:
+        """The bound in short: ``L∞ 8/255``."""
+        return f"{NORMS.get(self.threat.name, self.threat.name)} {self.ruler.short(self.eps)}"
+
+    @property
+    def eps(self) -> float:
+        """The bound of the threat model."""
+        return float(self.threat.eps)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, short enough for a table."""
+        return self.once("labels", lambda: tuple(map(shortened, self.model.labels)))
+
+    def load(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Pictures ``(N, C, H, W)`` as the network sees them, and its labels of them ``(N,)``."""
+        places = {index: place for place, index in enumerate(self.images.indices)}
+        chosen = self.images.select([places[index] for index in indices])
+        batches = list(chosen.batches(fit=self.model.preprocessing))
+        return torch.cat([one.images for one in batches]), self._as_numbers(batches)
+
+    def _as_numbers(self, batches: Sequence[Batch]) -> Tensor:
+        return torch.cat(
+            [labels_of(self.model, one, self._numbers, self.images.name) for one in batches]
+        )
+
+    # What was found
+
+    def check(self) -> None:
+        """Refuse what no section could say anything true of.
+
+        Raises:
+            InvalidImagesError, UnknownLabelError, ChanceLevelError: see :func:`.xray`.
+        """
+        reading = self.reading
+        table = pa.table({"success": (~reading.right).tolist()})
+        check_above_chance(
+            table,
+            self.model.num_classes,
+            self.model.name,
+            lambda: what_was_fed(self.model, *self.load(self.images.indices[:3])),
+        )
+
+    @property
+    def reading(self) -> Reading:
+        """How the network reads the clean pictures."""
+
+        def look() -> dict[str, Tensor]:
+            found: list[Tensor] = []
+            digest = hashlib.sha256()
+            for batch in self.images.batches(BATCH, fit=self.model.preprocessing):
+                self.tell("reading clean pictures", sum(map(len, found)) / len(self.images))
+                labels = self._as_numbers([batch])
+                digest.update(data_hash(batch.images, labels).encode())
+                logits = predict(self.model.plain, batch.images, batch_size=BATCH).logits.double()
+                sure, winner = logits.softmax(1).max(1)
+                own = logits.gather(1, labels[:, None])
+                rank = (logits > own).sum(1)
+                found.append(torch.stack((labels, winner, sure, rank), 1))
+            labels, winner, sure, rank = torch.cat(found).unbind(1)
+            return {
+                "labels": labels.long(),
+                "winners": winner.long(),
+                "confidence": sure,
+                "rank": rank.long(),
+                "digest": torch.tensor(list(digest.digest()), dtype=torch.uint8),
+            }
+
+        return Reading(**self.kept("clean", None, look))
+
+    @property
+    def plan(self) -> Plan:
+        """Attacks for the smallest change of every picture, and for the verdict at the bound."""
+
+        def make() -> Plan:
+            stages = find_plan(VERDICT, self.threat).stages
+            if self.threat.name in NEAREST_NORMS:
+                closest = [one for one in find_plan("curve", self.threat).stages if one.everyone]
+                if self._large():
+                    closest = [replace(closest[0], attack=self._nearest())]
+                stages = (*closest, *stages)
+            return Plan("x-ray", stages)
+
+        return self.once("plan", make)
+
+    def _nearest(self) -> Method:
+        """The search for the smallest change: the plan ``curve``'s first, or a shorter one."""
+        found = nearest(as_threat(self.threat.name))
+        return replace(cast(FMN, found), steps=STEPS_LARGE) if self._large() else found
+
+    def _large(self) -> bool:
+        height, width = self.model.input_size or (224, 224)
+        return self.model.channels * height * width > LARGE
+
+    @property
+    def verdict(self) -> Verdict:
+        """How many pictures it still reads right under attack."""
+        return self._evaluated[0]
+
+    @property
+    def curve(self) -> Curve:
+        """Accuracy at every bound.
+
+        Raises:
+            LeftOutError: the norm has no search for the smallest change.
+        """
+        found = self.verdict.curve
+        if found is None:
+            raise LeftOutError(
+                f"in the norm {self.threat.name} there is no search for the smallest change; "
+                f"choose {listed(NEAREST_NORMS, 'or')}"
+            )
+        return found
+
+    @property
+    def trust(self) -> tuple[Check, ...]:
+        """Reasons to trust the verdict, or not to."""
+
+        def look() -> tuple[Check, ...]:
+            parts, plan = self._parts(), self.plan
+            seen = from_rows(parts, plan)
+            pictures = FEW if self._large() else SOME
+            right = self.reading.right.nonzero().squeeze(1)[:pictures].tolist()
+            images, labels = self.load([self.images.indices[row] for row in right])
+            ends = time.monotonic() + TRUST_SHARE * self.left()
+            made: list[Check] = []
+
+            def over() -> bool:
+                if self.cancelled() or time.monotonic() > ends:
+                    self.cut.add("trust")
+                return "trust" in self.cut
+
+            def note(check: Check) -> None:
+                made.append(check)
+                self.tell(f"can it be trusted: {check.name}", min(len(made) / 16, 1.0))
+
+            trust_checks(
+                self.model, images, labels, self.threat, pictures=pictures, seed=self.seed,
+                on_check=note, cancelled=over,
+            )  # fmt: skip
+            return (*made, *seen)
+
+        def as_rows() -> list[dict[str, Any]]:
+            return [check.describe() for check in look()]
+
+        rows = self.written("trust", [str(self.threat), self.plan.describe()], as_rows)
+        return tuple(Check(**row) for row in rows)
+
+    @property
+    def class_map(self) -> ClassMap:
+        """How far the classes lie from each other."""
+
+        def search() -> ClassMap:
+            file = self._file("map", self.threat.name, "json")
+            if file is not None and file.exists():
+                with suppress(ResultFormatError):
+                    return ClassMap.load(file)
+            ends = time.monotonic() + MAP_SHARE * self.left()
+            images, pictures, targets = self.images, MAP_PICTURES, None
+            if self._large() or self.model.num_classes > MAP_CLASSES:
+                right = self.reading.right.nonzero().squeeze(1)[:MAP_LARGE]
+                images, pictures, targets = self.images.select(right), 1, MAP_TARGETS
+            found = class_map(
+                self.model, images, threat=self.threat.name, attack=self._nearest(),
+                pictures=pictures, targets=targets, seed=self.seed,
+                on_progress=lambda now: self.tell("map between classes", now.done / now.total),
+                cancelled=lambda: self.cancelled() or time.monotonic() > ends,
+            )  # fmt: skip
+            if file is not None and found.complete:
+                found.save(file.parent, file.stem)
+            return found
+
+        return self.once("map", search)
+
+    def _parts(self) -> list[list[pa.Table]]:
+        """The rows as the evaluation has them: all parts as one, stage by stage."""
+        rows = self._evaluated[1]
+        stages = [CLEAN, *(stage.name for stage in self.plan.stages)]
+        tables = [rows.filter(pc.equal(rows["attack"], name)) for name in stages]
+        return [[table for number, table in enumerate(tables) if len(table) or not number]]
+
+    @property
+    def closest(self) -> Closest:
+        """The smallest change found of each picture."""
+
+        def find() -> Closest:
+            rows = self._evaluated[1]
+            clean = rows.filter(pc.equal(rows["attack"], CLEAN))
+            clean = clean.filter(pc.invert(clean["success"]))
+            attacked = set(rows.filter(pc.not_equal(rows["attack"], CLEAN))["index"].to_pylist())
+            best: dict[int, tuple[float, int, str]] = {}
+            won = rows.filter(
+                pc.and_(rows["success"], pc.not_equal(rows["attack"], CLEAN))
+            ).to_pylist()
+            for row in won:
+                key = (row["distance"], row["prediction"], row["attack"])
+                best[row["index"]] = min(best.get(row["index"], (inf, -1, "")), key)
+            kept = [row for row in clean.to_pylist() if row["index"] in attacked]
+            found = [best.get(row["index"], (inf, row["label"], "")) for row in kept]
+            return Closest(
+                torch.tensor([row["index"] for row in kept], dtype=torch.long),
+                torch.tensor([row["label"] for row in kept], dtype=torch.long),
+                torch.tensor([each[0] for each in found], dtype=torch.double),
+                torch.tensor([each[1] for each in found], dtype=torch.long),
+                tuple(each[2] for each in found),
+            )
+
+        return self.once("closest", find)
+
+    def flipped(self, rows: Sequence[int]) -> dict[int, Flipped]:
+        """The pictures in these rows of :attr:`closest` before and after their smallest change.
+
+        The attack that found it is made once more on them: chance belongs to the sample, so it
+        finds the same.
+        """
+        closest = self.closest
+        indices = closest.indices[list(rows)].tolist()
+
+        def again() -> dict[str, Tensor]:
+            images, labels = self.load(indices)
+            after = images.clone()
+            for stage in self.plan.stages:
+                mine = [n for n, row in enumerate(rows) if closest.stages[row] == stage.name]
+                if not mine:
+                    continue
+                self.tell("drawing what was found", 0.0)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", FluoroscopeWarning)
+                    found = stage.attack(
+                        self.model, images[mine], labels[mine], keep=stage.keep,
+                        restarts=stage.restarts, seed=self.seed,
+                        numbers=torch.tensor([indices[n] for n in mine]),
+                    )  # fmt: skip
+                after[mine] = found.images.to(after)
+            return {"before": images, "after": after}
+
+        found = self.kept("flipped", [indices, self.plan.describe()], again)
+        distance = self.threat.distance(found["after"] - found["before"])
+        said = predict(self.model.plain, found["after"], batch_size=BATCH)
+        sure, became = said.probabilities.max(1)
+        return {
+            row: Flipped(
+                int(closest.indices[row]), int(closest.labels[row]), int(became[n]),
+                float(sure[n]), float(distance[n]), found["before"][n], found["after"][n],
+            )
+            for n, row in enumerate(rows)
+        }  # fmt: skip
+
+    @property
+    def _evaluated(self) -> tuple[Verdict, pa.Table]:
+        def run() -> tuple[Verdict, pa.Table]:
+            with ExitStack() as stack:
+                place: Path | str
+                kept = self._file("evaluation", [str(self.threat), self.plan.describe()], "run")
+                if kept is not None:
+                    place = kept
+                else:
+                    place = stack.enter_context(TemporaryDirectory(prefix="fluoroscope-"))
+                ends = time.monotonic() + SHARE * self.left()
+                verdict = evaluate(
+                    self.model, self.images, threat=self.threat, plan=self.plan, out=place,
+                    part=PART_LARGE if self._large() else PART, seed=self.seed, at_chance=True,
+                    on_progress=lambda now: self.tell(
+                        f"attacking, {now.holding} of {now.looked} hold", now.done
+                    ),
+                    cancelled=self._cancelled,
+                    enough=lambda: time.monotonic() > ends,
+                )  # fmt: skip
+                return verdict, RunDirectory(Path(place)).tables()
+
+        return self.once("evaluation", run)
+
+
+def _end(name: str) -> str:
+    return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name

@@ -1,0 +1,129 @@
+"""Numbers as people read them."""
+
+from collections.abc import Sequence
+from math import inf, isfinite
+
+from fluoroscope.engine.threats import Threat
+
+# What separates a number from its unit, where a line must not break.
+_THIN = "\N{NARROW NO-BREAK SPACE}"
+
+
+NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share in per cent: 0.853 is ``85.3 %``."""
+    return f"{100 * share:.{digits}f}{_THIN}%"
+
+
+def interval(bounds: tuple[float, float], digits: int = 1) -> str:
+    """An interval of shares in per cent."""
+    low, high = bounds
+    return f"{100 * low:.{digits}f} to {100 * high:.{digits}f}{_THIN}%"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number to so many digits that count."""
+    if not isfinite(value):
+        return "none" if value == inf else "–"
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:.{digits}g}"
+
+
+def count(many: int, one: str, several: str | None = None) -> str:
+    """A count with its noun: ``1 picture``, ``1,000 pictures``."""
+    return f"{many:,} {one if many == 1 else several or one + 's'}"
+
+
+def listed(words: Sequence[str], joint: str = "and") -> str:
+    """``a, b and c``."""
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} {joint} {words[-1]}"
+
+
+def shortened(text: str, most: int = 28) -> str:
+    """A label that fits: its first name where it has several, cut where it is long."""
+    first = text.split(",")[0].strip() or text
+    return first if len(first) <= most else first[: most - 1].rstrip() + "…"
+
+
+def sentence(text: object) -> str:
+    """With a capital and a full stop."""
+    words = " ".join(str(text).split())
+    return words[:1].upper() + words[1:] + ("" if words.endswith((".", "!", "?")) else ".")
+
+
+def duration(seconds: float) -> str:
+    """``48 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f}{_THIN}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}{_THIN}s"
+    if whole < 3600:
+        return f"{whole // 60}{_THIN}min {whole % 60}{_THIN}s"
+    return f"{whole // 3600}{_THIN}h {whole % 3600 // 60}{_THIN}min"
+
+
+class Ruler:
+    """How distances of a norm are written and explained.
+
+    Largest changes of colour pictures come in 255ths, as the field quotes them and as files hold
+    them.
+    """
+
+    def __init__(self, norm: str, channels: int) -> None:
+        self.norm = norm
+        self.levels = norm == "linf" and channels == 3
+
+    @property
+    def unit(self) -> str:
+        """What stands on an axis."""
+        return {
+            "linf": "largest change of a pixel" + (", in 255ths" if self.levels else ""),
+            "l2": "Euclidean length of the change (L2)",
+            "l1": "sum of the changes (L1)",
+            "l0": "pixels changed (L0)",
+        }.get(self.norm, f"distance ({self.norm})")
+
+    @property
+    def measure(self) -> str:
+        """What is measured, as a part of a sentence."""
+        return {
+            "linf": "by the pixel that changes most",
+            "l2": "by Euclidean length",
+            "l1": "by the sum over all pixels",
+            "l0": "by pixels changed",
+        }.get(self.norm, self.norm)
+
+    def scaled(self, distance: float) -> float:
+        """As a number on the axis."""
+        return 255 * distance if self.levels else distance
+
+    def short(self, distance: float, digits: int = 3) -> str:
+        """As a number with its unit: ``1.3/255``, ``0.08``."""
+        if not isfinite(distance):
+            return "none found"
+        return f"{number(self.scaled(distance), digits)}{'/255' if self.levels else ''}"
+
+    def bound(self, eps: float) -> str:
+        """What an attacker may do within ``eps``, as the end of a sentence."""
+        far = self.short(eps)
+        match self.norm:
+            case "linf":
+                return f"any pixel may change by up to {far} of the range from black to white"
+            case "l2":
+                return f"the picture may change by a Euclidean length of up to {far}"
+            case "l1":
+                return f"the changes of all pixel values may add up to {far}"
+            case "l0":
+                return f"up to {far} pixels may change"
+        return f"the picture may change by up to {far} ({self.norm})"
+
+    @classmethod
+    def of(cls, threat: Threat, channels: int) -> "Ruler":
+        """For the norm of a threat model."""
+        return cls(threat.name, channels)

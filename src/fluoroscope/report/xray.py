@@ -1,0 +1,159 @@
+"""One call, one page: what a network sees, how it fails, and what to do."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from fluoroscope.data.imageset import ImageSet
+from fluoroscope.engine.threats import Linf, Threat, as_threat
+from fluoroscope.errors import FluoroscopeError, InvalidParameterError
+from fluoroscope.evaluation.labels import labelled
+from fluoroscope.files import atomic_path
+from fluoroscope.models.classifier import Classifier
+from fluoroscope.report.blocks import Text
+from fluoroscope.report.page import Missing, Shown, render
+from fluoroscope.report.registry import Section, find_sections
+from fluoroscope.report.study import LeftOutError, Study, Tell
+from fluoroscope.report.words import sentence
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Report:
+    """An X-ray: a page, and its findings."""
+
+    html: str
+    """The page, complete in itself."""
+    title: str
+    sections: tuple[Shown, ...]
+    record: dict[str, Any]
+    """Network, data, threat model, seed, versions and hardware, as plain values."""
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """The sections that could not be made, and why."""
+        return {one.name: one.missing.why for one in self.sections if one.missing}
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the page."""
+        blocks = [block for one in self.sections for block in one.blocks]
+        leads = [one.text for one in blocks if isinstance(one, Text) and one.kind == "lead"]
+        return leads[0] if leads else self.title
+
+    def describe(self) -> dict[str, Any]:
+        """The findings of each section as plain values."""
+        return {
+            "record": self.record,
+            "sections": {one.name: one.data for one in self.sections if not one.missing},
+            "missing": self.missing,
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write the page; whole or not at all.
+
+        Raises:
+            InvalidParameterError: it cannot be written there.
+        """
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as draft:
+                draft.write_text(self.html, "utf-8")
+        except OSError as error:
+            raise InvalidParameterError(
+                f"cannot write {path}: {error.strerror or error}; give another file"
+            ) from error
+        return Path(path)
+
+
+def xray(
+    model: Classifier,
+    images: ImageSet | Tensor,
+    labels: Tensor | None = None,
+    *,
+    threat: Threat | str | None = None,
+    sections: Sequence[str] | None = None,
+    budget: float | None = None,
+    run: str | Path | None = None,
+    seed: int = 0,
+    command: str | None = None,
+    on_progress: Tell | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Report:
+    """Look through a network and tell on one page what it sees, how it fails, and what to do.
+
+    Args:
+        model: the network under study. If it was prepared for speed, the plain one has the last
+            word on every success.
+        images: labelled pictures, or a batch ``(N, C, H, W)`` in ``[0, 1]``.
+        labels: ``(N,)``, the true class of each, for a batch.
+        threat: how far an image may move: a threat model, or such as ``"linf:8/255"``. By default
+            what the field uses for such pictures: 0.3 for grey ones, 8/255 for small and 4/255 for
+            large ones in colour.
+        sections: which sections, by name; by default all.
+        budget: seconds that it may take; what there was no time for is left out, and it says so.
+        run: a directory in which findings are kept. The same call goes on where it was stopped.
+        seed: for everything random; a sample's chance hangs on it and the sample's index alone.
+        command: how to repeat it, as the page is to say.
+        on_progress: called with what is being done and the share of it that is done.
+        cancelled: asked at every step; once true, the report is of what was found so far.
+
+    Raises:
+        UnknownLabelError, InvalidImagesError: labels that are missing or not the network's.
+        InvalidParameterError: no such section, or a budget that is none.
+        ChanceLevelError: clean pictures are read no better than by chance.
+    """
+    chosen = find_sections(sections)
+    if budget is not None and not budget > 0:
+        raise InvalidParameterError(f"budget is {budget}; expected seconds above 0")
+    study = Study(
+        model,
+        labelled(images, labels),
+        as_threat(threat) if isinstance(threat, str) else threat or usual_threat(model),
+        seed=seed,
+        directory=None if run is None else Path(run),
+        seconds=budget,
+        command=command or "",
+        tell=on_progress,
+        cancelled=cancelled,
+    )
+    study.check()
+    shown = {one.name: _made(one, study) for one in sorted(chosen, key=lambda each: each.cost)}
+    ordered = tuple(shown[one.name] for one in chosen)
+    title = f"{study.name} on {study.data_name}"
+    return Report(render(title, study.about, ordered), title, ordered, study.record)
+
+
+def usual_threat(model: Classifier) -> Threat:
+    """The bound that the field uses for such pictures, as RobustBench and its like do."""
+    if model.channels == 1:
+        return Linf(0.3)
+    small = model.input_size is not None and max(model.input_size) <= 64
+    return Linf("8/255" if small else "4/255")
+
+
+def _made(one: Section, study: Study) -> Shown:
+    try:
+        if not one.free:
+            study.go_on(one.title)
+        content = one.build(study)
+    except LeftOutError as reason:
+        missing = Missing("This section was left out.", sentence(reason))
+    except FluoroscopeError as problem:
+        missing = Missing("This section could not be made.", sentence(problem))
+    except Exception as problem:
+        # One section's fault must not cost the reader all the others.
+        _log.warning("the section %s failed", one.name, exc_info=True)
+        missing = Missing(
+            "This section could not be made, by a fault of Fluoroscope.",
+            sentence(f"{type(problem).__name__}: {problem}"),
+        )
+    else:
+        study.data[one.name] = content.data
+        return Shown(one.name, one.title, content.blocks, content.data)
+    return Shown(one.name, one.title, (), {}, missing)

@@ -1,0 +1,269 @@
+"""What a report says, for networks of every kind, and when something goes wrong."""
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_networks import MARKUP, small
+from torch import nn
+
+import fluoroscope as fs
+from fluoroscope.report.registry import _SECTIONS, Section, find_sections
+from fluoroscope.report.study import Study
+from fluoroscope.report.xray import usual_threat
+
+pytestmark = pytest.mark.usefixtures("page", "quick")
+
+ALL = ["verdict", "clean", "curve", "pictures", "map", "gradients", "next"]
+
+
+class Tags(HTMLParser):
+    """Every tag with its attributes, the words of the page, and where each section begins."""
+
+    void = ("meta", "link", "img", "br", "path", "use", "image", "stop")
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.void:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def test_every_section_is_there_and_its_numbers_are_those_of_the_findings(page: fs.Report) -> None:
+    assert not page.missing
+    found = page.describe()["sections"]
+    assert list(found) == ALL
+    tags = Tags(page.html)
+    assert [a["id"] for t, a in tags.tags if t == "section"] == ALL
+    batch = next(iter(fs.load_images("digits", channels=1).take(24).batches(24)))
+    assert batch.labels is not None
+    right = int(
+        (fs.predict(fs.load_model("digits-cnn"), batch.images).winners == batch.labels).sum()
+    )
+    assert round(found["clean"]["accuracy"] * 24) == right
+    assert round(found["verdict"]["clean_accuracy"] * 24) == right
+    assert f"{100 * found['verdict']['robust_accuracy']:.1f} %" in tags.text
+    json.dumps(page.describe(), allow_nan=False)
+
+
+def test_verdict_is_that_of_the_evaluation_and_of_the_curve(page: fs.Report) -> None:
+    found = page.describe()["sections"]["verdict"]
+    at = [one for one in found["curve"]["points"] if one["eps"] <= 0.3 + 1e-6][-1]
+    assert at["accuracy"] == pytest.approx(found["robust_accuracy"])
+
+
+def test_pictures_shown_are_misread_at_the_distance_that_is_written(page: fs.Report) -> None:
+    shown = page.describe()["sections"]["pictures"]["shown"]
+    assert shown
+    assert all(one["label"] != one["became"] for one in shown)
+    curve = page.describe()["sections"]["verdict"]["curve"]
+    most = max(one["eps"] for one in curve["points"])
+    assert all(0 < one["distance"] <= most + 1e-4 for one in shown)
+
+
+def test_page_is_whole_small_and_loads_nothing(page: fs.Report) -> None:
+    tags = Tags(page.html)
+    assert not tags.open
+    assert len(page.html.encode()) < 10_000_000
+    assert not [tag for tag, _ in tags.tags if tag in ("script", "iframe", "object", "embed")]
+    for _, attributes in tags.tags:
+        for name in ("src", "href", "xlink:href", "srcset", "action", "style"):
+            value = attributes.get(name) or ""
+            assert value.startswith(("data:", "#")) or name == "style" or not value
+            assert "http" not in value.split("base64")[0]
+    assert "@import" not in page.html
+    names = [a["id"] for _, a in tags.tags if "id" in a]
+    assert len(names) == len(set(names))
+    for tag, attributes in tags.tags:
+        if tag == "img":
+            assert attributes["alt"]
+
+
+@pytest.mark.parametrize(
+    ("classes", "channels", "side"), [(2, 1, 16), (2, 3, 16), (10, 1, 28), (1000, 3, 16)]
+)
+def test_networks_of_every_kind_give_a_whole_page(classes: int, channels: int, side: int) -> None:
+    model, images, labels = small(classes, channels=channels, side=side)
+    report = fs.xray(model, images, labels, threat=fs.Linf(0.02))
+    assert not report.missing
+    assert not Tags(report.html).open
+    assert len(report.html) < 2_000_000
+
+
+def test_markup_in_names_stays_text() -> None:
+    labels = [f"{number} {MARKUP}" for number in range(3)]
+    model, images, numbers = small(3, labels=labels)
+    model.name = MARKUP
+    report = fs.xray(
+        model, images, numbers, threat="linf:0.02", command=f"xray {MARKUP}",
+        sections=["verdict", "clean", "pictures", "map", "next"],
+    )  # fmt: skip
+    assert not report.missing
+    tags = Tags(report.html)
+    assert not [tag for tag, _ in tags.tags if tag in ("script", "b")]
+    assert "<script" not in report.html
+    assert '<script>alert("1")</script>' in tags.text
+
+
+def test_formulas_in_names_are_no_formulas() -> None:
+    model, images, numbers = small(3, labels=["$x^2$", r"$\frac{", "c_1"])
+    report = fs.xray(model, images, numbers, threat="linf:0.02", sections=["map", "curve"])
+    assert not report.missing
+    assert "$x^2$" in Tags(report.html).text
+
+
+def test_a_section_that_fails_says_so_and_the_others_stand(monkeypatch: Any) -> None:
+    def broken(study: Study) -> None:
+        raise ZeroDivisionError("<i>nothing</i> left")
+
+    find_sections()
+    before = _SECTIONS["curve"]
+    monkeypatch.setitem(
+        _SECTIONS, "curve", Section("curve", before.title, before.order, before.cost, broken)
+    )
+    model, images, labels = small(3)
+    report = fs.xray(model, images, labels, threat="linf:0.02", sections=["clean", "curve"])
+    assert list(report.missing) == ["curve"]
+    text = Tags(report.html).text
+    assert "ZeroDivisionError: <i>nothing</i> left." in text
+    assert "By class" in text
+
+
+def test_a_norm_without_a_search_leaves_its_sections_out() -> None:
+    model, images, labels = small(3)
+    report = fs.xray(model, images, labels, threat="l0:4")
+    assert {"clean", "gradients", "next"} <= set(report.describe()["sections"])
+    assert all(why.endswith(".") for why in report.missing.values())
+
+
+def test_networks_without_a_gradient_still_have_a_page() -> None:
+    class Steps(nn.Module):
+        def __init__(self, module: nn.Module) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return self.module((x * 255).round() / 255)
+
+    model, images, labels = small(3)
+    model.module = Steps(model.module)
+    labels = torch.where(torch.arange(24) < 20, fs.predict(model, images).winners, labels)
+    report = fs.xray(model, images, labels, threat="linf:0.02")
+    assert "clean" in report.describe()["sections"]
+
+
+def test_a_stopped_report_holds_what_was_found() -> None:
+    model, images, labels = small(3)
+    report = fs.xray(model, images, labels, threat="linf:0.02", cancelled=lambda: True)
+    assert set(report.missing) == set(ALL) - {"clean", "next"}
+    assert all("stopped" in why for why in report.missing.values())
+    calls = 0
+
+    def later() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls > 12
+
+    report = fs.xray(model, images, labels, threat="linf:0.02", cancelled=later)
+    assert "clean" in report.describe()["sections"]
+    assert report.missing
+
+
+def test_a_budget_that_is_up_says_what_was_left_out() -> None:
+    model, images, labels = small(3)
+    report = fs.xray(model, images, labels, threat="linf:0.02", budget=1e-6)
+    assert set(report.missing) == set(ALL) - {"clean", "next"}
+    assert all("time was up" in why for why in report.missing.values())
+
+
+def test_a_kept_report_is_read_back(tmp_path: Path, monkeypatch: Any) -> None:
+    model, images, labels = small(3)
+    options: dict[str, Any] = {"threat": "linf:0.02", "run": tmp_path / "run"}
+    first = fs.xray(model, images, labels, **options)
+    calls = []
+    forward = type(model.module).forward
+    monkeypatch.setattr(
+        type(model.module), "forward", lambda self, x: calls.append(len(x)) or forward(self, x)
+    )
+    again = fs.xray(model, images, labels, **options)
+    assert again.describe()["sections"] == first.describe()["sections"]
+    # What remains: who is named in the pictures that are shown, and what was fed.
+    assert sum(calls) < 60
+    for file in (tmp_path / "run").glob("*.safetensors"):
+        file.write_bytes(b"broken")
+    for file in (tmp_path / "run").glob("*.json"):
+        file.write_text("{")
+    anew, before = (
+        {name: found for name, found in report.describe()["sections"].items() if name != "map"}
+        for report in (fs.xray(model, images, labels, **options), first)
+    )
+    assert anew == before
+
+
+def test_the_same_call_makes_the_same_page() -> None:
+    model, images, labels = small(4)
+    one, other = (
+        fs.xray(model, images, labels, threat="linf:0.02", sections=["clean", "curve", "map"]).html
+        for _ in range(2)
+    )
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"sections": ["verdict", "nonsense"]}, "nonsense"),
+        ({"sections": []}, "none"),
+        ({"budget": 0}, "budget"),
+        ({"threat": "linf"}, "bound"),
+        ({"threat": "linf:0"}, "bound"),
+        ({"threat": "linfinite:1"}, "linfinite"),
+    ],
+)
+def test_mistakes_are_told(wrong: dict[str, Any], message: str) -> None:
+    model, images, labels = small(3)
+    with pytest.raises(fs.FluoroscopeError, match=message):
+        fs.xray(model, images, labels, **wrong)
+
+
+def test_chance_level_is_refused() -> None:
+    model, images, labels = small(10)
+    with pytest.raises(fs.FluoroscopeError, match="no better than chance"):
+        fs.xray(model, images, (labels + 3) % 10)
+
+
+def test_an_unwritable_place_is_told(page: fs.Report, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(fs.FluoroscopeError, match="cannot write"):
+        page.save(tmp_path / "file" / "report.html")
+
+
+def test_bounds_are_those_of_the_field() -> None:
+    assert usual_threat(small(3, channels=1)[0]).eps == 0.3
+    assert usual_threat(small(3)[0]).eps == pytest.approx(8 / 255)
+    large = fs.Classifier(nn.Identity(), input_size=224)
+    assert usual_threat(large).eps == pytest.approx(4 / 255)
