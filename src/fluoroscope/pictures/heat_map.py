@@ -38,7 +38,8 @@ def heat_map(
     """
     from matplotlib.figure import Figure
 
-    cell, edge = 0.5, 1.5 + 0.25 * bool(title)
+    # Tall enough for what stands along the colour bars.
+    cell, edge = max(0.5, 1.8 / len(rows)), 1.5 + 0.25 * bool(title)
     height = cell * (len(rows) + len(under)) + edge + 0.3 * bool(under)
     figure = Figure(figsize=(0.8 * len(columns) + 3.6, height), layout="constrained", dpi=150)
     ratios = [len(rows), len(under)] if under else [1]
