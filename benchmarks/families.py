@@ -344,7 +344,7 @@ def _sparse() -> Iterator[Match]:
             ),
             "ART": by_art(network, "PixelAttack", like, batch, th=5, es=1, max_iter=100),
         },
-        32, turns=1,
+        8, turns=1,
     )  # fmt: skip
 
 
@@ -410,7 +410,7 @@ def _decisions() -> Iterator[Match]:
                 network, "BoundaryAttack", like, batch, targeted=False, max_iter=100,
             ),
         },
-        48, turns=1, variants=shorter("boundary"),
+        24, turns=1, variants=shorter("boundary"),
     )  # fmt: skip
     yield Match(
         "hopskipjump", fs.attack("hopskipjump", queries=queries), words,
@@ -418,14 +418,14 @@ def _decisions() -> Iterator[Match]:
             "foolbox": by_foolbox(network, foolbox.attacks.HopSkipJumpAttack(steps=8), batch),
             "ART": by_art(network, "HopSkipJump", like, batch, max_iter=9),
         },
-        48, turns=1, variants=shorter("hopskipjump"),
+        24, turns=1, variants=shorter("hopskipjump"),
     )  # fmt: skip
     yield Match(
         "geoda", fs.attack("geoda", queries=queries), words,
         lambda network, like, batch: {
             "ART": by_art(network, "GeoDA", like, batch, max_iter=queries, sub_dim=28)
         },
-        48, turns=1, variants=shorter("geoda"),
+        24, turns=1, variants=shorter("geoda"),
     )  # fmt: skip
 
 

@@ -1,7 +1,5 @@
 """The map between classes: all pairs of digits, some animals, a sample of ImageNet's classes."""
 
-from collections import Counter
-
 import fluoroscope as fs
 from benchmarks.page import Section
 from fluoroscope.evaluation.class_map import ClassMap, Station
@@ -35,17 +33,15 @@ def section() -> Section:
     digits = fs.class_map(model, fs.load_images("digits", channels=1), pictures=DIGITS)
     _show(page, "digits-cnn", "class-map-digits.png", digits)
     page.table(
-        ["from", "nearest", "met on the way to the others"],
+        ["from", "nearest", "met on the way there"],
         [
             [
                 digits.labels[label],
-                ", ".join(
-                    f"{digits.labels[pair.target]} ({pair.distance:.3f})"
-                    for pair in digits.neighbours(label)
-                ),
-                _met(digits, label),
+                ", ".join(f"{digits.labels[p.target]} ({p.distance:.3f})" for p in near),
+                _stations(digits, near[0].stations),
             ]
             for label in range(10)
+            for near in [digits.neighbours(label)]
         ],
     )
     small = fs.load_model(SMALL)
@@ -62,8 +58,7 @@ def section() -> Section:
 
 def _between(page: Section, name: str, found: ClassMap, model: fs.Classifier) -> None:
     _show(page, f"MobileNet v1 0.25 at 128, {name}", f"class-map-{name}.png", found)
-    possible = found.describe()["pairs_possible"]
-    page.text(f"{len(found.pairs)} of the network's {possible} pairs.")
+    page.text(f"{len(found.pairs)} of {found.describe()['pairs_possible']} pairs of its classes.")
     first, last = (model.find_class(end) for end in ENDS)
     for start, end in ((first, last), (last, first)):
         straight, way = found.pair(start, end), found.route(start, end)
@@ -90,21 +85,6 @@ def _show(page: Section, title: str, file: str, found: ClassMap) -> None:
 def _stations(found: ClassMap, stations: tuple[Station, ...]) -> str:
     met = [f"{_short(found.labels[each.label])} ({each.count})" for each in stations[:4]]
     return ", ".join(met) or "none"
-
-
-def _met(found: ClassMap, source: int) -> str:
-    """The classes that pictures of one meet most often on their way to the others."""
-    met: Counter[int] = Counter()
-    for pair in found.pairs:
-        if pair.source == source:
-            met.update({station.label: station.count for station in pair.stations})
-    total = sum(pair.searches for pair in found.pairs if pair.source == source)
-    return (
-        ", ".join(
-            f"{found.labels[label]} ({count} of {total})" for label, count in met.most_common(3)
-        )
-        or "none"
-    )
 
 
 def _known(model: fs.Classifier, name: str) -> bool:

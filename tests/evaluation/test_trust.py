@@ -111,6 +111,8 @@ def test_the_rule_of_shares(count: int) -> None:
     assert _share(count, n) == ("fail" if low > FAIL else "warn" if low > WARN else "pass")
     assert (count >= 4) == (_share(count, n) != "pass")  # as the docstring says
     assert (count >= 12) == (_share(count, n) == "fail")
+    assert _share(1, 4) == "pass"
+    assert _share(1, 1) == _share(2, 4) == "fail"
 
 
 def test_differences_find_what_backpropagation_leaves_out(
