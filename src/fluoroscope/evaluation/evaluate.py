@@ -198,7 +198,8 @@ def _check(
 ) -> None:
     if part.number == 0 and not job.at_chance:
         check_above_chance(
-            clean, job.model.num_classes, job.model.name,
+            len(clean) - int(pc.sum(clean["success"]).as_py()), len(clean),
+            job.model.num_classes, job.model.name,
             lambda: _fed(job, clean, batch or job.load(part)),
         )  # fmt: skip
 

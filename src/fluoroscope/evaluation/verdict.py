@@ -15,8 +15,6 @@ from fluoroscope.evaluation.plan import History
 
 if TYPE_CHECKING:
     from fluoroscope.evaluation.curve import Curve
-
-if TYPE_CHECKING:
     from fluoroscope.evaluation.trust import Check
 
 # Below so many samples chance itself may read them all.
@@ -170,18 +168,17 @@ def verdict_of(
 
 
 def check_above_chance(
-    clean: pa.Table, classes: int, model: str, what_was_fed: Callable[[], str]
+    right: int, count: int, classes: int, model: str, what_was_fed: Callable[[], str]
 ) -> None:
-    """Refuse a network that reads the samples of a clean look no better than by chance.
+    """Refuse a network that reads ``right`` of ``count`` clean samples, if chance would as well.
 
     Raises:
         ChanceLevelError: of 20 samples or more, and the accuracy's interval includes chance.
     """
-    count, wrong = len(clean), _sum([clean], "success")
-    if count < _FEWEST or wilson(count - wrong, count)[0] > 1 / classes:
+    if count < _FEWEST or wilson(right, count)[0] > 1 / classes:
         return
     raise ChanceLevelError(
-        f"{model} reads {count - wrong} of the first {count} pictures as labelled, no better than "
+        f"{model} reads {right} of the first {count} pictures as labelled, no better than "
         f"chance among {classes} classes: mostly the preprocessing or the numbering of the classes "
         f"is another than in training. It was fed {what_was_fed()}. Check --mean, --std, "
         "--input-size and --labels; --at-chance goes on all the same"
