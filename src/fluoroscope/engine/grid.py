@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fluoroscope.engine.threats import Threat
+from fluoroscope.engine.vectors import chosen, column
 
 LEVELS = 255
 
@@ -39,8 +40,7 @@ def snap(images: Tensor, original: Tensor, threat: Threat) -> Tensor:
     high = torch.ones_like(low)
     for _ in range(20):
         middle = (low + high) / 2
-        fits = threat.allows(rounded(middle), original).view(-1, 1, 1, 1)
+        fits = column(threat.allows(rounded(middle), original))
         high = torch.where(fits, middle, high)
         low = torch.where(fits, low, middle)
-    fine = threat.allows(nearest, original).view(-1, 1, 1, 1)
-    return torch.where(fine, nearest, rounded(high).clamp(0, 1))
+    return chosen(threat.allows(nearest, original), nearest, rounded(high).clamp(0, 1))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fluoroscope.engine import chance
+from fluoroscope.engine.vectors import column, lengths
 from fluoroscope.errors import InvalidParameterError
 
 
@@ -96,7 +97,7 @@ class L2:
 
     def distance(self, difference: Tensor) -> Tensor:
         """Euclidean length of each difference ``(N, C, H, W)``."""
-        return _length(difference)
+        return lengths(difference)
 
     def project(self, images: Tensor, original: Tensor) -> Tensor:
         """Into the box, then shrink the difference to length ``eps``; points inside stay put.
@@ -105,7 +106,7 @@ class L2:
         """
         boxed = images.clamp(0, 1)
         difference = boxed - original
-        length = self.distance(difference).view(-1, 1, 1, 1)
+        length = column(self.distance(difference))
         eps = float(self.eps)
         return torch.where(length > eps, original + difference * (eps / length), boxed)
 
@@ -114,7 +115,7 @@ class L2:
         size = original[0].numel()
         noise = chance.normal(keys, 0, tuple(original.shape[1:])).to(original.dtype)
         radius = chance.uniform(keys, 1, (1, 1, 1)).to(original.dtype) ** (1 / size)
-        length = self.distance(noise).view(-1, 1, 1, 1)
+        length = column(self.distance(noise))
         return self.project(original + float(self.eps) * radius * noise / length, original)
 
     def allows(self, images: Tensor, original: Tensor) -> Tensor:
@@ -212,7 +213,7 @@ class Unbounded:
 
     def distance(self, difference: Tensor) -> Tensor:
         """Euclidean length of each difference ``(N, C, H, W)``."""
-        return _length(difference)
+        return lengths(difference)
 
     def project(self, images: Tensor, original: Tensor) -> Tensor:
         """Clamp to the box."""
@@ -231,16 +232,11 @@ def _as_bound(eps: float | str) -> float:
     return inf if eps == inf else as_number(eps)
 
 
-def _length(difference: Tensor) -> Tensor:
-    length: Tensor = torch.linalg.vector_norm(difference.flatten(1), dim=1)
-    return length
-
-
 def onto_l1_balls(images: Tensor, original: Tensor, eps: float | Tensor) -> Tensor:
     """What :meth:`L1.project` does, with one bound for all or one for each image ``(N,)``."""
     boxed = images.clamp(0, 1)
     size = (boxed - original).abs().flatten(1).sum(1)
-    outside = (size > eps).view(-1, 1, 1, 1)
+    outside = column(size > eps)
     if not bool(outside.any()):
         return boxed
     difference = images - original

@@ -357,12 +357,7 @@ def evaluate(
             looked_at, chosen, threat, found, job.samples, identity=identity, directory=directory,
             seed=seed, batch_size=batch_size, on_check=meter.check, cancelled=cancelled,
         )  # fmt: skip
-        verdict = replace(
-            verdict,
-            trust=checks,
-            trust_forwards=sum(check.forwards for check in checks),
-            trust_backwards=sum(check.backwards for check in checks),
-        )
+        verdict = replace(verdict, trust=checks)
     if directory is not None:
         directory.write_json("verdict.json", verdict.describe())
     return verdict

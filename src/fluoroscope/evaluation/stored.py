@@ -115,13 +115,7 @@ class StoredRun:
         curve = None
         if self.finds_distances and parts:
             curve = curve_of(parts, self.threat.name, self.labels)
-        return replace(
-            verdict,
-            curve=curve,
-            trust=self.trust,
-            trust_forwards=sum(check.forwards for check in self.trust),
-            trust_backwards=sum(check.backwards for check in self.trust),
-        )
+        return replace(verdict, curve=curve, trust=self.trust)
 
 
 def read_run(path: str | Path) -> Verdict:

@@ -645,15 +645,13 @@ class _Bench:
         result = self._run("pgd", rows=left, restarts=RESTARTS, steps=STEPS)
         again = result.forwards - 1 > STEPS + 1
         count = int((result.success & again).sum())
-        status = _share(count, self.count)
-        words = self._of_those_left(
-            f"{RESTARTS - 1} more random starts of PGD fooled {count}"
-        ) + _end(status, "restarts still pay. Give the attacks more of them")
-        return Check(
-            "more restarts", status, words,
-            {"pictures": self.count, "left": len(left),
-             "by_the_first": int((result.success & ~again).sum()), "by_others": count},
-        )  # fmt: skip
+        return self._of_those_left(
+            "more restarts",
+            count,
+            f"{RESTARTS - 1} more random starts of PGD fooled {count}",
+            "restarts still pay. Give the attacks more of them",
+            {"by_the_first": int((result.success & ~again).sum()), "by_others": count},
+        )
 
     def smoothed(self) -> Check:
         """Does the gradient of a smoothed network lead further than its own?"""
@@ -670,18 +668,14 @@ class _Bench:
             read = predict(self.model.plain, result.images, batch_size=self.batch_size).winners
             count = int((read.to(self.classes) != self.classes[left]).sum())
             self._count(len(left), plain=True)
-        status = _share(count, self.count)
-        words = self._of_those_left(
-            f"the gradient of the network behind noise fooled {count}"
-        ) + _end(
-            status,
+        return self._of_those_left(
+            "smoothed gradient",
+            count,
+            f"the gradient of the network behind noise fooled {count}",
             "the network's own gradient is shattered. Average it over noise "
             "(EOT with a transformation), or transfer from a smoother network",
+            {"fooled": count, "sigma": sigma},
         )
-        return Check(
-            "smoothed gradient", status, words,
-            {"pictures": self.count, "left": len(left), "fooled": count, "sigma": sigma},
-        )  # fmt: skip
 
     def growing(self) -> Check:
         """Does the accuracy fall to zero as the bound grows?"""
@@ -718,21 +712,16 @@ class _Bench:
     def black_box(self) -> Check:
         """Does Square find what white-box attacks left?"""
         assert self.ball is not None
-        left = self._left
-        result = self._run("square", rows=left, queries=QUERIES)
+        result = self._run("square", rows=self._left, queries=QUERIES)
         count = int(result.success.sum())
-        status = _share(count, self.count)
-        words = self._of_those_left(
-            f"Square, which sees no gradient, fooled {count} in {QUERIES} queries"
-        ) + _end(
-            status,
+        return self._of_those_left(
+            "black box",
+            count,
+            f"Square, which sees no gradient, fooled {count} in {QUERIES} queries",
             "the gradient misleads attacks. Mend that first (BPDA, EOT, another loss), and "
             "give the black-box attacks more queries",
+            {"fooled": count, "queries": QUERIES},
         )
-        return Check(
-            "black box", status, words,
-            {"pictures": self.count, "left": len(left), "fooled": count, "queries": QUERIES},
-        )  # fmt: skip
 
     # What they share.
 
@@ -804,13 +793,20 @@ class _Bench:
         """The pictures that no white-box attack fooled."""
         return torch.arange(self.count) if self._no_gradient else self._white[1]
 
-    def _of_those_left(self, what: str) -> str:
-        """What an attack made of the pictures that are left."""
+    def _of_those_left(
+        self, name: str, fooled: int, what: str, mend: str, evidence: dict[str, Any]
+    ) -> Check:
+        """What another attack made of the pictures that are left, of which it ``fooled`` some."""
+        left = len(self._left)
         if self._no_gradient:
-            return f"Of {self.count} pictures, on which no white-box attack can be made, {what}"
-        if not len(self._left):
-            return f"Auto-PGD left none of the {self.count} pictures to another attack"
-        return f"Of the {len(self._left)} of {self.count} pictures that Auto-PGD left, {what}"
+            words = f"Of {self.count} pictures, on which no white-box attack can be made, {what}"
+        elif not left:
+            words = f"Auto-PGD left none of the {self.count} pictures to another attack"
+        else:
+            words = f"Of the {left} of {self.count} pictures that Auto-PGD left, {what}"
+        status = _share(fooled, self.count)
+        found = {"pictures": self.count, "left": left, **evidence}
+        return Check(name, status, words + _end(status, mend), found)
 
     def _reach(self) -> float:
         """How far the ball lets every pixel value move at once."""

@@ -65,18 +65,29 @@ class Verdict:
     notes: tuple[str, ...] = ()
     trust: "tuple[Check, ...]" = ()
     """What was found on whether the accuracy can be trusted, where somebody asked."""
-    trust_forwards: int = 0
-    """Images that went through the network for these checks, beside those of the verdict."""
-    trust_backwards: int = 0
     record: dict[str, Any] = field(default_factory=dict)
     """Network, data, plan, seed, versions and hardware, as plain values."""
     curve: "Curve | None" = None
     """Accuracy against the bound, if the plan looks for every sample's closest misread image."""
 
+    @property
+    def trust_forwards(self) -> int:
+        """Images that went through the network for the checks, beside those of the verdict."""
+        return sum(check.forwards for check in self.trust)
+
+    @property
+    def trust_backwards(self) -> int:
+        """Gradients computed for the checks."""
+        return sum(check.backwards for check in self.trust)
+
     def describe(self) -> dict[str, Any]:
         """As plain values."""
-        curve = None if self.curve is None else self.curve.describe()
-        return {**asdict(replace(self, curve=None)), "curve": curve}
+        return {
+            **asdict(replace(self, curve=None)),
+            "trust_forwards": self.trust_forwards,
+            "trust_backwards": self.trust_backwards,
+            "curve": None if self.curve is None else self.curve.describe(),
+        }
 
 
 def wilson(successes: int, trials: int) -> Interval:

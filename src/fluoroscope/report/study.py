@@ -44,7 +44,7 @@ from fluoroscope.evaluation.labels import class_numbers, labels_of, what_was_fed
 from fluoroscope.evaluation.plan import Plan, find_plan, nearest
 from fluoroscope.evaluation.rows import CLEAN
 from fluoroscope.evaluation.run_directory import RunDirectory, data_hash
-from fluoroscope.evaluation.trust import Check, from_rows, trust_checks
+from fluoroscope.evaluation.trust import LARGE, Check, from_rows, trust_checks
 from fluoroscope.evaluation.verdict import Verdict, check_above_chance
 from fluoroscope.files import atomic_path, output_directory
 from fluoroscope.hashing import bits
@@ -69,8 +69,7 @@ MAP_SHARE, MAP_PICTURES, MAP_CLASSES = 0.8, 5, 20
 MAP_LARGE, MAP_TARGETS = 15, 4
 VERDICT = "fast"
 NEAREST_NORMS = ("linf", "l2", "l1")
-# Values of a picture from which shorter searches have to do, and their steps.
-LARGE = 3 * 64 * 64
+# Steps of a search where pictures are large.
 STEPS_LARGE = 12
 
 

@@ -7,6 +7,7 @@ the picture, not what was learnt.
 import torch
 from torch import Tensor
 
+from fluoroscope.evaluation.trust import LARGE
 from fluoroscope.gradients.input_gradient import input_gradient
 from fluoroscope.gradients.randomised import rank_correlation, with_random_weights
 from fluoroscope.report.blocks import Block, Card, Content, Gallery, Number, Numbers, Picture, Text
@@ -17,7 +18,6 @@ from fluoroscope.report.words import number
 
 # Pictures that are compared, and of these shown; the random network learns its statistics on them.
 _COMPARED, _COMPARED_LARGE, _SHOWN = 64, 24, 6
-_LARGE = 3 * 64 * 64
 # Below this rank correlation two maps have little in common, above the other most.
 _LITTLE, _MUCH = 0.4, 0.7
 
@@ -102,7 +102,7 @@ def _compare(study: Study) -> dict[str, Tensor]:
     model = study.model.plain
     reading = study.reading
     values = study.load(study.images.indices[:1])[0].numel()
-    most = _COMPARED if values <= _LARGE else _COMPARED_LARGE
+    most = _COMPARED if values <= LARGE else _COMPARED_LARGE
     # Of as many classes as there are, in the study's own order.
     rows, seen = [], set()
     for row, label in enumerate(reading.labels.tolist()):
