@@ -17,7 +17,7 @@ from fluoroscope.cli.attack_options import (
 )
 from fluoroscope.cli.attack_report import Summary
 from fluoroscope.cli.interrupt import interruptible
-from fluoroscope.cli.options import Json, Seed, with_model
+from fluoroscope.cli.options import Json, Limit, Plain, Seed, Split, open_pictures, with_model
 from fluoroscope.cli.output import Output
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ def attack(
     images: Annotated[
         str, typer.Option("--images", help="digits, a picture, a folder, Parquet or a hub id.")
     ],
-    split: Annotated[str | None, typer.Option(help="Its split.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only its first pictures.")] = None,
+    split: Split = None,
+    limit: Limit = None,
     fit_on: Annotated[
         int | None,
         typer.Option(
@@ -151,14 +151,7 @@ def attack(
     exact: Annotated[
         bool, typer.Option("--exact", help="The same bytes whatever the neighbours; slower.")
     ] = False,
-    plain: Annotated[
-        bool,
-        typer.Option(
-            "--plain",
-            help="Search on the network as it is, not on a copy prepared for speed. The plain one "
-            "has the last word on every success in any case.",
-        ),
-    ] = False,
+    plain: Plain = False,
     batch_size: Annotated[int, typer.Option(help="Pictures at once.")] = 128,
     max_seconds: Annotated[
         float | None, typer.Option(help="Stop searching then; what was found by then is kept.")
@@ -179,13 +172,11 @@ def attack(
     from fluoroscope.attacks import registry
     from fluoroscope.attacks.parts import attack_parts, fit_to
     from fluoroscope.attacks.universal.fitting import Fitted
-    from fluoroscope.data.imageset import load_images
     from fluoroscope.files import output_directory
     from fluoroscope.models.wrappers.prepared import prepare
 
     given = parameters(param) | ({} if steps is None else {"steps": steps})
-    data = load_images(images, split, channels=model.channels)
-    data = data.take(limit) if limit else data
+    data = open_pictures(images, split, limit, model.channels)
     held, load_others = other_pictures(method, others, through or [], data, model)
     chosen = registry.attack(method, eps=eps, norm=norm, **given | held)
     targets = [transfer_target(model, name) for name in transfer_to or []]

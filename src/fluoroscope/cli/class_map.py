@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fluoroscope.cli.interrupt import interruptible
-from fluoroscope.cli.options import Json, Seed, with_model
+from fluoroscope.cli.options import BatchSize, Json, Limit, Seed, Split, open_pictures, with_model
 from fluoroscope.cli.output import Output
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ def class_map(
     images: Annotated[
         str, typer.Option("--images", help="Labelled: digits, class folders, Parquet, a hub id.")
     ],
-    split: Annotated[str | None, typer.Option(help="Its split.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only its first pictures.")] = None,
+    split: Split = None,
+    limit: Limit = None,
     threat: Annotated[
         str, typer.Option(help="The norm, as l2; or with how far a picture may go, as l2:3.")
     ] = "linf",
@@ -51,7 +51,7 @@ def class_map(
         bool,
         typer.Option("--plain", help="Search on the network as it is, not on a prepared copy."),
     ] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 128,
+    batch_size: BatchSize = 128,
     out: Annotated[Path, typer.Option(help="Directory for class_map.json and .png.")] = Path("out"),
     seed: Seed = 0,
     json: Json = None,
@@ -63,15 +63,13 @@ def class_map(
       fluoroscope map -m NETWORK --images FOLDER --classes "giant panda;ostrich;vulture"
       fluoroscope map -m NETWORK --images FOLDER --route "giant panda;vulture"
     """
-    from fluoroscope.data.imageset import load_images
     from fluoroscope.evaluation.class_map import class_map as run
     from fluoroscope.files import output_directory
     from fluoroscope.models.wrappers.prepared import prepare
     from fluoroscope.pictures.class_maps import class_map_figure
     from fluoroscope.pictures.maps import write_figure
 
-    data = load_images(images, split, channels=model.channels)
-    data = data.take(limit) if limit else data
+    data = open_pictures(images, split, limit, model.channels)
     named = None if classes is None else [name.strip() for name in classes.split(";")]
     ends = _ends(model, route)
     directory, output = output_directory(out), Output(json)

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from fluoroscope.cli.interrupt import interruptible
-from fluoroscope.cli.options import Json, Seed, with_model
+from fluoroscope.cli.options import (
+    AtChance,
+    BatchSize,
+    Data,
+    Json,
+    Limit,
+    Seed,
+    Split,
+    open_pictures,
+    with_model,
+)
 from fluoroscope.cli.output import Output
 from fluoroscope.cli.verdict_report import interval, share
 from fluoroscope.models.labels import printable
@@ -19,11 +29,9 @@ if TYPE_CHECKING:
 @with_model
 def corrupt(
     model: "Classifier",
-    data: Annotated[
-        str, typer.Option("--data", "-d", help="digits, class folders, Parquet or a hub id.")
-    ],
-    split: Annotated[str | None, typer.Option(help="Its split.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only its first pictures.")] = None,
+    data: Data,
+    split: Split = None,
+    limit: Limit = None,
     corruption: Annotated[
         list[str] | None,
         typer.Option(
@@ -37,10 +45,8 @@ def corrupt(
             help="Whose severities: cifar-10-c or imagenet-c; default: by the pictures' size."
         ),
     ] = None,
-    at_chance: Annotated[
-        bool, typer.Option("--at-chance", help="Go on though it reads no better than by chance.")
-    ] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 64,
+    at_chance: AtChance = False,
+    batch_size: BatchSize = 64,
     out: Annotated[Path, typer.Option(help="Directory for the pictures.")] = Path("out"),
     seed: Seed = 0,
     json: Json = None,
@@ -53,7 +59,6 @@ def corrupt(
       fluoroscope corrupt --model digits-cnn --data digits --scale imagenet-c
       fluoroscope corrupt -m timm/resnet18.a1_in1k -d FOLDER --corruption jpeg --limit 500
     """
-    from fluoroscope.data.imageset import load_images
     from fluoroscope.evaluation.corruption import (
         corruption_accuracy,
         corruption_figure,
@@ -62,8 +67,7 @@ def corrupt(
     from fluoroscope.files import output_directory
     from fluoroscope.pictures.maps import write_figure
 
-    images = load_images(data, split, channels=model.channels)
-    images = images.take(limit) if limit else images
+    images = open_pictures(data, split, limit, model.channels)
     output, directory = Output(json), output_directory(out)
     with output.telling(), interruptible() as interrupted, output.measuring() as move:
         table = corruption_accuracy(

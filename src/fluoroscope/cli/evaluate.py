@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from fluoroscope.cli.interrupt import interruptible
-from fluoroscope.cli.options import Json, Seed, with_model
+from fluoroscope.cli.options import (
+    AtChance,
+    BatchSize,
+    Data,
+    Json,
+    Limit,
+    Plain,
+    Seed,
+    Split,
+    open_pictures,
+    with_model,
+)
 from fluoroscope.cli.output import Output
 from fluoroscope.cli.verdict_report import draw_curve, report
 
@@ -18,11 +29,9 @@ if TYPE_CHECKING:
 @with_model
 def evaluate(
     model: "Classifier",
-    data: Annotated[
-        str, typer.Option("--data", "-d", help="digits, class folders, Parquet or a hub id.")
-    ],
-    split: Annotated[str | None, typer.Option(help="Its split.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only its first pictures.")] = None,
+    data: Data,
+    split: Split = None,
+    limit: Limit = None,
     threat: Annotated[
         str, typer.Option(help="How far a picture may go: NORM:EPS, as linf:0.3 or l2:0.5.")
     ] = "linf:8/255",
@@ -45,22 +54,13 @@ def evaluate(
     save_images: Annotated[
         bool, typer.Option("--save-images", help="Keep what each attack made of the pictures.")
     ] = False,
-    plain: Annotated[
-        bool,
-        typer.Option(
-            "--plain",
-            help="Search on the network as it is, not on a copy prepared for speed. The plain one "
-            "has the last word on every success in any case.",
-        ),
-    ] = False,
-    at_chance: Annotated[
-        bool, typer.Option("--at-chance", help="Go on though it reads no better than by chance.")
-    ] = False,
+    plain: Plain = False,
+    at_chance: AtChance = False,
     trust: Annotated[
         bool,
         typer.Option("--trust", help="Look as well for reasons not to trust the number."),
     ] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 128,
+    batch_size: BatchSize = 128,
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="In this process, or on a Ray cluster.")
     ] = "local",
@@ -85,12 +85,10 @@ def evaluate(
       fluoroscope evaluate -m digits-robust -d digits --threat linf --plan curve
       fluoroscope runs show out/run
     """
-    from fluoroscope.data.imageset import load_images
     from fluoroscope.evaluation.evaluate import evaluate as run
     from fluoroscope.models.wrappers.prepared import prepare
 
-    images = load_images(data, split, channels=model.channels)
-    images = images.take(limit) if limit else images
+    images = open_pictures(data, split, limit, model.channels)
     output = Output(json)
     with output.telling(), interruptible() as interrupted, output.measuring() as move:
         verdict = run(

@@ -11,6 +11,7 @@ import typer
 from fluoroscope.errors import InvalidParameterError, UnknownDataError
 
 if TYPE_CHECKING:
+    from fluoroscope.data.imageset import ImageSet
     from fluoroscope.models.classifier import Classifier
 
 Model = Annotated[
@@ -32,6 +33,23 @@ Json = Annotated[
     str | None, typer.Option("--json", metavar="FILE|-", help="Write the result as JSON; - prints.")
 ]
 Seed = Annotated[int, typer.Option(help="For everything random.")]
+Data = Annotated[
+    str, typer.Option("--data", "-d", help="digits, class folders, Parquet or a hub id.")
+]
+Split = Annotated[str | None, typer.Option(help="Its split.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only its first pictures.")]
+Plain = Annotated[
+    bool,
+    typer.Option(
+        "--plain",
+        help="Search on the network as it is, not on a copy prepared for speed. The plain one "
+        "has the last word on every success in any case.",
+    ),
+]
+AtChance = Annotated[
+    bool, typer.Option("--at-chance", help="Go on though it reads no better than by chance.")
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Pictures at once.")]
 Image = Annotated[
     str,
     typer.Option(
@@ -111,6 +129,14 @@ def load(
         input_size=_size(input_size),
         device=device,
     )
+
+
+def open_pictures(data: str, split: str | None, limit: int | None, channels: int) -> "ImageSet":
+    """The pictures that the options name."""
+    from fluoroscope.data.imageset import load_images
+
+    found = load_images(data, split, channels=channels)
+    return found.take(limit) if limit else found
 
 
 def _lines(path: Path | None) -> list[str] | None:

@@ -4,7 +4,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fluoroscope.cli.options import Image, Json, Seed, with_model
+from fluoroscope.cli.options import (
+    BatchSize,
+    Image,
+    Json,
+    Limit,
+    Seed,
+    Split,
+    open_pictures,
+    with_model,
+)
 from fluoroscope.cli.output import Output
 
 if TYPE_CHECKING:
@@ -21,10 +30,10 @@ def predict(
     data: Annotated[
         str | None, typer.Option(help="A labelled data set to measure the accuracy on.")
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Its split.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only its first pictures.")] = None,
+    split: Split = None,
+    limit: Limit = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 64,
+    batch_size: BatchSize = 64,
     seed: Seed = 0,
     json: Json = None,
 ) -> None:
@@ -75,12 +84,10 @@ def _accuracy(
     limit: int | None,
     batch_size: int,
 ) -> dict[str, Any]:
-    from fluoroscope.data.imageset import load_images
     from fluoroscope.engine.predict import predict as ask
     from fluoroscope.errors import UnknownDataError
 
-    images = load_images(data, split, channels=model.channels)
-    images = images.take(limit) if limit else images
+    images = open_pictures(data, split, limit, model.channels)
     batches = images.batches(batch_size, fit=model.preprocessing)
     total = -(-len(images) // batch_size)
     right = 0

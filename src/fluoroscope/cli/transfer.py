@@ -7,7 +7,18 @@ import typer
 
 from fluoroscope.cli.attack_options import parameters
 from fluoroscope.cli.interrupt import interruptible
-from fluoroscope.cli.options import Device, Json, Model, Seed, load
+from fluoroscope.cli.options import (
+    BatchSize,
+    Data,
+    Device,
+    Json,
+    Limit,
+    Model,
+    Seed,
+    Split,
+    load,
+    open_pictures,
+)
 from fluoroscope.cli.output import Output
 from fluoroscope.models.labels import printable
 
@@ -23,11 +34,9 @@ def transfer(
         list[str],
         typer.Option("--model", "-m", help=f"{Model.__metadata__[0].help} Two or more."),
     ],
-    data: Annotated[
-        str, typer.Option("--data", "-d", help="digits, class folders, Parquet or a hub id.")
-    ],
-    split: Annotated[str | None, typer.Option(help="Its split.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only its first pictures.")] = None,
+    data: Data,
+    split: Split = None,
+    limit: Limit = None,
     method: Annotated[str, typer.Option(help="The attack; see: fluoroscope attacks.")] = "mi-fgsm",
     eps: Annotated[str | None, typer.Option(help="How far a picture may go.")] = "8/255",
     norm: Annotated[str | None, typer.Option(help="linf, l2 …; default: the method's.")] = None,
@@ -46,7 +55,7 @@ def transfer(
     at_chance: Annotated[
         bool, typer.Option("--at-chance", help="Go on though one reads no better than by chance.")
     ] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 128,
+    batch_size: BatchSize = 128,
     device: Device = "cpu",
     out: Annotated[Path, typer.Option(help="Directory for the picture.")] = Path("out"),
     seed: Seed = 0,
@@ -61,7 +70,6 @@ def transfer(
       fluoroscope transfer -m ONE -m TWO -m THREE -d FOLDER --method di-fgsm
     """
     from fluoroscope.attacks import registry
-    from fluoroscope.data.imageset import load_images
     from fluoroscope.evaluation.transfer import transfer_figure, transfer_matrix
     from fluoroscope.files import output_directory
     from fluoroscope.models.wrappers.prepared import prepare
@@ -70,8 +78,7 @@ def transfer(
     given = parameters(param) | ({} if steps is None else {"steps": steps})
     attack = registry.attack(method, eps=eps, norm=norm, **given)
     models = [load(name, device=device) for name in model]
-    images = load_images(data, split, channels=models[0].channels)
-    images = images.take(limit) if limit else images
+    images = open_pictures(data, split, limit, models[0].channels)
     output, directory = Output(json), output_directory(out)
     with output.telling(), interruptible() as interrupted, output.measuring() as move:
         matrix = transfer_matrix(

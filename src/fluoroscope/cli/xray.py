@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fluoroscope.cli.interrupt import interruptible
-from fluoroscope.cli.options import Json, Seed, with_model
+from fluoroscope.cli.options import Data, Json, Limit, Plain, Seed, Split, open_pictures, with_model
 from fluoroscope.cli.output import Output
 from fluoroscope.errors import InvalidParameterError
 
@@ -22,11 +22,9 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 @with_model
 def xray(
     model: "Classifier",
-    data: Annotated[
-        str, typer.Option("--data", "-d", help="digits, class folders, Parquet or a hub id.")
-    ],
-    split: Annotated[str | None, typer.Option(help="Its split.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only its first pictures.")] = None,
+    data: Data,
+    split: Split = None,
+    limit: Limit = None,
     threat: Annotated[
         str | None,
         typer.Option(
@@ -54,14 +52,7 @@ def xray(
             "there, and writes a finished report again in seconds."
         ),
     ] = None,
-    plain: Annotated[
-        bool,
-        typer.Option(
-            "--plain",
-            help="Search on the network as it is, not on a copy prepared for speed. The plain one "
-            "has the last word on every success in any case.",
-        ),
-    ] = False,
+    plain: Plain = False,
     seed: Seed = 0,
     json: Json = None,
 ) -> None:
@@ -74,14 +65,12 @@ def xray(
       fluoroscope xray -m digits-robust -d digits --threat l2:2 --budget 2m --run out/xray
       fluoroscope xray -m torchvision/resnet50 -d photos --limit 200 --sections verdict,pictures
     """
-    from fluoroscope.data.imageset import load_images
     from fluoroscope.models.wrappers.prepared import prepare
     from fluoroscope.report.xray import xray as look_through
 
     seconds = None if budget is None else _seconds(budget)
     names = None if sections is None else [name.strip() for name in sections.split(",")]
-    images = load_images(data, split, channels=model.channels)
-    images = images.take(limit) if limit else images
+    images = open_pictures(data, split, limit, model.channels)
     output = Output(json)
     with output.telling(), interruptible() as interrupted, output.measuring() as move:
         report = look_through(
