@@ -29,6 +29,7 @@ from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import LOG_PROBABILITY
 from fluoroscope.engine.stream import Query, Samples
 from fluoroscope.engine.threats import Threat
+from fluoroscope.engine.vectors import chosen
 from fluoroscope.errors import InvalidParameterError
 
 
@@ -117,7 +118,7 @@ class OnePixel(Method):
         whole = queries % self.population == 0
         members = state.members
         if bool(whole.any()):
-            members = torch.where(whole.view(-1, 1, 1, 1), following, members)
+            members = chosen(whole, following, members)
         first = members[every, queries % self.population]
         child = self._child(members, state.samples.keys, queries)
         return replace(
@@ -136,8 +137,8 @@ class OnePixel(Method):
         draws = chance.uniform(keys, queries, (3 + shape.numel(),))
         every = torch.arange(len(keys), device=keys.device)[:, None]
         member = queries % self.population
-        chosen = members[every, _others(draws[:, :3], member, self.population)]
-        child = chosen[:, 0] + self.weight * (chosen[:, 1] - chosen[:, 2])
+        parents = members[every, _others(draws[:, :3], member, self.population)]
+        child = parents[:, 0] + self.weight * (parents[:, 1] - parents[:, 2])
         return torch.where((child >= 0) & (child <= 1), child, draws[:, 3:].view_as(child))
 
 

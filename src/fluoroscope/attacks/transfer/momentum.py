@@ -26,6 +26,7 @@ from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.stream import Query, Samples
 from fluoroscope.engine.threats import as_number
+from fluoroscope.engine.vectors import chosen, column
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,9 @@ class NIFGSM(MIFGSM):
     def ask(self, state: MomentumState) -> Query:  # type: ignore[override]
         """The images ahead; at the end those that the search stands for."""
         query = super().ask(state)
-        going = (state.updates < self.steps).view(-1, 1, 1, 1)
         ahead = state.images + self._ascent.step_size * self.decay * state.momentum
-        return replace(query, images=torch.where(going, ahead.clamp_(0, 1), state.images))
+        going = state.updates < self.steps
+        return replace(query, images=chosen(going, ahead.clamp_(0, 1), state.images))
 
 
 @dataclass(frozen=True)
@@ -146,9 +147,8 @@ class VMIFGSM(MIFGSM):
         shape = tuple(state.images.shape[1:])
         noise = chance.uniform(state.keys, draw, shape).mul_(2).sub_(1).to(state.images)
         beside = state.images + self.spread * as_number(self.threat.eps) * noise
-        itself = (state.asked == 0).view(-1, 1, 1, 1)
-        query = super().ask(state)
-        return replace(query, images=torch.where(itself, state.images, beside.clamp_(0, 1)))
+        query, itself = super().ask(state), state.asked == 0
+        return replace(query, images=chosen(itself, state.images, beside.clamp_(0, 1)))
 
     def tell(self, state: VarianceState, answer: Answer) -> VarianceState:  # type: ignore[override]
         """A step after the last neighbour; the momentum is from before the first."""
@@ -157,22 +157,21 @@ class VMIFGSM(MIFGSM):
             ended = self._step(state, answer)
             assert isinstance(ended, VarianceState)
             return ended
-        itself = (state.asked == 0).view(-1, 1, 1, 1)
+        itself = column(state.asked == 0)
         slope = torch.where(itself, gradient, state.slope)
         total = torch.where(itself, 0, state.total + gradient)
         onward = self._onward(state, gradient + state.variance)
         momentum = torch.where(itself, onward, state.momentum)
         full = (state.asked == self.neighbours) | (state.updates >= self.steps - 1)
-        row = full.view(-1, 1, 1, 1)
         moved = self._step(replace(state, momentum=momentum), answer)
         return replace(
             state,
-            images=torch.where(row, moved.images, state.images),
+            images=chosen(full, moved.images, state.images),
             updates=torch.where(full, moved.updates, state.updates),
             done=moved.done,
             momentum=momentum,
             asked=torch.where(full, 0, state.asked + 1),
             slope=slope,
             total=total,
-            variance=torch.where(row, total / self.neighbours - slope, state.variance),
+            variance=chosen(full, total / self.neighbours - slope, state.variance),
         )

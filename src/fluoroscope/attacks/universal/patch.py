@@ -32,6 +32,7 @@ from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import LOG_PROBABILITY
 from fluoroscope.engine.stream import Query, Samples
 from fluoroscope.engine.threats import Threat, Unbounded
+from fluoroscope.engine.vectors import column
 from fluoroscope.errors import InvalidParameterError
 
 Shape = Literal["disc", "square"]
@@ -213,7 +214,7 @@ def put_patch(
     counter-clockwise by ``degrees`` ``(n,)``.
     """
     at = turned(places(images) - centre.view(-1, 2, 1, 1), degrees)
-    at = at / width.view(-1, 1, 1, 1)  # from -1/2 to 1/2 within the patch
+    at = at / column(width)  # from -1/2 to 1/2 within the patch
     size = at.square().sum(1).sqrt() if shape == "disc" else at.abs().amax(1)
     side = patch.shape[-1]
     read = sample(patch.expand(len(images), -1, -1, -1), at * side + (side - 1) / 2, "border")
