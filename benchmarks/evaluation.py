@@ -22,7 +22,7 @@ from benchmarks.page import PAGE, Scale, Section, Skipped, percent
 from benchmarks.peers import MNIST, PICTURES, SHARED
 from benchmarks.timing import on_threads
 from fluoroscope.engine.threats import as_number
-from fluoroscope.evaluation.run_directory import RunDirectory
+from fluoroscope.evaluation.runs.run_directory import RunDirectory
 
 PLANS = ("standard", "fast")
 _BATCH = 256

@@ -22,7 +22,7 @@ import fluoroscope as fs
 from benchmarks.page import Scale, Section, Skipped, percent
 from benchmarks.peers import MNIST
 from fluoroscope.evaluation.plan import PLANS
-from fluoroscope.evaluation.run_directory import RunDirectory
+from fluoroscope.evaluation.runs.run_directory import RunDirectory
 
 PAGE = Path("docs/scale.md")
 HEAD = """# Past one machine: what ImageNet costs on 64 GPUs

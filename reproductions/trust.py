@@ -4,20 +4,20 @@ Wong, Rice and Kolter (2020, 2001.03994) met catastrophic overfitting: trained a
 network learns to bend its loss around the one step, and many small steps undo it.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 import fluoroscope as fs
 from benchmarks.page import Section, percent
 from fluoroscope.engine.threats import Linf
-from fluoroscope.evaluation.trust import Check, trust_checks
+from fluoroscope.evaluation.trust.check import Check
+from fluoroscope.evaluation.trust.checks import trust_checks
 from fluoroscope.models.builtin import build_architecture, digits_classifier
 from fluoroscope.training.adversarial import FGSMLoss
 from fluoroscope.training.fitting import Recipe, fit
+from reproductions.deceivers import DECEIVERS
 from reproductions.sources import PAGE, SHARED, mnist
 
 SEED = 0
@@ -27,6 +27,17 @@ TESTED = 1000
 PICTURES = 64
 SMALL_EPS = 0.1
 MOBILENET = SHARED / "models" / "mobilenet_v1_0.25_128"
+BUILT = {
+    "quantised": "quantised",
+    "straight-through": "straight-through",
+    "saturated": "saturated",
+    "random resize": "random resize",
+    "NumPy layer": "not differentiable",
+    "detached": "switched off",
+    "ripple": "ripple",
+    "softmax": "softmax",
+}
+"""Networks built to deceive, by their names on the page."""
 SIGNS = {"pass": "·", "warn": "warns", "fail": "**fails**"}
 
 
@@ -144,12 +155,6 @@ def _cases(overfitted: fs.Classifier) -> "list[Case]":
     images, labels = mnist("test", 200)
     cnn = fs.load_model("digits-cnn")
 
-    def behind(
-        before: Callable[[Tensor], Tensor] | None = None,
-        after: Callable[[Tensor], Tensor] | None = None,
-    ) -> fs.Classifier:
-        return digits_classifier("deceiver", _Behind(cnn.module, before, after).eval())
-
     def case(name: str, model: fs.Classifier, eps: float, *, honest: bool = False) -> Case:
         return Case(name, model, images, labels, f"linf:{eps}", honest)
 
@@ -167,48 +172,9 @@ def _cases(overfitted: fs.Classifier) -> "list[Case]":
     cases.append(Case("MobileNet v1 0.25", model, batch.images, batch.labels, "linf:1/255", True))
     return [
         *cases,
-        case("quantised", behind(levels), SMALL_EPS),
-        case("straight-through", behind(lambda x: x + (levels(x) - x).detach()), SMALL_EPS),
-        case("saturated", behind(after=lambda logits: 1000 * logits), SMALL_EPS),
-        case("random resize", behind(randomly_resized), SMALL_EPS),
-        case("NumPy layer", behind(by_numpy), SMALL_EPS),
-        case("detached", behind(after=Tensor.detach), SMALL_EPS),
-        case("ripple", behind(lambda x: x + 0.02 * (400 * x).sin()), SMALL_EPS),
-        case("softmax", behind(after=lambda logits: logits.softmax(1)), SMALL_EPS),
+        *(
+            case(name, DECEIVERS[deceiver](network="digits-cnn"), SMALL_EPS)
+            for name, deceiver in BUILT.items()
+        ),
         case("trained against FGSM", overfitted, EPS),
     ]
-
-
-class _Behind(nn.Module):
-    """A network whose images, or logits, go through something else."""
-
-    def __init__(
-        self,
-        module: nn.Module,
-        before: Callable[[Tensor], Tensor] | None,
-        after: Callable[[Tensor], Tensor] | None,
-    ) -> None:
-        super().__init__()
-        self.module, self.before, self.after = module, before, after
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.module(images if self.before is None else self.before(images))
-        return logits if self.after is None else self.after(logits)
-
-
-def levels(images: Tensor) -> Tensor:
-    """Eight levels of grey; the derivative of rounding is zero."""
-    return (images * 7).round() / 7
-
-
-def randomly_resized(images: Tensor) -> Tensor:
-    """Smaller by chance, and padded by chance (Xie et al. 2018, 1711.01991)."""
-    side = int(torch.randint(22, 29, ()))
-    small = F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
-    left, top = (int(torch.randint(0, 29 - side, ())) for _ in range(2))
-    return F.pad(small, (left, 28 - side - left, top, 28 - side - top))
-
-
-def by_numpy(images: Tensor) -> Tensor:
-    """A layer that leaves PyTorch: no gradient comes back."""
-    return torch.from_numpy(images.detach().cpu().numpy().copy()).to(images)

@@ -16,7 +16,6 @@ PEERS = ("torchattacks", "foolbox", "art", "secmlt")
 @pytest.fixture(autouse=True)
 def _at_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(ROOT)
-    monkeypatch.syspath_prepend(str(ROOT))
     chance = np.random.get_state()
     with torch.random.fork_rng():
         yield

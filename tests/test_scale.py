@@ -15,7 +15,6 @@ ROOT = Path(__file__).parents[1]
 def simulated(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """A run of machines that neither die nor differ and do nothing but passes, with changes."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.syspath_prepend(str(ROOT))
     from benchmarks.scale import Costs, Setting, simulate
 
     # Two stages; who is fooled is so in the first.

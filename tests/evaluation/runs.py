@@ -9,7 +9,7 @@ from typing import Any
 
 import fluoroscope as fs
 from fluoroscope.evaluation.plan import Plan, Stage
-from fluoroscope.evaluation.run_directory import RunDirectory
+from fluoroscope.evaluation.runs.run_directory import RunDirectory
 
 PICTURES, PART = 40, 8
 

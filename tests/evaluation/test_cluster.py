@@ -19,7 +19,7 @@ import torch
 import fluoroscope as fs
 from fluoroscope.evaluation import cluster
 from fluoroscope.evaluation.evaluate import Job, Part
-from fluoroscope.evaluation.run_directory import RunDirectory
+from fluoroscope.evaluation.runs.run_directory import RunDirectory
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'fluoroscope[cluster]'")
 

@@ -13,8 +13,8 @@ from short_plans import plan
 
 import fluoroscope as fs
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.evaluation.compare import paired, paired_interval
 from fluoroscope.evaluation.plan import Plan
+from fluoroscope.evaluation.runs.compare import paired, paired_interval
 
 Run = Callable[..., fs.Verdict]
 COUNTS = st.tuples(*[st.integers(0, 60)] * 4).filter(any)

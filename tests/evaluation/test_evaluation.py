@@ -7,7 +7,7 @@ import torch
 
 import fluoroscope as fs
 from fluoroscope.evaluation.plan import Plan, Stage
-from fluoroscope.evaluation.run_directory import RunDirectory
+from fluoroscope.evaluation.runs.run_directory import RunDirectory
 
 
 def plan() -> Plan:

@@ -15,7 +15,7 @@ import fluoroscope as fs
 from fluoroscope.attacks.attack import Method
 from fluoroscope.attacks.score.square import Square
 from fluoroscope.evaluation.plan import History, Plan, find_plan
-from fluoroscope.evaluation.run_directory import RunDirectory
+from fluoroscope.evaluation.runs.run_directory import RunDirectory
 from fluoroscope.evaluation.verdict import Verdict
 
 EPS = 0.05

@@ -15,7 +15,7 @@ from pyarrow import parquet
 import fluoroscope as fs
 from fluoroscope.data.sources import ArraySource
 from fluoroscope.evaluation.evaluate import Job
-from fluoroscope.evaluation.run_directory import RunDirectory
+from fluoroscope.evaluation.runs.run_directory import RunDirectory
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from short_plans import plan
 
 import fluoroscope as fs
 from fluoroscope.errors import InvalidParameterError, ResultFormatError, StorageError
-from fluoroscope.evaluation.run_directory import RunDirectory
-from fluoroscope.evaluation.stored import open_run
+from fluoroscope.evaluation.runs.run_directory import RunDirectory
+from fluoroscope.evaluation.runs.stored import open_run
 
 Run = Callable[..., fs.Verdict]
 
@@ -172,7 +172,7 @@ def test_a_full_disk_loses_nothing(
 def test_what_safetensors_says_of_a_full_disk(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from safetensors import SafetensorError
 
-    from fluoroscope.evaluation import run_directory
+    from fluoroscope.evaluation.runs import run_directory
 
     def full(*_: object) -> None:
         raise SafetensorError("Error while serializing: I/O error: No space left (os error 28)")

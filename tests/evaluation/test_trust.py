@@ -8,16 +8,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from deceivers import DECEIVERS, deceiver
 from torch import nn
 
 import fluoroscope as fs
 from fluoroscope.errors import InvalidImagesError
-from fluoroscope.evaluation import trust_of_run
 from fluoroscope.evaluation.plan import Plan, Stage
-from fluoroscope.evaluation.rows import SCHEMA
-from fluoroscope.evaluation.trust import FAIL, WARN, Check, _share, from_rows, trust_checks
+from fluoroscope.evaluation.runs.rows import SCHEMA
+from fluoroscope.evaluation.trust import of_run
+from fluoroscope.evaluation.trust.check import FAIL, WARN, Check, by_share
+from fluoroscope.evaluation.trust.checks import trust_checks
+from fluoroscope.evaluation.trust.of_run import from_rows
 from fluoroscope.evaluation.verdict import wilson
+from reproductions.deceivers import DECEIVERS, deceiver
 
 PICTURES = 12
 
@@ -70,7 +72,7 @@ def test_one_step_may_miss_for_two_reasons(digits: tuple[torch.Tensor, torch.Ten
 
     assert evidence("bent")["between"] > PICTURES / 2  # misread half way
     found = evidence("finely bent")  # the steps that are looked at see nothing
-    assert _share(found["between"], PICTURES) != "fail"
+    assert by_share(found["between"], PICTURES) != "fail"
     assert found["by_one_alone"] == 0
     assert found["fooled_by_many"] > PICTURES / 2
     assert found["fooled_by_one"] < found["fooled_by_many"] / 10
@@ -108,11 +110,11 @@ def test_the_rule_of_shares(count: int) -> None:
     middle = p + z * z / (2 * n)
     low = (middle - z * ((p * (1 - p) + z * z / (4 * n)) / n) ** 0.5) / (1 + z * z / n)
     assert wilson(count, n)[0] == pytest.approx(max(low, 0), abs=1e-12)
-    assert _share(count, n) == ("fail" if low > FAIL else "warn" if low > WARN else "pass")
-    assert (count >= 4) == (_share(count, n) != "pass")  # as the docstring says
-    assert (count >= 12) == (_share(count, n) == "fail")
-    assert _share(1, 4) == "pass"
-    assert _share(1, 1) == _share(2, 4) == "fail"
+    assert by_share(count, n) == ("fail" if low > FAIL else "warn" if low > WARN else "pass")
+    assert (count >= 4) == (by_share(count, n) != "pass")  # as the docstring says
+    assert (count >= 12) == (by_share(count, n) == "fail")
+    assert by_share(1, 4) == "pass"
+    assert by_share(1, 1) == by_share(2, 4) == "fail"
 
 
 def test_differences_find_what_backpropagation_leaves_out(
@@ -220,7 +222,7 @@ def test_a_run_keeps_its_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     model = fs.load_model("digits-linear")
     digits = fs.load_images("digits", channels=1).take(40)
     plan = Plan("short", (Stage("fgsm", fs.attack("fgsm", eps=0.05)),))
-    monkeypatch.setattr(trust_of_run, "most_pictures", lambda model: 5)
+    monkeypatch.setattr(of_run, "most_pictures", lambda model: 5)
     options = {"threat": "linf:0.05", "plan": plan, "part": 15, "out": tmp_path}
     seen: list[str] = []
     verdict = fs.evaluate(
@@ -238,7 +240,7 @@ def test_a_run_keeps_its_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         raise AssertionError("made anew")
 
     with monkeypatch.context() as patch:
-        patch.setattr(trust_of_run, "trust_checks", fail)
+        patch.setattr(of_run, "trust_checks", fail)
         assert fs.evaluate(model, digits, trust=True, **options).trust == verdict.trust
         kept = json.loads((tmp_path / "trust.json").read_text())
         for spoilt in ("nonsense", json.dumps({**kept, "identity": {}})):
@@ -253,7 +255,7 @@ def test_a_run_keeps_its_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_pictures_are_spread_over_the_data() -> None:
     success = [n % 10 == 0 for n in range(100)]
     parts = [[_table("clean", success, [1.0] * 100)]]
-    chosen = trust_of_run._spread(parts, 9)
+    chosen = of_run._spread(parts, 9)
     assert len(set(chosen)) == 9
     assert (min(chosen), max(chosen)) == (1, 99)
     assert np.diff(chosen).min() > 8

@@ -6,7 +6,7 @@ import pytest
 
 import fluoroscope as fs
 from fluoroscope.evaluation.plan import Plan, Stage
-from fluoroscope.evaluation.trust import Check
+from fluoroscope.evaluation.trust.check import Check
 from fluoroscope.report import study
 
 

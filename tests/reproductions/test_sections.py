@@ -15,7 +15,6 @@ import fluoroscope as fs
 def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shared: Path) -> Any:
     """A module of the reproductions that writes into a temporary folder."""
     root = Path(__file__).parents[2]
-    monkeypatch.syspath_prepend(str(root))
     monkeypatch.chdir(root)
 
     def named(name: str) -> Any:

@@ -11,8 +11,6 @@ import fluoroscope as fs
 
 @pytest.fixture
 def table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    root = Path(__file__).parents[2]
-    monkeypatch.syspath_prepend(str(root))
     from reproductions import transfer
 
     monkeypatch.setattr(transfer, "KEPT", tmp_path)

@@ -11,7 +11,7 @@ from fluoroscope.cli.options import BatchSize, Json, Limit, Seed, Split, open_pi
 from fluoroscope.cli.output import Output
 
 if TYPE_CHECKING:
-    from fluoroscope.evaluation.class_map import ClassMap, MapProgress
+    from fluoroscope.evaluation.yardsticks.class_map import ClassMap, MapProgress
     from fluoroscope.models.classifier import Classifier
 
 # Classes whose neighbours are said on the terminal, and way stations of a route's hop.
@@ -63,7 +63,7 @@ def class_map(
       fluoroscope map -m NETWORK --images FOLDER --classes "giant panda;ostrich;vulture"
       fluoroscope map -m NETWORK --images FOLDER --route "giant panda;vulture"
     """
-    from fluoroscope.evaluation.class_map import class_map as run
+    from fluoroscope.evaluation.yardsticks.class_map import class_map as run
     from fluoroscope.files import output_directory
     from fluoroscope.models.wrappers.prepared import prepare
     from fluoroscope.pictures.class_maps import class_map_figure

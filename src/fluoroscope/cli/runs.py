@@ -11,7 +11,7 @@ from fluoroscope.cli.verdict_report import interval, report, share
 from fluoroscope.models.labels import printable
 
 if TYPE_CHECKING:
-    from fluoroscope.evaluation.compare import Comparison, Paired
+    from fluoroscope.evaluation.runs.compare import Comparison, Paired
 
 runs = typer.Typer(
     name="runs", help="Read a run of evaluate, or compare two.", no_args_is_help=True
@@ -29,7 +29,7 @@ def show(
 
     [bold]Example:[/] fluoroscope runs show out/run
     """
-    from fluoroscope.evaluation.stored import read_run
+    from fluoroscope.evaluation.runs.stored import read_run
 
     output, verdict = Output(json), read_run(run)
     report(output, verdict)
@@ -46,7 +46,7 @@ def compare(
 
     [bold]Example:[/] fluoroscope runs compare out/before out/after
     """
-    from fluoroscope.evaluation.compare import compare_runs
+    from fluoroscope.evaluation.runs.compare import compare_runs
 
     output, found = Output(json), compare_runs(a, b)
     _print(output, found)

@@ -23,7 +23,7 @@ from fluoroscope.cli.output import Output
 from fluoroscope.models.labels import printable
 
 if TYPE_CHECKING:
-    from fluoroscope.evaluation.transfer import Share, TransferMatrix
+    from fluoroscope.evaluation.yardsticks.transfer import Share, TransferMatrix
 
 # With more networks than this a terminal has no room for the intervals.
 _WITH_INTERVALS = 4
@@ -70,7 +70,7 @@ def transfer(
       fluoroscope transfer -m ONE -m TWO -m THREE -d FOLDER --method di-fgsm
     """
     from fluoroscope.attacks import registry
-    from fluoroscope.evaluation.transfer import transfer_figure, transfer_matrix
+    from fluoroscope.evaluation.yardsticks.transfer import transfer_figure, transfer_matrix
     from fluoroscope.files import output_directory
     from fluoroscope.models.wrappers.prepared import prepare
     from fluoroscope.pictures.maps import write_figure
@@ -105,7 +105,7 @@ def transfer(
 
 
 def _report(output: Output, matrix: "TransferMatrix", method: str) -> None:
-    from fluoroscope.evaluation.transfer import short_names
+    from fluoroscope.evaluation.yardsticks.transfer import short_names
 
     names = map(printable, short_names(matrix.models))
     columns = zip(matrix.clean, matrix.under_others, matrix.under_all, strict=True)

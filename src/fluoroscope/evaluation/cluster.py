@@ -52,7 +52,7 @@ from fluoroscope.evaluation.evaluate import (
     evaluate_part,
     read_part,
 )
-from fluoroscope.evaluation.run_directory import RunDirectory
+from fluoroscope.evaluation.runs.run_directory import RunDirectory
 
 # How often a part is begun: after that many deaths it is the part that kills its workers.
 _TRIES = 6

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.evaluation.plan import ROUNDING
-from fluoroscope.evaluation.rows import CLEAN
+from fluoroscope.evaluation.runs.rows import CLEAN
 from fluoroscope.evaluation.verdict import Interval, wilson
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

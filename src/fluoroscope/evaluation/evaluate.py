@@ -25,11 +25,11 @@ from fluoroscope.errors import (
 from fluoroscope.evaluation.curve import curve_of
 from fluoroscope.evaluation.labels import class_numbers, labelled, labels_of, scaling, what_was_fed
 from fluoroscope.evaluation.plan import Plan, find_plan
-from fluoroscope.evaluation.rows import CLEAN
-from fluoroscope.evaluation.run_directory import RunDirectory, data_hash, hash_of
+from fluoroscope.evaluation.runs.rows import CLEAN
+from fluoroscope.evaluation.runs.run_directory import RunDirectory, data_hash, hash_of
 from fluoroscope.evaluation.search import look, search
-from fluoroscope.evaluation.trust import Check
-from fluoroscope.evaluation.trust_of_run import trust_of_run
+from fluoroscope.evaluation.trust.check import Check
+from fluoroscope.evaluation.trust.of_run import trust_of_run
 from fluoroscope.evaluation.verdict import Verdict, check_above_chance, history, verdict_of
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.randomised import EOT
@@ -295,7 +295,7 @@ def evaluate(
         seed: for everything random; a sample's chance hangs on it and the sample's index alone.
         at_chance: go on with a network that reads clean pictures no better than chance.
         trust: look as well for reasons not to trust the number, once the plan is through; what
-            that costs is counted apart. See :mod:`fluoroscope.evaluation.trust`.
+            that costs is counted apart. See :mod:`fluoroscope.evaluation.trust.checks`.
         engine: ``local``, or ``ray`` for several processes or machines at once.
         workers: processes of ``ray``; by default one for each GPU if the network is on one, else
             one for each processor.

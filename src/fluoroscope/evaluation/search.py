@@ -15,7 +15,7 @@ from fluoroscope.engine.predict import predict
 from fluoroscope.engine.stream import Step
 from fluoroscope.errors import FluoroscopeWarning
 from fluoroscope.evaluation.plan import Stage
-from fluoroscope.evaluation.rows import CLEAN, SCHEMA
+from fluoroscope.evaluation.runs.rows import CLEAN, SCHEMA
 from fluoroscope.models.classifier import Classifier
 
 

@@ -15,7 +15,7 @@ from fluoroscope.evaluation.plan import History
 
 if TYPE_CHECKING:
     from fluoroscope.evaluation.curve import Curve
-    from fluoroscope.evaluation.trust import Check
+    from fluoroscope.evaluation.trust.check import Check
 
 # Below so many samples chance itself may read them all.
 _FEWEST = 20

@@ -37,15 +37,17 @@ from fluoroscope.errors import (
     InvalidParameterError,
     ResultFormatError,
 )
-from fluoroscope.evaluation.class_map import ClassMap, class_map
 from fluoroscope.evaluation.curve import Curve
 from fluoroscope.evaluation.evaluate import evaluate
 from fluoroscope.evaluation.labels import class_numbers, labels_of, what_was_fed
 from fluoroscope.evaluation.plan import Plan, find_plan, nearest
-from fluoroscope.evaluation.rows import CLEAN
-from fluoroscope.evaluation.run_directory import RunDirectory, data_hash
-from fluoroscope.evaluation.trust import LARGE, Check, from_rows, trust_checks
+from fluoroscope.evaluation.runs.rows import CLEAN
+from fluoroscope.evaluation.runs.run_directory import RunDirectory, data_hash
+from fluoroscope.evaluation.trust.check import Check
+from fluoroscope.evaluation.trust.checks import LARGE, trust_checks
+from fluoroscope.evaluation.trust.of_run import from_rows
 from fluoroscope.evaluation.verdict import Verdict, check_above_chance
+from fluoroscope.evaluation.yardsticks.class_map import ClassMap, class_map
 from fluoroscope.files import atomic_path, output_directory
 from fluoroscope.hashing import bits
 from fluoroscope.models.classifier import Classifier

@@ -7,7 +7,7 @@ the picture, not what was learnt.
 import torch
 from torch import Tensor
 
-from fluoroscope.evaluation.trust import LARGE
+from fluoroscope.evaluation.trust.checks import LARGE
 from fluoroscope.gradients.input_gradient import input_gradient
 from fluoroscope.gradients.randomised import rank_correlation, with_random_weights
 from fluoroscope.report.blocks import Block, Card, Content, Gallery, Number, Numbers, Picture, Text

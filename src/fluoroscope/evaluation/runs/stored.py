@@ -21,9 +21,9 @@ from fluoroscope.engine.threats import Threat, threat_for
 from fluoroscope.errors import FluoroscopeError, ResultFormatError
 from fluoroscope.evaluation.curve import curve_of
 from fluoroscope.evaluation.plan import is_name
-from fluoroscope.evaluation.rows import CLEAN, SCHEMA
-from fluoroscope.evaluation.run_directory import RunDirectory
-from fluoroscope.evaluation.trust import Check
+from fluoroscope.evaluation.runs.rows import CLEAN, SCHEMA
+from fluoroscope.evaluation.runs.run_directory import RunDirectory
+from fluoroscope.evaluation.trust.check import Check
 from fluoroscope.evaluation.verdict import Verdict, verdict_of
 
 # Of one file of rows: far above what any part has.

@@ -1,12 +1,14 @@
 """Networks built to fool evaluators: each a good network behind something that stops attacks."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import fluoroscope as fs
+from fluoroscope.models.builtin import digits_classifier
 
 
 class Behind(nn.Module):
@@ -95,22 +97,23 @@ def deceiver(
 ) -> fs.Classifier:
     """The built-in network behind that."""
     module = Behind(fs.load_model(network).module, before, after)
-    return fs.Classifier(
-        module.eval(), labels=tuple("0123456789"), channels=1, input_size=28, name=name
-    )
+    return digits_classifier(name, module.eval())
 
 
-DECEIVERS: dict[str, Callable[[], fs.Classifier]] = {
-    "quantised": lambda: deceiver("quantised", levels),
-    "straight-through": lambda: deceiver("straight-through", StraightThrough.apply),
-    "wrong gradient": lambda: deceiver("wrong gradient", Backwards.apply),
-    "saturated": lambda: deceiver("saturated", after=lambda logits: 1000 * logits),
-    "random resize": lambda: deceiver("random resize", randomly_resized),
-    "not differentiable": lambda: deceiver("not differentiable", by_numpy),
-    "switched off": lambda: deceiver("switched off", after=Tensor.detach),
-    "ripple": lambda: deceiver("ripple", rippled),
-    "bent": lambda: deceiver("bent", bent),
-    "finely bent": lambda: deceiver("finely bent", lambda images: bent(images, 4)),
-    "softmax": lambda: deceiver("softmax", after=lambda logits: logits.softmax(1)),
-    "optimised": lambda: deceiver("optimised", refined),
+DECEIVERS: dict[str, Callable[..., fs.Classifier]] = {
+    name: partial(deceiver, name, *parts)
+    for name, parts in {
+        "quantised": (levels, None),
+        "straight-through": (StraightThrough.apply, None),
+        "wrong gradient": (Backwards.apply, None),
+        "saturated": (None, lambda logits: 1000 * logits),
+        "random resize": (randomly_resized, None),
+        "not differentiable": (by_numpy, None),
+        "switched off": (None, Tensor.detach),
+        "ripple": (rippled, None),
+        "bent": (bent, None),
+        "finely bent": (lambda images: bent(images, 4), None),
+        "softmax": (None, lambda logits: logits.softmax(1)),
+        "optimised": (refined, None),
+    }.items()
 }

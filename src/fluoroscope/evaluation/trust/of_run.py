@@ -17,8 +17,9 @@ from torch import Tensor
 
 from fluoroscope.engine.threats import Threat
 from fluoroscope.evaluation.plan import Plan
-from fluoroscope.evaluation.run_directory import RunDirectory
-from fluoroscope.evaluation.trust import Check, from_rows, most_pictures, trust_checks
+from fluoroscope.evaluation.runs.run_directory import RunDirectory
+from fluoroscope.evaluation.trust.check import Check, by_share, ending
+from fluoroscope.evaluation.trust.checks import most_pictures, trust_checks
 from fluoroscope.models.classifier import Classifier
 
 FILE = "trust.json"
@@ -56,7 +57,7 @@ def trust_of_run(
         load: gives the pictures and the network's labels of samples by their numbers.
         identity: what the run is; checks on disk that belong to another are made anew.
         directory: where they are kept.
-        on_check, cancelled: as for :func:`~fluoroscope.evaluation.trust.trust_checks`.
+        on_check, cancelled: as for :func:`~fluoroscope.evaluation.trust.checks.trust_checks`.
     """
     identity = json.loads(json.dumps(identity))
     found = _read(directory, identity)
@@ -73,6 +74,62 @@ def trust_of_run(
             kept = [check.describe() for check in found]
             directory.write_json(FILE, {"format": FORMAT, "identity": identity, "checks": kept})
     return (*found, *from_rows(parts, plan))
+
+
+def from_rows(parts: Sequence[Sequence[pa.Table]], plan: Plan) -> tuple[Check, ...]:
+    """What the rows of a run say by themselves; no passes are made.
+
+    Args:
+        parts: of each part its clean look and the rows of its stages, as the run made them.
+        plan: the run's.
+    """
+    access = {stage.name: stage.attack.access for stage in plan.stages}
+    right = sum(int(pc.sum(pc.invert(part[0]["success"])).as_py() or 0) for part in parts)
+    rows: dict[str, list[pa.Table]] = {}
+    for part in parts:
+        for table in part[1:]:
+            rows.setdefault(str(table["attack"][0]), []).append(table)
+    order = [stage.name for stage in plan.stages if stage.name in rows]
+    found = []
+    white = [name for name in order if access[name] == "gradient"]
+    blind = [
+        name
+        for at, name in enumerate(order)
+        if access[name] != "gradient" and set(order[:at]) & set(white)
+    ]
+    if blind and right:
+        fooled = sum(_successes(table) for name in blind for table in rows[name])
+        given = sum(len(table) for table in rows[blind[0]])
+        status = by_share(fooled, right)
+        words = (
+            f"{' and '.join(blind)}, which see no gradient, fooled {fooled} of the {given} "
+            "pictures that the white-box attacks of the run had left"
+        ) + ending(
+            status,
+            "the gradient misleads attacks. Try them with more steps, another loss or BPDA, and "
+            "give the black-box ones more queries",
+        )
+        evidence = {"pictures": right, "left": given, "fooled": fooled}
+        found.append(Check("black box in the run", status, words, evidence))
+    silent = attacked = 0
+    for name in order:
+        for table in rows[name]:
+            attacked += len(table)
+            missed = pc.and_(pc.less(table["margin"], 0.0), pc.invert(table["success"]))
+            silent += int(pc.sum(missed).as_py() or 0)
+    if attacked:
+        status = by_share(silent, attacked)
+        words = (
+            f"{silent} of {attacked} searches met a misread image that is allowed, and yet do not "
+            "count as successes"
+        ) + ending(
+            status,
+            "the network that searches is not the one that judges. Choose a higher precision, or "
+            "more samples of the expectation",
+        )
+        evidence = {"searches": attacked, "silent": silent}
+        found.append(Check("silent success", status, words, evidence))
+    return tuple(found)
 
 
 def _spread(parts: Sequence[Sequence[pa.Table]], most: int) -> list[int]:
@@ -93,3 +150,7 @@ def _read(directory: RunDirectory | None, identity: dict[str, Any]) -> tuple[Che
     except (OSError, ValidationError):
         return None  # Not there, or not readable: made anew.
     return kept.checks if (kept.format, kept.identity) == (FORMAT, identity) else None
+
+
+def _successes(table: pa.Table) -> int:
+    return int(pc.sum(table["success"]).as_py() or 0)

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fluoroscope.errors import FluoroscopeWarning, InvalidParameterError, ResultFormatError
-from fluoroscope.evaluation.rows import SCHEMA
+from fluoroscope.evaluation.runs.rows import SCHEMA
 from fluoroscope.files import atomic_path, output_directory
 from fluoroscope.models.classifier import tensor_bytes
 

@@ -1,0 +1,131 @@
+"""Can a robust accuracy be trusted? Checks of the network and of how attacks fare against it.
+
+A network that hides its gradient, draws at random or bends its loss makes attacks fail without
+being robust. The checks are those of AutoAttack's flags (Croce and Hein 2020, 2003.01690: random
+answers, probabilities in place of logits, zero gradients, optimisation at test time, Square above
+the white-box attacks), the indicators of attack failure (Pintor et al. 2022, 2106.09947) and the
+tests for masked gradients of Carlini et al. 2019 (1902.06705) and Athalye et al. 2018 (1802.00420).
+"""
+
+from collections.abc import Callable, Iterator
+
+from torch import Tensor
+
+from fluoroscope.engine.classes import as_classes
+from fluoroscope.engine.predict import check_batch_size, predict
+from fluoroscope.engine.stream import DEFAULT_BATCH
+from fluoroscope.engine.threats import Threat, as_threat
+from fluoroscope.errors import InvalidImagesError, InvalidParameterError
+from fluoroscope.evaluation.trust import network, searches
+from fluoroscope.evaluation.trust.bench import Bench, CancelledError, ball_of
+from fluoroscope.evaluation.trust.check import Check
+from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.wrappers.randomised import chance_aside
+from fluoroscope.pictures.checks import check_images
+
+Look = Callable[[Bench], Check]
+
+MOST_PICTURES = 64
+"""Pictures that are looked at, where they are small."""
+MOST_LARGE_PICTURES = 16
+"""And where they have more than ``LARGE`` values."""
+LARGE = 3 * 64 * 64
+
+
+def trust_checks(
+    model: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    threat: Threat | str,
+    *,
+    pictures: int | None = None,
+    seed: int = 0,
+    batch_size: int = DEFAULT_BATCH,
+    on_check: Callable[[Check], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> tuple[Check, ...]:
+    """Look for reasons not to trust a robust accuracy.
+
+    Args:
+        model: the network as it is attacked: prepared for speed, or within an expectation.
+        images: ``(N, C, H, W)`` in ``[0, 1]``.
+        labels: ``(N,)``, the true class of each.
+        threat: how far an image may move, as for :func:`fluoroscope.evaluate`. The attacks here are
+            made in Linf and L2; in the place of another ball comes the smallest of L2 around it.
+        pictures: how many of those that the network reads right, the first ones, are looked at; by
+            default 64, and 16 where they are larger than 64×64 in colour. The cost is at most about
+            1,550 forward and 750 backward passes each.
+        seed: for everything random.
+        batch_size: images evaluated at once.
+        on_check: called with each check as soon as it is made.
+        cancelled: asked at every step; once true, the checks made so far are the answer.
+
+    Returns:
+        The checks. Those that need what the network does not have (a gradient, the same answer
+        twice) or a bound that the threat does not give are left out.
+
+    Raises:
+        InvalidImagesError: no batch of images, or none that is read as labelled.
+        UnknownLabelError, InvalidParameterError: other unusable input.
+    """
+    threat = as_threat(threat) if isinstance(threat, str) else threat
+    batch = check_images(images, model.channels).to(model.device, model.dtype)
+    classes = as_classes(model, labels, batch)
+    size = check_batch_size(batch_size)
+    with chance_aside(batch.device, seed):
+        read = predict(model.plain, batch, batch_size=size).winners.to(classes)
+    most = most_pictures(model, batch[0].numel()) if pictures is None else pictures
+    if most < 1:
+        raise InvalidParameterError(f"pictures is {pictures}; expected 1 or more")
+    rows = (read == classes).nonzero().squeeze(1)[:most]
+    if not len(rows):
+        raise InvalidImagesError(
+            f"{model.name} reads none of the {len(batch)} image(s) as labelled; expected some, "
+            "since only those can be attacked"
+        )
+    bench = Bench(model, batch[rows], classes[rows], ball_of(threat, batch), seed, size, cancelled)
+    bench.forwards += len(batch) * model.plain.passes  # charged to the first check
+    found: list[Check] = []
+    for look in _looks(bench):
+        try:
+            # A network that draws is to draw the same another time, and to leave no trace.
+            with chance_aside(batch.device, seed):
+                check = look(bench)
+        except CancelledError:
+            break
+        found.append(bench.charged(check))
+        if on_check is not None:
+            on_check(found[-1])
+    return tuple(found)
+
+
+def most_pictures(model: Classifier, values: int | None = None) -> int:
+    """How many pictures are looked at, of so many values or of the network's input size."""
+    if values is None:
+        height, width = model.input_size or (64, 64)
+        values = model.channels * height * width
+    return MOST_PICTURES if values <= LARGE else MOST_LARGE_PICTURES
+
+
+def _looks(bench: Bench) -> Iterator[Look]:
+    """The checks in their order; which there are may depend on what those before found."""
+    yield network.outputs
+    yield network.randomness
+    yield network.test_time
+    yield network.differentiable
+    if not bench.no_gradient:
+        yield network.zero_gradient
+        yield network.saturation
+        if not bench.draws:
+            yield network.finite_differences
+        if bench.ball is not None:
+            yield network.smoothness
+            yield searches.loss
+            yield searches.single_step
+            yield searches.more_steps
+            yield searches.more_restarts
+            yield searches.smoothed
+            yield searches.growing
+        yield searches.no_bound
+    if bench.ball is not None:
+        yield searches.black_box

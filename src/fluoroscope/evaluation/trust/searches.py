@@ -1,0 +1,206 @@
+"""Checks of how attacks fare against the network.
+
+Their thresholds, beside the rule of shares:
+
+* *loss*: a picture counts where 20 steps of gradient ascent end no higher than they began; and a
+  warning if fewer than half of the steps rise, which a coin would do.
+* *single step*: where one step is misread half way but not at its end, or fools where 20 steps fail
+  (Carlini et al.: iterated attacks are never weaker); and a warning where 20 steps fool at least
+  half of the pictures and one step less than a quarter of these, a failure below a tenth: the
+  loss is bent as in catastrophic overfitting (Wong et al. 2020, 2001.03994; Kim et al. 2021,
+  2010.01799).
+* *growing eps*, *no bound*: in the whole box every picture can become any other, so one that holds
+  is a failed search. One is a warning; the rule's 2 % is a failure. The norm is the threat's own: a
+  network trained in Linf does hide its gradient in L2 (Tramèr and Boneh 2019, 1904.13000).
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fluoroscope.engine.predict import predict
+from fluoroscope.evaluation.trust.bench import STEPS, WHITE_BOX_STEPS, Bench, whole_box
+from fluoroscope.evaluation.trust.check import WARN, Check, Status, by_share, ending, worst
+from fluoroscope.evaluation.verdict import wilson
+from fluoroscope.models.wrappers.randomised import EOT
+
+FRACTIONS = (0.25, 0.5, 0.75, 1.0)
+RESTARTS = 5
+QUERIES = 500
+SMOOTHED = 8
+"""Draws of noise whose mean the smoothed gradient is."""
+
+
+def loss(bench: Bench) -> Check:
+    """Does gradient ascent raise the loss?"""
+    path = bench.path
+    stuck = int((path.objective[-1] <= path.objective[0]).sum())
+    rises = (path.objective.diff(dim=0) > 0).double().mean().item()
+    status = worst(by_share(stuck, bench.count), "warn" if rises < 0.5 else "pass")
+    words = (
+        f"In {STEPS} steps of gradient ascent the loss ended no higher than it began on "
+        f"{stuck} of {bench.count} pictures, and {rises:.0%} of the steps raised it"
+    ) + ending(
+        status,
+        "the attack does not climb. Take smaller steps, another loss, or a gradient that "
+        "points the way (EOT, BPDA)",
+    )
+    return Check(
+        "loss", status, words,
+        {"pictures": bench.count, "no_higher": stuck, "share_of_rises": round(rises, 4)},
+    )  # fmt: skip
+
+
+def single_step(bench: Bench) -> Check:
+    """Is one step no better than many, and fooled half way only if at its end?"""
+    assert bench.ball is not None
+    fooled = [
+        bench.run("fgsm", replace(bench.ball, eps=share * float(bench.ball.eps))).success
+        for share in FRACTIONS
+    ]
+    end, many = fooled[-1], bench.path.misread.any(0).cpu()
+    before = torch.stack(fooled[:-1]).any(0)
+    between = int((before & ~end).sum())
+    better = int((end & ~many).sum())
+    one_of_many, by_many = int((end & many).sum()), int(many.sum())
+    bent: Status = "pass"
+    if by_many >= bench.count / 2 and one_of_many < by_many / 4:
+        bent = "fail" if one_of_many < by_many / 10 else "warn"
+    overshoots = by_share(better, bench.count)
+    status = worst(by_share(between, bench.count), overshoots, bent)
+    words = (
+        f"One step of FGSM fools {int(end.sum())} of {bench.count} pictures and {STEPS} smaller "
+        f"ones {by_many}; {better} fall to the one alone, and {between} are misread on its way "
+        "but not at its end"
+    ) + ending(
+        status,
+        "small steps lose their way where one large one does not. Follow a smoother gradient "
+        "(EOT with noise), or take larger steps"
+        if overshoots != "pass"
+        else "the loss is bent so that one step misses, as in catastrophic overfitting. Trust "
+        "no single-step figure; judge by many small steps from random starts",
+    )
+    return Check(
+        "single step", status, words,
+        {"pictures": bench.count, "fooled_by_one": int(end.sum()), "fooled_by_many": by_many,
+         "by_one_alone": better, "between": between},
+    )  # fmt: skip
+
+
+def more_steps(bench: Bench) -> Check:
+    """Had the white-box attack come to its end?"""
+    when, _ = bench.white_box
+    marks = (WHITE_BOX_STEPS // 10, WHITE_BOX_STEPS // 2, WHITE_BOX_STEPS)
+    by = [int((when <= mark).sum()) for mark in marks]
+    late = by[2] - by[1]
+    status = by_share(late, bench.count)
+    words = (
+        f"Auto-PGD fooled {by[0]}, {by[1]} and {by[2]} of {bench.count} pictures within "
+        f"{', '.join(map(str, marks[:2]))} and {marks[2]} steps"
+    ) + ending(status, "more steps still pay. Give the attacks more of them")
+    return Check(
+        "more steps", status, words,
+        {"pictures": bench.count, **{f"within_{m}": n for m, n in zip(marks, by, strict=True)}},
+    )  # fmt: skip
+
+
+def more_restarts(bench: Bench) -> Check:
+    """Do more random starts find what the white-box attacks left?"""
+    left = bench.left
+    result = bench.run("pgd", rows=left, restarts=RESTARTS, steps=STEPS)
+    again = result.forwards - 1 > STEPS + 1
+    count = int((result.success & again).sum())
+    return bench.of_those_left(
+        "more restarts",
+        count,
+        f"{RESTARTS - 1} more random starts of PGD fooled {count}",
+        "restarts still pay. Give the attacks more of them",
+        {"by_the_first": int((result.success & ~again).sum()), "by_others": count},
+    )
+
+
+def smoothed(bench: Bench) -> Check:
+    """Does the gradient of a smoothed network lead further than its own?"""
+    assert bench.ball is not None
+    left, sigma = bench.left, bench.reach() / 4
+
+    def noisy(images: Tensor) -> Tensor:
+        return (images + sigma * torch.randn_like(images)).clamp(0, 1)
+
+    surrogate = EOT(bench.model, samples=SMOOTHED, transform=noisy, seed=bench.seed)
+    result = bench.run("apgd", model=surrogate, rows=left, keep="best", steps=STEPS)
+    count = 0
+    if len(left):
+        read = predict(bench.model.plain, result.images, batch_size=bench.batch_size).winners
+        count = int((read.to(bench.classes) != bench.classes[left]).sum())
+        bench.add(len(left), plain=True)
+    return bench.of_those_left(
+        "smoothed gradient",
+        count,
+        f"the gradient of the network behind noise fooled {count}",
+        "the network's own gradient is shattered. Average it over noise "
+        "(EOT with a transformation), or transfer from a smoother network",
+        {"fooled": count, "sigma": sigma},
+    )
+
+
+def growing(bench: Bench) -> Check:
+    """Does the accuracy fall to zero as the bound grows?"""
+    ball = bench.ball
+    assert ball is not None
+    whole = float(whole_box(ball, bench.images).eps)
+    sizes = [size for size in (whole / 2, whole) if size > float(ball.eps)] or [whole]
+    held = {float(ball.eps): len(bench.left)} if float(ball.eps) < sizes[0] else {}
+    for size in sizes:
+        held[size] = len(bench.left_by_both(replace(ball, eps=size), WHITE_BOX_STEPS // 2))
+    return _whole_box(
+        "growing eps",
+        held[sizes[-1]],
+        bench.count,
+        "Auto-PGD leaves "
+        + ", ".join(f"{count} at {size:.3g}" for size, count in held.items())
+        + f" of {bench.count} pictures; the last is the whole box",
+        {"held": {f"{size:.6g}": count for size, count in held.items()}},
+    )
+
+
+def no_bound(bench: Bench) -> Check:
+    """Does gradient ascent without a bound succeed on every picture?"""
+    result = bench.run("bim", whole_box(bench.ball, bench.images), steps=WHITE_BOX_STEPS // 2)
+    held = bench.count - int(result.success.sum())
+    return _whole_box(
+        "no bound",
+        held,
+        bench.count,
+        f"Plain gradient ascent that nothing bounds but the box leaves {held} of {bench.count} "
+        "pictures",
+        {"held": held, "steps": WHITE_BOX_STEPS // 2},
+    )
+
+
+def black_box(bench: Bench) -> Check:
+    """Does Square find what white-box attacks left?"""
+    assert bench.ball is not None
+    result = bench.run("square", rows=bench.left, queries=QUERIES)
+    count = int(result.success.sum())
+    return bench.of_those_left(
+        "black box",
+        count,
+        f"Square, which sees no gradient, fooled {count} in {QUERIES} queries",
+        "the gradient misleads attacks. Mend that first (BPDA, EOT, another loss), and "
+        "give the black-box attacks more queries",
+        {"fooled": count, "queries": QUERIES},
+    )
+
+
+def _whole_box(name: str, held: int, of: int, words: str, evidence: dict[str, Any]) -> Check:
+    """The check on how many pictures hold where every picture is allowed."""
+    status: Status = "pass" if not held else "fail" if wilson(held, of)[0] > WARN else "warn"
+    words += ending(
+        status,
+        "where every picture is allowed each can become another class, so the search fails, not "
+        "the picture. Look for what hides the gradient (BPDA, EOT)",
+    )
+    return Check(name, status, words, {"pictures": of, **evidence})
