@@ -106,11 +106,12 @@ def by_art(
     )  # fmt: skip
     kind = getattr(evasion, name)
     sizes = {"batch_size": batch} if "batch_size" in kind.attack_params else {}
-    attack = kind(estimator, verbose=False, **sizes, **parameters)
 
     def search(images: Tensor, classes: Tensor) -> Tensor:
         classes = (classes + 1) % count if towards_next else classes
         given = np.eye(count, dtype=np.float32)[classes] if one_hot else classes.numpy()
+        # Made anew: some keep what they found, and would answer a second call with it.
+        attack = kind(estimator, verbose=False, **sizes, **parameters)
         return torch.from_numpy(attack.generate(images.numpy(), given))
 
     return _seeded(search)

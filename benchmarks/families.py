@@ -278,6 +278,10 @@ def _minimum_norm() -> Iterator[Match]:
             ),
         },
         32, turns=1,
+        variants={
+            f"{few} searches": fs.attack("ead", steps=steps, searches=few, c=0.01)
+            for few in (2, 3, 4)
+        },
     )  # fmt: skip
     yield Match(
         "cw-linf", fs.attack("cw-linf", steps=50), "Linf, 50 steps, else defaults",
@@ -302,6 +306,7 @@ def _minimum_norm() -> Iterator[Match]:
             lambda network, _, batch, theirs=theirs: {
                 "foolbox": by_foolbox(network, theirs(steps=100), batch)
             },
+            variants={"50 steps": fs.attack("fmn", norm=norm, steps=50)},
         )  # fmt: skip
     yield Match(
         "apgd l1", fs.attack("apgd", norm="l1", eps=8.0, steps=50), "L1 8, 50 steps",
@@ -383,7 +388,7 @@ def _scores() -> Iterator[Match]:
         8, turns=1,
         variants={
             f"{steps} steps": fs.attack("zoo", searches=1, steps=steps, c=1.0, lr=0.05)
-            for steps in (25, 50)
+            for steps in (12, 25, 50)
         },
     )  # fmt: skip
 
@@ -398,7 +403,9 @@ def _decisions() -> Iterator[Match]:
     words = f"L2, about {queries} queries"
 
     def shorter(name: str) -> dict[str, Callable[..., AttackResult]]:
-        return {f"{few} queries": fs.attack(name, queries=few) for few in (125, 250, 500, 1000)}
+        return {
+            f"{few} queries": fs.attack(name, queries=few) for few in (125, 250, 500, 1000, 1250)
+        }
 
     yield Match(
         "boundary", fs.attack("boundary", queries=queries), words,
@@ -410,7 +417,7 @@ def _decisions() -> Iterator[Match]:
                 network, "BoundaryAttack", like, batch, targeted=False, max_iter=100,
             ),
         },
-        24, turns=1, variants=shorter("boundary"),
+        96, turns=1, variants=shorter("boundary"),
     )  # fmt: skip
     yield Match(
         "hopskipjump", fs.attack("hopskipjump", queries=queries), words,
@@ -418,7 +425,7 @@ def _decisions() -> Iterator[Match]:
             "foolbox": by_foolbox(network, foolbox.attacks.HopSkipJumpAttack(steps=8), batch),
             "ART": by_art(network, "HopSkipJump", like, batch, max_iter=9),
         },
-        24, turns=1, variants=shorter("hopskipjump"),
+        96, turns=1, variants=shorter("hopskipjump"),
     )  # fmt: skip
     yield Match(
         "geoda", fs.attack("geoda", queries=queries), words,
