@@ -205,13 +205,17 @@ def _transfer() -> Iterator[Match]:
     common = {"eps": eps, "alpha": step, "steps": steps}
     words = f"Linf {eps}, {steps} steps of {step:g}"
 
+    def fewer(name: str, **ours: Any) -> dict[str, Callable[..., AttackResult]]:
+        attack = fs.attack(name, eps=eps, steps=8, step_size=eps / 8, **ours)
+        return {"8 steps, the end kept": partial(attack, keep="last")}
+
     def match(name: str, theirs: str, ours: dict[str, Any], **parameters: Any) -> Match:
         return Match(
             name, fs.attack(name, eps=eps, steps=steps, step_size=step, **ours), words,
             lambda network, _, batch: {
                 "torchattacks": by_torchattacks(network, theirs, batch, **common, **parameters)
             },
-            256, turns=3, whole=True,
+            256, turns=3, whole=True, variants=fewer(name, **ours),
         )  # fmt: skip
 
     momentum = foolbox.attacks.LinfMomentumIterativeFastGradientMethod(
@@ -238,16 +242,16 @@ def _transfer() -> Iterator[Match]:
         turns=1,
         colour=True,
     )
-    nesterov = fs.attack("ni-fgsm", eps=eps, steps=steps, step_size=step)
 
-    def scaled(model: fs.Classifier, *given: Any, **options: Any) -> AttackResult:
-        return nesterov(fs.ScaleInvariant(model), *given, **options)
+    def scaled(model: fs.Classifier, *given: Any, steps: int, **options: Any) -> AttackResult:
+        nesterov = fs.attack("ni-fgsm", eps=eps, steps=steps, step_size=eps / steps)
+        return nesterov(fs.ScaleInvariant(model), *given, keep="last", **options)
 
     yield replace(
         match("si-fgsm", "SINIFGSM", {}),
         variants={
-            "ni-fgsm through si": scaled,
-            "ni-fgsm through si, the end kept": partial(scaled, keep="last"),
+            f"ni-fgsm through si, {few} steps, the end kept": partial(scaled, steps=few)
+            for few in (8, 10)
         },
     )
 
