@@ -347,13 +347,20 @@ def _sparse() -> Iterator[Match]:
     yield Match(
         "one-pixel", fs.attack("one-pixel", eps=5, population=20, generations=20),
         "5 pixels, 20 candidates, 20 generations",
-        lambda network, like, batch: {
+        lambda network, _, batch: {
             "torchattacks": by_torchattacks(
                 network, "OnePixel", batch, pixels=5, steps=20, popsize=20
-            ),
-            "ART": by_art(network, "PixelAttack", like, batch, th=5, es=1, max_iter=100),
+            )
         },
-        8, turns=1,
+        96, turns=1,
+    )  # fmt: skip
+    yield Match(
+        "one-pixel, longer", fs.attack("one-pixel", eps=5, population=400, generations=75),
+        "5 pixels, 400 candidates, 75 generations",
+        lambda network, like, batch: {
+            "ART": by_art(network, "PixelAttack", like, batch, th=5, es=1, max_iter=100)
+        },
+        16, turns=1,
     )  # fmt: skip
 
 
