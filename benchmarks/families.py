@@ -215,7 +215,7 @@ def _transfer() -> Iterator[Match]:
             lambda network, _, batch: {
                 "torchattacks": by_torchattacks(network, theirs, batch, **common, **parameters)
             },
-            256, turns=3, whole=True, variants=fewer(name, **ours),
+            256, turns=5, whole=True, variants=fewer(name, **ours),
         )  # fmt: skip
 
     momentum = foolbox.attacks.LinfMomentumIterativeFastGradientMethod(
@@ -231,7 +231,7 @@ def _transfer() -> Iterator[Match]:
                 norm=np.inf, eps=eps, eps_step=step, max_iter=steps, decay=1.0,
             ),
         },
-        256, turns=3, whole=True,
+        256, turns=5, whole=True, variants=fewer("mi-fgsm"),
     )  # fmt: skip
     yield match("ni-fgsm", "NIFGSM", {})
     yield match("vmi-fgsm", "VMIFGSM", {"neighbours": 5}, N=5)
