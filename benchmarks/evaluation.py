@@ -249,7 +249,7 @@ BEDS = {
         "Verdicts: `digits-robust`", _digits("digits-robust"), ("0.3", "0.2"), 1000, words=_DIGITS
     ),
     "digits-cnn": Bed(
-        "Verdicts: `digits-cnn`", _digits("digits-cnn"), ("0.05", "0.1"), 300, words=_DIGITS
+        "Verdicts: `digits-cnn`", _digits("digits-cnn"), ("0.05", "0.1"), 1000, words=_DIGITS
     ),
     "peers": Bed(
         "Verdicts: the nearest that peers offer", _digits("digits-robust"), ("0.3",), 200,
@@ -268,11 +268,11 @@ BEDS = {
         words=" of the sample of ImageNet",
     ),
     "mobilenet-v1": Bed(
-        "Verdicts: MobileNet v1 0.75 at 224×224", _pictures("mobilenet_v1_0.75_224"), _SMALL, 2,
+        "Verdicts: MobileNet v1 0.75 at 224×224", _pictures("mobilenet_v1_0.75_224"), _SMALL, 10,
         words=" of the sample of ImageNet",
     ),
     "mobilenet-v2": Bed(
-        "Verdicts: MobileNet v2 1.0 at 224×224", _pictures("mobilenet_v2_1.0_224"), _SMALL, 1,
+        "Verdicts: MobileNet v2 1.0 at 224×224", _pictures("mobilenet_v2_1.0_224"), _SMALL, 8,
         words=" of the sample of ImageNet",
     ),
 }  # fmt: skip

@@ -10,7 +10,7 @@ import fluoroscope as fs
 
 def test_writes_the_map_and_says_the_way(fluoroscope: Callable[..., Any], tmp_path: Path) -> None:
     said = fluoroscope(
-        "map", "-m", "digits-cnn", "--images", "digits", "--limit", "30", "--classes", "1;4;7",
+        "map", "-m", "digits-cnn", "--data", "digits", "--limit", "30", "--classes", "1;4;7",
         "--pictures", "1", "--route", "1;7", "--out", str(tmp_path), "--json", "-",
     )  # fmt: skip
     assert said.code == 0, said.err
@@ -24,7 +24,7 @@ def test_writes_the_map_and_says_the_way(fluoroscope: Callable[..., Any], tmp_pa
 
 def test_a_route_has_two_ends(fluoroscope: Callable[..., Any], tmp_path: Path) -> None:
     said = fluoroscope(
-        "map", "-m", "digits-cnn", "--images", "digits", "--route", "1", "--out", str(tmp_path)
+        "map", "-m", "digits-cnn", "--data", "digits", "--route", "1", "--out", str(tmp_path)
     )
     assert said.code == 2
     assert "expected two labels" in said.err

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fluoroscope.cli.interrupt import interruptible
-from fluoroscope.cli.options import BatchSize, Json, Limit, Seed, Split, open_pictures, with_model
+from fluoroscope.cli.options import (
+    BatchSize,
+    Data,
+    Json,
+    Limit,
+    Seed,
+    Split,
+    open_pictures,
+    with_model,
+)
 from fluoroscope.cli.output import Output
 
 if TYPE_CHECKING:
@@ -21,9 +30,7 @@ _LINES, _STATIONS = 25, 3
 @with_model
 def class_map(
     model: "Classifier",
-    images: Annotated[
-        str, typer.Option("--images", help="Labelled: digits, class folders, Parquet, a hub id.")
-    ],
+    data: Data,
     split: Split = None,
     limit: Limit = None,
     threat: Annotated[
@@ -59,9 +66,9 @@ def class_map(
     """Map the classes: how little leads from each to each, and which are met on the way.
 
     [bold]Examples:[/]
-      fluoroscope map --model digits-cnn --images digits
-      fluoroscope map -m NETWORK --images FOLDER --classes "giant panda;ostrich;vulture"
-      fluoroscope map -m NETWORK --images FOLDER --route "giant panda;vulture"
+      fluoroscope map --model digits-cnn --data digits
+      fluoroscope map -m NETWORK --data FOLDER --classes "giant panda;ostrich;vulture"
+      fluoroscope map -m NETWORK --data FOLDER --route "giant panda;vulture"
     """
     from fluoroscope.evaluation.yardsticks.class_map import class_map as run
     from fluoroscope.files import output_directory
@@ -69,7 +76,7 @@ def class_map(
     from fluoroscope.pictures.class_maps import class_map_figure
     from fluoroscope.pictures.maps import write_figure
 
-    data = open_pictures(images, split, limit, model.channels)
+    images = open_pictures(data, split, limit, model.channels)
     named = None if classes is None else [name.strip() for name in classes.split(";")]
     ends = _ends(model, route)
     directory, output = output_directory(out), Output(json)
@@ -80,7 +87,7 @@ def class_map(
 
         found = run(
             model if plain else prepare(model),
-            data,
+            images,
             threat=threat,
             classes=named,
             pictures=pictures,
