@@ -356,11 +356,17 @@ def _sparse() -> Iterator[Match]:
     )  # fmt: skip
     yield Match(
         "one-pixel, longer", fs.attack("one-pixel", eps=5, population=400, generations=75),
-        "5 pixels, 400 candidates, 75 generations",
+        "5 pixels, 75 generations of 400 candidates",
         lambda network, like, batch: {
             "ART": by_art(network, "PixelAttack", like, batch, th=5, es=1, max_iter=100)
         },
         16, turns=1,
+        variants={
+            f"from the best member, crossover 0.7, {count} candidates": fs.attack(
+                "one-pixel", eps=5, population=count, generations=75, base="best", crossover=0.7
+            )
+            for count in (50, 100, 200)
+        },
     )  # fmt: skip
 
 

@@ -63,6 +63,7 @@ OTHERS: dict[tuple[str, str], Any] = {
     ("cw-linf", "c_factor"): 4.0,
     ("cw-linf", "largest_c"): 1.0,
     ("cw-l0", "c_factor"): 4.0,
+    ("one-pixel", "base"): "best",
     ("cw-l0", "largest_c"): 1.0,
     ("ead", "rule"): "en",
     ("l-bfgs", "memory"): 1,

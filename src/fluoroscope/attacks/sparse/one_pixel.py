@@ -6,6 +6,10 @@ with no crossover, that takes its parent's place if the network gives the true c
 wanted one a higher) probability. The first positions are uniform, the first colours normal with
 mean 1/2 and deviation 1/2 (128 and 127 of 255 in the paper).
 
+Later programs take the generation's best member in place of ``m_1`` (``base="best"``), and some
+leave a child only a share of its own numbers (``crossover``) and its parent's in the others: the
+strategy best/1/bin of Storn and Price (1997), which comes to more with fewer queries.
+
 ``k`` is the bound of the threat model. By default the population has 400 members over 100
 generations, as in the paper: at most 40,400 queries, far fewer where the first success will do.
 
@@ -17,7 +21,7 @@ order, but tiny ones still compare. The paper stops at a probability of 0.05 of 
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -32,6 +36,8 @@ from fluoroscope.engine.threats import Threat
 from fluoroscope.engine.vectors import chosen
 from fluoroscope.errors import InvalidParameterError
 
+Base = Literal["random", "best"]
+
 
 @dataclass(frozen=True)
 class OnePixelState:
@@ -45,6 +51,8 @@ class OnePixelState:
     """``(n, P, k, 2 + C)``, the next generation as far as it is known."""
     values: Tensor
     """``(n, P)``, the objective of each of those."""
+    best: Tensor
+    """``(n,)``, which of the present generation's members is."""
     child: Tensor
     """``(n, k, 2 + C)``, to be evaluated next."""
     queries: Tensor
@@ -57,13 +65,16 @@ class OnePixelState:
 class OnePixel(Method):
     """The one-pixel attack: ``population`` members and so many children in each generation.
 
-    ``weight`` is the share of the difference of two members that is added to a third.
+    ``weight`` is the share of the difference of two members that is added to a third, the ``base``:
+    a random one or the best. ``crossover`` is how likely each of a child's numbers is its own.
     """
 
     threat: Threat
     population: int = 400
     generations: int = 100
     weight: float = 0.5
+    base: Base = "random"
+    crossover: float = 1.0
 
     paper: ClassVar[str] = "Su, Vargas, Sakurai 2019 (1710.08864)"
     access: ClassVar[Access] = "score"
@@ -76,6 +87,10 @@ class OnePixel(Method):
         self._expect(1, "generations")
         if not 0 < self.weight <= 2:
             raise InvalidParameterError(f"weight is {self.weight}; expected above 0, at most 2")
+        if self.base not in get_args(Base):
+            raise InvalidParameterError(f"base is {self.base!r}; expected random or best")
+        if not 0 <= self.crossover <= 1:
+            raise InvalidParameterError(f"crossover is {self.crossover}; expected from 0 to 1")
 
     def start(self, samples: Samples) -> OnePixelState:
         """With a first generation drawn for each sample."""
@@ -91,6 +106,7 @@ class OnePixel(Method):
             members=members,
             following=members,
             values=torch.full_like(members[..., 0, 0], -torch.inf, dtype=torch.double),
+            best=none,
             child=members[:, 0],
             queries=none,
             done=none > 0,
@@ -116,30 +132,41 @@ class OnePixel(Method):
             values = values.index_put(place, answer.objective[rows].to(values))
         queries = state.queries + 1
         whole = queries % self.population == 0
-        members = state.members
+        members, best = state.members, state.best
         if bool(whole.any()):
             members = chosen(whole, following, members)
+            best = torch.where(whole, values.argmax(1), best)
         first = members[every, queries % self.population]
-        child = self._child(members, state.samples.keys, queries)
+        child = self._child(members, best, state.samples.keys, queries)
         return replace(
             state,
             members=members,
             following=following,
             values=values,
+            best=best,
             # The first generation is evaluated as it is.
             child=torch.where((queries < self.population).view(-1, 1, 1), first, child),
             queries=queries,
             done=queries >= self.population * (self.generations + 1),
         )
 
-    def _child(self, members: Tensor, keys: Tensor, queries: Tensor) -> Tensor:
+    def _child(self, members: Tensor, best: Tensor, keys: Tensor, queries: Tensor) -> Tensor:
         shape = members.shape[2:]
-        draws = chance.uniform(keys, queries, (3 + shape.numel(),))
-        every = torch.arange(len(keys), device=keys.device)[:, None]
+        genes = shape.numel()
+        mixed = genes + 1 if self.crossover < 1 else 0
+        draws = chance.uniform(keys, queries, (3 + genes + mixed,))
+        partners, fresh, kept, sure = draws.split([3, genes, mixed and genes, mixed and 1], dim=1)
+        every = torch.arange(len(keys), device=keys.device)
         member = queries % self.population
-        parents = members[every, _others(draws[:, :3], member, self.population)]
-        child = parents[:, 0] + self.weight * (parents[:, 1] - parents[:, 2])
-        return torch.where((child >= 0) & (child <= 1), child, draws[:, 3:].view_as(child))
+        parents = members[every[:, None], _others(partners, member, self.population)]
+        base = members[every, best] if self.base == "best" else parents[:, 0]
+        child = base + self.weight * (parents[:, 1] - parents[:, 2])
+        child = torch.where((child >= 0) & (child <= 1), child, fresh.view_as(child))
+        if mixed:
+            own = kept < self.crossover
+            own.scatter_(1, (sure.double() * genes).long(), True)  # one at least
+            child = torch.where(own.view_as(child), child, members[every, member])
+        return child
 
 
 def _others(draws: Tensor, member: Tensor, count: int) -> Tensor:
