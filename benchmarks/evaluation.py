@@ -268,11 +268,11 @@ BEDS = {
         words=" of the sample of ImageNet",
     ),
     "mobilenet-v1": Bed(
-        "Verdicts: MobileNet v1 0.75 at 224×224", _pictures("mobilenet_v1_0.75_224"), _SMALL, 10,
+        "Verdicts: MobileNet v1 0.75 at 224×224", _pictures("mobilenet_v1_0.75_224"), _SMALL, 40,
         words=" of the sample of ImageNet",
     ),
     "mobilenet-v2": Bed(
-        "Verdicts: MobileNet v2 1.0 at 224×224", _pictures("mobilenet_v2_1.0_224"), _SMALL, 8,
+        "Verdicts: MobileNet v2 1.0 at 224×224", _pictures("mobilenet_v2_1.0_224"), _SMALL, 40,
         words=" of the sample of ImageNet",
     ),
 }  # fmt: skip
