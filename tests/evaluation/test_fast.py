@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import fluoroscope as fs
 from fluoroscope.attacks.attack import Method
+from fluoroscope.attacks.gradient.apgd import APGDT
 from fluoroscope.attacks.score.square import Square
 from fluoroscope.evaluation.plan import History, Plan, find_plan
 from fluoroscope.evaluation.runs.run_directory import RunDirectory
@@ -161,3 +162,11 @@ def test_the_last_of_each_kind_are_those_of_standard() -> None:
     assert fast["apgd-ce-long"] == standard["apgd-ce"]
     assert fast["apgd-t-longest"] == standard["apgd-t"]
     assert fast["square-longest"] == standard["square"]
+
+
+def test_few_targets_are_the_nearest_of_all_in_the_linearised_network() -> None:
+    targeted = [
+        stage.attack for stage in find_plan("fast", fs.Linf(0.1)).stages
+        if isinstance(stage.attack, APGDT)
+    ]  # fmt: skip
+    assert [(attack.targets, attack.candidates) for attack in targeted[:-1]] == [(3, 9)] * 2
