@@ -6,7 +6,7 @@ parameters' gradients, and the batch size named; its chance is seeded before eve
 
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -66,16 +66,20 @@ def by_torchattacks(network: nn.Module, name: str, batch: int, **parameters: Any
 
 
 def by_foolbox(network: nn.Module, attack: Any, batch: int, **call: Any) -> Search:
-    """An attack of Foolbox, its search alone, without the verdict that a call adds."""
+    """An attack of Foolbox, its search alone, without the verdict that a call adds.
+
+    Repeated ones can only be called.
+    """
     import foolbox
 
     model = foolbox.PyTorchModel(network, bounds=(0, 1), device="cpu")
 
     def search(images: Tensor, classes: Tensor) -> Tensor:
-        found: Tensor = attack.run(
-            model, images, foolbox.criteria.Misclassification(classes), **call
-        )
-        return found
+        misread = foolbox.criteria.Misclassification(classes)
+        if not hasattr(attack, "run"):
+            _, repeated, _ = attack(model, images, misread, epsilons=call["epsilon"])
+            return cast(Tensor, repeated)
+        return cast(Tensor, attack.run(model, images, misread, **call))
 
     return _batched(search, batch)
 
@@ -105,13 +109,14 @@ def by_art(
         clip_values=(0, 1), device_type="cpu",
     )  # fmt: skip
     kind = getattr(evasion, name)
-    sizes = {"batch_size": batch} if "batch_size" in kind.attack_params else {}
+    known = {"batch_size": batch, "verbose": False}
+    known = {name: value for name, value in known.items() if name in kind.attack_params}
 
     def search(images: Tensor, classes: Tensor) -> Tensor:
         classes = (classes + 1) % count if towards_next else classes
         given = np.eye(count, dtype=np.float32)[classes] if one_hot else classes.numpy()
         # Made anew: some keep what they found, and would answer a second call with it.
-        attack = kind(estimator, verbose=False, **sizes, **parameters)
+        attack = kind(estimator, **known, **parameters)
         return torch.from_numpy(attack.generate(images.numpy(), given))
 
     return _seeded(search)
