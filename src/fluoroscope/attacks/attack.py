@@ -209,8 +209,9 @@ class Method:
             budget: what one sample may cost, and the whole may take.
             grid: 8 keeps every image the network sees on the 256 levels of a PNG, so that what is
                 found survives being saved; distances are then from the nearest 8-bit image.
-            exact: keep one batch shape throughout: byte-equal results whatever the neighbours, for
-                the passes of the slots that stay empty.
+            exact: keep one batch shape throughout, ``batch_size`` rounded up to a multiple of 16:
+                byte-equal results whatever the neighbours, for the passes of the slots that stay
+                empty.
             seed: for everything random. A sample's chance does not depend on its neighbours.
             numbers: ``(N,)``, which samples of their data set these are, on which their chance
                 hangs; by default 0 and up.

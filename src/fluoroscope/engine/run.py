@@ -20,6 +20,7 @@ from fluoroscope.engine.stream import (
     feed,
     is_reached,
     stream,
+    whole_blocks,
 )
 from fluoroscope.engine.threats import Threat
 from fluoroscope.models.classifier import Classifier
@@ -102,7 +103,8 @@ def run(
         inside: the attack is known to look at allowed images only. They are then measured once, at
             the end, and not at every step.
         on_grid: the network only sees 8-bit images, the nearest to the given ones to begin with.
-        exact: one batch shape throughout, so that neighbours do not even change the rounding.
+        exact: one batch shape throughout, of whole blocks of rows, so that neither the neighbours
+            nor a sample's slot even change the rounding.
         seed: for everything random; a sample's draws depend on it and the sample's number alone.
         numbers: ``(N,)``, which samples of their data set these are; by default 0 and up.
         on_step: called with every step.
@@ -114,7 +116,8 @@ def run(
 
     def read(at: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """What the plain network says of images of these samples, and if that is what we want."""
-        logits = _look(model.plain, at, batch_size, exact=exact)
+        size = whole_blocks(batch_size) if exact else batch_size
+        logits = _look(model.plain, at, size, exact=exact)
         return logits, is_reached(Answer(logits), classes[rows], towards[rows], confidence)
 
     everyone = torch.arange(len(images), device=images.device)

@@ -73,8 +73,8 @@ def test_as_good_as_art(reader: Any) -> None:
 
 def test_as_good_as_fab_in_many_steps(reader: Any) -> None:
     model, images, classes = reader
-    images, classes = images[:4], classes[:4]
+    images, classes = images[:12], classes[:12]
     ours = CarliniWagnerLinf(steps=50)(model, images, classes)
     best = fs.attack("fab", norm="linf", steps=30)(model, images, classes)
     assert ours.success.all()
-    assert ours.distance.mean() <= 1.1 * best.distance.mean()
+    assert ours.distance.mean() <= 1.15 * best.distance.mean()
