@@ -5,7 +5,9 @@ parameters' gradients, and the batch size named; its chance is seeded before eve
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import chdir
 from importlib.metadata import version
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import numpy as np
@@ -117,7 +119,8 @@ def by_art(
         given = np.eye(count, dtype=np.float32)[classes] if one_hot else classes.numpy()
         # Made anew: some keep what they found, and would answer a second call with it.
         attack = kind(estimator, **known, **parameters)
-        return torch.from_numpy(attack.generate(images.numpy(), given))
+        with TemporaryDirectory() as aside, chdir(aside):  # GeoDA leaves a file where it stands
+            return torch.from_numpy(attack.generate(images.numpy(), given))
 
     return _seeded(search)
 
