@@ -262,7 +262,7 @@ class _Best:
     def offer(self, step: Step, keep: Keep, ended: bool, read: Read | None) -> None:
         self._step = step
         if ended:
-            self._count(step)
+            self._count(step.ends())
         if not (ended if keep == "last" else keep == "best" or bool(step.reached.any())):
             return
         rows, rank = self._ranks(step, keep)
@@ -270,6 +270,8 @@ class _Best:
             return
         better = rank > self._rank[step.indices[rows]]
         rows, rank = rows[better], rank[better]
+        if step.crowded:
+            rows, rank = _highest(rows, rank, step.indices)
         logits = step.answer.logits[rows].to(self._logits.dtype)
         if read is not None and keep == "nearest" and len(rows):
             logits, confirmed = read(step.images[rows], step.indices[rows])
@@ -313,7 +315,7 @@ class _Best:
 
     def outcome(self, notes: tuple[str, ...]) -> Outcome:
         if self._step is not None:  # of those that were under way when the run was cancelled
-            self._count(self._step)
+            self._count(self._step.ends())
         if self._inside and not bool(self._threat.allows(self._images, self._clean).all()):
             raise AssertionError(
                 "the attack left the threat model; expected images it has projected"
@@ -331,3 +333,13 @@ class _Best:
             read_as=self._read_as,
             notes=notes,
         )
+
+
+def _highest(rows: Tensor, rank: Tensor, owners: Tensor) -> tuple[Tensor, Tensor]:
+    """Of rows and their ranks the highest of each owner, the first of equals."""
+    order = rank.argsort(descending=True, stable=True)
+    order = order[owners[rows[order]].argsort(stable=True)]
+    own = owners[rows[order]]
+    first = torch.ones_like(own, dtype=torch.bool)
+    first[1:] = own[1:] != own[:-1]
+    return rows[order[first]], rank[order[first]]

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import Field, dataclass, fields, replace
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -70,7 +70,10 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Query:
-    """What an attack wants to know of ``n`` images, one for each sample."""
+    """What an attack wants to know of ``n`` images, one for each sample or, with ``owners``, more.
+
+    In that case everything here has the images as first dimension, and so has the answer.
+    """
 
     images: Tensor
     """``(n, C, H, W)``"""
@@ -86,6 +89,8 @@ class Query:
     """Several numbers for each image whose gradients are wanted, at one pass back for each."""
     several_wanted: bool | Tensor = True
     """Who wants those and is charged, all or those ``(n,)``."""
+    owners: Tensor | None = None
+    """``(n,)`` ascending, whose each image is, at least one for each sample; or ``None``."""
 
 
 class Attack(Protocol[S]):
@@ -99,6 +104,23 @@ class Attack(Protocol[S]):
 
     def tell(self, state: S, answer: Answer) -> S:
         """The state after the network's answer."""
+
+
+@runtime_checkable
+class CrowdedAttack(Protocol[S]):
+    """A search that may ask about several images of a sample at once, where few are under way.
+
+    What it finds must not depend on how many it was given room for.
+    """
+
+    def start(self, samples: Samples) -> S:
+        """The state of fresh searches."""
+
+    def ask_within(self, state: S, room: int) -> Query:
+        """The images to evaluate next, at most ``room`` for each sample."""
+
+    def tell_all(self, state: S, query: Query, answer: Answer) -> S:
+        """The state after the network's answer to a query."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +145,10 @@ class Budget:
 
 @dataclass(frozen=True)
 class Step:
-    """One evaluation of the samples that are under way."""
+    """One evaluation of the samples that are under way.
+
+    Where an attack asked about several images of a sample at once, its rows follow each other.
+    """
 
     indices: Tensor
     """``(n,)``, which samples of the data these are."""
@@ -143,6 +168,14 @@ class Step:
     """``(n,)``, images of the sample that went through the network so far."""
     backwards: Tensor
     """``(n,)``, gradients computed for the sample so far."""
+    crowded: bool = False
+    """Whether there may be several rows of a sample."""
+
+    def ends(self) -> "Step":
+        """The last row of each sample."""
+        if not self.crowded:
+            return self
+        return take(self, _rows(_last_of(self.indices)))
 
 
 @dataclass(frozen=True)
@@ -267,11 +300,16 @@ def _steps(
     deadline = math.inf if limits.seconds is None else time.monotonic() + limits.seconds
     size = whole_blocks(batch_size) if exact else batch_size
     batch = _Batch(attack, samples, size, deadline, exact)
+    crowded = attack if isinstance(attack, CrowdedAttack) else None
+    # One at a time where more could cost a sample more, or would change the batch's shape.
+    alone = exact or limits.forwards is not None or (until is not None and stop)
     while batch.begun:
-        query = attack.ask(batch.state)
-        images = query.images
+        room = 1 if alone else max(1, size // len(batch.slots.number))
+        query = crowded.ask_within(batch.state, room) if crowded else attack.ask(batch.state)
+        images, owners = query.images, query.owners
+        asked = batch.slots.samples if owners is None else take(batch.slots.samples, owners)
         if grid is not None:
-            images = snap(images, batch.slots.samples.images, grid)
+            images = snap(images, asked.images, grid)
         try:
             answer = evaluate(
                 model, images, query.classes, query.objective,
@@ -280,20 +318,28 @@ def _steps(
         except RuntimeError as problem:
             if not out_of_memory(problem) or len(images) < 2:
                 raise
-            warn_smaller_batch(len(images), len(images) // 2)
-            batch.park(len(images) // 2)
+            size = len(images) // 2
+            warn_smaller_batch(len(images), size)
+            batch.park(size)
             continue
-        state = attack.tell(batch.state, answer)
+        if crowded:
+            state = crowded.tell_all(batch.state, query, answer)
+        else:
+            state = attack.tell(batch.state, answer)
+        counts = 1 if owners is None else owners.bincount(minlength=len(state.done))
         slots = replace(
             batch.slots,
-            forwards=batch.slots.forwards + model.passes,
+            forwards=batch.slots.forwards + counts * model.passes,
             backwards=batch.slots.backwards + _charged(query, answer) * model.passes,
         )
         if until is None:
-            reached, finished = torch.zeros_like(state.done), state.done
+            hits = torch.zeros_like(images[:, 0, 0, 0], dtype=torch.bool)
         else:
-            reached = until(answer, slots.samples, images)
-            finished = state.done | reached if stop else state.done
+            hits = until(answer, asked, images)
+        reached = hits
+        if owners is not None:
+            reached = torch.zeros_like(state.done).index_fill(0, owners[hits], True)
+        finished = state.done | reached if stop and until is not None else state.done
         cut = _spent(slots, limits) | (time.monotonic() >= deadline) if limits.any else None
         again = None
         if restarts > 1:
@@ -302,11 +348,8 @@ def _steps(
             again = again if cut is None else again & ~cut
             finished = finished & ~again
         done = finished if cut is None else finished | cut
-        step = Step(
-            slots.samples.indices, slots.number, images, answer, reached, done, finished,
-            slots.forwards, slots.backwards,
-        )  # fmt: skip
-        batch.slots, batch.state = replace(slots, number=slots.number + 1), state
+        step = _step(slots, images, answer, hits, done, finished, owners, model.passes)
+        batch.slots, batch.state = replace(slots, number=slots.number + counts), state
         if exact and bool(slots.idle.any()):
             step = take(step, _rows(~slots.idle))
         if len(step.indices):
@@ -314,6 +357,37 @@ def _steps(
         if again is not None:
             batch.restart(_rows(again))
         batch.refill(_rows(done))
+
+
+def _step(
+    slots: _Slots,
+    images: Tensor,
+    answer: Answer,
+    hits: Tensor,
+    done: Tensor,
+    finished: Tensor,
+    owners: Tensor | None,
+    passes: int,
+) -> Step:
+    if owners is None:
+        return Step(
+            slots.samples.indices, slots.number, images, answer, hits, done, finished,
+            slots.forwards, slots.backwards,
+        )  # fmt: skip
+    last = _last_of(owners)
+    place = torch.arange(len(owners), device=owners.device)
+    ends = _rows(last)[owners]
+    behind = place - torch.cat([ends.new_zeros(1), _rows(last)[:-1] + 1])[owners]
+    return Step(
+        slots.samples.indices[owners], slots.number[owners] + behind, images, answer, hits,
+        done[owners] & last, finished[owners] & last,
+        slots.forwards[owners] - (ends - place) * passes, slots.backwards[owners], crowded=True,
+    )  # fmt: skip
+
+
+def _last_of(owners: Tensor) -> Tensor:
+    """Which rows are the last of their kind, where alike ones stand together."""
+    return torch.cat([owners[1:] != owners[:-1], owners.new_ones(1, dtype=torch.bool)])
 
 
 class _Batch(Generic[S]):
@@ -341,6 +415,8 @@ class _Batch(Generic[S]):
 
     def park(self, kept: int) -> None:
         """Go on with the first so many; the others wait as they are for a free slot."""
+        if kept >= len(self.slots.number):
+            return
         rows = torch.arange(len(self.slots.number), device=self.slots.number.device)
         self._parked.append((take(self.slots, rows[kept:]), take(self.state, rows[kept:])))
         self._keep(rows[:kept])
@@ -411,10 +487,10 @@ def put(rows: D, indices: Tensor, new: D) -> D:
 
 
 def part(value: Any, indices: Tensor) -> Any:
-    """Rows of a tensor, or of every tensor in a dataclass; ``None`` stays."""
-    if value is None or isinstance(value, Tensor):
-        return None if value is None else value[indices]
-    return take(value, indices)
+    """Rows of a tensor, or of every tensor in a dataclass; ``None`` and what is yes or no stay."""
+    if isinstance(value, Tensor):
+        return value[indices]
+    return value if value is None or isinstance(value, bool) else take(value, indices)
 
 
 def _put(value: Any, indices: Tensor, new: Any) -> Any:

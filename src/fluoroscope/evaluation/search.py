@@ -118,7 +118,7 @@ class _Closest:
         if self._outside:
             allowed = self._threat.allows(step.images, self._images.to(step.images)[step.indices])
             margin = margin.where(allowed, torch.inf)
-        self.margin[rows] = torch.minimum(self.margin[rows], margin.cpu())
+        self.margin.scatter_reduce_(0, rows, margin.cpu(), "amin")
 
 
 def _table(began: float, **columns: Any) -> pa.Table:

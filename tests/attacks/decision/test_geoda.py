@@ -84,7 +84,7 @@ def test_probes_lie_in_the_lowest_frequencies_and_sum_to_the_normal() -> None:
     asked: list[tuple[Tensor, bool]] = []
 
     def note(step: Step) -> None:
-        asked.append((step.images[0].flatten(), bool(step.reached[0])))
+        asked.extend(zip(step.images.flatten(1), step.reached.tolist(), strict=True))
 
     GeoDA(queries=400, subspace=6, sigma=0.001)(model, image, model(image).argmax(1), on_step=note)
     table = cosines(40, 40)

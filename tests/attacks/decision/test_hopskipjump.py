@@ -39,7 +39,7 @@ def test_rounds_probes_and_steps_are_the_papers(norm: str) -> None:
     asked: list[tuple[Tensor, bool]] = []
 
     def note(step: Step) -> None:
-        asked.append((step.images[0], bool(step.reached[0])))
+        asked.extend(zip(step.images, step.reached.tolist(), strict=True))
 
     attack = HopSkipJump(threat=unbounded(norm), queries=600, initial_probes=40, gamma=2.0)
     attack(model, image, own, on_step=note)

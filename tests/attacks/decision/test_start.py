@@ -79,6 +79,27 @@ def test_properties(method: Any, norm: str, seed: int, queries: int, targeted: b
     assert torch.allclose(small.distance, result.distance, atol=1e-6)
 
 
+@by_case
+@settings(max_examples=2, deadline=None)
+@given(seed=st.integers(0, 1000), count=st.integers(1, 4))
+def test_many_probes_at_once_find_what_one_by_one_do(
+    method: Any, norm: str, seed: int, count: int
+) -> None:
+    model, images = curved(seed), pictures(count, seed)
+    classes = model(images).argmax(1)
+    attack = method(threat=unbounded(norm), queries=180)
+    alone, one_by_one = watched(attack, model, images, classes, batch_size=count)
+    for size in (3 * count, 100):
+        crowd, seen = watched(attack, model, images, classes, batch_size=size)
+        assert torch.equal(crowd.forwards, alone.forwards)
+        torch.testing.assert_close(crowd.images, alone.images, atol=1e-6, rtol=0)
+        for together, apart in zip(seen, one_by_one, strict=True):
+            assert len(together) == len(apart)
+            for (image, reached), (other, hit) in zip(together, apart, strict=True):
+                assert reached == hit
+                torch.testing.assert_close(image, other, atol=1e-6, rtol=0)
+
+
 def one_class_but(dark: int) -> fs.Classifier:
     """Reads everything as class 0 but pictures darker than 0.01, those as the given class."""
 

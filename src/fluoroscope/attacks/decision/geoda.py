@@ -27,38 +27,34 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fluoroscope.attacks.decision.start import DecisionMethod, Search
+from fluoroscope.attacks.decision.probing import PROBE, Probes, ProbingMethod, ProbingSearch
 from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import Answer
-from fluoroscope.engine.stream import Samples
+from fluoroscope.engine.stream import Query, Samples
 from fluoroscope.engine.threats import L2, Threat
 from fluoroscope.engine.vectors import column, cosines, lengths, units
 from fluoroscope.errors import InvalidParameterError
 
 FIRST = 50
 _NO_BOUND = L2(math.inf)
-_PROBE, _REACH, _TRACE = 2, 3, 4
+_REACH, _TRACE = PROBE + 1, PROBE + 2
 _DOUBLINGS = 8
 _SEARCHED = 16
 """Decisions that a way back to the border takes, about."""
 
 
 @dataclass(frozen=True)
-class GeoDAState(Search):
+class GeoDAState(ProbingSearch):
     """Where ``n`` searches are."""
 
     normal: Tensor
     """``(n, C, H, W)``, sum of the signed noise of all rounds."""
     rounds: Tensor
     """``(n,)``, still to come, this one included."""
-    planned: Tensor
-    """``(n,)``, decisions of this round."""
-    probes: Tensor
-    """``(n,)``, those made."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class GeoDA(DecisionMethod):
+class GeoDA(ProbingMethod):
     """GeoDA: ``share`` is the paper's lambda, ``subspace`` by default a third of the side."""
 
     threat: Threat = _NO_BOUND
@@ -88,21 +84,21 @@ class GeoDA(DecisionMethod):
         count = search.queries
         return GeoDAState(
             **vars(search),
-            normal=torch.zeros_like(search.samples.images),
-            rounds=count,
             planned=count,
             probes=count,
+            normal=torch.zeros_like(search.samples.images),
+            rounds=count,
         )
 
-    def tell(self, state: GeoDAState, answer: Answer) -> GeoDAState:
-        """Approach the border; or add up a probe; or follow the normal, there or back."""
-        state, reached = self._heard(state, answer)
-        probing, following = state.phase == _PROBE, state.phase >= _REACH
+    def tell_all(self, state: GeoDAState, query: Query, answer: Answer) -> GeoDAState:
+        """Approach the border; or add up probes; or follow the normal, there or back."""
+        probing, following = state.phase == PROBE, state.phase >= _REACH
+        state, reached, probes = self._heard_all(state, query, answer)
         rest = self._rest(state)
         way = lengths(state.point - state.samples.images).clamp(min=1e-30) / state.high
         state, arrived = self._approach(state, reached, rest / way)
         first = torch.where(arrived, self._rounds(state), state.rounds)
-        state = self._probed(replace(state, rounds=first), reached, probing)
+        state = self._probed(replace(state, rounds=first), probes, probing)
         state, returned = self._followed(state, reached, following, rest)
         state = self._round(state, arrived | returned)
         return self._next(self._on_the_way(state))
@@ -136,25 +132,22 @@ class GeoDA(DecisionMethod):
         planned = (left * (growth - 1) / (growth**rounds - 1)).long()
         return replace(
             state,
-            phase=torch.where(begins, _PROBE, state.phase),
+            phase=torch.where(begins, PROBE, state.phase),
             planned=torch.where(begins, planned, state.planned),
             probes=torch.where(begins, 0, state.probes),
             done=state.done | (begins & ((state.rounds < 1) | (planned < 1))),
         )
 
-    def _probed(self, state: GeoDAState, reached: Tensor, probing: Tensor) -> GeoDAState:
-        rows = probing.nonzero().squeeze(1)
-        if not len(rows):
+    def _probed(self, state: GeoDAState, probes: Probes, probing: Tensor) -> GeoDAState:
+        own = probes.owners
+        if not len(own):
             return state
-        probes = state.probes + probing
-        over = probing & (probes >= state.planned)
-        noise = (state.images[rows] - state.point[rows]) / self.sigma
-        vote = column(reached[rows].to(noise) * 2 - 1)
+        over = probing & (state.probes >= state.planned)
+        noise = (probes.images - state.point[own]) / self.sigma
         distance = self.threat.distance(state.point - state.samples.images)
         return replace(
             state,
-            normal=state.normal.index_add(0, rows, vote * noise),
-            probes=probes,
+            normal=state.normal.index_add(0, own, column(probes.votes) * noise),
             rounds=state.rounds - over.long(),
             phase=torch.where(over, _REACH, state.phase),
             low=torch.where(over, 0, state.low),
@@ -186,25 +179,22 @@ class GeoDA(DecisionMethod):
         back = following & (state.phase == _TRACE) & (high - low <= rest)
         return state, back | lost
 
+    def _probes(self, state: ProbingSearch, owners: Tensor, numbers: Tensor) -> Tensor:
+        point, keys = state.point[owners], state.samples.keys[owners]
+        down, across = self._frequencies(*point.shape[2:])
+        drawn = chance.normal(keys, numbers, (point.shape[1], down, across)).to(point)
+        noise = cosines(point.shape[2], down).T.to(point) @ drawn
+        noise = noise @ cosines(point.shape[3], across).to(point)
+        return (point + self.sigma * noise).clamp(0, 1)
+
     def _next(self, state: GeoDAState) -> GeoDAState:
-        images = state.images
-        rows = (state.phase == _PROBE).nonzero().squeeze(1)
-        if len(rows):
-            point = state.point[rows]
-            down, across = self._frequencies(*point.shape[2:])
-            drawn = chance.normal(
-                state.samples.keys[rows], state.queries[rows], (point.shape[1], down, across)
-            ).to(point)
-            noise = cosines(point.shape[2], down).T.to(point) @ drawn
-            noise = noise @ cosines(point.shape[3], across).to(point)
-            images = images.index_copy(0, rows, (point + self.sigma * noise).clamp(0, 1))
         rows = (state.phase >= _REACH).nonzero().squeeze(1)
-        if len(rows):
-            low, high = state.low[rows], state.high[rows]
-            length = torch.where(state.phase[rows] == _REACH, high, (low + high) / 2)
-            ahead = _along(state.normal[rows], state.samples.images[rows], length, self.threat.name)
-            images = images.index_copy(0, rows, ahead)
-        return replace(state, images=images)
+        if not len(rows):
+            return state
+        low, high = state.low[rows], state.high[rows]
+        length = torch.where(state.phase[rows] == _REACH, high, (low + high) / 2)
+        ahead = _along(state.normal[rows], state.samples.images[rows], length, self.threat.name)
+        return replace(state, images=state.images.index_copy(0, rows, ahead))
 
 
 def _along(normal: Tensor, original: Tensor, length: Tensor, norm: str) -> Tensor:

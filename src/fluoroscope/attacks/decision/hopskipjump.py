@@ -21,15 +21,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fluoroscope.attacks.decision.start import APPROACH, DecisionMethod, Search
+from fluoroscope.attacks.decision.probing import PROBE, Probes, ProbingMethod, ProbingSearch
+from fluoroscope.attacks.decision.start import APPROACH
 from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import Answer
-from fluoroscope.engine.stream import Samples
+from fluoroscope.engine.stream import Query, Samples
 from fluoroscope.engine.threats import L2, Threat
 from fluoroscope.engine.vectors import column, units
 
 _NO_BOUND = L2(math.inf)
-_PROBE, _STEP = 2, 3
+_STEP = PROBE + 1
 _FIRST_DELTA = 0.1
 _FINEST = 2.0**-20
 _HALVINGS = 20
@@ -38,17 +39,13 @@ _FEWEST = 10
 
 
 @dataclass(frozen=True)
-class HopSkipJumpState(Search):
+class HopSkipJumpState(ProbingSearch):
     """Where ``n`` searches are."""
 
     rounds: Tensor
     """``(n,)``, normals estimated or begun."""
     delta: Tensor
     """``(n,)``, length of the probes."""
-    planned: Tensor
-    """``(n,)``, probes of this round."""
-    probes: Tensor
-    """``(n,)``, those made."""
     votes: Tensor
     """``(n,)``, sum of ``phi``."""
     moves: Tensor
@@ -62,7 +59,7 @@ class HopSkipJumpState(Search):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HopSkipJump(DecisionMethod):
+class HopSkipJump(ProbingMethod):
     """HopSkipJump: ``initial_probes`` decisions for the first normal, ``max_probes`` at the most.
 
     ``gamma`` scales how far probes reach and how close to the border they are made.
@@ -89,9 +86,9 @@ class HopSkipJump(DecisionMethod):
         return HopSkipJumpState(
             **vars(search),
             rounds=count,
-            delta=zero,
             planned=count,
             probes=count,
+            delta=zero,
             votes=zero,
             moves=torch.zeros_like(search.samples.images),
             signed=torch.zeros_like(search.samples.images),
@@ -99,12 +96,12 @@ class HopSkipJump(DecisionMethod):
             halvings=count,
         )
 
-    def tell(self, state: HopSkipJumpState, answer: Answer) -> HopSkipJumpState:
-        """Approach the border; or add up a probe; or halve the step."""
-        state, reached = self._heard(state, answer)
-        probing, stepping = state.phase == _PROBE, state.phase == _STEP
+    def tell_all(self, state: HopSkipJumpState, query: Query, answer: Answer) -> HopSkipJumpState:
+        """Approach the border; or add up probes; or halve the step."""
+        probing, stepping = state.phase == PROBE, state.phase == _STEP
+        state, reached, probes = self._heard_all(state, query, answer)
         state, arrived = self._approach(state, reached, self._theta(state))
-        state = self._probed(state, reached, probing)
+        state = self._probed(state, probes, probing)
         state = self._stepped(state, reached, stepping)
         state = self._round(state, arrived | (stepping & (state.halvings > _HALVINGS)))
         return self._next(self._on_the_way(state))
@@ -129,7 +126,7 @@ class HopSkipJump(DecisionMethod):
         fresh = column(begins)
         return replace(
             state,
-            phase=torch.where(begins, _PROBE, state.phase),
+            phase=torch.where(begins, PROBE, state.phase),
             rounds=rounds,
             delta=torch.where(begins, delta.clamp(min=_FINEST * math.sqrt(size)), state.delta),
             planned=torch.where(begins, planned, state.planned),
@@ -140,21 +137,17 @@ class HopSkipJump(DecisionMethod):
             done=state.done | (begins & (planned < _FEWEST)),
         )
 
-    def _probed(
-        self, state: HopSkipJumpState, reached: Tensor, probing: Tensor
-    ) -> HopSkipJumpState:
-        rows = probing.nonzero().squeeze(1)
-        if not len(rows):
+    def _probed(self, state: HopSkipJumpState, probes: Probes, probing: Tensor) -> HopSkipJumpState:
+        own, vote = probes.owners, probes.votes
+        if not len(own):
             return state
         # As in the authors' code: what the box left of the probe.
-        move = (state.images[rows] - state.point[rows]) / column(state.delta[rows])
-        vote = reached[rows].to(move) * 2 - 1
+        move = (probes.images - state.point[own]) / column(state.delta[own])
         state = replace(
             state,
-            probes=state.probes + probing,
-            votes=state.votes.index_add(0, rows, vote),
-            moves=state.moves.index_add(0, rows, move),
-            signed=state.signed.index_add(0, rows, column(vote) * move),
+            votes=state.votes.index_add(0, own, vote),
+            moves=state.moves.index_add(0, own, move),
+            signed=state.signed.index_add(0, own, column(vote) * move),
         )
         over = probing & (state.probes >= state.planned)
         if not bool(over.any()):
@@ -189,20 +182,20 @@ class HopSkipJump(DecisionMethod):
             halvings=state.halvings + missed,
         )
 
+    def _probes(self, state: ProbingSearch, owners: Tensor, numbers: Tensor) -> Tensor:
+        assert isinstance(state, HopSkipJumpState)
+        point, keys, shape = state.point[owners], state.samples.keys[owners], state.images.shape[1:]
+        if self.threat.name == "linf":
+            noise = 2 * chance.uniform(keys, numbers, tuple(shape)) - 1
+        else:
+            noise = chance.normal(keys, numbers, tuple(shape))
+        probe = column(state.delta[owners]) * units(noise).to(point)
+        return (point + probe).clamp(0, 1)
+
     def _next(self, state: HopSkipJumpState) -> HopSkipJumpState:
-        images = state.images
-        rows = (state.phase == _PROBE).nonzero().squeeze(1)
-        if len(rows):
-            shape = tuple(images.shape[1:])
-            keys, number = state.samples.keys[rows], state.queries[rows]
-            if self.threat.name == "linf":
-                noise = 2 * chance.uniform(keys, number, shape) - 1
-            else:
-                noise = chance.normal(keys, number, shape)
-            probe = column(state.delta[rows]) * units(noise).to(images)
-            images = images.index_copy(0, rows, (state.point[rows] + probe).clamp(0, 1))
         rows = (state.phase == _STEP).nonzero().squeeze(1)
-        if len(rows):
-            step = column(state.size[rows]) * state.signed[rows]
-            images = images.index_copy(0, rows, (state.point[rows] + step).clamp(0, 1))
-        return replace(state, images=images)
+        if not len(rows):
+            return state
+        step = column(state.size[rows]) * state.signed[rows]
+        ahead = (state.point[rows] + step).clamp(0, 1)
+        return replace(state, images=state.images.index_copy(0, rows, ahead))
