@@ -91,6 +91,15 @@ class Query:
     """Who wants those and is charged, all or those ``(n,)``."""
     owners: Tensor | None = None
     """``(n,)`` ascending, whose each image is, at least one for each sample; or ``None``."""
+    aside: Tensor | None = None
+    """``(n,)`` booleans: images that are no find, whatever they are read as."""
+
+    @property
+    def whose(self) -> Tensor:
+        """``(n,)``, whose each image is."""
+        if self.owners is None:
+            return torch.arange(len(self.images), device=self.images.device)
+        return self.owners
 
 
 class Attack(Protocol[S]):
@@ -110,8 +119,11 @@ class Attack(Protocol[S]):
 class CrowdedAttack(Protocol[S]):
     """A search that may ask about several images of a sample at once, where few are under way.
 
-    What it finds must not depend on how many it was given room for.
+    What it finds must not depend on how many it was given room for. ``apart`` says whether no more
+    than one of them may be a find, so that a search that ends there has made no query in vain.
     """
+
+    apart: ClassVar[bool]
 
     def start(self, samples: Samples) -> S:
         """The state of fresh searches."""
@@ -302,7 +314,8 @@ def _steps(
     batch = _Batch(attack, samples, size, deadline, exact)
     crowded = attack if isinstance(attack, CrowdedAttack) else None
     # One at a time where more could cost a sample more, or would change the batch's shape.
-    alone = exact or limits.forwards is not None or (until is not None and stop)
+    in_vain = until is not None and stop and not (crowded and crowded.apart)
+    alone = exact or limits.forwards is not None or in_vain
     while batch.begun:
         room = 1 if alone else max(1, size // len(batch.slots.number))
         query = crowded.ask_within(batch.state, room) if crowded else attack.ask(batch.state)
@@ -336,6 +349,8 @@ def _steps(
             hits = torch.zeros_like(images[:, 0, 0, 0], dtype=torch.bool)
         else:
             hits = until(answer, asked, images)
+        if query.aside is not None:
+            hits = hits & ~query.aside
         reached = hits
         if owners is not None:
             reached = torch.zeros_like(state.done).index_fill(0, owners[hits], True)

@@ -17,6 +17,16 @@ def chosen(condition: Tensor, images: Tensor, others: Tensor | float) -> Tensor:
     return torch.where(column(condition), images, others)
 
 
+def crowd(count: Tensor) -> tuple[Tensor, Tensor]:
+    """Of ``count`` ``(n,)`` of each sample in a row: whose each is, and how many of its precede it.
+
+    Both ``(m,)``.
+    """
+    owners = torch.arange(len(count), device=count.device).repeat_interleave(count)
+    place = torch.arange(len(owners), device=count.device)
+    return owners, place - (count.cumsum(0) - count)[owners]
+
+
 def lengths(vectors: Tensor) -> Tensor:
     """Euclidean, ``(n,)`` of ``(n, C, H, W)``."""
     found: Tensor = torch.linalg.vector_norm(vectors.flatten(1), dim=1)

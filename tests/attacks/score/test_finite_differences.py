@@ -82,11 +82,30 @@ def estimate(attack: Any, model: fs.Classifier, images: Tensor) -> Tensor:
     """What the first step takes for the gradient."""
     state = begin(attack, images)
     for _ in range(attack.samples):
-        query = attack.ask(state)
+        query = attack.ask_within(state, 1)
         before = state
-        state = attack.tell(state, evaluate(model, query.images, query.classes, query.objective))
+        answer = evaluate(model, query.images, query.classes, query.objective)
+        state = attack.tell_all(state, query, answer)
     assert (before.probe == attack.samples - 1).all()
     return state.mean / (1 - attack.momentum if isinstance(attack, NES) else 0.1)
+
+
+@both
+@pytest.mark.parametrize("keep", ["first", "last"])
+def test_many_probes_at_once_find_what_one_by_one_do(
+    kind: type[FiniteDifferences], keep: Any
+) -> None:
+    model, images = network(), pictures(6)
+    classes = model(images).argmax(1)
+    attack = kind(threat=fs.Linf(0.1), samples=10, queries=66, lr=0.05)  # type: ignore[call-arg]
+    alone, one_by_one = paths(attack, model, images, classes, batch_size=6, keep=keep)
+    assert 0 < alone.success.sum() < 6
+    for size in (13, 23, 200):
+        crowd, seen = paths(attack, model, images, classes, batch_size=size, keep=keep)
+        assert torch.equal(crowd.forwards, alone.forwards)
+        assert torch.equal(crowd.success, alone.success)
+        for together, apart in zip(seen, one_by_one, strict=True):
+            torch.testing.assert_close(together, apart, atol=1e-9, rtol=0)
 
 
 @both
@@ -134,6 +153,18 @@ def test_a_linear_network_is_left_along_the_signs(kind: type[FiniteDifferences])
     clear = away.abs() > 0.3 * away.abs().amax()
     moved = (result.images - images).flatten(1)
     torch.testing.assert_close(moved[clear], 0.1 * away.sign()[clear], rtol=0, atol=0.04)
+
+
+@both
+def test_only_images_between_the_steps_are_finds(kind: type[FiniteDifferences]) -> None:
+    # Steps that lead nowhere, and probes that are misread within a wide ball.
+    model, images = network(), pictures(6)
+    classes = model(images).argmax(1)
+    attack = kind(threat=fs.Linf(1.0), samples=4, queries=20, width=0.9, lr=1e-9)  # type: ignore[call-arg]
+    result, looked = paths(attack, model, images, classes)
+    assert any((model(path).argmax(1) != label).any()
+               for path, label in zip(looked, classes, strict=True))  # fmt: skip
+    assert not result.success.any()
 
 
 @both

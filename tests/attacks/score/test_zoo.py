@@ -94,19 +94,30 @@ def test_every_image_it_looks_at_is_the_papers(options: dict[str, Any], targeted
         torch.testing.assert_close(looked[row], torch.stack(expected), rtol=0, atol=1e-6)
 
 
+def test_many_probes_at_once_find_what_one_by_one_do() -> None:
+    model, images = network((1, 3, 3), seed=1), pictures(3, (1, 3, 3))
+    labels = model(images).argmax(1)
+    attack = ZOO(searches=3, steps=8, coordinates=5, c=1.0, lr=0.05)
+    alone, one_by_one = paths(attack, model, images, labels, batch_size=3)
+    assert alone.success.any()
+    for size in (7, 11, 200):
+        crowd, seen = paths(attack, model, images, labels, batch_size=size)
+        assert torch.equal(crowd.forwards, alone.forwards)
+        for together, apart in zip(seen, one_by_one, strict=True):
+            torch.testing.assert_close(together, apart, atol=1e-7, rtol=0)
+
+
 def test_slopes_are_those_of_the_network_at_the_edge_of_the_box_too() -> None:
     model, weight = linear(0, 2, 12)
     model = model.to(dtype=torch.float64)
     images = torch.tensor([0.0, 1.0, 0.3]).repeat(4).double().expand(2, 1, 1, 12)
     attack = ZOO(coordinates=7, confidence=1e9)
     state = begin(attack, images)
-    for _ in range(13):
-        query = attack.ask(state)
-        state = attack.tell(state, evaluate(model, query.images, query.classes, query.objective))
-    query = attack.ask(state)
-    answer = evaluate(model, query.images, query.classes, query.objective)
-    chosen = state.coordinates
-    state = attack.tell(state, answer)
+    for room in (1, 1, 1, 1, 6, 3, 2):  # 7 pairs, one by one and together
+        query = attack.ask_within(state, room)
+        answer = evaluate(model, query.images, query.classes, query.objective)
+        chosen = state.coordinates
+        state = attack.tell_all(state, query, answer)
     expected = (weight[1] - weight[0]).double()[chosen]
     torch.testing.assert_close(state.slopes, expected, rtol=1e-6, atol=1e-8)
     assert (chosen.sort(1).values.diff(dim=1) > 0).all()

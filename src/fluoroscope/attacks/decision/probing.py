@@ -6,7 +6,7 @@ queries and their votes are added up one by one, so that nothing else changes.
 """
 
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch import Tensor
 from fluoroscope.attacks.decision.start import DECISION, DecisionMethod, Search
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.stream import Query, is_reached
+from fluoroscope.engine.vectors import crowd
 
 PROBE = 2
 """The phase of the probes; a method's other ones are counted from 3."""
@@ -46,22 +47,20 @@ class Probes:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbingMethod(DecisionMethod):
-    """A search by decisions whose rounds begin with probes."""
+    """A search by decisions whose rounds begin with probes, which are as good finds as any."""
+
+    apart: ClassVar[bool] = False
 
     def ask_within(self, state: ProbingSearch, room: int) -> Query:
         """Up to ``room`` probes of those who probe, and the next image of the others."""
         left = torch.minimum(state.planned - state.probes, self.queries - state.queries)
         count = torch.where(state.phase == PROBE, left.clamp(1, room), 1)
-        everyone = torch.arange(len(count), device=count.device)
-        owners = everyone.repeat_interleave(count)
+        owners, before = crowd(count)
         images = state.images[owners]
         rows = (state.phase == PROBE)[owners].nonzero().squeeze(1)
         if len(rows):
             own = owners[rows]
-            behind = (
-                torch.arange(len(owners), device=count.device) - (count.cumsum(0) - count)[owners]
-            )
-            probes = self._probes(state, own, state.queries[own] + behind[rows])
+            probes = self._probes(state, own, state.queries[own] + before[rows])
             images = images.index_copy(0, rows, probes)
         samples = state.samples
         return Query(
@@ -69,7 +68,7 @@ class ProbingMethod(DecisionMethod):
             False,
             DECISION.towards(samples.towards[owners]),
             samples.classes[owners],
-            owners=owners if len(owners) > len(everyone) else None,
+            owners=owners if len(owners) > len(count) else None,
         )
 
     def _probes(self, state: ProbingSearch, owners: Tensor, numbers: Tensor) -> Tensor:
@@ -78,9 +77,7 @@ class ProbingMethod(DecisionMethod):
 
     def _heard_all(self, state: P, query: Query, answer: Answer) -> tuple[P, Tensor, Probes]:
         """So many evaluations more; who else was read as wanted ``(n,)``; and the probes."""
-        owners = query.owners
-        if owners is None:
-            owners = torch.arange(len(state.done), device=state.done.device)
+        owners = query.whose
         count = owners.bincount(minlength=len(state.done))
         queries = state.queries + count
         samples, probing = state.samples, state.phase == PROBE

@@ -10,13 +10,14 @@ moves and is projected; one more query says what the network makes of it.
 * SPSA (Uesato, O'Donoghue, van den Oord, Kohli 2018): ``u`` of 1 and -1, the objective the margin;
   the step is Adam's.
 
-The probes lie up to ``width`` outside the threat model, where they do not count as successes, but
-never outside the box: a pixel at its edge moves on one side only, which halves its estimate. Signs
-and Adam do not see that, NES in L2 does. With ``grid=8`` the ``width`` must be at least 1/255, or
+The probes lie up to ``width`` outside the threat model and are no finds: only the images between
+the steps are. Where few searches are under way many pairs are asked about at once. No probe lies
+outside the box: a pixel at its edge moves on one side only, which halves its estimate. Signs and
+Adam do not see that, NES in L2 does. With ``grid=8`` the ``width`` must be at least 1/255, or
 rounding undoes the probes.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -29,7 +30,7 @@ from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import LOG_PROBABILITY, MARGIN, Objective
 from fluoroscope.engine.stream import Query, Samples
 from fluoroscope.engine.threats import Threat
-from fluoroscope.engine.vectors import column
+from fluoroscope.engine.vectors import column, crowd
 from fluoroscope.errors import InvalidParameterError
 
 
@@ -61,6 +62,16 @@ class EstimateState:
     """``(n,)`` booleans."""
 
 
+@dataclass(frozen=True)
+class Pairs(Query):
+    """What is asked, and the directions of those pairs of which both probes are."""
+
+    of: Tensor = field(default_factory=lambda: torch.zeros(0))
+    """``(p,)``, whose each pair is."""
+    directions: Tensor = field(default_factory=lambda: torch.zeros(0))
+    """``(p, C, H, W)``"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FiniteDifferences(Method):
     """Steps along estimated gradients: ``samples`` probes and a look at the result in each step.
@@ -78,6 +89,7 @@ class FiniteDifferences(Method):
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
     cost: ClassVar[str] = "samples + 1 forwards"
     objective: ClassVar[Objective]
+    apart: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -118,28 +130,58 @@ class FiniteDifferences(Method):
             done=none > 0,
         )
 
-    def ask(self, state: EstimateState) -> Query:
-        """The next probe of each sample, or its image once it has moved."""
-        side = torch.where(state.probe < self.samples, 1 - 2 * (state.probe % 2), 0)
-        images = (state.images + self.width * column(side) * state.direction).clamp_(0, 1)
-        return Query(
-            images, False, self.objective.towards(state.samples.towards), state.samples.classes
+    def ask_within(self, state: EstimateState, room: int) -> "Pairs":
+        """So many pairs of probes of each sample, or the one next image."""
+        left = (self.samples - state.probe).clamp(0, room)
+        pairs = torch.where(state.probe % 2 == 0, left // 2, 0)
+        of, number = crowd(pairs)
+        directions, later = state.direction[of], _rows(number > 0)
+        if len(later):
+            own = of[later]
+            drawn = self._direction(
+                state.images[own], state.samples.keys[own], state.queries[own] + 2 * number[later]
+            )
+            directions = directions.index_copy(0, later, drawn)
+        owners, before = crowd((2 * pairs).clamp(min=1))
+        probe = state.probe[owners] + before
+        along = state.direction[owners]
+        together = _rows(pairs[owners] > 0)
+        if len(together):
+            along = along.index_copy(0, together, directions.repeat_interleave(2, 0))
+        side = torch.where(probe < self.samples, 1 - 2 * (probe % 2), 0)
+        samples = state.samples
+        return Pairs(
+            (state.images[owners] + self.width * column(side) * along).clamp_(0, 1),
+            False,
+            self.objective.towards(samples.towards[owners]),
+            samples.classes[owners],
+            owners=owners if len(owners) > len(pairs) else None,
+            aside=probe < self.samples,
+            of=of,
+            directions=directions,
         )
 
-    def tell(self, state: EstimateState, answer: Answer) -> EstimateState:
+    def tell_all(self, state: EstimateState, query: Query, answer: Answer) -> EstimateState:
         """Add up pairs; after the last one move; after the look at the image begin again."""
         assert answer.objective is not None
-        value = answer.objective.to(state.ahead.dtype)
-        probe, queries = state.probe + 1, state.queries + 1
+        assert isinstance(query, Pairs)
+        value, owners = answer.objective.to(state.ahead.dtype), query.whose
+        count = owners.bincount(minlength=len(state.done))
+        probe, queries, paired = state.probe + count, state.queries + count, count > 1
+        first = value[count.cumsum(0) - count]
         looked = probe > self.samples
-        second = (probe % 2 == 0) & ~looked
+        second = (probe % 2 == 0) & ~looked & ~paired
         if bool(second.any()):
-            rise = torch.where(second, state.ahead - value, 0).to(state.images.dtype)
+            rise = torch.where(second, state.ahead - first, 0).to(state.images.dtype)
             state = replace(state, total=state.total + column(rise) * state.direction)
+        if len(query.of):
+            ahead, behind = value[paired[owners]].view(-1, 2).unbind(1)
+            rises = column((ahead - behind).to(state.images.dtype)) * query.directions
+            state = replace(state, total=state.total.index_add(0, query.of, rises))
         ready = probe == self.samples
         if bool(ready.any()):
             state = self._step(state, ready)
-        fresh = _rows((second & ~ready) | looked)
+        fresh = _rows(((second | paired) & ~ready) | looked)
         direction = state.direction
         if len(fresh):
             drawn = self._direction(state.images[fresh], state.samples.keys[fresh], queries[fresh])
@@ -147,7 +189,7 @@ class FiniteDifferences(Method):
         return replace(
             state,
             direction=direction,
-            ahead=value,
+            ahead=first,
             probe=torch.where(looked, 0, probe),
             queries=queries,
             done=looked & (queries + self.samples + 1 > self.queries),

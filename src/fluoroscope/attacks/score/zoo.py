@@ -17,7 +17,8 @@ code offers as well, and probes too: at the edge of the box a slope is taken fro
 :mod:`fluoroscope.attacks.minimum_norm.carlini_wagner` a success counts for ``c`` if it falls in the
 last tenth of the steps, and a search whose loss has not fallen by 1 in 10,000 over a tenth of its
 steps ends. Left out are the means for large images, searching in a smaller space that grows and
-drawing coordinates by importance, and Newton's method.
+drawing coordinates by importance, and Newton's method. Where few searches are under way many
+coordinates are probed at once.
 """
 
 import math
@@ -35,7 +36,7 @@ from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import capped_margin
 from fluoroscope.engine.stream import Query, Samples, is_reached
 from fluoroscope.engine.threats import L2, Threat
-from fluoroscope.engine.vectors import chosen
+from fluoroscope.engine.vectors import chosen, crowd
 from fluoroscope.errors import InvalidParameterError
 
 _NO_BOUND = L2(math.inf)
@@ -98,6 +99,7 @@ class ZOO(Method):
     norms: ClassVar[tuple[str, ...]] = ("l2",)
     cost: ClassVar[str] = "2 * coordinates + 1 forwards"
     minimum_norm: ClassVar[bool] = True
+    apart: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -129,46 +131,67 @@ class ZOO(Method):
             done=none > 0,
         )
 
-    def ask(self, state: ZOOState) -> Query:
-        """The next probe of each sample, or its image once it has moved."""
-        capped = capped_margin(state.samples.towards, self.confidence)
-        coordinate, here = self._present(state)
-        probing = state.probe < 2 * state.coordinates.shape[1]
-        side = torch.where(probing, 1 - 2 * (state.probe % 2), 0)
+    def ask_within(self, state: ZOOState, room: int) -> Query:
+        """So many pairs of probes of each sample, or the one next image."""
+        every = 2 * state.coordinates.shape[1]
+        left = (every - state.probe).clamp(0, room)
+        pairs = torch.where(state.probe % 2 == 0, left // 2, 0)
+        owners, before = crowd((2 * pairs).clamp(min=1))
+        probe = state.probe[owners] + before
+        coordinate, here = self._present(state, owners, probe)
+        side = torch.where(probe < every, 1 - 2 * (probe % 2), 0)
         there = (here + self.width * side[:, None]).clamp(0, 1)
-        images = state.images.flatten(1).scatter(1, coordinate, there).view_as(state.images)
-        return Query(images, False, capped, state.samples.classes)
+        images = state.images.flatten(1)[owners].scatter(1, coordinate, there)
+        return Query(
+            images.view(-1, *state.images.shape[1:]),
+            False,
+            capped_margin(state.samples.towards[owners], self.confidence),
+            state.samples.classes[owners],
+            owners=owners if len(owners) > len(pairs) else None,
+        )
 
-    def tell(self, state: ZOOState, answer: Answer) -> ZOOState:
+    def tell_all(self, state: ZOOState, query: Query, answer: Answer) -> ZOOState:
         """Note slopes; after the last one move; after the look at the image judge ``c``."""
         assert answer.objective is not None
-        value = answer.objective.to(state.ahead.dtype)
+        value, owners = answer.objective.to(state.ahead.dtype), query.whose
+        count = owners.bincount(minlength=len(state.done))
         every = 2 * state.coordinates.shape[1]
-        probe, queries = state.probe + 1, state.queries + 1
-        second = (probe % 2 == 0) & (probe <= every)
-        if bool(second.any()):
-            _, here = self._present(state)
+        first = count.cumsum(0) - count
+        probe = (
+            state.probe[owners] + torch.arange(len(owners), device=owners.device) - first[owners]
+        )
+        second = ((probe % 2 == 1) & (probe < every)).nonzero().squeeze(1)
+        if len(second):
+            own, at = owners[second], probe[second]
+            # The one before it, in the same row of probes or in the last.
+            ahead = torch.where(count[own] > 1, value[second - 1], state.ahead[own])
+            _, here = self._present(state, own, at)
             span = (here + self.width).clamp(0, 1) - (here - self.width).clamp(0, 1)
-            slope = ((state.ahead - value)[:, None] / span).to(state.slopes.dtype)
-            place = (state.probe // 2).clamp(max=state.coordinates.shape[1] - 1)[:, None]
-            slope = torch.where(second[:, None], slope, state.slopes.gather(1, place))
-            state = replace(state, slopes=state.slopes.scatter(1, place, slope))
-        ready = probe == every
+            slope = ((ahead - value[second])[:, None] / span).to(state.slopes.dtype).squeeze(1)
+            slopes = state.slopes.index_put((own, at // 2), slope)
+            state = replace(state, slopes=slopes)
+        after = state.probe + count
+        ready = after == every
         if bool(ready.any()):
             state = self._move(state, ready)
-        looked = probe > every
-        state = replace(state, ahead=value, probe=torch.where(looked, 0, probe), queries=queries)
-        return self._judge(state, answer, looked) if bool(looked.any()) else state
+        looked = after > every
+        state = replace(
+            state,
+            ahead=value[first],
+            probe=torch.where(looked, 0, after),
+            queries=state.queries + count,
+        )
+        return self._judge(state, _of(answer, first), looked) if bool(looked.any()) else state
 
     def _draw(self, images: Tensor, keys: Tensor, draw: Tensor) -> Tensor:
         ranks = chance.uniform(keys, draw, (images[0].numel(),))
         return ranks.topk(min(self.coordinates, ranks.shape[1]), dim=1).indices
 
-    def _present(self, state: ZOOState) -> tuple[Tensor, Tensor]:
-        """The coordinate under study of each sample, and the image's value there, ``(n, 1)``."""
-        place = (state.probe // 2).clamp(max=state.coordinates.shape[1] - 1)[:, None]
-        coordinate = state.coordinates.gather(1, place)
-        return coordinate, state.images.flatten(1).gather(1, coordinate)
+    def _present(self, state: ZOOState, owners: Tensor, probe: Tensor) -> tuple[Tensor, Tensor]:
+        """The coordinate of each probe ``(m,)``, and the image's value there, ``(m, 1)``."""
+        place = (probe // 2).clamp(max=state.coordinates.shape[1] - 1)
+        coordinate = state.coordinates[owners, place][:, None]
+        return coordinate, state.images.flatten(1)[owners[:, None], coordinate]
 
     def _move(self, state: ZOOState, ready: Tensor) -> ZOOState:
         """One step of Adam in the coordinates of those that are ready."""
@@ -226,3 +249,9 @@ class ZOO(Method):
             trade=trade,
             done=trade.search >= self.searches,
         )
+
+
+def _of(answer: Answer, rows: Tensor) -> Answer:
+    """The answer at some of the images."""
+    assert answer.objective is not None
+    return Answer(answer.logits[rows], answer.objective[rows])
