@@ -216,8 +216,13 @@ def _transfer() -> Iterator[Match]:
     words = f"Linf {eps}, {steps} steps of {step:g}"
 
     def fewer(name: str, **ours: Any) -> dict[str, Callable[..., AttackResult]]:
-        attack = fs.attack(name, eps=eps, steps=8, step_size=eps / 8, **ours)
-        return {"8 steps, the end kept": partial(attack, keep="last")}
+        attacks = {
+            few: fs.attack(name, eps=eps, steps=few, step_size=eps / few, **ours) for few in (8, 9)
+        }
+        return {
+            f"{few} steps, the end kept": partial(attack, keep="last")
+            for few, attack in attacks.items()
+        }
 
     def match(name: str, theirs: str, ours: dict[str, Any], **parameters: Any) -> Match:
         return Match(
