@@ -32,6 +32,11 @@ class Row:
 class Brighter:
     """Asks about the picture brightened in steps, up to ``MOST`` and down again."""
 
+    apart = False
+
+    def __init__(self, gradient: bool = False) -> None:
+        self.gradient = gradient
+
     def start(self, samples: Samples) -> Row:
         return Row(samples.images, samples.classes, torch.zeros_like(samples.classes))
 
@@ -42,7 +47,7 @@ class Brighter:
         level = 1 - ((state.asked[owners] + behind + 1) / ASKED * 2 - 1).abs()
         images = state.images[owners] + MOST * level.view(-1, 1, 1, 1)
         crowd = owners if len(owners) > len(count) else None
-        return Query(images, False, LOGIT, state.classes[owners], owners=crowd)
+        return Query(images, self.gradient, LOGIT, state.classes[owners], owners=crowd)
 
     def tell_all(self, state: Row, query: Query, answer: Answer) -> Row:
         assert len(answer.logits) == len(query.images)
@@ -67,11 +72,13 @@ class Bright(nn.Module):
         return torch.stack([0.5 - bright, bright - 0.5], 1)
 
 
-def searched(network: Bright, count: int = 3, **how: Any) -> tuple[Outcome, list[Step]]:
+def searched(
+    network: Bright, count: int = 3, gradient: bool = False, **how: Any
+) -> tuple[Outcome, list[Step]]:
     images = torch.arange(count).double().view(-1, 1, 1, 1) / 50 * torch.ones(1, 1, 2, 2).double()
     steps: list[Step] = []
     found = run(
-        Classifier(network.double(), channels=1), Brighter(), images,  # type: ignore[arg-type]
+        Classifier(network.double(), channels=1), Brighter(gradient), images,  # type: ignore[arg-type]
         torch.zeros(count).long(), L2(10.0), on_step=steps.append, **how,
     )  # fmt: skip
     return found, steps
@@ -99,6 +106,12 @@ def test_what_is_found_and_counted_does_not_hang_on_the_room() -> None:
         assert max(network.sizes) <= size
         for index in range(3):
             assert levels(steps, index) == levels(one_by_one, index)
+
+
+def test_gradients_are_counted_for_each_image() -> None:
+    for size in (3, 13, 60):
+        found, _ = searched(Bright(), gradient=True, batch_size=size, keep="nearest")
+        assert found.backwards.tolist() == [ASKED] * 3
 
 
 def test_every_row_of_a_step_says_where_its_sample_was() -> None:

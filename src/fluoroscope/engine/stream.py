@@ -339,11 +339,15 @@ def _steps(
             state = crowded.tell_all(batch.state, query, answer)
         else:
             state = attack.tell(batch.state, answer)
-        counts = 1 if owners is None else owners.bincount(minlength=len(state.done))
+        counts, charged = torch.ones_like(batch.slots.number), _charged(query, answer)
+        if owners is not None:
+            zero = torch.zeros_like(counts)
+            counts = zero.index_add(0, owners, torch.ones_like(owners))
+            charged = zero.index_add(0, owners, torch.ones_like(owners) * charged)
         slots = replace(
             batch.slots,
             forwards=batch.slots.forwards + counts * model.passes,
-            backwards=batch.slots.backwards + _charged(query, answer) * model.passes,
+            backwards=batch.slots.backwards + charged * model.passes,
         )
         if until is None:
             hits = torch.zeros_like(images[:, 0, 0, 0], dtype=torch.bool)
