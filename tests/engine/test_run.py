@@ -94,6 +94,21 @@ def test_exact_results_do_not_know_their_neighbours_slot_or_order(name: str, kee
         same(together, part, rows)
 
 
+@pytest.mark.parametrize(("batch_size", "shape"), [(1, 1), (5, 16), (16, 16), (17, 32)])
+def test_exact_batches_are_of_whole_blocks(batch_size: int, shape: int) -> None:
+    """Processors round the rows of a block's rest otherwise, and which those are is the slot's."""
+    sizes = set()
+
+    class Watched(Small):
+        def forward(self, x: Tensor) -> Tensor:
+            sizes.add(len(x))
+            return super().forward(x)
+
+    model = fs.Classifier(Watched(), channels=1, input_size=6)
+    pgd(0.05)(model, PICTURES[:7], CLASSES[:7], batch_size=batch_size, exact=True)
+    assert sizes == {shape, 1}  # one picture, to see whether the network is random
+
+
 def test_at_another_batch_size_the_same_up_to_rounding() -> None:
     attack = pgd(0.05)
     results = [attack(MODEL, PICTURES, CLASSES, batch_size=size) for size in (1, 5, 24)]
@@ -228,6 +243,44 @@ def test_the_plain_network_has_the_last_word() -> None:
         result = pgd(0.3, 3)(wrong, PICTURES, CLASSES, keep=keep)
         assert torch.equal(MODEL(result.images).argmax(1) != CLASSES, result.success)
         torch.testing.assert_close(result.logits, MODEL(result.images))
+
+
+@pytest.mark.parametrize("waiting", [0, 500, 2**24])
+def test_the_nearest_is_kept_that_the_plain_network_confirms(
+    waiting: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prepared network that sees successes too early; many are read by the plain one at once."""
+    looks: list[int] = []
+
+    class Lenient(fs.Classifier):
+        @property
+        def plain(self) -> fs.Classifier:
+            return MODEL
+
+        def __call__(self, images: Tensor) -> Tensor:
+            logits = super().__call__(images)
+            return logits.scatter_add(
+                1, logits.argmax(1)[:, None], torch.full_like(logits[:, :1], -0.4)
+            )
+
+    monkeypatch.setattr("fluoroscope.engine.run._MOST_WAITING", waiting)
+    lenient = Lenient(MODEL.module, channels=1, input_size=6)
+    asked: list[list[Tensor]] = [[] for _ in PICTURES]
+
+    def note(step: Step) -> None:
+        looks.append(int(step.reached.sum()))
+        for row in step.reached.nonzero().squeeze(1).tolist():
+            asked[int(step.indices[row])].append(step.images[row])
+
+    result = pgd(0.3, 12)(lenient, PICTURES, CLASSES, keep="nearest", on_step=note, batch_size=9)
+    assert sum(looks) > result.success.sum() > 5
+    for row, images in enumerate(asked):
+        path = torch.stack(images) if images else PICTURES[:0]
+        away = (path - PICTURES[row]).flatten(1).abs().amax(1)
+        away = away[MODEL(path).argmax(1) != CLASSES[row]]
+        assert bool(result.success[row]) == bool(len(away))
+        if len(away):
+            assert result.distance[row] == away.min()
 
 
 def test_a_prepared_network_gives_the_plain_ones_verdict() -> None:

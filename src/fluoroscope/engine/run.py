@@ -30,6 +30,8 @@ Keep = Literal["first", "nearest", "best", "last"]
 """``first`` stops a sample at its first success; the others spend the whole budget and keep the
 closest success, the point with the highest objective (a success before any other), or the end."""
 
+# Pixel values of successes of a prepared network that may wait for the plain one's word: 64 MB.
+_MOST_WAITING = 2**24
 # From this share of the searches on, gradients that are zero everywhere are worth a word.
 _MANY = 0.1
 
@@ -162,7 +164,9 @@ def run(
                 on_step(step)
             if cancelled is not None and cancelled():
                 break
-    if prepared and keep in ("best", "last"):
+    if prepared and keep == "nearest":
+        best.confirm(read)
+    elif prepared and keep in ("best", "last"):
         best.settle(going, read)
     notes = [*_chance(model, images), *flat.notes(model)]
     return best.outcome(tuple(notes))
@@ -251,6 +255,8 @@ class _Best:
         self._forwards = self._backwards + passes
         self._threat, self._length, self._passes, self._inside = threat, length, passes, inside
         self._step: Step | None = None
+        self._waiting: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._values = 0
 
     def begin(self, *, everything: bool) -> Tensor:
         """Who is searched from: those not yet read as wanted, or all; none if nothing may move."""
@@ -270,17 +276,44 @@ class _Best:
             return
         better = rank > self._rank[step.indices[rows]]
         rows, rank = rows[better], rank[better]
+        found = step.indices[rows], rank, step.images[rows]
+        if read is not None and keep == "nearest":
+            self._wait(*found, read)
+            return
         if step.crowded:
-            rows, rank = _highest(rows, rank, step.indices)
-        logits = step.answer.logits[rows].to(self._logits.dtype)
-        if read is not None and keep == "nearest" and len(rows):
-            logits, confirmed = read(step.images[rows], step.indices[rows])
-            rows, rank, logits = rows[confirmed], rank[confirmed], logits[confirmed]
-        kept = step.indices[rows]
+            first = _highest(*found[:2])
+            rows, found = rows[first], (found[0][first], found[1][first], found[2][first])
+        self._keep(*found, step.answer.logits[rows], step.reached[rows])
+
+    def _keep(
+        self, kept: Tensor, rank: Tensor, images: Tensor, logits: Tensor, success: Tensor
+    ) -> None:
         self._rank[kept] = rank
-        self._images.index_copy_(0, kept, step.images[rows])
-        self._logits[kept] = logits
-        self._success[kept] = step.reached[rows]
+        self._images.index_copy_(0, kept, images)
+        self._logits[kept] = logits.to(self._logits.dtype)
+        self._success[kept] = success
+
+    def _wait(self, samples: Tensor, rank: Tensor, images: Tensor, read: Read) -> None:
+        """Put aside what the plain network is yet to read: mostly something nearer follows."""
+        self._waiting.append((samples, rank, images))
+        self._values += images.numel()
+        if self._values > _MOST_WAITING:
+            self.confirm(read)
+
+    def confirm(self, read: Read) -> None:
+        """Keep the nearest of what waits that the plain network reads as wanted, too."""
+        if not self._waiting:
+            return
+        samples, rank, images = (torch.cat(part) for part in zip(*self._waiting, strict=True))
+        self._waiting, self._values = [], 0
+        left = torch.arange(len(samples), device=samples.device)
+        while len(left):
+            tried = left[_highest(samples[left], rank[left])]
+            logits, reached = read(images[tried], samples[tried])
+            rows = tried[reached]
+            self._keep(samples[rows], rank[rows], images[rows], logits[reached], reached[reached])
+            untried = torch.ones_like(samples, dtype=torch.bool).index_fill(0, tried, False)
+            left = left[untried[left] & (rank[left] > self._rank[samples[left]])]
 
     def _count(self, step: Step) -> None:
         self._forwards[step.indices] = step.forwards + self._passes
@@ -335,11 +368,10 @@ class _Best:
         )
 
 
-def _highest(rows: Tensor, rank: Tensor, owners: Tensor) -> tuple[Tensor, Tensor]:
-    """Of rows and their ranks the highest of each owner, the first of equals."""
+def _highest(samples: Tensor, rank: Tensor) -> Tensor:
+    """The row with the highest rank of each of the samples ``(n,)``, the first of equals."""
     order = rank.argsort(descending=True, stable=True)
-    order = order[owners[rows[order]].argsort(stable=True)]
-    own = owners[rows[order]]
-    first = torch.ones_like(own, dtype=torch.bool)
-    first[1:] = own[1:] != own[:-1]
-    return rows[order[first]], rank[order[first]]
+    order = order[samples[order].argsort(stable=True)]
+    first = torch.ones_like(samples, dtype=torch.bool)
+    first[1:] = samples[order][1:] != samples[order][:-1]
+    return order[first]
