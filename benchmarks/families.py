@@ -440,10 +440,8 @@ def _decisions() -> Iterator[Match]:
     queries = 2000
     words = f"L2, about {queries} queries"
 
-    def shorter(name: str) -> dict[str, Callable[..., AttackResult]]:
-        return {
-            f"{few} queries": fs.attack(name, queries=few) for few in (125, 250, 500, 1000, 1250)
-        }
+    def shorter(name: str, *budgets: int) -> dict[str, Callable[..., AttackResult]]:
+        return {f"{few} queries": fs.attack(name, queries=few) for few in budgets}
 
     yield Match(
         "boundary", fs.attack("boundary", queries=queries), words,
@@ -455,22 +453,24 @@ def _decisions() -> Iterator[Match]:
                 network, "BoundaryAttack", like, batch, targeted=False, max_iter=100,
             ),
         },
-        96, turns=1, variants=shorter("boundary"),
+        96, turns=1, variants=shorter("boundary", 400, 500, 1250),
     )  # fmt: skip
-    yield Match(
+    hopskipjump = Match(
         "hopskipjump", fs.attack("hopskipjump", queries=queries), words,
         lambda network, like, batch: {
             "foolbox": by_foolbox(network, foolbox.attacks.HopSkipJumpAttack(steps=8), batch),
             "ART": by_art(network, "HopSkipJump", like, batch, max_iter=9),
         },
-        96, turns=1, variants=shorter("hopskipjump"),
+        96, turns=1, variants=shorter("hopskipjump", 500, 1000, 1250),
     )  # fmt: skip
+    yield hopskipjump
+    yield replace(hopskipjump, attack="hopskipjump, 4 pictures", count=4, turns=3)
     yield Match(
         "geoda", fs.attack("geoda", queries=queries), words,
         lambda network, like, batch: {
             "ART": by_art(network, "GeoDA", like, batch, max_iter=queries, sub_dim=28)
         },
-        24, turns=1, variants=shorter("geoda"),
+        24, turns=1, variants=shorter("geoda", 125, 250),
     )  # fmt: skip
 
 
