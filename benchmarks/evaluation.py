@@ -290,7 +290,8 @@ BEDS = {
         words=_PICTURES, prepared=True,
     ),
     "mobilenet-v1": Bed(
-        "Verdicts: MobileNet v1 0.75 at 224×224", _pictures("mobilenet_v1_0.75_224"), _SMALL, 24,
+        "Verdicts: MobileNet v1 0.75 at 224×224", _pictures("mobilenet_v1_0.75_224"),
+        ("0.1/255", *_SMALL), 12,
         words=_PICTURES, prepared=True,
     ),
     "mobilenet-v2": Bed(
