@@ -156,10 +156,7 @@ class ZOO(Method):
         value, owners = answer.objective.to(state.ahead.dtype), query.whose
         count = owners.bincount(minlength=len(state.done))
         every = 2 * state.coordinates.shape[1]
-        first = count.cumsum(0) - count
-        probe = (
-            state.probe[owners] + torch.arange(len(owners), device=owners.device) - first[owners]
-        )
+        first, probe = count.cumsum(0) - count, state.probe[owners] + crowd(count)[1]
         second = ((probe % 2 == 1) & (probe < every)).nonzero().squeeze(1)
         if len(second):
             own, at = owners[second], probe[second]
