@@ -461,7 +461,7 @@ def _decisions() -> Iterator[Match]:
             "foolbox": by_foolbox(network, foolbox.attacks.HopSkipJumpAttack(steps=8), batch),
             "ART": by_art(network, "HopSkipJump", like, batch, max_iter=9),
         },
-        96, turns=1, variants=shorter("hopskipjump", 500, 1000, 1250),
+        96, turns=1, variants=shorter("hopskipjump", 500, 1000, 1500),
     )  # fmt: skip
     yield hopskipjump
     yield replace(hopskipjump, attack="hopskipjump, 4 pictures", count=4, turns=3)
