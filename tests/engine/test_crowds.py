@@ -36,12 +36,15 @@ class Brighter:
 
     def __init__(self, gradient: bool = False) -> None:
         self.gradient = gradient
+        self.one_by_one = 0
+        """So many of the samples ask about one image at a time."""
 
     def start(self, samples: Samples) -> Row:
         return Row(samples.images, samples.classes, torch.zeros_like(samples.classes))
 
     def ask_within(self, state: Row, room: int) -> Query:
         count = (ASKED - state.asked).clamp(max=room)
+        count[: self.one_by_one] = 1
         owners = torch.arange(len(count)).repeat_interleave(count)
         behind = torch.arange(len(owners)) - (count.cumsum(0) - count)[owners]
         level = 1 - ((state.asked[owners] + behind + 1) / ASKED * 2 - 1).abs()
@@ -154,6 +157,18 @@ def test_when_memory_runs_out_there_is_less_room(fits: int) -> None:
     assert torch.equal(found.forwards, alone.forwards)
     assert found.finished.all()
     assert sum(size <= fits for size in network.sizes) > sum(size > fits for size in network.sizes)
+
+
+def test_a_find_beside_others_crowds_ends_its_search() -> None:
+    attack = Brighter()
+    attack.apart, attack.one_by_one = True, 2
+    images = torch.zeros(3, 1, 2, 2).double()
+    images[2] = -50  # never bright enough
+    network = Classifier(Bright().double(), channels=1)
+    found = run(network, attack, images, torch.zeros(3).long(), L2(100.0), batch_size=12)  # type: ignore[arg-type]
+    assert found.success.tolist() == [True, True, False]
+    assert found.forwards[0] == found.forwards[1] < 1 + ASKED / 2
+    assert found.forwards[2] == 1 + ASKED
 
 
 def test_the_end_is_that_of_the_last_row() -> None:
