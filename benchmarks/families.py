@@ -10,7 +10,6 @@ ours would go on to do better than any peer, it is shown with smaller budgets as
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 import fluoroscope as fs
 from benchmarks.adapters import Bare, Search, by_art, by_foolbox, by_torchattacks, versions
+from benchmarks.evaluation import Passes
 from benchmarks.page import PAGE, Scale, Section, Skipped, percent
 from benchmarks.peers import FAIR, SHARED, Contest, digit_contest, picture_contest
 from benchmarks.timing import interleaved
@@ -102,7 +102,7 @@ def _measured(match: Match, scale: Scale) -> dict[str, _Found]:
     count = scale.limit or match.count
     plain = _small_pictures(count) if match.colour else digit_contest("digits-cnn", count, 128)
     prepared = fs.prepare(plain.model, images=plain.images)
-    counted = _Counted(plain.model, prepared)
+    passes = Passes()
 
     def contest_of(images: int) -> Contest:
         made = Contest(plain.model, plain.images[:images], plain.classes[:images], plain.batch)
@@ -112,7 +112,7 @@ def _measured(match: Match, scale: Scale) -> dict[str, _Found]:
             made.ours(f"{_PREPARED}, {_WHOLE}", match.ours, prepared, keep="last")
         for name, attack in match.variants.items():
             made.ours(f"{_PREPARED}, {name}", attack, prepared)
-        made.peers(match.peers(counted, plain.images, plain.batch))
+        made.peers(match.peers(Bare(plain.model), plain.images, plain.batch))
         return made
 
     for way in contest_of(_FEW).ways.values():
@@ -120,8 +120,8 @@ def _measured(match: Match, scale: Scale) -> dict[str, _Found]:
     contest = contest_of(count)
     images: dict[str, int] = {}
     for name, way in contest.ways.items():
-        contest.ways[name] = lambda way=way, name=name: _counting(counted, way, images, name)
-    with counted.module_counted():
+        contest.ways[name] = lambda way=way, name=name: _counting(passes, way, images, name)
+    with passes.counted(plain.model.module, prepared.module):
         timing = interleaved(
             contest.ways, scale.repeats or match.turns, clock=time.process_time, threads=1,
             warm=False,
@@ -146,35 +146,12 @@ def _small_pictures(count: int) -> Contest:
 
 
 def _counting(
-    counted: "_Counted", way: Callable[[], object], images: dict[str, int], name: str
+    passes: Passes, way: Callable[[], object], images: dict[str, int], name: str
 ) -> object:
-    before = counted.images
+    before = passes.forwards
     result = way()
-    images[name] = counted.images - before
+    images[name] = passes.forwards - before
     return result
-
-
-class _Counted(Bare):
-    """The bare network, counting the images that go through it or its copy, whoever sends them."""
-
-    def __init__(self, model: fs.Classifier, copy: fs.Classifier) -> None:
-        super().__init__(model)
-        self.images = 0
-        self._modules_counted = (model.module, copy.module)
-
-    @contextmanager
-    def module_counted(self) -> Iterator[None]:
-        """Inside, both modules count."""
-
-        def add(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-            self.images += len(given[0])
-
-        hooks = [module.register_forward_pre_hook(add) for module in self._modules_counted]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
 
 def _cells(match: Match, name: str, found: _Found, ours: _Found) -> list[str]:

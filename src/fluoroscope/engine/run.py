@@ -114,12 +114,13 @@ def run(
     """
     if on_grid:
         images = round_to_grid(images)
+    if exact:
+        batch_size = whole_blocks(batch_size)
     towards = torch.full((len(images),), 1.0 if targeted else -1.0, device=images.device)
 
     def read(at: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """What the plain network says of images of these samples, and if that is what we want."""
-        size = whole_blocks(batch_size) if exact else batch_size
-        logits = _look(model.plain, at, size, exact=exact)
+        logits = _look(model.plain, at, batch_size, exact=exact)
         return logits, is_reached(Answer(logits), classes[rows], towards[rows], confidence)
 
     everyone = torch.arange(len(images), device=images.device)

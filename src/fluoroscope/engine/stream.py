@@ -21,6 +21,7 @@ from fluoroscope.engine.grid import snap
 from fluoroscope.engine.memory import out_of_memory, warn_smaller_batch
 from fluoroscope.engine.objectives import MARGIN, Objective, Several
 from fluoroscope.engine.threats import Threat
+from fluoroscope.engine.vectors import crowd
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 
@@ -187,7 +188,9 @@ class Step:
         """The last row of each sample."""
         if not self.crowded:
             return self
-        return take(self, _rows(_last_of(self.indices)))
+        last = torch.ones_like(self.done)
+        last[:-1] = self.indices[1:] != self.indices[:-1]
+        return take(self, _rows(last))
 
 
 @dataclass(frozen=True)
@@ -367,7 +370,12 @@ def _steps(
             again = again if cut is None else again & ~cut
             finished = finished & ~again
         done = finished if cut is None else finished | cut
-        step = _step(slots, images, answer, hits, done, finished, owners, model.passes)
+        step = Step(
+            slots.samples.indices, slots.number, images, answer, hits, done, finished,
+            slots.forwards, slots.backwards,
+        )  # fmt: skip
+        if owners is not None:
+            step = _spread(step, owners, counts, model.passes)
         batch.slots, batch.state = replace(slots, number=slots.number + counts), state
         if exact and bool(slots.idle.any()):
             step = take(step, _rows(~slots.idle))
@@ -378,35 +386,20 @@ def _steps(
         batch.refill(_rows(done))
 
 
-def _step(
-    slots: _Slots,
-    images: Tensor,
-    answer: Answer,
-    hits: Tensor,
-    done: Tensor,
-    finished: Tensor,
-    owners: Tensor | None,
-    passes: int,
-) -> Step:
-    if owners is None:
-        return Step(
-            slots.samples.indices, slots.number, images, answer, hits, done, finished,
-            slots.forwards, slots.backwards,
-        )  # fmt: skip
-    last = _last_of(owners)
-    place = torch.arange(len(owners), device=owners.device)
-    ends = _rows(last)[owners]
-    behind = place - torch.cat([ends.new_zeros(1), _rows(last)[:-1] + 1])[owners]
-    return Step(
-        slots.samples.indices[owners], slots.number[owners] + behind, images, answer, hits,
-        done[owners] & last, finished[owners] & last,
-        slots.forwards[owners] - (ends - place) * passes, slots.backwards[owners], crowded=True,
-    )  # fmt: skip
-
-
-def _last_of(owners: Tensor) -> Tensor:
-    """Which rows are the last of their kind, where alike ones stand together."""
-    return torch.cat([owners[1:] != owners[:-1], owners.new_ones(1, dtype=torch.bool)])
+def _spread(step: Step, owners: Tensor, counts: Tensor, passes: int) -> Step:
+    """A step that speaks of samples, but for images, answer and hits, as one of each image."""
+    _, before = crowd(counts)
+    behind = counts[owners] - 1 - before
+    return replace(
+        step,
+        indices=step.indices[owners],
+        numbers=step.numbers[owners] + before,
+        done=step.done[owners] & (behind == 0),
+        finished=step.finished[owners] & (behind == 0),
+        forwards=step.forwards[owners] - behind * passes,
+        backwards=step.backwards[owners],
+        crowded=True,
+    )
 
 
 class _Batch(Generic[S]):

@@ -17,7 +17,7 @@ Adam do not see that, NES in L2 does. With ``grid=8`` the ``width`` must be at l
 rounding undoes the probes.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -62,13 +62,13 @@ class EstimateState:
     """``(n,)`` booleans."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pairs(Query):
     """What is asked, and the directions of those pairs of which both probes are."""
 
-    of: Tensor = field(default_factory=lambda: torch.zeros(0))
+    of: Tensor
     """``(p,)``, whose each pair is."""
-    directions: Tensor = field(default_factory=lambda: torch.zeros(0))
+    directions: Tensor
     """``(p, C, H, W)``"""
 
 
@@ -130,7 +130,7 @@ class FiniteDifferences(Method):
             done=none > 0,
         )
 
-    def ask_within(self, state: EstimateState, room: int) -> "Pairs":
+    def ask_within(self, state: EstimateState, room: int) -> Pairs:
         """So many pairs of probes of each sample, or the one next image."""
         left = (self.samples - state.probe).clamp(0, room)
         pairs = torch.where(state.probe % 2 == 0, left // 2, 0)
