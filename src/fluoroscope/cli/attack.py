@@ -165,7 +165,7 @@ def attack(
     [bold]Examples:[/]
       fluoroscope attack pgd --model digits-cnn --images digits --limit 100 --eps 0.1
       fluoroscope attack deepfool --model digits-cnn --images digits --limit 50
-      fluoroscope attack bim -m digits-cnn --images digits:7 --eps 0.3 --to least-likely
+      fluoroscope attack bim -m digits-cnn --images digits --limit 1 --eps 0.3 --to least-likely
       fluoroscope attack patch -m digits-cnn --images digits --to 3 --fit-on 500
       fluoroscope attack mi-fgsm -m ONE --images FOLDER --eps 16/255 --through di --transfer-to TWO
     """
