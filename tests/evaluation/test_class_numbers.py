@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fluoroscope as fs
-from fluoroscope.evaluation.labels import checked, class_numbers
+from fluoroscope.engine.labels import checked, class_numbers
 
 CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 IMAGENET = [

@@ -14,6 +14,7 @@ from torch import Tensor
 from fluoroscope.attacks.attack import Method, as_plain
 from fluoroscope.attacks.parts import part_size
 from fluoroscope.data.imageset import ImageSet
+from fluoroscope.engine.labels import class_numbers, labelled, labels_of, scaling, what_was_fed
 from fluoroscope.engine.predict import check_batch_size
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import DEFAULT_BATCH, Step
@@ -23,7 +24,6 @@ from fluoroscope.errors import (
     ResultFormatError,
 )
 from fluoroscope.evaluation.curve import curve_of
-from fluoroscope.evaluation.labels import class_numbers, labelled, labels_of, scaling, what_was_fed
 from fluoroscope.evaluation.plan import Plan, find_plan
 from fluoroscope.evaluation.runs.rows import CLEAN
 from fluoroscope.evaluation.runs.run_directory import RunDirectory, data_hash, hash_of

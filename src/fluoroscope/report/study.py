@@ -28,6 +28,7 @@ from fluoroscope.attacks.minimum_norm.fmn import FMN
 from fluoroscope.data.batches import Batch
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine import chance
+from fluoroscope.engine.labels import class_numbers, labels_of, what_was_fed
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.threats import Threat, as_threat
@@ -39,7 +40,6 @@ from fluoroscope.errors import (
 )
 from fluoroscope.evaluation.curve import Curve
 from fluoroscope.evaluation.evaluate import evaluate
-from fluoroscope.evaluation.labels import class_numbers, labels_of, what_was_fed
 from fluoroscope.evaluation.plan import Plan, find_plan, nearest
 from fluoroscope.evaluation.runs.rows import CLEAN
 from fluoroscope.evaluation.runs.run_directory import RunDirectory, data_hash

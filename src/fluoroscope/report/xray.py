@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from fluoroscope.data.imageset import ImageSet
+from fluoroscope.engine.labels import labelled
 from fluoroscope.engine.threats import Linf, Threat, as_threat
 from fluoroscope.errors import FluoroscopeError, InvalidParameterError
-from fluoroscope.evaluation.labels import labelled
 from fluoroscope.files import atomic_path
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.report.blocks import Text

@@ -34,13 +34,13 @@ from fluoroscope.data.batches import Batch
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import evaluate
+from fluoroscope.engine.labels import checked, class_numbers, labelled
 from fluoroscope.engine.objectives import MARGIN, leads
 from fluoroscope.engine.predict import check_batch_size, predict
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import DEFAULT_BATCH, Step
 from fluoroscope.engine.threats import Threat, as_threat
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError, ResultFormatError
-from fluoroscope.evaluation.labels import checked, class_numbers, labelled
 from fluoroscope.evaluation.plan import nearest
 from fluoroscope.files import atomic_path, output_directory
 from fluoroscope.models.classifier import Classifier

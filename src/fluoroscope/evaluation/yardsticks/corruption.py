@@ -33,10 +33,10 @@ from torch import Tensor
 
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine import chance
+from fluoroscope.engine.labels import class_numbers, labelled, labels_of, what_was_fed
 from fluoroscope.engine.predict import check_batch_size, predict
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.evaluation.labels import class_numbers, labelled, labels_of, what_was_fed
 from fluoroscope.evaluation.verdict import Interval, check_above_chance, wilson
 from fluoroscope.hashing import bits
 from fluoroscope.models.classifier import Classifier

@@ -24,11 +24,11 @@ from fluoroscope.attacks.attack import Method, as_plain
 from fluoroscope.attacks.parts import part_size
 from fluoroscope.attacks.universal.fitting import Fitted
 from fluoroscope.data.imageset import ImageSet
+from fluoroscope.engine.labels import class_numbers, labelled, labels_of, what_was_fed
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import DEFAULT_BATCH, Step
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.evaluation.labels import class_numbers, labelled, labels_of, what_was_fed
 from fluoroscope.evaluation.verdict import Interval, check_above_chance, wilson
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.ensemble import Ensemble
