@@ -19,6 +19,7 @@ from fluoroscope.errors import (
     ModelOutputError,
     UnknownLabelError,
 )
+from fluoroscope.models.classifier import as_classifier
 
 
 def network() -> nn.Sequential:
@@ -276,6 +277,19 @@ def test_the_fingerprint_is_of_the_content(module: nn.Module) -> None:
         module[1].running_mean[0] += 1
     prints.add(model.fingerprint())
     assert len(prints) == 5
+
+
+def test_a_plain_module_is_wrapped_and_looked_at_once(module: nn.Module) -> None:
+    model = fs.Classifier(module)
+    assert as_classifier(model) is model
+    look = SimpleNamespace(notes=("one",))
+    first = as_classifier(module)
+    first.look = look
+    assert as_classifier(module).look is look
+    assert (first.restated(labels=list("abcde")).look, first.to("cpu").look) == (None, None)
+    assert as_classifier(network()).look is None
+    with pytest.raises(ModelFormatError, match=r"is a str; expected a fluoroscope\.Classifier"):
+        as_classifier("digits-cnn")
 
 
 def test_only_modules_are_wrapped() -> None:

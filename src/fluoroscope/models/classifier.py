@@ -5,7 +5,9 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Self, SupportsIndex
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, SupportsIndex
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,21 @@ from fluoroscope.errors import (
 from fluoroscope.models.labels import find_class, printable
 from fluoroscope.models.preprocessing import ChannelOrder, Interpolation, Preprocessing, Size
 from fluoroscope.models.wrappers.frozen import frozen
+
+
+class Look(Protocol):
+    """What a first look at a network found."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of its results should know, a sentence each."""
+
+
+@dataclass
+class _Found:
+    """What was learnt of a module while it was used; shared by those who wrap it alike."""
+
+    look: Look | None = None
 
 
 class Classifier:
@@ -80,6 +97,7 @@ class Classifier:
         )
         self._labels = None if labels is None else tuple(map(printable, labels))
         self._classes: int | None = None
+        self._found = _Found()
 
     def __repr__(self) -> str:
         size = self.preprocessing.input_size
@@ -117,6 +135,15 @@ class Classifier:
     def logits_first(self) -> int | None:
         """How many columns of an answer are logits, where others follow; ``None`` if all are."""
         return None
+
+    @property
+    def look(self) -> Look | None:
+        """What the first look at it found; ``None`` before."""
+        return self._found.look
+
+    @look.setter
+    def look(self, look: Look | None) -> None:
+        self._found.look = look
 
     @property
     def knows_classes(self) -> bool:
@@ -165,6 +192,7 @@ class Classifier:
             InvalidParameterError: another number of labels than classes, or impossible numbers.
         """
         twin = copy.copy(self)
+        twin._found = _Found()
         twin.preprocessing = self.preprocessing.overridden(**preprocessing)
         if labels is not None:
             known = self._classes if self._labels is None else len(self._labels)
@@ -181,6 +209,7 @@ class Classifier:
     ) -> Self:
         """A copy on another device or in another precision; this one stays as it is."""
         twin = copy.copy(self)
+        twin._found = _Found()
         twin.module = copy.deepcopy(self.module).to(device=device, dtype=dtype)
         return twin
 
@@ -273,6 +302,27 @@ class Classifier:
                 if tensor.is_floating_point():
                     return tensor
         return None
+
+
+_found: "WeakKeyDictionary[nn.Module, _Found]" = WeakKeyDictionary()
+
+
+def as_classifier(model: Classifier | nn.Module) -> Classifier:
+    """The classifier itself, or a module in one; what is learnt of a module is learnt once.
+
+    Raises:
+        ModelFormatError: neither of the two.
+    """
+    if isinstance(model, Classifier):
+        return model
+    if not isinstance(model, nn.Module):
+        raise ModelFormatError(
+            f"the network is a {type(model).__name__}; expected a fluoroscope.Classifier or a "
+            "torch.nn.Module: a name is loaded by fluoroscope.load_model"
+        )
+    made = Classifier(model)
+    made._found = _found.setdefault(model, made._found)
+    return made
 
 
 def tensor_bytes(tensor: Tensor) -> bytes:
