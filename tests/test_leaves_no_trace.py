@@ -112,7 +112,9 @@ METHODS: dict[str, Callable[[fs.Classifier], object]] = {
     "fingerprint": lambda m: m.fingerprint(),
     "failing": call_with_colour,
 }
-WITHOUT_A_NETWORK = {"compare_runs", "list_models", "load_images", "open_image", "read_run"}
+WITHOUT_A_NETWORK = {
+    "compare_runs", "list_models", "load_images", "open_image", "read_run", "showing",
+}  # fmt: skip
 
 
 class Network(nn.Module):

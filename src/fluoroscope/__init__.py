@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         ScaleInvariant,
         TranslationInvariant,
     )
+    from fluoroscope.pictures.display import showing
     from fluoroscope.report.xray import Report, xray
 
 __version__ = version("fluoroscope")
@@ -124,6 +125,7 @@ _HOMES = {
     "morph_stream": "attacks.morph",
     "open_image": "data.reference",
     "predict": "engine.predict",
+    "showing": "pictures.display",
     "xray": "report.xray",
     "read_run": "evaluation.runs.stored",
     "transfer_matrix": "evaluation.yardsticks.transfer",
@@ -191,6 +193,7 @@ __all__ = [
     "prepare",
     "read_run",
     "report",
+    "showing",
     "training",
     "transfer_matrix",
     "xray",

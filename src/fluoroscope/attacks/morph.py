@@ -27,6 +27,7 @@ from fluoroscope.engine.threats import Threat, as_number, pixel_distances, threa
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.pictures.checks import check_images
+from fluoroscope.pictures.display import shown_channels
 
 Mode = Literal["to", "less", "away"]
 
@@ -184,6 +185,7 @@ class MorphResult:
             ],
             "plan": asdict(plan),
             "provenance": self.provenance,
+            "shown_channels": shown_channels(len(self.image)),
         }  # fmt: skip
 
 

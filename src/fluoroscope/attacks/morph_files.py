@@ -2,7 +2,8 @@
 
 ``original.png``, ``result.png``, ``difference.png`` (signed), ``curve.png`` and ``curve.svg``,
 ``morph.gif`` if wanted, ``morph.safetensors`` (the exact floats) and last ``morph.json``: where it
-stands, the rest is whole.
+stands, the rest is whole. Pictures of other than one channel or three show a choice of them, which
+``morph.json`` names.
 """
 
 import json
@@ -51,7 +52,11 @@ def save_morph(result: MorphResult, directory: str | Path, *, gif: bool = True) 
         save_file({name: getattr(result, name).contiguous() for name in _TENSORS}, draft)
     written.append(out / "morph.safetensors")
     with atomic_path(out / "morph.json") as draft:
-        record = {"format": _FORMAT, **result.describe(), "labels": list(result.labels)}
+        record = {
+            "format": _FORMAT,
+            **result.describe(),
+            "labels": list(result.labels),
+        }
         draft.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
     return [*written, out / "morph.json"]
 

@@ -16,6 +16,7 @@ from fluoroscope.cli.attack_options import (
     transfer_target,
 )
 from fluoroscope.cli.attack_report import Summary
+from fluoroscope.cli.display import with_display
 from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import Json, Limit, Plain, Seed, Split, open_pictures, with_model
 from fluoroscope.cli.output import Output
@@ -88,6 +89,7 @@ def _show(output: Output, attack: dict[str, Any]) -> None:
 
 
 @with_model
+@with_display
 def attack(
     method: Annotated[
         str, typer.Argument(help="See: fluoroscope attacks. Joined by | each attacks what is left.")

@@ -21,7 +21,9 @@ class Summary:
     """What is kept of the parts: numbers, and a few pictures."""
 
     def __init__(self, model: "Classifier", targets: "list[Classifier]") -> None:
-        self._labels = model.labels
+        from fluoroscope.pictures.display import shown_channels
+
+        self._labels, self._shown = model.labels, shown_channels(model.channels)
         self._transfers = [_Transfer(target) for target in targets]
         self._rows: dict[str, list[Any]] = {}
         self._pairs: list[Pair] = []
@@ -109,6 +111,7 @@ class Summary:
             "seconds": seconds,
             **({"fitted": self._fitted} if self._fitted else {}),
             "record": self._record,
+            "shown_channels": self._shown,
         }
 
     def _numbers(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from fluoroscope.cli.display import with_display
 from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import (
     AtChance,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 
 @with_model
+@with_display
 def corrupt(
     model: "Classifier",
     data: Data,
@@ -65,6 +67,7 @@ def corrupt(
         corruption_strip,
     )
     from fluoroscope.files import output_directory
+    from fluoroscope.pictures.display import shown_channels
     from fluoroscope.pictures.maps import write_figure
 
     images = open_pictures(data, split, limit, model.channels)
@@ -87,7 +90,7 @@ def corrupt(
         strip = corruption_strip(model.fit(first.image), table, first.index)
         curves = write_figure(directory / "corruption.png", corruption_figure(table))
         output.wrote([curves, write_figure(directory / "corrupted.png", strip)])
-    output.json(table.describe())
+    output.json(table.describe() | {"shown_channels": shown_channels(model.channels)})
     if not table.complete:
         output.say(f"stopped early: {table.count} of {len(images)} pictures were read")
         raise typer.Abort
@@ -117,3 +120,5 @@ def _report(output: Output, table: "CorruptionTable") -> None:
             for row in table.rows
         ],
     )  # fmt: skip
+    for note in record["notes"]:
+        output.say(f"note: {note}")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fluoroscope.cli.display import with_display
 from fluoroscope.cli.options import OBJECTIVE_HELP, Image, Json, Seed, with_model
 from fluoroscope.cli.output import Output
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 
 @with_model
+@with_display
 def gradient(
     model: "Classifier",
     image: Image,
@@ -42,6 +44,7 @@ def gradient(
     from fluoroscope.engine.predict import predict
     from fluoroscope.files import atomic_path, output_directory
     from fluoroscope.gradients.input_gradient import input_gradient
+    from fluoroscope.pictures.display import shown, shown_channels
     from fluoroscope.pictures.maps import amplified, map_figure, write_figure
     from fluoroscope.pictures.write import enlarged, to_pil, write_png
 
@@ -63,7 +66,7 @@ def gradient(
         write_figure(directory / "gradient.svg", figure),
     ]
     for number, slope in zip(classes, slopes, strict=True):
-        view = enlarged(to_pil(amplified(slope)))
+        view = enlarged(to_pil(shown(amplified(slope))))
         written.append(write_png(directory / f"gradient-times-50-{number}.png", view))
     with atomic_path(directory / "gradient.safetensors") as draft:
         save_file({"image": picture.contiguous(), "gradients": slopes}, draft)
@@ -87,6 +90,7 @@ def gradient(
             "winner": said.top(1)[0][0][0],
             "objective": objective,
             "gradients": rows,
+            "shown_channels": shown_channels(model.channels),
             "checks": checks,
             "files": [str(path) for path in written],
         }

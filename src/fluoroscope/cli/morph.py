@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fluoroscope.cli.display import with_display
 from fluoroscope.cli.options import OBJECTIVE_HELP, Image, Json, Seed, with_model
 from fluoroscope.cli.output import Output
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 
 @with_model
+@with_display
 def morph(
     model: "Classifier",
     image: Image,

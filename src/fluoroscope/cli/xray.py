@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fluoroscope.cli.display import with_display
 from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import Data, Json, Limit, Plain, Seed, Split, open_pictures, with_model
 from fluoroscope.cli.output import Output
@@ -20,6 +21,7 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 
 
 @with_model
+@with_display
 def xray(
     model: "Classifier",
     data: Data,

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from fluoroscope.pictures.display import said, shown_array
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -20,17 +22,14 @@ def captioned_figure(pictures: Sequence[tuple[Tensor, str]], title: str = "") ->
     down = ceil(len(pictures) / across)
     size = (1.9 * across + 0.2, 2.5 * down + 0.7)
     figure = Figure(figsize=size, layout="constrained", dpi=150)
-    figure.suptitle(title, fontsize=10, parse_math=False)
+    which = said(len(pictures[0][0]))
+    figure.suptitle(f"{title}\n{which}".strip(), fontsize=10, parse_math=False)
     axes = figure.subplots(down, across, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
     for axis, (picture, words) in zip(axes, pictures, strict=False):
         axis.set_axis_on()
-        axis.imshow(
-            picture.permute(1, 2, 0).squeeze(2).numpy() if len(picture) == 1
-            else picture.permute(1, 2, 0).numpy(),
-            cmap="gray", vmin=0, vmax=1, interpolation="nearest",
-        )  # fmt: skip
+        axis.imshow(shown_array(picture), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axis.set(xticks=[], yticks=[])
         for side in axis.spines.values():
             side.set_color("#bbbbbb")

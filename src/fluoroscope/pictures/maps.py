@@ -1,8 +1,8 @@
 """Signed numbers as colours, on a scale that the picture states.
 
 Digits: black where removing ink raises the number, yellow where adding ink does, as in Falcon and
-Canziani (2020). Colour pictures: blue below zero, red above. The scale is symmetric, so that one
-colour always means zero.
+Canziani (2020). Pictures of more channels: blue below zero, red above. The scale is symmetric, so
+that one colour always means zero.
 """
 
 from math import ceil
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fluoroscope.files import atomic_path
+from fluoroscope.pictures.display import said, shown_array
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +25,7 @@ _COLORMAPS: dict[Style, str] = {"ink": "inferno", "diverging": "RdBu_r"}
 
 
 def style_for(channels: int) -> Style:
-    """``ink`` for grey images, ``diverging`` for colour."""
+    """``ink`` for grey images, ``diverging`` for those of more channels."""
     return "ink" if channels == 1 else "diverging"
 
 
@@ -80,9 +81,9 @@ def map_figure(
     figure = Figure(figsize=size, layout="constrained", dpi=150)
     axes = figure.subplots(down, across, squeeze=False).ravel()
     if picture is not None:
-        array = picture.detach().cpu().permute(1, 2, 0).numpy()
-        axes[0].imshow(array.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axes[0].set_title("picture", parse_math=False)
+        axes[0].imshow(shown_array(picture), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        which = said(len(picture))
+        axes[0].set_title(f"picture\n{which}".strip(), parse_math=False)
     style = style_for(len(panels[0][1]))
     for axis, (title, values) in zip(axes[count - len(panels) : count], panels, strict=True):
         rgb, _ = signed_map(values, scale=limit, style=style)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from fluoroscope.pictures.display import said, shown_array
 from fluoroscope.pictures.maps import signed_map
 
 if TYPE_CHECKING:
@@ -34,17 +35,20 @@ def pair_figure(pairs: Sequence[Pair]) -> "Figure":
         change, _ = signed_map(pair.after - pair.before, scale=scale, style="diverging")
         largest = 255 * float((pair.after - pair.before).abs().max())
         titles = (pair.read_before, f"largest change {largest:.3g}/255", pair.read_after)
-        for axis, picture, title in zip(
-            column, (pair.before, change, pair.after), titles, strict=True
-        ):
-            grey = len(picture) == 1
-            array = (picture[0] if grey else picture.permute(1, 2, 0)).numpy()
+        arrays = (
+            shown_array(pair.before),
+            change.permute(1, 2, 0).numpy(),
+            shown_array(pair.after),
+        )
+        for axis, array, title in zip(column, arrays, titles, strict=True):
             axis.imshow(array, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axis.set_title(_short(title), parse_math=False, fontsize=9)
             axis.set(xticks=[], yticks=[])
             for side in axis.spines.values():
                 side.set_color("#bbbbbb")
-    for axis, word in zip(axes[:, 0], ("before", "change", "after"), strict=True):
+    which = said(len(pairs[0].before))
+    words = (f"before\n{which}".strip(), "change", f"after\n{which}".strip())
+    for axis, word in zip(axes[:, 0], words, strict=True):
         axis.set_ylabel(word)
     return figure
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from fluoroscope.pictures.display import said, shown_array
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -44,16 +46,20 @@ def severity_strip(rows: Mapping[str, Sequence[Tensor]]) -> "Figure":
     from matplotlib.figure import Figure
 
     across = max(map(len, rows.values()))
-    figure = Figure(figsize=(1.3 * across + 0.6, 1.36 * len(rows) + 0.3), dpi=100)
+    height = 1.36 * len(rows) + 0.3
+    figure = Figure(figsize=(1.3 * across + 0.6, height), dpi=100)
+    which = said(len(next(iter(rows.values()))[0]))
+    if which:
+        figure.text(0.5, 0.05 / height, which, ha="center", va="bottom", fontsize=9)
     axes = figure.subplots(
         len(rows), across, squeeze=False,
         gridspec_kw={"wspace": 0.04, "hspace": 0.04, "left": 0.09, "right": 0.99,
-                     "bottom": 0.01, "top": 1 - 0.3 / (1.36 * len(rows) + 0.3)},
+                     "bottom": (0.25 if which else 0.0) / height + 0.01, "top": 1 - 0.3 / height},
     )  # fmt: skip
     for row, (name, pictures) in zip(axes, rows.items(), strict=True):
         for axis, picture in zip(row, pictures, strict=True):
-            array = picture.detach().cpu().permute(1, 2, 0).numpy()
-            axis.imshow(array.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            array = shown_array(picture)
+            axis.imshow(array, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             for side in axis.spines.values():
                 side.set_color("#bbbbbb")

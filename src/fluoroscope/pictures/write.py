@@ -6,16 +6,28 @@ from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from fluoroscope.errors import InvalidImagesError
 from fluoroscope.files import atomic_path
+from fluoroscope.pictures.display import said, said_at_length, shown
 
 _CAPTION_BACKGROUND = (24, 24, 27)
 _CAPTION_INK = (250, 250, 250)
+_EXACT = "The exact values of all channels are in the .safetensors file beside it."
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """An image ``(C, H, W)`` in ``[0, 1]`` with 1 or 3 channels, rounded to 8 bits."""
+    """An image ``(C, H, W)`` in ``[0, 1]``, grey or RGB, rounded to 8 bits.
+
+    Raises:
+        InvalidImagesError: neither 1 channel nor 3; see :mod:`.display`.
+    """
+    if len(image) not in (1, 3):
+        raise InvalidImagesError(
+            f"the picture has {len(image)} channels; expected 1 for grey or 3 for RGB"
+        )
     levels = torch.round(image.detach().cpu().float() * 255).to(torch.uint8)
     array = levels.permute(1, 2, 0).numpy()
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
@@ -28,10 +40,17 @@ def enlarged(image: Image.Image, side: int = 224) -> Image.Image:
 
 
 def write_png(path: str | Path, image: Tensor | Image.Image) -> Path:
-    """Save an image ``(C, H, W)`` in ``[0, 1]`` or a picture at its own size; atomic."""
-    picture = image if isinstance(image, Image.Image) else to_pil(image)
+    """Save an image ``(C, H, W)`` in ``[0, 1]`` or a picture at its own size; atomic.
+
+    Where not all channels can be shown the file says which are.
+    """
+    about = PngInfo()
+    if isinstance(image, Tensor):
+        if words := said_at_length(len(image)):
+            about.add_text("Description", f"{words} {_EXACT}")
+        image = to_pil(shown(image))
     with atomic_path(path) as draft:
-        picture.save(draft, format="PNG")
+        image.save(draft, format="PNG", pnginfo=about)
     return Path(path)
 
 
@@ -52,8 +71,9 @@ def write_gif(
         seconds: length of the whole, without the pauses.
         pause: how long the first and the last frame stay.
     """
+    which = said(len(frames[0]))
     pictures = [
-        captioned(enlarged(to_pil(frame)), caption)
+        captioned(enlarged(to_pil(shown(frame))), f"{caption}\n{which}".strip())
         for frame, caption in zip(frames, captions, strict=True)
     ]
     # The format counts in hundredths of a second, and viewers slow down what is below two.
@@ -73,16 +93,17 @@ def write_gif(
 
 
 def captioned(picture: Image.Image, caption: str) -> Image.Image:
-    """The picture with a strip of text below it, shortened to fit."""
+    """The picture with a strip of text below it, its lines shortened to fit."""
     size = max(12, picture.width // 14)
     font = ImageFont.load_default(size)
-    strip = ceil(size * 1.8)
+    lines = caption.split("\n")
+    strip = ceil(size * (0.4 + 1.4 * len(lines)))
     canvas = Image.new("RGB", (picture.width, picture.height + strip), _CAPTION_BACKGROUND)
     canvas.paste(picture, (0, 0))
     draw = ImageDraw.Draw(canvas)
-    text = caption
-    while text and draw.textlength(text, font=font) > picture.width - size:
-        text = text[:-2].rstrip("…") + "…" if len(text) > 2 else ""
-    middle = (picture.width // 2, picture.height + strip // 2)
-    draw.text(middle, text, fill=_CAPTION_INK, font=font, anchor="mm")
+    for number, text in enumerate(lines):
+        while text and draw.textlength(text, font=font) > picture.width - size:
+            text = text[:-2].rstrip("…") + "…" if len(text) > 2 else ""
+        middle = picture.height + strip * (2 * number + 1) // (2 * len(lines))
+        draw.text((picture.width // 2, middle), text, fill=_CAPTION_INK, font=font, anchor="mm")
     return canvas

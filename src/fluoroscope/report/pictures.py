@@ -8,8 +8,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from fluoroscope.pictures.display import said_at_length, shown
 from fluoroscope.pictures.maps import signed_map
 from fluoroscope.pictures.write import to_pil
+from fluoroscope.report.blocks import Block, Text
 
 # The longer side of a picture on the page; larger ones are scaled down to it.
 LARGEST = 224
@@ -21,13 +23,23 @@ _MAP = 112
 
 def uri(image: Tensor | Image.Image, largest: int = LARGEST) -> str:
     """An image ``(C, H, W)`` in ``[0, 1]`` or a picture, to stand in a page."""
-    picture = image if isinstance(image, Image.Image) else to_pil(image)
+    picture = image if isinstance(image, Image.Image) else to_pil(shown(image))
     small = max(picture.size) <= _SMALL
     if max(picture.size) > largest:
         picture.thumbnail((largest, largest), Image.Resampling.LANCZOS)
     if small:
         return _data(picture, "png", optimize=True)
     return _data(picture, "webp", quality=82, method=4)
+
+
+def which_channels(channels: int) -> list[Block]:
+    """What to say above pictures that show but some of their channels."""
+    words = said_at_length(channels)
+    return (
+        [Text(f"{words} Maps of changes and gradients add up all of them.", "note")]
+        if words
+        else []
+    )
 
 
 def signed_uri(values: Tensor) -> str:

@@ -51,6 +51,7 @@ from fluoroscope.evaluation.yardsticks.class_map import ClassMap, class_map
 from fluoroscope.files import atomic_path, output_directory
 from fluoroscope.hashing import bits
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.pictures.display import shown_channels
 from fluoroscope.report.words import NORMS, Ruler, count, listed, shortened
 
 # Raised when what is kept in a directory changes its form.
@@ -192,6 +193,7 @@ class Study:
         self.data: dict[str, dict[str, Any]] = {}
         """Findings of the sections made so far, as plain values."""
         self.ruler = Ruler.of(threat, model.channels)
+        self.shown = shown_channels(model.channels)
         self._ends = None if seconds is None else time.monotonic() + seconds
         self._tell, self._cancelled = tell, cancelled
         self._numbers = class_numbers(model, images.labels)
@@ -308,6 +310,7 @@ class Study:
             "threat": str(self.threat),
             "seed": self.seed,
             "command": self.command,
+            "shown_channels": self.shown,
             "cut": sorted(self.cut),
         }
 

@@ -10,8 +10,9 @@ others. Of their 19 corruptions these are eight that need neither other pictures
 What differs: a picture is corrupted as the network sees it, resized and cropped; it is rounded to 8
 bits where the authors cut, and ImageNet-C's are saved as JPEG once more; a blur continues a picture
 by its mirror image instead of its border. On grey pictures the same is done to the one channel that
-there is, which nobody published. The mean is over these eight and not divided by AlexNet's: it is
-no mCE, and stands beside no published number.
+there is, which nobody published, and of other numbers of channels on each by itself, but for JPEG,
+which is for grey and colour: there it is left out. The mean is over these eight and not divided by
+AlexNet's: it is no mCE, and stands beside no published number.
 
 **Chance.** A picture's noise hangs on the seed and its number in its data set, not on its
 neighbours; it is the same at every severity, only louder.
@@ -78,7 +79,7 @@ def corrupt(
     """Corrupt images ``(N, C, H, W)`` in ``[0, 1]``; what comes back is so too, in 8-bit levels.
 
     Args:
-        images: grey or colour, of any one size.
+        images: of any one size and number of channels; for JPEG grey or colour.
         corruption: one of ``CORRUPTIONS``.
         severity: 1 to 5; 0 gives the images back as they are.
         scale: ``"cifar-10-c"`` or ``"imagenet-c"``: whose severities; by default by the size.
@@ -87,7 +88,7 @@ def corrupt(
 
     Raises:
         InvalidImagesError: no batch of images in range.
-        InvalidParameterError: no such corruption or severity.
+        InvalidParameterError: no such corruption or severity, or none for so many channels.
     """
     batch = check_images(images, images.shape[1] if images.dim() == 4 else 3)
     chosen = _find(corruption)
@@ -95,6 +96,7 @@ def corrupt(
         raise InvalidParameterError(
             f"severity is {severity}; expected a whole number from 0 (clean) to {SEVERITIES[-1]}"
         )
+    _check_channels(corruption, batch.shape[1])
     if severity == 0 or not len(batch):
         return batch
     numbers = torch.arange(len(batch)) if numbers is None else numbers
@@ -184,7 +186,7 @@ def corruption_accuracy(
         model: the network under study; of one prepared for speed the plain one is asked.
         images: labelled pictures, or a batch ``(N, C, H, W)`` in ``[0, 1]``.
         labels: ``(N,)``, the true class of each, for a batch.
-        corruptions: some of ``CORRUPTIONS``; by default all.
+        corruptions: some of ``CORRUPTIONS``; by default all that there are for so many channels.
         scale: ``"cifar-10-c"`` or ``"imagenet-c"``: whose severities; by default by the size.
         seed: for the noise.
         batch_size: pictures in memory and read at once.
@@ -195,14 +197,21 @@ def corruption_accuracy(
 
     Raises:
         UnknownLabelError, InvalidImagesError: labels that are missing or not the network's.
-        InvalidParameterError: no such corruption or scale.
+        InvalidParameterError: no such corruption or scale, or none for so many channels.
         ChanceLevelError: clean pictures are read no better than by chance.
     """
-    names = tuple(dict.fromkeys(CORRUPTIONS if corruptions is None else corruptions))
+    names = tuple(dict.fromkeys(_possible(model.channels) if corruptions is None else corruptions))
     for name in names:
         strengths(name, scale or "imagenet-c")
+        _check_channels(name, model.channels)
     if not names:
         raise InvalidParameterError(f"no corruption was chosen; expected some of {_known()}")
+    notes = [
+        f"{name} was left out of the mean: it is for pictures of 1 or 3 channels, these have "
+        f"{model.channels}"
+        for name in CORRUPTIONS
+        if corruptions is None and name not in names
+    ]
     data, began, plain = labelled(images, labels), time.perf_counter(), model.plain
     shown = scale or suitable_scale(model.input_size or data[0].image.shape[1:])
     cells = [(name, severity) for name in names for severity in SEVERITIES]
@@ -242,6 +251,7 @@ def corruption_accuracy(
         record={
             "data": {"name": data.name, "split": data.split, "count": len(data)},
             "corruptions": list(names),
+            "notes": notes,
             "scale": shown,
             "seed": seed,
             **provenance(plain),
@@ -375,9 +385,16 @@ def _jpeg(images: Tensor, strength: float, keys: Tensor) -> Tensor:
 
 
 def _by_pillow(images: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
-    shape = (images.shape[2], images.shape[3], images.shape[1])
-    changed = [torch.from_numpy(np.array(change(to_pil(image))).reshape(shape)) for image in images]
-    return torch.stack(changed).permute(0, 3, 1, 2).to(images) / 255
+    count, channels, height, width = images.shape
+    # Pillow knows grey and colour; of any other number each channel is a grey picture by itself.
+    each = channels if channels in (1, 3) else 1
+    pictures = images.reshape(-1, each, height, width)
+    shape = (height, width, each)
+    changed = [
+        torch.from_numpy(np.array(change(to_pil(picture))).reshape(shape)) for picture in pictures
+    ]
+    whole = torch.stack(changed).permute(0, 3, 1, 2).reshape(count, channels, height, width)
+    return whole.to(images) / 255
 
 
 CORRUPTIONS: dict[str, Corruption] = {
@@ -397,6 +414,19 @@ CORRUPTIONS: dict[str, Corruption] = {
 """By name: standard deviation of the noise, photons at full light, share of the values that become
 black or white, standard deviation of the blur in pixels, what is added to the brightness, share of
 the contrast and of the pixels along a side that is left, and JPEG's quality."""
+
+
+def _possible(channels: int) -> list[str]:
+    """The corruptions that there are for pictures of so many channels."""
+    return [name for name in CORRUPTIONS if name != "jpeg" or channels in (1, 3)]
+
+
+def _check_channels(name: str, channels: int) -> None:
+    if name not in _possible(channels):
+        raise InvalidParameterError(
+            f"corruption is {name!r}, which is for pictures of 1 or 3 channels; these have "
+            f"{channels}: expected some of {', '.join(_possible(channels))}"
+        )
 
 
 def _find(name: str) -> Corruption:

@@ -11,7 +11,7 @@ from fluoroscope.evaluation.trust.checks import LARGE
 from fluoroscope.gradients.input_gradient import input_gradient
 from fluoroscope.gradients.randomised import rank_correlation, with_random_weights
 from fluoroscope.report.blocks import Block, Card, Content, Gallery, Number, Numbers, Picture, Text
-from fluoroscope.report.pictures import signed_uri, uri
+from fluoroscope.report.pictures import signed_uri, uri, which_channels
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import Study
 from fluoroscope.report.words import number
@@ -64,6 +64,7 @@ def gradients(study: Study) -> Content:
             "it stands the map of the same architecture with weights drawn at random, which has "
             "learnt nothing.",
         ),
+        *which_channels(study.model.channels),
         Gallery(cards),
         Numbers(
             [

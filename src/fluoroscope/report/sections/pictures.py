@@ -1,7 +1,7 @@
 """The smallest changes that flip the decision, as pictures, and the samples at both ends."""
 
 from fluoroscope.report.blocks import Block, Card, Content, Gallery, Heading, Picture, Text
-from fluoroscope.report.pictures import signed_uri, uri
+from fluoroscope.report.pictures import signed_uri, uri, which_channels
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import Closest, Flipped, Study
 from fluoroscope.report.words import percent
@@ -29,7 +29,8 @@ def pictures(study: Study) -> Content:
             "change itself, blue where it darkens and red where it lightens, its colours stretched "
             "so that it can be seen.",
             "plain",
-        )
+        ),
+        *which_channels(study.model.channels),
     ]
     held = len(closest.indices) - len(ranked)
     kinds = [
