@@ -88,6 +88,51 @@ def test_files_that_are_no_networks(tmp_path: Path) -> None:
         fs.load_model(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "x" * 5000 + ".pt2", "a\0b", "~nobody-of-this-name"])
+def test_names_that_the_file_system_refuses(name: str) -> None:
+    with pytest.raises(UnknownModelError, match="cannot be looked up") as raised:
+        fs.load_model(name)
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 400
+    fs.describe_model(fs.Classifier(network(), name=name, input_size=4))
+
+
+def test_a_home_directory_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "net").mkdir()
+    with pytest.raises(ModelFormatError, match=f"{tmp_path}/net lacks config.json"):
+        fs.load_model("~/net")
+
+
+def test_a_torchscript_program_is_refused_as_such(tmp_path: Path) -> None:
+    torch.jit.script(network()).save(tmp_path / "net.pt")
+    with pytest.raises(ModelFormatError, match=r"is a TorchScript program.*torch\.jit\.load"):
+        fs.load_model(tmp_path / "net.pt")
+
+
+def test_where_the_weights_are_from(tmp_path: Path) -> None:
+    assert fs.load_model("digits-linear").weights_from == "digits-linear"
+    torch.save(fs.load_model("digits-linear").module.state_dict(), tmp_path / "net.pt")
+    loaded = fs.load_model("digits-linear", checkpoint=tmp_path / "net.pt")
+    assert loaded.weights_from == f"checkpoint {tmp_path / 'net.pt'}"
+    assert fs.load_model("torchvision/squeezenet1_1", pretrained=False).weights_from == ""
+    assert fs.load_model(network()).weights_from is None
+
+
+def test_a_set_of_weights_is_chosen_by_name(tmp_path: Path) -> None:
+    weights = fs.load_model("digits-linear").module.state_dict()
+    zeros = {name: torch.zeros_like(value) for name, value in weights.items()}
+    torch.save({"state_dict": weights, "state_dict_ema": zeros}, tmp_path / "net.pt")
+    with pytest.raises(ModelFormatError, match="checkpoint_key='state_dict_ema'"):
+        fs.load_model("digits-linear", checkpoint=tmp_path / "net.pt")
+    chosen = fs.load_model(
+        "digits-linear", checkpoint=tmp_path / "net.pt", checkpoint_key="state_dict_ema"
+    )
+    assert chosen(torch.rand(1, 1, 28, 28)).abs().max() == 0
+    with pytest.raises(InvalidParameterError, match="checkpoint_key was given without checkpoint"):
+        fs.load_model("digits-linear", checkpoint_key="state_dict_ema")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

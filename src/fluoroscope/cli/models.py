@@ -6,6 +6,7 @@ import typer
 
 from fluoroscope.cli.options import (
     Checkpoint,
+    CheckpointKey,
     Device,
     InputSize,
     Json,
@@ -35,6 +36,7 @@ def list_(json: Json = None) -> None:
 def show(
     name: Annotated[str, typer.Argument(help="A network's name, as for --model.")],
     checkpoint: Checkpoint = None,
+    checkpoint_key: CheckpointKey = None,
     labels: Labels = None,
     mean: Mean = None,
     std: Std = None,
@@ -48,7 +50,10 @@ def show(
     """
     from fluoroscope.models.loading import describe_model
 
-    described = describe_model(load(name, checkpoint, labels, mean, std, input_size, device))
+    loaded = load(
+        name, checkpoint, labels, mean, std, input_size, device, checkpoint_key=checkpoint_key
+    )
+    described = describe_model(loaded)
     output = Output(json)
     output.json(described)
     if json != "-":

@@ -24,6 +24,10 @@ Model = Annotated[
     ),
 ]
 Checkpoint = Annotated[Path | None, typer.Option(help="Weights to load into the network.")]
+CheckpointKey = Annotated[
+    str | None,
+    typer.Option(help="Where in the checkpoint they lie, as state_dict_ema, where several fit."),
+]
 Labels = Annotated[Path | None, typer.Option(help="A text file with one class name a line.")]
 Mean = Annotated[str | None, typer.Option(help="Override: one number a channel, as 0.5,0.5,0.5.")]
 Std = Annotated[str | None, typer.Option(help="Override: one number a channel, as 0.5,0.5,0.5.")]
@@ -69,6 +73,7 @@ def with_model(command: Callable[..., None]) -> Callable[..., None]:
         *,
         model: str,
         checkpoint: Path | None,
+        checkpoint_key: str | None,
         labels: Path | None,
         mean: str | None,
         std: str | None,
@@ -76,13 +81,16 @@ def with_model(command: Callable[..., None]) -> Callable[..., None]:
         device: str,
         **rest: Any,
     ) -> None:
-        loaded = load(model, checkpoint, labels, mean, std, input_size, device)
+        loaded = load(
+            model, checkpoint, labels, mean, std, input_size, device, checkpoint_key=checkpoint_key
+        )
         command(model=loaded, **rest)
 
     own = inspect.signature(command, eval_str=False).parameters
     extra = [
         ("model", Model, inspect.Parameter.empty),
         ("checkpoint", Checkpoint, None),
+        ("checkpoint_key", CheckpointKey, None),
         ("labels", Labels, None),
         ("mean", Mean, None),
         ("std", Std, None),
@@ -114,6 +122,7 @@ def load(
     std: str | None = None,
     input_size: str | None = None,
     device: str = "cpu",
+    checkpoint_key: str | None = None,
 ) -> "Classifier":
     """The network that the options describe."""
     from fluoroscope.engine.memory import keep_freed_memory
@@ -123,6 +132,7 @@ def load(
     return load_model(
         name,
         checkpoint=checkpoint,
+        checkpoint_key=checkpoint_key,
         labels=_lines(labels),
         mean=_numbers(mean, "mean"),
         std=_numbers(std, "std"),

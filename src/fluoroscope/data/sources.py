@@ -1,7 +1,6 @@
 """Where the pictures of a set come from: arrays in memory, or files and bytes read when asked."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from fluoroscope.errors import InvalidImagesError, UnknownDataError
+from fluoroscope.files import looking_up as looking_up
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.pictures.read import picture_suffixes, read_picture
 
@@ -110,23 +110,6 @@ def as_tensor(array: Tensor | NDArray[np.generic]) -> Tensor:
     except (TypeError, ValueError) as error:
         raise InvalidImagesError(
             f"images are an array of {array.dtype}; expected 8-bit values or floats in [0, 1]"
-        ) from error
-
-
-@contextmanager
-def looking_up(name: object) -> Iterator[None]:
-    """Turns a refusal of the file system, such as a name that is too long, into an error of ours.
-
-    Raises:
-        UnknownDataError: in place of the system's exception.
-    """
-    try:
-        yield
-    # RuntimeError is what an unknown "~user" gives.
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UnknownDataError(
-            f"{name} cannot be looked up ({reason}); check the path and its permissions"
         ) from error
 
 

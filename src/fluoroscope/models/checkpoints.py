@@ -4,42 +4,65 @@ Weights are safetensors, or a ``state_dict`` saved by ``torch.save`` and read wi
 ``weights_only=True``, which builds tensors and plain containers and nothing else.
 """
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from fluoroscope.errors import ModelFormatError
+from fluoroscope.files import regular_file
+from fluoroscope.models.archives import refuse_programs
+from fluoroscope.models.state_dicts import COUNTER, find_weights, some
 from fluoroscope.models.wording import first_line
 
-# Where training scripts keep the weights inside a checkpoint, and what wrappers put before a name.
-_NESTS = ("state_dict", "model_state_dict", "model")
-_PREFIXES = ("module.", "_orig_mod.", "model.")
+_UNREAD = re.compile(r"GLOBAL (\S+)")
 
 
-def load_checkpoint(module: nn.Module, path: str | Path) -> None:
+def load_checkpoint(module: nn.Module, path: str | Path, key: str | None = None) -> None:
     """Give a module the weights of a file; every name and shape must fit.
 
-    Weights nested under "state_dict", "model_state_dict" or "model" are found, and the prefixes
-    that ``DataParallel``, ``torch.compile`` and Lightning put before every name are taken off.
+    The file may be whatever a training script saved: the weights are looked for at every depth of
+    it and behind every prefix (``state_dict``, ``model_ema``, ``module.``, ``_orig_mod.`` ...).
+
+    Args:
+        module: what the weights go into; it is changed only if all of them fit.
+        path: safetensors, or what ``torch.save`` wrote.
+        key: where in the file they lie, such as ``"state_dict_ema"``; needed where several sets of
+            weights fit and differ.
 
     Raises:
-        ModelFormatError: no such file, no weights in it, or weights that do not fit.
+        ModelFormatError: no such file, no weights in it, weights that do not fit or are no dense
+            numbers, or several sets of them.
     """
-    file = Path(path)
-    if not file.is_file():
-        raise ModelFormatError(
-            f"checkpoint {file} does not exist; expected a .safetensors or .pt file"
-        )
+    file = regular_file(path, "a .safetensors or .pt file of weights", ModelFormatError)
     wanted = module.state_dict()
-    weights = _without_prefix(_state_dict(read_weights(file), file), wanted)
-    _check_fit(weights, wanted, file)
-    module.load_state_dict(weights, strict=False)
+    _check_module(module, wanted, file)
+    weights = find_weights(read_weights(file), wanted, file, key)
+    parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    fitting = {
+        name: _converted(value, wanted[name], name, name in parameters, file)
+        for name, value in weights.items()
+    }
+    try:
+        left = module.load_state_dict(fitting, strict=False)
+    # Modules may check in ways of their own.
+    except Exception as problem:
+        raise ModelFormatError(
+            f"checkpoint {file} does not fit the network ({first_line(problem)}); expected the "
+            "state_dict of the same architecture"
+        ) from problem
+    ignored = [name for name in left.missing_keys if not name.endswith(COUNTER)]
+    if ignored:
+        raise ModelFormatError(
+            f"checkpoint {file}: the network took none of the weights for {some(ignored)}; "
+            "expected modules that load what their state_dict names"
+        )
 
 
 def read_weights(path: Path) -> Any:
@@ -48,74 +71,88 @@ def read_weights(path: Path) -> Any:
     Raises:
         ModelFormatError: it is broken, or holds pickled objects other than tensors.
     """
+    refuse_programs(path)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as problem:
+    # Whatever damaged files make the libraries raise.
+    except Exception as problem:
+        unread = _UNREAD.search(str(problem)) if isinstance(problem, UnpicklingError) else None
+        if unread is None:
+            raise ModelFormatError(
+                f"{path} cannot be read as weights ({first_line(problem)}); expected safetensors, "
+                "or a state_dict saved by torch.save"
+            ) from problem
         raise ModelFormatError(
-            f"{path} holds something other than tensors, which was not read since it could run "
-            "code; expected safetensors, or a state_dict alone saved by torch.save"
+            f"{path} holds something other than tensors ({unread[1]}), which was not read since it "
+            "could run code; expected safetensors, or a state_dict alone saved by torch.save: "
+            "where you trust the file, load it with weights_only=False and save its state_dict"
         ) from problem
-    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as problem:
-        raise ModelFormatError(
-            f"{path} cannot be read as weights ({first_line(problem)}); expected safetensors, or a "
-            "state_dict saved by torch.save"
-        ) from problem
 
 
-def _state_dict(content: Any, file: Path) -> dict[str, Tensor]:
-    for nest in _NESTS:
-        if isinstance(content, Mapping) and isinstance(content.get(nest), Mapping):
-            content = content[nest]
-    if not isinstance(content, Mapping):
-        raise ModelFormatError(
-            f"checkpoint {file} holds a {type(content).__name__}; expected a state_dict: "
-            "names and tensors"
-        )
-    weights = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-    if not weights:
-        raise ModelFormatError(
-            f"checkpoint {file} holds no tensors but {_some(map(str, content))}; expected a "
-            f"state_dict, at the top or under {', '.join(map(repr, _NESTS))}"
-        )
-    return weights
+def nothing_loaded(module: nn.Module) -> bool:
+    """Whether a module shows that it was never trained nor given weights.
 
-
-def _without_prefix(weights: dict[str, Tensor], wanted: Mapping[str, Any]) -> dict[str, Tensor]:
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in weights) and not all(
-            name.startswith(prefix) for name in wanted
-        ):
-            weights = {name.removeprefix(prefix): value for name, value in weights.items()}
-    return weights
-
-
-def _check_fit(weights: Mapping[str, Tensor], wanted: Mapping[str, Any], file: Path) -> None:
-    misshaped = [
-        f"{name} {tuple(weights[name].shape)} instead of {tuple(value.shape)}"
-        for name, value in wanted.items()
-        if isinstance(value, Tensor) and name in weights and weights[name].shape != value.shape
+    Only batch norms show it: their running statistics are still what they start from.
+    """
+    norms = [
+        part
+        for part in module.modules()
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is not None
     ]
-    problems = {
-        "missing": [name for name in wanted if name not in weights and _matters(name, wanted)],
-        "unexpected": [name for name in weights if name not in wanted],
-        "misshaped": misshaped,
-    }
-    found = [f"{len(names)} {kind}: {_some(names)}" for kind, names in problems.items() if names]
-    if found:
+    return bool(norms) and not any(
+        bool(norm.running_mean.any()) or bool((norm.running_var != 1).any())  # type: ignore[union-attr]
+        for norm in norms
+    )
+
+
+def _check_module(module: nn.Module, wanted: Mapping[str, Any], file: Path) -> None:
+    for name, value in wanted.items():
+        state = "not yet of any shape" if is_lazy(value) else "on the meta device"
+        if is_lazy(value) or (isinstance(value, Tensor) and value.is_meta):
+            raise ModelFormatError(
+                f"checkpoint {file} cannot be loaded: {name} of {type(module).__name__} is {state};"
+                " expected a network whose weights have memory to go to"
+            )
+
+
+def _converted(value: Any, wanted: Any, name: str, parameter: bool, file: Path) -> Any:
+    """The numbers in the type that the network keeps them in.
+
+    Raises:
+        ModelFormatError: they are no dense numbers of that kind, or not all of them are finite.
+    """
+    if not isinstance(value, Tensor) or not isinstance(wanted, Tensor):
+        return value
+    kind = _unusual(value)
+    if kind is None and value.is_complex() and not wanted.is_complex():
+        kind = "complex"
+    if kind is None and value.is_floating_point() != wanted.is_floating_point():
+        kind = str(value.dtype).removeprefix("torch.")
+    if kind is not None:
         raise ModelFormatError(
-            f"checkpoint {file} does not fit the network; {'; '.join(found)}; expected the "
-            "state_dict of the same architecture with the same number of classes"
+            f"checkpoint {file}: {name} is {kind}; expected a dense tensor of "
+            f"{str(wanted.dtype).removeprefix('torch.')}: convert it and save the state_dict again"
         )
+    converted = value.detach().to(wanted.dtype)
+    if not converted.is_floating_point():
+        return converted
+    # Buffers such as masks may be infinite.
+    if bool(converted.isnan().any()) or (parameter and bool(converted.isinf().any())):
+        raise ModelFormatError(
+            f"checkpoint {file}: {name} is not finite (NaN or infinite as "
+            f"{str(wanted.dtype).removeprefix('torch.')}); expected the weights of a training that "
+            "did not diverge"
+        )
+    return converted
 
 
-def _matters(name: str, wanted: Mapping[str, Any]) -> bool:
-    # Batch norm's counter is of no use outside training, and old checkpoints lack it.
-    return isinstance(wanted[name], Tensor) and not name.endswith("num_batches_tracked")
-
-
-def _some(names: Iterable[str], count: int = 3) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - count} more" if len(listed) > count else ""
-    return ", ".join(listed[:count]) + more
+def _unusual(value: Tensor) -> str | None:
+    if value.is_nested:
+        return "nested"
+    if value.layout != torch.strided:
+        return str(value.layout).removeprefix("torch.")
+    if value.is_quantized:
+        return "quantised"
+    return "without numbers (meta)" if value.is_meta else None

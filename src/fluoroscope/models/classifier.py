@@ -62,6 +62,9 @@ class Classifier:
 
     log_probabilities: bool = False
     """Whether its answers are to be taken as log-probabilities, which need not add up to 1."""
+    weights_from: str | None = None
+    """Where its weights were read from: ``""`` where nothing was loaded into it, ``None`` where
+    nobody knows, since the module came as it is."""
     passes: int = 1
     """Passes through a network that one answer costs; more where it is a mean of several."""
 

@@ -16,6 +16,7 @@ import json
 import operator
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from fluoroscope.errors import ModelFormatError, UnknownModelError
+from fluoroscope.files import regular_file
+from fluoroscope.models.archives import check_unpacking
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.preprocessing import Preprocessing
 from fluoroscope.models.wording import first_line
@@ -78,20 +81,20 @@ def load_exported(path: Path, device: torch.device) -> Classifier:
         ModelFormatError: no exported program, one that cannot be rebuilt from plain data, or one
             exported in training mode.
     """
-    if not path.is_file():
-        raise UnknownModelError(f"there is no file {path}; expected one saved by torch.export.save")
+    path = regular_file(path, "one saved by torch.export.save", UnknownModelError)
     try:
         with zipfile.ZipFile(path) as file:
+            check_unpacking(file, path)
             return _classifier(_Archive(file, path), device)
     except ModelFormatError:
         raise
-    except (OSError, zipfile.BadZipFile) as problem:
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
         raise ModelFormatError(
             f"{path} cannot be read ({first_line(problem)}); expected a file saved by "
             "torch.export.save"
         ) from problem
     # A graph in which something is missing or of the wrong kind.
-    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError, SyntaxError) as odd:
+    except Exception as odd:
         raise ModelFormatError(
             f"{path} is no well-formed exported program ({type(odd).__name__}: {first_line(odd)}); "
             "export the network again"

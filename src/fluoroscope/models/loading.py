@@ -1,6 +1,7 @@
 """Networks by name: what each form of name means, and what came out of it."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +11,9 @@ import torch
 from torch import nn
 
 from fluoroscope.errors import InvalidParameterError, ModelFormatError, UnknownModelError
-from fluoroscope.models.checkpoints import load_checkpoint
+from fluoroscope.files import looking_up, shortened
+from fluoroscope.models.archives import refuse_programs
+from fluoroscope.models.checkpoints import load_checkpoint, nothing_loaded
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.preprocessing import ChannelOrder, Interpolation, Size
 from fluoroscope.models.wording import first_line, suggestion
@@ -35,6 +38,7 @@ def load_model(
     name: str | Path | nn.Module | Classifier,
     *,
     checkpoint: str | Path | None = None,
+    checkpoint_key: str | None = None,
     pretrained: bool = True,
     labels: Sequence[str] | None = None,
     mean: Sequence[float] | None = None,
@@ -56,8 +60,11 @@ def load_model(
             ``hf/OWNER/NAME`` (``@REVISION`` may follow), a local directory in the Hugging Face
             format or timm's, a ``.pt2`` file,
             ``python:package.module:function``, or a module, which is wrapped and left as it is.
-        checkpoint: weights to put into the network instead of the published ones: safetensors, or a
-            ``state_dict`` saved by ``torch.save``.
+        checkpoint: weights to put into the network instead of the published ones: safetensors, or
+            what a training script saved by ``torch.save``; they are found at any depth and behind
+            any prefix.
+        checkpoint_key: where in the checkpoint they lie, such as ``"state_dict_ema"``, where
+            several sets of weights fit.
         pretrained: ``False`` leaves a ``torchvision/`` or ``timm/`` network with random weights and
             needs no network connection; it is meant for sanity checks.
         labels: one name for each class, in order. With ``checkpoint`` or without ``pretrained``,
@@ -83,10 +90,11 @@ def load_model(
             name,
             place,
             checkpoint=checkpoint,
+            checkpoint_key=checkpoint_key,
             pretrained=pretrained,
             classes=None if labels is None else len(labels),
         )
-    elif checkpoint is not None or not pretrained:
+    elif checkpoint is not None or checkpoint_key is not None or not pretrained:
         raise InvalidParameterError(
             "checkpoint= or pretrained=False was given with a module; expected a name: fill the "
             "module by its own load_state_dict"
@@ -154,9 +162,13 @@ def _by_name(
     device: torch.device | None,
     *,
     checkpoint: str | Path | None,
+    checkpoint_key: str | None,
     pretrained: bool,
     classes: int | None,
 ) -> Classifier:
+    if str(name).startswith("~"):
+        with looking_up(name, UnknownModelError):
+            name = Path(name).expanduser()
     source = _source(name)
     if source is None:
         raise _unknown(str(name))
@@ -166,14 +178,30 @@ def _by_name(
         )
     if checkpoint is not None and source == "exported program":
         raise InvalidParameterError(f"checkpoint was given with {name}, which holds its weights")
+    if checkpoint_key is not None and checkpoint is None:
+        raise InvalidParameterError(
+            f"checkpoint_key was given without checkpoint; expected both, or neither for {name}"
+        )
     published = pretrained and checkpoint is None
     classifier = _from_source(source, name, device, published, None if published else classes)
     if checkpoint is not None:
-        load_checkpoint(classifier.module, checkpoint)
+        load_checkpoint(classifier.module, checkpoint, checkpoint_key)
+    classifier.weights_from = _weights_from(classifier, checkpoint, pretrained)
     classifier.module.eval().requires_grad_(False)
     if device is not None:
         classifier.module.to(device)
     return classifier
+
+
+def _weights_from(
+    classifier: Classifier, checkpoint: str | Path | None, pretrained: bool
+) -> str | None:
+    if checkpoint is not None:
+        return f"checkpoint {checkpoint}"
+    if not pretrained or nothing_loaded(classifier.module):
+        return ""
+    python = classifier.name.startswith("python:")
+    return classifier.weights_from if python else classifier.name
 
 
 def _from_source(
@@ -248,20 +276,25 @@ def _source(name: str | Path) -> str | None:
             return prefix
     if text.endswith(".pt2"):
         return "exported program"
-    return "directory" if text and Path(name).is_dir() else None
+    with suppress(OSError, ValueError):  # what the file system refuses to look up is told later
+        return "directory" if text and Path(text).is_dir() else None
+    return None
 
 
 def _unknown(text: str) -> UnknownModelError | ModelFormatError:
-    if Path(text).is_file():
+    with looking_up(text, UnknownModelError):
+        there = Path(text).is_file()
+    if there:
         if text.endswith(_WEIGHTS):
+            refuse_programs(Path(text))
             return ModelFormatError(
                 f"{text} holds weights but no network; expected its network too: a name such as "
                 "torchvision/resnet18 or python:package.module:function, and this as checkpoint="
             )
         return UnknownModelError(f"{text} is a file, but no exported program; expected a .pt2 file")
     return UnknownModelError(
-        f"no network is called {text!r}; {suggestion(_nearest(text))}expected a built-in "
-        f"({', '.join(_builtins())}), {', '.join(form for form, _, _ in _FORMS)}"
+        f"no network is called {shortened(text)!r}; {suggestion(_nearest(text))}expected a "
+        f"built-in ({', '.join(_builtins())}), {', '.join(form for form, _, _ in _FORMS)}"
     )
 
 
