@@ -1,11 +1,18 @@
-"""Looking up files that a user names, and writing them so that a half-written one never remains."""
+"""Looking up files that a user names; writing such that a killed command leaves whole.
+
+What is written is drafted in a directory of its own beside its place, and moved there whole. Drafts
+and directories in use are marked by a lock that the system takes from a process when it dies; so
+what a killed command left is known as such, and a living one's is never touched.
+"""
 
 import errno
 import os
+import platform
 import stat
-import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -17,6 +24,15 @@ from fluoroscope.errors import (
     UnknownDataError,
 )
 
+try:
+    import fcntl
+except ImportError:  # where the system has no such locks
+    fcntl = None  # type: ignore[assignment]
+
+_DRAFTS = ".fluoroscope-"
+_LOCK = "lock"
+# What a lock says of its holder is a few words.
+_LONGEST = 1000
 _SHOWN = 200  # characters of a name that a message repeats
 
 
@@ -83,49 +99,218 @@ def output_directory(path: str | Path) -> Path:
     directory = Path(path)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    # A name that no file system takes is a ValueError.
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise InvalidParameterError(
-            f"cannot write to {directory}: {error.strerror or error}; give another directory"
+            f"cannot write to {directory}: {reason}; give another directory"
         ) from error
     if not os.access(directory, os.W_OK):
         raise InvalidParameterError(f"cannot write to {directory}; give another directory")
     return directory
 
 
-@contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside ``path``, moved onto it when the block ends well, else removed.
+def regular(path: Path) -> Path:
+    """The path, if it is a file: opening a pipe would wait for ever, and a device has no end.
 
     Raises:
-        StorageError: the disk is full, or refuses.
+        OSError: there is nothing, or something else.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no file, but a directory, pipe or device")
+    return path
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary path, moved onto ``path`` when the block ends well, else removed.
+
+    Raises:
+        StorageError: the disk is full, or refuses; a directory, pipe or device is in the way.
     """
     final = Path(path)
-    draft = None
     try:
-        handle, name = tempfile.mkstemp(
-            dir=final.parent, prefix=f".{final.stem}-", suffix=final.suffix
-        )
-        os.close(handle)
-        draft = Path(name)
-        yield draft
-        draft.chmod(0o666 & ~_umask())
-        draft.replace(final)
+        with _draft(final) as (draft, mode):
+            yield draft
+            draft.chmod(mode)
+            draft.replace(final)
     # A full disk reaches us from safetensors as an exception of its own.
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        full = getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in reason
         raise StorageError(
             f"cannot write {final}: "
-            + ("the disk is full; make room" if full else f"{reason}; check the disk")
+            + ("the disk is full; make room" if disk_full(error) else f"{reason}; check the disk")
             + ", and give the same command again: what was written before is whole"
         ) from error
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether this is said of a disk that has no room left."""
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    return full or "os error 28" in str(error)
+
+
+@contextmanager
+def _draft(final: Path) -> Iterator[tuple[Path, int]]:
+    """A path to draft a file at, and the mode that the file is to have.
+
+    What dead processes drafted of the same file is removed.
+    """
+    _refuse_special(final)
+    folder, lock = _own_folder(final)
+    try:
+        # The system has applied the process's mask to the lock's mode.
+        yield folder / final.name, stat.S_IMODE(os.fstat(lock).st_mode)
     finally:
-        if draft is not None:
-            draft.unlink(missing_ok=True)
+        _remove(folder, lock)
 
 
-def _umask() -> int:
-    # There is no way to read the mask without setting it.
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+def _refuse_special(final: Path) -> None:
+    try:
+        special = not stat.S_ISREG(final.stat().st_mode)
+    except FileNotFoundError:
+        return
+    except ValueError as error:  # a name that no file system takes
+        raise StorageError(f"cannot write {final!r}: {error}; give another name") from error
+    if special:
+        raise StorageError(
+            f"cannot write {final}: a directory, pipe or device is there; give another name"
+        )
+
+
+def _own_folder(final: Path) -> tuple[Path, int]:
+    made: tuple[Path, int] | None = None
+    for number in count():
+        # Of a long name the beginning, so that what is added fits too.
+        folder = final.with_name(f"{_DRAFTS}{final.name[:40]}-{number}")
+        if os.path.lexists(folder):
+            _clear(folder)
+        elif made is not None:
+            return made
+        if made is None:
+            lock = _make(folder)
+            made = None if lock is None else (folder, lock)
+    raise AssertionError  # there is always another number
+
+
+def _make(folder: Path) -> int | None:
+    try:
+        folder.mkdir()
+        return _claim(folder / _LOCK)
+    except FileExistsError:
+        return None
+    except FileNotFoundError:
+        if not folder.parent.is_dir():
+            raise
+        return None  # Somebody took it for a dead one's before it was locked.
+
+
+def clear_drafts(directory: Path) -> None:
+    """Remove what dead processes were writing there."""
+    for folder in directory.glob(f"{_DRAFTS}*"):
+        _clear(folder)
+
+
+def _clear(folder: Path) -> None:
+    """Remove a directory for drafts if whoever made it is dead."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    # Gone by now, or another user's.
+    with suppress(OSError):
+        lock = _claim(folder / _LOCK)
+        if lock is not None:
+            _remove(folder, lock)
+
+
+def _remove(folder: Path, lock: int) -> None:
+    with suppress(OSError):
+        for left in folder.iterdir():
+            if left.name != _LOCK:
+                left.unlink()
+        (folder / _LOCK).unlink()
+        folder.rmdir()
+    os.close(lock)
+
+
+@contextmanager
+def in_use(directory: Path) -> Iterator[None]:
+    """Have a directory to oneself during the block.
+
+    Raises:
+        InvalidParameterError: another process or thread has it.
+        StorageError: the disk refuses.
+    """
+    path = directory / f"{_DRAFTS}{_LOCK}"
+    try:
+        lock = _claim(path)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {path}: {error.strerror or error}; check the disk"
+        ) from error
+    if lock is None:
+        raise InvalidParameterError(
+            f"{directory} is in use{_holder(path)}; wait until that has ended, or give another "
+            f"directory. If it was killed and this is said all the same, delete {path}"
+        )
+    try:
+        with suppress(OSError):  # Who has it is a courtesy.
+            os.ftruncate(lock, 0)
+            since = time.strftime("%Y-%m-%d %H:%M:%S")
+            os.write(lock, f"process {os.getpid()} on {platform.node()} since {since}".encode())
+        yield
+    finally:
+        # Removed while it is held, so that it is nobody else's.
+        with suppress(OSError):
+            path.unlink()
+        os.close(lock)
+
+
+def _holder(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            told = file.read(_LONGEST).decode(errors="replace")
+    except OSError:
+        return ""
+    return f" by {told}" if told else ""
+
+
+def _claim(path: Path) -> int | None:
+    """An open file there, made if need be, that is ours alone; ``None`` if somebody has it."""
+    while True:
+        new = True
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            new = False
+            try:
+                file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+            except FileNotFoundError:
+                continue
+        ours = _locked(file)
+        # Where the system has no locks, the file is one.
+        if ours is False or (ours is None and not new):
+            os.close(file)
+            return None
+        if _is_at(file, path):
+            return file
+        os.close(file)
+
+
+def _locked(file: int) -> bool | None:
+    """Whether an open file is ours until we close it or die; ``None`` if the system cannot say."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None  # A file system without locks.
+    return True
+
+
+def _is_at(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat(follow_symlinks=False))
+    except FileNotFoundError:
+        return False

@@ -73,16 +73,19 @@ def test_a_draft_is_no_part_and_goes_at_the_next_start(tmp_path: Path) -> None:
     assert left.exitcode == -signal.SIGKILL
     drafts = [file for file in (tmp_path / "parts").iterdir() if file.name[0] == "."]
     assert len(drafts) == 1
-    assert parquet.read_table(drafts[0]).num_rows  # whole, and all the same no part
+    draft = drafts[0] / "00000-fgsm.parquet"
+    assert parquet.ParquetFile(draft).read().num_rows  # whole, and all the same no part
     assert set(RunDirectory(tmp_path).tables()["attack"].to_pylist()) == {"clean"}
     mine = tmp_path / "parts" / ".mine"
     mine.touch()
-    (tmp_path / ".verdict-abc.json").touch()
+    (tmp_path / ".verdict-abc.json").touch()  # mine too
     runs.run(tmp_path)
     assert {file.name for file in (tmp_path / "parts").iterdir()} - runs.parts(tmp_path) == {
         ".mine"
     }
-    assert {file.name for file in tmp_path.iterdir()} == {"parts", "run.json", "verdict.json"}
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "parts", "run.json", "verdict.json", ".verdict-abc.json",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import random
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,7 @@ from short_plans import plan
 
 import fluoroscope as fs
 from fluoroscope.errors import InvalidParameterError, ResultFormatError, StorageError
+from fluoroscope.evaluation.runs.part_files import write_rows
 from fluoroscope.evaluation.runs.run_directory import RunDirectory
 from fluoroscope.evaluation.runs.stored import open_run
 
@@ -106,6 +108,74 @@ def test_resume_never_starts_anew(run: Run, tmp_path: Path) -> None:
     assert "mine.csv" in names
     assert (tmp_path / "run" / "notes.txt").exists()
     assert json.loads((tmp_path / "run" / "run.json").read_text())["identity"]["seed"] == 1
+
+
+def test_resume_never_removes_only_what_an_evaluation_wrote(run: Run, tmp_path: Path) -> None:
+    names = (
+        "00001-of-00003.safetensors", "00012-data.parquet", "00000-clean.parquet", ".run-a.json",
+        ".12345-notes.json", "parts/00007-rows.parquet", "parts/00000-clean.parquet.old",
+    )  # fmt: skip
+    run()
+    for name in names:
+        (tmp_path / "run" / name).write_text("mine")
+    run(seed=1, resume=False)
+    assert [(tmp_path / "run" / name).read_text() for name in names] == ["mine"] * len(names)
+
+
+def test_resume_never_needs_a_run_of_ours(run: Run, tmp_path: Path) -> None:
+    run()
+    mine = tmp_path / "run" / "run.json"
+    mine.write_text('{"laps": 3}')
+    before = contents(tmp_path / "run")
+    with pytest.raises(ResultFormatError, match=r"run\.json cannot be read"):
+        run(resume=False)
+    assert contents(tmp_path / "run") == before
+    assert mine.read_text() == '{"laps": 3}'
+
+
+def test_one_evaluation_at_a_time(run: Run, tmp_path: Path) -> None:
+    def meanwhile(_: object) -> None:
+        for resume in (True, False):
+            with pytest.raises(InvalidParameterError, match=f"in use by process {os.getpid()} on"):
+                run(resume=resume, seed=1)
+
+    verdict = run(on_progress=meanwhile)
+    assert run() == replace(verdict, record=run().record)
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_rows_of_another_run_are_noticed(run: Run, tmp_path: Path) -> None:
+    run()
+    run("other", seed=1)
+    before = apart(tmp_path / "run")
+    other = tmp_path / "other" / "parts" / "00000-fgsm.parquet"
+    mine = tmp_path / "run" / "parts" / other.name
+    mine.write_bytes(other.read_bytes())
+    with pytest.raises(ResultFormatError, match="damaged, changed, or of another run"):
+        fs.read_run(tmp_path / "run")
+    with pytest.warns(fs.FluoroscopeWarning, match="of another run.*made anew"):
+        run()
+    assert apart(tmp_path / "run") == before
+
+
+def test_a_flipped_bit_is_noticed(run: Run, tmp_path: Path) -> None:
+    run()
+    directory, chance = RunDirectory(tmp_path / "run"), random.Random(5)
+    files, noticed = sorted((tmp_path / "run" / "parts").iterdir()), 0
+    for _ in range(150):
+        file = chance.choice(files)
+        part, stage = int(file.stem[:5]), file.stem[6:]
+        whole, rows = file.read_bytes(), parquet.ParquetFile(file).read()
+        data = bytearray(whole)
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        file.write_bytes(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = directory.load(part, stage, rows["index"].to_pylist())
+        file.write_bytes(whole)
+        noticed += found is None
+        assert found is None or found.equals(rows)
+    assert noticed > 50
 
 
 def test_what_attacks_made_is_kept(run: Run, tmp_path: Path) -> None:
@@ -252,6 +322,26 @@ def test_no_json_of_ours(run: Run, tmp_path: Path, text: str) -> None:
             what()
 
 
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", '"a\\ud800"'])
+def test_what_json_cannot_say_is_refused(run: Run, tmp_path: Path, value: str) -> None:
+    run()
+    file = tmp_path / "run" / "run.json"
+    file.write_text(file.read_text().replace('"seed": 0', f'"seed": {value}'))
+    with pytest.raises(ResultFormatError, match=r"run\.json cannot be read"):
+        fs.read_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["run.json", "parts/00000-pgd.parquet"])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(
+    run: Run, tmp_path: Path, name: str
+) -> None:
+    run()
+    (tmp_path / "run" / name).unlink()
+    os.mkfifo(tmp_path / "run" / name)
+    with pytest.raises(ResultFormatError, match="no file, but a directory, pipe or device"):
+        fs.read_run(tmp_path / "run")
+
+
 def test_a_description_has_a_size(run: Run, tmp_path: Path) -> None:
     run()
     rewrite(tmp_path / "run", lambda about: about.update(padding="x" * 10_000_000))
@@ -272,6 +362,11 @@ def change_rows(table: pa.Table, name: str, change: Callable[[list[Any]], list[A
         ("pgd", "index", lambda rows: [rows[1], *rows[1:]]),
         ("pgd", "attack", lambda rows: ["fgsm"] * len(rows)),
         ("pgd", "success", lambda rows: [None, *rows[1:]]),
+        ("pgd", "seconds", lambda rows: [float("nan")] * len(rows)),
+        ("pgd", "margin", lambda rows: [float("nan")] * len(rows)),
+        ("pgd", "distance", lambda rows: [-1.0] * len(rows)),
+        ("pgd", "forwards", lambda rows: [2**62] * len(rows)),
+        ("pgd", "prediction", lambda rows: [10] * len(rows)),
         ("clean", "label", lambda rows: [10, *rows[1:]]),
         ("clean", "index", lambda rows: [59, *rows[1:]]),
     ],
@@ -281,7 +376,8 @@ def test_a_strangers_rows_are_not_trusted(
 ) -> None:
     run()
     file = tmp_path / "run" / "parts" / f"00000-{stage}.parquet"
-    parquet.write_table(change_rows(parquet.read_table(file), name, change), file)
+    rows = change_rows(parquet.read_table(file), name, change)
+    write_rows(file, rows, RunDirectory(tmp_path / "run").hash)  # a stranger can seal it as well
     with pytest.raises(ResultFormatError):
         fs.read_run(tmp_path / "run")
 

@@ -1,6 +1,7 @@
 """Evaluating a data set by a plan: part by part, stage by stage, and a verdict at the end."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,8 +26,9 @@ from fluoroscope.errors import (
 )
 from fluoroscope.evaluation.curve import curve_of
 from fluoroscope.evaluation.plan import Plan, find_plan
+from fluoroscope.evaluation.runs.part_files import hash_of
 from fluoroscope.evaluation.runs.rows import CLEAN
-from fluoroscope.evaluation.runs.run_directory import RunDirectory, data_hash, hash_of
+from fluoroscope.evaluation.runs.run_directory import RunDirectory, data_hash
 from fluoroscope.evaluation.search import look, search
 from fluoroscope.evaluation.trust.check import Check
 from fluoroscope.evaluation.trust.of_run import trust_of_run
@@ -309,7 +311,7 @@ def evaluate(
 
     Raises:
         UnknownLabelError, InvalidImagesError: labels that are missing or not the network's.
-        InvalidParameterError: no such plan; a directory that holds another run.
+        InvalidParameterError: no such plan; a directory that holds another run, or is in use.
         ChanceLevelError: clean pictures are read no better than by chance.
         MissingExtraError, ClusterError: Ray is not installed; its cluster fails.
     """
@@ -335,32 +337,38 @@ def evaluate(
         "save_images": save_images,
     }
     described = {**about, "labels": list(model.labels)}
-    directory = None if out is None else RunDirectory.open(out, identity, described, resume=resume)
-    job = Job(looked_at, chosen, data, numbers, seed, batch_size, save_images, at_chance, directory)
-    starts = range(0, len(data), size)
-    parts = [Part(n, range(at, min(at + size, len(data)))) for n, at in enumerate(starts)]
-    found: list[list[pa.Table]] = []
-    meter = _Meter(len(data), parts, chosen, threat, on_progress)
-    for tables in run(job, parts, meter.watch, cancelled):
-        found.append(tables)
-        if enough is not None and enough():
-            break
-    verdict = verdict_of(
-        found, chosen.stage_names, threat, total=len(data), classes=model.num_classes,
-        stopped=cancelled is not None and cancelled(),
-        record={"identity": identity, **about},
+    opened = nullcontext() if out is None else RunDirectory.open(
+        out, identity, described, resume=resume
     )  # fmt: skip
-    if chosen.finds_distances and found:
-        verdict = replace(verdict, curve=curve_of(found, threat.name, model.labels))
-    if trust and not (cancelled is not None and cancelled()):
-        checks = trust_of_run(
-            looked_at, chosen, threat, found, job.samples, identity=identity, directory=directory,
-            seed=seed, batch_size=batch_size, on_check=meter.check, cancelled=cancelled,
+    with opened as directory:
+        job = Job(
+            looked_at, chosen, data, numbers, seed, batch_size, save_images, at_chance, directory
+        )
+        starts = range(0, len(data), size)
+        parts = [Part(n, range(at, min(at + size, len(data)))) for n, at in enumerate(starts)]
+        found: list[list[pa.Table]] = []
+        meter = _Meter(len(data), parts, chosen, threat, on_progress)
+        for tables in run(job, parts, meter.watch, cancelled):
+            found.append(tables)
+            if enough is not None and enough():
+                break
+        verdict = verdict_of(
+            found, chosen.stage_names, threat, total=len(data), classes=model.num_classes,
+            stopped=cancelled is not None and cancelled(),
+            record={"identity": identity, **about},
         )  # fmt: skip
-        verdict = replace(verdict, trust=checks)
-    if directory is not None:
-        directory.write_json("verdict.json", verdict.describe())
-    return verdict
+        if chosen.finds_distances and found:
+            verdict = replace(verdict, curve=curve_of(found, threat.name, model.labels))
+        if trust and not (cancelled is not None and cancelled()):
+            checks = trust_of_run(
+                looked_at, chosen, threat, found, job.samples, identity=identity,
+                directory=directory, seed=seed, batch_size=batch_size, on_check=meter.check,
+                cancelled=cancelled,
+            )  # fmt: skip
+            verdict = replace(verdict, trust=checks)
+        if directory is not None:
+            directory.write_json("verdict.json", verdict.describe())
+        return verdict
 
 
 class _Meter:

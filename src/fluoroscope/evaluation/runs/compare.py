@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.evaluation.runs.run_directory import hash_of
+from fluoroscope.evaluation.runs.part_files import hash_of
 from fluoroscope.evaluation.runs.stored import StoredRun, open_run
 from fluoroscope.evaluation.verdict import Interval, history, wilson
 

@@ -1,34 +1,35 @@
 """A run on disk: what it is in ``run.json``, what it found in ``parts/``, one file for each step.
 
 Every file is written whole or not at all. So a run that was killed goes on with the first step that
-has no file, and a file that cannot be read is made anew.
+has no file, and a file that cannot be used is made anew. One process at a time has the directory.
 """
 
 import hashlib
 import json
+import math
 import re
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pyarrow import parquet
 from safetensors.torch import save_file
 from torch import Tensor
 
 from fluoroscope.errors import FluoroscopeWarning, InvalidParameterError, ResultFormatError
-from fluoroscope.evaluation.runs.rows import SCHEMA
-from fluoroscope.files import atomic_path, output_directory
+from fluoroscope.evaluation.runs.part_files import read_rows, run_hash, write_rows
+from fluoroscope.evaluation.runs.rows import CLEAN, SCHEMA
+from fluoroscope.files import atomic_path, clear_drafts, in_use, output_directory, regular
 from fluoroscope.models.classifier import tensor_bytes
 
 FORMAT = 1
 """Raised when an older version could not read what this one writes."""
-_PART = re.compile(r"\d{5}-.+\.(parquet|safetensors)")
-_FILES = ("run.json", "trust.json", "verdict.json")
-_DRAFT = re.compile(r"\.(run-|trust-|verdict-|\d{5}-).+\.(json|parquet|safetensors)")
-_KEY = b"fluoroscope"
+PART = re.compile(r"(\d{5,9})-(.+)\.(parquet|safetensors)")
+"""The name of a part's file: its number, its stage, its kind."""
 # Bytes of a JSON file; run.json holds a class name for each of some thousands of classes at most.
 _LARGEST = 10_000_000
 # What people call the parts of a run's identity.
@@ -48,41 +49,64 @@ class RunDirectory:
     path: Path
 
     @classmethod
+    @contextmanager
     def open(
         cls, path: str | Path, identity: dict[str, Any], about: dict[str, Any], *, resume: bool
-    ) -> "RunDirectory":
-        """Begin a run there, or go on with it.
+    ) -> "Iterator[RunDirectory]":
+        """Begin a run there, or go on with it; within the block nobody else can.
 
         Args:
             path: a directory; made if it is not there.
             identity: what must be the same to go on: network, data, plan, seed, shapes.
             about: what else is needed to repeat it: versions, hardware.
-            resume: go on with what is there; otherwise it is removed.
+            resume: go on with the run that is there; otherwise its files are removed.
 
         Raises:
-            InvalidParameterError: it cannot be written to, or holds another run.
+            InvalidParameterError: it cannot be written to, is in use, or holds another run.
             ResultFormatError: what is there cannot be read, or a newer version made it.
         """
         run = cls(output_directory(path))
-        made = output_directory(run.path / "parts")
-        for file in [*made.iterdir(), *run.path.iterdir()]:
-            whole = _PART.fullmatch(file.name) or file.name in _FILES
-            # A draft is what a killed process left.
-            if _DRAFT.fullmatch(file.name) or (whole and not resume):
+        parts = output_directory(run.path / "parts")
+        with in_use(run.path):
+            clear_drafts(run.path)
+            clear_drafts(parts)
+            if not resume:
+                run._remove()
+            # As it will read back: tuples become lists.
+            identity = json.loads(json.dumps(identity))
+            if run._about.exists():
+                apart = _differences(run.read()["identity"], identity)
+                if apart:
+                    raise InvalidParameterError(
+                        f"{run.path} holds another run: {apart}. Give another directory, or "
+                        "--resume never to start anew there"
+                    )
+            else:
+                run.write_json("run.json", {"format": FORMAT, "identity": identity, **about})
+            yield run
+
+    def _remove(self) -> None:
+        """Remove what an evaluation wrote there: what its ``run.json`` names, that file last."""
+        if not self._about.exists():
+            return
+        parts = self.path / "parts"
+        stages = self._stages()
+        (self.path / "verdict.json").unlink(missing_ok=True)
+        (self.path / "trust.json").unlink(missing_ok=True)
+        for file in [] if parts.is_symlink() else list(parts.iterdir()):
+            name = PART.fullmatch(file.name)
+            if name and name[2] in stages:
                 file.unlink(missing_ok=True)
-        # As it will read back: tuples become lists.
-        identity = json.loads(json.dumps(identity))
-        if run._about.exists():
-            before = run.read()
-            apart = _differences(before["identity"], identity)
-            if apart:
-                raise InvalidParameterError(
-                    f"{run.path} holds another run: {apart}. Give another directory, or "
-                    "--resume never to start anew there"
-                )
-        else:
-            run.write_json("run.json", {"format": FORMAT, "identity": identity, **about})
-        return run
+        self._about.unlink()
+
+    def _stages(self) -> list[str]:
+        """The stages of the plan that is there, the clean look first."""
+        return [CLEAN, *(str(stage["name"]) for stage in self.read()["identity"]["plan"]["stages"])]
+
+    @cached_property
+    def hash(self) -> str:
+        """Of what the run is; stands for it in its files."""
+        return run_hash(self.read()["identity"])
 
     @property
     def _about(self) -> Path:
@@ -97,7 +121,7 @@ class RunDirectory:
         try:
             found = _read_json(self._about)
             made_by = found["format"]
-            found["identity"]["plan"]["stages"]
+            [stage["name"] for stage in found["identity"]["plan"]["stages"]]
         except FileNotFoundError as error:
             raise ResultFormatError(
                 f"{self.path} holds no run; expected a directory with a run.json, as "
@@ -106,7 +130,7 @@ class RunDirectory:
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ResultFormatError(
                 f"{self._about} cannot be read ({type(error).__name__}: {error}); give another "
-                "directory, or --resume never to start anew there"
+                "directory, or delete that file and parts/ if they are an evaluation's"
             ) from error
         if not isinstance(made_by, int) or made_by > FORMAT:
             raise ResultFormatError(
@@ -128,10 +152,6 @@ class RunDirectory:
             text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
             draft.write_text(text + "\n", "utf-8")
 
-    def _parts(self) -> list[Path]:
-        # Not the drafts that somebody is writing there.
-        return [file for file in (self.path / "parts").iterdir() if _PART.fullmatch(file.name)]
-
     def file(self, part: int, stage: str, kind: str = "parquet") -> Path:
         """Where the rows (or ``safetensors``) of a part's stage are."""
         return self.path / "parts" / f"{part:05}-{stage}.{kind}"
@@ -145,12 +165,12 @@ class RunDirectory:
         if not path.exists():
             return None
         try:
-            table = parquet.read_table(path)
-            if not table.schema.equals(SCHEMA) or table["index"].to_pylist() != expected:
+            table = read_rows(path, stage, self.hash)
+            if table["index"].to_pylist() != expected:
                 raise ResultFormatError("its rows are not those of this part")
-        except (OSError, pa.ArrowException, ResultFormatError) as error:
+        except ResultFormatError as error:
             warnings.warn(
-                f"{path} cannot be used ({str(error).splitlines()[0]}); it is made anew",
+                f"{path} cannot be used ({error}); it is made anew",
                 FluoroscopeWarning,
                 stacklevel=2,
             )
@@ -173,11 +193,7 @@ class RunDirectory:
         if images is not None:
             with atomic_path(self.file(part, stage, "safetensors")) as draft:
                 save_file({"images": images.contiguous()}, draft)
-        if data is not None:
-            table = table.replace_schema_metadata({_KEY: data.encode()})
-        with atomic_path(self.file(part, stage)) as draft:
-            parquet.write_table(table, draft)
-        return table
+        return write_rows(self.file(part, stage), table, self.hash, data)
 
     def tables(self) -> pa.Table:
         """All rows that are there, part by part and stage by stage.
@@ -185,18 +201,21 @@ class RunDirectory:
         Raises:
             ResultFormatError: a file that cannot be read.
         """
-        stages = ["clean", *(stage["name"] for stage in self.read()["identity"]["plan"]["stages"])]
-        found = []
-        whole = [file for file in self._parts() if file.suffix == ".parquet"]
-        for path in sorted(whole, key=lambda file: _order(file, stages)):
-            try:
-                found.append(parquet.read_table(path, schema=SCHEMA))
-            except (OSError, pa.ArrowException) as error:
-                raise ResultFormatError(
-                    f"{path} cannot be read ({str(error).splitlines()[0]}); the same command that "
-                    "made the run makes it anew"
-                ) from error
-        return pa.concat_tables(found) if found else SCHEMA.empty_table()
+        stages, found = self._stages(), []
+        for path in sorted((self.path / "parts").glob("*.parquet")):
+            name = PART.fullmatch(path.name)
+            if name and name[2] in stages:
+                found.append((int(name[1]), stages.index(name[2]), path))
+        tables = [self._rows(path, stages[stage]) for _, stage, path in sorted(found)]
+        return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+
+    def _rows(self, path: Path, stage: str) -> pa.Table:
+        try:
+            return read_rows(path, stage, self.hash).replace_schema_metadata()
+        except ResultFormatError as error:
+            raise ResultFormatError(
+                f"{path} cannot be read ({error}); the same command that made the run makes it anew"
+            ) from error
 
 
 def data_hash(images: Tensor, labels: Tensor) -> str:
@@ -206,23 +225,22 @@ def data_hash(images: Tensor, labels: Tensor) -> str:
     return digest.hexdigest()
 
 
-def hash_of(table: pa.Table) -> str | None:
-    """The data's hash that rows were saved with."""
-    found = (table.schema.metadata or {}).get(_KEY)
-    return None if found is None else found.decode()
-
-
-def _order(path: Path, stages: list[str]) -> tuple[str, int]:
-    part, _, stage = path.stem.partition("-")
-    return part, stages.index(stage) if stage in stages else len(stages)
-
-
 def _read_json(path: Path) -> Any:
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         text = file.read(_LARGEST + 1)
     if len(text) > _LARGEST:
         raise ValueError(f"it has more than {_LARGEST} bytes")
-    return json.loads(text)
+    found = json.loads(text, parse_float=_finite, parse_constant=_finite)
+    # Half of a surrogate pair is text that nobody can write down.
+    json.dumps(found, ensure_ascii=False).encode()
+    return found
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"it holds the number {text}")
+    return value
 
 
 def _differences(there: Any, here: dict[str, Any]) -> str:

@@ -5,7 +5,6 @@ have bounds, and rows must fit together.
 """
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,21 +13,20 @@ from typing import Annotated, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import parquet
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
 
 from fluoroscope.engine.threats import Threat, threat_for
 from fluoroscope.errors import FluoroscopeError, ResultFormatError
 from fluoroscope.evaluation.curve import curve_of
 from fluoroscope.evaluation.plan import is_name
-from fluoroscope.evaluation.runs.rows import CLEAN, SCHEMA
-from fluoroscope.evaluation.runs.run_directory import RunDirectory
+from fluoroscope.evaluation.runs.part_files import read_rows
+from fluoroscope.evaluation.runs.rows import CLEAN
+from fluoroscope.evaluation.runs.run_directory import PART, RunDirectory
 from fluoroscope.evaluation.trust.check import Check
 from fluoroscope.evaluation.verdict import Verdict, verdict_of
 
-# Of one file of rows: far above what any part has.
-_MOST_ROWS, _MOST_BYTES = 1_000_000, 2**30
-_FILE = re.compile(r"(\d{5,9})-(.+)\.parquet")
+# A whole number that a float holds exactly, and far above what any data set has.
+_MOST_SAMPLES = 2**53
 
 
 def _safe(name: str) -> str:
@@ -50,7 +48,7 @@ class _Plan(BaseModel):
 class _Data(BaseModel):
     name: str
     split: str | None
-    count: int = Field(ge=1)
+    count: int = Field(ge=1, le=_MOST_SAMPLES)
 
 
 class _Threat(BaseModel):
@@ -164,7 +162,7 @@ def open_run(path: str | Path) -> StoredRun:
         plan=about.identity.plan.name,
         stages=stages,
         finds_distances=about.identity.plan.finds_distances,
-        parts=tuple(_parts(directory.path / "parts", stages, len(about.labels))),
+        parts=tuple(_parts(directory, stages, len(about.labels))),
         ended=bool(last.get("complete")),
         trust=_checks(last.get("trust", ())),
         record={name: value for name, value in found.items() if name not in ("format", "labels")},
@@ -178,54 +176,44 @@ def _checks(found: Any) -> tuple[Check, ...]:
         return ()  # As if nobody had asked: the command that made the run makes them anew.
 
 
-def _parts(folder: Path, stages: Sequence[str], classes: int) -> "list[tuple[pa.Table, ...]]":
-    order = (CLEAN, *stages)
+def _parts(
+    directory: RunDirectory, stages: Sequence[str], classes: int
+) -> "list[tuple[pa.Table, ...]]":
+    order, folder = (CLEAN, *stages), directory.path / "parts"
     there: dict[int, dict[str, Path]] = {}
-    for file in folder.iterdir() if folder.is_dir() else ():
-        name = _FILE.fullmatch(file.name)
+    for file in folder.glob("*.parquet"):
+        name = PART.fullmatch(file.name)
         if name and name[2] in order:
             there.setdefault(int(name[1]), {})[name[2]] = file
     parts, seen = [], np.empty(0, dtype=np.int64)
     for _, files in sorted(there.items()):
         if CLEAN not in files:
             continue  # It is made anew when the run goes on, and the others with it.
-        clean = _table(files.pop(CLEAN), CLEAN, classes, None)
+        clean = _table(directory, files.pop(CLEAN), CLEAN, classes, None)
         given = clean["index"].to_numpy()
         if len(np.intersect1d(seen, given)):
             raise ResultFormatError(f"{folder} has samples twice; make the run anew")
         seen = np.concatenate([seen, given])
         right = clean.filter(pc.invert(clean["success"]))["index"].to_numpy()
-        made = [_table(files[name], name, classes, right) for name in stages if name in files]
+        made = [
+            _table(directory, files[name], name, classes, right) for name in stages if name in files
+        ]
         parts.append((clean, *made))
     return parts
 
 
-def _table(path: Path, stage: str, classes: int, right: Any) -> pa.Table:
-    """The rows of a file, if they can be what they are said to be."""
+def _table(directory: RunDirectory, path: Path, stage: str, classes: int, right: Any) -> pa.Table:
+    """The rows of a file, if they fit the run and the clean look at their part."""
     try:
-        # Of this file alone: its neighbours are not columns, whatever they are called.
-        with parquet.ParquetFile(path) as file:
-            size = sum(
-                file.metadata.row_group(group).total_byte_size
-                for group in range(file.metadata.num_row_groups)
-            )
-            if file.metadata.num_rows > _MOST_ROWS or size > _MOST_BYTES:
-                raise ValueError(f"it has {file.metadata.num_rows} rows in {size} bytes")
-            table = file.read()
-        if not table.schema.equals(SCHEMA):
-            raise ValueError("it has other columns")
-        if not len(table) or any(column.null_count for column in table.columns):
-            raise ValueError("it has no rows, or rows with gaps")
-        index, label = table["index"].to_numpy(), table["label"].to_numpy()
-        if len(np.unique(index)) < len(index) or table["attack"].unique().to_pylist() != [stage]:
-            raise ValueError("its rows are of several stages, or twice of one sample")
-        if label.min() < 0 or label.max() >= classes:
-            raise ValueError("it has labels that the network lacks")
-        if right is not None and not np.isin(index, right).all():
-            raise ValueError("it has samples that were not to be attacked")
-    except (OSError, ValueError, pa.ArrowException) as error:
+        table = read_rows(path, stage, directory.hash)
+        for name in ("label", "clean_prediction", "prediction"):
+            numbers = table[name].to_numpy()
+            if numbers.min() < 0 or numbers.max() >= classes:
+                raise ResultFormatError("it has classes that the network lacks")
+        if right is not None and not np.isin(table["index"].to_numpy(), right).all():
+            raise ResultFormatError("it has samples that were not to be attacked")
+    except ResultFormatError as error:
         raise ResultFormatError(
-            f"{path} cannot be used ({str(error).splitlines()[0]}); the command that made the run "
-            "makes it anew"
+            f"{path} cannot be used ({error}); the command that made the run makes it anew"
         ) from error
     return table

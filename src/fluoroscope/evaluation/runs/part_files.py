@@ -1,0 +1,109 @@
+"""Files of rows, each with a seal: a hash of the rows, of what they are about, and of their run.
+
+So a bit that flipped, rows of another run and rows that were edited are noticed when they are read,
+wherever in the file the harm was done.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from fluoroscope.errors import ResultFormatError
+from fluoroscope.evaluation.runs.rows import SCHEMA
+from fluoroscope.files import atomic_path, regular
+
+# Of one file: far above what any part has.
+_MOST_ROWS, _MOST_BYTES = 1_000_000, 2**30
+# Passes are added up over rows and stages, in 64 bits.
+_MOST_PASSES = 2**40
+_DATA, _SEAL = b"fluoroscope", b"fluoroscope.seal"
+
+
+def run_hash(identity: dict[str, Any]) -> str:
+    """SHA-256 of what a run is."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def hash_of(table: pa.Table) -> str | None:
+    """The data's hash that rows were saved with."""
+    found = (table.schema.metadata or {}).get(_DATA)
+    return None if found is None else found.decode(errors="replace")
+
+
+def write_rows(path: Path, table: pa.Table, run: str, data: str | None = None) -> pa.Table:
+    """Write the rows of a stage of the run with this hash; whole or not at all.
+
+    ``data`` is the hash of what the rows are about; the table is returned with it.
+    """
+    about = {} if data is None else {_DATA: data.encode()}
+    table = table.replace_schema_metadata(about)
+    sealed = table.replace_schema_metadata({**about, _SEAL: _seal(table, run).encode()})
+    with atomic_path(path) as draft:
+        parquet.write_table(sealed, draft)
+    return table
+
+
+def read_rows(path: Path, stage: str, run: str) -> pa.Table:
+    """The rows of a file, if they can be what they are said to be.
+
+    Raises:
+        ResultFormatError: with the reason alone.
+    """
+    try:
+        # Of this file alone: its neighbours are not columns, whatever they are called.
+        with parquet.ParquetFile(regular(path)) as file:
+            size = sum(
+                file.metadata.row_group(group).total_byte_size
+                for group in range(file.metadata.num_row_groups)
+            )
+            if file.metadata.num_rows > _MOST_ROWS or size > _MOST_BYTES:
+                raise ValueError(f"it has {file.metadata.num_rows} rows in {size} bytes")
+            table = file.read()
+        if not table.schema.equals(SCHEMA):
+            raise ValueError("it has other columns")
+        if not len(table) or any(column.null_count for column in table.columns):
+            raise ValueError("it has no rows, or rows with gaps")
+        _check_numbers(table)
+        if table["attack"].unique().to_pylist() != [stage]:
+            raise ValueError("its rows are of another stage")
+        if (table.schema.metadata or {}).get(_SEAL, b"").decode() != _seal(table, run):
+            raise ValueError("it is damaged, changed, or of another run")
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ResultFormatError((str(error).splitlines() or [type(error).__name__])[0]) from error
+    return table
+
+
+def _check_numbers(table: pa.Table) -> None:
+    index = table["index"].to_numpy()
+    if len(np.unique(index)) < len(index) or index.min() < 0:
+        raise ValueError("its rows are twice of one sample, or of none")
+    for name in ("clean_margin", "distance", "margin", "seconds"):
+        if np.isnan(table[name].to_numpy()).any():
+            raise ValueError(f"its {name} is not a number")
+    seconds = table["seconds"].to_numpy()
+    if (
+        seconds.min() < 0
+        or not np.isfinite(seconds.sum())
+        or table["distance"].to_numpy().min() < 0
+    ):
+        raise ValueError("it has times or distances that cannot be")
+    for name in ("forwards", "backwards"):
+        passes = table[name].to_numpy()
+        if passes.min() < 0 or passes.max() > _MOST_PASSES:
+            raise ValueError(f"its {name} cannot be")
+
+
+def _seal(table: pa.Table, run: str) -> str:
+    digest = hashlib.sha256(f"{run} {hash_of(table)} {len(table)}".encode())
+    for name in SCHEMA.names:
+        column = table[name]
+        if name == "attack":
+            digest.update(json.dumps(column.to_pylist()).encode())
+        else:
+            digest.update(np.ascontiguousarray(column.to_numpy()).tobytes())
+    return digest.hexdigest()
