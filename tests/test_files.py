@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
+import fluoroscope as fs
 from fluoroscope.errors import InvalidParameterError, StorageError
-from fluoroscope.files import atomic_path, clear_drafts, in_use, output_directory
+from fluoroscope.files import atomic_path, clear_drafts, in_use, output_directory, user_path
 
 
 def in_a_process_that_is_killed(work: Callable[[], object]) -> None:
@@ -139,3 +141,34 @@ def test_the_dead_use_nothing(tmp_path: Path) -> None:
     with in_use(tmp_path):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    assert output_directory("~/made") == tmp_path / "home" / "made"
+    with atomic_path("~/made/file.txt") as draft:
+        draft.write_text("x")
+    assert (tmp_path / "home" / "made" / "file.txt").read_text() == "x"
+    assert not Path("~").exists()
+    assert user_path("~nobody-of-that-name/x") == Path("~nobody-of-that-name/x")
+
+
+def test_results_plans_and_checkpoints_know_the_tilde(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    model, images = fs.load_model("digits-cnn"), torch.full((1, 1, 28, 28), 0.5)
+    result = fs.attack("fgsm", eps=0.1)(model, images, [0])
+    result.save("~/saved")
+    assert (tmp_path / "saved" / "attack.json").exists()
+    (tmp_path / "plan.toml").write_text("[[stages]]\nattack = 'fgsm'\n")
+    fs.evaluate(
+        model, images, result.read_as, threat="linf:0.1", plan="~/plan.toml", out="~/run",
+        at_chance=True,
+    )  # fmt: skip
+    assert (tmp_path / "run" / "verdict.json").exists()
+    torch.save(model.module.state_dict(), tmp_path / "weights.pt")
+    fs.load_model("digits-cnn", checkpoint="~/weights.pt")
+    assert not Path("~").exists()

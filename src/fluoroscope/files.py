@@ -90,13 +90,21 @@ def shortened(name: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
+def user_path(path: str | Path) -> Path:
+    """A path as a shell would take it: a leading ``~`` is the home directory."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # nobody is called so
+        return Path(path)
+
+
 def output_directory(path: str | Path) -> Path:
     """Make sure the directory exists and can be written to.
 
     Raises:
         InvalidParameterError: a file stands in its place, or the disk refuses.
     """
-    directory = Path(path)
+    directory = user_path(path)
     try:
         directory.mkdir(parents=True, exist_ok=True)
     # A name that no file system takes is a ValueError.
@@ -128,7 +136,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises:
         StorageError: the disk is full, or refuses; a directory, pipe or device is in the way.
     """
-    final = Path(path)
+    final = user_path(path)
     try:
         with _draft(final) as (draft, mode):
             yield draft

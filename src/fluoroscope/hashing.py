@@ -6,12 +6,33 @@ is touched. What a key stands for is said where it is made: a sample of an attac
 """
 
 import math
+from operator import index
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
 
+from fluoroscope.errors import InvalidParameterError
+
 GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit number
 _MIX = (-4658895280553007687, -7723592293110705685)  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+
+def as_seed(seed: SupportsIndex) -> int:
+    """A seed as a plain number of 64 bits.
+
+    Raises:
+        InvalidParameterError: it is none.
+    """
+    try:
+        number = index(seed)
+        if -(2**63) <= number < 2**63:
+            return number
+    except TypeError:
+        pass
+    raise InvalidParameterError(
+        f"seed is {seed!r}; expected a whole number below 2**63: the same one gives the same chance"
+    )
 
 
 def uniform(keys: Tensor, draw: int | Tensor, shape: tuple[int, ...]) -> Tensor:

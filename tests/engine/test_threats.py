@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fluoroscope as fs
 from fluoroscope.engine import chance
 from fluoroscope.engine.grid import round_to_grid, snap
 from fluoroscope.engine.threats import (
@@ -17,6 +19,8 @@ from fluoroscope.engine.threats import (
     Threat,
     Unbounded,
     as_number,
+    as_threat,
+    beyond_the_box,
     threat_for,
 )  # fmt: skip
 from fluoroscope.errors import InvalidParameterError
@@ -209,3 +213,64 @@ def test_norms_and_bounds_must_go_together() -> None:
         threat_for("l2", None)
     with pytest.raises(InvalidParameterError, match="norm is none"):
         threat_for("none", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("eps", "message"),
+    [
+        (8, r"eps is 8; .* at most 1 is expected: did you mean 8/255\?"),
+        ("16", r"eps is 16; .*did you mean 16/255\?"),
+        (1.5, r"did you mean 1.5/255\?"),
+        (300, "at most 1 is expected$"),
+    ],
+)
+def test_a_bound_wider_than_the_box_is_refused(eps: float | str, message: str) -> None:
+    for call in (
+        lambda: Linf(eps),
+        lambda: as_threat(f"linf:{eps}"),
+        lambda: fs.attack("pgd", eps=eps),
+        lambda: fs.morph(fs.load_model("digits-cnn"), "grey", to=3, eps=eps),
+    ):
+        with pytest.raises(InvalidParameterError, match=message):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("threat", "bounds_nothing"),
+    [
+        (Linf(1), True),
+        (Linf(0.99), False),
+        (L2(12**0.5), True),
+        (L2(3.4), False),
+        (L1(12), True),
+        (L1(11.9), False),
+        (L0(4), True),
+        (L0(3), False),
+        (Linf(math.inf), False),
+        (Unbounded(), False),
+    ],
+)
+def test_a_bound_that_reaches_every_picture_is_remarked_on(
+    threat: Threat, bounds_nothing: bool
+) -> None:
+    said = beyond_the_box(threat, (3, 2, 2))
+    assert (said is not None) == bounds_nothing
+    if said is not None:
+        assert f"in the norm {threat.name}: eps {threat.eps:g} bounds nothing" in said
+
+
+def test_an_attack_notes_a_bound_that_bounds_nothing() -> None:
+    model, images = fs.load_model("digits-cnn"), torch.full((1, 1, 28, 28), 0.5)
+    with pytest.warns(fs.FluoroscopeWarning, match="eps 1 bounds nothing"):
+        result = fs.attack("fgsm", eps=1)(model, images, [0])
+    assert any("bounds nothing" in note for note in result.record["notes"])
+
+
+@pytest.mark.parametrize("given", [0.3, None, 8, ["linf", 0.3]])
+def test_a_threat_that_is_none_is_refused(given: object) -> None:
+    with pytest.raises(InvalidParameterError, match=r"threat is .*such as 'linf:8/255'"):
+        as_threat(given)  # type: ignore[arg-type]
+
+
+def test_a_bound_may_be_a_number_of_any_library() -> None:
+    assert Linf(torch.tensor(0.25)) == Linf(np.float32(0.25)) == Linf("1/4")  # type: ignore[arg-type]

@@ -5,22 +5,27 @@ import json
 import math
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, get_args
+from types import NoneType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, get_args, get_type_hints
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fluoroscope.engine import chance
 from fluoroscope.engine.classes import Classes, as_classes
+from fluoroscope.engine.numbers import whole_number
 from fluoroscope.engine.objectives import Objective
 from fluoroscope.engine.predict import check_batch_size
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.run import Keep, Outcome, run
 from fluoroscope.engine.stream import DEFAULT_BATCH, Attack, Budget, Step
-from fluoroscope.engine.threats import Threat
+from fluoroscope.engine.threats import Threat, beyond_the_box
 from fluoroscope.errors import FluoroscopeWarning, InvalidParameterError
 from fluoroscope.files import atomic_path, output_directory
 from fluoroscope.models.classifier import Classifier, tensor_bytes
@@ -29,6 +34,15 @@ from fluoroscope.pictures.pairs import Pair
 
 if TYPE_CHECKING:
     from fluoroscope.attacks.chain import Chain
+
+# Kinds of parameters that JSON and TOML know, too.
+_KINDS: dict[type, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    NoneType: "nothing",
+}
 
 Access = Literal["gradient", "score", "decision"]
 """What an attack reads of a network: gradients, or only the logits, or only the winning class."""
@@ -119,6 +133,7 @@ class Method:
     """The lead in logits from which an image counts as a success."""
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         if self.threat.name not in self.norms:
             raise InvalidParameterError(
                 f"{type(self).__name__} is not defined for the norm {self.threat.name}; expected "
@@ -130,8 +145,19 @@ class Method:
                 f"eps is infinite; {type(self).__name__} expects a bound such as 8/255"
             )
 
+    def _check_kinds(self) -> None:
+        """Refuse text or a truth value where a number is wanted, and the like."""
+        for name, wanted in _kinds(cast(Hashable, type(self))).items():
+            value = getattr(self, name)
+            if type(value) not in {*_KINDS, list, dict}:
+                continue
+            if type(value) not in wanted | ({int} if float in wanted else set()):
+                words = " or ".join(words for each, words in _KINDS.items() if each in wanted)
+                raise InvalidParameterError(f"{name} is {value!r}; expected {words}")
+
     def _expect(self, low: float, *names: str, high: float | None = None) -> None:
         """Refuse parameters that are not finite, below ``low`` or above ``high``."""
+        self._check_kinds()
         for name in names:
             value = getattr(self, name)
             if not low <= value <= (sys.float_info.max if high is None else high):
@@ -140,6 +166,7 @@ class Method:
 
     def _expect_positive(self, *names: str) -> None:
         """Refuse parameters that are not finite and above 0."""
+        self._check_kinds()
         for name in names:
             value = getattr(self, name)
             if not 0 < value < math.inf:
@@ -229,8 +256,8 @@ class Method:
             raise InvalidParameterError(
                 f"numbers have shape {tuple(numbers.shape)}; expected ({len(batch)},), one each"
             )
-        if restarts < 1:
-            raise InvalidParameterError(f"restarts is {restarts}; expected 1 or more")
+        seed, restarts = chance.as_seed(seed), whole_number("restarts", restarts)
+        batch_size = check_batch_size(batch_size)
         if targeted and not self.can_target:
             raise InvalidParameterError(
                 f"targeted is True; {type(self).__name__} only leads away from a class: leave it "
@@ -253,7 +280,7 @@ class Method:
             keep=kept,
             length=self.length,
             restarts=restarts,
-            batch_size=check_batch_size(batch_size),
+            batch_size=batch_size,
             budget=budget,
             confidence=self.confidence,
             inside=not (self.minimum_norm or self.probes),
@@ -267,6 +294,9 @@ class Method:
         notes = list(outcome.notes)
         if self.threat.eps == 0:
             notes.append("eps is 0: nothing may change, so nothing was searched")
+        beyond = beyond_the_box(self.threat, tuple(batch.shape[1:]))
+        if beyond is not None:
+            notes.append(beyond)
         for note in notes:
             warnings.warn(note, FluoroscopeWarning, stacklevel=2)
         if bool(outcome.at_start.any()):
@@ -292,6 +322,15 @@ class Method:
         return AttackResult(**found, classes=wanted.cpu(), numbers=numbers, record=record)
 
 
+@cache
+def _kinds(kind: type) -> dict[str, set[type]]:
+    """The kinds that each parameter may be of, where it holds nothing but such."""
+    hints = get_type_hints(kind)
+    named = [field.name for field in fields(kind)]
+    wanted = {name: set(get_args(hints[name])) or {hints[name]} for name in named}
+    return {name: kinds for name, kinds in wanted.items() if kinds <= _KINDS.keys()}
+
+
 def _already(outcome: Outcome, targeted: bool) -> str:
     how = "as the wanted class" if targeted else "as another class than the given one"
     return (
@@ -315,7 +354,7 @@ def as_plain(value: Any) -> Any:
         return {"shape": list(value.shape), "sha256": digest}
     if isinstance(value, Objective) or value in (math.inf, -math.inf):
         return str(value)
-    return value
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _values(of: Any) -> dict[str, Any]:

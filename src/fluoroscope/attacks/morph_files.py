@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fluoroscope.attacks.morph import MorphPlan, MorphResult
 from fluoroscope.errors import ResultFormatError
-from fluoroscope.files import atomic_path, output_directory
+from fluoroscope.files import atomic_path, output_directory, user_path
 from fluoroscope.pictures.curves import probability_curves
 from fluoroscope.pictures.maps import signed_map, write_figure
 from fluoroscope.pictures.write import enlarged, to_pil, write_gif, write_png
@@ -67,7 +67,7 @@ def load_morph(directory: str | Path) -> MorphResult:
     Raises:
         ResultFormatError: files missing, broken, or of a newer version.
     """
-    folder = Path(directory)
+    folder = user_path(directory)
     try:
         record = json.loads((folder / "morph.json").read_text(encoding="utf-8"))
         if record["format"] > _FORMAT:

@@ -5,8 +5,7 @@ from difflib import get_close_matches
 from functools import reduce
 from math import inf
 from operator import or_
-from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from fluoroscope import attacks
 from fluoroscope.attacks.attack import Method, as_plain
@@ -57,15 +56,6 @@ ATTACKS: dict[str, type[Method]] = {
     "patch": attacks.Patch,
 }
 
-# Kinds of parameters that JSON and TOML know, too.
-_KINDS: dict[type, str] = {
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    bool: "true or false",
-    NoneType: "nothing",
-}
-
 
 def attack(
     name: str, *, eps: float | str | None = None, norm: str | None = None, **parameters: Any
@@ -94,7 +84,6 @@ def attack(
                 f"{name} has no parameter {given!r}; expected "
                 + (" or ".join(known) if known else "none beside eps and norm")
             )
-    _check_kinds(kind, parameters)
     norm = norm or kind.norms[0]
     if norm not in kind.norms:
         raise InvalidParameterError(
@@ -104,17 +93,6 @@ def attack(
         raise InvalidParameterError(f"{name} needs an eps, how far an image may move: eps='8/255'")
     threat = threat_for(norm, inf if eps is None and norm != "none" else eps)
     return kind(threat=threat, **parameters)  # type: ignore[call-arg]
-
-
-def _check_kinds(kind: type[Method], parameters: dict[str, Any]) -> None:
-    """Refuse text or a truth value where a number is wanted, and the like."""
-    hints = get_type_hints(kind)
-    for name, value in parameters.items():
-        wanted = set(get_args(hints[name])) or {hints[name]}
-        plain = wanted <= _KINDS.keys() and type(value) in {*_KINDS, list, dict}
-        if plain and type(value) not in wanted | ({int} if float in wanted else set()):
-            words = " or ".join(words for each, words in _KINDS.items() if each in wanted)
-            raise InvalidParameterError(f"{name} is {value!r}; expected {words}")
 
 
 def _chain(

@@ -1,6 +1,5 @@
 """``fluoroscope xray``: one page on what a network sees, how it fails, and what to do."""
 
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -12,12 +11,9 @@ from fluoroscope.cli.display import with_display
 from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import Data, Json, Limit, Plain, Seed, Split, open_pictures, with_model
 from fluoroscope.cli.output import Output
-from fluoroscope.errors import InvalidParameterError
 
 if TYPE_CHECKING:
     from fluoroscope.models.classifier import Classifier
-
-_SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 
 
 @with_model
@@ -70,7 +66,6 @@ def xray(
     from fluoroscope.models.wrappers.prepared import prepare
     from fluoroscope.report.xray import xray as look_through
 
-    seconds = None if budget is None else _seconds(budget)
     names = None if sections is None else [name.strip() for name in sections.split(",")]
     images = open_pictures(data, split, limit, model.channels)
     output = Output(json)
@@ -80,7 +75,7 @@ def xray(
             images,
             threat=threat,
             sections=names,
-            budget=seconds,
+            budget=budget,
             run=run,
             seed=seed,
             command=shlex.join(["fluoroscope", *sys.argv[1:]]),
@@ -95,12 +90,3 @@ def xray(
     output.json(report.describe())
     if interrupted():
         raise typer.Abort
-
-
-def _seconds(text: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)?", text.strip().lower())
-    if found is None or not float(found[1]):
-        raise InvalidParameterError(
-            f"budget is {text!r}; expected a time above 0 such as 90s, 10m or 1h"
-        )
-    return float(found[1]) * _SECONDS[found[2] or ""]

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from fluoroscope.hashing import GOLDEN, bits, mix
+from fluoroscope.hashing import as_seed as as_seed
 from fluoroscope.hashing import uniform as uniform
 
 
 def keys(seed: int, samples: Tensor, restart: int | Tensor = 0) -> Tensor:
     """One key for each sample ``(n,)`` int64: what all its draws are hashed from."""
-    key = mix(torch.full_like(samples, seed) + GOLDEN)
+    key = mix(torch.full_like(samples, as_seed(seed)) + GOLDEN)
     key = mix(key ^ mix(samples + 1))
     return mix(key + mix(torch.zeros_like(samples) + restart + 2) * GOLDEN)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fluoroscope.engine.evaluate import evaluate
-from fluoroscope.errors import InvalidParameterError
+from fluoroscope.engine.numbers import whole_number
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.pictures.checks import check_images
 
@@ -56,8 +56,6 @@ def check_batch_size(batch_size: int) -> int:
     """The batch size, if it is one.
 
     Raises:
-        InvalidParameterError: below 1.
+        InvalidParameterError: no whole number, or below 1.
     """
-    if batch_size < 1:
-        raise InvalidParameterError(f"batch_size is {batch_size}; expected 1 or more")
-    return batch_size
+    return whole_number("batch_size", batch_size)

@@ -19,10 +19,10 @@ from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import Answer, evaluate
 from fluoroscope.engine.grid import snap
 from fluoroscope.engine.memory import out_of_memory, warn_smaller_batch
+from fluoroscope.engine.numbers import as_seconds, whole_number
 from fluoroscope.engine.objectives import MARGIN, Objective, Several
 from fluoroscope.engine.threats import Threat
 from fluoroscope.engine.vectors import crowd
-from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 
 DEFAULT_BATCH = 128
@@ -150,10 +150,12 @@ class Budget:
         return self != Budget()
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is not None and not value > 0:
-                raise InvalidParameterError(f"{field.name} is {value}; expected more than 0")
+        for name in ("forwards", "backwards"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, whole_number(name, value))
+        if self.seconds is not None:
+            object.__setattr__(self, "seconds", as_seconds(self.seconds, "seconds"))
 
 
 @dataclass(frozen=True)

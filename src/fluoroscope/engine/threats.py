@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf, isfinite, prod
 from typing import Protocol
 
 import torch
@@ -19,6 +19,8 @@ def as_number(value: float | str, name: str = "eps") -> float:
     Raises:
         InvalidParameterError: no number, below 0, or not finite.
     """
+    if isinstance(value, Tensor) and value.numel() == 1:
+        value = value.item()
     try:
         above, slash, below = str(value).partition("/")
         number = float(above) / float(below) if slash else float(above)
@@ -64,7 +66,14 @@ class Linf:
     name = "linf"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "eps", _as_bound(self.eps))
+        eps = _as_bound(self.eps)
+        if 1 < eps < inf:
+            meant = f": did you mean {eps:g}/255?" if eps <= 255 else ""
+            raise InvalidParameterError(
+                f"eps is {self.eps}; pixels go from 0 to 1, so in the norm linf at most 1 is "
+                f"expected{meant}"
+            )
+        object.__setattr__(self, "eps", eps)
 
     def distance(self, difference: Tensor) -> Tensor:
         """Largest absolute value of each difference ``(N, C, H, W)``."""
@@ -229,7 +238,20 @@ class Unbounded:
 
 
 def _as_bound(eps: float | str) -> float:
-    return inf if eps == inf else as_number(eps)
+    return inf if isinstance(eps, float | int) and eps == inf else as_number(eps)
+
+
+def beyond_the_box(threat: Threat, shape: tuple[int, ...]) -> str | None:
+    """What a reader should know where no image of this shape ``(C, H, W)`` is out of reach."""
+    values = prod(shape)
+    reach = {"linf": 1.0, "l2": values**0.5, "l1": values, "l0": prod(shape[1:])}
+    farthest = reach.get(threat.name, inf)
+    if not farthest <= float(threat.eps) < inf:
+        return None
+    return (
+        f"no two pictures of this size are farther apart than {farthest:g} in the norm "
+        f"{threat.name}: eps {threat.eps:g} bounds nothing"
+    )
 
 
 def onto_l1_balls(images: Tensor, original: Tensor, eps: float | Tensor) -> Tensor:
@@ -287,15 +309,21 @@ def threat_for(norm: str, eps: float | str | None) -> Threat:
     return _BALLS[norm](eps)
 
 
-def as_threat(text: str) -> Threat:
+def as_threat(given: "Threat | str") -> Threat:
     """The threat model that a text such as ``"linf:8/255"``, ``"l2:0.5"`` or ``"none"`` names.
 
-    A norm alone, such as ``"linf"``, has no bound.
+    A norm alone, such as ``"linf"``, has no bound. What is one already stays as it is.
 
     Raises:
         InvalidParameterError: it names none.
     """
-    norm, colon, eps = text.partition(":")
+    if not isinstance(given, str):
+        if all(hasattr(given, part) for part in ("name", "eps", "project")):
+            return given
+        raise InvalidParameterError(
+            f"threat is {given!r}; expected a norm and a bound, such as 'linf:8/255' or Linf(0.3)"
+        )
+    norm, colon, eps = given.partition(":")
     norm = norm.strip().lower()
     return threat_for(norm, eps if colon else None if norm == "none" else inf)
 

@@ -33,6 +33,7 @@ from fluoroscope.evaluation.search import look, search
 from fluoroscope.evaluation.trust.check import Check
 from fluoroscope.evaluation.trust.of_run import trust_of_run
 from fluoroscope.evaluation.verdict import Verdict, check_above_chance, history, verdict_of
+from fluoroscope.hashing import as_seed
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.randomised import EOT
 from fluoroscope.pictures.captioned import captioned_figure
@@ -316,7 +317,7 @@ def evaluate(
         MissingExtraError, ClusterError: Ray is not installed; its cluster fails.
     """
     run = _engine(engine, workers, address)
-    threat = as_threat(threat) if isinstance(threat, str) else threat
+    threat, seed = as_threat(threat), as_seed(seed)
     chosen, data = find_plan(plan, threat), labelled(images, labels)
     looked_at = EOT(model, samples=chosen.samples, seed=seed) if chosen.samples > 1 else model
     size = part_size(model) if part is None else check_batch_size(part)

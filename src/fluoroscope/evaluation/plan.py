@@ -26,6 +26,7 @@ from fluoroscope.attacks.registry import attack
 from fluoroscope.engine.run import Keep
 from fluoroscope.engine.threats import Threat
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.files import user_path
 
 # Bytes of a plan's file.
 _LONGEST = 100_000
@@ -298,7 +299,7 @@ def find_plan(plan: str | Path | Plan, threat: Threat) -> Plan:
         return _of_norm(plan, threat)
     if str(plan) in PLANS:
         return PLANS[str(plan)](threat)
-    path = Path(plan)
+    path = user_path(plan)
     try:
         with path.open("rb") as file:
             text = file.read(_LONGEST + 1)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from fluoroscope.errors import InvalidParameterError, ModelFormatError, UnknownModelError
-from fluoroscope.files import looking_up, shortened
+from fluoroscope.files import looking_up, shortened, user_path
 from fluoroscope.models.archives import refuse_programs
 from fluoroscope.models.checkpoints import load_checkpoint, nothing_loaded
 from fluoroscope.models.classifier import Classifier
@@ -87,7 +87,7 @@ def load_model(
     place = _device(device)
     if isinstance(name, str | Path):
         classifier = _by_name(
-            name,
+            user_path(name) if str(name).startswith("~") else name,
             place,
             checkpoint=checkpoint,
             checkpoint_key=checkpoint_key,
@@ -247,7 +247,7 @@ def _device(device: str | torch.device | None) -> torch.device | None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, NotImplementedError) as problem:
+    except (RuntimeError, AssertionError, TypeError, ImportError) as problem:
         raise InvalidParameterError(
             f"device {str(device)!r} is not here ({first_line(problem)}); expected cpu, cuda or "
             "auto"

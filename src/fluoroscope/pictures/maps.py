@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fluoroscope.files import atomic_path
+from fluoroscope.files import atomic_path, user_path
 from fluoroscope.pictures.display import said, shown_array
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def write_figure(path: str | Path, figure: "Figure") -> Path:
     metadata = {"Date": None} if suffix == "svg" else None
     with atomic_path(path) as draft, rc_context({"svg.hashsalt": "fluoroscope"}):
         figure.savefig(draft, format=suffix, metadata=metadata)
-    return Path(path)
+    return user_path(path)
 
 
 def _flat(values: Tensor, scale: float | None) -> tuple[NDArray[np.float64], float]:

@@ -10,7 +10,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from fluoroscope.errors import InvalidImagesError
-from fluoroscope.files import atomic_path
+from fluoroscope.files import atomic_path, user_path
 from fluoroscope.pictures.display import said, said_at_length, shown
 
 _CAPTION_BACKGROUND = (24, 24, 27)
@@ -51,7 +51,7 @@ def write_png(path: str | Path, image: Tensor | Image.Image) -> Path:
         image = to_pil(shown(image))
     with atomic_path(path) as draft:
         image.save(draft, format="PNG", pnginfo=about)
-    return Path(path)
+    return user_path(path)
 
 
 def write_gif(
@@ -89,7 +89,7 @@ def write_gif(
             duration=durations,
             loop=0,
         )
-    return Path(path)
+    return user_path(path)
 
 
 def captioned(picture: Image.Image, caption: str) -> Image.Image:

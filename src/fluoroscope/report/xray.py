@@ -10,9 +10,10 @@ from torch import Tensor
 
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine.labels import labelled
+from fluoroscope.engine.numbers import as_seconds
 from fluoroscope.engine.threats import Linf, Threat, as_threat
 from fluoroscope.errors import FluoroscopeError, InvalidParameterError
-from fluoroscope.files import atomic_path
+from fluoroscope.files import atomic_path, user_path
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.report.blocks import Text
 from fluoroscope.report.page import Missing, Shown, render
@@ -61,14 +62,15 @@ class Report:
             InvalidParameterError: it cannot be written there.
         """
         try:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            path = user_path(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(path) as draft:
                 draft.write_text(self.html, "utf-8")
         except OSError as error:
             raise InvalidParameterError(
                 f"cannot write {path}: {error.strerror or error}; give another file"
             ) from error
-        return Path(path)
+        return path
 
 
 def xray(
@@ -78,7 +80,7 @@ def xray(
     *,
     threat: Threat | str | None = None,
     sections: Sequence[str] | None = None,
-    budget: float | None = None,
+    budget: float | str | None = None,
     run: str | Path | None = None,
     seed: int = 0,
     command: str | None = None,
@@ -96,7 +98,8 @@ def xray(
             what the field uses for such pictures: 0.3 for grey ones, 8/255 for small and 4/255 for
             large ones in colour.
         sections: which sections, by name; by default all.
-        budget: seconds that it may take; what there was no time for is left out, and it says so.
+        budget: how long it may take, in seconds or as ``"10m"``; what there was no time for is left
+            out, and it says so.
         run: a directory in which findings are kept. The same call goes on where it was stopped.
         seed: for everything random; a sample's chance hangs on it and the sample's index alone.
         command: how to repeat it, as the page is to say.
@@ -109,15 +112,14 @@ def xray(
         ChanceLevelError: clean pictures are read no better than by chance.
     """
     chosen = find_sections(sections)
-    if budget is not None and not budget > 0:
-        raise InvalidParameterError(f"budget is {budget}; expected seconds above 0")
+    seconds = None if budget is None else as_seconds(budget)
     study = Study(
         model,
         labelled(images, labels),
-        as_threat(threat) if isinstance(threat, str) else threat or usual_threat(model),
+        usual_threat(model) if threat is None else as_threat(threat),
         seed=seed,
-        directory=None if run is None else Path(run),
-        seconds=budget,
+        directory=None if run is None else user_path(run),
+        seconds=seconds,
         command=command or "",
         tell=on_progress,
         cancelled=cancelled,

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError, ModelOutputError
+from fluoroscope.files import user_path
+from fluoroscope.hashing import as_seed
 from fluoroscope.models.wording import first_line
 from fluoroscope.models.wrappers.frozen import frozen
 from fluoroscope.pictures.checks import check_images
@@ -191,11 +193,11 @@ def fit_stream(
     _check(module, images, labels, weights[0])
     if held_out is not None:
         _check(module, *held_out, weights[0])
-    recipe = recipe or Recipe()
+    recipe, seed = recipe or Recipe(), as_seed(seed)
     books = None
     if checkpoint is not None:
         identity = training_identity(module, images, labels, recipe, seed, loss)
-        books = _Books(Path(checkpoint), identity)
+        books = _Books(user_path(checkpoint), identity)
     return _steps(module, weights, images, labels, recipe, seed, held_out, loss, books)
 
 

@@ -23,6 +23,7 @@ from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.threats import Linf
 from fluoroscope.errors import InvalidParameterError, UnknownDataError
 from fluoroscope.files import atomic_path, output_directory
+from fluoroscope.hashing import as_seed
 from fluoroscope.models.builtin import build_architecture, digits_classifier
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.training.adversarial import AdversarialLoss, PGDLoss, adversarial_loss
@@ -153,6 +154,7 @@ class TrainingRun:
         adversarial_steps: int | None = None,
         ramp: float | None = None,
     ) -> None:
+        seed = as_seed(seed)
         with torch.random.fork_rng([]):
             torch.default_generator.manual_seed(seed)
             self.classifier = digits_classifier(architecture, build_architecture(architecture))

@@ -24,6 +24,7 @@ from fluoroscope.evaluation.runs.rows import CLEAN
 from fluoroscope.evaluation.runs.run_directory import PART, RunDirectory
 from fluoroscope.evaluation.trust.check import Check
 from fluoroscope.evaluation.verdict import Verdict, verdict_of
+from fluoroscope.files import user_path
 
 # A whole number that a float holds exactly, and far above what any data set has.
 _MOST_SAMPLES = 2**53
@@ -131,7 +132,7 @@ def open_run(path: str | Path) -> StoredRun:
     Raises:
         ResultFormatError: there is no run, a newer version made it, or it is damaged.
     """
-    directory = RunDirectory(Path(path))
+    directory = RunDirectory(user_path(path))
     found = directory.read()
     try:
         about = _About.model_validate(found, strict=True)

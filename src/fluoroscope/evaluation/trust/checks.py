@@ -68,7 +68,7 @@ def trust_checks(
         InvalidImagesError: no batch of images, or none that is read as labelled.
         UnknownLabelError, InvalidParameterError: other unusable input.
     """
-    threat = as_threat(threat) if isinstance(threat, str) else threat
+    threat = as_threat(threat)
     batch = check_images(images, model.channels).to(model.device, model.dtype)
     classes = as_classes(model, labels, batch)
     size = check_batch_size(batch_size)

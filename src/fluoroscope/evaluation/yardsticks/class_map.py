@@ -42,7 +42,7 @@ from fluoroscope.engine.stream import DEFAULT_BATCH, Step
 from fluoroscope.engine.threats import Threat, as_threat
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError, ResultFormatError
 from fluoroscope.evaluation.plan import nearest
-from fluoroscope.files import atomic_path, output_directory
+from fluoroscope.files import atomic_path, output_directory, user_path
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.labels import find_class
 
@@ -230,7 +230,7 @@ class ClassMap:
             ResultFormatError: no such file, or one that is broken or of a newer version.
         """
         try:
-            found = json.loads(Path(path).read_text("utf-8"))
+            found = json.loads(user_path(path).read_text("utf-8"))
             if found["format"] > FORMAT:
                 raise ResultFormatError(
                     f"{path} has format {found['format']} and this version of fluoroscope knows "
@@ -294,7 +294,7 @@ def class_map(
         UnknownLabelError: a class that the network does not have, or labels that do not match.
         InvalidParameterError: a norm or number that makes no sense.
     """
-    threat = as_threat(threat) if isinstance(threat, str) else threat
+    threat = as_threat(threat)
     method = nearest(threat) if attack is None else attack
     if not (method.minimum_norm and method.can_target):
         raise InvalidParameterError(

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from fluoroscope.errors import InvalidParameterError, ModelFormatError
-from fluoroscope.hashing import uniform
+from fluoroscope.hashing import as_seed, uniform
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.around import Asking, Surrogate, check_classifier
 from fluoroscope.models.wrappers.draws import row_keys
@@ -146,7 +146,7 @@ class _Ghosts(Asking):
     ) -> None:
         super().__init__(model)
         self.erosion, self.magnitude = erosion, magnitude
-        self.samples, self.average, self.seed = samples, average, seed
+        self.samples, self.average, self.seed = samples, average, as_seed(seed)
         self._pool = torch.empty(0)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.hashing import as_seed
 from fluoroscope.models.classifier import Classifier, tensor_bytes
 from fluoroscope.models.wrappers.around import Around, Asking
 from fluoroscope.models.wrappers.ensemble import Average, averaged, check_average
@@ -87,7 +88,12 @@ class _Draws(Asking):
         seed: int,
     ) -> None:
         super().__init__(model)
-        self.samples, self.transform, self.average, self.seed = samples, transform, average, seed
+        self.samples, self.transform, self.average, self.seed = (
+            samples,
+            transform,
+            average,
+            as_seed(seed),
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         first = zlib.crc32(tensor_bytes(images), self.seed & 0xFFFFFFFF) << 16

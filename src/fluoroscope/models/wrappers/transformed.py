@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError
+from fluoroscope.hashing import as_seed
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.around import Asking, Surrogate
 from fluoroscope.models.wrappers.draws import row_uniform
@@ -70,7 +71,7 @@ class DiverseInput(Surrogate):
 class _Diverse(Asking):
     def __init__(self, model: Classifier, probability: float, resize: float, seed: int) -> None:
         super().__init__(model)
-        self.probability, self.resize, self.seed = probability, resize, seed
+        self.probability, self.resize, self.seed = probability, resize, as_seed(seed)
 
     def forward(self, images: Tensor) -> Tensor:
         drawn = row_uniform(images, self.seed, 0, (4,))
@@ -223,7 +224,7 @@ class _Admix(Asking):
     ) -> None:
         super().__init__(model)
         self.pool, self.copies, self.mixtures = pool, copies, mixtures
-        self.share, self.seed = share, seed
+        self.share, self.seed = share, as_seed(seed)
 
     def forward(self, images: Tensor) -> Tensor:
         if self.pool.shape[1:] != images.shape[1:]:
