@@ -94,7 +94,7 @@ def evaluations(name: str, scale: Scale) -> Section:
     """Both plans, and the peers where they are asked for, on one network."""
     bed = BEDS[name]
     model, data = bed.load()
-    data = data.take(min(scale.limit or bed.count, len(data)))
+    data = data.take(min(scale.limit or bed.count, len(data)), first=True)
     section = Section(PAGE, f"evaluate-{name}", bed.title)
     section.text(
         f"The first {len(data)} pictures{bed.words}. *Forwards* and *backwards* are the images "

@@ -445,7 +445,11 @@ def picture_contest(model: fs.Classifier, count: int) -> Contest:
     if not PICTURES.is_dir():
         raise Skipped(f"it needs {PICTURES}")
     batch = next(
-        iter(fs.load_images(str(PICTURES)).take(count).batches(count, fit=model.preprocessing))
+        iter(
+            fs.load_images(str(PICTURES))
+            .take(count, first=True)
+            .batches(count, fit=model.preprocessing)
+        )
     )
     return Contest(model, batch.images, fs.predict(model, batch.images).logits.argmax(1), count)
 

@@ -22,7 +22,7 @@ def mnist(split: str, limit: int | None = None) -> tuple[Tensor, Tensor]:
     """Pictures ``(N, 1, 28, 28)`` and labels ``(N,)`` of MNIST; it fits into memory."""
     images = fs.load_images(SHARED / "data" / "mnist", split, channels=1)
     if limit is not None:
-        images = images.take(limit)
+        images = images.take(limit, first=True)
     batches = list(images.batches(1000))
     return torch.cat([b.images for b in batches]), torch.cat([b.labels for b in batches])
 

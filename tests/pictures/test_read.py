@@ -1,6 +1,7 @@
 """Every kind of picture file comes out right, and what is none is refused in one line."""
 
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -331,9 +332,54 @@ def test_a_missing_file_is_named_with_its_nearest_neighbours(tmp_path: Path) -> 
     assert "did you mean" not in str(missing_file(tmp_path / "zzz"))
 
 
-def test_only_grey_and_colour_are_offered() -> None:
-    with pytest.raises(InvalidParameterError, match="channels is 4"):
+def test_other_numbers_of_channels_are_never_made_up(tmp_path: Path) -> None:
+    with pytest.raises(InvalidParameterError, match="channels is 0"):
+        read_picture(encoded(Image.new("RGB", (1, 1))), channels=0)
+    with pytest.raises(PictureError, match=r"has 3 channels \(RGB\); expected 4"):
         read_picture(encoded(Image.new("RGB", (1, 1))), channels=4)
+    four = np.random.default_rng(0).integers(0, 256, (2, 3, 4), dtype=np.uint8)
+    read = read_picture(encoded(Image.fromarray(four, "RGBA")), channels=4)
+    assert torch.equal((read * 255).round().byte(), torch.from_numpy(four).movedim(-1, 0))
+    frames = [Image.fromarray(four[..., n].copy()) for n in range(4)] + [Image.new("L", (3, 2), 9)]
+    frames[0].save(tmp_path / "bands.tif", save_all=True, append_images=frames[1:])
+    bands = read_picture(tmp_path / "bands.tif", channels=5)
+    assert torch.equal((bands[1] * 255).round().byte(), torch.from_numpy(four[..., 1]))
+    assert (bands[4] * 255).round().unique().tolist() == [9]
+
+
+def test_arrays_in_files(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((13, 4, 5), dtype=np.float32)
+    np.save(tmp_path / "first.npy", values)
+    np.save(tmp_path / "last.npy", np.moveaxis((values * 65535).astype(np.uint16), 0, -1))
+    expected = torch.from_numpy(values)
+    assert torch.equal(read_picture(tmp_path / "first.npy", 13), expected)
+    assert torch.allclose(read_picture(tmp_path / "last.npy", 13), expected, atol=1e-4)
+    np.save(tmp_path / "wide.npy", values * 3)
+    np.save(tmp_path / "words.npy", np.array([["a"]], object), allow_pickle=True)
+    np.save(tmp_path / "signed.npy", np.ones((13, 2, 2), np.int16))
+    (tmp_path / "short.npy").write_bytes((tmp_path / "first.npy").read_bytes()[:-9])
+    for name, message in {
+        "first": "holds an array of 13×4×5; expected 3×height",
+        "wide": "holds values from",
+        "words": "cannot be read",
+        "signed": "holds int16; expected floats",
+        "short": "cannot be read",
+        "none": "does not exist",
+    }.items():
+        channels = 3 if name == "first" else 13
+        with pytest.raises((PictureError, UnknownDataError), match=message) as caught:
+            read_picture(tmp_path / f"{name}.npy", channels)
+        assert "\n" not in str(caught.value)
+
+
+def test_what_would_hang_is_not_opened(tmp_path: Path) -> None:
+    for name in ("pipe.png", "pipe.npy"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(PictureError, match="is a pipe, socket or device"):
+            read_picture(tmp_path / name)
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(PictureError, match="cannot be read"):
+        read_picture(tmp_path / "folder.png")
 
 
 def test_usual_endings_are_known_and_postscript_is_not() -> None:

@@ -18,7 +18,16 @@ from fluoroscope.cli.attack_options import (
 from fluoroscope.cli.attack_report import Summary
 from fluoroscope.cli.display import with_display
 from fluoroscope.cli.interrupt import interruptible
-from fluoroscope.cli.options import Json, Limit, Plain, Seed, Split, open_pictures, with_model
+from fluoroscope.cli.options import (
+    First,
+    Json,
+    Limit,
+    Plain,
+    Seed,
+    Split,
+    open_pictures,
+    with_model,
+)
 from fluoroscope.cli.output import Output
 
 if TYPE_CHECKING:
@@ -100,6 +109,7 @@ def attack(
     ],
     split: Split = None,
     limit: Limit = None,
+    first: First = False,
     fit_on: Annotated[
         int | None,
         typer.Option(
@@ -178,7 +188,7 @@ def attack(
     from fluoroscope.models.wrappers.prepared import prepare
 
     given = parameters(param) | ({} if steps is None else {"steps": steps})
-    data = open_pictures(images, split, limit, model.channels)
+    data = open_pictures(images, split, limit, model.channels, first)
     held, load_others = other_pictures(method, others, through or [], data, model)
     chosen = registry.attack(method, eps=eps, norm=norm, **given | held)
     targets = [transfer_target(model, name) for name in transfer_to or []]

@@ -93,7 +93,9 @@ def apart(
             f"fit-on is {fit_on} of {len(data)} picture(s); expected fewer, so that some are left "
             "to be attacked"
         )
-    return data.take(fit_on), data.select(range(fit_on, len(data)))
+    seen = data.take(fit_on)
+    kept = set(seen.indices)
+    return seen, data.select([n for n, index in enumerate(data.indices) if index not in kept])
 
 
 def transfer_target(model: "Classifier", name: str) -> "Classifier":

@@ -10,6 +10,7 @@ from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import (
     BatchSize,
     Data,
+    First,
     Json,
     Limit,
     Seed,
@@ -33,6 +34,7 @@ def class_map(
     data: Data,
     split: Split = None,
     limit: Limit = None,
+    first: First = False,
     threat: Annotated[
         str, typer.Option(help="The norm, as l2; or with how far a picture may go, as l2:3.")
     ] = "linf",
@@ -76,7 +78,7 @@ def class_map(
     from fluoroscope.pictures.class_maps import class_map_figure
     from fluoroscope.pictures.maps import write_figure
 
-    images = open_pictures(data, split, limit, model.channels)
+    images = open_pictures(data, split, limit, model.channels, first)
     named = None if classes is None else [name.strip() for name in classes.split(";")]
     ends = _ends(model, route)
     directory, output = output_directory(out), Output(json)

@@ -11,6 +11,7 @@ from fluoroscope.cli.options import (
     AtChance,
     BatchSize,
     Data,
+    First,
     Json,
     Limit,
     Seed,
@@ -34,6 +35,7 @@ def corrupt(
     data: Data,
     split: Split = None,
     limit: Limit = None,
+    first: First = False,
     corruption: Annotated[
         list[str] | None,
         typer.Option(
@@ -70,7 +72,7 @@ def corrupt(
     from fluoroscope.pictures.display import shown_channels
     from fluoroscope.pictures.maps import write_figure
 
-    images = open_pictures(data, split, limit, model.channels)
+    images = open_pictures(data, split, limit, model.channels, first)
     output, directory = Output(json), output_directory(out)
     with output.telling(), interruptible() as interrupted, output.measuring() as move:
         table = corruption_accuracy(
@@ -86,8 +88,8 @@ def corrupt(
         )
     if table.count:
         _report(output, table)
-        first = images[0]
-        strip = corruption_strip(model.fit(first.image), table, first.index)
+        picture = images[0]
+        strip = corruption_strip(model.fit(picture.image), table, picture.index)
         curves = write_figure(directory / "corruption.png", corruption_figure(table))
         output.wrote([curves, write_figure(directory / "corrupted.png", strip)])
     output.json(table.describe() | {"shown_channels": shown_channels(model.channels)})

@@ -10,6 +10,7 @@ from fluoroscope.cli.options import (
     AtChance,
     BatchSize,
     Data,
+    First,
     Json,
     Limit,
     Plain,
@@ -32,6 +33,7 @@ def evaluate(
     data: Data,
     split: Split = None,
     limit: Limit = None,
+    first: First = False,
     threat: Annotated[
         str, typer.Option(help="How far a picture may go: NORM:EPS, as linf:0.3 or l2:0.5.")
     ] = "linf:8/255",
@@ -88,7 +90,7 @@ def evaluate(
     from fluoroscope.evaluation.evaluate import evaluate as run
     from fluoroscope.models.wrappers.prepared import prepare
 
-    images = open_pictures(data, split, limit, model.channels)
+    images = open_pictures(data, split, limit, model.channels, first)
     output = Output(json)
     with output.telling(), interruptible() as interrupted, output.measuring() as move:
         verdict = run(

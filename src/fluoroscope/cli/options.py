@@ -41,7 +41,15 @@ Data = Annotated[
     str, typer.Option("--data", "-d", help="digits, class folders, Parquet or a hub id.")
 ]
 Split = Annotated[str | None, typer.Option(help="Its split.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Only its first pictures.")]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Only so many pictures: the first, or some of every class (always the same) if they "
+        "lie in order of class.",
+    ),
+]
+First = Annotated[bool, typer.Option("--first", help="With --limit: the first ones always.")]
 Plain = Annotated[
     bool,
     typer.Option(
@@ -141,12 +149,19 @@ def load(
     )
 
 
-def open_pictures(data: str, split: str | None, limit: int | None, channels: int) -> "ImageSet":
+def open_pictures(
+    data: str, split: str | None, limit: int | None, channels: int, first: bool = False
+) -> "ImageSet":
     """The pictures that the options name."""
     from fluoroscope.data.imageset import load_images
 
+    if first and limit is None:
+        raise InvalidParameterError("--first says which pictures --limit takes; expected both")
     found = load_images(data, split, channels=channels)
-    return found.take(limit) if limit else found
+    found = found.take(limit, first=first) if limit else found
+    for note in found.notes:
+        typer.echo(f"note: {note}", err=True)
+    return found
 
 
 def _lines(path: Path | None) -> list[str] | None:

@@ -6,6 +6,7 @@ import typer
 
 from fluoroscope.cli.options import (
     BatchSize,
+    First,
     Image,
     Json,
     Limit,
@@ -32,6 +33,7 @@ def predict(
     ] = None,
     split: Split = None,
     limit: Limit = None,
+    first: First = False,
     top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
     batch_size: BatchSize = 64,
     seed: Seed = 0,
@@ -49,7 +51,7 @@ def predict(
         raise InvalidParameterError("expected --image (one or more) or --data, just one of them")
     output = Output(json)
     if data is not None:
-        output.json(_accuracy(output, model, data, split, limit, batch_size))
+        output.json(_accuracy(output, model, data, split, limit, first, batch_size))
     else:
         output.json(_pictures(output, model, image or [], top, seed))
 
@@ -82,12 +84,13 @@ def _accuracy(
     data: str,
     split: str | None,
     limit: int | None,
+    first: bool,
     batch_size: int,
 ) -> dict[str, Any]:
     from fluoroscope.engine.predict import predict as ask
     from fluoroscope.errors import UnknownDataError
 
-    images = open_pictures(data, split, limit, model.channels)
+    images = open_pictures(data, split, limit, model.channels, first)
     batches = images.batches(batch_size, fit=model.preprocessing)
     total = -(-len(images) // batch_size)
     right = 0

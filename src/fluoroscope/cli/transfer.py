@@ -11,6 +11,7 @@ from fluoroscope.cli.options import (
     BatchSize,
     Data,
     Device,
+    First,
     Json,
     Limit,
     Model,
@@ -37,6 +38,7 @@ def transfer(
     data: Data,
     split: Split = None,
     limit: Limit = None,
+    first: First = False,
     method: Annotated[str, typer.Option(help="The attack; see: fluoroscope attacks.")] = "mi-fgsm",
     eps: Annotated[str | None, typer.Option(help="How far a picture may go.")] = "8/255",
     norm: Annotated[str | None, typer.Option(help="linf, l2 …; default: the method's.")] = None,
@@ -78,7 +80,7 @@ def transfer(
     given = parameters(param) | ({} if steps is None else {"steps": steps})
     attack = registry.attack(method, eps=eps, norm=norm, **given)
     models = [load(name, device=device) for name in model]
-    images = open_pictures(data, split, limit, models[0].channels)
+    images = open_pictures(data, split, limit, models[0].channels, first)
     output, directory = Output(json), output_directory(out)
     with output.telling(), interruptible() as interrupted, output.measuring() as move:
         matrix = transfer_matrix(

@@ -9,7 +9,17 @@ import typer
 
 from fluoroscope.cli.display import with_display
 from fluoroscope.cli.interrupt import interruptible
-from fluoroscope.cli.options import Data, Json, Limit, Plain, Seed, Split, open_pictures, with_model
+from fluoroscope.cli.options import (
+    Data,
+    First,
+    Json,
+    Limit,
+    Plain,
+    Seed,
+    Split,
+    open_pictures,
+    with_model,
+)
 from fluoroscope.cli.output import Output
 
 if TYPE_CHECKING:
@@ -23,6 +33,7 @@ def xray(
     data: Data,
     split: Split = None,
     limit: Limit = None,
+    first: First = False,
     threat: Annotated[
         str | None,
         typer.Option(
@@ -67,7 +78,7 @@ def xray(
     from fluoroscope.report.xray import xray as look_through
 
     names = None if sections is None else [name.strip() for name in sections.split(",")]
-    images = open_pictures(data, split, limit, model.channels)
+    images = open_pictures(data, split, limit, model.channels, first)
     output = Output(json)
     with output.telling(), interruptible() as interrupted, output.measuring() as move:
         report = look_through(

@@ -20,7 +20,7 @@ AHEAD = 2
 @dataclass(frozen=True)
 class Sample:
     """One picture of a set: ``image`` ``(C, H, W)`` in ``[0, 1]`` at its own size, its class where
-    known, its ``index`` in the data set and a ``name`` for messages.
+    known, its ``index`` in the data set and its ``name``: the file's, from the data set's folder.
     """
 
     image: Tensor
@@ -32,12 +32,13 @@ class Sample:
 @dataclass(frozen=True)
 class Batch:
     """Several pictures: ``images`` ``(N, C, H, W)`` in ``[0, 1]``, ``labels`` ``(N,)`` int64 where
-    every picture has one, and ``indices`` ``(N,)`` in the data set.
+    every picture has one, ``indices`` ``(N,)`` in the data set, and ``names`` of the pictures.
     """
 
     images: Tensor
     labels: Tensor | None
     indices: Tensor
+    names: tuple[str, ...] = ()
 
 
 class Fit(Protocol):
@@ -135,6 +136,7 @@ class _Batches(Dataset[Batch | FluoroscopeError]):
             images=torch.stack(images),
             labels=torch.tensor(labels) if len(labels) == len(samples) else None,
             indices=torch.tensor([sample.index for sample in samples]),
+            names=tuple(sample.name for sample in samples),
         )
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,20 +12,26 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from fluoroscope.data.batches import Batch, Fit, Sample, read_batches, suitable_workers
+from fluoroscope.data.columns import MISSING
 from fluoroscope.data.digits import LABELS, digits
+from fluoroscope.data.drawing import by_class, draw_evenly
+from fluoroscope.data.folders import open_folder
+from fluoroscope.data.objects import given_labels, in_memory, is_data, no_such_labels, open_object
+from fluoroscope.data.scan import scan
 from fluoroscope.data.sources import (
     ArraySource,
+    Opened,
     Picture,
     PictureSource,
     Source,
-    array_source,
     as_tensor,
-    folder_source,
-    looking_up,
+    choose_split,
 )
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError, UnknownDataError
+from fluoroscope.files import looking_up
 from fluoroscope.pictures.read import missing_file, picture_suffixes
 
 
@@ -36,6 +43,9 @@ class ImageSet:
         split: the part of the data set, where it has parts.
         labels: the names of the classes, where the data set states them.
         channels: colour channels of the images handed out.
+        notes: what a reader of results should know of the data: what was left out, with its count,
+            and how the pictures were chosen.
+        why_unlabelled: why there are no labels, where there are none.
     """
 
     def __init__(
@@ -46,13 +56,19 @@ class ImageSet:
         split: str | None = None,
         labels: Sequence[str] | None = None,
         channels: int = 3,
+        notes: Sequence[str] = (),
+        why_unlabelled: str | None = None,
     ) -> None:
         self.name = name
         self.split = split
         self.labels = None if labels is None else tuple(labels)
         self.channels = channels
+        self.notes = tuple(notes)
+        self.why_unlabelled = why_unlabelled
         self._source = source
+        self._classes = source.classes()
         self._positions: Sequence[int] = range(len(source))
+        self._chosen = ""
 
     def __repr__(self) -> str:
         split = f" ({self.split})" if self.split else ""
@@ -89,11 +105,109 @@ class ImageSet:
         view._positions = [self._positions[position] for position in wanted]
         return view
 
-    def take(self, count: int) -> Self:
-        """A view of the first ``count`` pictures, or of all where there are fewer."""
+    def take(self, count: int, *, first: bool = False, seed: int = 0) -> Self:
+        """A view of ``count`` pictures, or of all where there are fewer, in the order of the set.
+
+        Where the pictures lie in order of class, as in sorted folders, they are drawn as evenly
+        over the classes as their sizes allow, which `notes` say; else they are the first ones.
+
+        Args:
+            count: at least 1.
+            first: take the first ones in any case.
+            seed: of the draw; the same pictures come every time.
+        """
         if count < 1:
             raise InvalidParameterError(f"asked for the first {count} pictures; expected 1 or more")
-        return self.select(range(min(count, len(self))))
+        if count >= len(self):
+            return self.select(range(len(self)))
+        numbers = self._numbers()
+        if numbers is None or not self._lies_by_class(numbers):
+            view = self.select(range(count))
+            view._chosen = ", the first ones"
+            return view
+        if first:
+            view = self.select(range(count))
+            view._chosen = ", the first ones"
+            told = f"the pictures are the first {count} of {len(self)}, which lie in order of class"
+        else:
+            labelled = (numbers != MISSING).nonzero()[:, 0]
+            drawn = labelled
+            if count < len(labelled):
+                indices = torch.tensor(self._positions)[labelled]
+                drawn = labelled[draw_evenly(numbers[labelled], indices, count, seed)]
+            view = self.select(drawn)
+            view._chosen = ", drawn evenly over the classes"
+            told = (
+                f"the pictures are {len(view)} of {len(self)}, drawn evenly over the classes, as "
+                "they lie in order of class"
+            )
+        view.notes = (*self.notes, told)
+        return view
+
+    def with_labels(self) -> Self:
+        """A view of the pictures that have a label; how many were left out is in `notes`."""
+        numbers = self._numbers()
+        if numbers is None or bool((numbers != MISSING).all()):
+            return self
+        view = self.select((numbers != MISSING).nonzero()[:, 0])
+        lost = len(self) - len(view)
+        view.notes = (*self.notes, f"left out {lost} of {len(self)} pictures without a label")
+        return view
+
+    def class_counts(self) -> dict[str, int] | None:
+        """How many pictures of each class there are in this view, by name or number, also of named
+        classes without any; ``None`` where the pictures have no labels.
+        """
+        numbers = self._numbers()
+        if numbers is None:
+            return None
+        counts = torch.bincount(numbers[numbers >= 0], minlength=len(self.labels or ())).tolist()
+        if self.labels is None:
+            return {str(number): count for number, count in enumerate(counts) if count}
+        found: dict[str, int] = {}
+        for number, (name, count) in enumerate(zip(self.labels, counts, strict=True)):
+            # Two classes may share a name, as ImageNet's two cranes do.
+            found[f"{name} ({number})" if name in found else name] = count
+        return found
+
+    def describe_classes(self) -> str:
+        """How many pictures of which classes these are, in words for results: ``100 pictures of 9
+        of 10 classes, none of 'cat'``.
+        """
+        pictures = f"{len(self)} picture{'s' if len(self) != 1 else ''}{self._chosen}"
+        counts = self.class_counts()
+        if counts is None:
+            return f"{pictures}, without labels"
+        empty = [name for name, count in counts.items() if not count]
+        comma = "," if self._chosen else ""
+        if self.labels is None:
+            return f"{pictures}{comma} of {len(counts)} class{'es' if len(counts) != 1 else ''}"
+        words = f"{pictures}{comma} of {len(counts) - len(empty)} of {len(counts)} classes"
+        if not empty:
+            return words
+        listed = ", ".join(repr(name) for name in empty[:3])
+        return f"{words}, none of {listed}" + (
+            f" and {len(empty) - 3} more" if len(empty) > 3 else ""
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """What tells this view from another: name, split, count, and which pictures they are where
+        they are not the first ones.
+        """
+        about: dict[str, Any] = {"name": self.name, "split": self.split, "count": len(self)}
+        if self.indices != tuple(range(len(self))):
+            about["chosen"] = sha256(repr(self.indices).encode()).hexdigest()[:16]
+        return about
+
+    def names(self, indices: Sequence[int] | Tensor | None = None) -> tuple[str, ...]:
+        """The names of pictures by their indices in the data set, or of all of this view; nothing
+        is decoded.
+        """
+        wanted = self._positions if indices is None else [int(index) for index in indices]
+        outside = [index for index in wanted if not 0 <= index < len(self._source)]
+        if outside:
+            raise UnknownDataError(f"{self.name} has no picture of the index {outside[0]}")
+        return tuple(self._source.name(index) for index in wanted)
 
     def batches(
         self, batch_size: int = 64, *, fit: Fit | None = None, workers: int | None = None
@@ -130,10 +244,29 @@ class ImageSet:
         index = self._positions[position]
         return Sample(
             image=self._source.image(index, channels),
-            label=self._source.label(index),
+            label=self._label(index),
             index=index,
             name=self._source.name(index),
         )
+
+    def _label(self, index: int) -> int | None:
+        number = MISSING if self._classes is None else int(self._classes[index])
+        return None if number == MISSING else number
+
+    def _numbers(self) -> Tensor | None:
+        """The class of each picture ``(N,)``; -1 where it has none."""
+        if self._classes is None:
+            return None
+        return self._classes[torch.tensor(self._positions, dtype=torch.int64)]
+
+    def _lies_by_class(self, numbers: Tensor) -> bool:
+        """Whether neighbours are of one class: in the whole set, if this is a part of it in its
+        order, where few pictures cannot tell.
+        """
+        positions = torch.tensor(self._positions, dtype=torch.int64)
+        if self._classes is not None and bool((positions[1:] > positions[:-1]).all()):
+            numbers = self._classes
+        return by_class(numbers[numbers != MISSING])
 
     def _no_such(self, position: int) -> UnknownDataError:
         split = f":{self.split}" if self.split else ""
@@ -143,85 +276,156 @@ class ImageSet:
 
 
 def load_images(
-    source: str | Path | Tensor | NDArray[np.generic] | Sequence[Any],
+    source: str
+    | Path
+    | Tensor
+    | NDArray[np.generic]
+    | Dataset[Any]
+    | DataLoader[Any]
+    | Sequence[Any],
     split: str | None = None,
     *,
+    labels: Any = None,
     channels: int = 3,
 ) -> ImageSet:
     """Find pictures by name, or take them from memory.
 
     Args:
-        source: ``"digits"`` (built in); a picture file; a folder of pictures, of class folders, or
-            of Parquet files (a `Path` is never anything else); a Hugging Face data set
-            ``"owner/name"`` or ``"hf/owner/name"``; an
+        source: ``"digits"`` (built in); a picture file; a folder of pictures, of class folders, of
+            pictures and a table of their labels, or of Parquet files (a `Path` is never anything
+            else); a Hugging Face data set ``"owner/name"`` or ``"hf/owner/name"``; an
             array ``(N, C, H, W)``, ``(N, H, W, C)`` or of one image, 8-bit or floats in ``[0, 1]``;
-            or a sequence of files, encoded bytes, Pillow images or arrays of one size.
+            a sequence of files, encoded bytes, Pillow images or arrays of one size, or of pairs
+            ``(picture, label)``; or a data set of torch, torchvision or ``datasets``, or the
+            ``DataLoader`` around one, with items ``(image, label)`` in ``[0, 1]``.
         split: the part of the data set; by default its only one, else ``test``, else
             ``validation``.
-        channels: 3 for colour, 1 for grey; files are converted, arrays must fit.
+        labels: one for each picture of an array or a list: numbers, names or one-hot rows.
+        channels: 3 for colour, 1 for grey; files are converted, arrays must fit. With any other
+            number ``.npy`` files and pictures of so many bands are read.
 
     Raises:
         UnknownDataError: no such data set, split, folder or file.
         HubUnreachableError: a data set of the hub, and the hub cannot be reached.
         MissingExtraError: the ``datasets`` library is needed and not installed.
-        InvalidImagesError: an array that is no batch of images in ``[0, 1]``.
+        InvalidImagesError: an array that is no batch of images in ``[0, 1]``, or labels that are
+            not one for each picture.
     """
-    if isinstance(source, Tensor | np.ndarray):
-        return _unsplit(array_source(source, channels), "array", split, channels)
-    if channels not in (1, 3):
+    if isinstance(channels, bool) or not isinstance(channels, int) or channels < 1:
         raise InvalidParameterError(f"channels is {channels}; expected 3 for colour or 1 for grey")
+    if isinstance(source, Tensor | np.ndarray):
+        return _set(in_memory(source, labels, channels), "array", split, channels)
+    if labels is not None and (isinstance(source, str | Path | bytes) or is_data(source)):
+        raise no_such_labels(str(source) if isinstance(source, str | Path) else "them")
     if isinstance(source, str | Path):
         with looking_up(source):
             return _load_named(source, split, channels)
-    items = [source] if isinstance(source, bytes | Image.Image) else list(source)
-    return _unsplit(_sequence_source(items, channels), "pictures", split, channels)
+    if is_data(source):
+        return _set(open_object(source, split, channels), type(source).__name__, None, channels)
+    items = [source] if isinstance(source, bytes | Image.Image) else _items(source)
+    return _set(_sequence(items, labels, channels), "pictures", split, channels)
 
 
 def _load_named(source: str | Path, split: str | None, channels: int) -> ImageSet:
     name = str(source)
     path = Path(source).expanduser()
     if source == "digits":
+        if channels not in (1, 3):
+            raise InvalidParameterError(
+                f"channels is {channels}; expected 1 or 3, as the digits are grey"
+            )
         images, labels = digits()
         built_in = ArraySource(images, "digits", labels)
-        return _unsplit(built_in, name, split, channels, LABELS)
+        return _set(Opened(built_in, labels=LABELS), name, split, channels)
     if isinstance(source, str) and source.startswith("hf/"):
-        return _load_table(name, source.removeprefix("hf/"), split, channels)
+        return _load_hub(name, source.removeprefix("hf/"), split, channels)
     if path.is_file():
-        return _unsplit(PictureSource([path]), name, split, channels)
+        alone = Opened(PictureSource([path]), why_unlabelled="it is one picture")
+        return _set(alone, name, split, channels)
     if path.is_dir():
-        plain = folder_source(path, name)
-        if plain is not None:
-            return _unsplit(plain, name, split, channels)
-        return _load_table(name, path, split, channels)
+        return _load_folder(name, path, split, channels)
     if isinstance(source, str) and _looks_like_hub_id(source):
-        return _load_table(name, source, split, channels)
+        return _load_hub(name, source, split, channels)
     raise missing_file(path, "'digits', a picture, a folder, or a hub's owner/name")
 
 
-def _unsplit(
-    source: Source,
-    name: str,
-    split: str | None,
-    channels: int,
-    labels: Sequence[str] | None = None,
-) -> ImageSet:
-    if split is not None:
-        raise UnknownDataError(
-            f"{name} has no split {split!r}: it has no parts; leave the split out"
+def _load_folder(name: str, path: Path, split: str | None, channels: int) -> ImageSet:
+    found = scan(path, channels)
+    if found.tables:
+        from fluoroscope.data.tables import holds_pictures, open_local
+
+        told = any(
+            one.endswith(".parquet") and holds_pictures(found.root / one) for one in found.tables
         )
-    return ImageSet(source, name, labels=labels, channels=channels)
+        if told or not found.top.count:
+            return _made(open_local(found, path, name, split), name, channels)
+    if not found.top.count:
+        raise _no_pictures(name, found.notes(), dict(found.seen), channels)
+    return _made(open_folder(found, path, name, split), name, channels)
 
 
-def _load_table(name: str, place: str | Path, split: str | None, channels: int) -> ImageSet:
-    from fluoroscope.data.tables import open_table
+def _load_hub(name: str, place: str, split: str | None, channels: int) -> ImageSet:
+    from fluoroscope.data.tables import open_hub
 
-    table = open_table(place, split, name)
-    return ImageSet(table, name, split=table.split, labels=table.labels, channels=channels)
+    return _made(open_hub(place, name, split), name, channels)
 
 
-def _sequence_source(items: list[Any], channels: int) -> Source:
+def _no_pictures(
+    name: str, notes: list[str], seen: dict[str, int], channels: int
+) -> UnknownDataError:
+    expected = "expected pictures, class folders or Parquet"
+    if not seen and not notes:
+        return UnknownDataError(f"{name} is empty; {expected}")
+    listed = ", ".join(f"{count} {kind}" for kind, count in list(seen.items())[:5])
+    there = "; ".join(([f"it has {listed}"] if listed else []) + notes)
+    if channels not in (1, 3):
+        expected += f" with {channels} channels, such as .npy files"
+    return UnknownDataError(f"{name} holds no pictures ({there}); {expected}")
+
+
+def _made(found: Opened, name: str, channels: int) -> ImageSet:
+    return ImageSet(
+        found.source,
+        name,
+        split=found.split,
+        labels=found.labels,
+        channels=channels,
+        notes=found.notes,
+        why_unlabelled=found.why_unlabelled,
+    )
+
+
+def _set(found: Opened, name: str, split: str | None, channels: int) -> ImageSet:
+    """A set that has no parts."""
+    choose_split(split, [], name)
+    return _made(found, name, channels)
+
+
+def _items(source: Any) -> list[Any]:
+    try:
+        return list(source)
+    except TypeError:
+        raise InvalidImagesError(
+            f"pictures are a {type(source).__name__}; expected a path, an array, a list or a data "
+            "set"
+        ) from None
+
+
+def _sequence(items: list[Any], labels: Any, channels: int) -> Opened:
+    pairs = [isinstance(one, tuple | list) and len(one) == 2 for one in items]
+    if (
+        items
+        and all(pairs)
+        and all(isinstance(one[0], Picture | Tensor | np.ndarray) for one in items)
+    ):
+        if labels is not None:
+            raise no_such_labels("pairs of a picture and its label")
+        labels, items = [label for _, label in items], [picture for picture, _ in items]
     if items and all(isinstance(item, Picture) for item in items):
-        return PictureSource(items)
+        if labels is None:
+            return Opened(PictureSource(items), why_unlabelled="no labels were given with the list")
+        numbers, names = given_labels(labels, len(items))
+        return Opened(PictureSource(items, numbers), labels=names)
     arrays = [as_tensor(item) for item in items if isinstance(item, Tensor | np.ndarray)]
     if not arrays or len(arrays) < len(items):
         kinds = ", ".join(sorted({type(item).__name__ for item in items})) or "nothing"
@@ -234,7 +438,7 @@ def _sequence_source(items: list[Any], channels: int) -> Source:
             f"arrays of shapes {', '.join(map(str, sorted(shapes)))}; expected one shape: resize "
             "them first"
         )
-    return array_source(torch.stack(arrays), channels)
+    return in_memory(torch.stack(arrays), labels, channels)
 
 
 def _looks_like_hub_id(name: str) -> bool:

@@ -1,14 +1,15 @@
 """One picture by the short name a person types: a file, a blank, or a place in a data set."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from fluoroscope.data.batches import Sample
 from fluoroscope.data.imageset import load_images
-from fluoroscope.data.sources import looking_up
 from fluoroscope.errors import InvalidParameterError, UnknownDataError
+from fluoroscope.files import looking_up
 from fluoroscope.pictures.read import missing_file, read_picture
 
 # Where a morph may start from: the value of every pixel, or chance.
@@ -55,8 +56,12 @@ def _find(reference: str, channels: int) -> Sample:
     name, index = place["data"], int(place["index"])
     data, colon, split = name.rpartition(":")
     if not colon or Path(name).expanduser().exists():
-        return load_images(name, channels=channels)[index]
-    return load_images(data, split, channels=channels)[index]
+        data, found = name, load_images(name, channels=channels)[index]
+    else:
+        found = load_images(data, split, channels=channels)[index]
+    file = Path(data, found.name)
+    # What a person can type again.
+    return replace(found, name=str(file) if file.is_file() else reference)
 
 
 def _blank(kind: str, channels: int, size: tuple[int, int] | None, seed: int) -> Sample:

@@ -1,6 +1,7 @@
 """Where the pictures of a set come from: arrays in memory, or files and bytes read when asked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -11,9 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from fluoroscope.errors import InvalidImagesError, UnknownDataError
-from fluoroscope.files import looking_up as looking_up
 from fluoroscope.pictures.checks import check_images
-from fluoroscope.pictures.read import picture_suffixes, read_picture
+from fluoroscope.pictures.read import read_picture
 
 Picture = str | Path | bytes | Image.Image
 
@@ -26,34 +26,46 @@ class Source(Protocol):
     def image(self, position: int, channels: int) -> Tensor:
         """One picture ``(C, H, W)`` in ``[0, 1]``."""
 
-    def label(self, position: int) -> int | None:
-        """Its class, where the source knows it."""
+    def classes(self) -> Tensor | None:
+        """The class of each ``(N,)`` int64, -1 where it is not known; without decoding any."""
 
     def name(self, position: int) -> str:
         """What messages and results call it."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What was found under a name: see the attributes of `ImageSet`."""
+
+    source: Source
+    split: str | None = None
+    labels: Sequence[str] | None = None
+    notes: tuple[str, ...] = ()
+    why_unlabelled: str | None = None
 
 
 class ArraySource:
     """Images already in memory, ``(N, C, H, W)``."""
 
     def __init__(self, images: Tensor, name: str, labels: Tensor | None = None) -> None:
-        self._images = images
+        self.images = images
         self._name = name
         self._labels = labels
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self.images)
 
     def image(self, position: int, channels: int) -> Tensor:
-        image = self._images[position]
-        if len(image) != channels and len(image) != 1:
+        image = self.images[position]
+        if len(image) != channels and not (len(image) == 1 and channels == 3):
+            grey = ", or 1 for grey" if channels == 3 else ""
             raise InvalidImagesError(
-                f"images have {len(image)} channels; expected {channels}, or 1 for grey"
+                f"images have {len(image)} channels; expected {channels}{grey}"
             )
         return image.expand(channels, -1, -1).clone()
 
-    def label(self, position: int) -> int | None:
-        return None if self._labels is None else int(self._labels[position])
+    def classes(self) -> Tensor | None:
+        return self._labels
 
     def name(self, position: int) -> str:
         return f"{self._name}:{position}"
@@ -62,8 +74,11 @@ class ArraySource:
 class PictureSource:
     """Picture files, encoded bytes or Pillow images."""
 
-    def __init__(self, pictures: Sequence[Picture]) -> None:
-        self._pictures = [Path(one) if isinstance(one, str) else one for one in pictures]
+    def __init__(self, pictures: Sequence[Picture], labels: Tensor | None = None) -> None:
+        self._pictures = [
+            Path(one).expanduser() if isinstance(one, str) else one for one in pictures
+        ]
+        self._labels = labels
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -71,8 +86,8 @@ class PictureSource:
     def image(self, position: int, channels: int) -> Tensor:
         return read_picture(self._pictures[position], channels, name=self.name(position))
 
-    def label(self, position: int) -> None:
-        return None
+    def classes(self) -> Tensor | None:
+        return self._labels
 
     def name(self, position: int) -> str:
         picture = self._pictures[position]
@@ -113,18 +128,33 @@ def as_tensor(array: Tensor | NDArray[np.generic]) -> Tensor:
         ) from error
 
 
-def folder_source(folder: Path, name: str) -> PictureSource | None:
-    """The pictures of a plain folder in the order of their names; ``None`` where it holds folders
-    or tables, which say more about the pictures than their names do.
+def choose_split(
+    wanted: str | None, available: Sequence[str], name: str, known: Mapping[str, str] | None = None
+) -> str | None:
+    """The part that is asked for, else ``test``, else ``validation``, else the only one.
+
+    Args:
+        wanted: ``None`` leaves the choice open.
+        available: the parts; empty where there are none.
+        name: how messages call the data set.
+        known: other words for parts, such as ``val``.
 
     Raises:
-        UnknownDataError: the folder is empty.
+        UnknownDataError: no such part, or several and none of them chosen.
     """
-    visible = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    if not visible:
-        raise UnknownDataError(f"{name} is empty; expected pictures, class folders or Parquet")
-    described = {"metadata.csv", "metadata.jsonl", "metadata.parquet"}
-    if any(entry.is_dir() or entry.name in described for entry in visible):
+    if not available:
+        if wanted is not None:
+            raise UnknownDataError(
+                f"{name} has no split {wanted!r}: it has no parts; leave the split out"
+            )
         return None
-    pictures = [entry for entry in visible if entry.suffix.lower() in picture_suffixes()]
-    return PictureSource(pictures) if pictures else None
+    preferred = ["test", "validation"]
+    if wanted is not None:
+        preferred = [wanted, (known or {}).get(wanted.lower(), wanted)]
+    found = next((split for split in preferred if split in available), None)
+    if found is None and wanted is None and len(available) == 1:
+        return available[0]
+    if found is None:
+        fault = f"has no split {wanted!r}" if wanted is not None else "has several splits"
+        raise UnknownDataError(f"{name} {fault}; expected one of: {', '.join(available)}")
+    return found

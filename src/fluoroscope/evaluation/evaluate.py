@@ -328,7 +328,7 @@ def evaluate(
         "model_sha256": about["model_sha256"],
         "prepared": about["prepared"],
         "precision": about["precision"],
-        "data": {"name": data.name, "split": data.split, "count": len(data)},
+        "data": data.identity(),
         "class_numbers": None if numbers is None else numbers.tolist(),
         "threat": as_plain(threat),
         "plan": chosen.describe(),

@@ -1,6 +1,7 @@
 """Picture files become tensors: every colour mode, depth and orientation comes out right."""
 
 import io
+import stat
 import warnings
 from difflib import get_close_matches
 from functools import cache
@@ -18,6 +19,7 @@ from fluoroscope.errors import (
     PictureError,
     UnknownDataError,
 )
+from fluoroscope.pictures.arrays import ARRAY_SUFFIX, read_array, read_bands
 
 MAX_PIXELS = 50_000_000
 
@@ -38,23 +40,29 @@ def read_picture(
 
     The EXIF orientation is applied, transparency is laid on white, 16-bit values are divided by
     65535, colour becomes grey where ``channels`` is 1 and grey becomes colour where it is 3. Of an
-    animation the first frame is read.
+    animation the first frame is read. With other ``channels`` the picture must have as many bands,
+    or grey frames, and they are taken as they are; so are the arrays of ``.npy`` files.
 
     Args:
         source: a file, its bytes, or an open Pillow image.
-        channels: 3 for colour, 1 for grey.
+        channels: 3 for colour, 1 for grey, or the number of its bands.
         name: how messages call a picture that is not a file.
 
     Raises:
         UnknownDataError: there is no such file.
-        PictureError: no picture, cut short, without pixels, or more than 50 million of them.
+        PictureError: no picture, cut short, without pixels, more than 50 million of them, other
+            channels, or a pipe or device.
     """
-    if channels not in (1, 3):
+    if channels < 1:
         raise InvalidParameterError(f"channels is {channels}; expected 3 for colour or 1 for grey")
     name = str(source) if isinstance(source, Path) else name or "the picture"
+    if isinstance(source, Path) and source.suffix.lower() == ARRAY_SUFFIX:
+        return _array(source, channels)
     image = source if isinstance(source, Image.Image) else _open(source, name)
     try:
         _check_size(image, name)
+        if channels not in (1, 3):
+            return read_bands(image, channels, name)
         return _tensor(_upright(image), channels, name)
     except FluoroscopeError:
         raise
@@ -67,6 +75,8 @@ def read_picture(
 
 def missing_file(path: Path, expected: str = "a picture file") -> UnknownDataError:
     """The error for a path that leads nowhere, with the nearest names that do exist."""
+    if path.exists():
+        return UnknownDataError(f"{path} is a pipe, socket or device; expected {expected}")
     if not path.parent.is_dir():
         return UnknownDataError(
             f"{path} does not exist, nor does the folder {path.parent}; expected {expected}"
@@ -93,9 +103,30 @@ def _formats() -> tuple[str, ...]:
     return tuple(kind for kind in FORMATS if kind in Image.OPEN)
 
 
+def _array(path: Path, channels: int) -> Tensor:
+    try:
+        _check_regular(path)
+        return read_array(path, channels, MAX_PIXELS)
+    except FluoroscopeError:
+        raise
+    except FileNotFoundError:
+        raise missing_file(path) from None
+    except Exception as error:
+        raise _damaged(str(path), error) from error
+
+
+def _check_regular(path: Path) -> None:
+    """Opening a pipe would wait for its writer, and a device may never end."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise PictureError(f"{path} is a pipe, socket or device; expected a picture file")
+
+
 def _open(source: Path | bytes, name: str) -> Image.Image:
     """The picture with only its header read."""
     try:
+        if isinstance(source, Path):
+            _check_regular(source)
         with _warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             file = io.BytesIO(source) if isinstance(source, bytes) else source
@@ -108,8 +139,10 @@ def _open(source: Path | bytes, name: str) -> Image.Image:
         raise PictureError(
             f"{name} {fault}; expected a PNG, JPEG, WebP, TIFF, GIF or the like"
         ) from None
+    except PictureError:
+        raise
     except (FileNotFoundError, NotADirectoryError):
-        raise missing_file(Path(name)) from None
+        raise missing_file(source if isinstance(source, Path) else Path(name)) from None
     except Exception as error:
         raise _damaged(name, error) from error
 

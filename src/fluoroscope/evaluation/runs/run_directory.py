@@ -37,6 +37,7 @@ _WORDS = {
     "model": "network",
     "model_sha256": "content hash of the network",
     "count": "number of pictures",
+    "chosen": "choice of pictures",
     "stages": "stage",
     "attack": "",
 }
