@@ -1,10 +1,14 @@
 """Exported programs: what is rebuilt, and what a stranger's archive cannot do."""
 
+import copy
 import io
 import json
+import os
 import pickle
+import random
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ from torch.nn import functional as F
 
 import fluoroscope as fs
 from fluoroscope.errors import InvalidParameterError, ModelFormatError, UnknownModelError
+from fluoroscope.models import exported_operators
 
 Change = Callable[[dict[str, bytes]], None]
 
@@ -380,3 +385,165 @@ def test_a_senseless_note(archive: Path, tmp_path: Path, note: Any) -> None:
 def test_a_checkpoint_does_not_go_with_an_exported_program(archive: Path) -> None:
     with pytest.raises(InvalidParameterError, match="which holds its weights"):
         fs.load_model(archive, checkpoint="net.pt")
+
+
+def with_node(archive: Path, target: Path, node: dict[str, Any]) -> Path:
+    """A copy whose first step is one more, made by hand."""
+    return changed(
+        archive,
+        target,
+        lambda members: edit(members, "models/model.json", lambda p: nodes(p).insert(0, node)),
+    )
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        "_sparse_csr_tensor_unsafe.default",
+        "to_dense.default",
+        "resize_.default",
+        "set_.source_Storage",
+        "add.out",
+        "_unsafe_index.Tensor",
+        "max_pool2d_with_indices_backward.default",
+        "_scaled_dot_product_flash_attention_for_cpu.default",
+        "empty.memory_format",
+    ],
+)
+def test_operators_that_do_not_check_are_refused(
+    archive: Path, tmp_path: Path, operator: str
+) -> None:
+    name, _, overload = operator.partition(".")
+    assert hasattr(getattr(torch.ops.aten, name), overload)
+    bad = with_node(archive, tmp_path / "bad.pt2", call(f"torch.ops.aten.{operator}"))
+    with pytest.raises(ModelFormatError, match=rf"holds the operator '.*{name}\.{overload}'"):
+        fs.load_model(bad)
+
+
+def test_scales_that_lead_outside_the_picture_are_refused(archive: Path, tmp_path: Path) -> None:
+    scaled = call(
+        "torch.ops.aten.upsample_nearest2d.default",
+        {"as_tensor": {"name": "images"}},
+        {"as_ints": [30, 30]},
+        {"as_float": 1e-38},
+        names=("self", "output_size", "scales_h"),
+    )
+    with pytest.raises(ModelFormatError, match="upsample_nearest2d"):
+        fs.load_model(with_node(archive, tmp_path / "bad.pt2", scaled))
+
+
+def test_operators_that_trust_their_callers_are_checked() -> None:
+    images, few = torch.rand(2, 8, 4, 4), torch.rand(2)
+    many = torch.rand(8)
+    expected = F.batch_norm(images, many, many, many, many)
+    assert torch.equal(
+        exported_operators.batch_norm(images, many, many, many, many, 0.1, 1e-5)[0], expected
+    )
+    for place in range(4):
+        given = [few if at == place else many for at in range(4)]
+        with pytest.raises(ValueError, match="batch norm of"):
+            exported_operators.batch_norm(images, *given, 0.1, 1e-5)
+    with pytest.raises(ValueError, match="batch norm of"):
+        exported_operators.batch_norm_without_statistics(images, few, many, True, 0.1, 1e-5)
+    query = torch.rand(1, 2, 8, 4)
+    with pytest.raises(ValueError, match="keys do not go with"):
+        exported_operators.attention(query, query, query[:, :, :2])
+    assert exported_operators.attention(query, query[:, :1], query[:, :1]).shape == query.shape
+    lowest = torch.tensor([-(2**63)])
+    with pytest.raises(ValueError, match="cut off at the point"):
+        exported_operators.divide(lowest, torch.tensor([-1]), rounding_mode="trunc")
+    assert exported_operators.divide(lowest, 2, rounding_mode="floor") == -(2**62)
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("pow", (10, 10**9)),
+        ("pow", (2, 64)),
+        ("pow", (-2, 0.5)),
+        ("mul", (2**62, 2**62)),
+        ("mul", ("x", 10**12)),
+        ("mod", ("%1000000000d", 5)),
+        ("add", ([1], [2])),
+        ("getitem", ("text", 0)),
+    ],
+)
+def test_arithmetic_that_would_not_end(name: str, numbers: tuple[Any, ...]) -> None:
+    with pytest.raises(ValueError, match=r"size|something else|no list"):
+        exported_operators.ARITHMETIC[f"_operator.{name}"](*numbers)
+
+
+def test_arithmetic_on_sizes() -> None:
+    arithmetic = exported_operators.ARITHMETIC
+    assert arithmetic["_operator.pow"](14, 2) == 196
+    assert arithmetic["_operator.floordiv"](15, 2) == 7
+    assert arithmetic["_operator.truediv"](15, 2) == 7.5
+    assert arithmetic["_operator.getitem"]([3, 4], 1) == 4
+    assert arithmetic["torch.sym_int"](2.9) == 2
+
+
+def test_a_copy_and_a_pickle_of_the_module_answer_alike(tmp_path: Path) -> None:
+    program = torch.export.export(network(), (torch.zeros(2, 3, 16, 16),)).run_decompositions()
+    torch.export.save(program, tmp_path / "net.pt2")
+    model, images = fs.load_model(tmp_path / "net.pt2"), torch.rand(2, 3, 16, 16)
+    for copied in (copy.deepcopy(model.module), pickle.loads(pickle.dumps(model.module))):
+        assert torch.equal(copied(images), model(images))
+
+
+def test_archives_that_unpack_to_far_more_than_they_weigh(archive: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.pt2", "w", zipfile.ZIP_DEFLATED) as bomb:
+        bomb.writestr("bomb/extra/fluoroscope.json", bytes(2**27))
+    with pytest.raises(ModelFormatError, match="would unpack to 128 MiB"):
+        fs.load_model(tmp_path / "bomb.pt2")
+
+    def note(members: dict[str, bytes]) -> None:
+        members["extra/fluoroscope.json"] = b" " * (2**22 + 1)
+
+    with pytest.raises(ModelFormatError, match=r"fluoroscope\.json is 4 MiB long"):
+        fs.load_model(changed(archive, tmp_path / "long.pt2", note))
+
+
+def test_weights_larger_than_their_bytes(archive: Path, tmp_path: Path) -> None:
+    def grow(members: dict[str, bytes]) -> None:
+        def change(content: Any) -> None:
+            meta = next(iter(content["config"].values()))["tensor_meta"]
+            meta["sizes"] = [{"as_int": 10**6}, {"as_int": 10**6}]
+            meta["strides"] = [{"as_int": 0}, {"as_int": 0}]
+
+        edit(members, "data/weights/model_weights_config.json", change)
+
+    with pytest.raises(ModelFormatError, match="a weight of"):
+        fs.load_model(changed(archive, tmp_path / "large.pt2", grow))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.filterwarnings("ignore")
+def test_flipped_bits_are_refused_in_a_line(tmp_path: Path, method: int) -> None:
+    chance, path = random.Random(0), tmp_path / "net.pt2"
+    seed = save(network(), tmp_path / "seed.pt2", dynamic=False)
+    with zipfile.ZipFile(seed) as old, zipfile.ZipFile(path, "w", method) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    whole = path.read_bytes()
+    for _ in range(40):
+        damaged = bytearray(whole)
+        damaged[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
+        path.write_bytes(damaged)
+        with suppress(ModelFormatError):
+            fs.load_model(path)
+
+
+def test_a_member_longer_than_its_file(archive: Path, tmp_path: Path) -> None:
+    data = bytearray(archive.read_bytes())
+    for at in range(len(data) - 4):
+        if data[at : at + 4] == b"PK\x01\x02":
+            data[at + 20 : at + 28] = (10**6).to_bytes(4, "little") * 2
+    (tmp_path / "net.pt2").write_bytes(data)
+    with pytest.raises(ModelFormatError, match="cannot be read"):
+        fs.load_model(tmp_path / "net.pt2")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "net.pt2")
+    with pytest.raises(UnknownModelError, match="is a pipe"):
+        fs.load_model(tmp_path / "net.pt2")

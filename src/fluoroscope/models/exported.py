@@ -2,9 +2,9 @@
 
 ``torch.export.load`` unpickles parts of an archive, evaluates the strings in which it keeps sizes
 and turns names into Python source, so it may not be given a stranger's file. Here the archive's
-JSON graph is read directly: each node must be an ATen operator (or plain arithmetic on sizes), its
-arguments plain values, and the weights raw bytes. The result is a ``torch.fx`` graph in which every
-name is our own.
+JSON graph is read directly: each node must be one of the ATen operators that check what they are
+given (or plain arithmetic on sizes), its arguments plain values, and the weights raw bytes. The
+result is a ``torch.fx`` graph in which every name is our own.
 
 What a program cannot state (labels, mean, std) may be put beside it when it is saved::
 
@@ -13,6 +13,7 @@ What a program cannot state (labels, mean, std) may be put beside it when it is 
 """
 
 import json
+import math
 import operator
 import re
 import zipfile
@@ -28,6 +29,12 @@ from fluoroscope.errors import ModelFormatError, UnknownModelError
 from fluoroscope.files import regular_file
 from fluoroscope.models.archives import check_unpacking
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.exported_operators import (
+    ARITHMETIC,
+    checked,
+    find_operator,
+    trusts_scales,
+)
 from fluoroscope.models.preprocessing import Preprocessing
 from fluoroscope.models.wording import first_line
 
@@ -56,17 +63,10 @@ _MEMORY_FORMATS = {
 _LAYOUTS = {7: torch.strided}
 
 _ATEN = re.compile(r"torch\.ops\.aten\.(\w+)\.(\w+)", re.ASCII)
-# What programs do with sizes, which are Python numbers here.
-_ARITHMETIC: dict[str, Callable[..., Any]] = {
-    **{
-        f"_operator.{name}": getattr(operator, name)
-        for name in ("add", "sub", "mul", "floordiv", "truediv", "mod", "neg", "pow", "getitem")
-    },
-    **{
-        f"torch.{name}": getattr(torch, name)
-        for name in ("sym_int", "sym_float", "sym_max", "sym_min")
-    },
-}
+# What is read into memory as text: a note with many labels, and graphs of the largest networks.
+_NOTE_LIMIT, _GRAPH_LIMIT = 2**22, 2**25
+# A weight may be repeated, as by expand(), up to this many bytes.
+_REPEATED = 2**24
 
 
 def load_exported(path: Path, device: torch.device) -> Classifier:
@@ -102,7 +102,7 @@ def load_exported(path: Path, device: torch.device) -> Classifier:
 
 
 def _classifier(archive: "_Archive", device: torch.device) -> Classifier:
-    note = archive.json(_NOTE) if _NOTE in archive.members else {}
+    note = archive.json(_NOTE, _NOTE_LIMIT) if _NOTE in archive.members else {}
     rebuilt = _Rebuild(archive, device)
     return Classifier(
         rebuilt.module().to(device),
@@ -132,7 +132,13 @@ class _Archive:
         # Every member lies in a folder called after the archive.
         self.members = {name.partition("/")[2]: name for name in file.namelist()}
 
-    def json(self, member: str) -> Any:
+    def json(self, member: str, limit: int = _GRAPH_LIMIT) -> Any:
+        size = self._file.getinfo(self.members[member]).file_size
+        if size > limit:
+            raise ModelFormatError(
+                f"{self.path}: {member} is {size / 2**20:.0f} MiB long; expected at most "
+                f"{limit / 2**20:.0f} MiB: export the network again"
+            )
         return json.loads(self._file.read(self.members[member]))
 
     def program(self) -> tuple[str, Any]:
@@ -161,7 +167,7 @@ class _Archive:
     def refusal(self, what: str) -> ModelFormatError:
         return ModelFormatError(
             f"{self.path} holds {what}, which is not loaded since a file may come from anybody; "
-            "expected ATen operators on tensors: load the network itself by "
+            "expected the ATen operators of image networks: load the network itself by "
             "python:package.module:function"
         )
 
@@ -169,8 +175,11 @@ class _Archive:
 def _tensor(raw: bytes, meta: Mapping[str, Any]) -> Tensor:
     dtype = _DTYPES[meta["dtype"]]
     sizes, strides = ([size["as_int"] for size in meta[key]] for key in ("sizes", "strides"))
+    count = math.prod(sizes)
+    if count * dtype.itemsize > max(len(raw), _REPEATED):
+        raise ValueError(f"a weight of {sizes} out of {len(raw)} bytes")
     if not raw:
-        return torch.zeros(sizes, dtype=dtype)
+        return torch.empty(sizes, dtype=dtype)
     # Copied, so that PyTorch aligns the memory as its kernels like it.
     flat = torch.frombuffer(bytearray(raw), dtype=dtype).clone()
     return torch.as_strided(flat, sizes, strides, meta["storage_offset"]["as_int"])
@@ -227,10 +236,12 @@ class _Rebuild:
         outputs = node["outputs"]
         if not outputs:
             return  # an assertion about sizes or types, true of the example it was exported with
-        self._check_mode({item["name"]: item["arg"] for item in node["inputs"]})
-        function = self._function(node["target"])
+        given = {item["name"]: item["arg"] for item in node["inputs"]}
+        self._check_mode(given)
+        function = self._function(node["target"], given)
         if isinstance(function, torch._ops.OpOverload):
             args, kwargs = self._arguments(function, node["inputs"])
+            function = checked(function)
         else:
             args, kwargs = [self._value(item["arg"]) for item in node["inputs"]], {}
         made = self._graph.call_function(function, tuple(args), kwargs)
@@ -258,17 +269,15 @@ class _Rebuild:
                 "call module.eval() before torch.export.export"
             )
 
-    def _function(self, target: str) -> Callable[..., Any]:
-        if target in _ARITHMETIC:
-            return _ARITHMETIC[target]
+    def _function(self, target: str, given: Mapping[str, Any]) -> Callable[..., Any]:
+        if target in ARITHMETIC:
+            return ARITHMETIC[target]
+        found = None
         if match := _ATEN.fullmatch(target):
-            found = getattr(getattr(torch.ops.aten, match[1], None), match[2], None)
-            # Two ATen operators read and write files.
-            if isinstance(found, torch._ops.OpOverload) and not any(
-                argument.name == "filename" for argument in found._schema.arguments
-            ):
-                return found
-        raise self._archive.refusal(f"the operator {target!r}")
+            found = find_operator(match[1], match[2])
+        if found is None or trusts_scales(target, given):
+            raise self._archive.refusal(f"the operator {target!r}")
+        return found
 
     def _arguments(
         self, function: torch._ops.OpOverload, inputs: Any
