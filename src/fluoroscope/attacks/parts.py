@@ -3,7 +3,7 @@
 A part is a result of its own, so that whoever writes each one down loses nothing but the last.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from fluoroscope.attacks.universal.fitting import FIT_BATCH, FitStep, Fitted
 from fluoroscope.data.batches import Batch
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine import chance
+from fluoroscope.engine.labels import Truth
 from fluoroscope.engine.predict import predict
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
@@ -47,19 +48,20 @@ def attack_parts(
         options: see :meth:`Method.__call__`.
 
     Raises:
-        UnknownLabelError: a class the network does not have.
+        UnknownLabelError: a class the network does not have, or labels that do not match.
     """
     targets: list[int | str | None] = [to]
     if to == "all":
         targets = list(range(model.num_classes))
     elif to not in (None, "random", "least-likely"):
         targets = [model.find_class(to)]
+    truth = _truth(model, images, targets)
     for target in targets:
         for batch in images.batches(part_size(model), fit=model.preprocessing):
             yield attack(
                 model,
                 batch.images,
-                _classes(model, batch, target, seed),
+                _classes(model, truth, batch, target, seed),
                 targeted=to is not None,
                 seed=seed,
                 numbers=batch.indices,
@@ -94,11 +96,12 @@ def fit_to(
         )
     target = None if to is None else model.find_class(to)
     count, size = min(len(images), _FIT_PARTS * part_size(model)), part_size(model)
+    truth = _truth(model, images, [target])
     batches = list(images.take(count).batches(size, fit=model.preprocessing))
     fitted = attack.fit(
         model,
         torch.cat([batch.images for batch in batches]),
-        torch.cat([_classes(model, batch, target, seed) for batch in batches]),
+        torch.cat([_classes(model, truth, batch, target, seed) for batch in batches]),
         targeted=to is not None,
         batch_size=min(batch_size, FIT_BATCH),
         seed=seed,
@@ -115,13 +118,24 @@ def part_size(model: Classifier) -> int:
     return max(1, min(1000, _VALUES // (model.channels * height * width)))
 
 
-def _classes(model: Classifier, batch: Batch, target: int | str | None, seed: int) -> Tensor:
+def _truth(
+    model: Classifier, images: ImageSet, targets: Sequence[int | str | None]
+) -> Truth | None:
+    """What the labels mean; where all pictures are led to given classes, nobody asks."""
+    return None if all(isinstance(each, int) for each in targets) else Truth.of(model, images)
+
+
+def _classes(
+    model: Classifier, truth: Truth | None, batch: Batch, target: int | str | None, seed: int
+) -> Tensor:
     if isinstance(target, int):
         return torch.full_like(batch.indices, target)
-    if target is None and batch.labels is not None:
-        return batch.labels
+    assert truth is not None
+    labels = None if batch.labels is None else truth.labels(batch)
+    if target is None and labels is not None:
+        return labels
     logits = predict(model.plain, batch.images).logits
-    own = logits.argmax(1) if batch.labels is None else batch.labels
+    own = logits.argmax(1) if labels is None else labels
     if target is None:
         return own
     if target == "least-likely":

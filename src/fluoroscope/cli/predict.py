@@ -50,10 +50,11 @@ def predict(
     if bool(image) == (data is not None):
         raise InvalidParameterError("expected --image (one or more) or --data, just one of them")
     output = Output(json)
-    if data is not None:
-        output.json(_accuracy(output, model, data, split, limit, first, batch_size))
-    else:
-        output.json(_pictures(output, model, image or [], top, seed))
+    with output.telling():
+        if data is not None:
+            output.json(_accuracy(output, model, data, split, limit, first, batch_size))
+        else:
+            output.json(_pictures(output, model, image or [], top, seed))
 
 
 def _pictures(
@@ -87,19 +88,22 @@ def _accuracy(
     first: bool,
     batch_size: int,
 ) -> dict[str, Any]:
-    from fluoroscope.engine.predict import predict as ask
-    from fluoroscope.errors import UnknownDataError
+    import torch
 
-    images = open_pictures(data, split, limit, model.channels, first)
+    from fluoroscope.engine.labels import Seen, Truth, labelled
+    from fluoroscope.engine.predict import predict as ask
+
+    images = labelled(model, open_pictures(data, split, limit, model.channels, first))
+    truth, own, read = Truth.of(model, images), [], []
     batches = images.batches(batch_size, fit=model.preprocessing)
     total = -(-len(images) // batch_size)
-    right = 0
     for batch in output.progress(batches, total, f"reading {images.name}"):
-        if batch.labels is None:
-            raise UnknownDataError(f"{data} has no labels; expected a labelled data set")
-        right += int((ask(model, batch.images).winners == batch.labels).sum())
-    accuracy = right / len(images)
+        own.append(truth.labels(batch))
+        read.append(ask(model, batch.images).winners)
+    right = int((torch.cat(own) == torch.cat(read)).sum())
+    seen, accuracy = Seen.of(model, torch.cat(own)), right / len(images)
     output.say(f"{model.name} reads {right} of {len(images)} right: {100 * accuracy:.2f} %")
+    output.say(str(seen))
     return {
         "model": model.name,
         "data": images.name,
@@ -107,4 +111,6 @@ def _accuracy(
         "pictures": len(images),
         "right": right,
         "accuracy": accuracy,
+        "seen": seen.describe(),
+        "notes": list(truth.notes),
     }

@@ -1,7 +1,13 @@
-"""Labels of a data set as the classes of a network: by name where both have names."""
+"""What labels mean for a network: those of a data set, and those that a user gives.
+
+The one place where that is decided. Whatever reads labels asks a `Truth`, and none takes a data
+set's numbers for the network's.
+"""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,49 +15,188 @@ from torch import Tensor
 from fluoroscope.data.batches import Batch
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.data.sources import ArraySource
+from fluoroscope.engine.classes import Given, class_values, names_of, within
 from fluoroscope.errors import FluoroscopeWarning, InvalidImagesError, UnknownLabelError
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.matching import Matching, match
 from fluoroscope.pictures.checks import check_images
 
+# Classes without pictures that a line names.
+_NAMED = 5
 
-def labelled(images: ImageSet | Tensor, labels: Tensor | None) -> ImageSet:
-    """Labelled pictures as a set: they are one, or a batch ``(N, C, H, W)`` and labels ``(N,)``.
+
+def labelled(model: Classifier, images: ImageSet | Tensor, labels: Given | None = None) -> ImageSet:
+    """Labelled pictures as a set: they are one, or a batch ``(N, C, H, W)`` and its labels.
+
+    Args:
+        model: the network that the labels are classes of.
+        images: the set or the batch.
+        labels: of the batch, one for each: indices ``(N,)``, names, booleans, one-hot rows.
 
     Raises:
         InvalidImagesError: no pictures, a batch without labels or with others than one each, or
             labels beside a set.
+        UnknownLabelError: labels of another kind, or classes that the network does not have.
     """
     if isinstance(images, ImageSet):
         if labels is not None:
             raise InvalidImagesError(
-                f"labels were given beside {images.name}, which has its own; expected them with a "
-                "batch of images only"
+                f"labels were given beside {images.name}, which is a set of images; expected them "
+                "with a batch of images only, and those of a set to be read with it"
             )
         if not len(images):
             raise InvalidImagesError(f"{images.name} has no pictures; expected 1 or more")
         return images
-    if labels is None or labels.shape != (len(images),):
-        shape = "none" if labels is None else f"labels of shape {tuple(labels.shape)}"
-        raise InvalidImagesError(f"{shape} for {len(images)} images; expected ({len(images)},)")
-    source = ArraySource(check_images(images, images.shape[1]).cpu(), "array", labels.cpu())
-    return ImageSet(source, "array", channels=images.shape[1])
+    batch = check_images(images, images.shape[-3] if _is_batch(images) else model.channels)
+    if labels is None or _count(labels) not in (None, len(batch)):
+        said = "none" if labels is None else f"labels of shape ({_count(labels)},)"
+        raise InvalidImagesError(f"{said} for {len(batch)} images; expected ({len(batch)},)")
+    classes = class_values(labels, len(batch), names_of(model, batch), model.name, whole=True)
+    return ImageSet(ArraySource(batch.cpu(), "array", classes), "array", channels=batch.shape[1])
 
 
-def labels_of(model: Classifier, batch: Batch, numbers: Tensor | None, name: str) -> Tensor:
-    """The network's labels ``(N,)`` of a batch of the data set ``name``.
+def _is_batch(images: object) -> bool:
+    return isinstance(images, Tensor) and images.dim() == 4
 
-    ``numbers`` are what `class_numbers` says.
+
+def _count(labels: Any) -> int | None:
+    """How many there are, where one can say."""
+    try:
+        return None if isinstance(labels, str | bytes) else len(labels)
+    except TypeError:
+        return 1
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a data set's labels mean for a network."""
+
+    model: Classifier
+    images: ImageSet
+    numbers: Tensor | None
+    """The network's number for each class of the data ``(K,)``, where they differ."""
+    notes: tuple[str, ...] = ()
+    """What is to be said of the data, and of how its classes were matched."""
+
+    @classmethod
+    def of(cls, model: Classifier, images: ImageSet) -> "Truth":
+        """Match the classes of the data with the network's, and warn of what is not plain.
+
+        Raises:
+            UnknownLabelError: fewer or other classes, and names that do not tell which is which.
+        """
+        numbers, found = class_numbers(model, images.labels), matching(model, images.labels)
+        notes = (*getattr(images, "notes", ()), *(found.notes if found else ()))
+        return cls(model, images, numbers, notes)
+
+    def labels(self, batch: Batch) -> Tensor:
+        """The network's labels ``(N,)`` of a batch of the data.
+
+        Raises:
+            InvalidImagesError: the pictures have no labels, or none that can be used.
+            UnknownLabelError: a number that the network does not have.
+        """
+        if batch.labels is None:
+            why = getattr(self.images, "why_unlabelled", None)
+            usable = f" that can be used: {why}" if why else ""
+            raise InvalidImagesError(
+                f"{self.images.name} has no labels{usable}, and without them nobody can say "
+                "what is misread; choose labelled data: class folders, or a data set with a label "
+                "column"
+            )
+        numbers = self.numbers
+        return checked(self.model, batch.labels if numbers is None else numbers[batch.labels])
+
+
+def matching(model: Classifier, names: Sequence[str] | None) -> Matching | None:
+    """Which of the network's classes those of the data are; ``None`` where they have no names."""
+    if names is None:
+        return None
+    return match(names, model.labels, network=model.name)
+
+
+def class_numbers(model: Classifier, names: Sequence[str] | None) -> Tensor | None:
+    """For each class of the data ``(K,)`` the network's number for it; ``None`` if they agree.
+
+    What is not plain is warned of. See `match` for how names are compared.
 
     Raises:
-        InvalidImagesError: the pictures have no labels.
-        UnknownLabelError: a number that the network does not have.
+        UnknownLabelError: fewer or other classes, and names that do not tell which is which.
     """
-    if batch.labels is None:
-        raise InvalidImagesError(
-            f"{name} has no labels, and without them nobody can say what is "
-            "misread; choose labelled data: class folders, or a data set with a label column"
+    found = matching(model, names)
+    if found is None:
+        return None
+    if found.refusal is not None:
+        raise UnknownLabelError(
+            f"{found.refusal}. Name the network's classes in the data's words (--labels FILE, one "
+            "a line; fluoroscope labels shows the matching and writes one), or choose data of its "
+            "classes"
         )
-    return checked(model, batch.labels if numbers is None else numbers[batch.labels])
+    for note in found.notes:
+        warnings.warn(note, FluoroscopeWarning, stacklevel=2)
+    numbers = [number for number in found.numbers if number is not None]
+    return None if numbers == list(range(model.num_classes)) else torch.tensor(numbers)
+
+
+def checked(model: Classifier, labels: Tensor) -> Tensor:
+    """The labels ``(N,)``, if the network has such classes.
+
+    Raises:
+        UnknownLabelError: a number it does not have.
+    """
+    for end in (labels.min(), labels.max()) if len(labels) else ():
+        within(int(end), model.num_classes, model.name)
+    return labels
+
+
+# What was seen
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How many pictures of which classes something was measured on."""
+
+    counts: Tensor
+    """``(K,)``, pictures of each of the network's classes."""
+    names: tuple[str, ...]
+    """Of the classes."""
+
+    @classmethod
+    def of(cls, model: Classifier, labels: Tensor) -> "Seen":
+        """From the pictures' labels ``(N,)``."""
+        return cls(torch.bincount(labels.long(), minlength=model.num_classes), model.labels)
+
+    @property
+    def without(self) -> tuple[str, ...]:
+        """Classes that there was no picture of."""
+        return tuple(
+            name for name, count in zip(self.names, self.counts.tolist(), strict=True) if not count
+        )
+
+    def __str__(self) -> str:
+        classes, seen = len(self.names), len(self.names) - len(self.without)
+        text = f"{int(self.counts.sum()):,} picture(s) of {seen:,} of {classes:,} classes"
+        if seen == classes:
+            return text
+        few = ", ".join(map(repr, self.without[:_NAMED]))
+        more = len(self.without) - _NAMED
+        return f"{text}; none of {few}{f' and {more:,} more' if more > 0 else ''}"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A line where some classes have no picture."""
+        return (str(self),) if self.without else ()
+
+    def describe(self) -> dict[str, Any]:
+        """As plain values."""
+        pairs = zip(self.names, self.counts.tolist(), strict=True)
+        return {
+            "pictures": int(self.counts.sum()),
+            "classes": len(self.names) - len(self.without),
+            "of": len(self.names),
+            "by_class": [[name, count] for name, count in pairs if count],
+            "without": list(self.without),
+        }
 
 
 def what_was_fed(model: Classifier, images: Tensor, labels: Tensor) -> str:
@@ -74,94 +219,3 @@ def scaling(model: Classifier) -> str:
         for values, nothing in ((scale.mean, 0), (scale.std, 1))
     )
     return f"then less {mean} and divided by {std}"
-
-
-def class_numbers(model: Classifier, names: Sequence[str] | None) -> Tensor | None:
-    """For each class of the data ``(K,)`` the network's number for it; ``None`` if they agree.
-
-    A class goes by its whole name, or by any of the synonyms that ImageNet's names list with commas
-    between. Where the data's names are numbers, as those of folders may be, they are the network's.
-    Where there are as many classes and no name says otherwise, they go by their places, with a
-    warning.
-
-    Raises:
-        UnknownLabelError: fewer or other classes, and names that do not tell which is which.
-    """
-    if names is None:
-        return None
-    found, known = _meant(names, model.labels), True
-    if not any(found) and all(name.isdecimal() and int(name) < len(model.labels) for name in names):
-        found = [{int(name)} for name in names]
-    if len(names) == len(model.labels) and all(at in one for at, one in enumerate(found) if one):
-        # "crane" the bird and "crane" the machine, too, are told apart by where they stand.
-        known = all(found)
-        numbers = list(range(len(names)))
-    else:
-        numbers = [min(one) for one in found if len(one) == 1]
-        if not len(numbers) == len(names) == len(set(numbers)):
-            raise UnknownLabelError(
-                f"the data has {len(names)} classes and {model.name} has {len(model.labels)}, and "
-                f"their names do not match: {_apart(names, found, model.labels)}. Name the "
-                "network's classes in the data's words (--labels FILE, one a line), or choose data "
-                "of its classes"
-            )
-    if not known:
-        lost = found.index(set())
-        warnings.warn(
-            f"the data's class names are not {model.name}'s ({names[lost]!r} stands where it has "
-            f"{model.labels[lost]!r}), so classes are matched by their places",
-            FluoroscopeWarning,
-            stacklevel=2,
-        )
-    return None if numbers == list(range(len(model.labels))) else torch.tensor(numbers)
-
-
-def checked(model: Classifier, labels: Tensor) -> Tensor:
-    """The labels ``(N,)``, if the network has such classes.
-
-    Raises:
-        UnknownLabelError: a number it does not have.
-    """
-    outside = labels[(labels < 0) | (labels >= model.num_classes)]
-    if len(outside):
-        raise UnknownLabelError(
-            f"the data has the label {int(outside[0])}, and {model.name} has {model.num_classes} "
-            f"classes; expected 0 to {model.num_classes - 1}: choose data of the network's classes"
-        )
-    return labels
-
-
-def _meant(names: Sequence[str], labels: Sequence[str]) -> list[set[int]]:
-    """The classes that each name may stand for: of that whole name, else of any synonym."""
-    whole, synonym = (_index(labels, of) for of in (_whole, _synonyms))
-    return [
-        whole.get(min(_whole(name)), set())
-        or set().union(*(synonym.get(part, set()) for part in _synonyms(name)))
-        for name in names
-    ]
-
-
-def _index(labels: Sequence[str], of: Callable[[str], set[str]]) -> dict[str, set[int]]:
-    found: dict[str, set[int]] = {}
-    for number, label in enumerate(labels):
-        for name in of(label):
-            found.setdefault(name, set()).add(number)
-    return found
-
-
-def _whole(name: str) -> set[str]:
-    return {" ".join(name.replace("_", " ").casefold().split())}
-
-
-def _synonyms(name: str) -> set[str]:
-    return _whole(name).union(*map(_whole, name.split(",")))
-
-
-def _apart(names: Sequence[str], found: list[set[int]], labels: Sequence[str]) -> str:
-    for name, numbers in zip(names, found, strict=True):
-        if len(numbers) != 1:
-            several = f"stands for {len(numbers)} of the network's" if numbers else "is none of its"
-            return f"the data's {name!r} {several}"
-    single = [min(one) for one in found]
-    doubled = next(number for number in single if single.count(number) > 1)
-    return f"several of the data's names stand for the network's {labels[doubled]!r}"

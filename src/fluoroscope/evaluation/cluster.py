@@ -142,9 +142,12 @@ def _packed(job: Job) -> bytes:
     from ray import cloudpickle
 
     directory = job.directory
+    model = job.model if job.model.device.type == "cpu" else job.model.to("cpu")
     away = replace(
         job,
-        model=job.model if job.model.device.type == "cpu" else job.model.to("cpu"),
+        model=model,
+        truth=replace(job.truth, model=model),
+        looked={number: replace(one, batch=None) for number, one in job.looked.items()},
         directory=None if directory is None else RunDirectory(directory.path.resolve()),
     )
     identity = None if directory is None else directory.read()["identity"]

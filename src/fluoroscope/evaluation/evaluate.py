@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from torch import Tensor
 from fluoroscope.attacks.attack import Method, as_plain
 from fluoroscope.attacks.parts import part_size
 from fluoroscope.data.imageset import ImageSet
-from fluoroscope.engine.labels import class_numbers, labelled, labels_of, scaling, what_was_fed
+from fluoroscope.engine.classes import Given
+from fluoroscope.engine.labels import Seen, Truth, labelled, scaling, what_was_fed
 from fluoroscope.engine.predict import check_batch_size
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import DEFAULT_BATCH, Step
@@ -25,6 +26,7 @@ from fluoroscope.errors import (
     ResultFormatError,
 )
 from fluoroscope.evaluation.curve import curve_of
+from fluoroscope.evaluation.level import Level
 from fluoroscope.evaluation.plan import Plan, find_plan
 from fluoroscope.evaluation.runs.part_files import hash_of
 from fluoroscope.evaluation.runs.rows import CLEAN
@@ -32,7 +34,7 @@ from fluoroscope.evaluation.runs.run_directory import RunDirectory, data_hash
 from fluoroscope.evaluation.search import look, search
 from fluoroscope.evaluation.trust.check import Check
 from fluoroscope.evaluation.trust.of_run import trust_of_run
-from fluoroscope.evaluation.verdict import Verdict, check_above_chance, history, verdict_of
+from fluoroscope.evaluation.verdict import Verdict, history, verdict_of
 from fluoroscope.hashing import as_seed
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.randomised import EOT
@@ -76,14 +78,18 @@ class Job:
 
     model: Classifier
     plan: Plan
-    images: ImageSet
-    numbers: Tensor | None
-    """The network's number for each class of the data ``(K,)``, where they differ."""
+    truth: Truth
     seed: int
     batch_size: int
     save_images: bool
-    at_chance: bool = False
     directory: RunDirectory | None = None
+    looked: dict[int, "Looked"] = field(default_factory=dict)
+    """Clean looks at parts that were made beforehand, by the part's number."""
+
+    @property
+    def images(self) -> ImageSet:
+        """What is evaluated."""
+        return self.truth.images
 
     def load(self, part: Part) -> tuple[Tensor, Tensor, Tensor]:
         """Images ``(N, C, H, W)``, the network's labels ``(N,)`` and indices ``(N,)`` of a part."""
@@ -94,14 +100,21 @@ class Job:
             len(positions), fit=self.model.preprocessing
         )
         batch = next(iter(batches))
-        labels = labels_of(self.model, batch, self.numbers, self.images.name)
-        return batch.images, labels, batch.indices
+        return batch.images, self.truth.labels(batch), batch.indices
 
     def samples(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Images and the network's labels of samples by their numbers in the data set."""
         places = {number: place for place, number in enumerate(self.images.indices)}
         images, labels, _ = self._load([places[number] for number in numbers])
         return images, labels
+
+
+@dataclass(frozen=True)
+class Looked:
+    """The rows of a part's clean look, and its pictures while they are at hand."""
+
+    clean: pa.Table
+    batch: tuple[Tensor, Tensor, Tensor] | None = None
 
 
 Watch = Callable[[str, Step | pa.Table], None]
@@ -128,15 +141,8 @@ def evaluate_part(
         ResultFormatError: the rows on disk are of other pictures or labels.
     """
     directory, model = job.directory, job.model
-    clean = directory.load(part.number, CLEAN, _indices(job, part)) if directory else None
-    batch = None
-    if clean is None:
-        batch = job.load(part)
-        images, labels, indices = batch
-        clean = look(model, images, labels, indices, batch_size=job.batch_size)
-        if directory:
-            clean = directory.save(part.number, CLEAN, clean, data=data_hash(images, labels))
-    _check(job, part, clean, batch)
+    looked = job.looked.pop(part.number, None) or clean_look(job, part)
+    clean, batch = looked.clean, looked.batch
     tables = [clean]
     if watch is not None:
         watch(CLEAN, clean)
@@ -150,7 +156,8 @@ def evaluate_part(
         if table is None:
             if batch is None:
                 batch = job.load(part)
-                _same_data(job, clean, batch)
+                if directory:
+                    _same_data(job, clean, batch)
             images, labels, indices = batch
             rows = torch.isin(indices, torch.from_numpy(given)).nonzero().squeeze(1)
             table, result = search(
@@ -178,7 +185,6 @@ def read_part(job: Job, part: Part) -> list[pa.Table] | None:
     clean = directory.load(part.number, CLEAN, _indices(job, part))
     if clean is None:
         return None
-    _check(job, part, clean, None)
     tables = [clean]
     right = clean.filter(pc.invert(clean["success"]))["index"].to_numpy()
     for stage in job.plan.stages:
@@ -196,27 +202,58 @@ def _indices(job: Job, part: Part) -> list[int]:
     return list(job.images.select(part.positions).indices)
 
 
-def _check(
-    job: Job, part: Part, clean: pa.Table, batch: tuple[Tensor, Tensor, Tensor] | None
-) -> None:
-    if part.number == 0 and not job.at_chance:
-        check_above_chance(
-            len(clean) - int(pc.sum(clean["success"]).as_py()), len(clean),
-            job.model.num_classes, job.model.name,
-            lambda: _fed(job, clean, batch or job.load(part)),
-        )  # fmt: skip
+def clean_look(job: Job, part: Part) -> Looked:
+    """The clean look at a part: from the disk, or made and written there.
+
+    Raises:
+        ResultFormatError: the rows on disk are of other pictures.
+    """
+    directory = job.directory
+    clean = directory.load(part.number, CLEAN, _indices(job, part)) if directory else None
+    if clean is not None:
+        return Looked(clean)
+    images, labels, indices = batch = job.load(part)
+    clean = look(job.model, images, labels, indices, batch_size=job.batch_size)
+    if directory:
+        clean = directory.save(part.number, CLEAN, clean, data=data_hash(images, labels))
+    return Looked(clean, batch)
 
 
-def _fed(job: Job, clean: pa.Table, batch: tuple[Tensor, Tensor, Tensor]) -> str:
+def check_level(job: Job, parts: list[Part], cancelled: Cancelled | None) -> None:
+    """Look at clean parts until the network is surely above chance: mostly at the first.
+
+    Data sets are often sorted by class, and the first part may be of one class alone. What was
+    looked at is not looked at again.
+
+    Raises:
+        ChanceLevelError: all parts were looked at, and it is at chance.
+    """
+    level = Level(job.model)
+    for part in parts:
+        looked = clean_look(job, part)
+        # One part's pictures are kept, the first's: it is evaluated next.
+        job.looked[part.number] = looked if part.number == 0 else Looked(looked.clean)
+        if not _said(level, looked.clean).at_chance or (cancelled is not None and cancelled()):
+            return
+    level.check(lambda: _fed(job, job.looked[0].clean))
+
+
+def _said(level: Level, clean: pa.Table) -> Level:
+    labels, read = (torch.tensor(clean[of].to_numpy()) for of in ("label", "clean_prediction"))
+    return level.add(labels, read)
+
+
+def _fed(job: Job, clean: pa.Table) -> str:
     """What the network was given, in words, and in a picture beside the run's other files."""
-    images, labels, _ = batch
+    first = clean.slice(0, _SHOWN)
+    images, labels = job.samples(first["index"].to_pylist())
     names, words = job.model.labels, what_was_fed(job.model, images, labels)
     if job.directory is None:
         return words
-    read = clean["clean_prediction"].to_pylist()
+    read = first["clean_prediction"].to_pylist()
     pictures = [
         (images[at].cpu(), f"labelled {names[int(labels[at])]}\nread {names[read[at]]}")
-        for at in range(min(len(images), _SHOWN))
+        for at in range(len(images))
     ]
     title = f"What {job.model.name} was fed: the first of {job.images.name}\n{scaling(job.model)}"
     path = write_figure(job.directory.path / "fed.png", captioned_figure(pictures, title))
@@ -260,7 +297,7 @@ def _engine(name: str, workers: int | None, address: str | None) -> Engine:
 def evaluate(
     model: Classifier,
     images: ImageSet | Tensor,
-    labels: Tensor | None = None,
+    labels: Given | None = None,
     *,
     threat: Threat | str,
     plan: str | Path | Plan = "standard",
@@ -285,7 +322,7 @@ def evaluate(
         model: the network under study. If it was prepared for speed, the plain one has the last
             word on every success.
         images: labelled pictures, or a batch ``(N, C, H, W)`` in ``[0, 1]``.
-        labels: ``(N,)``, the true class of each, for a batch.
+        labels: the true class of each ``(N,)``, for a batch: indices, names or one-hot rows.
         threat: how far an image may move: a threat model, or such as ``"linf:8/255"``. With the
             plan ``curve`` it may lack a bound: ``"linf"``.
         plan: ``standard`` (AutoAttack's), ``rand`` (its plan for networks that answer at random),
@@ -318,10 +355,10 @@ def evaluate(
     """
     run = _engine(engine, workers, address)
     threat, seed = as_threat(threat), as_seed(seed)
-    chosen, data = find_plan(plan, threat), labelled(images, labels)
+    chosen, data = find_plan(plan, threat), labelled(model, images, labels)
     looked_at = EOT(model, samples=chosen.samples, seed=seed) if chosen.samples > 1 else model
     size = part_size(model) if part is None else check_batch_size(part)
-    numbers = class_numbers(model, data.labels)
+    truth = Truth.of(model, data)
     about = provenance(looked_at)
     identity = {
         "model": about["model"],
@@ -329,7 +366,7 @@ def evaluate(
         "prepared": about["prepared"],
         "precision": about["precision"],
         "data": data.identity(),
-        "class_numbers": None if numbers is None else numbers.tolist(),
+        "class_numbers": None if truth.numbers is None else truth.numbers.tolist(),
         "threat": as_plain(threat),
         "plan": chosen.describe(),
         "seed": seed,
@@ -342,21 +379,28 @@ def evaluate(
         out, identity, described, resume=resume
     )  # fmt: skip
     with opened as directory:
-        job = Job(
-            looked_at, chosen, data, numbers, seed, batch_size, save_images, at_chance, directory
-        )
+        job = Job(looked_at, chosen, truth, seed, batch_size, save_images, directory)
         starts = range(0, len(data), size)
         parts = [Part(n, range(at, min(at + size, len(data)))) for n, at in enumerate(starts)]
+        if not at_chance:
+            check_level(job, parts, cancelled)
         found: list[list[pa.Table]] = []
         meter = _Meter(len(data), parts, chosen, threat, on_progress)
         for tables in run(job, parts, meter.watch, cancelled):
             found.append(tables)
             if enough is not None and enough():
                 break
+        level = Level(looked_at)
+        for clean, *_ in found:
+            _said(level, clean)
+        stopped = cancelled is not None and cancelled()
+        if not at_chance and not stopped:
+            level.check(lambda: _fed(job, found[0][0]))
+        seen = Seen.of(model, level.labels)
         verdict = verdict_of(
             found, chosen.stage_names, threat, total=len(data), classes=model.num_classes,
-            stopped=cancelled is not None and cancelled(),
-            record={"identity": identity, **about},
+            stopped=stopped, record={"identity": identity, **about, "seen": seen.describe()},
+            notes=(*truth.notes, *seen.notes, *level.notes),
         )  # fmt: skip
         if chosen.finds_distances and found:
             verdict = replace(verdict, curve=curve_of(found, threat.name, model.labels))

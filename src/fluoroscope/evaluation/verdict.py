@@ -1,6 +1,6 @@
 """What an evaluation says: accuracies with their intervals, and what each attack did and cost."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +10,11 @@ import pyarrow.compute as pc
 from scipy.stats import binomtest
 
 from fluoroscope.engine.threats import Threat
-from fluoroscope.errors import ChanceLevelError
 from fluoroscope.evaluation.plan import History
 
 if TYPE_CHECKING:
     from fluoroscope.evaluation.curve import Curve
     from fluoroscope.evaluation.trust.check import Check
-
-# Below so many samples chance itself may read them all.
-_FEWEST = 20
 
 Interval = tuple[float, float]
 """A 95 % interval of Wilson's."""
@@ -125,11 +121,12 @@ def verdict_of(
     classes: int,
     stopped: bool,
     record: dict[str, Any],
+    notes: tuple[str, ...] = (),
 ) -> Verdict:
     """The verdict on the rows of each part: of its clean look, and of its stages in their order.
 
     Samples that were not attacked to the end count as holding; there are such if it was
-    ``stopped``, or if a stage has a budget.
+    ``stopped``, or if a stage has a budget. ``notes`` are what else is to be said of it.
     """
     count = sum(len(tables[0]) for tables in parts)
     right = sum(int(pc.sum(pc.invert(tables[0]["success"])).as_py()) for tables in parts)
@@ -157,7 +154,7 @@ def verdict_of(
     everything = [table for tables in parts for table in tables]
     unfinished = sum(each.unfinished for each in components)
     whole = count == total and not unfinished and not stopped
-    notes = (
+    cut = (
         f"stopped early: {count} of {total} samples were looked at, and {unfinished} search(es) "
         "cut off; what was not attacked to the end counts as holding",
     )
@@ -173,26 +170,8 @@ def verdict_of(
         seconds=_seconds(everything),
         components=tuple(components),
         complete=whole,
-        notes=() if whole else notes,
+        notes=tuple(dict.fromkeys((*(() if whole else cut), *notes))),
         record=record,
-    )
-
-
-def check_above_chance(
-    right: int, count: int, classes: int, model: str, what_was_fed: Callable[[], str]
-) -> None:
-    """Refuse a network that reads ``right`` of ``count`` clean samples, if chance would as well.
-
-    Raises:
-        ChanceLevelError: of 20 samples or more, and the accuracy's interval includes chance.
-    """
-    if count < _FEWEST or wilson(right, count)[0] > 1 / classes:
-        return
-    raise ChanceLevelError(
-        f"{model} reads {right} of the first {count} pictures as labelled, no better than "
-        f"chance among {classes} classes: mostly the preprocessing or the numbering of the classes "
-        f"is another than in training. It was fed {what_was_fed()}. Check --mean, --std, "
-        "--input-size and --labels; --at-chance goes on all the same"
     )
 
 

@@ -6,15 +6,17 @@ from difflib import get_close_matches
 from typing import SupportsIndex
 
 from fluoroscope.errors import UnknownLabelError
+from fluoroscope.models.matching import fold
 from fluoroscope.models.wording import suggestion
 
 
 def find_class(wanted: str | SupportsIndex, labels: Sequence[str]) -> int:
     """The index of the class a person means: an index, a whole name or a prefix of just one.
 
-    Names are compared without case. A label that lists synonyms ("tabby, tabby cat") answers to
-    each of them, but a class whose whole label is the name comes first, and before that the one
-    spelled the same. A number is first looked for among the names, then taken as an index.
+    Names are compared without case and underscores. A label that lists synonyms ("tabby, tabby
+    cat") answers to each of them, but a class whose whole label is the name comes first, and before
+    that the one spelled the same. A number is first looked for among the names, then taken as an
+    index.
 
     Raises:
         UnknownLabelError: no class or several classes fit; the message lists the nearest.
@@ -49,7 +51,7 @@ def _matches(wanted: str, labels: Sequence[str]) -> list[int]:
     spelled = [index for index, label in enumerate(labels) if label == wanted]
     if len(spelled) == 1 or not wanted:
         return spelled
-    query = wanted.casefold()
+    query = fold(wanted)
     names = [_names(label) for label in labels]
     whole = [index for index, known in enumerate(names) if query == known[0]]
     synonym = [index for index, known in enumerate(names) if query in known]
@@ -59,11 +61,11 @@ def _matches(wanted: str, labels: Sequence[str]) -> list[int]:
 
 
 def _names(label: str) -> list[str]:
-    return [name.strip().casefold() for name in (label, *label.split(","))]
+    return [fold(name) for name in (label, *label.split(","))]
 
 
 def _nearest(wanted: str, labels: Sequence[str]) -> str:
-    query = wanted.strip().casefold()
+    query = fold(wanted)
     classes = {name: index for index, label in enumerate(labels) for name in _names(label)}
     inside = [name for name in classes if len(query) > 2 and query in name]
     names = [*inside[:3], *get_close_matches(query, classes, n=3)][:3]

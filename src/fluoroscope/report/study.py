@@ -28,7 +28,7 @@ from fluoroscope.attacks.minimum_norm.fmn import FMN
 from fluoroscope.data.batches import Batch
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine import chance
-from fluoroscope.engine.labels import class_numbers, labels_of, what_was_fed
+from fluoroscope.engine.labels import Seen, Truth, what_was_fed
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.threats import Threat, as_threat
@@ -40,13 +40,14 @@ from fluoroscope.errors import (
 )
 from fluoroscope.evaluation.curve import Curve
 from fluoroscope.evaluation.evaluate import evaluate
+from fluoroscope.evaluation.level import Level
 from fluoroscope.evaluation.plan import Plan, find_plan, nearest
 from fluoroscope.evaluation.runs.rows import CLEAN
 from fluoroscope.evaluation.runs.run_directory import RunDirectory, data_hash
 from fluoroscope.evaluation.trust.check import Check
 from fluoroscope.evaluation.trust.checks import LARGE, trust_checks
 from fluoroscope.evaluation.trust.of_run import from_rows
-from fluoroscope.evaluation.verdict import Verdict, check_above_chance
+from fluoroscope.evaluation.verdict import Verdict
 from fluoroscope.evaluation.yardsticks.class_map import ClassMap, class_map
 from fluoroscope.files import atomic_path, output_directory
 from fluoroscope.hashing import bits
@@ -196,7 +197,8 @@ class Study:
         self.shown = shown_channels(model.channels)
         self._ends = None if seconds is None else time.monotonic() + seconds
         self._tell, self._cancelled = tell, cancelled
-        self._numbers = class_numbers(model, images.labels)
+        self.truth = Truth.of(model, images)
+        """What the pictures' labels mean for the network."""
         self._known: dict[str, Any] = {}
 
     # How time is spent
@@ -358,9 +360,7 @@ class Study:
         return torch.cat([one.images for one in batches]), self._as_numbers(batches)
 
     def _as_numbers(self, batches: Sequence[Batch]) -> Tensor:
-        return torch.cat(
-            [labels_of(self.model, one, self._numbers, self.images.name) for one in batches]
-        )
+        return torch.cat([self.truth.labels(one) for one in batches])
 
     # What was found
 
@@ -370,14 +370,14 @@ class Study:
         Raises:
             InvalidImagesError, UnknownLabelError, ChanceLevelError: see :func:`.xray`.
         """
-        reading = self.reading
-        check_above_chance(
-            int(reading.right.sum()),
-            len(reading.right),
-            self.model.num_classes,
-            self.model.name,
-            lambda: what_was_fed(self.model, *self.load(self.images.indices[:3])),
+        Level(self.model).add(self.reading.labels, self.reading.winners).check(
+            lambda: what_was_fed(self.model, *self.load(self.images.indices[:3]))
         )
+
+    @property
+    def seen(self) -> Seen:
+        """How many pictures of which classes it is about."""
+        return Seen.of(self.model, self.reading.labels)
 
     @property
     def reading(self) -> Reading:
@@ -500,7 +500,7 @@ class Study:
                 images, pictures, targets = self.images.select(right), 1, MAP_TARGETS
             found = class_map(
                 self.model, images, threat=self.threat.name, attack=self._nearest(),
-                pictures=pictures, targets=targets, seed=self.seed,
+                pictures=pictures, targets=targets, seed=self.seed, at_chance=True,
                 on_progress=lambda now: self.tell("map between classes", now.done / now.total),
                 cancelled=lambda: self.cancelled() or time.monotonic() > ends,
             )  # fmt: skip

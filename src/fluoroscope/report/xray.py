@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from fluoroscope.data.imageset import ImageSet
+from fluoroscope.engine.classes import Given
 from fluoroscope.engine.labels import labelled
 from fluoroscope.engine.numbers import as_seconds
 from fluoroscope.engine.threats import Linf, Threat, as_threat
@@ -76,7 +77,7 @@ class Report:
 def xray(
     model: Classifier,
     images: ImageSet | Tensor,
-    labels: Tensor | None = None,
+    labels: Given | None = None,
     *,
     threat: Threat | str | None = None,
     sections: Sequence[str] | None = None,
@@ -93,7 +94,7 @@ def xray(
         model: the network under study. If it was prepared for speed, the plain one has the last
             word on every success.
         images: labelled pictures, or a batch ``(N, C, H, W)`` in ``[0, 1]``.
-        labels: ``(N,)``, the true class of each, for a batch.
+        labels: the true class of each ``(N,)``, for a batch: indices, names or one-hot rows.
         threat: how far an image may move: a threat model, or such as ``"linf:8/255"``. By default
             what the field uses for such pictures: 0.3 for grey ones, 8/255 for small and 4/255 for
             large ones in colour.
@@ -115,7 +116,7 @@ def xray(
     seconds = None if budget is None else as_seconds(budget)
     study = Study(
         model,
-        labelled(images, labels),
+        labelled(model, images, labels),
         usual_threat(model) if threat is None else as_threat(threat),
         seed=seed,
         directory=None if run is None else user_path(run),

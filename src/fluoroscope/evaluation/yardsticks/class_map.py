@@ -33,14 +33,16 @@ from fluoroscope.attacks.parts import part_size
 from fluoroscope.data.batches import Batch
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine import chance
+from fluoroscope.engine.classes import Given
 from fluoroscope.engine.evaluate import evaluate
-from fluoroscope.engine.labels import checked, class_numbers, labelled
+from fluoroscope.engine.labels import Seen, Truth, labelled, what_was_fed
 from fluoroscope.engine.objectives import MARGIN, leads
 from fluoroscope.engine.predict import check_batch_size, predict
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import DEFAULT_BATCH, Step
 from fluoroscope.engine.threats import Threat, as_threat
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError, ResultFormatError
+from fluoroscope.evaluation.level import Level, check_level
 from fluoroscope.evaluation.plan import nearest
 from fluoroscope.files import atomic_path, output_directory, user_path
 from fluoroscope.models.classifier import Classifier
@@ -257,7 +259,7 @@ class ClassMap:
 def class_map(
     model: Classifier,
     images: ImageSet | Tensor,
-    labels: Tensor | None = None,
+    labels: Given | None = None,
     *,
     threat: Threat | str = "linf",
     attack: Method | None = None,
@@ -266,6 +268,7 @@ def class_map(
     targets: int | None = None,
     batch_size: int = DEFAULT_BATCH,
     seed: int = 0,
+    at_chance: bool = False,
     on_progress: Callable[[MapProgress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> ClassMap:
@@ -276,7 +279,7 @@ def class_map(
     Args:
         model: the network under study.
         images: labelled pictures, or a batch ``(N, C, H, W)`` in ``[0, 1]``.
-        labels: ``(N,)``, the true class of each, for a batch.
+        labels: the true class of each ``(N,)``, for a batch: indices, names or one-hot rows.
         threat: the norm, and how far a picture may go at the most: ``"linf"`` or ``"l2:3"``.
         attack: the search, one for the closest success; by default FMN with 25 steps.
         classes: only the map between these; by default all of the network's.
@@ -286,6 +289,7 @@ def class_map(
             network, the others drawn. By default all where there are up to 20, else 6.
         batch_size: images evaluated at once.
         seed: for everything random; a sample's chance hangs on it and the sample's index alone.
+        at_chance: go on with a network that reads clean pictures no better than chance.
         on_progress: called at every step.
         cancelled: asked at every step; once true, the map is of what was found so far.
 
@@ -293,6 +297,7 @@ def class_map(
         InvalidImagesError: no picture of these classes is read right.
         UnknownLabelError: a class that the network does not have, or labels that do not match.
         InvalidParameterError: a norm or number that makes no sense.
+        ChanceLevelError: clean pictures are read no better than by chance.
     """
     threat = as_threat(threat)
     method = nearest(threat) if attack is None else attack
@@ -301,7 +306,8 @@ def class_map(
             f"attack is {type(method).__name__}; expected one that looks for the closest success "
             "and can be led to a class, such as fmn"
         )
-    data = labelled(images, labels)
+    data = labelled(model, images, labels)
+    truth, level = Truth.of(model, data), Level(model)
     studied = _studied(model, classes)
     others = len(studied) - 1
     sampled = others if targets is None and len(studied) <= _ALL_PAIRS else targets or _TARGETS
@@ -309,10 +315,15 @@ def class_map(
     number = _positive("pictures", pictures or (_PICTURES if sampled == others else 1))
     began = time.perf_counter()
     search = _Search(
-        model, method, data, class_numbers(model, data.labels), studied, sampled,
+        model, method, truth, level, studied, sampled,
         check_batch_size(batch_size), seed, cancelled or (lambda: False),
     )  # fmt: skip
     positions = search.read_right(number)
+    if not at_chance and not search.cancelled():
+        check_level(
+            level, truth, data.select(range(len(level.labels), len(data))), search.fed,
+            fit=model.preprocessing, batch_size=batch_size, cancelled=cancelled,
+        )  # fmt: skip
     if not positions:
         raise InvalidImagesError(
             f"{model.name} reads no picture of {data.name} as labelled in one of these "
@@ -320,6 +331,7 @@ def class_map(
         )
     watch = _Watch(len(positions) * sampled, on_progress)
     rows = search.rows(positions, watch)
+    seen = Seen.of(model, level.labels[positions])
     how = "all pairs" if sampled == others else (
         f"each picture to {sampled - sampled // 3} classes nearest by the linearised network and "
         f"{sampled // 3} drawn (seed {seed})"
@@ -342,6 +354,12 @@ def class_map(
             "attack": as_plain(method),
             "classes": studied if len(studied) < model.num_classes else None,
             "seed": seed,
+            "seen": seen.describe(),
+            "notes": [
+                *truth.notes,
+                *(seen.notes if len(studied) == model.num_classes else ()),
+                *level.notes,
+            ],
             **provenance(model),
         },
     )
@@ -363,8 +381,9 @@ class _Search:
 
     model: Classifier
     method: Method
-    data: ImageSet
-    numbers: Tensor | None
+    truth: Truth
+    level: Level
+    """What is read of clean pictures on the way."""
     studied: list[int]
     targets: int
     batch_size: int
@@ -376,9 +395,10 @@ class _Search:
         missing = dict.fromkeys(self.studied, number)
         kept: list[int] = []
         seen = 0
-        for batch in self.data.batches(self.batch_size, fit=self.model.preprocessing):
-            labels = self._labels(batch)
+        for batch in self.truth.images.batches(self.batch_size, fit=self.model.preprocessing):
+            labels = self.truth.labels(batch)
             read = predict(self.model.plain, batch.images, batch_size=self.batch_size).winners
+            self.level.add(labels, read)
             for offset, label in enumerate(labels.tolist()):
                 if read[offset] == label and missing.get(label, 0):
                     missing[label] -= 1
@@ -388,6 +408,11 @@ class _Search:
                 break
         return kept
 
+    def fed(self) -> str:
+        """What it was given, in words."""
+        batch = next(iter(self.truth.images.take(3).batches(3, fit=self.model.preprocessing)))
+        return what_was_fed(self.model, batch.images, self.truth.labels(batch))
+
     def rows(self, positions: list[int], watch: "_Watch") -> list[_Row]:
         """Every search of these pictures, a part at a time."""
         size = max(1, part_size(self.model) // self.targets)
@@ -395,21 +420,12 @@ class _Search:
         for start in range(0, len(positions), size):
             if self.cancelled():
                 break
-            part = self.data.select(positions[start : start + size])
+            part = self.truth.images.select(positions[start : start + size])
             batch = next(iter(part.batches(size, fit=self.model.preprocessing)))
-            labels = self._labels(batch)
+            labels = self.truth.labels(batch)
             wanted = self._wanted(batch, labels)
             found += self._led(batch, labels, wanted, watch)
         return found
-
-    def _labels(self, batch: Batch) -> Tensor:
-        if batch.labels is None:
-            raise InvalidImagesError(
-                f"{self.data.name} has no labels, and without them nobody can say what is read "
-                "right; choose labelled data: class folders, or a data set with a label column"
-            )
-        labels = batch.labels if self.numbers is None else self.numbers[batch.labels]
-        return checked(self.model, labels)
 
     def _wanted(self, batch: Batch, labels: Tensor) -> Tensor:
         """The classes ``(n, T)`` that each picture is led to."""

@@ -34,11 +34,13 @@ from torch import Tensor
 
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine import chance
-from fluoroscope.engine.labels import class_numbers, labelled, labels_of, what_was_fed
+from fluoroscope.engine.classes import Given
+from fluoroscope.engine.labels import Seen, Truth, labelled, what_was_fed
 from fluoroscope.engine.predict import check_batch_size, predict
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.evaluation.verdict import Interval, check_above_chance, wilson
+from fluoroscope.evaluation.level import Level, check_level
+from fluoroscope.evaluation.verdict import Interval, wilson
 from fluoroscope.hashing import bits
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.pictures.checks import check_images
@@ -170,7 +172,7 @@ class CorruptionTable:
 def corruption_accuracy(
     model: Classifier,
     images: ImageSet | Tensor,
-    labels: Tensor | None = None,
+    labels: Given | None = None,
     *,
     corruptions: Sequence[str] | None = None,
     scale: Scale | None = None,
@@ -185,7 +187,7 @@ def corruption_accuracy(
     Args:
         model: the network under study; of one prepared for speed the plain one is asked.
         images: labelled pictures, or a batch ``(N, C, H, W)`` in ``[0, 1]``.
-        labels: ``(N,)``, the true class of each, for a batch.
+        labels: the true class of each ``(N,)``, for a batch: indices, names or one-hot rows.
         corruptions: some of ``CORRUPTIONS``; by default all that there are for so many channels.
         scale: ``"cifar-10-c"`` or ``"imagenet-c"``: whose severities; by default by the size.
         seed: for the noise.
@@ -212,29 +214,40 @@ def corruption_accuracy(
         for name in CORRUPTIONS
         if corruptions is None and name not in names
     ]
-    data, began, plain = labelled(images, labels), time.perf_counter(), model.plain
+    data, began, plain = labelled(model, images, labels), time.perf_counter(), model.plain
     shown = scale or suitable_scale(model.input_size or data[0].image.shape[1:])
     cells = [(name, severity) for name in names for severity in SEVERITIES]
-    translated = class_numbers(model, data.labels)
+    truth, level = Truth.of(model, data), Level(model)
     found = [torch.zeros(0, 1 + len(cells), dtype=torch.bool)]
     for batch in data.batches(check_batch_size(batch_size), fit=model.preprocessing):
-        truth = labels_of(model, batch, translated, data.name)
+        own = truth.labels(batch)
         columns: list[Tensor] = []
         for pictures in _versions(batch.images, cells, shown, seed, batch.indices):
             if cancelled is not None and cancelled():
                 break
-            columns.append(predict(plain, pictures, batch_size=batch_size).winners == truth)
+            read = predict(plain, pictures, batch_size=batch_size).winners
+            columns.append(read == own)
             if on_progress is not None:
                 behind = sum(map(torch.numel, found + columns))
                 on_progress(behind, len(data) * (1 + len(cells)))
-            if len(columns) + len(found) == 2 and not at_chance:
-                right = int(columns[0].sum())
-                fed = partial(what_was_fed, model, batch.images, truth)
-                check_above_chance(right, len(truth), model.num_classes, model.name, fed)
+            if len(columns) == 1:
+                level.add(own, read)
+            if len(columns) + len(found) == 2:
+                fed = partial(what_was_fed, model, batch.images, own)
+                if not at_chance:
+                    rest = data.select(range(len(own), len(data)))
+                    check_level(
+                        level, truth, rest, fed,
+                        fit=model.preprocessing, batch_size=batch_size, cancelled=cancelled,
+                    )  # fmt: skip
         if len(columns) <= len(cells):
             break
         found.append(torch.stack(columns, 1))
     rights = torch.cat(found)
+    complete = len(rights) == len(data)
+    if complete and not at_chance:
+        level.check(fed)
+    seen = Seen.of(model, level.labels[: len(rights)])
     mean, mean_interval = _mean(rights[:, 1:])
     parts = zip(names, rights[:, 1:].split(len(SEVERITIES), dim=1), strict=True)
     return CorruptionTable(
@@ -247,13 +260,14 @@ def corruption_accuracy(
         rows=tuple(_row(name, strengths(name, shown), part) for name, part in parts),
         forwards=rights.numel() * plain.passes,
         seconds=time.perf_counter() - began,
-        complete=len(rights) == len(data),
+        complete=complete,
         record={
             "data": {"name": data.name, "split": data.split, "count": len(data)},
             "corruptions": list(names),
-            "notes": notes,
             "scale": shown,
             "seed": seed,
+            "seen": seen.describe(),
+            "notes": [*notes, *truth.notes, *seen.notes, *level.notes],
             **provenance(plain),
         },
     )

@@ -24,12 +24,14 @@ from fluoroscope.attacks.attack import Method, as_plain
 from fluoroscope.attacks.parts import part_size
 from fluoroscope.attacks.universal.fitting import Fitted
 from fluoroscope.data.imageset import ImageSet
-from fluoroscope.engine.labels import class_numbers, labelled, labels_of, what_was_fed
+from fluoroscope.engine.classes import Given
+from fluoroscope.engine.labels import Seen, Truth, labelled, what_was_fed
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import DEFAULT_BATCH, Step
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.evaluation.verdict import Interval, check_above_chance, wilson
+from fluoroscope.evaluation.level import Level, check_level
+from fluoroscope.evaluation.verdict import Interval, wilson
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.ensemble import Ensemble
 from fluoroscope.pictures.heat_map import heat_map
@@ -83,7 +85,7 @@ def transfer_matrix(
     models: Sequence[Classifier],
     images: ImageSet | Tensor,
     attack: Method,
-    labels: Tensor | None = None,
+    labels: Given | None = None,
     *,
     seed: int = 0,
     batch_size: int = DEFAULT_BATCH,
@@ -101,7 +103,7 @@ def transfer_matrix(
             size. Where one was prepared for speed, the plain one reads.
         images: labelled pictures, or a batch ``(N, C, H, W)`` in ``[0, 1]``.
         attack: what is done to them.
-        labels: ``(N,)``, the true class of each, for a batch.
+        labels: the true class of each ``(N,)``, for a batch: indices, names or one-hot rows.
         seed: for everything random; a sample's chance hangs on it and the sample's index alone.
         batch_size: images evaluated at once.
         at_chance: go on with networks that read clean pictures no better than chance.
@@ -122,23 +124,34 @@ def transfer_matrix(
             f"{type(attack).__name__} makes one thing for all pictures and has to be fitted first; "
             "expected an attack on single pictures, such as mi-fgsm"
         )
-    data, began = labelled(images, labels), time.perf_counter()
-    translated = class_numbers(joint, data.labels)
+    data, began = labelled(joint, images, labels), time.perf_counter()
+    truth, levels = Truth.of(joint, data), [Level(view) for view in views]
     work = _Work(views, attack, seed, batch_size, len(data), on_progress, cancelled)
     count = len(models)
     clean, misread = [torch.zeros(0, count).bool()], [torch.zeros(0, count, count).bool()]
     for batch in data.batches(part_size(joint), fit=joint.preprocessing):
-        truth = labels_of(joint, batch, translated, data.name)
-        right = torch.stack([work.reads(view, batch.images) == truth for view in views], 1)
-        if len(clean) == 1 and not at_chance:
-            for view, column in zip(views, right.unbind(1), strict=True):
-                fed = partial(what_was_fed, view, batch.images, truth)
-                check_above_chance(int(column.sum()), len(truth), view.num_classes, view.name, fed)
-        rows = list(work.fooled(batch.images, truth, right, batch.indices))
+        own = truth.labels(batch)
+        read = [work.reads(view, batch.images) for view in views]
+        right = torch.stack([each == own for each in read], 1)
+        for view, level, each in zip(views, levels, read, strict=True):
+            level.add(own, each)
+            if len(clean) == 1:
+                fed = partial(what_was_fed, view, batch.images, own)
+                if not at_chance:
+                    rest = data.select(range(len(own), len(data)))
+                    check_level(
+                        level, truth, rest, fed,
+                        fit=joint.preprocessing, batch_size=batch_size, cancelled=cancelled,
+                    )  # fmt: skip
+        rows = list(work.fooled(batch.images, own, right, batch.indices))
         if len(rows) < count:
             break
         clean.append(right)
         misread.append(torch.stack(rows, 1))
+    for level in levels:
+        if not at_chance and sum(map(len, clean)) == len(data):
+            level.check(fed)
+    seen = Seen.of(joint, levels[0].labels[: sum(map(len, clean))])
     return _matrix(
         torch.cat(clean),
         torch.cat(misread),
@@ -152,6 +165,12 @@ def transfer_matrix(
             "data": {"name": data.name, "split": data.split, "count": len(data)},
             "input_size": joint.input_size,
             "seed": seed,
+            "seen": seen.describe(),
+            "notes": [
+                *truth.notes,
+                *seen.notes,
+                *(note for level in levels for note in level.notes),
+            ],
             "models": [provenance(model) for model in models],
         },
     )
