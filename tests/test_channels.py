@@ -64,7 +64,7 @@ def test_corruptions(model: fs.Classifier, images: torch.Tensor, channels: int) 
     assert [row.corruption for row in table.rows] == [
         name for name in CORRUPTIONS if name != "jpeg"
     ]
-    assert table.record["notes"] == [
+    assert table.record["notes"][:1] == [
         "jpeg was left out of the mean: it is for pictures of 1 or 3 channels, these have "
         f"{channels}"
     ]

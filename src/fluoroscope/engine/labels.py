@@ -46,7 +46,7 @@ def labelled(model: Classifier, images: ImageSet | Tensor, labels: Given | None 
             )
         if not len(images):
             raise InvalidImagesError(f"{images.name} has no pictures; expected 1 or more")
-        return images
+        return images.with_labels()
     batch = check_images(images, images.shape[-3] if _is_batch(images) else model.channels)
     if labels is None or _count(labels) not in (None, len(batch)):
         said = "none" if labels is None else f"labels of shape ({_count(labels)},)"
@@ -86,7 +86,7 @@ class Truth:
             UnknownLabelError: fewer or other classes, and names that do not tell which is which.
         """
         numbers, found = class_numbers(model, images.labels), matching(model, images.labels)
-        notes = (*getattr(images, "notes", ()), *(found.notes if found else ()))
+        notes = (*images.notes, *(found.notes if found else ()))
         return cls(model, images, numbers, notes)
 
     def labels(self, batch: Batch) -> Tensor:
@@ -97,7 +97,7 @@ class Truth:
             UnknownLabelError: a number that the network does not have.
         """
         if batch.labels is None:
-            why = getattr(self.images, "why_unlabelled", None)
+            why = self.images.why_unlabelled
             usable = f" that can be used: {why}" if why else ""
             raise InvalidImagesError(
                 f"{self.images.name} has no labels{usable}, and without them nobody can say "
