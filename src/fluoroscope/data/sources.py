@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from fluoroscope.errors import InvalidImagesError, UnknownDataError
+from fluoroscope.files import user_path
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.pictures.read import read_picture
 
@@ -75,9 +76,7 @@ class PictureSource:
     """Picture files, encoded bytes or Pillow images."""
 
     def __init__(self, pictures: Sequence[Picture], labels: Tensor | None = None) -> None:
-        self._pictures = [
-            Path(one).expanduser() if isinstance(one, str) else one for one in pictures
-        ]
+        self._pictures = [user_path(one) if isinstance(one, str) else one for one in pictures]
         self._labels = labels
 
     def __len__(self) -> int:
