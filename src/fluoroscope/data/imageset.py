@@ -103,6 +103,7 @@ class ImageSet:
         view = type(self).__new__(type(self))
         view.__dict__.update(self.__dict__)
         view._positions = [self._positions[position] for position in wanted]
+        view._chosen = ""
         return view
 
     def take(self, count: int, *, first: bool = False, seed: int = 0) -> Self:
@@ -119,7 +120,7 @@ class ImageSet:
         if count < 1:
             raise InvalidParameterError(f"asked for the first {count} pictures; expected 1 or more")
         if count >= len(self):
-            return self.select(range(len(self)))
+            return self
         numbers = self._numbers()
         if numbers is None or not self._lies_by_class(numbers):
             view = self.select(range(count))
@@ -147,10 +148,12 @@ class ImageSet:
     def with_labels(self) -> Self:
         """A view of the pictures that have a label; how many were left out is in `notes`."""
         numbers = self._numbers()
-        if numbers is None or bool((numbers != MISSING).all()):
+        there = torch.zeros(0) if numbers is None else (numbers != MISSING)
+        if not there.any() or there.all():
             return self
-        view = self.select((numbers != MISSING).nonzero()[:, 0])
+        view = self.select(there.nonzero()[:, 0])
         lost = len(self) - len(view)
+        view._chosen = self._chosen
         view.notes = (*self.notes, f"left out {lost} of {len(self)} pictures without a label")
         return view
 
