@@ -134,7 +134,9 @@ def test_a_part_by_the_name_of_its_folder(lay: Callable[..., Path]) -> None:
 def test_a_split_without_classes_says_so(lay: Callable[..., Path]) -> None:
     images = load_images(lay("train/cat/1.png", "train/dog/2.png", "test/3.png"))
     assert images.labels is None
-    assert images.why_unlabelled == "no class folders, and no table of labels"
+    assert images.why_unlabelled == (
+        "no class folders, and no table of labels (parts that have labels: train)"
+    )
 
 
 def test_links_lead_nowhere_else(lay: Callable[..., Path], tmp_path: Path) -> None:
@@ -147,13 +149,15 @@ def test_links_lead_nowhere_else(lay: Callable[..., Path], tmp_path: Path) -> No
     images = load_images(root)
     assert read(images) == {"cat/1.png": "cat", "cat/4.png": "cat", "dog/2.png": "dog"}
     assert images.notes == (
-        "left out 1 file that are pipes, sockets, devices or broken links",
-        "left out 3 files that link to folders or out of the data set's own",
+        "left out 1 file(s) that are pipes, sockets, devices or broken links",
+        "left out 3 file(s) that link to folders or out of the data set's own",
     )
     linked = tmp_path / "linked"
     linked.mkdir()
     (linked / "cat").symlink_to(root / "cat")
-    with pytest.raises(UnknownDataError, match=r"holds no pictures \(left out 1 file that link"):
+    with pytest.raises(
+        UnknownDataError, match=r"holds no pictures \(left out 1 file\(s\) that link"
+    ):
         load_images(linked)
 
 
@@ -163,7 +167,7 @@ def test_pipes_and_folders_called_like_pictures(lay: Callable[..., Path]) -> Non
     os.mkfifo(root / "README.md")
     images = load_images(root)
     assert read(images) == {"cat/1.png": "cat", "dog/2.png": "dog"}
-    assert "left out 2 files that are pipes" in images.notes[0]
+    assert "left out 2 file(s) that are pipes" in images.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -261,3 +265,25 @@ def test_thirteen_bands_in_class_folders(tmp_path: Path, paint: Paint) -> None:
 def test_the_order_is_that_of_names(lay: Callable[..., Path]) -> None:
     root = lay("b/2.png", "b/10.png", "a/3.png", "a/x/1.png", "a-b/1.png")
     assert load_images(root).names() == ("a/3.png", "a/x/1.png", "a-b/1.png", "b/10.png", "b/2.png")
+
+
+def test_made_up_labels_of_a_competition_are_none(lay: Callable[..., Path]) -> None:
+    root = lay("train/1.png", "train/2.png", "test/3.png")
+    (root / "train.csv").write_text("id,target\n1,a\n2,b\n")
+    (root / "sample_submission.csv").write_text("id,target\n3,a\n")
+    assert read(load_images(root)) == {"test/3.png": None}
+    assert read(load_images(root, "train")) == {"train/1.png": "a", "train/2.png": "b"}
+
+
+def test_parts_are_where_their_folders_say(lay: Callable[..., Path]) -> None:
+    images = load_images(lay("val/cat/1.png", "valid/val/cat/2.png", "train/train/cat/3.png"))
+    assert (images.labels, len(images)) == (("cat",), 2)
+    assert images.notes == ("the part 'validation' is the folders 'val' and 'valid' together",)
+
+
+def test_names_that_are_no_text_are_written_out(lay: Callable[..., Path]) -> None:
+    root = lay("cat/1.png", "dog/2.png")
+    (root / "dog").rename(os.fsdecode(os.fsencode(root) + b"/d\xff"))
+    images = load_images(root)
+    assert (images.labels, images.names()) == (("cat", r"d\xff"), ("cat/1.png", r"d\xff/2.png"))
+    assert len(list(images)) == 2

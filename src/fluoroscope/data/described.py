@@ -114,7 +114,9 @@ class Finder:
             return self._short.get(path)
         # A path from some other folder, as tables that were written elsewhere have it.
         found = self._short.get(path.rpartition("/")[2])
-        return found if found is not None and found.endswith("/" + path) else None
+        if found is None or not (f"/{found}".endswith(f"/{path}") or path.endswith(f"/{found}")):
+            return None
+        return found
 
     def share(self, column: Sequence[Any], starts: Sequence[str]) -> float:
         """How many of a column's first values name a picture."""
@@ -155,6 +157,8 @@ def _columns(path: Path, name: str) -> dict[str, list[Any]]:
         return _separated(text)
     except UnknownDataError:
         raise
+    except UnicodeDecodeError as error:
+        raise UnknownDataError(f"{name} is not in UTF-8; save it in that encoding") from error
     # Whatever is wrong with a table, it is said in one line.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -55,7 +55,7 @@ class FolderSource:
         return self._numbers
 
     def name(self, position: int) -> str:
-        return self._files[position]
+        return readable(self._files[position])
 
 
 @dataclass
@@ -104,7 +104,10 @@ def open_folder(scan: Scan, root: Path, name: str, split: str | None) -> Opened:
     chosen = choose_split(split, [key for key in parts if key], name, SPLITS)
     part = parts[chosen or ""]
     names = sorted(set().union(*(one.names() for one in parts.values())))
-    read = part.read(names)
+    read, why = part.read(names), None
+    if read.why is not None:
+        others = sorted(key for key, one in parts.items() if one is not part and one.names())
+        why = read.why + (f" (parts that have labels: {', '.join(others)})" if others else "")
     source = FolderSource(
         root,
         part.files if part.table is None else part.table.files,
@@ -112,14 +115,16 @@ def open_folder(scan: Scan, root: Path, name: str, split: str | None) -> Opened:
         read.numbers,
     )
     notes += part.notes if part.table is None else part.table.notes
-    return Opened(source, chosen, read.names, tuple(notes), read.why)
+    return Opened(source, chosen, read.names, tuple(notes), why)
 
 
-def _unwrapped(folder: Folder) -> Folder:
-    """The folder in which parts, classes or pictures lie, where folders lie around it."""
+def _unwrapped(folder: Folder, *, part: bool = False) -> Folder:
+    """The folder in which parts, classes or pictures lie, where folders lie around it; within a
+    ``part`` there are no others.
+    """
     while not folder.files and len(folder.folders) == 1:
         (only,) = folder.folders.values()
-        if only.name.lower() in SPLITS or only.files or not _telling(only):
+        if (only.name.lower() in SPLITS and not part) or only.files or not _telling(only):
             break
         folder = only
     return folder
@@ -161,7 +166,10 @@ def _splits(top: Folder) -> tuple[dict[str, list[Folder]], list[str]]:
 def _part(folders: list[Folder], split: str, tables: "_Tables") -> _Part:
     part = _Part()
     for folder in folders:
-        _read_folders(_unwrapped(folder), part)
+        _read_folders(_unwrapped(folder, part=True), part)
+    if len(folders) > 1:
+        listed = " and ".join(repr(folder.name) for folder in folders)
+        part.notes.append(f"the part {split!r} is the folders {listed} together")
     table, fault = tables.of(folders, part, split)
     if table is not None:
         return _Part(table=table)
@@ -193,7 +201,7 @@ def _read_folders(folder: Folder, part: _Part) -> None:
     for one in filled:
         files = list(one.everything())
         part.files += files
-        part.words += [one.name] * len(files)
+        part.words += [readable(one.name)] * len(files)
     below = {inner.name for one in filled for inner in _telling(one)}
     if all(not one.files and len(_telling(one)) > 1 for one in filled):
         part.notes.append(
@@ -217,7 +225,10 @@ class _Tables:
         """The table that describes these pictures, or why none of those that are there does."""
         own = [(f.path, one) for folder in folders for f in _chain(folder) for one in f.lists]
         fitting = [one for one in self._outer if split_of(one[1]) in (None, split or None)]
-        candidates = list(dict.fromkeys((*own, *fitting)))
+        # Those to be handed in to a competition hold made-up labels.
+        candidates = [
+            one for one in dict.fromkeys((*own, *fitting)) if "submission" not in one[1].lower()
+        ]
         told = [one for one in candidates if PurePosixPath(one[1]).stem == "metadata"]
         for below, table in told:
             found = self._read(below, table, part.files)
@@ -264,6 +275,11 @@ class _Tables:
         if self._find is None:
             self._find = Finder(self._scan.top.everything())
         return describe(self._scan.root, below + table, self._find, files, below)
+
+
+def readable(name: str) -> str:
+    """A file's name, with bytes that are no text written out: results are text."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def split_of(name: str) -> str | None:

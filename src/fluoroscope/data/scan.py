@@ -71,7 +71,7 @@ class Scan:
             kinds = ", ".join(f"{count} {kind}" for kind, count in self.left.most_common(4))
             more = f" and {len(self.left) - 4} more kinds" if len(self.left) > 4 else ""
             found.append(f"{_files(self.left.total())} whose ending is no picture's: {kinds}{more}")
-        found += [f"{_files(count)} {kind}" for kind, count in sorted(self.odd.items())]
+        found += [f"{count} file(s) {kind}" for kind, count in sorted(self.odd.items())]
         return [f"left out {one}" for one in found]
 
 
