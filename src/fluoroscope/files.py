@@ -11,7 +11,7 @@ import platform
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -150,6 +150,35 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             + ("the disk is full; make room" if disk_full(error) else f"{reason}; check the disk")
             + ", and give the same command again: what was written before is whole"
         ) from error
+
+
+@contextmanager
+def atomic_set(*paths: Path) -> Iterator[list[Path]]:
+    """Temporary paths for files that belong together, all moved when the block ends well.
+
+    The first file vouches for the others: it goes before any of them is replaced, and comes last.
+
+    Raises:
+        StorageError: the disk is full, or refuses.
+    """
+    with ExitStack() as stack:
+        yield [stack.enter_context(atomic_path(path)) for path in paths]
+        remove(paths[0])
+
+
+def remove(*paths: Path) -> None:
+    """Remove files, if they are there.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"cannot remove {path}: {error.strerror or error}; give another directory"
+            ) from error
 
 
 def disk_full(error: BaseException) -> bool:

@@ -175,13 +175,37 @@ def test_an_interrupted_save_leaves_no_half_file(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fluoroscope.attacks.morph_files.save_file", interrupted)
+    monkeypatch.setattr("fluoroscope.attacks.morph_files.write_tensors", interrupted)
     with pytest.raises(KeyboardInterrupt):
         result.save(tmp_path)
     left = {path.name for path in tmp_path.iterdir()}
     assert "morph.json" not in left
     assert not any(name.startswith(".") for name in left)
     with pytest.raises(ResultFormatError, match=r"expected morph\.json"):
+        MorphResult.load(tmp_path)
+
+
+def test_a_save_over_an_earlier_one_never_leaves_a_mixture(
+    tmp_path: Path, model: fs.Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (fs.morph(model, "noise", to=0, steps=2, seed=seed) for seed in (0, 1))
+    first.save(tmp_path)
+    record = (tmp_path / "morph.json").read_bytes()
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("fluoroscope.attacks.morph_files.write_figure", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            second.save(tmp_path)
+    with pytest.raises(ResultFormatError, match="holds no morph"):
+        MorphResult.load(tmp_path)
+    second.save(tmp_path, gif=False)
+    assert not (tmp_path / "morph.gif").exists()
+    assert torch.equal(MorphResult.load(tmp_path).original, second.original)
+    (tmp_path / "morph.json").write_bytes(record)
+    with pytest.raises(ResultFormatError, match="of two morphs"):
         MorphResult.load(tmp_path)
 
 

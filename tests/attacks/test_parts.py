@@ -1,11 +1,16 @@
 """A data set, attacked a part at a time."""
 
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 
 import fluoroscope as fs
 from fluoroscope.attacks import parts
-from fluoroscope.attacks.parts import attack_parts
+from fluoroscope.attacks.parts import attack_parts, part_name, remove_parts
 
 DIGITS = fs.load_images("digits", channels=1).take(24)
 MODEL = fs.load_model("digits-cnn")
@@ -21,6 +26,46 @@ def test_parts_together_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(torch.cat([p.success for p in pieces]), whole.success)
     images = torch.cat([piece.images for piece in pieces])
     torch.testing.assert_close(images, whole.images, atol=1e-4, rtol=0)
+
+
+def test_parts_of_an_earlier_attack_make_room(tmp_path: Path) -> None:
+    [result] = attack_parts(MODEL, PGD, DIGITS.take(2))
+    for number in range(3):
+        result.save(tmp_path, part_name(number))
+    mine = [tmp_path / name for name in ("part-00007.json", "part-00008.parquet", "part-1.json")]
+    for file in mine:
+        file.write_text('{"attack": "mine"}')
+    os.mkfifo(tmp_path / "part-00009.json")
+    assert remove_parts(tmp_path) == 3
+    assert {file.name for file in tmp_path.iterdir()} == {
+        *(file.name for file in mine), "part-00009.json",
+    }  # fmt: skip
+
+
+def test_a_part_killed_over_an_earlier_one_has_no_record(tmp_path: Path) -> None:
+    [result] = attack_parts(MODEL, PGD, DIGITS.take(2))
+    result.save(tmp_path, "part")
+    (child := os.fork()) or _killed_at_its_second_move(lambda: result.save(tmp_path, "part"))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert {file.name for file in tmp_path.glob("[!.]*")} == {"part.parquet", "part.safetensors"}
+    result.save(tmp_path, "part")
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def _killed_at_its_second_move(work: Callable[[], object]) -> None:
+    moves = 0
+    move = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        nonlocal moves
+        moves += 1
+        if moves == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return move(self, target)
+
+    Path.replace = replace  # type: ignore[method-assign, assignment]
+    work()
+    os._exit(1)
 
 
 def test_a_selection_keeps_its_chance() -> None:

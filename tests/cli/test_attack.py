@@ -41,6 +41,17 @@ def test_attack_leaves_rows_tensors_and_pictures(fluoroscope: Call, tmp_path: Pa
     assert "fooled" in done.err
 
 
+def test_a_second_attack_leaves_nothing_of_the_first(fluoroscope: Call, tmp_path: Path) -> None:
+    common = ("-m", "digits-linear", "--images", "digits", "--limit", "3", "--out", str(tmp_path))
+    fluoroscope("attack", "deepfool", *common, "--to", "all")
+    assert (tmp_path / "curve.png").exists()
+    said = fluoroscope("attack", "fgsm", *common, "--eps", "0.001")
+    assert "removed 10 part(s) that an earlier attack had left there" in said.out
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "part-00000.json", "part-00000.parquet", "part-00000.safetensors",
+    ]  # fmt: skip
+
+
 def test_the_closest_success_has_a_curve(fluoroscope: Call, tmp_path: Path) -> None:
     done = fluoroscope("attack", "deepfool", *DIGITS, "--norm", "l2", "--out", str(tmp_path))
     assert done.code == 0, done.err

@@ -1,16 +1,21 @@
 """What a report says, for networks of every kind, and when something goes wrong."""
 
+import errno
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from small_networks import MARKUP, small
 from torch import nn
 
 import fluoroscope as fs
+from fluoroscope.errors import StorageError
+from fluoroscope.files import in_use
 from fluoroscope.report.registry import _SECTIONS, Section, find_sections
 from fluoroscope.report.study import Study
 from fluoroscope.report.xray import usual_threat
@@ -153,6 +158,24 @@ def test_a_section_that_fails_says_so_and_the_others_stand(monkeypatch: Any) -> 
     assert "By class" in text
 
 
+@pytest.mark.parametrize("problem", [OSError(errno.ENOSPC, "No space"), StorageError("full")])
+def test_a_full_disk_is_no_sections_fault(problem: Exception, monkeypatch: Any) -> None:
+    def fail(study: Study) -> Any:
+        raise problem
+
+    find_sections()
+    monkeypatch.setitem(_SECTIONS, "clean", replace(_SECTIONS["clean"], build=fail))
+    model, images, labels = small(3)
+    with pytest.raises(StorageError, match="full"):
+        fs.xray(model, images, labels, sections=["clean"])
+
+
+def test_one_report_at_a_time_in_one_directory(tmp_path: Path) -> None:
+    model, images, labels = small(3)
+    with in_use(tmp_path), pytest.raises(fs.FluoroscopeError, match="in use by process"):
+        fs.xray(model, images, labels, sections=["clean"], run=tmp_path)
+
+
 def test_a_norm_without_a_search_leaves_its_sections_out() -> None:
     model, images, labels = small(3)
     report = fs.xray(model, images, labels, threat="l0:4")
@@ -214,7 +237,8 @@ def test_a_kept_report_is_read_back(tmp_path: Path, monkeypatch: Any) -> None:
     # What remains: who is named in the pictures that are shown, and what was fed.
     assert sum(calls) < 60
     for file in (tmp_path / "run").glob("*.safetensors"):
-        file.write_bytes(b"broken")
+        # Whole, and of something else, as it is after copying one file over another.
+        save_file({"other": torch.zeros(3)}, file)
     for file in (tmp_path / "run").glob("*.json"):
         file.write_text("{")
     anew, before = (

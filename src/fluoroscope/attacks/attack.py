@@ -27,7 +27,7 @@ from fluoroscope.engine.run import Keep, Outcome, run
 from fluoroscope.engine.stream import DEFAULT_BATCH, Attack, Budget, Step
 from fluoroscope.engine.threats import Threat, beyond_the_box
 from fluoroscope.errors import FluoroscopeWarning, InvalidParameterError
-from fluoroscope.files import atomic_path, output_directory
+from fluoroscope.files import atomic_set, output_directory
 from fluoroscope.models.classifier import Classifier, tensor_bytes
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.pictures.pairs import Pair
@@ -87,7 +87,10 @@ class AttackResult(Outcome):
         ]
 
     def save(self, directory: str | Path, name: str = "attack") -> list[Path]:
-        """Write every tensor (safetensors), a row for each sample (Parquet), the record (JSON)."""
+        """Write every tensor (safetensors), a row for each sample (Parquet), the record (JSON).
+
+        The record is there while the three belong together.
+        """
         import pyarrow
         from pyarrow import parquet
 
@@ -97,14 +100,13 @@ class AttackResult(Outcome):
             for field in fields(self)
             if isinstance(getattr(self, field.name), Tensor)
         }
-        paths = [out / f"{name}.{kind}" for kind in ("safetensors", "parquet", "json")]
-        with atomic_path(paths[0]) as draft:
-            save_file(tensors, draft)
-        with atomic_path(paths[1]) as draft:
-            parquet.write_table(pyarrow.table(self.rows()), draft)
-        with atomic_path(paths[2]) as draft:
-            text = json.dumps(self.record, indent=1, ensure_ascii=False, allow_nan=False)
-            draft.write_text(text, "utf-8")
+        kinds = ("safetensors", "parquet", "json")
+        whole, table, record = paths = [out / f"{name}.{kind}" for kind in kinds]
+        text = json.dumps(self.record, indent=1, ensure_ascii=False, allow_nan=False)
+        with atomic_set(record, table, whole) as drafts:
+            save_file(tensors, drafts[2])
+            parquet.write_table(pyarrow.table(self.rows()), drafts[1])
+            drafts[0].write_text(text, "utf-8")
         return paths
 
 

@@ -10,17 +10,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fluoroscope.attacks.morph import MorphPlan, MorphResult
 from fluoroscope.errors import ResultFormatError
-from fluoroscope.files import atomic_path, output_directory, user_path
+from fluoroscope.files import atomic_path, output_directory, regular, remove, user_path
 from fluoroscope.pictures.curves import probability_curves
 from fluoroscope.pictures.maps import signed_map, write_figure
 from fluoroscope.pictures.write import enlarged, to_pil, write_gif, write_png
+from fluoroscope.tensor_files import read_tensors, seal_of, write_tensors
 
 _TENSORS = (
     "original", "image", "frames", "frame_steps", "probabilities", "objective", "l0", "l2", "linf"
@@ -38,6 +38,9 @@ def save_morph(result: MorphResult, directory: str | Path, *, gif: bool = True) 
         InvalidParameterError: the directory cannot be made or written to.
     """
     out = output_directory(directory)
+    remove(out / "morph.json")
+    if not gif:
+        remove(out / "morph.gif")
     difference, _ = signed_map(result.image - result.original)
     written = [
         write_png(out / "original.png", result.original),
@@ -48,14 +51,14 @@ def save_morph(result: MorphResult, directory: str | Path, *, gif: bool = True) 
     written += [write_figure(out / name, figure) for name in ("curve.png", "curve.svg")]
     if gif:
         written.append(write_gif(out / "morph.gif", list(result.frames), _captions(result)))
-    with atomic_path(out / "morph.safetensors") as draft:
-        save_file({name: getattr(result, name).contiguous() for name in _TENSORS}, draft)
     written.append(out / "morph.safetensors")
+    seal = write_tensors(written[-1], {name: getattr(result, name) for name in _TENSORS})
     with atomic_path(out / "morph.json") as draft:
         record = {
             "format": _FORMAT,
             **result.describe(),
             "labels": list(result.labels),
+            "sha256": seal,
         }
         draft.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
     return [*written, out / "morph.json"]
@@ -69,13 +72,15 @@ def load_morph(directory: str | Path) -> MorphResult:
     """
     folder = user_path(directory)
     try:
-        record = json.loads((folder / "morph.json").read_text(encoding="utf-8"))
+        record = json.loads(regular(folder / "morph.json").read_text(encoding="utf-8"))
         if record["format"] > _FORMAT:
             raise ResultFormatError(
                 f"{folder} was written in format {record['format']}; this version reads up to "
                 f"{_FORMAT}: install a newer fluoroscope"
             )
-        tensors = load_file(folder / "morph.safetensors")
+        tensors, about = read_tensors(folder / "morph.safetensors")
+        if record["sha256"] != seal_of(tensors, about):
+            raise ValueError("morph.json and morph.safetensors are of two morphs")
         _check_shapes(tensors, len(record["labels"]))
         return MorphResult(
             model=TypeAdapter(str).validate_python(record["model"]),
@@ -88,7 +93,8 @@ def load_morph(directory: str | Path) -> MorphResult:
         raise ResultFormatError(
             f"{folder} holds no morph: {error}; expected morph.json and morph.safetensors"
         ) from error
-    except (ValueError, KeyError, TypeError, SafetensorError, ValidationError) as error:
+    # Whatever a parser makes of what is no morph's.
+    except (ValueError, LookupError, TypeError, RecursionError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise ResultFormatError(f"{folder} holds a broken morph: {reason}; make it anew") from error
 

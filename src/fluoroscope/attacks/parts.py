@@ -3,7 +3,10 @@
 A part is a result of its own, so that whoever writes each one down loses nothing but the last.
 """
 
+import json
+import re
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,12 +20,14 @@ from fluoroscope.engine import chance
 from fluoroscope.engine.labels import Truth
 from fluoroscope.engine.predict import predict
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.files import regular, remove
 from fluoroscope.models.classifier import Classifier
 
 # Pixel values in a part: 0.13 GB in float32, of which a search keeps a few copies.
 _VALUES = 2**25
 # Parts that one perturbation or patch is fitted to at the most: they are in memory together.
 _FIT_PARTS = 8
+_RECORD = re.compile(r"part-\d{5,9}\.json")
 
 
 def attack_parts(
@@ -142,3 +147,32 @@ def _classes(
         return logits.scatter(1, own[:, None], torch.inf).argmin(1)
     drawn = chance.integers(chance.keys(seed, batch.indices, -1), 0, logits.shape[1] - 1)[:, 0]
     return drawn + (drawn >= own)
+
+
+def part_name(number: int) -> str:
+    """What a part's files are called, without their ends."""
+    return f"part-{number:05}"
+
+
+def remove_parts(directory: Path) -> int:
+    """Remove the parts of an earlier attack, so that a later one's do not stand among them.
+
+    Only files beside a record of ours go, the records first. Returns how many parts there were.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    records = [file for file in directory.glob("part-*.json") if _is_record(file)]
+    remove(*records)
+    for record in records:
+        remove(record.with_suffix(".parquet"), record.with_suffix(".safetensors"))
+    return len(records)
+
+
+def _is_record(file: Path) -> bool:
+    try:
+        found = json.loads(regular(file).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    ours = isinstance(found, dict) and {"attack", "parameters", "fluoroscope"} <= found.keys()
+    return bool(_RECORD.fullmatch(file.name)) and ours

@@ -182,7 +182,7 @@ def attack(
       fluoroscope attack mi-fgsm -m ONE --images FOLDER --eps 16/255 --through di --transfer-to TWO
     """
     from fluoroscope.attacks import registry
-    from fluoroscope.attacks.parts import attack_parts, fit_to
+    from fluoroscope.attacks.parts import attack_parts, fit_to, part_name
     from fluoroscope.attacks.universal.fitting import Fitted
     from fluoroscope.files import output_directory
     from fluoroscope.models.wrappers.prepared import prepare
@@ -231,7 +231,9 @@ def attack(
                     cancelled=over,
                 )
             ):
-                summary.add(result, result.save(directory, f"part-{number:05}"))
+                if not number:
+                    summary.begin(directory)
+                summary.add(result, result.save(directory, part_name(number)))
                 done.part(result)
                 if over():
                     break

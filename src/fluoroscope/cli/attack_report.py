@@ -28,7 +28,7 @@ class Summary:
         self._rows: dict[str, list[Any]] = {}
         self._pairs: list[Pair] = []
         self._paths: list[Path] = []
-        self._parts = 0
+        self._parts = self._removed = 0
         self._record: dict[str, Any] = {}
         self._fitted: dict[str, Any] = {}
 
@@ -36,6 +36,15 @@ class Summary:
         """What was made for all pictures before any was attacked."""
         self._paths += paths
         self._fitted = {"pictures": pictures, "epochs": epochs, "others_attacked": apart}
+
+    def begin(self, directory: Path) -> None:
+        """Make room for the first part: nothing of an earlier attack stands beside this one."""
+        from fluoroscope.attacks.parts import remove_parts
+        from fluoroscope.files import remove
+
+        self._removed = remove_parts(directory)
+        if self._removed:
+            remove(directory / "pictures.png", directory / "curve.png")
 
     def add(self, result: "AttackResult", paths: list[Path]) -> None:
         for name, column in result.rows().items():
@@ -94,6 +103,8 @@ class Summary:
             )
             self._paths.append(write_figure(directory / "curve.png", curve))
         output.wrote(self._paths)
+        if self._removed:
+            output.say(f"removed {self._removed} part(s) that an earlier attack had left there")
         output.say(
             f"wrote {directory}/part-*.parquet, .safetensors, .json: {self._parts} part(s), a row "
             "for each picture"
@@ -138,6 +149,15 @@ class _Transfer:
 
     def __init__(self, target: "Classifier") -> None:
         self._target, self._before, self._count, self._fooled = target, 0, 0, 0
+
+    def begin(self, directory: Path) -> None:
+        """Make room for the first part: nothing of an earlier attack stands beside this one."""
+        from fluoroscope.attacks.parts import remove_parts
+        from fluoroscope.files import remove
+
+        self._removed = remove_parts(directory)
+        if self._removed:
+            remove(directory / "pictures.png", directory / "curve.png")
 
     def add(self, result: "AttackResult") -> None:
         rows = result.success & ~result.at_start

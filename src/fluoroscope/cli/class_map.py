@@ -73,7 +73,7 @@ def class_map(
       fluoroscope map -m NETWORK --data FOLDER --route "giant panda;vulture"
     """
     from fluoroscope.evaluation.yardsticks.class_map import class_map as run
-    from fluoroscope.files import output_directory
+    from fluoroscope.files import output_directory, remove
     from fluoroscope.models.wrappers.prepared import prepare
     from fluoroscope.pictures.class_maps import class_map_figure
     from fluoroscope.pictures.maps import write_figure
@@ -99,6 +99,7 @@ def class_map(
             on_progress=told,
             cancelled=interrupted,
         )
+    remove(directory / "class_map.png")  # never beside another map's numbers
     written = [found.save(directory)]
     if found.pairs:
         figure = class_map_figure(found.distance, found.labels, norm=found.norm, title=model.name)

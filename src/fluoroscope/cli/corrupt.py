@@ -68,7 +68,7 @@ def corrupt(
         corruption_figure,
         corruption_strip,
     )
-    from fluoroscope.files import output_directory
+    from fluoroscope.files import output_directory, remove
     from fluoroscope.pictures.display import shown_channels
     from fluoroscope.pictures.maps import write_figure
 
@@ -88,6 +88,7 @@ def corrupt(
         )
     if table.count:
         _report(output, table)
+        remove(directory / "corrupted.png")  # never beside another network's curves
         picture = images[0]
         strip = corruption_strip(model.fit(picture.image), table, picture.index)
         curves = write_figure(directory / "corruption.png", corruption_figure(table))

@@ -20,7 +20,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fluoroscope.attacks.attack import Method
@@ -49,11 +48,12 @@ from fluoroscope.evaluation.trust.checks import LARGE, trust_checks
 from fluoroscope.evaluation.trust.of_run import from_rows
 from fluoroscope.evaluation.verdict import Verdict
 from fluoroscope.evaluation.yardsticks.class_map import ClassMap, class_map
-from fluoroscope.files import atomic_path, output_directory
+from fluoroscope.files import atomic_path, output_directory, regular
 from fluoroscope.hashing import bits
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.pictures.display import shown_channels
 from fluoroscope.report.words import NORMS, Ruler, count, listed, shortened
+from fluoroscope.tensor_files import read_tensors, write_tensors
 
 # Raised when what is kept in a directory changes its form.
 FORMAT = 1
@@ -249,13 +249,16 @@ class Study:
 
         def load_or_make() -> dict[str, Tensor]:
             file = self._file(name, about, "safetensors")
-            if file is not None and file.exists():
-                with suppress(OSError, SafetensorError):
-                    return dict(load_file(file))
+            seal = {} if file is None else {"file": file.name}
+            if file is not None:
+                # What is damaged, or of another study, is made anew.
+                with suppress(OSError, SafetensorError, ValueError):
+                    found, told = read_tensors(file)
+                    if told == seal:
+                        return found
             found = make()
             if file is not None:
-                with atomic_path(file) as draft:
-                    save_file({key: value.contiguous() for key, value in found.items()}, draft)
+                write_tensors(file, found, seal)
             return found
 
         return self.once(f"{name} {about}", load_or_make)
@@ -265,13 +268,16 @@ class Study:
 
         def load_or_make() -> T:
             file = self._file(name, about, "json")
-            if file is not None and file.exists():
-                with suppress(OSError, ValueError):
-                    return json.loads(file.read_text("utf-8"))  # type: ignore[no-any-return]
+            if file is not None:
+                with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
+                    kept = json.loads(regular(file).read_text("utf-8"))
+                    if kept["sha256"] == _seal(file, kept["found"]):
+                        return kept["found"]  # type: ignore[no-any-return]
             found = make()
             if file is not None and name not in self.cut:
                 with atomic_path(file) as draft:
-                    draft.write_text(json.dumps(found, ensure_ascii=False), "utf-8")
+                    sealed = {"found": found, "sha256": _seal(file, found)}
+                    draft.write_text(json.dumps(sealed, ensure_ascii=False), "utf-8")
             return found
 
         return self.once(f"{name} {about}", load_or_make)
@@ -607,6 +613,11 @@ class Study:
                 return verdict, RunDirectory(Path(place)).tables()
 
         return self.once("evaluation", run)
+
+
+def _seal(file: Path, found: Any) -> str:
+    text = json.dumps([file.name, found])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _end(name: str) -> str:

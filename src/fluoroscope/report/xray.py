@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from fluoroscope.engine.classes import Given
 from fluoroscope.engine.labels import labelled
 from fluoroscope.engine.numbers import as_seconds
 from fluoroscope.engine.threats import Linf, Threat, as_threat
-from fluoroscope.errors import FluoroscopeError, InvalidParameterError
-from fluoroscope.files import atomic_path, user_path
+from fluoroscope.errors import FluoroscopeError, StorageError
+from fluoroscope.files import atomic_path, disk_full, in_use, output_directory, user_path
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.report.blocks import Text
 from fluoroscope.report.page import Missing, Shown, render
@@ -60,17 +61,12 @@ class Report:
         """Write the page; whole or not at all.
 
         Raises:
-            InvalidParameterError: it cannot be written there.
+            InvalidParameterError, StorageError: it cannot be written there.
         """
-        try:
-            path = user_path(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_path(path) as draft:
-                draft.write_text(self.html, "utf-8")
-        except OSError as error:
-            raise InvalidParameterError(
-                f"cannot write {path}: {error.strerror or error}; give another file"
-            ) from error
+        path = user_path(path)
+        output_directory(path.parent)
+        with atomic_path(path) as draft:
+            draft.write_text(self.html, "utf-8")
         return path
 
 
@@ -109,7 +105,8 @@ def xray(
 
     Raises:
         UnknownLabelError, InvalidImagesError: labels that are missing or not the network's.
-        InvalidParameterError: no such section, or a budget that is none.
+        InvalidParameterError: no such section, a budget that is none, or a directory in use.
+        StorageError: the disk is full, or refuses.
         ChanceLevelError: clean pictures are read no better than by chance.
     """
     chosen = find_sections(sections)
@@ -125,11 +122,12 @@ def xray(
         tell=on_progress,
         cancelled=cancelled,
     )
-    study.check()
-    shown = {one.name: _made(one, study) for one in sorted(chosen, key=lambda each: each.cost)}
-    ordered = tuple(shown[one.name] for one in chosen)
-    title = f"{study.name} on {study.data_name}"
-    return Report(render(title, study.about, ordered), title, ordered, study.record)
+    with nullcontext() if study.directory is None else in_use(study.directory):
+        study.check()
+        shown = {one.name: _made(one, study) for one in sorted(chosen, key=lambda each: each.cost)}
+        ordered = tuple(shown[one.name] for one in chosen)
+        title = f"{study.name} on {study.data_name}"
+        return Report(render(title, study.about, ordered), title, ordered, study.record)
 
 
 def usual_threat(model: Classifier) -> Threat:
@@ -147,9 +145,16 @@ def _made(one: Section, study: Study) -> Shown:
         content = one.build(study)
     except LeftOutError as reason:
         missing = Missing("This section was left out.", sentence(reason))
+    except StorageError:
+        raise  # What was not kept is no section's fault, and all others would meet it too.
     except FluoroscopeError as problem:
         missing = Missing("This section could not be made.", sentence(problem))
     except Exception as problem:
+        if disk_full(problem):
+            raise StorageError(
+                f"{one.title}: the disk is full ({problem}); make room, and give the same command "
+                "again"
+            ) from problem
         # One section's fault must not cost the reader all the others.
         _log.warning("the section %s failed", one.name, exc_info=True)
         missing = Missing(

@@ -15,12 +15,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fluoroscope.errors import InvalidParameterError, ModelFormatError
-from fluoroscope.files import atomic_path
 from fluoroscope.models.wording import first_line
+from fluoroscope.tensor_files import read_tensors, write_tensors
 
 
 def save_checkpoint(
@@ -46,10 +45,9 @@ def save_checkpoint(
     for index, entries in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in entries.items()}
     # Copies, since a file cannot hold weights that share memory.
-    copies = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
+    copies = {name: value.detach().clone() for name, value in tensors.items()}
     header = {"identity": json.dumps(identity), "step": json.dumps(step)}
-    with atomic_path(path) as draft:
-        save_file(copies, draft, metadata=header)
+    write_tensors(path, copies, header)
 
 
 def read_step(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -91,14 +89,13 @@ def load_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimi
     weights: dict[str, Tensor] = {}
     state: dict[int, dict[str, Tensor]] = {}
     try:
-        with safe_open(path, framework="pt") as file:
-            for key in file.keys():  # noqa: SIM118
-                kind, _, name = key.partition(".")
-                if kind == "weights":
-                    weights[name] = file.get_tensor(key)
-                else:
-                    index, _, entry = name.partition(".")
-                    state.setdefault(int(index), {})[entry] = file.get_tensor(key)
+        for key, value in read_tensors(path)[0].items():
+            kind, _, name = key.partition(".")
+            if kind == "weights":
+                weights[name] = value
+            else:
+                index, _, entry = name.partition(".")
+                state.setdefault(int(index), {})[entry] = value
         module.load_state_dict(weights)
     except (SafetensorError, OSError, ValueError, RuntimeError) as problem:
         raise _unreadable(path, problem) from problem

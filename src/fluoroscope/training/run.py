@@ -22,7 +22,7 @@ from fluoroscope.data.imageset import load_images
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.threats import Linf
 from fluoroscope.errors import InvalidParameterError, UnknownDataError
-from fluoroscope.files import atomic_path, output_directory
+from fluoroscope.files import atomic_set, output_directory
 from fluoroscope.hashing import as_seed
 from fluoroscope.models.builtin import build_architecture, digits_classifier
 from fluoroscope.models.classifier import Classifier
@@ -259,7 +259,7 @@ class TrainingRun:
         content = save(self.classifier.module.state_dict())
         record = self._record(seconds) | {"sha256": hashlib.sha256(content).hexdigest()}
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-        with atomic_path(weights) as weights_draft, atomic_path(record_path) as record_draft:
+        with atomic_set(record_path, weights) as (record_draft, weights_draft):
             weights_draft.write_bytes(content)
             record_draft.write_text(text, encoding="utf-8")
         return Trained(self.classifier, record, weights)

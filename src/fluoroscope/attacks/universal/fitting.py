@@ -26,7 +26,7 @@ from fluoroscope.engine.objectives import LOG_PROBABILITY, Objective
 from fluoroscope.engine.predict import check_batch_size
 from fluoroscope.engine.stream import Step, is_reached
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.files import atomic_path, output_directory
+from fluoroscope.files import atomic_path, output_directory, remove
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.pictures.write import write_png
@@ -239,10 +239,11 @@ class Fitted(Method, ABC):
             )
         out = output_directory(directory)
         path = out / f"{name}.safetensors"
+        shown = {out / f"{name}{end}.png": image for end, image in self.pictures().items()}
+        remove(*shown)  # those of another one never stand beside this
         with atomic_path(path) as draft:
             save_file({name: self.made.contiguous().cpu()}, draft)
-        shown = self.pictures().items()
-        return [path, *(write_png(out / f"{name}{end}.png", image) for end, image in shown)]
+        return [path, *(write_png(file, image) for file, image in shown.items())]
 
 
 def successes(
