@@ -101,7 +101,7 @@ def test_the_module_is_left_as_it_was(module: nn.Module, training: bool) -> None
 
 def test_restored_when_the_network_fails() -> None:
     module = Returning(lambda _: 1 / 0).train()
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ModelOutputError, match="ZeroDivisionError: division by zero"):
         fs.Classifier(module)(torch.rand(1, 3, 8, 8))
     assert module.training
 

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fluoroscope.engine.memory import out_of_memory
 from fluoroscope.engine.objectives import Objective, Several, log_probabilities_given
 from fluoroscope.engine.threads import suitable_threads
 from fluoroscope.engine.vectors import column, wide
 from fluoroscope.errors import ModelOutputError, NoGradientError
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.wording import first_line
 
 # Below this slope a gradient keeps its direction but no longer shrinks: float32 ends near 1e-38,
 # and a gradient that became zero would point nowhere.
@@ -28,7 +30,7 @@ class Answer:
     """What a network said of ``N`` images; nothing in it is attached to a graph."""
 
     logits: Tensor
-    """``(N, classes)``, in the network's own precision."""
+    """``(N, classes)``, in the type of the images."""
     objective: Tensor | None = None
     """``(N,)``, the number that was to be raised, in float64."""
     gradient: Tensor | None = None
@@ -107,9 +109,19 @@ def _pixel_gradient(
     units = torch.where(scale > 0, slopes / scale, slopes)
     found = None
     if logits.requires_grad:
-        (found,) = torch.autograd.grad(
-            logits, pixels, units.to(logits.dtype), retain_graph=more, allow_unused=True
-        )
+        try:
+            (found,) = torch.autograd.grad(
+                logits, pixels, units.to(logits.dtype), retain_graph=more, allow_unused=True
+            )
+        # Whatever the backward pass of the user's own code raises.
+        except Exception as problem:
+            if out_of_memory(problem):
+                raise
+            raise NoGradientError(
+                f"going back through {model.name} raised {type(problem).__name__}: "
+                f"{first_line(problem)}; use a method that needs no gradient, or mend the layer "
+                "(a checkpoint needs use_reentrant=False)"
+            ) from problem
     if found is None:
         raise NoGradientError(
             f"the logits of {model.name} do not depend differentiably on the pixels; "

@@ -4,14 +4,8 @@ import ctypes
 import sys
 import warnings
 
-import torch
-
 from fluoroscope.errors import FluoroscopeWarning
-
-
-def out_of_memory(problem: RuntimeError) -> bool:
-    """Whether this is how a device, or the processor's allocator, says that memory ran out."""
-    return isinstance(problem, torch.OutOfMemoryError) or "can't allocate memory" in str(problem)
+from fluoroscope.models.passes import out_of_memory as out_of_memory
 
 
 def warn_smaller_batch(size: int, smaller: int) -> None:

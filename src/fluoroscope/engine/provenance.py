@@ -24,7 +24,7 @@ def provenance(model: Classifier) -> dict[str, Any]:
         "python": platform.python_version(),
         "machine": f"{processor()}, {torch.get_num_threads()} thread(s)",
         "device": str(model.device),
-        "precision": str(model.dtype).removeprefix("torch."),
+        "precision": str(model.precision).removeprefix("torch."),
         "model": model.name,
         "model_sha256": model.fingerprint(),
         "prepared": list(asked.steps) if isinstance(asked, Prepared) else [],

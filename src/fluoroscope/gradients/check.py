@@ -120,7 +120,7 @@ def check_gradient(
     if precision not in ("float64", "float32"):
         raise InvalidParameterError(f"precision is {precision!r}; expected float64 or float32")
     dtype = torch.float64 if precision == "float64" else torch.float32
-    twin = model if model.dtype == dtype else model.to(dtype=dtype)
+    twin = model if model.precision == dtype else model.to(dtype=dtype)
     batch = check_images(images, model.channels).to(dtype)
     goal = as_objective(objective)
     chosen = _chosen(pixels, batch[0].numel(), seed)
@@ -195,7 +195,7 @@ def _rounding(model: Classifier, images: Tensor, classes: Tensor, objective: Obj
     answer = evaluate(model, images.to(model.device), classes, objective)
     assert answer.objective is not None
     size = torch.maximum(answer.logits.abs().amax(1).double(), answer.objective.abs())
-    return (300 * torch.finfo(model.dtype).eps * size.clamp(min=1e-30)).cpu()
+    return (300 * torch.finfo(model.precision).eps * size.clamp(min=1e-30)).cpu()
 
 
 def _chosen(pixels: Tensor | int, count: int, seed: int) -> Tensor:

@@ -61,7 +61,7 @@ def finite_difference_gradient(
     chosen = _check_pixels(pixels, batch[0].numel()).to(model.device)
     if method not in ("forward", "central"):
         raise InvalidParameterError(f"method is {method!r}; expected forward or central")
-    nudge = suitable_step(model.dtype, method) if step is None else step
+    nudge = suitable_step(model.precision, method) if step is None else step
     if not 0 < abs(nudge) < float("inf"):
         raise InvalidParameterError(f"step is {nudge}; expected a finite number other than 0")
     size = (

@@ -55,7 +55,8 @@ def _take_statistics(model: Classifier, images: Tensor, batch_size: int) -> None
     with torch.no_grad():
         for batch in seen.split(batch_size):
             # Past the door of the classifier, which would hold every part in evaluation mode.
-            model.module(model.preprocessing.normalize(model.preprocessing.resample(batch)))
+            inputs = model.preprocessing.normalize(model.preprocessing.resample(batch))
+            model.module(inputs.to(model.precision))
     for part in norms:
         part.eval()
 

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, SupportsIndex
@@ -19,8 +19,13 @@ from fluoroscope.errors import (
     ModelOutputError,
 )
 from fluoroscope.models.labels import find_class, printable
+from fluoroscope.models.outputs import Outputs, check_outputs, logits_of
+from fluoroscope.models.passes import fixed_size, in_batches, run_module
 from fluoroscope.models.preprocessing import ChannelOrder, Interpolation, Preprocessing, Size
 from fluoroscope.models.wrappers.frozen import frozen
+
+# What networks compute in; others, such as 8 bits, belong to weights alone.
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class Look(Protocol):
@@ -36,6 +41,12 @@ class _Found:
     """What was learnt of a module while it was used; shared by those who wrap it alike."""
 
     look: Look | None = None
+    batch_size: int | None = None
+    """How many images it takes at a time, if it takes no other number."""
+
+    def for_a_twin(self) -> "_Found":
+        """What stays true of a module in another precision, or with other preprocessing."""
+        return _Found(batch_size=self.batch_size)
 
 
 class Classifier:
@@ -56,6 +67,8 @@ class Classifier:
         resize: length of the shorter side, or ``(height, width)``, before the centre crop to
             ``input_size``.
         interpolation: how pictures of another size are resized.
+        outputs: what the module returns: ``"logits"``, ``"logit"`` (one number for each image,
+            above 0 for the second of two classes), ``"probabilities"``, ``"log-probabilities"``.
         name: how messages and results call the network.
         preprocessing: all of the above at once, for loaders that read it from a source.
     """
@@ -65,6 +78,8 @@ class Classifier:
     weights_from: str | None = None
     """Where its weights were read from: ``""`` where nothing was loaded into it, ``None`` where
     nobody knows, since the module came as it is."""
+    _asks: bool = False
+    """Whether the module asks other classifiers, which look after themselves."""
     passes: int = 1
     """Passes through a network that one answer costs; more where it is a mean of several."""
 
@@ -80,6 +95,7 @@ class Classifier:
         channel_order: ChannelOrder = "rgb",
         resize: Size | None = None,
         interpolation: Interpolation = "bilinear",
+        outputs: Outputs = "logits",
         name: str | None = None,
         preprocessing: Preprocessing | None = None,
     ) -> None:
@@ -89,6 +105,8 @@ class Classifier:
             )
         self.module = module
         self.name = name or type(module).__name__
+        self.outputs: Outputs = check_outputs(outputs)
+        """What the module returns; the classifier itself answers with logits in any case."""
         self.preprocessing = preprocessing or Preprocessing(
             mean=None if mean is None else tuple(mean),
             std=None if std is None else tuple(std),
@@ -125,9 +143,25 @@ class Classifier:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The floating-point type it computes in."""
+        """The type of the images it takes and of its logits: float32, or float64 as its weights."""
+        return torch.float64 if self.precision == torch.float64 else torch.float32
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The floating-point type it computes in: that of its weights."""
         anchor = self._anchor()
         return torch.float32 if anchor is None else anchor.dtype
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was learnt of it on the way, a sentence each."""
+        size = self._found.batch_size
+        if size is None:
+            return ()
+        return (
+            f"{self.name} takes {size} image(s) at a time and no other number; they go through it "
+            "in batches of that size, the last one filled up",
+        )
 
     @property
     def plain(self) -> "Classifier":
@@ -164,15 +198,19 @@ class Classifier:
             return len(self._labels)
         if self._classes is None:
             height, width = self.input_size or (32, 32)
-            blank = torch.zeros(1, self.channels, height, width)
+            blank = torch.zeros(
+                1, self.channels, height, width, dtype=self.dtype, device=self.device
+            )
             try:
                 with torch.no_grad():
-                    self(blank.to(self.device, self.dtype))
-            except (RuntimeError, ValueError, AssertionError) as problem:
+                    self(blank)
+            except ModelOutputError as problem:
+                if problem.__cause__ is None or self.input_size is not None:
+                    raise
                 raise ModelOutputError(
-                    f"{self.name} does not take pictures of shape {tuple(blank.shape[1:])}, so it "
-                    "cannot be asked how many classes it has; pass the right input_size= and "
-                    "channels=, or labels="
+                    f"{self.name} cannot be asked how many classes it has by a picture of shape "
+                    f"{tuple(blank.shape[1:])}, since nobody stated a size ({problem}); pass the "
+                    "right input_size= and channels=, or labels="
                 ) from problem
         assert self._classes is not None
         return self._classes
@@ -181,24 +219,39 @@ class Classifier:
     def labels(self) -> tuple[str, ...]:
         """One name for each class; its index where nobody named it."""
         if self._labels is None:
-            self._labels = tuple(map(str, range(self.num_classes)))
+            self._labels = _unnamed(self.num_classes)
         return self._labels
 
     def find_class(self, wanted: str | SupportsIndex) -> int:
         """The index of a class given by label, unique prefix or index."""
         return find_class(wanted, self.labels)
 
-    def restated(self, labels: Sequence[str] | None = None, **preprocessing: Any) -> Self:
-        """The same module with other labels or preprocessing; what is ``None`` stays as it is.
+    def restated(
+        self,
+        labels: Sequence[str] | None = None,
+        *,
+        outputs: Outputs | None = None,
+        **preprocessing: Any,
+    ) -> Self:
+        """The same module with other labels, outputs or preprocessing; ``None`` leaves it as it is.
 
         Raises:
             InvalidParameterError: another number of labels than classes, or impossible numbers.
         """
         twin = copy.copy(self)
-        twin._found = _Found()
+        twin._found = self._found.for_a_twin()
         twin.preprocessing = self.preprocessing.overridden(**preprocessing)
+        if outputs is not None and outputs != self.outputs:
+            if self._asks:
+                raise InvalidParameterError(
+                    f"outputs was given for {self.name}, which answers with the logits of others; "
+                    "expected it to be stated where these are made: Classifier(..., outputs=...)"
+                )
+            twin.outputs, twin._classes = check_outputs(outputs), None
+            if twin._labels is not None and twin._labels == _unnamed(len(twin._labels)):
+                twin._labels = None  # they were counted, not given
         if labels is not None:
-            known = self._classes if self._labels is None else len(self._labels)
+            known = twin._classes if twin._labels is None else len(twin._labels)
             if known not in (None, len(labels)):
                 raise InvalidParameterError(
                     f"labels holds {len(labels)} names; {self.name} has {known} classes: expected "
@@ -212,7 +265,7 @@ class Classifier:
     ) -> Self:
         """A copy on another device or in another precision; this one stays as it is."""
         twin = copy.copy(self)
-        twin._found = _Found()
+        twin._found = self._found.for_a_twin()
         twin.module = copy.deepcopy(self.module).to(device=device, dtype=dtype)
         return twin
 
@@ -225,6 +278,8 @@ class Classifier:
                 digest.update(tensor_bytes(value))
         stated = self.preprocessing.describe()
         del stated["stated_by"]  # where the numbers come from does not change what they do
+        if self.outputs != "logits":
+            stated["outputs"] = self.outputs
         digest.update(json.dumps(stated, sort_keys=True).encode())
         return digest.hexdigest()
 
@@ -241,15 +296,39 @@ class Classifier:
 
         Raises:
             InvalidImagesError: no batch ``(N, C, H, W)`` of its channels, device and float type.
-            ModelOutputError: no logits tensor, or another number of classes than labels.
+            ModelOutputError: no logits tensor, another number of classes than labels, or whatever
+                the module's own code raised.
+            NoGradientError: the module leaves PyTorch, and pixels that want a gradient went in.
         """
         self._check(images)
         inputs = self.preprocessing.normalize(self.preprocessing.resample(images))
+        anchor = self._anchor()
+        if anchor is not None and anchor.dtype in _FLOATS and not self._asks:
+            inputs = inputs.to(anchor.dtype)
         if inputs is images:
             inputs = images.clone()  # a first layer that works in place must not write into them
         with self.held():
-            output = self.module(inputs)
-        return self._logits(output, len(images))
+            return self._counted(self._batched(inputs))
+
+    def _batched(self, inputs: Tensor) -> Tensor:
+        """The answer to inputs of any number, also of a module that takes but one number."""
+        size = self._found.batch_size
+        if size is not None:
+            return in_batches(self._answer, inputs, size)
+        try:
+            return self._answer(inputs)
+        except ModelOutputError as problem:
+            if self._asks:
+                raise
+            size = fixed_size(self._answer, inputs, problem)
+            if size is None:
+                raise
+            self._found.batch_size = size
+        return in_batches(self._answer, inputs, size)
+
+    def _answer(self, inputs: Tensor) -> Tensor:
+        output = run_module(self.module, inputs, self.name)
+        return logits_of(output, self.outputs, len(inputs), self.name)
 
     def _check(self, images: Tensor) -> None:
         if not isinstance(images, Tensor):
@@ -266,38 +345,21 @@ class Classifier:
         if anchor is None:
             fits = images.is_floating_point()
         else:
-            fits = images.dtype == anchor.dtype and images.device == anchor.device
+            fits = images.dtype == self.dtype and images.device == anchor.device
         if not fits:
             raise InvalidImagesError(
                 f"images are {images.dtype} on {images.device}; {self.name} expects {self.dtype} "
                 f"on {self.device}, values in [0, 1]: images.to(model.device, model.dtype)"
             )
 
-    def _logits(self, output: Any, count: int) -> Tensor:
-        found = output
-        if isinstance(output, Mapping):
-            found = output.get("logits")
-        elif not isinstance(output, Tensor):
-            found = getattr(output, "logits", None)
-        wrap = "wrap the module in one that returns its logits tensor"
-        if not isinstance(found, Tensor):
-            keys = f" with keys {list(output)}" if isinstance(output, Mapping) else ""
-            raise ModelOutputError(
-                f"{self.name} returned a {type(output).__name__}{keys}; expected a tensor of "
-                f"logits (N, classes), or one under 'logits'; {wrap}"
-            )
-        if found.dim() != 2 or len(found) != count or not found.is_floating_point():
-            raise ModelOutputError(
-                f"{self.name} returned {found.dtype} of shape {tuple(found.shape)} for {count} "
-                f"image(s); expected floating-point logits ({count}, classes); {wrap}"
-            )
-        self._classes = found.shape[1]
+    def _counted(self, logits: Tensor) -> Tensor:
+        self._classes = logits.shape[1]
         if self._labels is not None and len(self._labels) != self._classes:
             raise ModelOutputError(
                 f"{self.name} returned {self._classes} classes but has {len(self._labels)} labels; "
                 "expected one label for each class: pass the right labels"
             )
-        return found
+        return logits
 
     def _anchor(self) -> Tensor | None:
         for tensors in (self.module.parameters(), self.module.buffers()):
@@ -326,6 +388,10 @@ def as_classifier(model: Classifier | nn.Module) -> Classifier:
     made = Classifier(model)
     made._found = _found.setdefault(model, made._found)
     return made
+
+
+def _unnamed(count: int) -> tuple[str, ...]:
+    return tuple(map(str, range(count)))
 
 
 def tensor_bytes(tensor: Tensor) -> bytes:

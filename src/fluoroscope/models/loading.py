@@ -15,6 +15,7 @@ from fluoroscope.files import looking_up, shortened, user_path
 from fluoroscope.models.archives import refuse_programs
 from fluoroscope.models.checkpoints import load_checkpoint, nothing_loaded
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.outputs import Outputs
 from fluoroscope.models.preprocessing import ChannelOrder, Interpolation, Size
 from fluoroscope.models.wording import first_line, suggestion
 
@@ -48,6 +49,7 @@ def load_model(
     channel_order: ChannelOrder | None = None,
     resize: Size | None = None,
     interpolation: Interpolation | None = None,
+    outputs: Outputs | None = None,
     device: str | torch.device | None = None,
 ) -> Classifier:
     """The network of a name, with the preprocessing and labels that its source states.
@@ -75,6 +77,8 @@ def load_model(
         channel_order: the order the network wants, ``"rgb"`` or ``"bgr"``.
         resize: length of the shorter side, or ``(height, width)``, before the centre crop.
         interpolation: how pictures of another size are resized.
+        outputs: what the network returns, where it is not ``"logits"``: ``"logit"`` (one number,
+            above 0 for the second of two classes), ``"probabilities"`` or ``"log-probabilities"``.
         device: ``"cpu"``, ``"cuda"``, ``"auto"`` (a GPU if there is one); by default where it is.
 
     Raises:
@@ -110,6 +114,7 @@ def load_model(
         channel_order=channel_order,
         resize=resize if isinstance(resize, int) else _as_sides(resize),
         interpolation=interpolation,
+        outputs=outputs,
     )
     return classifier if place in (None, classifier.device) else classifier.to(place)
 
@@ -128,7 +133,8 @@ def describe_model(model: str | Path | nn.Module | Classifier) -> dict[str, Any]
         "source": _source(classifier.name) or "module",
         "architecture": type(classifier.module).__name__,
         "parameters": sum(weight.numel() for weight in classifier.module.parameters()),
-        "precision": str(classifier.dtype).removeprefix("torch."),
+        "precision": str(classifier.precision).removeprefix("torch."),
+        "outputs": classifier.outputs,
         "classes": classifier.num_classes,
         "labels": list(classifier.labels[:10]),
         **classifier.preprocessing.describe(),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import fluoroscope as fs
-from fluoroscope.errors import InvalidParameterError, ModelFormatError
+from fluoroscope.errors import InvalidParameterError, ModelFormatError, ModelOutputError
 from fluoroscope.models.wrappers.ensemble import Average
 from fluoroscope.models.wrappers.randomised import EOT, is_random
 
@@ -182,7 +182,7 @@ def test_chance_is_put_back_after_a_failure() -> None:
             raise RuntimeError("no answer")
 
     before = states()
-    with pytest.raises(RuntimeError, match="no answer"):
+    with pytest.raises(ModelOutputError, match="RuntimeError: no answer"):
         EOT(fs.Classifier(Failing(), input_size=6))(IMAGES)
     assert states() == before
 

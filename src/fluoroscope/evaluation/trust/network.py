@@ -181,7 +181,7 @@ def finite_differences(bench: Bench) -> Check:
     here = bench.ask(at, model=twin, gradient=True)
     assert here.gradient is not None
     slope = here.gradient.double()
-    noise = 300 * torch.finfo(here.logits.dtype).eps * here.logits.abs().amax(1).double()
+    noise = 300 * torch.finfo(twin.precision).eps * here.logits.abs().amax(1).double()
     foretold, found, far, far_foretold = [], [], [], []
     for number in range(DIRECTIONS):
         drawn = chance.uniform(bench.keys, 100 + number, tuple(at.shape[1:]))
@@ -226,7 +226,7 @@ def finite_differences(bench: Bench) -> Check:
         {"pictures": bench.count, "disagreeing": count, "plateaus": plateaus,
          "correlation_over_the_ball": round(agreement, 4),
          "median_difference": float((apart / size.clamp(min=1e-300)).median()),
-         "precision": str(twin.dtype).removeprefix("torch.")},
+         "precision": str(twin.precision).removeprefix("torch.")},
     )  # fmt: skip
 
 

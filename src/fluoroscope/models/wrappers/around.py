@@ -31,6 +31,8 @@ class Around(Classifier):
         ModelFormatError: the model is no classifier.
     """
 
+    _asks = True
+
     def __init__(
         self, model: Classifier, asking: Callable[..., "Asking"], passes: int, **options: Any
     ) -> None:

@@ -50,6 +50,8 @@ class Ensemble(Classifier):
         InvalidParameterError: an unknown average, or an impossible size.
     """
 
+    _asks = True
+
     def __init__(
         self,
         members: Sequence[Classifier],

@@ -42,7 +42,9 @@ class Features(Classifier):
             labels=model.labels if model.knows_classes else None,
             name=model.name,
             preprocessing=model.preprocessing,
+            outputs=model.outputs,
         )
+        self._found = model._found
         self._classes, self.passes = model.num_classes, model.passes
         self.log_probabilities = model.log_probabilities
         self.model, self.layer, self.readout, self._twin = model, layer, readout, twin

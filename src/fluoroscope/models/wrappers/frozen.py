@@ -17,7 +17,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedBuffer
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+
+from fluoroscope.errors import ModelFormatError
 
 
 def frozen(module: nn.Module) -> AbstractContextManager[None]:
@@ -131,6 +133,11 @@ class _Network:
             if id(part) in _saved or getattr(part, "training", False):
                 self._take(_Mode, part)
             for weight in part._parameters.values():
+                if isinstance(weight, UninitializedParameter):
+                    raise ModelFormatError(
+                        f"the network has a {type(part).__name__} whose size is not settled; "
+                        "expected one that has answered once: call the module with a batch"
+                    )
                 if weight is not None and (id(weight) in _saved or weight.requires_grad):
                     self._take(_Trainable, weight)
             if part._buffers and not isinstance(part, torch.jit.ScriptModule):

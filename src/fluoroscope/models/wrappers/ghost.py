@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from fluoroscope.errors import InvalidParameterError, ModelFormatError
+from fluoroscope.errors import InvalidParameterError, ModelFormatError, ModelOutputError
 from fluoroscope.hashing import as_seed, uniform
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.around import Asking, Surrogate, check_classifier
@@ -285,16 +285,21 @@ def _channels(tensor: Tensor, width: int) -> int:
 def _blocks(model: Classifier, erosion: Erosion | None) -> tuple[Erosion, int]:
     """What is to be eroded, and how many blocks of it there are: seen in one pass."""
     height, width = model.input_size or (32, 32)
-    images = torch.full((1, model.channels, height, width), 0.5)
+    images = torch.full(
+        (1, model.channels, height, width), 0.5, dtype=model.dtype, device=model.device
+    )
     watch = _Watch()
-    images = watch.marked(images.to(model.device, model.dtype))
+    images = watch.marked(images)
     try:
         with torch.no_grad(), chance_aside(images.device, seed=0), watch:
             model(images)
-    except (RuntimeError, ValueError, AssertionError) as problem:
+    except ModelOutputError as problem:
+        if problem.__cause__ is None or model.input_size is not None:
+            raise
         raise ModelFormatError(
             f"{model.name} does not take pictures of shape {tuple(images.shape[1:])}, so its "
-            "blocks cannot be found; pass the right input_size= and channels= to the classifier"
+            f"blocks cannot be found ({problem}); pass the right input_size= and channels= to the "
+            "classifier"
         ) from problem
     chosen: Erosion = erosion or ("skip" if watch.blocks["skip"] else "dropout")
     if not watch.blocks[chosen]:

@@ -23,7 +23,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
 
-from fluoroscope.errors import FluoroscopeWarning, InvalidImagesError, InvalidParameterError
+from fluoroscope.errors import (
+    FluoroscopeWarning,
+    InvalidImagesError,
+    InvalidParameterError,
+    ModelOutputError,
+)
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.around import Surrogate
 from fluoroscope.models.wrappers.randomised import chance_aside
@@ -51,8 +56,13 @@ class Prepared(Classifier):
 
     def __init__(self, plain: Classifier, module: "_Fast", options: dict[str, Any]) -> None:
         super().__init__(
-            module, labels=plain._labels, name=plain.name, preprocessing=plain.preprocessing
+            module,
+            labels=plain._labels,
+            name=plain.name,
+            preprocessing=plain.preprocessing,
+            outputs=plain.outputs,
         )
+        self._asks, self._found = plain._asks, plain._found
         self._classes, self.passes = plain._classes, plain.passes
         self.log_probabilities = plain.log_probabilities
         self._plain, self._options, self.steps = plain, options, ()
@@ -62,10 +72,11 @@ class Prepared(Classifier):
         """The network this was made from, untouched: what a verdict is read from."""
         return self._plain
 
-    def restated(self, labels: Any = None, **preprocessing: Any) -> Self:
-        """The same with other labels or preprocessing, and so its plain network."""
-        twin = super().restated(labels, **preprocessing)
-        twin._plain = self._plain.restated(labels, **preprocessing)
+    def restated(self, labels: Any = None, **stated: Any) -> Self:
+        """The same with other labels, outputs or preprocessing, and so its plain network."""
+        twin = super().restated(labels, **stated)
+        twin._plain = self._plain.restated(labels, **stated)
+        twin._found = twin._plain._found
         return twin
 
     def to(
@@ -196,10 +207,12 @@ class _Check:
         self._winners: Tensor | None = None
         try:
             self._expected = self._answer(plain, images)
-        except (RuntimeError, ValueError, AssertionError) as problem:
+        except ModelOutputError as problem:
+            if problem.__cause__ is None or plain.input_size is not None:
+                raise
             raise InvalidImagesError(
                 f"{plain.name} does not take images of shape {tuple(images.shape)}, so a prepared "
-                "copy cannot be compared with it; pass images= of the right size"
+                f"copy cannot be compared with it ({problem}); pass images= of the right size"
             ) from problem
         chance = torch.Generator().manual_seed(1)
         shift = _SHIFT * torch.randn(images.shape, generator=chance).to(images)

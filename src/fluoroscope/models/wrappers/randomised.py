@@ -114,7 +114,7 @@ def is_random(model: Classifier, images: Tensor, answers: int = 2) -> bool:
     """
     with torch.no_grad(), chance_aside(images.device):
         first, *others = (model(images) for _ in range(answers))
-    noise = math.sqrt(torch.finfo(first.dtype).eps) * first.abs().amax()
+    noise = math.sqrt(torch.finfo(model.precision).eps) * first.abs().amax()
     return any(bool(((first - other).abs() > noise).any()) for other in others)
 
 
