@@ -7,7 +7,6 @@ the processor is asked what it does to a few test pictures, and a reading that i
 is refused.
 """
 
-import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from fluoroscope.errors import ModelFormatError
+from fluoroscope.files import looking_up
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.directories import (
+    check_config,
+    no_larger_than,
+    read_json,
+    weight_files,
+)
 from fluoroscope.models.hub import fetch_repository, no_progress_bars, require
 from fluoroscope.models.preprocessing import Interpolation, Preprocessing, Size
 from fluoroscope.models.timm_zoo import load_timm_directory
@@ -27,7 +33,6 @@ from fluoroscope.models.wording import first_line
 
 # Pillow's numbers. Lanczos has no differentiable form here and differs little from bicubic.
 _FILTERS: dict[int, Interpolation] = {0: "nearest", 1: "bicubic", 2: "bilinear", 3: "bicubic"}
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _NEEDED = ("config.json", "preprocessor_config.json")
 # In units of the [0, 1] scale: processors round to 8 bits after resizing, we do not.
 _CLOSE = 2 / 255
@@ -54,11 +59,13 @@ def load_directory(folder: Path, name: str) -> Classifier:
         ModelFormatError: missing or unreadable files, weights that do not fit, an architecture that
             does not classify or brings its own code, or a preprocessor that is no resize and crop.
     """
-    config = _read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    with looking_up(folder, ModelFormatError):
+        stated = (folder / "config.json").exists()
+    config = read_json(folder / "config.json") if stated else {}
     if "architecture" in config:
         return load_timm_directory(folder, name)
     _check_files(folder)
-    _check_kernels(config, folder)
+    _check_configurations(config, folder)
     require("transformers", name)
     with _quiet():
         module = _load_module(folder)
@@ -73,56 +80,49 @@ def load_directory(folder: Path, name: str) -> Classifier:
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise ModelFormatError(f"{path} is no readable JSON ({first_line(problem)})") from problem
-    if not isinstance(content, dict):
-        raise ModelFormatError(f"{path} holds a {type(content).__name__}; expected a JSON object")
-    return content
-
-
 def _check_files(folder: Path) -> None:
-    missing = [name for name in _NEEDED if not (folder / name).is_file()]
-    if not any((folder / name).is_file() for name in _WEIGHTS):
-        missing.append("model.safetensors")
+    with looking_up(folder, ModelFormatError):
+        missing = [name for name in _NEEDED if not (folder / name).is_file()]
+        if not weight_files(folder):
+            missing.append("model.safetensors")
+        pickled = [path.name for ending in ("*.bin", "*.pt*") for path in folder.glob(ending)]
+        adapter = (folder / "adapter_config.json").exists()
     if missing:
-        pickled = [path.name for path in folder.glob("*.bin")] + [
-            path.name for path in folder.glob("*.pt*")
-        ]
         hint = f" (pickled weights such as {pickled[0]} are not read)" if pickled else ""
         raise ModelFormatError(
             f"{folder} lacks {', '.join(missing)}{hint}; expected a directory in the Hugging Face "
             "format: config.json, model.safetensors, preprocessor_config.json"
         )
+    if adapter:
+        raise ModelFormatError(
+            f"{folder} holds adapter_config.json, whose network lies elsewhere and is not fetched; "
+            "expected the whole network: merge the adapter into it and save that"
+        )
 
 
-def _check_kernels(config: Any, folder: Path) -> None:
-    """Refuse a configuration that has transformers fetch and run somebody's compiled kernel."""
-    if not isinstance(config, dict):
-        return
-    for key, value in config.items():
-        _check_kernels(value, folder)
-        if key.endswith("_implementation") and "/" in str(value):
-            raise ModelFormatError(
-                f"{folder / 'config.json'} asks for the kernel {value!r}, which is code from "
-                f"elsewhere and not run; take the line {key!r} out"
-            )
+def _check_configurations(config: dict[str, Any], folder: Path) -> None:
+    check_config(config, folder / "config.json")
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        path = folder / name
+        if path.exists():
+            check_config(read_json(path), path, pictures=True)
 
 
 def _load_module(folder: Path) -> nn.Module:
     from transformers import AutoModelForImageClassification
 
     try:
-        module, report = AutoModelForImageClassification.from_pretrained(
-            folder,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
+        with no_larger_than(weight_files(folder)):
+            module, report = AutoModelForImageClassification.from_pretrained(
+                folder,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+    except ModelFormatError:
+        raise
     # Whatever a stranger's files make transformers raise.
     except Exception as problem:
         raise ModelFormatError(
@@ -174,7 +174,7 @@ def _preprocessing(processor: Any, config: Any, folder: Path) -> Preprocessing:
             if _confirmed(processor, reading):
                 return _with_fixed_size(reading, config)
     # A processor that wants another kind of picture, or that returns no pixel values.
-    except (TypeError, ValueError, KeyError, RuntimeError, AttributeError) as problem:
+    except Exception as problem:
         why = first_line(problem)
     raise ModelFormatError(
         f"{folder / 'preprocessor_config.json'}: what {type(processor).__name__} does to a picture "

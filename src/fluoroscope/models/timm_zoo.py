@@ -7,7 +7,9 @@ from typing import Any
 from torch import nn
 
 from fluoroscope.errors import ModelFormatError, UnknownModelError
+from fluoroscope.files import looking_up
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.directories import check_config, no_larger_than, read_json
 from fluoroscope.models.hub import fetch_file, fetch_repository, require
 from fluoroscope.models.preprocessing import Preprocessing, Size
 from fluoroscope.models.wording import did_you_mean, first_line
@@ -55,12 +57,53 @@ def load_timm_directory(folder: Path, name: str) -> Classifier:
             cannot be followed.
     """
     require("timm", name)
-    if not any(folder.glob("*.safetensors")):
+    _check_config(folder)
+    weights = folder / "model.safetensors"
+    with looking_up(weights, ModelFormatError):
+        if not weights.is_file():
+            raise ModelFormatError(
+                f"{folder} lacks model.safetensors; expected config.json and model.safetensors"
+            )
+    with no_larger_than([weights]):
+        module = _create(f"local-dir:{folder}", name, pretrained=True)
+    _check_classes(module, folder)
+    try:
+        return _classifier(module, name, f"config.json in {folder.name}", imagenet=False)
+    except ModelFormatError:
+        raise
+    # Whatever a stranger's numbers and names are not.
+    except Exception as problem:
         raise ModelFormatError(
-            f"{folder} lacks model.safetensors; expected config.json and model.safetensors"
+            f"{folder / 'config.json'} states its pictures or labels in a way that is not "
+            f"understood ({first_line(problem)}); expected timm's format"
+        ) from problem
+
+
+def _check_config(folder: Path) -> None:
+    path = folder / "config.json"
+    config = read_json(path)
+    check_config(config, path)
+    arguments, stated = (config.get(key) or {} for key in ("model_args", "pretrained_cfg"))
+    if not isinstance(arguments, dict) or not isinstance(stated, dict):
+        raise ModelFormatError(f"{path}: model_args and pretrained_cfg are no objects")
+    # These lead timm to other files, or let it leave weights random.
+    for key in arguments:
+        if key.startswith("pretrained") or key in ("checkpoint_path", "cache_dir"):
+            raise ModelFormatError(
+                f"{path} sets {key!r} in model_args; expected arguments of the architecture alone"
+            )
+    size = stated.get("input_size", config.get("input_size"))
+    check_config({"size": size, **arguments}, path, pictures=True)
+
+
+def _check_classes(module: nn.Module, folder: Path) -> None:
+    """timm leaves the classifier random where the weights are for another number of classes."""
+    described = getattr(module, "pretrained_cfg", {}).get("num_classes")
+    if described != getattr(module, "num_classes", None):
+        raise ModelFormatError(
+            f"{folder / 'config.json'} states {described} classes for the weights and "
+            f"{getattr(module, 'num_classes', None)} for the network; expected the same number"
         )
-    module = _create(f"local-dir:{folder}", name, pretrained=True)
-    return _classifier(module, name, f"config.json in {folder.name}", imagenet=False)
 
 
 @cache
@@ -99,6 +142,8 @@ def _create(what: str, name: str, **options: Any) -> nn.Module:
 
     try:
         module: nn.Module = create_model(what, **options)
+    except ModelFormatError:
+        raise
     # Whatever a configuration and weights from elsewhere make timm raise.
     except Exception as problem:
         raise ModelFormatError(
