@@ -35,7 +35,7 @@ with the same sample's own.
 from fluoroscope.attacks.attack import Method
 from fluoroscope.attacks.registry import attack
 from fluoroscope.engine.threats import Threat
-from fluoroscope.evaluation.plan import Plan, Stage
+from fluoroscope.evaluation.plan import Plan, Stage, autoattack
 
 
 def fast(threat: Threat) -> Plan:
@@ -44,6 +44,7 @@ def fast(threat: Threat) -> Plan:
     def made(name: str, **parameters: int) -> Method:
         return attack(name, eps=threat.eps, norm=threat.name, **parameters)
 
+    restarts, targets = autoattack(threat)
     short, square = ("apgd-ce", "apgd-t"), ("square",)
     return Plan(
         "fast",
@@ -51,13 +52,16 @@ def fast(threat: Threat) -> Plan:
             Stage("apgd-ce", made("apgd", steps=20)),
             Stage("apgd-t", made("apgd-t", steps=20, targets=3, candidates=9)),
             Stage("square", made("square", queries=500)),
-            Stage("apgd-ce-long", made("apgd", steps=100), hopeful=1 / 3, judged_by=short),
+            Stage(
+                "apgd-ce-long", made("apgd", steps=100), restarts=restarts,
+                hopeful=1 / 3, judged_by=short,
+            ),
             Stage(
                 "apgd-t-long", made("apgd-t", steps=100, targets=3, candidates=9),
                 hopeful=1 / 5, judged_by=(*short, "apgd-ce-long"),
             ),
             Stage(
-                "apgd-t-longest", made("apgd-t", steps=100, targets=9),
+                "apgd-t-longest", made("apgd-t", steps=100, targets=targets),
                 hopeful=1 / 32, judged_by=(*short, "apgd-ce-long", "apgd-t-long"),
             ),
             Stage("square-longer", made("square", queries=1500), hopeful=1 / 3, judged_by=square),

@@ -19,8 +19,8 @@ from fluoroscope.engine.stream import Samples, Step, take
 from fluoroscope.engine.threats import Threat
 from fluoroscope.errors import InvalidParameterError
 
-THREATS: list[Threat] = [fs.Linf(0.1), fs.L2(0.8)]
-by_norm = pytest.mark.parametrize("threat", THREATS, ids=["linf", "l2"])
+THREATS: list[Threat] = [fs.Linf(0.1), fs.L2(0.8), fs.L1(5)]
+by_norm = pytest.mark.parametrize("threat", THREATS, ids=["linf", "l2", "l1"])
 
 
 def network(shape: tuple[int, ...] = (3, 12, 10), classes: int = 4, seed: int = 0) -> fs.Classifier:
@@ -89,7 +89,7 @@ def test_the_sides_of_the_squares_follow_the_published_schedule(queries: int, si
         sides = attack._sides(state, (side, side))[1].tolist()
         for query in range(0, queries - 1, 7):
             expected = max(round(math.sqrt(share(query, queries) * side * side)), 1)
-            if threat.name == "l2":
+            if threat.name != "linf":
                 expected = max(expected, 3)
                 expected += expected % 2 == 0
             assert sides[query] == expected
@@ -116,6 +116,34 @@ def test_linf_begins_with_stripes_of_both_signs() -> None:
     columns = away[:, :, 0].flatten()
     assert 30 < (columns > 0).sum() < 90
     assert len({tuple(row.tolist()) for row in away[:, :, 0].flatten(1)}) == 4
+
+
+def test_l1_begins_with_sparse_tiles_that_use_all_of_eps() -> None:
+    images = torch.full((3, 3, 20, 20), 0.5).double()
+    away = begin(Square(threat=fs.L1(6)), images).candidate - images
+    torch.testing.assert_close(away.abs().flatten(1).sum(1), torch.full((3,), 6.0).double())
+    # A tile's peaks are left of it, and none of its slopes.
+    assert ((away != 0).flatten(1).sum(1) < 1200 / 4).all()
+
+
+@pytest.mark.parametrize("threat", [fs.L2(1.0), fs.L1(8.0)], ids=["l2", "l1"])
+def test_a_linear_network_falls_only_where_the_exact_answer_lets_it(threat: Threat) -> None:
+    """Two classes, one weight a pixel value: the best that the ball allows is known."""
+    generator = torch.Generator().manual_seed(3)
+    weight = torch.randn(1, 6, 6, generator=generator).double()
+    images = torch.full((1, 1, 6, 6), 0.5).double()
+    if threat.name == "l1":  # the steepest values move 0.5 each, until eps is spent
+        most = 0.5 * weight.abs().flatten().sort(descending=True).values[:16].sum()
+    else:
+        most = weight.norm()
+    for share, falls in ((0.3, True), (1.01, False)):
+        module = nn.Sequential(nn.Flatten(), nn.Linear(36, 2)).double()
+        module[1].weight.data = torch.stack([torch.zeros(36).double(), weight.flatten()])
+        bias = -(weight * images[0]).sum() - share * most
+        module[1].bias.data = torch.tensor([0.0, float(bias)]).double()
+        model = fs.Classifier(module, channels=1)
+        result = Square(threat=threat, queries=400)(model, images, torch.tensor([0]))
+        assert bool(result.success.all()) == falls
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 12, 10), (1, 3, 4), (3, 1, 1)])
@@ -171,11 +199,12 @@ def test_an_linf_candidate_differs_by_one_square_of_one_sign_for_each_channel() 
     assert changes == 2 * 59
 
 
-def test_an_l2_candidate_is_the_papers() -> None:
+@pytest.mark.parametrize(("threat", "p"), [(fs.L2(0.5), 2), (fs.L1(6.0), 1)], ids=["l2", "l1"])
+def test_a_candidate_of_pyramids_is_the_papers(threat: Threat, p: int) -> None:
     shape = (3, 12, 10)
     images = pictures(2, shape).clamp(0.3, 0.7)
-    eps, queries = 0.5, 40
-    attack = Square(threat=fs.L2(eps), queries=queries)
+    eps, queries = float(threat.eps), 40
+    attack = Square(threat=threat, queries=queries)
     before = None
     for state in walk(attack, images):
         if before is not None:
@@ -193,20 +222,24 @@ def test_an_l2_candidate_is_the_papers() -> None:
                 second = torch.zeros(12, 10, dtype=torch.bool)
                 second[top2 : top2 + side, left2 : left2 + side] = True
                 shape_ = pyramid(side)
+                shape_ = shape_ / shape_.norm(p)
                 shape_ = shape_.T if draws[row, 4] < 0.5 else shape_
-                unused = max(eps**2 - float(delta.square().sum()), 0)
+                least = 1e-12 if p == 2 else 1e-3 * eps
+                unused = max(eps**p - float((delta.abs() ** p).sum()), 0)
                 expected = delta.clone()
                 expected[:, second] = 0
                 for channel in range(3):
                     sign = 1 if draws[row, 5 + channel] < 0.5 else -1
                     old = delta[channel][first]
-                    new = sign * shape_.flatten() + old / max(float(old.norm()), 1e-12)
-                    held = delta[channel][first | second].square().sum() + unused / 3
-                    expected[channel][first] = new / new.norm() * held.sqrt()
+                    new = sign * shape_.flatten() + old / max(float(old.norm(p)), least)
+                    held = (delta[channel][first | second].abs() ** p).sum() + unused / 3
+                    fill = 4 if p == 1 else 1
+                    expected[channel][first] = fill * new / new.norm(p) * held ** (1 / p)
+                moved = images[row] + expected
+                if p == 1:  # nearest in ball and box: what :func:`L1.project` is tested to be
+                    moved = threat.project(moved[None], images[row][None])[0]
                 found = state.candidate[row]
-                torch.testing.assert_close(
-                    found, (images[row] + expected).clamp(0, 1), rtol=0, atol=1e-6
-                )
+                torch.testing.assert_close(found, moved.clamp(0, 1), rtol=0, atol=1e-6)
         before = state
 
 
@@ -262,7 +295,11 @@ def begin_towards(images: Tensor, classes: Tensor, towards: float) -> Any:
 
 @settings(max_examples=15)
 @given(
-    st.one_of(st.builds(fs.Linf, st.floats(0, 0.6)), st.builds(fs.L2, st.floats(0, 3))),
+    st.one_of(
+        st.builds(fs.Linf, st.floats(0, 0.6)),
+        st.builds(fs.L2, st.floats(0, 3)),
+        st.builds(fs.L1, st.floats(0, 12)),
+    ),
     st.integers(1, 40),
     st.integers(0, 1000),
     st.sampled_from([(1, 1, 1), (3, 2, 5), (1, 7, 4), (2, 9, 9)]),
@@ -430,7 +467,7 @@ def test_as_strong_as_torchattacks(on_digits: Any, threat: Threat) -> None:
     assert (~ours.success).sum() <= theirs.sum() + 3
 
 
-@pytest.mark.parametrize("threat", [fs.Linf(0.08), fs.L2(1.2)], ids=["linf", "l2"])
+@pytest.mark.parametrize("threat", [fs.Linf(0.08), fs.L2(1.2), fs.L1(7)], ids=["linf", "l2", "l1"])
 def test_as_strong_as_art(on_digits: Any, threat: Threat) -> None:
     pytest.importorskip("art")
     import numpy as np
@@ -443,7 +480,7 @@ def test_as_strong_as_art(on_digits: Any, threat: Threat) -> None:
         model.module.eval(), nn.CrossEntropyLoss(), (1, 28, 28), 10,
         clip_values=(0, 1), device_type="cpu",
     )  # fmt: skip
-    norm = np.inf if threat.name == "linf" else 2
+    norm = {"linf": np.inf, "l2": 2, "l1": 1}[threat.name]
     before = np.random.get_state()
     np.random.seed(0)
     attack = SquareAttack(peer, norm=norm, eps=float(threat.eps), max_iter=100, verbose=False)

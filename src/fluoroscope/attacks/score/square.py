@@ -10,11 +10,18 @@ covers a share ``p`` of the image, halved at queries 10, 50, 200, 500, 1000, 200
 * L2: the square gets a pyramid of opposite halves, ``sum of 1/m^2`` from ring to centre, and the
   norm that it, a second square (emptied) and the unused rest of ``eps`` held; it starts from a
   tiling of such pyramids, five to a side.
+* L1 (Croce and Hein 2021, 2103.01208): as in L2 with lengths in L1, and then the projection onto
+  ball and box at once, which makes it sparse.
 
 Where this differs from the authors' code: a square lies anywhere in the image, the last row and
 column included, as in the paper; an Linf square that would change nothing takes the opposite signs
 (they draw again); the size, place and transposition of a square belong to the sample (theirs to
-the batch); a search goes on after a success if the engine lets it.
+the batch); a search goes on after a success if the engine lets it. In L1 a square's new values are
+4 times as long as they may be before they are projected, and the first tiles 16 times: a pyramid of
+just the length that is free has most of it where the box cuts it off. (With 400 queries
+at ``l1:12`` it fooled 20 of 88 digits of ``digits-robust`` without, 25 with long first tiles alone,
+68 with both.) What the square held has a say only as far as it is more than a thousandth of
+``eps``: the least that the projection leaves is rounding.
 """
 
 import math
@@ -35,6 +42,10 @@ from fluoroscope.engine.threats import Threat
 from fluoroscope.engine.vectors import column
 from fluoroscope.errors import InvalidParameterError
 
+# In L1 a square is given so many times the length it may have, and the first tiles so many times.
+_FILL = 4.0
+_FIRST_FILL = 16.0
+_LEAST = 1e-3
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
@@ -67,7 +78,7 @@ class Square(Method):
     paper: ClassVar[str] = "Andriushchenko, Croce, Flammarion, Hein 2020 (1912.00049)"
     cost: ClassVar[str] = "1 forward"
     access: ClassVar[Access] = "score"
-    norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,8 +89,11 @@ class Square(Method):
     def start(self, samples: Samples) -> SquareState:
         """With stripes or tiles over the whole image."""
         shape = tuple(samples.images.shape[1:])
-        begin = _stripes if self.threat.name == "linf" else _tiles
-        pattern = begin(samples.keys, shape).to(samples.images.dtype)
+        linf = self.threat.name == "linf"
+        pattern = (
+            _stripes(samples.keys, shape) if linf else _tiles(samples.keys, shape, self._order)
+        )
+        pattern = pattern.to(samples.images.dtype)
         candidate = samples.images + float(self.threat.eps) * pattern
         count = torch.zeros_like(samples.classes)
         return SquareState(
@@ -112,7 +126,7 @@ class Square(Method):
             queries=state.queries + 1,
             done=state.queries + 1 >= self.queries,
         )
-        propose = self._linf if self.threat.name == "linf" else self._l2
+        propose = self._linf if self.threat.name == "linf" else self._pyramid
         return replace(moved, candidate=propose(moved))
 
     def _linf(self, state: SquareState) -> Tensor:
@@ -126,7 +140,11 @@ class Square(Method):
         idle = (new == old).flatten(1).all(1)[:, None, None]
         return square.write(state.best, torch.where(idle, (clean - change).clamp(0, 1), new))
 
-    def _l2(self, state: SquareState) -> Tensor:
+    @property
+    def _order(self) -> int:
+        return 1 if self.threat.name == "l1" else 2
+
+    def _pyramid(self, state: SquareState) -> Tensor:
         _, channels, height, width = state.best.shape
         level, side = self._sides(state, (height, width))
         draws = chance.uniform(state.samples.keys, state.queries, (5 + channels,))
@@ -134,22 +152,28 @@ class Square(Method):
         emptied = _Square.at(draws[:, 2:4], side, (height, width))
 
         away = state.best - state.samples.images
-        length = torch.linalg.vector_norm(away.flatten(1), dim=1)[:, None, None]
-        unused = (float(self.threat.eps) ** 2 - length.square()).clamp(min=0)
+        order = self._order
+        length = torch.linalg.vector_norm(away.flatten(1), ord=order, dim=1)[:, None, None]
+        unused = (float(self.threat.eps) ** order - length**order).clamp(min=0)
         old = square.read(away)
         # The second square is read without the first: what lies in both counts once.
         beside = emptied.read(square.write(away, torch.zeros_like(old)))
-        held = square.squares(old) + emptied.squares(beside) + unused / channels
+        held = square.powers(old, order) + emptied.powers(beside, order) + unused / channels
 
-        tables = _pyramids(self._side_lengths((height, width))).to(old)
+        tables = _pyramids(self._side_lengths((height, width)), order).to(old)
         turned = (draws[:, 4] < 0.5).long()
         pyramid = tables[level[:, None], turned[:, None], square.rows, square.columns][:, None]
         new = _signs(draws[:, 5:, None], old.dtype) * pyramid
-        new = new + old / square.squares(old).sqrt().clamp(min=1e-12)
-        new = new * (held / square.squares(new).clamp(min=1e-24)).sqrt()
+        least = 1e-12 if order == 2 else _LEAST * float(self.threat.eps)
+        new = new + old / (square.powers(old, order) ** (1 / order)).clamp(min=least)
+        new = new * (held / square.powers(new, order).clamp(min=1e-24)) ** (1 / order)
 
         candidate = emptied.write(state.best, emptied.read(state.samples.images))
-        return square.write(candidate, (square.read(state.samples.images) + new).clamp(0, 1))
+        clean = square.read(state.samples.images)
+        if order == 2:  # what the box cuts off only makes it shorter
+            return square.write(candidate, (clean + new).clamp(0, 1))
+        full = square.write(candidate, clean + _FILL * new)
+        return self.threat.project(full, state.samples.images)
 
     def _sides(self, state: SquareState, image: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """How often the share was halved for each sample, and the side of its next square."""
@@ -159,7 +183,7 @@ class Square(Method):
 
     def _side_lengths(self, image: tuple[int, int]) -> tuple[int, ...]:
         """One for each number of halvings; a pyramid's are odd and at least 3."""
-        pyramid = self.threat.name == "l2"
+        pyramid = self.threat.name != "linf"
         found = []
         for level in range(len(_HALVINGS) + 1):
             side = round(math.sqrt(self.p_init / 2**level * math.prod(image)))
@@ -180,20 +204,23 @@ def _stripes(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
     return _signs(chance.uniform(keys, 0, (channels, 1, width)), torch.float32)
 
 
-def _tiles(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Pyramids side by side, as one perturbation of length 1."""
+def _tiles(keys: Tensor, shape: tuple[int, ...], order: int) -> Tensor:
+    """Pyramids side by side, as one perturbation of length 1, in L1 of more (to be projected)."""
     channels, height, width = shape
     side = max(1, min(height, width) // 5)
     grid = (height // side, width // side)
     draws = chance.uniform(keys, 0, (channels + 1, *grid))
     draws = draws.repeat_interleave(side, -2).repeat_interleave(side, -1)
-    upright, turned = (table.repeat(grid).to(draws.device) for table in _pyramids((side,))[0])
+    upright, turned = (
+        table.repeat(grid).to(draws.device) for table in _pyramids((side,), order)[0]
+    )
     tiles = torch.where(draws[:, :1] < 0.5, turned, upright)
     tiles = tiles * _signs(draws[:, 1:], tiles.dtype)
     top, left = (height - tiles.shape[-2]) // 2, (width - tiles.shape[-1]) // 2
     right, bottom = width - left - tiles.shape[-1], height - top - tiles.shape[-2]
     tiles = F.pad(tiles, (left, right, top, bottom))
-    return tiles / column(torch.linalg.vector_norm(tiles.flatten(1), dim=1))
+    tiles = tiles / column(torch.linalg.vector_norm(tiles.flatten(1), ord=order, dim=1))
+    return tiles if order == 2 else _FIRST_FILL * tiles
 
 
 @dataclass(frozen=True)
@@ -239,19 +266,22 @@ class _Square:
         places = self.places.expand(-1, images.shape[1], -1)
         return images.flatten(2).scatter(2, places, values).view(images.shape)
 
-    def squares(self, values: Tensor) -> Tensor:
-        """The sum of the squares of values ``(n, C, S * S)``, ``(n, C, 1)``."""
-        return (values * self.once).square().sum(2, keepdim=True)
+    def powers(self, values: Tensor, order: int) -> Tensor:
+        """The sum of powers of absolute values ``(n, C, S * S)``, ``(n, C, 1)``."""
+        return ((values * self.once).abs() ** order).sum(2, keepdim=True)
 
 
 @lru_cache(maxsize=16)
-def _pyramids(sides: tuple[int, ...]) -> Tensor:
-    """``(sides, 2, S, S)``: pyramids of length 1, as they are and transposed, padded with zeros."""
+def _pyramids(sides: tuple[int, ...], order: int) -> Tensor:
+    """``(sides, 2, S, S)``: pyramids of length 1, as they are and transposed, padded with zeros.
+
+    The length is that of L1 or L2.
+    """
     tables = torch.zeros(len(sides), 2, max(sides), max(sides))
     for table, side in zip(tables, sides, strict=True):
         upper = side // 2
         halves = torch.cat([_half(upper, side), -_half(side - upper, side)])
-        table[0, :side, :side] = halves / halves.norm()
+        table[0, :side, :side] = halves / halves.norm(order)
         table[1] = table[0].T
     return tables
 
