@@ -130,6 +130,18 @@ def test_standard_is_autoattacks() -> None:
     assert [stage.describe()["attack"]["loss"] for stage in rand.stages] == ["ce", "dlr"]
 
 
+def test_in_l1_standard_is_autoattacks_too_and_fast_ends_with_its_stages() -> None:
+    stages = PLANS["standard"](fs.L1(12)).stages
+    assert [stage.name for stage in stages] == ["apgd-ce", "apgd-t", "fab-t", "square"]
+    assert [stage.restarts for stage in stages] == [5, 1, 1, 1]
+    assert [stage.describe()["attack"].get("targets") for stage in stages] == [None, 5, 9, None]
+    fast = {stage.name: stage for stage in PLANS["fast"](fs.L1(12)).stages}
+    assert fast["apgd-ce-long"].restarts == 5
+    assert fast["apgd-ce-long"].attack == stages[0].attack
+    assert fast["apgd-t-longest"].attack == stages[1].attack
+    assert fast["square-longest"].attack == stages[3].attack
+
+
 def test_who_is_attacked() -> None:
     history = History(
         clean_margin=np.array([4.0, 4.0, 4.0, 4.0]),

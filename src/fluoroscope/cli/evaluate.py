@@ -41,7 +41,8 @@ def evaluate(
         str,
         typer.Option(
             help="standard (AutoAttack's), fast (its verdict for a fraction of the passes), curve "
-            "(accuracy at every bound), rand (for networks with chance), or a TOML file."
+            "(accuracy at every bound), rand (for networks with chance), black-box (for networks "
+            "without gradient), or a TOML file."
         ),
     ] = "standard",
     out: Annotated[Path, typer.Option(help="Directory of the run.")] = Path("out"),

@@ -23,6 +23,7 @@ from fluoroscope.engine.stream import DEFAULT_BATCH, Step
 from fluoroscope.engine.threats import Threat, as_threat
 from fluoroscope.errors import (
     InvalidParameterError,
+    NoGradientError,
     ResultFormatError,
 )
 from fluoroscope.evaluation.curve import curve_of
@@ -160,12 +161,19 @@ def evaluate_part(
                     _same_data(job, clean, batch)
             images, labels, indices = batch
             rows = torch.isin(indices, torch.from_numpy(given)).nonzero().squeeze(1)
-            table, result = search(
-                model, stage, images[rows], labels[rows], indices[rows],
-                torch.from_numpy(right["clean_margin"].to_numpy()[chosen]),
-                seed=job.seed, batch_size=job.batch_size, cancelled=cancelled,
-                on_step=None if watch is None else partial(watch, stage.name),
-            )  # fmt: skip
+            try:
+                table, result = search(
+                    model, stage, images[rows], labels[rows], indices[rows],
+                    torch.from_numpy(right["clean_margin"].to_numpy()[chosen]),
+                    seed=job.seed, batch_size=job.batch_size, cancelled=cancelled,
+                    on_step=None if watch is None else partial(watch, stage.name),
+                )  # fmt: skip
+            except NoGradientError as error:
+                raise NoGradientError(
+                    f"the logits of {model.name} do not depend differentiably on the pixels, and "
+                    f"the stage {stage.name} of the plan {job.plan.name} reads their gradient; "
+                    "take the plan black-box, or replace the layer that cuts it (BPDA)"
+                ) from error
             if cancelled is not None and cancelled():
                 return [*tables, table]
             if directory:
@@ -326,7 +334,8 @@ def evaluate(
         threat: how far an image may move: a threat model, or such as ``"linf:8/255"``. With the
             plan ``curve`` it may lack a bound: ``"linf"``.
         plan: ``standard`` (AutoAttack's), ``rand`` (its plan for networks that answer at random),
-            ``curve`` (accuracy at all bounds), a file, or a plan.
+            ``curve`` (accuracy at all bounds), ``black-box`` (for networks without gradient), a
+            file, or a plan.
         out: a directory that the run is kept in. The same call goes on where it was stopped.
         resume: whether to; otherwise what is in ``out`` is removed.
         save_images: keep what each attack made of the pictures as well.
@@ -351,6 +360,7 @@ def evaluate(
         UnknownLabelError, InvalidImagesError: labels that are missing or not the network's.
         InvalidParameterError: no such plan; a directory that holds another run, or is in use.
         ChanceLevelError: clean pictures are read no better than by chance.
+        NoGradientError: the plan reads gradients, and the network has none.
         MissingExtraError, ClusterError: Ray is not installed; its cluster fails.
     """
     run = _engine(engine, workers, address)

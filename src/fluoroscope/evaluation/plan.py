@@ -6,7 +6,9 @@ logits ratio and targeted FAB, 9 targets each; 100 iterations in all three; Squa
 queries; each on the samples that no earlier one fooled. ``fast`` comes to the same verdict with
 far fewer passes (:mod:`.fast`). ``rand``, for networks that answer at random, is Auto-PGD on both
 losses, each answer the mean of 20. ``curve`` looks for the closest misread image of every sample,
-which is the accuracy at all bounds at once.
+which is the accuracy at all bounds at once. ``black-box`` reads no gradient, for networks that have
+none: Square, longer on samples whose margin it brought down to a quarter, and HopSkipJump (GeoDA in
+L1), which reads decisions and so also sees behind scores that say nothing.
 """
 
 import math
@@ -214,6 +216,19 @@ def rand(threat: Threat) -> Plan:
     )
 
 
+def black_box(threat: Threat) -> Plan:
+    """For networks without a gradient: Square, then a search that reads decisions alone."""
+    last = "geoda" if threat.name == "l1" else "hopskipjump"
+    return Plan(
+        "black-box",
+        (
+            Stage("square", _made("square", threat, queries=5000)),
+            Stage("square-long", _made("square", threat, queries=20_000), hopeful=1 / 4),
+            Stage(last, _made(last, threat, queries=5000), keep="first"),
+        ),
+    )
+
+
 def _fast(threat: Threat) -> Plan:
     from fluoroscope.evaluation.fast import fast  # it is made of what stands above
 
@@ -291,6 +306,7 @@ PLANS: dict[str, Callable[[Threat], Plan]] = {
     "fast": _fast,
     "rand": rand,
     "curve": curve,
+    "black-box": black_box,
 }
 
 
