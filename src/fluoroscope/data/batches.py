@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fluoroscope.errors import FluoroscopeError, InvalidImagesError, PictureError
+from fluoroscope.process import one_thread
 
 # Batches that each process reads ahead.
 AHEAD = 2
@@ -110,16 +111,13 @@ class _Batches(Dataset[Batch | FluoroscopeError]):
 
     def __getitem__(self, number: int) -> Batch | FluoroscopeError:
         start = number * self.batch_size
-        # As in the loader's workers: small pictures are not worth several threads each.
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
         try:
-            return self._batch(range(start, min(start + self.batch_size, self.count)))
+            # As in the loader's workers: small pictures are not worth several threads each.
+            with one_thread():
+                return self._batch(range(start, min(start + self.batch_size, self.count)))
         except FluoroscopeError as error:
             # Raised in a worker, it would come back with a traceback in its message.
             return error
-        finally:
-            torch.set_num_threads(threads)
 
     def _batch(self, positions: range) -> Batch:
         samples = [self.read(position) for position in positions]

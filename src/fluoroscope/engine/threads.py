@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor
+
+from fluoroscope.process import one_thread, usual_threads
 
 # Up to this many threads, handing the slices of one picture round costs more than it saves: a
 # MobileNet at 224×224 forward and backward takes 37 ms on one thread and about 50 ms on two.
@@ -15,12 +16,8 @@ _FEW_THREADS = 4
 @contextmanager
 def suitable_threads(images: Tensor) -> Iterator[None]:
     """One thread for a single picture on a small machine; restored after the block."""
-    threads = torch.get_num_threads()
-    if len(images) > 1 or images.device.type != "cpu" or not 1 < threads <= _FEW_THREADS:
+    if len(images) > 1 or images.device.type != "cpu" or not 1 < usual_threads() <= _FEW_THREADS:
         yield
         return
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         yield
-    finally:
-        torch.set_num_threads(threads)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fluoroscope.engine.predict import check_batch_size
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.process import chance_lock
 
 _NORMS = (nn.modules.batchnorm._BatchNorm,)
 
@@ -29,7 +30,7 @@ def with_random_weights(
     twin = copy.copy(model.plain)
     twin.module = copy.deepcopy(twin.module)
     twin.name = f"{model.name} with random weights"
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with chance_lock, torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         for part in twin.module.modules():
             redraw = getattr(part, "reset_parameters", None)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fluoroscope.files import atomic_path, user_path
 from fluoroscope.pictures.display import said, shown_array
+from fluoroscope.process import drawing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -102,11 +103,9 @@ def map_figure(
 
 def write_figure(path: str | Path, figure: "Figure") -> Path:
     """Save a figure as PNG or SVG, by the suffix: atomic, the same figure in the same bytes."""
-    from matplotlib import rc_context
-
     suffix = Path(path).suffix.removeprefix(".")
     metadata = {"Date": None} if suffix == "svg" else None
-    with atomic_path(path) as draft, rc_context({"svg.hashsalt": "fluoroscope"}):
+    with atomic_path(path) as draft, drawing({"svg.hashsalt": "fluoroscope"}):
         figure.savefig(draft, format=suffix, metadata=metadata)
     return user_path(path)
 

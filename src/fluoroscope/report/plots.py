@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from fluoroscope.process import drawing
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -50,9 +52,7 @@ _STYLE: dict[Any, Any] = {
 @contextmanager
 def page_style() -> Iterator[None]:
     """Matplotlib draws in the page's style inside the block, whoever draws."""
-    from matplotlib import rc_context
-
-    with rc_context(_STYLE):
+    with drawing(_STYLE):
         yield
 
 
@@ -67,14 +67,20 @@ class Canvas:
 
         self._style = page_style()
         self._style.__enter__()
-        self.figure = Figure(figsize=self.size, layout="constrained")
-        self.axes = self.figure.subplots()
+        try:
+            self.figure = Figure(figsize=self.size, layout="constrained")
+            self.axes = self.figure.subplots()
+        except BaseException:
+            self._style.__exit__(None, None, None)
+            raise
         return self.axes
 
     def __exit__(self, *failure: object) -> None:
-        if failure[0] is None:
-            self.svg = svg(self.figure)
-        self._style.__exit__(None, None, None)
+        try:
+            if failure[0] is None:
+                self.svg = svg(self.figure)
+        finally:
+            self._style.__exit__(None, None, None)
 
 
 def svg(figure: "Figure") -> str:

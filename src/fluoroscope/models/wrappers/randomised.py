@@ -22,6 +22,7 @@ from fluoroscope.hashing import as_seed
 from fluoroscope.models.classifier import Classifier, tensor_bytes
 from fluoroscope.models.wrappers.around import Around, Asking
 from fluoroscope.models.wrappers.ensemble import Average, averaged, check_average
+from fluoroscope.process import chance_lock
 
 Transform = Callable[[Tensor], Tensor]
 """A random change of images ``(N, C, H, W)`` in ``[0, 1]``, differentiable in them."""
@@ -122,21 +123,22 @@ def is_random(model: Classifier, images: Tensor, answers: int = 2) -> bool:
 def chance_aside(device: torch.device, seed: int | None = None) -> Iterator[None]:
     """Let a block draw from the global generators, from a seed if given, and put them back after.
 
-    Those of torch (on the processor and the device), NumPy and Python; other threads that draw
-    meanwhile see the same ones.
+    Those of torch (on the processor and the device), NumPy and Python; one thread of ours at a
+    time, and others that draw meanwhile see the same ones.
     """
-    kept = random.getstate(), np.random.get_state()
     cuda = device.type == "cuda"
-    try:
-        with torch.random.fork_rng([device] if cuda else []):
-            if seed is not None:
-                random.seed(seed)
-                np.random.seed(seed % 2**32)
-                torch.default_generator.manual_seed(seed)
-                if cuda:
-                    with torch.cuda.device(device):
-                        torch.cuda.manual_seed(seed)
-            yield
-    finally:
-        random.setstate(kept[0])
-        np.random.set_state(kept[1])
+    with chance_lock:
+        kept = random.getstate(), np.random.get_state()
+        try:
+            with torch.random.fork_rng([device] if cuda else []):
+                if seed is not None:
+                    random.seed(seed)
+                    np.random.seed(seed % 2**32)
+                    torch.default_generator.manual_seed(seed)
+                    if cuda:
+                        with torch.cuda.device(device):
+                            torch.cuda.manual_seed(seed)
+                yield
+        finally:
+            random.setstate(kept[0])
+            np.random.set_state(kept[1])
