@@ -38,9 +38,10 @@ def hash_of(table: pa.Table) -> str | None:
 def write_rows(path: Path, table: pa.Table, run: str, data: str | None = None) -> pa.Table:
     """Write the rows of a stage of the run with this hash; whole or not at all.
 
-    ``data`` is the hash of what the rows are about; the table is returned with it.
+    ``data`` is the hash of what the rows are about; the table is returned with it. What else the
+    table says of itself is kept and sealed too.
     """
-    about = {} if data is None else {_DATA: data.encode()}
+    about = {**(table.schema.metadata or {}), **({} if data is None else {_DATA: data.encode()})}
     table = table.replace_schema_metadata(about)
     sealed = table.replace_schema_metadata({**about, _SEAL: _seal(table, run).encode()})
     with atomic_path(path) as draft:
@@ -99,7 +100,10 @@ def _check_numbers(table: pa.Table) -> None:
 
 
 def _seal(table: pa.Table, run: str) -> str:
-    digest = hashlib.sha256(f"{run} {hash_of(table)} {len(table)}".encode())
+    about = {str(key): str(value) for key, value in (table.schema.metadata or {}).items()}
+    about.pop(str(_SEAL), None)
+    text = json.dumps([run, len(table), about], sort_keys=True)
+    digest = hashlib.sha256(text.encode())
     for name in SCHEMA.names:
         column = table[name]
         if name == "attack":
