@@ -1,9 +1,11 @@
 """Tables that others wrote: labels in every form, and paths that lead only into the folder."""
 
+import gzip
 import io
 import os
 import re
 import socket
+import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -279,3 +281,54 @@ def test_a_card_leads_nowhere_else(
 def test_odd_names_of_files_are_no_patterns(tmp_path: Path) -> None:
     write(tmp_path / "a[1]*" / "test-[0].parquet", [1, 0])
     assert labels(load_images(tmp_path / "a[1]*")) == [1, 0]
+
+
+def test_one_file_is_a_data_set(tmp_path: Path, paint: Paint) -> None:
+    write(tmp_path / "one.parquet", ["b", "a"])
+    write(tmp_path / "two.parquet", ["c"])
+    images = load_images(tmp_path / "one.parquet")
+    assert (labels(images), images.labels) == ([1, 0], ("a", "b"))
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.writestr("cat/1.png", encoded(1))
+        archive.writestr("dog/1.png", encoded(2))
+    assert load_images(str(tmp_path / "all.zip")).labels == ("cat", "dog")
+    (tmp_path / "labels.csv").write_text("file,label\n")
+    for name, message in {
+        "labels.csv": "is a table; expected the folder",
+        "none.zip": "does not exist",
+        "bad.zip": "holds no pictures",
+        "bad.tar": "cannot be opened",
+    }.items():
+        if name.startswith("bad"):
+            (tmp_path / name).write_bytes(b"?")
+        with pytest.raises(UnknownDataError, match=message):
+            load_images(tmp_path / name)
+
+
+def test_what_unpacks_to_far_more_than_it_weighs_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fluoroscope.data import local_tables
+
+    monkeypatch.setattr(local_tables, "MAX_UNPACKED", 2**20)
+    pq.write_table(pa.table({"image": [b"0" * 2**22]}), tmp_path / "a.parquet", compression="zstd")
+    with pytest.raises(UnknownDataError, match="unpacks from"):
+        load_images(tmp_path / "a.parquet")
+    with tarfile.open(tmp_path / "b.tar", "w") as archive:
+        member = tarfile.TarInfo("1.png.gz")
+        packed = gzip.compress(encoded(1))
+        member.size = len(packed)
+        archive.addfile(member, io.BytesIO(packed))
+    with pytest.raises(UnknownDataError, match=r"holds the compressed file '1\.png\.gz'"):
+        load_images(tmp_path / "b.tar")
+
+
+def test_a_tar_of_pictures_and_classes(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "test.tar", "w") as archive:
+        for number in range(2):
+            for ending, content in (("png", encoded(number)), ("cls", str(1 - number).encode())):
+                member = tarfile.TarInfo(f"{number}.{ending}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    images = load_images(tmp_path)
+    assert (labels(images), images.names()) == ([1, 0], ("0.png", "1.png"))

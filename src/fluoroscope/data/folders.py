@@ -87,7 +87,7 @@ class _Part:
         return Classes(torch.tensor(numbers), tuple(names))
 
 
-def open_folder(scan: Scan, root: Path, name: str, split: str | None) -> Opened:
+def open_folder(scan: Scan, name: str, split: str | None) -> Opened:
     """The pictures of one part of a folder that was walked.
 
     Raises:
@@ -109,7 +109,7 @@ def open_folder(scan: Scan, root: Path, name: str, split: str | None) -> Opened:
         others = sorted(key for key, one in parts.items() if one is not part and one.names())
         why = read.why + (f" (parts that have labels: {', '.join(others)})" if others else "")
     source = FolderSource(
-        root,
+        scan.root,
         part.files if part.table is None else part.table.files,
         scan.members,
         read.numbers,

@@ -1,6 +1,5 @@
 """Sets of labelled pictures: found by name, decoded when asked, singly or in batches."""
 
-import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from hashlib import sha256
@@ -10,29 +9,15 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fluoroscope.data.batches import Batch, Fit, Sample, read_batches, suitable_workers
 from fluoroscope.data.columns import MISSING
-from fluoroscope.data.digits import LABELS, digits
 from fluoroscope.data.drawing import by_class, draw_evenly
-from fluoroscope.data.folders import open_folder
-from fluoroscope.data.objects import given_labels, in_memory, is_data, no_such_labels, open_object
-from fluoroscope.data.scan import scan
-from fluoroscope.data.sources import (
-    ArraySource,
-    Opened,
-    Picture,
-    PictureSource,
-    Source,
-    as_tensor,
-    choose_split,
-)
-from fluoroscope.errors import InvalidImagesError, InvalidParameterError, UnknownDataError
-from fluoroscope.files import looking_up
-from fluoroscope.pictures.read import missing_file, picture_suffixes
+from fluoroscope.data.opening import open_source
+from fluoroscope.data.sources import ArraySource, Source
+from fluoroscope.errors import InvalidParameterError, UnknownDataError
 
 
 class ImageSet:
@@ -295,12 +280,12 @@ def load_images(
 
     Args:
         source: ``"digits"`` (built in); a picture file; a folder of pictures, of class folders, of
-            pictures and a table of their labels, or of Parquet files (a `Path` is never anything
-            else); a Hugging Face data set ``"owner/name"`` or ``"hf/owner/name"``; an
-            array ``(N, C, H, W)``, ``(N, H, W, C)`` or of one image, 8-bit or floats in ``[0, 1]``;
-            a sequence of files, encoded bytes, Pillow images or arrays of one size, or of pairs
-            ``(picture, label)``; or a data set of torch, torchvision or ``datasets``, or the
-            ``DataLoader`` around one, with items ``(image, label)`` in ``[0, 1]``.
+            pictures and a table of their labels, or of Parquet files, or one such file (a `Path` is
+            never anything else); a Hugging Face data set ``"owner/name"`` or ``"hf/owner/name"``;
+            an array ``(N, C, H, W)``, ``(N, H, W, C)`` or of one image, 8-bit or floats in
+            ``[0, 1]``; a sequence of files, encoded bytes, Pillow images or arrays of one size, or
+            of pairs ``(picture, label)``; or a data set of torch, torchvision or ``datasets``, or
+            the ``DataLoader`` around one, with items ``(image, label)`` in ``[0, 1]``.
         split: the part of the data set; by default its only one, else ``test``, else
             ``validation``.
         labels: one for each picture of an array or a list: numbers, names or one-hot rows.
@@ -314,79 +299,7 @@ def load_images(
         InvalidImagesError: an array that is no batch of images in ``[0, 1]``, or labels that are
             not one for each picture.
     """
-    if isinstance(channels, bool) or not isinstance(channels, int) or channels < 1:
-        raise InvalidParameterError(f"channels is {channels}; expected 3 for colour or 1 for grey")
-    if isinstance(source, Tensor | np.ndarray):
-        return _set(in_memory(source, labels, channels), "array", split, channels)
-    if labels is not None and (isinstance(source, str | Path | bytes) or is_data(source)):
-        raise no_such_labels(str(source) if isinstance(source, str | Path) else "them")
-    if isinstance(source, str | Path):
-        with looking_up(source):
-            return _load_named(source, split, channels)
-    if is_data(source):
-        return _set(open_object(source, split, channels), type(source).__name__, None, channels)
-    items = [source] if isinstance(source, bytes | Image.Image) else _items(source)
-    return _set(_sequence(items, labels, channels), "pictures", split, channels)
-
-
-def _load_named(source: str | Path, split: str | None, channels: int) -> ImageSet:
-    name = str(source)
-    path = Path(source).expanduser()
-    if source == "digits":
-        if channels not in (1, 3):
-            raise InvalidParameterError(
-                f"channels is {channels}; expected 1 or 3, as the digits are grey"
-            )
-        images, labels = digits()
-        built_in = ArraySource(images, "digits", labels)
-        return _set(Opened(built_in, labels=LABELS), name, split, channels)
-    if isinstance(source, str) and source.startswith("hf/"):
-        return _load_hub(name, source.removeprefix("hf/"), split, channels)
-    if path.is_file():
-        alone = Opened(PictureSource([path]), why_unlabelled="it is one picture")
-        return _set(alone, name, split, channels)
-    if path.is_dir():
-        return _load_folder(name, path, split, channels)
-    if isinstance(source, str) and _looks_like_hub_id(source):
-        return _load_hub(name, source, split, channels)
-    raise missing_file(path, "'digits', a picture, a folder, or a hub's owner/name")
-
-
-def _load_folder(name: str, path: Path, split: str | None, channels: int) -> ImageSet:
-    found = scan(path, channels)
-    if found.tables:
-        from fluoroscope.data.tables import holds_pictures, open_local
-
-        told = any(
-            one.endswith(".parquet") and holds_pictures(found.root / one) for one in found.tables
-        )
-        if told or not found.top.count:
-            return _made(open_local(found, path, name, split), name, channels)
-    if not found.top.count:
-        raise _no_pictures(name, found.notes(), dict(found.seen), channels)
-    return _made(open_folder(found, path, name, split), name, channels)
-
-
-def _load_hub(name: str, place: str, split: str | None, channels: int) -> ImageSet:
-    from fluoroscope.data.tables import open_hub
-
-    return _made(open_hub(place, name, split), name, channels)
-
-
-def _no_pictures(
-    name: str, notes: list[str], seen: dict[str, int], channels: int
-) -> UnknownDataError:
-    expected = "expected pictures, class folders or Parquet"
-    if not seen and not notes:
-        return UnknownDataError(f"{name} is empty; {expected}")
-    listed = ", ".join(f"{count} {kind}" for kind, count in list(seen.items())[:5])
-    there = "; ".join(([f"it has {listed}"] if listed else []) + notes)
-    if channels not in (1, 3):
-        expected += f" with {channels} channels, such as .npy files"
-    return UnknownDataError(f"{name} holds no pictures ({there}); {expected}")
-
-
-def _made(found: Opened, name: str, channels: int) -> ImageSet:
+    name, found = open_source(source, split, labels, channels)
     return ImageSet(
         found.source,
         name,
@@ -395,60 +308,4 @@ def _made(found: Opened, name: str, channels: int) -> ImageSet:
         channels=channels,
         notes=found.notes,
         why_unlabelled=found.why_unlabelled,
-    )
-
-
-def _set(found: Opened, name: str, split: str | None, channels: int) -> ImageSet:
-    """A set that has no parts."""
-    choose_split(split, [], name)
-    return _made(found, name, channels)
-
-
-def _items(source: Any) -> list[Any]:
-    try:
-        return list(source)
-    except TypeError:
-        raise InvalidImagesError(
-            f"pictures are a {type(source).__name__}; expected a path, an array, a list or a data "
-            "set"
-        ) from None
-
-
-def _sequence(items: list[Any], labels: Any, channels: int) -> Opened:
-    pairs = [isinstance(one, tuple | list) and len(one) == 2 for one in items]
-    if (
-        items
-        and all(pairs)
-        and all(isinstance(one[0], Picture | Tensor | np.ndarray) for one in items)
-    ):
-        if labels is not None:
-            raise no_such_labels("pairs of a picture and its label")
-        labels, items = [label for _, label in items], [picture for picture, _ in items]
-    if items and all(isinstance(item, Picture) for item in items):
-        if labels is None:
-            return Opened(PictureSource(items), why_unlabelled="no labels were given with the list")
-        numbers, names = given_labels(labels, len(items))
-        return Opened(PictureSource(items, numbers), labels=names)
-    arrays = [as_tensor(item) for item in items if isinstance(item, Tensor | np.ndarray)]
-    if not arrays or len(arrays) < len(items):
-        kinds = ", ".join(sorted({type(item).__name__ for item in items})) or "nothing"
-        raise InvalidImagesError(
-            f"a sequence of {kinds}; expected picture files, bytes, Pillow images, or arrays"
-        )
-    shapes = {tuple(array.shape) for array in arrays}
-    if len(shapes) > 1:
-        raise InvalidImagesError(
-            f"arrays of shapes {', '.join(map(str, sorted(shapes)))}; expected one shape: resize "
-            "them first"
-        )
-    return in_memory(torch.stack(arrays), labels, channels)
-
-
-def _looks_like_hub_id(name: str) -> bool:
-    # A first part that is a folder here, or a picture's ending, speaks of a mistyped path.
-    owner, _, rest = name.partition("/")
-    return (
-        re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) is not None
-        and not Path(owner).exists()
-        and Path(rest).suffix.lower() not in picture_suffixes()
     )

@@ -98,6 +98,9 @@ def open_object(source: Any, split: str | None, channels: int) -> Opened:
             ObjectSource(source, name, None), notes=tuple(notes), why_unlabelled="no labels"
         )
     read = read_classes(column, names if names and isinstance(column[0], str) else None)
+    if names and read.numbers is not None and int(read.numbers.max()) >= len(names):
+        notes.append(f"the {len(names)} names in its classes are not used: it has more classes")
+        names = None
     return Opened(
         ObjectSource(source, name, read.numbers),
         labels=read.names or (names if read.numbers is not None else None),

@@ -91,6 +91,20 @@ def scan(root: Path, channels: int) -> Scan:
     return found
 
 
+def scan_file(file: Path, channels: int) -> Scan | None:
+    """A table or an archive as if it lay alone in its folder; ``None`` for any other file."""
+    found, ending = Scan(file.parent.resolve()), file.suffix.lower()
+    if ending in TABLES:
+        found.tables.append(file.name)
+    elif ending == ".zip":
+        found.archives.append(file.name)
+        found.seen[ending] += 1
+        _unpack(found, _kinds(channels))
+    else:
+        return None
+    return found
+
+
 def _kinds(channels: int) -> frozenset[str]:
     """Endings of what can be read with so many channels."""
     if channels in (1, 3):

@@ -2,8 +2,7 @@
 
 The library turns Parquet into an Arrow file in its cache (``HF_DATASETS_CACHE``), once, and maps it
 into memory, so that any picture is read in the time of a page fault and none is kept. Pictures are
-fetched encoded and decoded by `read_picture`. No code from the hub is ever run, and of a local data
-set only its own files are read: it is told which, and never looks for more.
+fetched encoded and decoded by `read_picture`. No code from the hub is ever run.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,16 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 from torch import Tensor
 
-from fluoroscope.data.card import Card, read_card
 from fluoroscope.data.columns import Classes, distinct_names, read_classes
 from fluoroscope.data.described import LABEL_COLUMNS
-from fluoroscope.data.folders import SPLITS, split_of
 from fluoroscope.data.places import Member, inside
-from fluoroscope.data.scan import TABLES, Scan
 from fluoroscope.data.sources import Opened, choose_split
 from fluoroscope.errors import (
     FluoroscopeError,
@@ -81,59 +76,6 @@ class TableSource:
         return PurePosixPath(path or "").name or f"{self._place}:{position}"
 
 
-def holds_pictures(file: Path) -> bool:
-    """Whether a Parquet file has a column of encoded pictures; also where it cannot be read, which
-    is said when it is opened.
-    """
-    import pyarrow.parquet as pq
-
-    try:
-        schema = pq.read_schema(file)
-    except (pa.ArrowException, OSError):
-        return True
-    binary = (pa.types.is_binary, pa.types.is_large_binary)
-    return any(
-        any(of(kind) for of in binary)
-        or (pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0)
-        for kind in schema.types
-    )
-
-
-def open_local(scan: Scan, root: Path, name: str, split: str | None) -> Opened:
-    """Open one split of the tables that were found in a folder.
-
-    Args:
-        scan: what lies in the folder.
-        root: the folder.
-        name: how messages call it.
-        split: ``None`` for the only one, else ``test``, else ``validation``.
-
-    Raises:
-        UnknownDataError: no data set, split or pictures there.
-        MissingExtraError: ``datasets`` is not installed.
-    """
-    _require_library(name)
-    card = read_card(root / "README.md")
-    kind, files = _one_kind(scan.tables, root)
-    splits, notes = _local_splits(files, card, name)
-    chosen = choose_split(split, [key for key in splits if key], name, SPLITS)
-    mine = splits[chosen or ""]
-    table = _opened(name, lambda: _local_table(kind, root, mine, chosen))
-
-    def words(column: str) -> set[str]:
-        return _words_of(root, [file for one in splits.values() for file in one], column, kind)
-
-    others = words if len(splits) > 1 else None
-    found = open_rows(table, name, chosen, [root.resolve()], others, card.names)
-    return Opened(
-        found.source,
-        chosen,
-        found.labels,
-        (*scan.notes(), *notes, *found.notes),
-        found.why_unlabelled,
-    )
-
-
 def open_hub(place: str, name: str, split: str | None) -> Opened:
     """Open one split of a hub's data set ``owner/name``.
 
@@ -142,7 +84,7 @@ def open_hub(place: str, name: str, split: str | None) -> Opened:
         HubUnreachableError: the hub does not answer.
         MissingExtraError: ``datasets`` is not installed.
     """
-    _require_library(name)
+    require_library(name)
     import datasets
 
     def find() -> tuple[Any, str | None, list[Path], Callable[[str], set[str]] | None]:
@@ -169,7 +111,7 @@ def open_hub(place: str, name: str, split: str | None) -> Opened:
 
         return table, chosen, roots, words if len(splits) > 1 else None
 
-    table, chosen, roots, words = _opened(name, find)
+    table, chosen, roots, words = opened(name, find)
     return open_rows(table, name, chosen, roots, words)
 
 
@@ -242,7 +184,7 @@ def _with_names(read: Classes, names: tuple[str, ...]) -> Classes:
     return Classes(read.numbers, names)
 
 
-def _opened(name: str, load: Callable[[], Any]) -> Any:
+def opened(name: str, load: Callable[[], Any]) -> Any:
     """What the library loads, quietly, with its exceptions turned into ours."""
     import datasets
 
@@ -267,7 +209,7 @@ def _opened(name: str, load: Callable[[], Any]) -> Any:
             ) from error
 
 
-def _require_library(name: str) -> None:
+def require_library(name: str) -> None:
     try:
         import datasets  # noqa: F401
     except ImportError as error:
@@ -275,31 +217,6 @@ def _require_library(name: str) -> None:
             f"reading {name} needs the datasets library; install it with "
             "pip install 'fluoroscope[hub]'"
         ) from error
-
-
-def _local_table(kind: str, root: Path, files: list[str], split: str | None) -> Any:
-    """A table of exactly these files."""
-    from datasets.data_files import DataFilesDict, DataFilesList
-    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES as MODULES
-    from datasets.packaged_modules.arrow.arrow import Arrow
-    from datasets.packaged_modules.parquet.parquet import Parquet
-    from datasets.packaged_modules.webdataset.webdataset import WebDataset
-
-    module, maker = {
-        ".parquet": ("parquet", Parquet),
-        ".arrow": ("arrow", Arrow),
-        ".tar": ("webdataset", WebDataset),
-    }[kind]
-    part, places = split or "train", [root.resolve() / file for file in files]
-    # A file that changed is another one to the library's cache.
-    stamps = [(str(place), str(place.stat().st_mtime_ns)) for place in places]
-    builder = maker(
-        dataset_name=root.resolve().name or None,
-        hash=MODULES[module][1],
-        data_files=DataFilesDict({part: DataFilesList(list(map(str, places)), stamps)}),
-    )
-    builder.download_and_prepare()
-    return builder.as_dataset(split=part)
 
 
 def _prepare(builder: Any, place: str, split: str | None) -> tuple[Any, bool]:
@@ -333,58 +250,6 @@ def _caches() -> list[Path]:
         Path(datasets.config.HF_DATASETS_CACHE).resolve(),
         Path(constants.HF_HUB_CACHE).resolve(),
     ]
-
-
-def _one_kind(tables: Sequence[str], root: Path) -> tuple[str, list[str]]:
-    """The tables that are the data set: of one format, and with pictures if any have some."""
-    for kind in TABLES:
-        files = [file for file in tables if file.endswith(kind)]
-        if files:
-            break
-    if kind == ".parquet":
-        files = [file for file in files if holds_pictures(root / file)] or files
-    return kind, files
-
-
-def _local_splits(
-    files: list[str], card: Card, name: str
-) -> tuple[dict[str, list[str]], list[str]]:
-    """The files of each split; of "" where none is named."""
-    stated = card.splits(files)
-    if stated:
-        return stated, []
-    homes = sorted({_home(file) for file in files})
-    if len(homes) > 1:
-        listed = ", ".join(home or "." for home in homes)
-        raise UnknownDataError(
-            f"{name} holds several data sets ({listed}); give one of their folders"
-        )
-    found: dict[str, list[str]] = {}
-    for file in files:
-        folders = (SPLITS.get(part.lower()) for part in reversed(PurePosixPath(file).parts[:-1]))
-        part = split_of(file) or next((one for one in folders if one), "")
-        found.setdefault(part, []).append(file)
-    beside = found.pop("", []) if len(found) > 1 else []
-    notes = [f"left out {len(beside)} table(s) of no part, such as {beside[0]!r}"] if beside else []
-    return found, notes
-
-
-def _home(file: str) -> str:
-    """The folder of the data set that a table belongs to."""
-    parts = list(PurePosixPath(file).parts[:-1])
-    while parts and parts[-1].lower() in SPLITS:
-        parts.pop()
-    return "/".join(parts)
-
-
-def _words_of(root: Path, files: list[str], column: str, kind: str) -> set[str]:
-    import pyarrow.parquet as pq
-
-    if kind != ".parquet":
-        raise UnknownDataError("only Parquet is read by columns")
-    return set().union(
-        *(distinct_names(pq.read_table(root / one, columns=[column])[column]) for one in files)
-    )
 
 
 def _image_column(features: Mapping[str, Any], name: str) -> str:

@@ -63,9 +63,11 @@ def read_bands(image: Image.Image, channels: int, name: str) -> Tensor:
     if len(bands) == channels:
         planes = [_plane(image.getchannel(band), name) for band in bands]
     elif len(bands) == 1 and frames == channels:
-        planes = []
+        planes, size = [], image.size
         for frame in range(frames):
             image.seek(frame)
+            if image.size != size:
+                raise PictureError(f"{name} has frames of several sizes; expected one size")
             planes.append(_plane(image, name))
     else:
         several = f" in each of {frames} frames" if frames > 1 else ""
@@ -73,8 +75,6 @@ def read_bands(image: Image.Image, channels: int, name: str) -> Tensor:
             f"{name} has {len(bands)} channels ({image.mode}){several}; expected {channels}: "
             f"choose pictures of that many, such as {ARRAY_SUFFIX} files"
         )
-    if len({plane.shape for plane in planes}) > 1:
-        raise PictureError(f"{name} has frames of several sizes; expected one size")
     return torch.stack(planes)
 
 
