@@ -88,6 +88,7 @@ def test_what_lies_beside_classes_changes_nothing(
         # Pictures beside the class folders, and folders beside many pictures.
         (("a.png", "cat/1.png", "dog/2.png"), ["cat", "dog"], "1 picture beside the class folders"),
         (("a.png", "b.png", "old/1.png"), [None, None, None], None),
+        (("a.png", "b.png", "old/1.png", "new/1.png"), [None] * 4, None),
         (("images/1.png", "images/2.png"), [None, None], None),
         (
             ("cat/1.PNG", "cat/2.heic", "dog/3.JPEG"),
