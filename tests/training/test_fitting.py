@@ -1,6 +1,7 @@
 """Fitting: it learns, the same way each time, and leaves everything else as it was."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,38 @@ def test_another_loss_can_be_lowered() -> None:
     twice = fit(network(), IMAGES, LABELS, Recipe(1, 60), loss=doubled)
     assert batches == [60]
     assert twice.loss == pytest.approx(2 * plain.loss)
+
+
+@pytest.mark.parametrize(
+    "as_given",
+    [
+        lambda labels: labels.tolist(),
+        lambda labels: labels.numpy(),
+        lambda labels: [str(label) for label in labels.tolist()],
+        lambda labels: torch.eye(2)[labels],
+    ],
+)
+def test_labels_in_other_forms_teach_the_same(as_given: Any) -> None:
+    one, other = network(), network()
+    recipe = Recipe(epochs=1, batch_size=16)
+    plain = fit(one, IMAGES, LABELS, recipe, held_out=(IMAGES, LABELS))
+    given = as_given(LABELS)
+    found = fit(other, IMAGES, given, recipe, held_out=(IMAGES, given))
+    assert (found.loss, found.held_out) == (plain.loss, plain.held_out)
+
+
+def test_a_last_picture_alone_joins_the_batch_before() -> None:
+    recipe = Recipe(epochs=3, batch_size=16)
+    assert [len(batch) for batch in recipe.batches(torch.arange(33))] == [16, 17]
+    assert [len(batch) for batch in recipe.batches(torch.arange(34))] == [16, 16, 2]
+    assert [len(batch) for batch in recipe.batches(torch.arange(1))] == [1]
+    assert torch.cat(recipe.batches(torch.arange(33))).tolist() == list(range(33))
+    assert recipe.steps(33) == 6
+    assert Recipe(epochs=1, batch_size=1).steps(3) == 3
+    norm = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    fit(norm, IMAGES[:33], LABELS[:33], replace(recipe, epochs=1))
+    with pytest.raises(InvalidParameterError, match=r"of 1 picture.*a larger batch_size"):
+        fit(norm, IMAGES[:3], LABELS[:3], Recipe(epochs=1, batch_size=1))
 
 
 @pytest.mark.parametrize(

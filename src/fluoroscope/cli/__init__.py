@@ -12,6 +12,7 @@ from fluoroscope.cli.class_map import class_map
 from fluoroscope.cli.corrupt import corrupt
 from fluoroscope.cli.evaluate import evaluate
 from fluoroscope.cli.gradient import gradient
+from fluoroscope.cli.labels import labels
 from fluoroscope.cli.models import models
 from fluoroscope.cli.morph import morph
 from fluoroscope.cli.predict import predict
@@ -34,6 +35,7 @@ app.add_typer(models)
 app.add_typer(runs)
 _COMMANDS = (
     *(predict, gradient, morph, attack, attacks, evaluate, transfer, corrupt, train),
+    labels,
     xray,
 )
 for command in _COMMANDS:

@@ -132,13 +132,8 @@ def _values(classes: Any, count: int) -> list[Any] | int | str:
         classes = torch.from_numpy(array.copy())
     if len(shape) == 2 and shape[1] == count and _one_hot(classes):
         return list(classes.to(torch.float64).argmax(1).tolist())
-    if len(shape) > 1 or classes.is_complex():
+    if len(shape) > 1 or classes.is_complex() or classes.is_floating_point():
         raise _unusable(kind, shape)
-    whole = classes.to(torch.int64)
-    if not bool((whole == classes).all()):
-        raise _unusable(kind, shape)
-    if classes.is_floating_point():
-        classes = whole
     values: list[Any] | int = classes.tolist()
     return values
 
@@ -151,8 +146,7 @@ def _one(value: Any) -> int | str:
     if isinstance(value, str | bool | np.bool_):
         return str(value) if isinstance(value, str) else bool(value)
     try:
-        # Columns of tables that lack a value here and there come as floats.
-        return int(value) if isinstance(value, float) and value.is_integer() else index(value)
+        return index(value)
     except TypeError:
         shown = repr(value) if isinstance(value, float) else f"a {type(value).__name__}"
         raise UnknownLabelError(

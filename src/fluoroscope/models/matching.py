@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from typing import Literal
 
 How = Literal["name", "number", "place"]
@@ -34,6 +34,12 @@ class Matching:
     """What is to be said of it."""
     refusal: str | None = None
     """Why the classes cannot be told; ``None`` where they can."""
+
+    @property
+    def in_order(self) -> bool:
+        """Whether both number the same classes alike, and hardly a name is told by its place."""
+        alike = self.numbers == tuple(range(len(self.labels)))
+        return alike and self.how.count("place") <= (1 - _NEARLY_ALL) * len(self.names)
 
     def partners(self) -> tuple[str | None, ...]:
         """For each of the network's classes the data's name, ``None`` where it has none."""
@@ -217,11 +223,13 @@ def nearest(name: str, labels: Sequence[str]) -> list[str]:
 # Names as people write them
 
 
+@lru_cache(2**14)
 def fold(name: str) -> str:
     """The name without regard to case, underscores and spaces."""
     return " ".join(unicodedata.normalize("NFKC", name).replace("_", " ").casefold().split())
 
 
+@lru_cache(2**14)
 def loosened(name: str) -> str:
     """And without accents, hyphens, brackets, apostrophes and a leading article."""
     plain = (s for s in unicodedata.normalize("NFKD", fold(name)) if not unicodedata.combining(s))

@@ -13,7 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fluoroscope.errors import InvalidImagesError, InvalidParameterError, ModelOutputError
+from fluoroscope.engine.classes import Given, class_values
+from fluoroscope.errors import (
+    InvalidImagesError,
+    InvalidParameterError,
+    ModelOutputError,
+    UnknownLabelError,
+)
 from fluoroscope.files import user_path
 from fluoroscope.hashing import as_seed
 from fluoroscope.models.wording import first_line
@@ -60,8 +66,9 @@ class Recipe:
     """How long and how fast to learn.
 
     Adam with decoupled weight decay. The learning rate rises to ``learning_rate`` over the first
-    tenth of the steps and falls to zero along a cosine. ``augment`` changes each batch before it is
-    learnt from; its chance is torch's global generator.
+    tenth of the steps and falls to zero along a cosine. The last batch of an epoch is what is left:
+    one picture alone joins the batch before. ``augment`` changes each batch before it is learnt
+    from; its chance is torch's global generator.
     """
 
     epochs: int = 10
@@ -85,7 +92,16 @@ class Recipe:
 
     def steps(self, pictures: int) -> int:
         """Batches in all epochs over so many pictures."""
-        return self.epochs * math.ceil(pictures / self.batch_size)
+        whole, left = divmod(pictures, self.batch_size)
+        # Batch normalisation learns nothing of one picture, and may refuse it.
+        alone = whole > 0 and left == 1
+        return self.epochs * (whole + (left > 0 and not alone))
+
+    def batches(self, order: Tensor) -> list[Tensor]:
+        """The pictures ``(N,)`` of an epoch, a batch at a time."""
+        count = self.steps(len(order)) // self.epochs
+        starts = [number * self.batch_size for number in range(1, count)]
+        return list(order.tensor_split(starts))
 
 
 @dataclass(frozen=True)
@@ -121,11 +137,11 @@ def cross_entropy(
 def fit(
     module: nn.Module,
     images: Tensor,
-    labels: Tensor,
+    labels: Given,
     recipe: Recipe | None = None,
     *,
     seed: int = 0,
-    held_out: tuple[Tensor, Tensor] | None = None,
+    held_out: tuple[Tensor, Given] | None = None,
     loss: Loss = cross_entropy,
     checkpoint: str | Path | None = None,
 ) -> FitStep:
@@ -146,11 +162,11 @@ def fit(
 def fit_stream(
     module: nn.Module,
     images: Tensor,
-    labels: Tensor,
+    labels: Given,
     recipe: Recipe | None = None,
     *,
     seed: int = 0,
-    held_out: tuple[Tensor, Tensor] | None = None,
+    held_out: tuple[Tensor, Given] | None = None,
     loss: Loss = cross_entropy,
     checkpoint: str | Path | None = None,
 ) -> Iterator[FitStep]:
@@ -167,7 +183,8 @@ def fit_stream(
     Args:
         module: maps ``(N, C, H, W)`` to logits ``(N, classes)``; it is given what ``images`` holds.
         images: ``(N, C, H, W)``, floats in ``[0, 1]`` or 8-bit; batches go to the module's device.
-        labels: ``(N,)``, the class of each.
+        labels: the class of each: whole numbers ``(N,)`` in a tensor, array or sequence, or one-hot
+            rows.
         recipe: how long and how fast; by default ``Recipe()``.
         seed: for the order, the augmentation and dropout.
         held_out: images and labels on which each epoch is judged.
@@ -191,15 +208,14 @@ def fit_stream(
         raise InvalidParameterError(
             "no weight of the network is trainable; expected some: module.requires_grad_(True)"
         )
-    _check(module, images, labels, weights[0])
-    if held_out is not None:
-        _check(module, *held_out, weights[0])
+    classes = _check(module, images, labels, weights[0])
+    judges = None if held_out is None else (held_out[0], _check(module, *held_out, weights[0]))
     recipe, seed = recipe or Recipe(), as_seed(seed)
     books = None
     if checkpoint is not None:
-        identity = training_identity(module, images, labels, recipe, seed, loss)
+        identity = training_identity(module, images, classes, recipe, seed, loss)
         books = _Books(user_path(checkpoint), identity)
-    return _steps(module, weights, images, labels, recipe, seed, held_out, loss, books)
+    return _steps(module, weights, images, classes, recipe, seed, judges, loss, books)
 
 
 def training_identity(
@@ -266,7 +282,7 @@ def _steps(
         behind, start = books.found.number, start - books.found.seconds
         yield books.found
     for epoch in range(1, recipe.epochs + 1):
-        batches = torch.randperm(len(images), generator=chance).split(recipe.batch_size)
+        batches = recipe.batches(torch.randperm(len(images), generator=chance))
         for position, chosen in enumerate(batches, 1):
             number += 1
             # Also for a step that lies behind: the next one draws after it.
@@ -280,7 +296,15 @@ def _steps(
                 if recipe.augment is not None:
                     batch = recipe.augment(batch, classes)
                 moment = Moment(chosen, epoch, number / total, seed)
-                value, logits = loss(module, batch, classes, moment)
+                try:
+                    value, logits = loss(module, batch, classes, moment)
+                except ValueError as problem:
+                    if "more than 1 value per channel" not in str(problem):
+                        raise
+                    raise InvalidParameterError(
+                        f"batches are of {len(batch)} picture(s), and the network normalises over "
+                        "a batch; expected 2 or more: a larger batch_size, or more pictures"
+                    ) from problem
                 if not math.isfinite(value.item()):
                     raise InvalidParameterError(
                         f"the loss is {value.item()} at step {number}; expected a finite number: "
@@ -334,22 +358,21 @@ def _learning(module: nn.Module, seed: int, device: torch.device) -> Iterator[No
 
 def _batch(images: Tensor, labels: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     """On the device of ``like``: floats of its type in ``[0, 1]``, and int64 labels."""
-    scale = 255 if images.dtype == torch.uint8 else 1
-    return images.to(like) / scale, labels.to(like.device, torch.int64)
+    return _pixels(images, like), labels.to(like.device, torch.int64)
 
 
-def _check(module: nn.Module, images: Tensor, labels: Tensor, like: Tensor) -> None:
+def _pixels(images: Tensor, like: Tensor) -> Tensor:
+    return images.to(like) / (255 if images.dtype == torch.uint8 else 1)
+
+
+def _check(module: nn.Module, images: Tensor, labels: Given, like: Tensor) -> Tensor:
+    """The labels as whole numbers ``(N,)``, if the module takes the images and has such classes."""
     if not isinstance(images, Tensor) or images.dim() != 4:
         raise InvalidImagesError(f"images are {_kind(images)}; expected a tensor (N, C, H, W)")
     check_images(images[:1] / 255 if images.dtype == torch.uint8 else images, images.shape[1])
-    if labels.shape != images.shape[:1] or labels.is_floating_point():
-        raise InvalidParameterError(
-            f"labels are {labels.dtype} of shape {tuple(labels.shape)}; expected whole numbers "
-            f"({len(images)},), one for each picture"
-        )
     try:
         with frozen(module), torch.no_grad():
-            logits = module(_batch(images[:1], labels[:1], like)[0])
+            logits = module(_pixels(images[:1], like))
     except (RuntimeError, ValueError, AssertionError) as problem:
         raise InvalidImagesError(
             f"the network does not take images of shape {tuple(images.shape[1:])} "
@@ -361,11 +384,29 @@ def _check(module: nn.Module, images: Tensor, labels: Tensor, like: Tensor) -> N
             f"the network's answer is {_kind(logits)}; expected logits (N, classes): wrap it in a "
             "module that returns them"
         )
-    if labels.min() < 0 or labels.max() >= logits.shape[1]:
+    return _classes(labels, len(images), logits.shape[1])
+
+
+def _classes(labels: Given, count: int, classes: int) -> Tensor:
+    if not isinstance(labels, Tensor) or labels.dim() != 1 or labels.is_floating_point():
+        # A module has no names; such as are numbers are taken for these.
+        try:
+            labels = class_values(labels, count, [str(one) for one in range(classes)], whole=True)
+        except UnknownLabelError as problem:
+            raise InvalidParameterError(
+                f"labels do not fit: {problem}; expected whole numbers, one for each picture"
+            ) from problem
+    if labels.shape != (count,):
+        raise InvalidParameterError(
+            f"labels are {labels.dtype} of shape {tuple(labels.shape)}; expected whole numbers "
+            f"({count},), one for each picture"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
         raise InvalidParameterError(
             f"labels go from {int(labels.min())} to {int(labels.max())}; the network has "
-            f"{logits.shape[1]} classes: expected 0 to {logits.shape[1] - 1}"
+            f"{classes} classes: expected 0 to {classes - 1}"
         )
+    return labels
 
 
 def _kind(value: object) -> str:

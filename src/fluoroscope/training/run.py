@@ -19,9 +19,10 @@ from torch import Tensor
 
 from fluoroscope.attacks.gradient.gradient_sign import FGSM, PGD, FixedStep
 from fluoroscope.data.imageset import load_images
+from fluoroscope.engine.labels import Truth, labelled
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.threats import Linf
-from fluoroscope.errors import InvalidParameterError, UnknownDataError
+from fluoroscope.errors import InvalidParameterError
 from fluoroscope.files import atomic_set, output_directory
 from fluoroscope.hashing import as_seed
 from fluoroscope.models.builtin import build_architecture, digits_classifier
@@ -135,7 +136,8 @@ class TrainingRun:
 
     Raises:
         UnknownModelError: no such architecture.
-        UnknownDataError: no such data or split, or pictures without labels.
+        UnknownDataError: no such data or split.
+        InvalidImagesError, UnknownLabelError: labels that are missing or not the network's.
         InvalidParameterError: fewer epochs than one, more pictures than memory should hold, a
             directory that cannot be written to, settings that do not go together, or the checkpoint
             of another run.
@@ -329,7 +331,7 @@ def _resists(
 
 def _read(classifier: Classifier, data: str | Path, split: str | None) -> tuple[Tensor, Tensor]:
     """A whole split: 8-bit images ``(N, 1, 28, 28)`` and labels ``(N,)``."""
-    pictures = load_images(data, split, channels=classifier.channels)
+    pictures = labelled(classifier, load_images(data, split, channels=classifier.channels))
     height, width = classifier.input_size or (0, 0)
     size = len(pictures) * height * width
     if size > MEMORY:
@@ -338,9 +340,8 @@ def _read(classifier: Classifier, data: str | Path, split: str | None) -> tuple[
             f"expected at most {MEMORY / 2**20:.0f} MiB: take a part of them"
         )
     images, labels = [], []
+    truth = Truth.of(classifier, pictures)
     for batch in pictures.batches(1000, fit=classifier):
-        if batch.labels is None:
-            raise UnknownDataError(f"{data} has pictures without a label; expected one for each")
         images.append((batch.images * 255).round().to(torch.uint8))
-        labels.append(batch.labels)
+        labels.append(truth.labels(batch))
     return torch.cat(images), torch.cat(labels)

@@ -165,6 +165,15 @@ def test_the_fingerprint_is_of_members_and_averaging() -> None:
     assert len({ensemble.fingerprint() for ensemble in others}) == 5
 
 
+def test_members_may_name_the_same_classes_otherwise() -> None:
+    one = member(1, labels=["tabby, tabby cat", "räv", "a bird", "crane", "sea-horse"])
+    other = member(2, labels=["Tabby", "Rav", "bird", "Crane", "sea horse"])
+    assert Ensemble([one, other]).labels == one.labels
+    mixed = member(2, labels=["Rav", "Tabby", "bird", "Crane", "sea horse"])
+    with pytest.raises(ModelFormatError, match=r"and 'Rav' for .*, and that is class 1 for"):
+        Ensemble([one, mixed])
+
+
 def test_labels_are_those_of_the_members_that_have_names() -> None:
     named = member(2, labels=list("abcde"))
     assert Ensemble([member(1), named]).labels == tuple("abcde")

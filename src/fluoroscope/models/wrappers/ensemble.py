@@ -16,6 +16,7 @@ import copy
 import hashlib
 import math
 import operator
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, Self, get_args
@@ -23,8 +24,9 @@ from typing import Literal, Self, get_args
 import torch
 from torch import Tensor, nn
 
-from fluoroscope.errors import InvalidParameterError, ModelFormatError
+from fluoroscope.errors import FluoroscopeWarning, InvalidParameterError, ModelFormatError
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.matching import Matching, match
 from fluoroscope.models.preprocessing import Preprocessing, Size
 
 Average = Literal["logits", "probabilities", "loss"]
@@ -37,8 +39,8 @@ class Ensemble(Classifier):
     stretched to its size; the gradient flows back through that.
 
     Args:
-        members: classifiers with equal labels (those that nobody named agree with any), channels,
-            device and float type.
+        members: classifiers whose labels mean the same classes in one order (those that nobody
+            named agree with any), of the same channels, device and float type.
         average: what the mean is taken of.
         input_size: ``(height, width)`` or one side; the largest of the members' sizes by default,
             or any size where all members take any.
@@ -192,14 +194,30 @@ def _labels(members: Sequence[Classifier]) -> tuple[str, ...]:
     unnamed = tuple(map(str, range(members[0].num_classes)))
     first = next((member for member in members if member.labels != unnamed), members[0])
     for member in members:
-        if member.labels not in (unnamed, first.labels):
-            at = next(i for i, label in enumerate(first.labels) if label != member.labels[i])
+        if member.labels in (unnamed, first.labels):
+            continue
+        found = match(member.labels, first.labels, of=member.name, network=first.name)
+        if not found.in_order:
             raise ModelFormatError(
-                f"class {at} is {first.labels[at]!r} for {first.name} and {member.labels[at]!r} "
-                f"for {member.name}; expected equal labels: if they mean the same, "
-                "member.restated(labels=...)"
+                f"{_difference(first, member, found)}; expected equal labels: if they mean the "
+                "same, member.restated(labels=...)"
             )
+        for note in found.notes:
+            warnings.warn(note, FluoroscopeWarning, stacklevel=3)
     return first.labels
+
+
+def _difference(first: Classifier, member: Classifier, found: Matching) -> str:
+    """Which class shows that the two mean different ones, or number them otherwise."""
+    at = next(
+        (i for i, number in enumerate(found.numbers) if number != i or found.how[i] == "place"), 0
+    )
+    said = (
+        f"class {at} is {first.labels[at]!r} for {first.name} and {member.labels[at]!r} for "
+        f"{member.name}"
+    )
+    there = found.numbers[at]
+    return said if there in (None, at) else f"{said}, and that is class {there} for {first.name}"
 
 
 def _seen(members: Sequence[Classifier]) -> Preprocessing:
