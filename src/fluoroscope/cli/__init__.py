@@ -15,6 +15,7 @@ from fluoroscope.cli.gradient import gradient
 from fluoroscope.cli.labels import labels
 from fluoroscope.cli.models import models
 from fluoroscope.cli.morph import morph
+from fluoroscope.cli.output import one_line
 from fluoroscope.cli.predict import predict
 from fluoroscope.cli.runs import runs
 from fluoroscope.cli.train import train
@@ -54,5 +55,5 @@ def main() -> None:
     except typer.Abort:
         message, code = "stopped", 130
     if message:
-        sys.stderr.write(f"fluoroscope: {' '.join(message.split())}\n")
+        sys.stderr.write(f"fluoroscope: {one_line(message)}\n")
     sys.exit(code)

@@ -1,9 +1,11 @@
 """What the commands say: tables and progress on stderr, machine-readable JSON where asked.
 
-Markup is off everywhere: labels and file names are data.
+Labels, file names and what a stranger's files hold are data: nothing in them is markup or emoji,
+and nothing in them steers a terminal.
 """
 
 import json
+import re
 import sys
 import time
 import warnings
@@ -31,6 +33,24 @@ from fluoroscope.files import atomic_path
 T = TypeVar("T")
 # Seconds between two looks at a bar.
 _EVERY = 0.1
+_UNSEEN = re.compile("[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# Signs of a message.
+_LONGEST = 2000
+
+
+def harmless(text: object) -> str:
+    """The text with a space for each sign that would do something else than be seen."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else " " for sign in str(text))
+
+
+def one_line(text: object) -> str:
+    """The same in one line, and not for ever: what is quoted in it may be of any length."""
+    line = " ".join(harmless(text).split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
+
+
+def _console(*, stderr: bool) -> Console:
+    return Console(markup=False, emoji=False, highlight=False, stderr=stderr)
 
 
 class Output:
@@ -42,23 +62,27 @@ class Output:
 
     def __init__(self, json_target: str | None) -> None:
         self.json_target = json_target
-        self.console = Console(markup=False, highlight=False, stderr=json_target == "-")
-        self._progress = Console(markup=False, highlight=False, stderr=True)
+        self.console = _console(stderr=json_target == "-")
+        self._progress = _console(stderr=True)
 
     def say(self, text: str) -> None:
         """A line for people; on a terminal broken between words."""
-        self.console.print(text, soft_wrap=not self.console.is_terminal)
+        self.console.print(harmless(text), soft_wrap=not self.console.is_terminal)
 
     def table(self, columns: list[str], rows: Iterable[Iterable[Any]], title: str = "") -> None:
         """A table for people; columns whose name ends in ``>`` are set flush right."""
-        table = Table(box=SIMPLE, title=title or None, title_justify="left", pad_edge=False)
+        table = Table(
+            box=SIMPLE, title=harmless(title) or None, title_justify="left", pad_edge=False
+        )
         for column in columns:
             right = column.endswith(">")
             table.add_column(
-                column.removesuffix(">"), justify="right" if right else "left", overflow="fold"
+                harmless(column.removesuffix(">")),
+                justify="right" if right else "left",
+                overflow="fold",
             )
         for row in rows:
-            table.add_row(*map(str, row))
+            table.add_row(*map(harmless, row))
         self.console.print(table)
 
     def progress(self, items: Iterable[T], total: int | None, what: str) -> Iterator[T]:
@@ -113,7 +137,7 @@ class Output:
             file: TextIO | None = None,
             line: str | None = None,
         ) -> None:
-            text = " ".join(str(message).split())
+            text = one_line(message)
             if issubclass(category, FluoroscopeWarning) and text not in told:
                 told.add(text)
                 # Above the bar, if one is there.
@@ -142,6 +166,8 @@ class Output:
         if self.json_target is None:
             return
         text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+        # Those signs that cannot be seen, or cannot be written, as JSON spells them.
+        text = _UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text)
         if self.json_target == "-":
             sys.stdout.write(text + "\n")
             return

@@ -28,7 +28,7 @@ from fluoroscope.attacks.registry import attack
 from fluoroscope.engine.run import Keep
 from fluoroscope.engine.threats import Threat
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.files import user_path
+from fluoroscope.files import regular, user_path
 
 # Bytes of a plan's file.
 _LONGEST = 100_000
@@ -326,7 +326,7 @@ def find_plan(plan: str | Path | Plan, threat: Threat) -> Plan:
         return PLANS[str(plan)](threat)
     path = user_path(plan)
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             text = file.read(_LONGEST + 1)
     except OSError as error:
         raise InvalidParameterError(
