@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT := out
 
-.PHONY: demo test check reproductions references bench clean
+.PHONY: demo test fuzz check reproductions references bench clean
 .DEFAULT_GOAL := demo
 
 # Turn a built-in handwritten 7 into a 2, and X-ray the network that read it. Uses no network once
@@ -24,6 +24,15 @@ demo: $(VENV)/.user
 # The whole suite: style, types, layers, then the tests, one thread to each of two processes.
 test: check
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+# Sends changed files through every door that a stranger's may come through, two doors at once, for
+# about so long in all. FUZZ_SEED=… sends the same ones again.
+MINUTES ?= 10
+FUZZ_SEED ?= $(shell date +%s)
+fuzz: $(VENV)/.developer
+	@echo "FUZZ_SEED=$(FUZZ_SEED)"
+	FUZZ_SEED=$(FUZZ_SEED) FUZZ_SECONDS=$$(( $(MINUTES) * 60 / 8 )) OMP_NUM_THREADS=1 \
+	  $(BIN)/pytest -n 2 tests/fuzz
 
 check: $(VENV)/.developer
 	$(BIN)/ruff check .

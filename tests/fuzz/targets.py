@@ -1,0 +1,364 @@
+"""What is fuzzed: a door for each kind of file that may come from a stranger, and whole ones.
+
+A target is one entry in ``TARGETS``: trees to begin with, and what is done with a folder that holds
+a changed one. Its outcome is a result or one of our errors; anything else is a fault.
+"""
+
+import contextlib
+import io
+import json
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save
+from torch import nn
+
+import fluoroscope as fs
+from fluoroscope.pictures.read import FORMATS, read_picture
+from tests.fuzz.mutate import ESCAPE, SECRET, Tree
+
+# What steers a terminal: C0 but for tab and line ends, DEL, C1.
+_STEERING = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+# One line for a mistake, however long what was given.
+_LONGEST = 5000
+
+
+@dataclass(frozen=True)
+class Target:
+    """A door, what goes through it unharmed, and how many changed ones the suite sends."""
+
+    seeds: Callable[[Path], list[Tree]]
+    door: Callable[[Path], object]
+    inputs: int
+
+
+def read_tree(folder: Path) -> Tree:
+    """Every file below a folder."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def command(*arguments: str) -> None:
+    """Call the command line: it ends well, or with 2 and one line, and steers no terminal.
+
+    Raises:
+        FluoroscopeError: with that line.
+    """
+    from fluoroscope.cli import main
+
+    out, err = io.StringIO(), io.StringIO()
+    code: Any = None
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.object(sys, "argv", ["fluoroscope", *arguments]),
+    ):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    assert code in (0, None, 2), f"ended with {code}: {err.getvalue()[-500:]}"
+    for said in (out.getvalue(), err.getvalue()):
+        found = _STEERING.search(said)
+        assert found is None, f"{found and found[0]!r} on the terminal: {said[:300]!r}"
+        assert "Traceback" not in said, said
+        assert "😄" not in said, said
+    if code == 2:
+        assert len(err.getvalue()) < _LONGEST, f"a message of {len(err.getvalue())} characters"
+        raise fs.FluoroscopeError(err.getvalue())
+
+
+def _picture() -> Image.Image:
+    rows, columns = np.mgrid[0:12, 0:10]
+    colours = np.stack([20 * rows, 25 * columns, rows * columns], -1)
+    return Image.fromarray(colours.astype(np.uint8))
+
+
+def _encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, format=kind, **options)
+    return file.getvalue()
+
+
+def _pictures(folder: Path) -> list[Tree]:
+    colour = _picture()
+    trees = []
+    for kind in FORMATS:
+        if kind in Image.SAVE:
+            trees.append({"picture.x": _encoded(colour, kind)})
+    for mode in ("1", "L", "LA", "P", "RGBA", "I;16", "CMYK", "F"):
+        kind = "PNG" if mode in ("1", "L", "LA", "P", "RGBA", "I;16") else "TIFF"
+        made = colour.convert("L").convert("I;16") if mode == "I;16" else colour.convert(mode)
+        trees.append({"picture.x": _encoded(made, kind)})
+    frames = {"save_all": True, "append_images": [colour.rotate(90)]}
+    trees += [{"picture.x": _encoded(colour, kind, **frames)} for kind in ("GIF", "TIFF", "PNG")]
+    # Headers of billions of pixels with nothing behind them.
+    wide = (60_000).to_bytes(4, "big")
+    png = _encoded(colour, "PNG")
+    trees.append({"picture.x": png[:16] + wide + wide + png[24:]})
+    trees.append({"picture.x": b"P6 60000 60000 255\n" + bytes(100)})
+    trees.append({"picture.x": b"GIF89a\xff\xff\xff\xff" + _encoded(colour, "GIF")[10:]})
+    return trees
+
+
+def _open_picture(folder: Path) -> object:
+    (file,) = folder.iterdir()
+    return read_picture(file, 1 + 2 * (len(file.name) % 2))
+
+
+def _checkpoints(folder: Path) -> list[Tree]:
+    state = fs.load_model("digits-linear").module.state_dict()
+    first = next(iter(state))
+
+    def saved(value: Any, **options: Any) -> bytes:
+        file = io.BytesIO()
+        torch.save(value, file, **options)
+        return file.getvalue()
+
+    legacy = {"_use_new_zipfile_serialization": False}
+    trained = {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}}
+    odd = {
+        "sparse": lambda v: v.to_sparse(),
+        "csr": lambda v: v.to_sparse_csr() if v.dim() == 2 else v,
+        "quantised": lambda v: torch.quantize_per_tensor(v, 0.1, 0, torch.qint8),
+        "meta": lambda v: v.to("meta"),
+        "complex": lambda v: v.to(torch.complex64),
+        "nested": lambda v: torch.nested.as_nested_tensor([v, v]),
+        "not numbers": lambda v: v * torch.nan,
+        "whole": lambda v: v.long(),
+    }
+    values = [state, trained, {**state, "extra": {"a": [1, 2.0, "x"]}}]
+    values += [{**state, first: change(state[first])} for change in odd.values()]
+    trees = [{"weights.pt": saved(value)} for value in values]
+    trees += [{"weights.pt": saved(value, **legacy)} for value in (state, trained)]
+    trees.append({"weights.safetensors": save(state, {"format": "pt", "note": ESCAPE})})
+    return trees
+
+
+def _load_checkpoint(folder: Path) -> object:
+    (file,) = folder.iterdir()
+    return fs.load_model("digits-linear", checkpoint=file)
+
+
+class _Network(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.stem(images).flatten(2)
+        return self.head(
+            features.reshape(images.shape[0], 4, -1).mean(2) + features.softmax(2).sum(2)
+        )
+
+
+def _programs(folder: Path) -> list[Tree]:
+    note = {"labels": ["a", "b", "c"], "mean": [0.5], "std": [0.5]}
+    trees: list[Tree] = []
+    for batch in (None, {0: torch.export.Dim("batch", min=1, max=64)}):
+        program = torch.export.export(
+            _Network().eval(), (torch.rand(2, 1, 6, 6),), dynamic_shapes=batch and (batch,)
+        )
+        file = io.BytesIO()
+        torch.export.save(program, file, extra_files={"fluoroscope.json": json.dumps(note)})
+        trees.append({"network.pt2": file.getvalue()})
+    return trees
+
+
+def _run_program(folder: Path) -> object:
+    (file,) = folder.iterdir()
+    model = fs.load_model(file)
+    height, width = model.input_size or (6, 6)
+    if model.channels * height * width > 10_000:
+        return model
+    return fs.predict(model, torch.rand(3, model.channels, height, width))
+
+
+def _transformers(folder: Path) -> list[Tree]:
+    import transformers
+
+    trees = []
+    for processor in (
+        transformers.ViTImageProcessor(size={"height": 16, "width": 16}),
+        transformers.ConvNextImageProcessor(size={"shortest_edge": 16}, crop_pct=0.9),
+    ):
+        config = transformers.ViTConfig(
+            hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
+            patch_size=8, image_size=16, id2label={0: "cat", 1: "dog"},
+        )  # fmt: skip
+        transformers.ViTForImageClassification(config).save_pretrained(folder)
+        processor.save_pretrained(folder)
+        trees.append(read_tree(folder))
+    return trees
+
+
+def _timm(folder: Path) -> list[Tree]:
+    import timm
+
+    network = timm.create_model("test_resnet", num_classes=2)
+    config = {
+        "architecture": "test_resnet", "num_classes": 2, "label_names": ["cat", "dog"],
+        "pretrained_cfg": {
+            "input_size": [3, 32, 32], "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6],
+            "crop_pct": 0.75, "crop_mode": "center", "interpolation": "bilinear",
+            "num_classes": 2, "first_conv": "conv1.0", "classifier": "fc",
+        },
+    }  # fmt: skip
+    return [{
+        "config.json": json.dumps(config).encode(),
+        "model.safetensors": save(network.state_dict()),
+    }]  # fmt: skip
+
+
+def _runs(folder: Path) -> list[Tree]:
+    from fluoroscope.evaluation.plan import Plan, Stage
+
+    stages = (Stage("fgsm", fs.attack("fgsm", eps=0.1)), Stage("ddn", fs.attack("ddn", steps=3)))
+    trees = []
+    for number, threat in enumerate(("linf:0.1", "l2:1")):
+        plan = Plan("short", stages[number : number + 1])
+        data = fs.load_images("digits", channels=1).take(12)
+        model = fs.load_model("digits-linear")
+        out = folder / str(number)
+        fs.evaluate(model, data, threat=threat, plan=plan, out=out, part=6)
+        trees.append(read_tree(out))
+    return trees
+
+
+def _show_run(folder: Path) -> None:
+    with contextlib.suppress(fs.FluoroscopeError):
+        fs.read_run(folder)
+    with contextlib.suppress(fs.FluoroscopeError):
+        command("runs", "compare", str(folder), str(folder))
+    command("runs", "show", str(folder), "--json", "-")
+
+
+def _morphs(folder: Path) -> list[Tree]:
+    fs.morph(fs.load_model("digits-linear"), "digits:7", to=2, steps=3).save(folder, gif=False)
+    tree = read_tree(folder)
+    return [{name: tree[name] for name in ("morph.json", "morph.safetensors")}]
+
+
+def _tables(folder: Path) -> list[Tree]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    picture = _encoded(_picture(), "PNG")
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["a", "b"]}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    inside = {"a.png": picture, "b.png": picture}
+    trees = []
+    for path, data in (("a.png", picture), ("a.png", None), (f"../{SECRET}", None)):
+        rows = pa.array([{"bytes": data, "path": path}, {"bytes": picture, "path": "b.png"}], kind)
+        table = pa.table({"image": rows, "label": [0, 1]})
+        for made in (table, table.replace_schema_metadata(metadata)):
+            file = io.BytesIO()
+            parquet.write_table(made, file)
+            trees.append({"test.parquet": file.getvalue(), **inside})
+    return trees
+
+
+def _folders(folder: Path) -> list[Tree]:
+    picture = _encoded(_picture(), "PNG")
+    classes = {"cat/1.png": picture, "dog/2.png": picture, "README.md": b"# Cats\n\nand dogs\n"}
+    names = "file_name,label\n1.png,cat\n2.png,dog\n"
+    lines = '{"file_name": "1.png", "label": 0}\n{"file_name": "2.png", "label": 1}\n'
+    flat = {"1.png": picture, "2.png": picture}
+    away = names.replace("1.png", f"../{SECRET}").encode()
+    return [
+        classes,
+        {f"train/{name}": data for name, data in classes.items()},
+        {**flat, "metadata.csv": names.encode()},
+        {**flat, "metadata.csv": away},
+        {**flat, "metadata.jsonl": lines.encode()},
+        {**flat, f"{ESCAPE}.png": picture},
+    ]
+
+
+def _go_through(folder: Path) -> object:
+    images = fs.load_images(str(folder))
+    return [
+        (images[at].image.shape, images[at].label, images[at].name) for at in range(len(images))
+    ]
+
+
+def _label_files(folder: Path) -> list[Tree]:
+    plain = [f"class {number}" for number in range(10)]
+    marked = [*plain[:3], f"{ESCAPE}three", "[bold]four[/]", ":smile:", *plain[6:]]
+    return [{"labels.txt": "\n".join(names).encode()} for names in (plain, marked)]
+
+
+def _predict_with_labels(folder: Path) -> None:
+    command(
+        "predict", "-m", "digits-linear", "-i", "digits:3", "--labels", str(folder / "labels.txt"),
+    )  # fmt: skip
+
+
+def _plans(folder: Path) -> list[Tree]:
+    text = """samples = 1
+[[stages]]
+attack = "apgd"
+name = "first"
+restarts = 2
+everyone = true
+[stages.parameters]
+steps = 20
+[[stages]]
+attack = "square"
+keep = "first"
+hopeful = 0.5
+judged_by = ["first"]
+[stages.parameters]
+queries = 100
+"""
+    return [{"plan.toml": text.encode()}]
+
+
+def _find_plan(folder: Path) -> object:
+    from fluoroscope.evaluation.plan import find_plan
+
+    return find_plan(folder / "plan.toml", fs.Linf(0.1))
+
+
+def _words(folder: Path) -> list[Tree]:
+    return [{"name.txt": name.encode()} for name in (
+        "digits-cnn", "torchvision/resnet18", "timm/resnet18", "python:json:loads", "net.pt2",
+        "../x", "hf/owner/name@main",
+    )]  # fmt: skip
+
+
+def _name_a_network(folder: Path) -> None:
+    try:
+        name = (folder / "name.txt").read_text("utf-8", "surrogateescape")
+    except OSError:
+        return  # no name was given
+    if not name.startswith(("torchvision/", "timm/", "python:")):  # weights that would be fetched
+        with contextlib.suppress(fs.FluoroscopeError):
+            command("predict", "-m", "digits-linear", "-i", name)
+        command("models", "show", name)
+
+
+TARGETS: dict[str, Target] = {
+    "pictures": Target(_pictures, _open_picture, 1500),
+    "checkpoints": Target(_checkpoints, _load_checkpoint, 400),
+    "exported programs": Target(_programs, _run_program, 150),
+    "transformers' directories": Target(_transformers, fs.load_model, 60),
+    "timm's directories": Target(_timm, fs.load_model, 60),
+    "runs": Target(_runs, _show_run, 80),
+    "morphs": Target(_morphs, fs.MorphResult.load, 150),
+    "tables": Target(_tables, _go_through, 25),
+    "folders": Target(_folders, _go_through, 25),
+    "labels": Target(_label_files, _predict_with_labels, 40),
+    "plans": Target(_plans, _find_plan, 300),
+    "names": Target(_words, _name_a_network, 40),
+}
