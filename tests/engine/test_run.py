@@ -105,8 +105,10 @@ def test_exact_batches_are_of_whole_blocks(batch_size: int, shape: int) -> None:
             return super().forward(x)
 
     model = fs.Classifier(Watched(), channels=1, input_size=6)
+    fs.predict(model, PICTURES[:7])  # the first look is behind it
+    sizes.clear()
     pgd(0.05)(model, PICTURES[:7], CLASSES[:7], batch_size=batch_size, exact=True)
-    assert sizes == {shape, 1}  # one picture, to see whether the network is random
+    assert sizes == {shape}
 
 
 def test_at_another_batch_size_the_same_up_to_rounding() -> None:
@@ -207,7 +209,7 @@ def test_gradients_that_are_zero_everywhere_are_said() -> None:
     with pytest.warns(fs.FluoroscopeWarning, match=r"gradient of zero .* 24 of 24 .* square"):
         result = pgd(0.05)(model, PICTURES, classes)
     assert any("gradient of zero" in note for note in result.notes)
-    assert pgd(0.05)(MODEL, PICTURES, CLASSES).notes == ()
+    assert not any("zero" in note for note in pgd(0.05)(MODEL, PICTURES, CLASSES).notes)
 
 
 def test_a_network_that_is_random_is_said_to_be() -> None:

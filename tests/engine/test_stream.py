@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fluoroscope.attacks.gradient.ascent import GradientAscent
 from fluoroscope.engine.evaluate import Answer
+from fluoroscope.engine.first_look import first_look
 from fluoroscope.engine.objectives import LOGIT
 from fluoroscope.engine.run import run
 from fluoroscope.engine.stream import Budget, Query, Samples, feed, stream
@@ -65,6 +66,8 @@ def test_slots_are_refilled_and_finished_samples_cost_nothing(batch_size: int) -
     images = waits.view(5, 1, 1, 1).repeat(1, 1, 2, 2)
     samples = feed(images, zeros(5))
     model = Classifier(module, channels=1)
+    first_look(model, images)
+    module.seen = 0
     sizes, seen = [], []
     for step in stream(model, Patience(), samples, batch_size=batch_size):
         sizes.append(len(step.indices))
@@ -165,7 +168,10 @@ def test_the_stream_can_be_dropped_at_any_time() -> None:
     module = Counting()
     attack = GradientAscent(steps=100, step_size=0.01, objective=LOGIT)
     samples = feed(torch.zeros(1, 1, 2, 2), zeros(1), targeted=True)
-    steps = stream(Classifier(module, channels=1), attack, samples)
+    model = Classifier(module, channels=1)
+    first_look(model, torch.zeros(1, 1, 2, 2))
+    module.seen = 0
+    steps = stream(model, attack, samples)
     assert [int(next(steps).numbers) for _ in range(3)] == [0, 1, 2]
     steps.close()
     assert module.seen == 3

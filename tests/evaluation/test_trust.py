@@ -88,7 +88,7 @@ def test_an_honest_network_passes(
 ) -> None:
     checks = trust_checks(fs.load_model(name), *digits, threat, pictures=PICTURES // 2)
     assert _found(checks) == {}
-    assert len(checks) == 16
+    assert len(checks) == 18
 
 
 def test_mean_answers_of_a_random_network_may_be_followed(

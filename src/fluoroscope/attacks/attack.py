@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import sys
-import warnings
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cache
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from fluoroscope.engine import chance
 from fluoroscope.engine.classes import Classes, as_classes
+from fluoroscope.engine.first_look import notes_of, one_class, remind
 from fluoroscope.engine.numbers import whole_number
 from fluoroscope.engine.objectives import Objective
 from fluoroscope.engine.predict import check_batch_size
@@ -26,9 +26,10 @@ from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.run import Keep, Outcome, run
 from fluoroscope.engine.stream import DEFAULT_BATCH, Attack, Budget, Step
 from fluoroscope.engine.threats import Threat, beyond_the_box
-from fluoroscope.errors import FluoroscopeWarning, InvalidParameterError
+from fluoroscope.errors import InvalidParameterError
 from fluoroscope.files import atomic_set, output_directory
 from fluoroscope.models.classifier import Classifier, tensor_bytes
+from fluoroscope.notices import distinct, tell
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.pictures.pairs import Pair
 
@@ -272,6 +273,7 @@ class Method:
             raise InvalidParameterError(
                 f"keep is {kept!r}; expected one of {', '.join(get_args(Keep))}"
             )
+        remind(model)
         outcome = run(
             self.surrogate(model, seed),
             cast(Attack[Any], self),
@@ -299,10 +301,16 @@ class Method:
         beyond = beyond_the_box(self.threat, tuple(batch.shape[1:]))
         if beyond is not None:
             notes.append(beyond)
+        if not targeted and one_class(outcome.read_as, wanted):
+            notes.append(
+                f"{model.name} reads all pictures as {model.labels[int(outcome.read_as[0])]}"
+            )
         for note in notes:
-            warnings.warn(note, FluoroscopeWarning, stacklevel=2)
+            tell(note)
         if bool(outcome.at_start.any()):
             notes.append(_already(outcome, targeted))
+        # Of what the first look found there was a warning with it.
+        notes = [*distinct([*notes, *notes_of(model)])]
         record = {
             "attack": type(self).__name__,
             "parameters": {name: as_plain(value) for name, value in _values(self).items()},

@@ -18,6 +18,7 @@ from fluoroscope.attacks.gradient.ascent import DIRECTIONS, Direction, GradientA
 from fluoroscope.data.reference import open_image
 from fluoroscope.engine.classes import as_classes
 from fluoroscope.engine.evaluate import Answer
+from fluoroscope.engine.first_look import remind
 from fluoroscope.engine.grid import round_to_grid
 from fluoroscope.engine.objectives import Objective, as_objective
 from fluoroscope.engine.predict import predict
@@ -326,6 +327,7 @@ def morph_stream(
         NoGradientError: the logits do not depend differentiably on the pixels.
     """
     start = _start(model, image, seed).to(model.device, model.dtype)
+    remind(model)
     mode, target = _goal(model, start, to, less, away)
     threat = threat_for(norm or ("none" if eps is None else "linf"), eps)
     along = _direction(direction, threat)

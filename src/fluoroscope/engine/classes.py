@@ -34,7 +34,7 @@ def as_classes(model: Classifier, classes: Classes, images: Tensor) -> Tensor:
 def names_of(model: Classifier, images: Tensor) -> tuple[str, ...]:
     """The names of the network's classes, which it is asked for at the first of the images."""
     if not model.knows_classes:
-        evaluate(model, images[:1].to(model.device, model.dtype))
+        evaluate(model, images[:1].to(model.device, model.dtype), look=False)
     return model.labels
 
 

@@ -7,11 +7,14 @@ computes in.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from fluoroscope.engine.first_look import first_look, not_finite, remark
 from fluoroscope.engine.memory import out_of_memory
 from fluoroscope.engine.objectives import Objective, Several, log_probabilities_given
 from fluoroscope.engine.threads import suitable_threads
@@ -23,6 +26,8 @@ from fluoroscope.models.wording import first_line
 # Below this slope a gradient keeps its direction but no longer shrinks: float32 ends near 1e-38,
 # and a gradient that became zero would point nowhere.
 _SMALLEST_SLOPE = 1e-34
+# Where a gradient is not finite it is taken so far inside the box: a quarter of an 8-bit level.
+_HAIR = 1e-3
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,12 @@ class Answer:
     """``(N, R)``, several numbers at once, in float64."""
     jacobian: Tensor | None = None
     """``(N, R, C, H, W)``, the derivatives of each of them with respect to the pixels."""
+    mended: bool = False
+    """Whether the network was asked twice, since a derivative was not finite."""
+    not_finite: Tensor | None = None
+    """``(N,)``, at how many pixel values the derivative is NaN or infinite; ``None`` at none."""
+    lost: Tensor | None = None
+    """``(N,)``, at how many of these it is no better a hair inside the box, and counts as 0."""
 
 
 def evaluate(
@@ -49,11 +60,16 @@ def evaluate(
     *,
     gradient: bool = False,
     several: Several | None = None,
+    look: bool = True,
 ) -> Answer:
     """Run the network on images ``(N, C, H, W)``, and back to the pixels if ``gradient``.
 
     With ``several`` numbers for each image there is one pass back for each of them, all through the
-    same graph.
+    same graph. A derivative that is NaN or infinite is taken a hair inside the box instead, at the
+    cost of another pass, and is 0 where it is not finite there either.
+
+    The first pictures that a network is used with are looked at by themselves, unless not
+    ``look``; see :mod:`fluoroscope.engine.first_look`.
 
     Works the same inside ``torch.no_grad()`` and ``torch.inference_mode()``, computes no parameter
     gradients, and leaves nothing behind on the network or on ``images``.
@@ -62,6 +78,26 @@ def evaluate(
         ModelOutputError: logits that are NaN or infinite.
         NoGradientError: the logits do not depend differentiably on the pixels.
     """
+    if look:
+        first_look(model, images)
+    ask = partial(
+        _evaluate, model,
+        classes=classes, objective=objective, gradient=gradient, several=several,
+    )  # fmt: skip
+    answer = ask(images)
+    found = [each for each in (answer.gradient, answer.jacobian) if each is not None]
+    return answer if all(map(_is_finite, found)) else _mended(model, images, answer, ask)
+
+
+def _evaluate(
+    model: Classifier,
+    images: Tensor,
+    *,
+    classes: Tensor | None,
+    objective: Objective | None,
+    gradient: bool,
+    several: Several | None,
+) -> Answer:
     graph = gradient or several is not None
     with (
         suitable_threads(images),
@@ -132,14 +168,47 @@ def _pixel_gradient(
     return result
 
 
-def _check_finite(model: Classifier, logits: Tensor) -> None:
+def _mended(
+    model: Classifier, images: Tensor, answer: Answer, ask: Callable[[Tensor], Answer]
+) -> Answer:
+    """The answer with finite derivatives: a root has none at black, but a hair further."""
+    remark(model, "finite", not_finite(model))
+    try:
+        inside = ask(images.detach().clamp(_HAIR, 1 - _HAIR))
+    except ModelOutputError:  # the answers there are not finite
+        inside = Answer(answer.logits)
+    broken = torch.zeros(len(images), dtype=torch.long, device=images.device)
+    lost = torch.zeros_like(broken)
+
+    def mended(found: Tensor | None, other: Tensor | None) -> Tensor | None:
+        nonlocal broken, lost
+        if found is None:
+            return None
+        other = torch.full_like(found, math.nan) if other is None else other
+        bad = ~found.isfinite()
+        broken = broken + bad.flatten(1).sum(1)
+        lost = lost + (bad & ~other.isfinite()).flatten(1).sum(1)
+        return torch.where(bad, other.nan_to_num(0, 0, 0), found)
+
+    made = replace(
+        answer,
+        gradient=mended(answer.gradient, inside.gradient),
+        jacobian=mended(answer.jacobian, inside.jacobian),
+        mended=True,
+    )
+    return replace(made, not_finite=broken, lost=lost)
+
+
+def _is_finite(numbers: Tensor) -> bool:
     # One number tells of all, but for a sum that overflows.
-    if math.isfinite(logits.detach().sum()):
+    return math.isfinite(numbers.detach().sum()) or bool(torch.isfinite(numbers).all())
+
+
+def _check_finite(model: Classifier, logits: Tensor) -> None:
+    if _is_finite(logits):
         return
-    finite = torch.isfinite(logits)
-    if not bool(finite.all()):
-        bad = int((~finite.all(1)).sum())
-        raise ModelOutputError(
-            f"{model.name} returned NaN or infinite logits for {bad} of {len(logits)} image(s); "
-            "expected finite numbers: check its weights, precision and normalisation"
-        )
+    bad = int((~torch.isfinite(logits).all(1)).sum())
+    raise ModelOutputError(
+        f"{model.name} returned NaN or infinite logits for {bad} of {len(logits)} image(s); "
+        "expected finite numbers: check its weights, precision and normalisation"
+    )

@@ -2,18 +2,16 @@
 
 import ctypes
 import sys
-import warnings
 
-from fluoroscope.errors import FluoroscopeWarning
 from fluoroscope.models.passes import out_of_memory as out_of_memory
+from fluoroscope.notices import tell
 
 
 def warn_smaller_batch(size: int, smaller: int) -> None:
     """Say that the work goes on with fewer images at once."""
-    warnings.warn(
+    tell(
         f"memory ran out with {size} images at once; going on with {smaller} "
         f"(give batch_size={smaller} to start there)",
-        FluoroscopeWarning,
         stacklevel=2,
     )
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fluoroscope.engine.evaluate import Answer, evaluate
+from fluoroscope.engine.first_look import zero_gradient
 from fluoroscope.engine.grid import round_to_grid
 from fluoroscope.engine.memory import out_of_memory, warn_smaller_batch
 from fluoroscope.engine.stream import (
@@ -24,7 +25,6 @@ from fluoroscope.engine.stream import (
 )
 from fluoroscope.engine.threats import Threat
 from fluoroscope.models.classifier import Classifier
-from fluoroscope.models.wrappers.randomised import is_random
 
 Keep = Literal["first", "nearest", "best", "last"]
 """``first`` stops a sample at its first success; the others spend the whole budget and keep the
@@ -169,8 +169,7 @@ def run(
         best.confirm(read)
     elif prepared and keep in ("best", "last"):
         best.settle(going, read)
-    notes = [*_chance(model, images), *flat.notes(model)]
-    return best.outcome(tuple(notes))
+    return best.outcome(flat.notes(model))
 
 
 Read = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -198,15 +197,6 @@ def _look(model: Classifier, images: Tensor, batch_size: int, *, exact: bool) ->
     return torch.cat(found)
 
 
-def _chance(model: Classifier, images: Tensor) -> list[str]:
-    if not is_random(model.plain, images[:1]):
-        return []
-    return [
-        f"{model.name} answers the same picture differently each time: a success here may be luck, "
-        "and so may what holds. Take the expectation over its randomness: EOT(model, samples=20)"
-    ]
-
-
 class _Flat:
     """How many searches began where the gradient is zero everywhere."""
 
@@ -225,11 +215,7 @@ class _Flat:
     def notes(self, model: Classifier) -> tuple[str, ...]:
         if not self._seen or self._flat < _MANY * self._seen:
             return ()
-        return (
-            f"{model.name} has a gradient of zero at every pixel where {self._flat} of "
-            f"{self._seen} searches began: what holds against it there says nothing. Try a method "
-            "that needs no gradient, such as square, or replace the layer that hides it (BPDA)",
-        )
+        return (zero_gradient(model, self._flat, self._seen),)
 
 
 class _Best:

@@ -38,7 +38,6 @@ from fluoroscope.engine.memory import keep_freed_memory
 from fluoroscope.errors import (
     ClusterError,
     FluoroscopeError,
-    FluoroscopeWarning,
     InvalidParameterError,
     MissingExtraError,
     ResultFormatError,
@@ -53,6 +52,7 @@ from fluoroscope.evaluation.evaluate import (
     read_part,
 )
 from fluoroscope.evaluation.runs.run_directory import RunDirectory
+from fluoroscope.notices import collected
 
 # How often a part is begun: after that many deaths it is the part that kills its workers.
 _TRIES = 6
@@ -131,8 +131,7 @@ def _keep(directory: RunDirectory | None, part: Part, tables: list[pa.Table]) ->
         return
     for table in tables:
         stage = table["attack"][0].as_py()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FluoroscopeWarning)
+        with collected():
             there = directory.load(part.number, stage, table["index"].to_pylist())
         if there is None:
             directory.save(part.number, stage, table)
@@ -220,9 +219,7 @@ class _Worker:
                 "time: memory may be short; a smaller part or batch_size needs less"
             )
         try:
-            with warnings.catch_warnings():
-                # Of damaged files; who asked has read them and said so.
-                warnings.simplefilter("ignore", FluoroscopeWarning)
+            with collected():  # of damaged files; who asked has read them and said so
                 return evaluate_part(self._job, part)
         except FluoroscopeError as error:
             return error

@@ -1,7 +1,6 @@
 """One stage of a plan on one batch of samples: an attack, and the rows it leaves."""
 
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -10,13 +9,14 @@ import torch
 from torch import Tensor
 
 from fluoroscope.attacks.attack import AttackResult
+from fluoroscope.engine.first_look import notes_of
 from fluoroscope.engine.objectives import MARGIN
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.stream import Step
-from fluoroscope.errors import FluoroscopeWarning
 from fluoroscope.evaluation.plan import Stage
-from fluoroscope.evaluation.runs.rows import CLEAN, SCHEMA
+from fluoroscope.evaluation.runs.rows import CLEAN, SCHEMA, with_notes
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.notices import collected, distinct
 
 
 def look(
@@ -27,7 +27,7 @@ def look(
     logits = predict(model.plain, images, batch_size=batch_size).logits
     margin, read_as = MARGIN(logits.double(), labels), logits.argmax(1)
     passes = torch.full_like(labels, model.plain.passes)
-    return _table(
+    table = _table(
         began,
         index=numbers,
         label=labels,
@@ -42,6 +42,7 @@ def look(
         forwards=passes,
         backwards=torch.zeros_like(passes),
     )
+    return with_notes(table, notes_of(model))
 
 
 def search(
@@ -70,9 +71,8 @@ def search(
         if on_step is not None:
             on_step(step)
 
-    with warnings.catch_warnings():
-        # What an attack warns of stands in the verdict, once for all parts.
-        warnings.simplefilter("ignore", FluoroscopeWarning)
+    # What an attack warns of stands in the verdict, once for all parts.
+    with collected() as told:
         result = stage.attack(
             model,
             images,
@@ -100,7 +100,7 @@ def search(
         forwards=result.forwards,
         backwards=result.backwards,
     )
-    return table, result
+    return with_notes(table, distinct([*notes_of(model), *told])), result
 
 
 class _Closest:

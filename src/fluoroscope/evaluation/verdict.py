@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 from scipy.stats import binomtest
 
+from fluoroscope.engine.first_look import one_class
 from fluoroscope.engine.threats import Threat
 from fluoroscope.evaluation.plan import History
+from fluoroscope.evaluation.runs.rows import notes_in
+from fluoroscope.notices import distinct
 
 if TYPE_CHECKING:
     from fluoroscope.evaluation.curve import Curve
@@ -158,6 +162,7 @@ def verdict_of(
         f"stopped early: {count} of {total} samples were looked at, and {unfinished} search(es) "
         "cut off; what was not attacked to the end counts as holding",
     )
+    told = [note for table in everything for note in notes_in(table)]
     return Verdict(
         count=count,
         classes=classes,
@@ -170,9 +175,22 @@ def verdict_of(
         seconds=_seconds(everything),
         components=tuple(components),
         complete=whole,
-        notes=tuple(dict.fromkeys((*(() if whole else cut), *notes))),
+        notes=distinct(
+            [*(() if whole else cut), *_as_one([tables[0] for tables in parts]), *told, *notes]
+        ),
         record=record,
     )
+
+
+def _as_one(clean: Sequence[pa.Table]) -> tuple[str, ...]:
+    """A word on a network that reads everything as one class, where there are several."""
+    labels, read = (
+        torch.tensor([row for table in clean for row in table[of].to_pylist()])
+        for of in ("label", "clean_prediction")
+    )
+    if not one_class(read, labels):
+        return ()
+    return (f"all {len(read)} pictures are read as one class, number {int(read[0])}",)
 
 
 def _named(tables: list[pa.Table], names: set[str]) -> list[pa.Table]:

@@ -7,7 +7,6 @@ is one. So a report of a finished run only reads.
 import hashlib
 import json
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -33,7 +32,6 @@ from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.threats import Threat, as_threat
 from fluoroscope.errors import (
     FluoroscopeError,
-    FluoroscopeWarning,
     InvalidParameterError,
     ResultFormatError,
 )
@@ -51,6 +49,7 @@ from fluoroscope.evaluation.yardsticks.class_map import ClassMap, class_map
 from fluoroscope.files import atomic_path, output_directory, regular
 from fluoroscope.hashing import bits
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.notices import collected
 from fluoroscope.pictures.display import shown_channels
 from fluoroscope.report.words import NORMS, Ruler, count, listed, shortened
 from fluoroscope.tensor_files import read_tensors, write_tensors
@@ -568,8 +567,7 @@ class Study:
                 if not mine:
                     continue
                 self.tell("drawing what was found", 0.0)
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", FluoroscopeWarning)
+                with collected():
                     found = stage.attack(
                         self.model, images[mine], labels[mine], keep=stage.keep,
                         restarts=stage.restarts, seed=self.seed,

@@ -254,7 +254,9 @@ def _search(
     state = attack.start(Samples(images, classes, signs, indices, keys, torch.zeros_like(indices)))
     with model.held():
         while bool(torch.as_tensor((query := attack.ask(state)).gradient).any()):
-            answer = evaluate(model, query.images, query.classes, query.objective, gradient=True)
+            answer = evaluate(
+                model, query.images, query.classes, query.objective, gradient=True, look=False
+            )
             state = attack.tell(state, answer)
     return state.images
 

@@ -3,7 +3,13 @@
 The clean look at a part's samples is its first table; each stage's has the samples it attacked.
 """
 
+import json
+from collections.abc import Sequence
+
 import pyarrow as pa
+from pydantic import TypeAdapter, ValidationError
+
+from fluoroscope.models.labels import printable
 
 CLEAN = "clean"
 """The attack in the rows of the clean look."""
@@ -25,3 +31,21 @@ SCHEMA = pa.schema(
         ("seconds", pa.float64()),  # the stage's, shared by passes
     ]
 )
+
+NOTES = b"fluoroscope.notes"
+"""Where a table's notes are, among what is said of its columns."""
+
+
+def with_notes(table: pa.Table, notes: Sequence[str]) -> pa.Table:
+    """The rows with what a reader should know of them."""
+    said = {NOTES: json.dumps([*notes]).encode()} if notes else {}
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), **said})
+
+
+def notes_in(table: pa.Table) -> tuple[str, ...]:
+    """What a reader should know of the rows."""
+    try:
+        found = TypeAdapter(tuple[str, ...]).validate_json((table.schema.metadata or {})[NOTES])
+    except (KeyError, ValidationError):
+        return ()
+    return tuple(map(printable, found))

@@ -8,7 +8,6 @@ import hashlib
 import json
 import math
 import re
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,11 +19,12 @@ import pyarrow as pa
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fluoroscope.errors import FluoroscopeWarning, InvalidParameterError, ResultFormatError
+from fluoroscope.errors import InvalidParameterError, ResultFormatError
 from fluoroscope.evaluation.runs.part_files import read_rows, run_hash, write_rows
 from fluoroscope.evaluation.runs.rows import CLEAN, SCHEMA
 from fluoroscope.files import atomic_path, clear_drafts, in_use, output_directory, regular
 from fluoroscope.models.classifier import tensor_bytes
+from fluoroscope.notices import tell
 
 FORMAT = 1
 """Raised when an older version could not read what this one writes."""
@@ -170,11 +170,7 @@ class RunDirectory:
             if table["index"].to_pylist() != expected:
                 raise ResultFormatError("its rows are not those of this part")
         except ResultFormatError as error:
-            warnings.warn(
-                f"{path} cannot be used ({error}); it is made anew",
-                FluoroscopeWarning,
-                stacklevel=2,
-            )
+            tell(f"{path} cannot be used ({error}); it is made anew")
             return None
         return table
 

@@ -1,6 +1,5 @@
 """The pictures that the checks look at, the attacks made on them, and what that cost."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,10 +15,11 @@ from fluoroscope.engine.objectives import MARGIN
 from fluoroscope.engine.run import Keep
 from fluoroscope.engine.stream import Step
 from fluoroscope.engine.threats import L2, Linf, Threat
-from fluoroscope.errors import FluoroscopeError, FluoroscopeWarning, NoGradientError
+from fluoroscope.errors import FluoroscopeError, NoGradientError
 from fluoroscope.evaluation.trust.check import Check, by_share, ending
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.randomised import EOT, is_random
+from fluoroscope.notices import collected
 
 ANSWERS = 5
 """Times the same pictures are shown to see whether the answers differ, as AutoAttack does."""
@@ -181,14 +181,31 @@ class Bench:
                 images.split(self.batch_size), self.classes.split(self.batch_size), strict=True
             )
         ]
-        self.add(len(images), gradient=gradient)
+        for answer in answers:
+            self.add(len(answer.logits) * (2 if answer.mended else 1), gradient=gradient)
+        none = torch.zeros(0, dtype=torch.long, device=images.device)
+
+        def counts(name: str) -> Tensor:
+            found = [(getattr(answer, name), len(answer.logits)) for answer in answers]
+            return torch.cat([none.new_zeros(n) if each is None else each for each, n in found])
+
         return Answer(
             torch.cat([a.logits for a in answers]),
             torch.cat([a.objective for a in answers if a.objective is not None]),
             torch.cat([a.gradient for a in answers if a.gradient is not None])
             if gradient
             else None,
+            not_finite=counts("not_finite"),
+            lost=counts("lost"),
         )
+
+    @cached_property
+    def alone(self) -> Tensor:
+        """The logits of each clean picture shown by itself, ``(N, classes)`` in float64."""
+        self.add(self.count)
+        return torch.cat(
+            [evaluate(self.model, each).logits for each in self.images.split(1)]
+        ).double()
 
     def lead(self, images: Tensor, *, model: Classifier | None = None) -> Tensor:
         """How far the class of each picture is ahead at such images, ``(N,)``."""
@@ -215,9 +232,7 @@ class Bench:
         if not len(rows):
             return Found(torch.zeros(0, dtype=torch.bool), *(torch.zeros(0) for _ in range(3)))
         method = attack(name, eps=ball.eps, norm=ball.name, **parameters)
-        with warnings.catch_warnings():
-            # What an attack warns of, the checks say.
-            warnings.simplefilter("ignore", FluoroscopeWarning)
+        with collected():  # what an attack warns of, the checks say
             result = method(
                 model or self.model,
                 self.images[rows],

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from fluoroscope.evaluation.verdict import wilson
 
-Status = Literal["pass", "warn", "fail"]
+Status = Literal["pass", "warn", "fail", "not applicable"]
 
 WARN = 0.02
 FAIL = 0.1

@@ -8,6 +8,7 @@ tests for masked gradients of Carlini et al. 2019 (1902.06705) and Athalye et al
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from torch import Tensor
 
@@ -61,8 +62,8 @@ def trust_checks(
         cancelled: asked at every step; once true, the checks made so far are the answer.
 
     Returns:
-        The checks. Those that need what the network does not have (a gradient, the same answer
-        twice) or a bound that the threat does not give are left out.
+        The checks. Those that need a gradient say so where none comes through; those that need the
+        same answer twice, or a bound that the threat does not give, are left out.
 
     Raises:
         InvalidImagesError: no batch of images, or none that is read as labelled.
@@ -111,21 +112,38 @@ def _looks(bench: Bench) -> Iterator[Look]:
     """The checks in their order; which there are may depend on what those before found."""
     yield network.outputs
     yield network.randomness
+    if not bench.draws:
+        yield network.batch
     yield network.test_time
     yield network.differentiable
-    if not bench.no_gradient:
-        yield network.zero_gradient
-        yield network.saturation
-        if not bench.draws:
-            yield network.finite_differences
-        if bench.ball is not None:
-            yield network.smoothness
-            yield searches.loss
-            yield searches.single_step
-            yield searches.more_steps
-            yield searches.more_restarts
-            yield searches.smoothed
-            yield searches.growing
-        yield searches.no_bound
+    for name, look in _along_the_gradient(bench):
+        yield partial(_without_gradient, name) if bench.no_gradient else look
     if bench.ball is not None:
         yield searches.black_box
+
+
+def _along_the_gradient(bench: Bench) -> Iterator[tuple[str, Look]]:
+    """Those that follow it, by their names."""
+    yield "finite gradient", network.finite
+    yield "zero gradient", network.zero_gradient
+    yield "saturation", network.saturation
+    if not bench.draws:
+        yield "finite differences", network.finite_differences
+    if bench.ball is not None:
+        yield "smoothness", network.smoothness
+        yield "loss", searches.loss
+        yield "single step", searches.single_step
+        yield "more steps", searches.more_steps
+        yield "more restarts", searches.more_restarts
+        yield "smoothed gradient", searches.smoothed
+        yield "growing eps", searches.growing
+    yield "no bound", searches.no_bound
+
+
+def _without_gradient(name: str, bench: Bench) -> Check:
+    """What a check that follows the gradient says where there is none."""
+    words = (
+        "Not applicable: no gradient comes through the network, so there is none to follow, and "
+        "this says neither good nor ill."
+    )
+    return Check(name, "not applicable", words, {"pictures": bench.count})

@@ -2,6 +2,10 @@
 
 Their thresholds, beside the rule of shares:
 
+* *neighbours*: a picture counts whose logits, shown alone, differ from those among others by more
+  than rounding: by the root of the precision's epsilon, relative to the largest.
+* *finite gradient*: a picture counts where the derivative is NaN or infinite at some pixel; where
+  it is finite a hair inside the box the attacks go by that, and the check warns at most.
 * *zero gradient*: a picture counts where, by the slope at it or at a random start, even the whole
   box would move the lead of its class by less than a thousandth of it.
 * *saturation*: where the slope of the cross-entropy at the logits underflows to 0, in float32
@@ -28,6 +32,7 @@ import torch
 from torch import Tensor
 
 from fluoroscope.engine import chance
+from fluoroscope.engine.first_look import batch_noise
 from fluoroscope.engine.objectives import MARGIN
 from fluoroscope.evaluation.trust.bench import ANSWERS, Bench
 from fluoroscope.evaluation.trust.check import Check, Status, by_share, ending
@@ -76,6 +81,28 @@ def randomness(bench: Bench) -> Check:
     )  # fmt: skip
 
 
+def batch(bench: Bench) -> Check:
+    """Does a picture get the same answer alone as among others?"""
+    bench.stop()
+    among, alone = bench.logits, bench.alone
+    noise = batch_noise(bench.model, bench.alone.to(bench.images.dtype))
+    apart = int(((among - alone).abs().amax(1) > noise).sum())
+    other = int((among.argmax(1) != alone.argmax(1)).sum())
+    status = by_share(apart, bench.count)
+    words = (
+        f"{apart} of {bench.count} pictures get another answer alone than in a batch with others, "
+        f"and {other} another class"
+    ) + ending(
+        status,
+        "a success in a batch need not be one for the picture by itself. Give batch norm its "
+        "running statistics, or evaluate with a batch size of 1",
+    )
+    return Check(
+        "neighbours in the batch", status, words,
+        {"pictures": bench.count, "apart": apart, "another_class": other},
+    )  # fmt: skip
+
+
 def test_time(bench: Bench) -> Check:
     """Does the network differentiate something while it answers?"""
     with _derivatives_counted() as calls, torch.no_grad(), chance_aside(bench.images.device):
@@ -110,6 +137,30 @@ def differentiable(bench: Bench) -> Check:
         words,
         {"pictures": bench.count, "gradient": not cut},
     )
+
+
+def finite(bench: Bench) -> Check:
+    """Is the gradient a number at every pixel?"""
+    broken, lost = bench.clean.not_finite, bench.clean.lost
+    assert broken is not None
+    assert lost is not None
+    count, gone = int((broken > 0).sum()), int((lost > 0).sum())
+    status = by_share(gone, bench.count)
+    if status == "pass" and by_share(count, bench.count) != "pass":
+        status = "warn"
+    words = (
+        f"On {count} of {bench.count} pictures the gradient is NaN or infinite at some pixels, on "
+        f"{gone} also a hair inside the box"
+    ) + ending(
+        status,
+        "the attacks go by the slope a hair further, or leave those pixels as they are; those of "
+        "other libraries find nothing there. Keep the input away from where a root or a logarithm "
+        "has no slope (clamp it), or replace that in the pass back (BPDA)",
+    )
+    return Check(
+        "finite gradient", status, words,
+        {"pictures": bench.count, "not_finite": count, "lost": gone},
+    )  # fmt: skip
 
 
 def zero_gradient(bench: Bench) -> Check:

@@ -23,7 +23,7 @@ from fluoroscope.evaluation.trust.checks import most_pictures, trust_checks
 from fluoroscope.models.classifier import Classifier
 
 FILE = "trust.json"
-FORMAT = 1
+FORMAT = 2
 """Raised when checks of an older version should be made anew."""
 
 

@@ -11,7 +11,6 @@ and a verdict belongs to the plain network in any case.
 import copy
 import inspect
 import math
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Literal, Self, get_args
@@ -23,15 +22,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
 
-from fluoroscope.errors import (
-    FluoroscopeWarning,
-    InvalidImagesError,
-    InvalidParameterError,
-    ModelOutputError,
-)
+from fluoroscope.errors import InvalidImagesError, InvalidParameterError, ModelOutputError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.around import Surrogate
 from fluoroscope.models.wrappers.randomised import chance_aside
+from fluoroscope.notices import tell
 from fluoroscope.pictures.checks import check_images
 
 Precision = Literal["bf16", "fp16"]
@@ -230,10 +225,9 @@ class _Check:
             if all(change <= bound for change, bound in zip(changes, bounds, strict=True)):
                 return True
             trouble = f"logits change by {changes[0]:.1g} and gradients by {changes[1]:.1g}"
-        warnings.warn(
+        tell(
             f"{what} is left out for {made.name}: {trouble}; at most {bounds[0]:.1g} and "
             f"{bounds[1]:.1g} of their length were expected",
-            FluoroscopeWarning,
             stacklevel=3,
         )
         return False

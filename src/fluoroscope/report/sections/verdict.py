@@ -10,6 +10,7 @@ from fluoroscope.report.blocks import (
     Heading,
     Number,
     Numbers,
+    Status,
     Table,
     Text,
 )
@@ -106,6 +107,8 @@ def _attacks(found: Verdict) -> Table:
 
 
 def _trust(checks: tuple[Found, ...]) -> list[Block]:
+    unmade = [check for check in checks if check.status == "not applicable"]
+    checks = tuple(check for check in checks if check.status != "not applicable")
     worrying = [check for check in checks if check.status != "pass"]
     failed = [check for check in worrying if check.status == "fail"]
     if not checks:
@@ -126,9 +129,16 @@ def _trust(checks: tuple[Found, ...]) -> list[Block]:
             f"Nothing speaks against it: all {len(checks)} checks for a hidden gradient, chance "
             "and attacks that failed by themselves came out well."
         )
-    order = {"fail": 0, "warn": 1, "pass": 2}
-    ranked = sorted(checks, key=lambda check: order[check.status])
-    return [
+    marks: dict[str, Status] = {"fail": "fail", "warn": "warn", "pass": "pass"}
+    ranked = sorted(checks, key=lambda check: [*marks].index(check.status))
+    blocks: list[Block] = [
         Text(words),
-        Checks([Check(one.status, one.name.capitalize(), sentence(one.words)) for one in ranked]),
+        Checks(
+            [Check(marks[one.status], one.name.capitalize(), sentence(one.words)) for one in ranked]
+        ),
     ]
+    if unmade:
+        needs = "needs" if len(unmade) == 1 else "need"
+        words = f"{count(len(unmade), 'more check')} {needs} a gradient, and none comes through."
+        blocks.append(Text(words, "note"))
+    return blocks
