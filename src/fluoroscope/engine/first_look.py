@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fluoroscope.engine.memory import out_of_memory
 from fluoroscope.engine.weights import untouched
-from fluoroscope.errors import FluoroscopeError
+from fluoroscope.errors import FluoroscopeError, NoGradientError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.around import Around
 from fluoroscope.models.wrappers.bpda import BPDA
@@ -149,7 +149,7 @@ def look_at(model: Classifier, images: Tensor) -> Look:
             made.all()
         except FluoroscopeError:
             pass
-        except RuntimeError as problem:
+        except (RuntimeError, MemoryError) as problem:
             if not out_of_memory(problem):
                 raise
     return Look(tuple(made.findings), tuple(made.information), own, made.passes)
@@ -167,7 +167,11 @@ class _Looking:
     def all(self) -> None:
         self._weights()
         self._scale()
-        logits = self._answer(self.pictures, gradient=True)
+        try:
+            logits = self._answer(self.pictures, gradient=True)
+        except NoGradientError:  # it leaves PyTorch on the way
+            self._cut()
+            logits = self._answer(self.pictures)
         if not bool(logits.isfinite().all()):
             return  # refused by whoever asked
         self._outputs(logits)
@@ -220,11 +224,7 @@ class _Looking:
                 if out_of_memory(problem):
                     raise
         if slope is None:
-            self._doubt(
-                "gradient",
-                "lets no gradient through to the pixels: only methods that need none, such as "
-                "square, can be used, and what they leave may not hold",
-            )
+            self._cut()
             return
         rows = slope.flatten(1)
         if not bool(rows.isfinite().all()):
@@ -233,8 +233,15 @@ class _Looking:
         if 2 * flat > len(rows):
             self.findings.append(Finding("zero", zero_gradient(self.model, flat, len(rows))))
 
+    def _cut(self) -> None:
+        self._doubt(
+            "gradient",
+            "lets no gradient through to the pixels: only methods that need none, such as square, "
+            "can be used, and what they leave may not hold",
+        )
+
     def _outputs(self, logits: Tensor) -> None:
-        if logits.shape[1] < 2 or getattr(self.model, "outputs", "logits") != "logits":
+        if logits.shape[1] < 2 or self.model.outputs != "logits":
             return
         if bool((logits >= 0).all()) and _adds_to_one(logits):
             self._doubt(
@@ -375,11 +382,7 @@ def _warn(network: Classifier, expected: bool) -> None:
 
 def _epsilon(model: Classifier, logits: Tensor) -> float:
     """The rounding of what the network computes in."""
-    return max(
-        torch.finfo(kind).eps
-        for kind in (logits.dtype, getattr(model, "precision", logits.dtype))
-        if isinstance(kind, torch.dtype) and kind.is_floating_point
-    )
+    return max(torch.finfo(kind).eps for kind in (logits.dtype, model.precision))
 
 
 def _adds_to_one(rows: Tensor) -> bool:
