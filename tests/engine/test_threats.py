@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 import fluoroscope as fs
 from fluoroscope.engine import chance
@@ -22,8 +23,10 @@ from fluoroscope.engine.threats import (
     as_threat,
     beyond_the_box,
     threat_for,
+    usual_threat,
 )  # fmt: skip
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.evaluation.plan import Plan, Stage
 
 seeds = st.integers(0, 10_000)
 bounded = st.one_of(
@@ -274,3 +277,37 @@ def test_a_threat_that_is_none_is_refused(given: object) -> None:
 
 def test_a_bound_may_be_a_number_of_any_library() -> None:
     assert Linf(torch.tensor(0.25)) == Linf(np.float32(0.25)) == Linf("1/4")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("channels", "side", "eps"),
+    [
+        (1, 28, 0.3),
+        (1, 64, 0.3),
+        (1, 65, 4 / 255),
+        (3, 32, 8 / 255),
+        (3, (32, 96), 4 / 255),
+        (13, 64, 8 / 255),
+        (3, 224, 4 / 255),
+        (3, None, 8 / 255),
+    ],
+)
+def test_bounds_are_those_of_the_field(channels: int, side: int | None, eps: float) -> None:
+    model = fs.Classifier(nn.Identity(), channels=channels, input_size=side)
+    threat = usual_threat(model)
+    assert threat.name == "linf"
+    assert threat.eps == pytest.approx(eps)
+
+
+def test_where_a_network_takes_any_size_the_pictures_say_it() -> None:
+    module = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 2))
+    model = fs.Classifier(module, channels=1)
+    for side, eps in ((28, 0.3), (80, 4 / 255)):
+        images = torch.rand(2, 1, side, side, generator=torch.Generator().manual_seed(0))
+        labels = fs.predict(model, images).winners
+        verdict = fs.evaluate(model, images, labels, plan=plan_of("fgsm", eps), at_chance=True)
+        assert verdict.record["identity"]["threat"]["eps"] == pytest.approx(eps)
+
+
+def plan_of(name: str, eps: float) -> Plan:
+    return Plan(name, (Stage(name, fs.attack(name, eps=eps)),))

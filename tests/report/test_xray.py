@@ -18,7 +18,6 @@ from fluoroscope.errors import StorageError
 from fluoroscope.files import in_use
 from fluoroscope.report.registry import _SECTIONS, Section, find_sections
 from fluoroscope.report.study import Study
-from fluoroscope.report.xray import usual_threat
 
 pytestmark = pytest.mark.usefixtures("page", "quick")
 
@@ -284,10 +283,3 @@ def test_an_unwritable_place_is_told(page: fs.Report, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(fs.FluoroscopeError, match="cannot write"):
         page.save(tmp_path / "file" / "report.html")
-
-
-def test_bounds_are_those_of_the_field() -> None:
-    assert usual_threat(small(3, channels=1)[0]).eps == 0.3
-    assert usual_threat(small(3)[0]).eps == pytest.approx(8 / 255)
-    large = fs.Classifier(nn.Identity(), input_size=224)
-    assert usual_threat(large).eps == pytest.approx(4 / 255)

@@ -35,8 +35,12 @@ def evaluate(
     limit: Limit = None,
     first: First = False,
     threat: Annotated[
-        str, typer.Option(help="How far a picture may go: NORM:EPS, as linf:0.3 or l2:0.5.")
-    ] = "linf:8/255",
+        str | None,
+        typer.Option(
+            help="How far a picture may go: NORM:EPS, as linf:0.3 or l2:0.5. Default: linf, 0.3 "
+            "for small grey pictures, 8/255 for small ones in colour, 4/255 for large ones."
+        ),
+    ] = None,
     plan: Annotated[
         str,
         typer.Option(

@@ -40,7 +40,13 @@ def transfer(
     limit: Limit = None,
     first: First = False,
     method: Annotated[str, typer.Option(help="The attack; see: fluoroscope attacks.")] = "mi-fgsm",
-    eps: Annotated[str | None, typer.Option(help="How far a picture may go.")] = "8/255",
+    eps: Annotated[
+        str | None,
+        typer.Option(
+            help="How far a picture may go. Default in linf: 0.3 for small grey pictures, 8/255 "
+            "for small ones in colour, 4/255 for large ones."
+        ),
+    ] = None,
     norm: Annotated[str | None, typer.Option(help="linf, l2 …; default: the method's.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps; default: the method's.")] = None,
     param: Annotated[
@@ -72,16 +78,22 @@ def transfer(
       fluoroscope transfer -m ONE -m TWO -m THREE -d FOLDER --method di-fgsm
     """
     from fluoroscope.attacks import registry
+    from fluoroscope.engine.threats import usual_threat
     from fluoroscope.evaluation.yardsticks.transfer import transfer_figure, transfer_matrix
     from fluoroscope.files import output_directory
     from fluoroscope.models.wrappers.prepared import prepare
     from fluoroscope.pictures.maps import write_figure
 
     given = parameters(param) | ({} if steps is None else {"steps": steps})
-    attack = registry.attack(method, eps=eps, norm=norm, **given)
+    norm = norm or registry.find_attack(method.partition("|")[0].strip()).norms[0]
     models = [load(name, device=device) for name in model]
     images = open_pictures(data, split, limit, models[0].channels, first)
     output, directory = Output(json), output_directory(out)
+    if eps is None and norm == "linf":
+        usual = usual_threat(models[0], images)
+        eps = f"{float(usual.eps):.6g}"
+        output.say(f"every picture may move by {eps}, as is usual for such; --eps sets another")
+    attack = registry.attack(method, eps=eps, norm=norm, **given)
     with output.telling(), interruptible() as interrupted, output.measuring() as move:
         matrix = transfer_matrix(
             models if plain else [prepare(each) for each in models],

@@ -37,8 +37,8 @@ def xray(
     threat: Annotated[
         str | None,
         typer.Option(
-            help="How far a picture may go: NORM:EPS, as linf:8/255. Default: linf with 0.3 for "
-            "grey pictures, 8/255 for small and 4/255 for large ones in colour."
+            help="How far a picture may go: NORM:EPS, as linf:8/255. Default: linf, 0.3 for "
+            "small grey pictures, 8/255 for small ones in colour, 4/255 for large ones."
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf, isfinite, prod
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -11,6 +11,13 @@ from torch import Tensor
 from fluoroscope.engine import chance
 from fluoroscope.engine.vectors import column, lengths
 from fluoroscope.errors import InvalidParameterError
+
+if TYPE_CHECKING:
+    from fluoroscope.data.imageset import ImageSet
+    from fluoroscope.models.classifier import Classifier
+
+# The longest side of pictures that count as small.
+_SMALL = 64
 
 
 def as_number(value: float | str, name: str = "eps") -> float:
@@ -326,6 +333,22 @@ def as_threat(given: "Threat | str") -> Threat:
     norm, colon, eps = given.partition(":")
     norm = norm.strip().lower()
     return threat_for(norm, eps if colon else None if norm == "none" else inf)
+
+
+def usual_threat(model: "Classifier", images: "ImageSet | None" = None) -> Threat:
+    """The bound in Linf that the field uses for such pictures: all commands' default.
+
+    0.3 for small grey ones, as on MNIST; 8/255 for small ones in colour, as on CIFAR; 4/255 for
+    those with a side above 64, as on ImageNet. The size is the network's, or that of the first of
+    the ``images`` where it takes any.
+    """
+    if model.input_size is not None:
+        side = max(model.input_size)
+    else:
+        side = 0 if images is None else max(images[0].image.shape[-2:])
+    if side > _SMALL:
+        return Linf("4/255")
+    return Linf(0.3) if model.channels == 1 else Linf("8/255")
 
 
 _BALLS: dict[str, Callable[[float | str], Threat]] = {"linf": Linf, "l2": L2, "l1": L1, "l0": L0}

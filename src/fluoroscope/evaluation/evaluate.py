@@ -20,7 +20,7 @@ from fluoroscope.engine.labels import Seen, Truth, labelled, scaling, what_was_f
 from fluoroscope.engine.predict import check_batch_size
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import DEFAULT_BATCH, Step
-from fluoroscope.engine.threats import Threat, as_threat
+from fluoroscope.engine.threats import Threat, as_threat, usual_threat
 from fluoroscope.errors import (
     InvalidParameterError,
     NoGradientError,
@@ -307,7 +307,7 @@ def evaluate(
     images: ImageSet | Tensor,
     labels: Given | None = None,
     *,
-    threat: Threat | str,
+    threat: Threat | str | None = None,
     plan: str | Path | Plan = "standard",
     out: str | Path | None = None,
     resume: bool = True,
@@ -331,8 +331,9 @@ def evaluate(
             word on every success.
         images: labelled pictures, or a batch ``(N, C, H, W)`` in ``[0, 1]``.
         labels: the true class of each ``(N,)``, for a batch: indices, names or one-hot rows.
-        threat: how far an image may move: a threat model, or such as ``"linf:8/255"``. With the
-            plan ``curve`` it may lack a bound: ``"linf"``.
+        threat: how far an image may move: a threat model, or such as ``"linf:8/255"``; by default
+            :func:`~fluoroscope.engine.threats.usual_threat`. With the plan ``curve`` it may lack a
+            bound: ``"linf"``.
         plan: ``standard`` (AutoAttack's), ``rand`` (its plan for networks that answer at random),
             ``curve`` (accuracy at all bounds), ``black-box`` (for networks without gradient), a
             file, or a plan.
@@ -364,8 +365,9 @@ def evaluate(
         MissingExtraError, ClusterError: Ray is not installed; its cluster fails.
     """
     run = _engine(engine, workers, address)
-    threat, seed = as_threat(threat), as_seed(seed)
-    chosen, data = find_plan(plan, threat), labelled(model, images, labels)
+    data, seed = labelled(model, images, labels), as_seed(seed)
+    threat = usual_threat(model, data) if threat is None else as_threat(threat)
+    chosen = find_plan(plan, threat)
     looked_at = EOT(model, samples=chosen.samples, seed=seed) if chosen.samples > 1 else model
     size = part_size(model) if part is None else check_batch_size(part)
     truth = Truth.of(model, data)

@@ -13,7 +13,7 @@ from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine.classes import Given
 from fluoroscope.engine.labels import labelled
 from fluoroscope.engine.numbers import as_seconds
-from fluoroscope.engine.threats import Linf, Threat, as_threat
+from fluoroscope.engine.threats import Threat, as_threat, usual_threat
 from fluoroscope.errors import FluoroscopeError, StorageError
 from fluoroscope.files import atomic_path, disk_full, in_use, output_directory, user_path
 from fluoroscope.models.classifier import Classifier
@@ -91,9 +91,8 @@ def xray(
             word on every success.
         images: labelled pictures, or a batch ``(N, C, H, W)`` in ``[0, 1]``.
         labels: the true class of each ``(N,)``, for a batch: indices, names or one-hot rows.
-        threat: how far an image may move: a threat model, or such as ``"linf:8/255"``. By default
-            what the field uses for such pictures: 0.3 for grey ones, 8/255 for small and 4/255 for
-            large ones in colour.
+        threat: how far an image may move: a threat model, or such as ``"linf:8/255"``; by default
+            :func:`~fluoroscope.engine.threats.usual_threat`.
         sections: which sections, by name; by default all.
         budget: how long it may take, in seconds or as ``"10m"``; what there was no time for is left
             out, and it says so.
@@ -111,10 +110,11 @@ def xray(
     """
     chosen = find_sections(sections)
     seconds = None if budget is None else as_seconds(budget)
+    data = labelled(model, images, labels)
     study = Study(
         model,
-        labelled(model, images, labels),
-        usual_threat(model) if threat is None else as_threat(threat),
+        data,
+        usual_threat(model, data) if threat is None else as_threat(threat),
         seed=seed,
         directory=None if run is None else user_path(run),
         seconds=seconds,
@@ -128,14 +128,6 @@ def xray(
         ordered = tuple(shown[one.name] for one in chosen)
         title = f"{study.name} on {study.data_name}"
         return Report(render(title, study.about, ordered), title, ordered, study.record)
-
-
-def usual_threat(model: Classifier) -> Threat:
-    """The bound that the field uses for such pictures, as RobustBench and its like do."""
-    if model.channels == 1:
-        return Linf(0.3)
-    small = model.input_size is not None and max(model.input_size) <= 64
-    return Linf("8/255" if small else "4/255")
 
 
 def _made(one: Section, study: Study) -> Shown:
