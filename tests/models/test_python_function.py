@@ -29,6 +29,38 @@ def needs(argument):
 def fails():
     raise RuntimeError("no weights\\nanywhere")
 
+def ends():
+    raise SystemExit(2)
+
+class Odd(Exception):
+    def __str__(self):
+        raise ValueError
+
+def odd():
+    raise Odd
+
+def long():
+    raise ValueError("x" * 10**6)
+
+def a_class():
+    return nn.Flatten
+
+def pair():
+    return network(), ["a", "b"]
+
+def weights():
+    return network().state_dict()
+
+def on_meta():
+    return network().to("meta")
+
+def lazy():
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(3))
+
+def fresh():
+    return nn.Sequential(nn.BatchNorm2d(1), network())
+
+made = network()
 constant = 3
 """
 
@@ -42,6 +74,7 @@ def own_code(
     (tmp_path / f"{name}.py").write_text(CODE)
     (tmp_path / f"{name}_broken.py").write_text("import a_library_nobody_has\n")
     (tmp_path / f"{name}_wrong.py").write_text("1 / 0\n")
+    (tmp_path / f"{name}_script.py").write_text("import sys\nsys.exit('usage: train')\n")
     monkeypatch.chdir(tmp_path)
     return name
 
@@ -60,6 +93,22 @@ def test_a_classifier_keeps_what_it_states(own_code: str) -> None:
     model = fs.load_model(f"python:{own_code}:classifier", std=[2.0])
     assert model.labels == ("a", "b", "c")
     assert (model.preprocessing.mean, model.preprocessing.std) == ((0.5,), (2.0,))
+
+
+def test_a_network_itself_in_place_of_a_function(own_code: str) -> None:
+    model = fs.load_model(f"python:{own_code}:made", input_size=4, channels=1)
+    assert model(torch.rand(2, 1, 4, 4)).shape == (2, 3)
+
+
+def test_whether_anything_was_loaded_is_known_of_batch_norms_alone(
+    own_code: str, tmp_path: Path
+) -> None:
+    fresh = fs.load_model(f"python:{own_code}:fresh")
+    assert fresh.weights_from == ""
+    assert fs.load_model(f"python:{own_code}:network").weights_from is None
+    torch.save(fresh.module.state_dict(), tmp_path / "net.pt")
+    loaded = fs.load_model(f"python:{own_code}:fresh", checkpoint=tmp_path / "net.pt")
+    assert loaded.weights_from == f"checkpoint {tmp_path / 'net.pt'}"
 
 
 def test_with_a_checkpoint(own_code: str, tmp_path: Path) -> None:
@@ -82,6 +131,15 @@ def test_with_a_checkpoint(own_code: str, tmp_path: Path) -> None:
         (".absent:f", UnknownModelError, "there is no Python module"),
         (":number", ModelFormatError, "returned a int; expected a torch.nn.Module"),
         (":needs", ModelFormatError, "raised TypeError"),
+        (":ends", ModelFormatError, "raised SystemExit: 2"),
+        (":odd", ModelFormatError, "raised Odd: Odd"),
+        (":long", ModelFormatError, "raised ValueError: x{300}…; expected"),
+        (":a_class", ModelFormatError, "returned the class Flatten, not an object"),
+        (":pair", ModelFormatError, "returned a tuple of Sequential, list; expected"),
+        (":weights", ModelFormatError, "of tensors, which are weights without a network"),
+        (":on_meta", ModelFormatError, r"whose 2\.weight has no memory \(device meta\)"),
+        (":lazy", ModelFormatError, r"whose 1\.weight has no memory \(lazy\)"),
+        ("_script:f", ModelFormatError, "raised SystemExit: usage: train"),
         (":fails", ModelFormatError, "raised RuntimeError: no weights; expected"),
         ("_broken:f", ModelFormatError, "No module named 'a_library_nobody_has'"),
         ("_wrong:f", ModelFormatError, "raised ZeroDivisionError"),

@@ -1,13 +1,14 @@
 """Networks built by the user's own code: ``python:package.module:function``."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from fluoroscope.errors import ModelFormatError, UnknownModelError
 from fluoroscope.models.classifier import Classifier
@@ -21,7 +22,8 @@ def load_python(name: str) -> Classifier:
     it runs what the user names.
 
     Args:
-        name: ``package.module:function``; the function returns a module or a ``Classifier``.
+        name: ``package.module:function``; the function returns a module or a ``Classifier``. A
+            module or ``Classifier`` itself may stand in its place.
 
     Raises:
         UnknownModelError: no such module or function.
@@ -33,23 +35,44 @@ def load_python(name: str) -> Classifier:
             f"python:{name} names no function; expected python:package.module:function"
         )
     with _current_directory_importable():
-        function = _find(where, attribute)
+        network = _find(where, attribute)
         try:
-            network = function()
+            if not isinstance(network, nn.Module | Classifier):
+                network = network()
         # Whatever the user's own code raises; its traceback stays reachable as the cause.
-        except Exception as problem:
+        except (Exception, SystemExit) as problem:
             raise ModelFormatError(
                 f"python:{name} raised {type(problem).__name__}: {first_line(problem)}; expected a "
                 "function without arguments that returns a torch.nn.Module"
             ) from problem
-    if isinstance(network, Classifier):
-        return network
-    if not isinstance(network, nn.Module):
+    if not isinstance(network, nn.Module | Classifier):
         raise ModelFormatError(
-            f"python:{name} returned a {type(network).__name__}; expected a torch.nn.Module or a "
+            f"python:{name} returned {_what(network)}; expected a torch.nn.Module or a "
             "fluoroscope.Classifier"
         )
-    return Classifier(network, name=f"python:{name}")
+    module = network.module if isinstance(network, Classifier) else network
+    for weight, value in (*module.named_parameters(), *module.named_buffers()):
+        if is_lazy(value) or value.is_meta:
+            raise ModelFormatError(
+                f"python:{name} returned a {type(module).__name__} whose {weight} has no memory "
+                f"({'lazy' if is_lazy(value) else 'device meta'}); expected a network with its "
+                "weights: give it one picture, or memory by to_empty() and weights, before "
+                "returning it"
+            )
+    return (
+        network if isinstance(network, Classifier) else Classifier(network, name=f"python:{name}")
+    )
+
+
+def _what(returned: Any) -> str:
+    kind = type(returned).__name__
+    if isinstance(returned, type):
+        return f"the class {returned.__name__}, not an object of it"
+    if isinstance(returned, Mapping) and any(isinstance(v, Tensor) for v in returned.values()):
+        return f"a {kind} of tensors, which are weights without a network"
+    if isinstance(returned, tuple | list):
+        return f"a {kind} of {', '.join(type(one).__name__ for one in returned[:4])}"
+    return f"a {kind}"
 
 
 def _find(where: str, attribute: str) -> Any:
@@ -62,8 +85,8 @@ def _find(where: str, attribute: str) -> Any:
                 "installed nor in the current directory"
             ) from problem
         raise _failed(where, problem) from problem
-    # Whatever importing the user's own code raises.
-    except Exception as problem:
+    # Whatever importing the user's own code raises; a script may end the process.
+    except (Exception, SystemExit) as problem:
         raise _failed(where, problem) from problem
     function = getattr(module, attribute, None)
     if not callable(function):
@@ -75,7 +98,7 @@ def _find(where: str, attribute: str) -> Any:
     return function
 
 
-def _failed(where: str, problem: Exception) -> ModelFormatError:
+def _failed(where: str, problem: BaseException) -> ModelFormatError:
     return ModelFormatError(
         f"importing {where} raised {type(problem).__name__}: {first_line(problem)}; expected a "
         "module that imports"

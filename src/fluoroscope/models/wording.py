@@ -3,11 +3,17 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_LONGEST = 300  # characters; libraries print whole tensors and files
+
 
 def first_line(problem: BaseException) -> str:
     """What a library says went wrong, as one line for our own message."""
-    lines = str(problem).strip().splitlines()
-    return lines[0].removeprefix("Got: ") if lines else type(problem).__name__
+    try:
+        lines = str(problem).strip().splitlines()
+    except Exception:  # an exception of somebody's own
+        lines = []
+    first = lines[0].removeprefix("Got: ") if lines else type(problem).__name__
+    return first if len(first) <= _LONGEST else f"{first[:_LONGEST]}…"
 
 
 def did_you_mean(wanted: str, known: Iterable[str], prefix: str = "") -> str:
