@@ -110,6 +110,20 @@ def test_models_show_tells_the_normalisation_and_who_states_it(
     assert "preprocessor_config.json" in said.out
 
 
+def test_a_set_of_weights_is_chosen_by_name(fluoroscope: Call, tmp_path: Path) -> None:
+    weights = fs.load_model("digits-linear").module.state_dict()
+    zeros = {name: torch.zeros_like(value) for name, value in weights.items()}
+    path = tmp_path / "net.pth"
+    torch.save({"state_dict": weights, "ema": zeros}, path)
+    show = ("models", "show", "digits-linear", "--checkpoint", str(path), "--json", "-")
+    said = fluoroscope(*show)
+    assert said.code == 2
+    assert "2 sets of weights that fit and differ (state_dict, ema)" in said.err
+    said = fluoroscope(*show, "--checkpoint-key", "state_dict")
+    shown = fs.describe_model("digits-linear")["sha256"]
+    assert json.loads(said.out)["sha256"] == shown
+
+
 def test_models_list_names_the_built_in_ones(fluoroscope: Call) -> None:
     said = fluoroscope("models", "list")
     assert said.code == 0, said.err

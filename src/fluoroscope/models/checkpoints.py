@@ -31,7 +31,7 @@ def load_checkpoint(module: nn.Module, path: str | Path, key: str | None = None)
     it and behind every prefix (``state_dict``, ``model_ema``, ``module.``, ``_orig_mod.`` ...).
 
     Args:
-        module: what the weights go into; it is changed only if all of them fit.
+        module: what the weights go into; it is changed only if all names and shapes fit.
         path: safetensors, or what ``torch.save`` wrote.
         key: where in the file they lie, such as ``"state_dict_ema"``; needed where several sets of
             weights fit and differ.
@@ -53,9 +53,10 @@ def load_checkpoint(module: nn.Module, path: str | Path, key: str | None = None)
         left = module.load_state_dict(fitting, strict=False)
     # Modules may check in ways of their own.
     except Exception as problem:
+        why = " ".join(str(problem).split())[:300]
         raise ModelFormatError(
-            f"checkpoint {file} does not fit the network ({first_line(problem)}); expected the "
-            "state_dict of the same architecture"
+            f"checkpoint {file} does not fit the network ({why}); expected the state_dict of the "
+            "same architecture"
         ) from problem
     ignored = [name for name in left.missing_keys if not name.endswith(COUNTER)]
     if ignored:

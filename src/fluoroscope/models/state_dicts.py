@@ -111,7 +111,12 @@ def find_weights(
             f"checkpoint {file} does not fit the network; {len(unexpected)} unexpected: "
             f"{some(unexpected)}; expected the state_dict of the same architecture{choose}"
         )
-    return best.weights
+    # A counter may be none, or no tensor.
+    return {
+        name: value
+        for name, value in best.weights.items()
+        if isinstance(value, Tensor) == isinstance(wanted[name], Tensor)
+    }
 
 
 def some(names: Iterable[str], count: int = 3) -> str:

@@ -619,4 +619,6 @@ def _seal(file: Path, found: Any) -> str:
 
 
 def _end(name: str) -> str:
-    return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name
+    with suppress(OSError, ValueError):  # a name that is no path
+        return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name
+    return name
