@@ -129,7 +129,7 @@ def test_check_names_the_noise_of_single_precision(images: Tensor) -> None:
         ({"images": torch.zeros(1, 1, 5, 5).byte()}, InvalidImagesError, "floats"),
         ({"classes": 4}, UnknownLabelError, "from 0 to 3"),
         ({"classes": [0, 1]}, UnknownLabelError, "expected one each"),
-        ({"classes": torch.tensor([0.5])}, UnknownLabelError, "integer"),
+        ({"classes": torch.tensor([0.5])}, UnknownLabelError, "whole numbers"),
         ({"objective": "loss"}, InvalidParameterError, "log-probability"),
         ({"batch_size": 0}, InvalidParameterError, "1 or more"),
     ],

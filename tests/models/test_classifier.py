@@ -19,6 +19,7 @@ from fluoroscope.errors import (
     ModelOutputError,
     UnknownLabelError,
 )
+from fluoroscope.evaluation.plan import Plan, Stage
 from fluoroscope.models.classifier import as_classifier
 
 
@@ -303,3 +304,84 @@ def test_images_on_another_device_are_refused(module: nn.Module) -> None:
     with pytest.raises(InvalidImagesError, match=r"expects torch\.float32 on cuda:0"):
         model(torch.rand(1, 3, 8, 8))
     assert model(torch.rand(1, 3, 8, 8).to(model.device)).device == model.device
+
+
+GREY = {
+    "flat": lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 5)),
+    "convolution": lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(1352, 5)),
+}
+
+
+@pytest.mark.parametrize("kind", GREY)
+def test_channels_and_size_are_read_from_the_first_layer(kind: str) -> None:
+    model = fs.Classifier(GREY[kind]())
+    assert model.channels == 1
+    assert model.input_size == ((28, 28) if kind == "flat" else None)
+    assert model.num_classes == 5
+    assert "first layer" in model.preprocessing.stated_by
+
+
+def test_what_the_first_layer_does_not_tell_is_not_guessed() -> None:
+    def seen(module: nn.Module, **stated: Any) -> tuple[int, tuple[int, int] | None]:
+        model = fs.Classifier(module, **stated)
+        return model.channels, model.input_size
+
+    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(8), nn.Flatten(), nn.Linear(192, 2))
+    assert seen(pooled) == (3, None)  # takes every size
+    assert seen(nn.Sequential(nn.Flatten(), nn.Linear(3072, 2))) == (3, (32, 32))
+    assert seen(nn.Sequential(nn.Flatten(), nn.Linear(13 * 64, 2)), channels=13) == (13, (8, 8))
+    assert seen(nn.Conv2d(13, 2, 3)) == (13, None)
+    assert seen(nn.Conv2d(8, 4, 3, groups=4)) == (8, None)
+    assert seen(nn.ModuleList([nn.Conv2d(64, 8, 3), nn.Conv2d(4, 64, 3)])) == (4, None)
+    assert seen(nn.Conv2d(1, 2, 3), channels=3, input_size=9) == (3, (9, 9))
+    assert seen(nn.Identity(), mean=[0.5]) == (1, None)
+    assert seen(nn.Identity()) == (3, None)
+
+
+QUICK = Plan("quick", (Stage("fgsm", fs.attack("fgsm", eps=0.1)),))
+MODULES: dict[str, Callable[[nn.Module, Tensor], Any]] = {
+    "attack": lambda net, x: fs.attack("fgsm", eps=0.1)(net, x, 0),
+    "chain": lambda net, x: (fs.attack("fgsm", eps=0.1) | fs.attack("pgd", eps=0.1))(net, x, 0),
+    "fgsm": lambda net, x: fs.fgsm(net, x, 0, 0.1),
+    "predict": lambda net, x: fs.predict(net, x),
+    "morph": lambda net, x: fs.morph(net, x[0], to=1, steps=2),
+    "evaluate": lambda net, x: fs.evaluate(
+        net, x, fs.predict(net, x).winners, threat="linf:0.1", plan=QUICK, at_chance=True
+    ),
+    "corruption": lambda net, x: fs.corruption_accuracy(net, x, fs.predict(net, x).winners),
+    "input_gradient": lambda net, x: fs.input_gradient(net, x, 0),
+    "check_gradient": lambda net, x: fs.check_gradient(net, x, 0, pixels=2),
+    "difference": lambda net, x: fs.finite_difference_gradient(net, x, 0, pixels=torch.tensor([1])),
+    "class_map": lambda net, x: fs.class_map(
+        net, x, fs.predict(net, x).winners, pictures=1, targets=1
+    ),
+    "transfer": lambda net, x: fs.transfer_matrix(
+        [net, net], x, fs.attack("fgsm", eps=0.1), fs.predict(net, x).winners, at_chance=True
+    ),
+    "wrappers": lambda net, x: [
+        kind(net)(x) for kind in (fs.EOT, fs.DiverseInput, fs.Ghost, fs.TranslationInvariant)
+    ],
+    "ensemble": lambda net, x: fs.Ensemble([net, net])(x),
+    "prepare": lambda net, x: fs.prepare(net)(x),
+    "is_random": lambda net, x: fs.is_random(net, x),
+}
+
+
+@pytest.mark.filterwarnings("ignore::fluoroscope.FluoroscopeWarning")
+@pytest.mark.parametrize("name", MODULES)
+def test_plain_modules_are_taken_wherever_a_classifier_is(name: str) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(1, 4, 3),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 3),
+        nn.AdaptiveMaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(16, 2),
+    )
+    before = state(net)
+    images = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    MODULES[name](net, images)
+    after = state(net)
+    assert all(torch.equal(after["values"][n], v) for n, v in before["values"].items())
+    assert after["training"] == before["training"]

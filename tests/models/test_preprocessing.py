@@ -145,3 +145,16 @@ def test_pictures_come_out_in_eight_bits_and_calls_stay_differentiable() -> None
     preprocessing.resample(large).sum().backward()
     assert large.grad is not None
     assert large.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ({"mean": (33.3,), "std": (78.5,)}, r"mean is \[33.3\]; .* 0 to 255, \[0.1306\]"),
+        ({"mean": (0.5,), "std": (58.4,)}, r"std is \[58.4\]; .* 0 to 255, \[0.229\]"),
+    ],
+)
+def test_numbers_for_8_bit_pixels_are_refused(stated: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidParameterError, match=said):
+        Preprocessing(channels=1, **stated)
+    Preprocessing(channels=1, mean=(-1.0,), std=(2.0,))  # of pixels in [-1, 1] or [0, 2]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, get_args, get_ty
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from fluoroscope.engine import chance
 from fluoroscope.engine.classes import Classes, as_classes
@@ -28,7 +28,7 @@ from fluoroscope.engine.stream import DEFAULT_BATCH, Attack, Budget, Step
 from fluoroscope.engine.threats import Threat, beyond_the_box
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.files import atomic_set, output_directory
-from fluoroscope.models.classifier import Classifier, tensor_bytes
+from fluoroscope.models.classifier import Classifier, as_classifier, tensor_bytes
 from fluoroscope.notices import distinct, tell
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.pictures.pairs import Pair
@@ -207,7 +207,7 @@ class Method:
 
     def __call__(
         self,
-        model: Classifier,
+        model: Classifier | nn.Module,
         images: Tensor,
         classes: Classes,
         *,
@@ -252,6 +252,7 @@ class Method:
             InvalidImagesError, UnknownLabelError, InvalidParameterError: unusable input.
             NoGradientError: the logits do not depend differentiably on the pixels.
         """
+        model = as_classifier(model)
         batch = check_images(images, model.channels).to(model.device, model.dtype)
         wanted = as_classes(model, classes, batch)
         numbers = torch.arange(len(batch)) if numbers is None else numbers

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from fluoroscope.attacks.attack import AttackResult, Method, as_plain
 from fluoroscope.engine.classes import Classes
 from fluoroscope.engine.stream import Budget
 from fluoroscope.engine.threats import Threat
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.classifier import Classifier, as_classifier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Chain(Method):
 
     def __call__(
         self,
-        model: Classifier,
+        model: Classifier | nn.Module,
         images: Tensor,
         classes: Classes,
         *,
@@ -62,6 +62,7 @@ class Chain(Method):
 
         Passes are added up. The seconds of a budget are shared, its passes are for each attack.
         """
+        model = as_classifier(model)
         end = (
             None if budget is None or budget.seconds is None else time.monotonic() + budget.seconds
         )

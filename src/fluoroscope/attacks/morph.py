@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fluoroscope.attacks.gradient.ascent import DIRECTIONS, Direction, GradientAscent
 from fluoroscope.data.reference import open_image
@@ -26,7 +26,7 @@ from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import feed, stream
 from fluoroscope.engine.threats import Threat, as_number, pixel_distances, threat_for
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError
-from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.pictures.display import shown_channels
 
@@ -269,7 +269,7 @@ class Morph:
 
 
 def morph(
-    model: Classifier, image: Tensor | str, *, frames: int = 60, **options: Any
+    model: Classifier | nn.Module, image: Tensor | str, *, frames: int = 60, **options: Any
 ) -> MorphResult:
     """Run :func:`morph_stream`, which takes the same options, to its end; keep the trajectory.
 
@@ -279,7 +279,7 @@ def morph(
 
 
 def morph_stream(
-    model: Classifier,
+    model: Classifier | nn.Module,
     image: Tensor | str,
     *,
     to: int | str | None = None,
@@ -326,6 +326,7 @@ def morph_stream(
         InvalidImagesError, InvalidParameterError, UnknownLabelError: what was given is unusable.
         NoGradientError: the logits do not depend differentiably on the pixels.
     """
+    model = as_classifier(model)
     start = _start(model, image, seed).to(model.device, model.dtype)
     remind(model)
     mode, target = _goal(model, start, to, less, away)

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.numbers import whole_number
-from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.pictures.checks import check_images
 
 
@@ -37,13 +37,14 @@ class Prediction:
         ]
 
 
-def predict(model: Classifier, images: Tensor, *, batch_size: int = 64) -> Prediction:
+def predict(model: Classifier | nn.Module, images: Tensor, *, batch_size: int = 64) -> Prediction:
     """Evaluate images ``(N, C, H, W)`` or one ``(C, H, W)`` in ``[0, 1]``.
 
     Raises:
         InvalidImagesError: no batch of images in range.
         ModelOutputError: no finite logits.
     """
+    model = as_classifier(model)
     batch = check_images(images, model.channels)
     parts = [
         evaluate(model, part.to(model.device, model.dtype)).logits.cpu()

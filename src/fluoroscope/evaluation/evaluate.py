@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fluoroscope.attacks.attack import Method, as_plain
 from fluoroscope.attacks.parts import part_size
@@ -37,7 +37,7 @@ from fluoroscope.evaluation.trust.check import Check
 from fluoroscope.evaluation.trust.of_run import trust_of_run
 from fluoroscope.evaluation.verdict import Verdict, history, verdict_of
 from fluoroscope.hashing import as_seed
-from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.models.wrappers.randomised import EOT
 from fluoroscope.pictures.captioned import captioned_figure
 from fluoroscope.pictures.maps import write_figure
@@ -303,7 +303,7 @@ def _engine(name: str, workers: int | None, address: str | None) -> Engine:
 
 
 def evaluate(
-    model: Classifier,
+    model: Classifier | nn.Module,
     images: ImageSet | Tensor,
     labels: Given | None = None,
     *,
@@ -364,6 +364,7 @@ def evaluate(
         NoGradientError: the plan reads gradients, and the network has none.
         MissingExtraError, ClusterError: Ray is not installed; its cluster fails.
     """
+    model = as_classifier(model)
     run = _engine(engine, workers, address)
     data, seed = labelled(model, images, labels), as_seed(seed)
     threat = usual_threat(model, data) if threat is None else as_threat(threat)

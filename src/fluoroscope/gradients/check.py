@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fluoroscope.engine.classes import Classes, as_classes
 from fluoroscope.engine.evaluate import evaluate
@@ -21,7 +21,7 @@ from fluoroscope.gradients.finite_difference import (
     suitable_step,
 )
 from fluoroscope.gradients.input_gradient import input_gradient
-from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.pictures.checks import check_images
 
 Precision = Literal["float64", "float32"]
@@ -87,7 +87,7 @@ class GradientCheck:
 
 
 def check_gradient(
-    model: Classifier,
+    model: Classifier | nn.Module,
     images: Tensor,
     classes: Classes,
     objective: str | Objective = "logit",
@@ -117,6 +117,7 @@ def check_gradient(
         InvalidImagesError, UnknownLabelError, InvalidParameterError: what was given is unusable.
         NoGradientError: the logits do not depend differentiably on the pixels.
     """
+    model = as_classifier(model)
     if precision not in ("float64", "float32"):
         raise InvalidParameterError(f"precision is {precision!r}; expected float64 or float32")
     dtype = torch.float64 if precision == "float64" else torch.float32

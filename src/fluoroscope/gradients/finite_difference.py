@@ -8,14 +8,14 @@ the derivative at a black or a white pixel is one of the network, not of the box
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fluoroscope.engine.classes import Classes, as_classes
 from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.objectives import Objective, as_objective
 from fluoroscope.engine.predict import check_batch_size
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.pictures.checks import check_images
 
 Method = Literal["forward", "central"]
@@ -26,7 +26,7 @@ _MOST_IMAGES = 1024
 
 
 def finite_difference_gradient(
-    model: Classifier,
+    model: Classifier | nn.Module,
     images: Tensor,
     classes: Classes,
     objective: str | Objective = "logit",
@@ -55,6 +55,7 @@ def finite_difference_gradient(
     Raises:
         InvalidImagesError, UnknownLabelError, InvalidParameterError: what was given is unusable.
     """
+    model = as_classifier(model)
     batch = check_images(images, model.channels).to(model.device, model.dtype)
     wanted = as_classes(model, classes, batch)
     goal = as_objective(objective)

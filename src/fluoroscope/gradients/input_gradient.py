@@ -5,18 +5,18 @@ of a class score with respect to the image, by one backward pass.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fluoroscope.engine.classes import Classes, as_classes
 from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.objectives import Objective, as_objective
 from fluoroscope.engine.predict import check_batch_size
-from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.pictures.checks import check_images
 
 
 def input_gradient(
-    model: Classifier,
+    model: Classifier | nn.Module,
     images: Tensor,
     classes: Classes,
     objective: str | Objective = "logit",
@@ -42,6 +42,7 @@ def input_gradient(
         InvalidImagesError, UnknownLabelError, InvalidParameterError: what was given is unusable.
         NoGradientError: the logits do not depend differentiably on the pixels.
     """
+    model = as_classifier(model)
     batch = check_images(images, model.channels)
     wanted = as_classes(model, classes, batch)
     goal = as_objective(objective)

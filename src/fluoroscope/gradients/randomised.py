@@ -5,21 +5,19 @@ the weights are drawn anew shows the picture or the architecture and not what wa
 compare maps by Spearman's rank correlation, of absolute values.
 """
 
-import copy
-
 import torch
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from fluoroscope.engine.predict import check_batch_size
-from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.process import chance_lock
 
 _NORMS = (nn.modules.batchnorm._BatchNorm,)
 
 
 def with_random_weights(
-    model: Classifier, images: Tensor, *, seed: int = 0, batch_size: int = 64
+    model: Classifier | nn.Module, images: Tensor, *, seed: int = 0, batch_size: int = 64
 ) -> Classifier:
     """A copy of a network with its weights drawn anew; the given one stays as it is.
 
@@ -27,8 +25,8 @@ def with_random_weights(
     shuffled. Batch norms then take their statistics from ``images`` ``(N, C, H, W)``, as the first
     step of training would: without that a deep network's signal dies on its way.
     """
-    twin = copy.copy(model.plain)
-    twin.module = copy.deepcopy(twin.module)
+    model = as_classifier(model)
+    twin = model.plain.to()  # a copy, of which nothing is known yet
     twin.name = f"{model.name} with random weights"
     with chance_lock, torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)

@@ -18,14 +18,20 @@ from fluoroscope.errors import (
     ModelFormatError,
     ModelOutputError,
 )
+from fluoroscope.models.first_layer import channels_of, flattened_shape
 from fluoroscope.models.labels import find_class, printable
 from fluoroscope.models.outputs import Outputs, check_outputs, logits_of
 from fluoroscope.models.passes import fixed_size, in_batches, run_module
 from fluoroscope.models.preprocessing import ChannelOrder, Interpolation, Preprocessing, Size
+from fluoroscope.models.wording import first_line
 from fluoroscope.models.wrappers.frozen import frozen
 
 # What networks compute in; others, such as 8 bits, belong to weights alone.
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+# Sides of the pictures that most networks were trained on.
+_SIDES = (32, 28, 224, 64, 96, 299)
 
 
 class Look(Protocol):
@@ -62,7 +68,8 @@ class Classifier:
         labels: one name for each class, in order.
         mean, std: one number for each channel on the ``[0, 1]`` scale.
         input_size: ``(height, width)`` or one side; ``None`` where any size will do.
-        channels: 3 for colour, 1 for grey.
+        channels: 3 for colour, 1 for grey; read from the first layer by default, or 3 where it does
+            not tell.
         channel_order: the order the module wants; images stay RGB outside.
         resize: length of the shorter side, or ``(height, width)``, before the centre crop to
             ``input_size``.
@@ -91,7 +98,7 @@ class Classifier:
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         input_size: Size | None = None,
-        channels: int = 3,
+        channels: int | None = None,
         channel_order: ChannelOrder = "rgb",
         resize: Size | None = None,
         interpolation: Interpolation = "bilinear",
@@ -107,11 +114,20 @@ class Classifier:
         self.name = name or type(module).__name__
         self.outputs: Outputs = check_outputs(outputs)
         """What the module returns; the classifier itself answers with logits in any case."""
+        size = (input_size, input_size) if isinstance(input_size, int) else input_size
+        told = None
+        if preprocessing is None and channels is None:
+            told = channels_of(module)
+        if preprocessing is None and told is None and size is None:
+            flat = flattened_shape(module, channels)
+            if flat is not None:
+                told, size = flat[0], (flat[1], flat[1])
         self.preprocessing = preprocessing or Preprocessing(
             mean=None if mean is None else tuple(mean),
             std=None if std is None else tuple(std),
-            input_size=(input_size, input_size) if isinstance(input_size, int) else input_size,
-            channels=channels,
+            input_size=size,
+            channels=told or (3 if mean is None else len(mean)) if channels is None else channels,
+            stated_by="the caller" if told is None else "the caller and the first layer",
             channel_order=channel_order,
             resize=resize,
             interpolation=interpolation,
@@ -197,23 +213,30 @@ class Classifier:
         if self._classes is None and self._labels is not None:
             return len(self._labels)
         if self._classes is None:
-            height, width = self.input_size or (32, 32)
-            blank = torch.zeros(
-                1, self.channels, height, width, dtype=self.dtype, device=self.device
-            )
+            self._count_classes()
+        assert self._classes is not None
+        return self._classes
+
+    def _count_classes(self) -> None:
+        """Ask it about a black picture; of several sizes, where nobody said which it takes."""
+        first: BaseException | None = None
+        for size in [self.input_size] if self.input_size else [(side, side) for side in _SIDES]:
+            shape = (1, self.channels, *size)
             try:
                 with torch.no_grad():
-                    self(blank)
+                    self(torch.zeros(shape, dtype=self.dtype, device=self.device))
             except ModelOutputError as problem:
                 if problem.__cause__ is None or self.input_size is not None:
                     raise
-                raise ModelOutputError(
-                    f"{self.name} cannot be asked how many classes it has by a picture of shape "
-                    f"{tuple(blank.shape[1:])}, since nobody stated a size ({problem}); pass the "
-                    "right input_size= and channels=, or labels="
-                ) from problem
-        assert self._classes is not None
-        return self._classes
+                first = first or problem.__cause__
+            else:
+                return
+        assert first is not None
+        raise ModelOutputError(
+            f"{self.name} cannot be asked how many classes it has, since nobody stated what "
+            f"pictures it takes and it answers none of {self.channels} channel(s) and a usual size "
+            f"({first_line(first)}); pass the right input_size= and channels=, or labels="
+        ) from first
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from fluoroscope.models.wording import first_line
 
 # Batch sizes that are tried, and up to how many pixel values in all where no message names one.
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-_TRIED = 2**24
+_TRIED = 2**22
 _NUMPY = "numpy() on Tensor that requires grad"
 
 
@@ -86,7 +86,7 @@ def fixed_size(
     named = [int(number) for number in re.findall(r"\b\d{1,3}\b", str(problem.__cause__ or ""))]
     left = _TRIED // inputs[0].numel()
     for size in dict.fromkeys([*named, *_SIZES]):
-        if size == len(inputs) or not 0 < size <= min(left, _SIZES[-1]):
+        if size == len(inputs) or not 0 < size <= (_SIZES[-1] if size in named else left):
             continue
         left -= size
         tried = inputs.detach()[torch.arange(size, device=inputs.device) % len(inputs)]

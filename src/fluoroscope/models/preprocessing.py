@@ -20,6 +20,9 @@ Interpolation = Literal["nearest", "bilinear", "bicubic"]
 ChannelOrder = Literal["rgb", "bgr"]
 Size = int | tuple[int, int]
 
+# Means and deviations of pixels in [0, 1] are below 1. A network that wants pixels on another scale
+# may have some that are not, as far as [-1, 1] or so; what is larger was meant for 0 to 255.
+_LARGEST = 4.0
 # Pillow's nearest neighbour, which sources mean by the word, is PyTorch's "nearest-exact".
 _MODES = {
     "nearest": InterpolationMode.NEAREST_EXACT,
@@ -64,6 +67,13 @@ class Preprocessing:
                 raise InvalidParameterError(
                     f"{name} is {list(values)}; expected one finite number for each of the "
                     f"{self.channels} channel(s)"
+                )
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and max(map(abs, values)) > _LARGEST:
+                divided = [round(value / 255, 4) for value in values]
+                raise InvalidParameterError(
+                    f"{name} is {list(values)}; expected numbers on the scale of pixels from 0 to "
+                    f"1: if these are for 0 to 255, {divided}"
                 )
         if self.std is not None and min(self.std) <= 0:
             raise InvalidParameterError(f"std is {list(self.std)}; expected numbers above 0")

@@ -7,6 +7,8 @@ from fluoroscope.errors import InvalidImagesError
 
 # A resize in float32 overshoots white by a few units in the last place.
 _NOISE = 1e-5
+# Normalised pixels lie below this, and the brightest of 8-bit ones above.
+_BRIGHT = 16.0
 
 
 def check_images(images: Tensor, channels: int) -> Tensor:
@@ -34,8 +36,10 @@ def check_images(images: Tensor, channels: int) -> Tensor:
     low, high = (bound.item() for bound in torch.aminmax(batch))
     if not (low >= -_NOISE and high <= 1 + _NOISE):  # NaN fails both comparisons
         given = "NaN" if low != low or high != high else f"values from {low:.6g} to {high:.6g}"
+        whole = bool((batch == batch.round()).all())
+        eight_bit = low >= 0 and (high > _BRIGHT or whole)
         raise InvalidImagesError(
             f"images hold {given}; expected [0, 1]: "
-            + ("divide 8-bit values by 255" if high > 1.5 else "leave normalisation to the model")
+            + ("divide 8-bit values by 255" if eight_bit else "leave normalisation to the model")
         )
     return batch.clamp(0, 1) if low < 0 or high > 1 else batch

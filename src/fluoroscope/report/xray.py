@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine.classes import Given
@@ -16,7 +16,7 @@ from fluoroscope.engine.numbers import as_seconds
 from fluoroscope.engine.threats import Threat, as_threat, usual_threat
 from fluoroscope.errors import FluoroscopeError, StorageError
 from fluoroscope.files import atomic_path, disk_full, in_use, output_directory, user_path
-from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.report.blocks import Text
 from fluoroscope.report.page import Missing, Shown, render
 from fluoroscope.report.registry import Section, find_sections
@@ -71,7 +71,7 @@ class Report:
 
 
 def xray(
-    model: Classifier,
+    model: Classifier | nn.Module,
     images: ImageSet | Tensor,
     labels: Given | None = None,
     *,
@@ -108,6 +108,7 @@ def xray(
         StorageError: the disk is full, or refuses.
         ChanceLevelError: clean pictures are read no better than by chance.
     """
+    model = as_classifier(model)
     chosen = find_sections(sections)
     seconds = None if budget is None else as_seconds(budget)
     data = labelled(model, images, labels)

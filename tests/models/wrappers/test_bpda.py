@@ -217,8 +217,8 @@ def test_what_does_not_fit_is_said() -> None:
     for args, named, said in cases:
         with pytest.raises(InvalidParameterError, match=said):
             BPDA(model, *args, **named)
-    with pytest.raises(ModelFormatError, match="was given a Hard"):
-        BPDA(Hard(), quantised)  # type: ignore[arg-type]
+    with pytest.raises(ModelFormatError, match="network is a str; expected a"):
+        BPDA("hard", quantised)  # type: ignore[arg-type]
     with pytest.raises(InvalidParameterError, match="was prepared"):
         BPDA(fs.prepare(model), layers={"hard": nn.Identity()})
     with pytest.raises(InvalidParameterError, match=r"transform returned the shape \(4, 3, 3, 3\)"):

@@ -186,8 +186,8 @@ def test_labels_are_those_of_the_members_that_have_names() -> None:
 def test_what_is_no_ensemble() -> None:
     with pytest.raises(ModelFormatError, match="has no members; expected at least one"):
         Ensemble([])
-    with pytest.raises(ModelFormatError, match="a member of the ensemble is a Sequential"):
-        Ensemble([member(1), member(2).module])  # type: ignore[list-item]
+    with pytest.raises(ModelFormatError, match="network is a str; expected a"):
+        Ensemble([member(1), "member"])  # type: ignore[list-item]
     fewer = fs.Classifier(nn.Sequential(nn.Flatten(), nn.Linear(432, 4)), input_size=12)
     with pytest.raises(ModelFormatError, match="has num_classes 5 and Sequential has 4"):
         Ensemble([member(1), fewer])

@@ -195,5 +195,5 @@ def test_wrong_use() -> None:
         EOT(noisy(), average="mode")  # type: ignore[arg-type]
     with pytest.raises(InvalidParameterError, match="transform is a str; expected a function"):
         EOT(noisy(), transform="rotate")  # type: ignore[arg-type]
-    with pytest.raises(ModelFormatError, match=r"EOT was given a Noisy; .* wrap the module in one"):
-        EOT(Noisy())  # type: ignore[arg-type]
+    with pytest.raises(ModelFormatError, match=r"network is a str; expected a"):
+        EOT("noisy")  # type: ignore[arg-type]

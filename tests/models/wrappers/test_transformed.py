@@ -334,8 +334,8 @@ def test_wrong_use(model: fs.Classifier) -> None:
         (lambda: Admix(model, POOL[:2]), r"holds 2 image\(s\) to mix in; expected at least 3"),
         (lambda: Admix(model, 255 * POOL), r"images hold values"),
         (lambda: Admix(anywhere, POOL[..., :9])(IMAGES), r"expected the same shape"),
-        (lambda: ScaleInvariant(model.module), r"ScaleInvariant was given a Network; expected"),  # type: ignore[arg-type]
-        (lambda: Admix(model.module, POOL), r"Admix was given a Network; expected"),  # type: ignore[arg-type]
+        (lambda: ScaleInvariant("model"), r"network is a str; expected a"),  # type: ignore[arg-type]
+        (lambda: Admix("model", POOL), r"network is a str; expected a"),  # type: ignore[arg-type]
     ):
         with pytest.raises(fs.FluoroscopeError, match=message):
             make()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from fluoroscope.attacks.attack import AttackResult, Method
 from fluoroscope.attacks.gradient.ascent import AscentState, Direction, GradientAscent
@@ -136,7 +136,7 @@ class PGD(BIM):
 
 
 def fgsm(
-    model: Classifier,
+    model: Classifier | nn.Module,
     images: Tensor,
     classes: Classes,
     eps: float | str,

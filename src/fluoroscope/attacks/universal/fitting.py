@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from fluoroscope.attacks.attack import AttackResult, Method
 from fluoroscope.engine import chance
@@ -27,7 +27,7 @@ from fluoroscope.engine.predict import check_batch_size
 from fluoroscope.engine.stream import Step, is_reached
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.files import atomic_path, output_directory, remove
-from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.pictures.write import write_png
 
@@ -191,13 +191,14 @@ class Fitted(Method, ABC):
         return self.holding(made.detach())
 
     def __call__(
-        self, model: Classifier, images: Tensor, classes: Classes, **options: Any
+        self, model: Classifier | nn.Module, images: Tensor, classes: Classes, **options: Any
     ) -> AttackResult:
         """Apply it to images; fitted to them first if it has not been fitted.
 
         See :meth:`Method.__call__`. What fitting costs each picture is counted with the rest, and
         the result's notes say that it was made on the pictures it is judged on.
         """
+        model = as_classifier(model)
         if self.made is not None:
             return super().__call__(model, images, classes, **options)
         if options.get("budget") is not None:

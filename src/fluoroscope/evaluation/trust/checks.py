@@ -10,7 +10,7 @@ tests for masked gradients of Carlini et al. 2019 (1902.06705) and Athalye et al
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from fluoroscope.engine.classes import as_classes
 from fluoroscope.engine.predict import check_batch_size, predict
@@ -20,7 +20,7 @@ from fluoroscope.errors import InvalidImagesError, InvalidParameterError
 from fluoroscope.evaluation.trust import network, searches
 from fluoroscope.evaluation.trust.bench import Bench, CancelledError, ball_of
 from fluoroscope.evaluation.trust.check import Check
-from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.models.wrappers.randomised import chance_aside
 from fluoroscope.pictures.checks import check_images
 
@@ -34,7 +34,7 @@ LARGE = 3 * 64 * 64
 
 
 def trust_checks(
-    model: Classifier,
+    model: Classifier | nn.Module,
     images: Tensor,
     labels: Tensor,
     threat: Threat | str,
@@ -69,6 +69,7 @@ def trust_checks(
         InvalidImagesError: no batch of images, or none that is read as labelled.
         UnknownLabelError, InvalidParameterError: other unusable input.
     """
+    model = as_classifier(model)
     threat = as_threat(threat)
     batch = check_images(images, model.channels).to(model.device, model.dtype)
     classes = as_classes(model, labels, batch)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
-from torch import Tensor
+from torch import Tensor, nn
 
 from fluoroscope.attacks.attack import Method, as_plain
 from fluoroscope.attacks.parts import part_size
@@ -45,7 +45,7 @@ from fluoroscope.errors import InvalidImagesError, InvalidParameterError, Result
 from fluoroscope.evaluation.level import Level, check_level
 from fluoroscope.evaluation.plan import nearest
 from fluoroscope.files import atomic_path, output_directory, user_path
-from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.models.labels import find_class
 
 FORMAT = 1
@@ -257,7 +257,7 @@ class ClassMap:
 
 
 def class_map(
-    model: Classifier,
+    model: Classifier | nn.Module,
     images: ImageSet | Tensor,
     labels: Given | None = None,
     *,
@@ -299,6 +299,7 @@ def class_map(
         InvalidParameterError: a norm or number that makes no sense.
         ChanceLevelError: clean pictures are read no better than by chance.
     """
+    model = as_classifier(model)
     threat = as_threat(threat)
     method = nearest(threat) if attack is None else attack
     if not (method.minimum_norm and method.can_target):

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine import chance
@@ -42,7 +42,7 @@ from fluoroscope.errors import InvalidParameterError
 from fluoroscope.evaluation.level import Level, check_level
 from fluoroscope.evaluation.verdict import Interval, wilson
 from fluoroscope.hashing import bits
-from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.pictures.severities import severity_curves, severity_strip
 from fluoroscope.pictures.write import to_pil
@@ -170,7 +170,7 @@ class CorruptionTable:
 
 
 def corruption_accuracy(
-    model: Classifier,
+    model: Classifier | nn.Module,
     images: ImageSet | Tensor,
     labels: Given | None = None,
     *,
@@ -202,6 +202,7 @@ def corruption_accuracy(
         InvalidParameterError: no such corruption or scale, or none for so many channels.
         ChanceLevelError: clean pictures are read no better than by chance.
     """
+    model = as_classifier(model)
     names = tuple(dict.fromkeys(_possible(model.channels) if corruptions is None else corruptions))
     for name in names:
         strengths(name, scale or "imagenet-c")

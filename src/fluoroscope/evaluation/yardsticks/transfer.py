@@ -18,7 +18,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fluoroscope.attacks.attack import Method, as_plain
 from fluoroscope.attacks.parts import part_size
@@ -32,7 +32,7 @@ from fluoroscope.engine.stream import DEFAULT_BATCH, Step
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.evaluation.level import Level, check_level
 from fluoroscope.evaluation.verdict import Interval, wilson
-from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.models.wrappers.ensemble import Ensemble
 from fluoroscope.pictures.heat_map import heat_map
 
@@ -82,7 +82,7 @@ class TransferMatrix:
 
 
 def transfer_matrix(
-    models: Sequence[Classifier],
+    models: Sequence[Classifier | nn.Module],
     images: ImageSet | Tensor,
     attack: Method,
     labels: Given | None = None,
@@ -118,7 +118,7 @@ def transfer_matrix(
         UnknownLabelError, InvalidImagesError: labels that are missing or not the networks'.
         ChanceLevelError: a network reads clean pictures no better than by chance.
     """
-    views, joint = _views(models)
+    views, joint = _views([as_classifier(model) for model in models])
     if isinstance(attack, Fitted):
         raise InvalidParameterError(
             f"{type(attack).__name__} makes one thing for all pictures and has to be fitted first; "
@@ -171,7 +171,7 @@ def transfer_matrix(
                 *seen.notes,
                 *(note for level in levels for note in level.notes),
             ],
-            "models": [provenance(model) for model in models],
+            "models": [provenance(as_classifier(model)) for model in models],
         },
     )
 

@@ -12,8 +12,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from fluoroscope.errors import ModelFormatError
-from fluoroscope.models.classifier import Classifier, tensor_bytes
+from fluoroscope.models.classifier import Classifier, as_classifier, tensor_bytes
 from fluoroscope.models.wrappers.ensemble import uncropped
 
 
@@ -28,16 +27,20 @@ class Around(Classifier):
         options: the parameters, which :meth:`to` moves and the fingerprint covers.
 
     Raises:
-        ModelFormatError: the model is no classifier.
+        ModelFormatError: the model is no classifier and no module.
     """
 
     _asks = True
 
     def __init__(
-        self, model: Classifier, asking: Callable[..., "Asking"], passes: int, **options: Any
+        self,
+        model: Classifier | nn.Module,
+        asking: Callable[..., "Asking"],
+        passes: int,
+        **options: Any,
     ) -> None:
         kind = type(self).__name__
-        check_classifier(model, kind)
+        model = as_classifier(model)
         super().__init__(
             asking(uncropped(model), **options),
             labels=model.labels if model.knows_classes else None,
@@ -100,19 +103,6 @@ class Asking(nn.Module):
         super().__init__()
         self.network = model.module  # registered, so that weights are found and moved
         self.model = model
-
-
-def check_classifier(model: Classifier, kind: str) -> None:
-    """Refuse what is no classifier.
-
-    Raises:
-        ModelFormatError: it is none.
-    """
-    if not isinstance(model, Classifier):
-        raise ModelFormatError(
-            f"{kind} was given a {type(model).__name__}; expected a fluoroscope.Classifier: "
-            "wrap the module in one"
-        )
 
 
 def _stated(value: Any) -> str:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.models.classifier import Classifier
-from fluoroscope.models.wrappers.around import Around, Asking, check_classifier
+from fluoroscope.models.classifier import Classifier, as_classifier
+from fluoroscope.models.wrappers.around import Around, Asking
 from fluoroscope.models.wrappers.layers import find_layer, sharing_twin
 from fluoroscope.models.wrappers.randomised import Transform
 
@@ -46,13 +46,13 @@ class BPDA(Around):
 
     def __init__(
         self,
-        model: Classifier,
+        model: Classifier | nn.Module,
         transform: Transform | None = None,
         backward: Transform | None = None,
         *,
         layers: Mapping[str, Layer] | None = None,
     ) -> None:
-        check_classifier(model, "BPDA")
+        model = as_classifier(model)
         layers = dict(layers or {})
         _check(model, transform, backward, layers)
         super().__init__(model, _Through, 1, transform=transform, backward=backward, layers=layers)

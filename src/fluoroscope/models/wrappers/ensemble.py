@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from fluoroscope.errors import FluoroscopeWarning, InvalidParameterError, ModelFormatError
-from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.models.matching import Matching, match
 from fluoroscope.models.preprocessing import Preprocessing, Size
 
@@ -56,23 +56,24 @@ class Ensemble(Classifier):
 
     def __init__(
         self,
-        members: Sequence[Classifier],
+        members: Sequence[Classifier | nn.Module],
         *,
         average: Average = "logits",
         input_size: Size | None = None,
         name: str | None = None,
     ) -> None:
-        _check_members(members)
+        asked = [as_classifier(member) for member in members]
+        _check_members(asked)
         super().__init__(
-            _Members(members, check_average(average)),
-            labels=_labels(members),
-            name=name or f"ensemble of {', '.join(member.name for member in members)}",
-            preprocessing=_seen(members).overridden(
+            _Members(asked, check_average(average)),
+            labels=_labels(asked),
+            name=name or f"ensemble of {', '.join(member.name for member in asked)}",
+            preprocessing=_seen(asked).overridden(
                 input_size=(input_size, input_size) if isinstance(input_size, int) else input_size
             ),
         )
         self.log_probabilities = average == "loss"
-        self.passes = sum(member.passes for member in members)
+        self.passes = sum(member.passes for member in asked)
 
     @property
     def members(self) -> tuple[Classifier, ...]:
@@ -168,12 +169,6 @@ def check_average(average: Average) -> Average:
 def _check_members(members: Sequence[Classifier]) -> None:
     if not members:
         raise ModelFormatError("the ensemble has no members; expected at least one classifier")
-    for member in members:
-        if not isinstance(member, Classifier):
-            raise ModelFormatError(
-                f"a member of the ensemble is a {type(member).__name__}; expected a "
-                "fluoroscope.Classifier: wrap the module in one"
-            )
     first, *others = members
     for what, mend in (
         ("channels", "give pictures of one kind to all"),

@@ -24,13 +24,14 @@ from collections.abc import Callable
 from typing import Any, Literal, cast, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from fluoroscope.errors import InvalidParameterError, ModelFormatError, ModelOutputError
 from fluoroscope.hashing import as_seed, uniform
-from fluoroscope.models.classifier import Classifier
-from fluoroscope.models.wrappers.around import Asking, Surrogate, check_classifier
+from fluoroscope.models.classifier import Classifier, as_classifier
+from fluoroscope.models.wording import first_line
+from fluoroscope.models.wrappers.around import Asking, Surrogate
 from fluoroscope.models.wrappers.draws import row_keys
 from fluoroscope.models.wrappers.ensemble import Average, averaged, check_average
 from fluoroscope.models.wrappers.prepared import tensors_in
@@ -86,7 +87,7 @@ class Ghost(Surrogate):
 
     def __init__(
         self,
-        model: Classifier,
+        model: Classifier | nn.Module,
         *,
         erosion: Erosion | None = None,
         magnitude: float | None = None,
@@ -94,7 +95,7 @@ class Ghost(Surrogate):
         average: Average = "logits",
         seed: int = 0,
     ) -> None:
-        check_classifier(model, "Ghost")
+        model = as_classifier(model)
         check_erosion(erosion, magnitude)
         if not isinstance(samples, int) or samples < 1:
             raise InvalidParameterError(f"samples is {samples}; expected a whole number above 0")
@@ -298,8 +299,8 @@ def _blocks(model: Classifier, erosion: Erosion | None) -> tuple[Erosion, int]:
             raise
         raise ModelFormatError(
             f"{model.name} does not take pictures of shape {tuple(images.shape[1:])}, so its "
-            f"blocks cannot be found ({problem}); pass the right input_size= and channels= to the "
-            "classifier"
+            f"blocks cannot be found ({first_line(problem.__cause__)}); pass the right "
+            "input_size= and channels= to the classifier"
         ) from problem
     chosen: Erosion = erosion or ("skip" if watch.blocks["skip"] else "dropout")
     if not watch.blocks[chosen]:

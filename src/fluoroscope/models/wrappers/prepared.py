@@ -23,7 +23,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
 
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError, ModelOutputError
-from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.classifier import Classifier, as_classifier
+from fluoroscope.models.wording import first_line
 from fluoroscope.models.wrappers.around import Surrogate
 from fluoroscope.models.wrappers.randomised import chance_aside
 from fluoroscope.notices import tell
@@ -90,7 +91,7 @@ class Prepared(Classifier):
 
 
 def prepare(
-    model: Classifier,
+    model: Classifier | nn.Module,
     *,
     fold_batch_norm: bool = True,
     channels_last: bool | None = None,
@@ -121,6 +122,7 @@ def prepare(
         InvalidParameterError: an unknown precision, or a network behind a change of its input.
         InvalidImagesError: no batch of images in range, or of a size the network does not take.
     """
+    model = as_classifier(model)
     if precision not in (None, *get_args(Precision)):
         raise InvalidParameterError(f"precision is {precision!r}; expected 'bf16', 'fp16' or None")
     if isinstance(model, Surrogate):
@@ -207,7 +209,8 @@ class _Check:
                 raise
             raise InvalidImagesError(
                 f"{plain.name} does not take images of shape {tuple(images.shape)}, so a prepared "
-                f"copy cannot be compared with it ({problem}); pass images= of the right size"
+                f"copy cannot be compared with it ({first_line(problem.__cause__)}); "
+                "pass images= of the right size"
             ) from problem
         chance = torch.Generator().manual_seed(1)
         shift = _SHIFT * torch.randn(images.shape, generator=chance).to(images)

@@ -15,11 +15,11 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.hashing import as_seed
-from fluoroscope.models.classifier import Classifier, tensor_bytes
+from fluoroscope.models.classifier import Classifier, as_classifier, tensor_bytes
 from fluoroscope.models.wrappers.around import Around, Asking
 from fluoroscope.models.wrappers.ensemble import Average, averaged, check_average
 from fluoroscope.process import chance_lock
@@ -58,7 +58,7 @@ class EOT(Around):
 
     def __init__(
         self,
-        model: Classifier,
+        model: Classifier | nn.Module,
         samples: int = 20,
         *,
         transform: Transform | None = None,
@@ -107,12 +107,13 @@ class _Draws(Asking):
             return self.model(images if self.transform is None else self.transform(images))
 
 
-def is_random(model: Classifier, images: Tensor, answers: int = 2) -> bool:
+def is_random(model: Classifier | nn.Module, images: Tensor, answers: int = 2) -> bool:
     """Whether a network answers the same images ``(N, C, H, W)`` differently another time.
 
     A pass for each of the ``answers``, in which a chance of few outcomes may fall alike.
     Differences within float noise do not count, and the global generators are left as they were.
     """
+    model = as_classifier(model)
     with torch.no_grad(), chance_aside(images.device):
         first, *others = (model(images) for _ in range(answers))
     noise = math.sqrt(torch.finfo(model.precision).eps) * first.abs().amax()

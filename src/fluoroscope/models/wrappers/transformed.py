@@ -21,12 +21,12 @@ that PyTorch users know, 0 is black.
 from math import inf
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError
 from fluoroscope.hashing import as_seed
-from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.models.wrappers.around import Asking, Surrogate
 from fluoroscope.models.wrappers.draws import row_uniform
 from fluoroscope.models.wrappers.ensemble import averaged
@@ -52,7 +52,12 @@ class DiverseInput(Surrogate):
     """
 
     def __init__(
-        self, model: Classifier, probability: float = 0.5, *, resize: float = 0.9, seed: int = 0
+        self,
+        model: Classifier | nn.Module,
+        probability: float = 0.5,
+        *,
+        resize: float = 0.9,
+        seed: int = 0,
     ) -> None:
         self.check(probability, resize)
         super().__init__(model, _Diverse, 1, probability=probability, resize=resize, seed=seed)
@@ -98,7 +103,9 @@ class TranslationInvariant(Surrogate):
         InvalidParameterError: an even or too small size, or no deviations.
     """
 
-    def __init__(self, model: Classifier, size: int = 15, *, deviations: float = 3.0) -> None:
+    def __init__(
+        self, model: Classifier | nn.Module, size: int = 15, *, deviations: float = 3.0
+    ) -> None:
         self.check(size, deviations)
         super().__init__(model, _TranslationInvariant, 1, size=size, deviations=deviations)
 
@@ -136,7 +143,7 @@ class ScaleInvariant(Surrogate):
         InvalidParameterError: fewer than 2 copies.
     """
 
-    def __init__(self, model: Classifier, copies: int = 5) -> None:
+    def __init__(self, model: Classifier | nn.Module, copies: int = 5) -> None:
         self.check(copies)
         super().__init__(model, _ScaleInvariant, copies, copies=copies)
         self.log_probabilities = True
@@ -181,7 +188,7 @@ class Admix(Surrogate):
 
     def __init__(
         self,
-        model: Classifier,
+        model: Classifier | nn.Module,
         pool: Tensor,
         *,
         copies: int = 5,
@@ -190,13 +197,13 @@ class Admix(Surrogate):
         seed: int = 0,
     ) -> None:
         self.check(copies, mixtures, share)
-        if isinstance(model, Classifier):
-            pool = model.fit(check_images(pool, model.channels).to(model.device, model.dtype))
-            if len(pool) < mixtures:
-                raise InvalidImagesError(
-                    f"the pool holds {len(pool)} image(s) to mix in; expected at least {mixtures}, "
-                    "which is mixtures"
-                )
+        model = as_classifier(model)
+        pool = model.fit(check_images(pool, model.channels).to(model.device, model.dtype))
+        if len(pool) < mixtures:
+            raise InvalidImagesError(
+                f"the pool holds {len(pool)} image(s) to mix in; expected at least {mixtures}, "
+                "which is mixtures"
+            )
         super().__init__(
             model, _Admix, copies * mixtures,
             pool=pool, copies=copies, mixtures=mixtures, share=share, seed=seed,
