@@ -93,3 +93,17 @@ def test_targets() -> None:
     assert three.record["targeted"]
     everything = list(attack_parts(MODEL, PGD, DIGITS, to="all"))
     assert [result.classes[0].item() for result in everything] == list(range(10))
+
+
+def test_rows_have_the_names_of_pictures_and_labels_by_name() -> None:
+    data = fs.load_images("digits", channels=1).take(20)
+    model = fs.load_model("digits-linear")
+    words = "zero one two three four five six seven eight nine".split()
+    (plain,) = attack_parts(model, fs.attack("fgsm", eps=0.1), data)
+    assert plain.rows()["name"] == [f"digits:{index}" for index in data.indices]
+    assert plain.record["seen"] == data.class_counts()
+    data.labels = tuple(reversed(words))
+    (turned,) = attack_parts(model.restated(labels=words), fs.attack("fgsm", eps=0.1), data)
+    assert turned.classes.tolist() == [9 - label for label in plain.classes.tolist()]
+    (led,) = attack_parts(model, fs.attack("fgsm", eps=0.1), data, to=3)  # asks for no label
+    assert set(led.classes.tolist()) == {3}

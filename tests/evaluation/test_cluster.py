@@ -151,7 +151,8 @@ def test_without_a_shared_disk_the_command_writes(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there, here = tmp_path / "there", tmp_path / "here"
-    _, package = packed(there)
+    # At chance or not: so that nothing was looked at beforehand.
+    _, package = packed(there, at_chance=True)
     there.rename(here)
     monkeypatch.setattr(ray, "get", lambda value: value)
     answer = worker(package)._evaluate(Part(1, range(8, 16)))

@@ -59,6 +59,8 @@ class AttackResult(Outcome):
     """``(N,)``, which samples of their data set these are."""
     record: dict[str, Any]
     """Attack, parameters, seed, versions and the network's content hash, as plain values."""
+    names: tuple[str, ...] = ()
+    """What the samples are called in their data set, where they come from one."""
 
     def rows(self) -> dict[str, list[Any]]:
         """A row for each sample, as columns."""
@@ -70,7 +72,8 @@ class AttackResult(Outcome):
         }
         for name in ("success", "at_start", "finished", "distance", "forwards", "backwards"):
             columns[name] = getattr(self, name)
-        return {name: column.tolist() for name, column in columns.items()}
+        found = {name: column.tolist() for name, column in columns.items()}
+        return {**found, "name": list(self.names)} if self.names else found
 
     def pairs(self, labels: Sequence[str], most: int = 6) -> list[Pair]:
         """A few of the images that a search has led to a success, before and after."""

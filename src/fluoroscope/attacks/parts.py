@@ -6,6 +6,7 @@ A part is a result of its own, so that whoever writes each one down loses nothin
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def attack_parts(
     truth = _truth(model, images, targets)
     for target in targets:
         for batch in images.batches(part_size(model), fit=model.preprocessing):
-            yield attack(
+            result = attack(
                 model,
                 batch.images,
                 _classes(model, truth, batch, target, seed),
@@ -72,6 +73,28 @@ def attack_parts(
                 numbers=batch.indices,
                 **options,
             )
+            yield _told(result, batch, truth, images)
+
+
+def _told(
+    result: AttackResult, batch: Batch, truth: Truth | None, images: ImageSet
+) -> AttackResult:
+    """The result with the names of its pictures, and with what is to be said of them."""
+    notes = images.notes if truth is None else truth.notes
+    if truth is not None and batch.labels is None:
+        why = f" ({images.why_unlabelled})" if images.why_unlabelled else ""
+        notes = (
+            *notes,
+            f"pictures without a label{why} are led away from what the network reads them as",
+        )
+    record = {
+        **result.record,
+        "data": images.identity(),
+        "seen": images.class_counts(),
+        "notes": [*result.record["notes"], *notes],
+    }
+    names = batch.names or images.names(batch.indices)
+    return replace(result, names=names, record=record, notes=(*result.notes, *notes))
 
 
 def fit_to(

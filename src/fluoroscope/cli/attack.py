@@ -238,6 +238,7 @@ def attack(
                 if over():
                     break
     summary.report(output, chosen, directory, time.perf_counter() - began)
+    output.say(data.describe_classes())
     output.json(summary.describe(method, data.name, to, time.perf_counter() - began))
     if interrupted():
         raise typer.Abort

@@ -53,7 +53,7 @@ class Summary:
             transfer.add(result)
         self._parts += 1
         notes = self._record.get("notes", [])
-        self._record = result.record | {"notes": [*notes, *result.notes]}
+        self._record = result.record | {"notes": list(dict.fromkeys([*notes, *result.notes]))}
         for pair in result.pairs(self._labels, _SHOWN - len(self._pairs)):
             self._pairs.append(pair)
 

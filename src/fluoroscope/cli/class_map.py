@@ -8,6 +8,7 @@ import typer
 
 from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import (
+    AtChance,
     BatchSize,
     Data,
     First,
@@ -60,6 +61,7 @@ def class_map(
         bool,
         typer.Option("--plain", help="Search on the network as it is, not on a prepared copy."),
     ] = False,
+    at_chance: AtChance = False,
     batch_size: BatchSize = 128,
     out: Annotated[Path, typer.Option(help="Directory for class_map.json and .png.")] = Path("out"),
     seed: Seed = 0,
@@ -96,6 +98,7 @@ def class_map(
             targets=targets,
             batch_size=batch_size,
             seed=seed,
+            at_chance=at_chance,
             on_progress=told,
             cancelled=interrupted,
         )
@@ -138,6 +141,8 @@ def _report(output: Output, found: "ClassMap") -> None:
     if len(sources) > _LINES:
         output.say(f"and {len(sources) - _LINES} more classes in class_map.json")
     output.say(f"{len(found.pairs)} pairs: {found.chosen}")
+    for note in found.record["notes"]:
+        output.say(f"note: {note}")
     if not found.complete:
         output.say("note: stopped early; what was found so far")
 

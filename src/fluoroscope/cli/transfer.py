@@ -143,6 +143,8 @@ def _report(output: Output, matrix: "TransferMatrix", method: str) -> None:
         "misread: of the pictures that both networks read right before. under others: read right "
         "as it is, and as made on every other network; under all: and on itself"
     )
+    for note in matrix.record["notes"]:
+        output.say(f"note: {note}")
     output.say(f"{matrix.forwards:,} forwards, {matrix.backwards:,} backwards, "
                f"{matrix.seconds:.1f} s")  # fmt: skip
 

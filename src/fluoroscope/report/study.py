@@ -70,6 +70,8 @@ SOME, FEW = 32, 4
 # pictures in all, and classes that each is led to.
 MAP_SHARE, MAP_PICTURES, MAP_CLASSES = 0.8, 5, 20
 MAP_LARGE, MAP_TARGETS = 15, 4
+# Of a picture's name on the page.
+_LONGEST = 32
 VERDICT = "fast"
 NEAREST_NORMS = ("linf", "l2", "l1")
 # Steps of a search where pictures are large.
@@ -356,6 +358,13 @@ class Study:
     def labels(self) -> tuple[str, ...]:
         """Names of the classes, short enough for a table."""
         return self.once("labels", lambda: tuple(map(shortened, self.model.labels)))
+
+    def picture(self, index: int) -> str:
+        """A picture's name: the end of its file's where it has one, else its number."""
+        (name,) = self.images.names([index])
+        if name.endswith(f":{index}"):
+            return str(index)
+        return name if len(name) <= _LONGEST else f"…{name[1 - _LONGEST :]}"
 
     def load(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Pictures ``(N, C, H, W)`` as the network sees them, and its labels of them ``(N,)``."""

@@ -19,7 +19,7 @@ from fluoroscope.report.blocks import (
 from fluoroscope.report.plots import LINE, SERIES, Canvas, percent_axis
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import Reading, Study
-from fluoroscope.report.words import count, interval, listed, percent
+from fluoroscope.report.words import count, interval, listed, percent, sentence
 
 # Rows of a table that a reader looks at; a class needs so many pictures to have an accuracy.
 _SHOWN, _ENOUGH = 12, 5
@@ -50,6 +50,7 @@ def clean(study: Study) -> Content:
         ),
     ]
     blocks: list[Block] = [Text(_in_words(held), "lead"), Numbers(numbers)]
+    blocks.append(Text(sentence(str(study.seen)), "note"))
     if len(right) >= 20:
         blocks.append(_reliability(held, len(right)))
     by_class, data = _by_class(study, reading)
@@ -57,6 +58,7 @@ def clean(study: Study) -> Content:
         [*blocks, *by_class],
         {
             "count": len(right),
+            "seen": study.seen.describe(),
             "accuracy": share,
             "interval": list(bounds),
             "top5": top5,

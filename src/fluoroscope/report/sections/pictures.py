@@ -51,7 +51,13 @@ def pictures(study: Study) -> Content:
             blocks.append(Gallery([_card(study, shown[row]) for row in rows]))
     blocks += _misread(study)
     data = [
-        {"index": one.index, "label": one.label, "became": one.became, "distance": one.distance}
+        {
+            "index": one.index,
+            "name": study.images.names([one.index])[0],
+            "label": one.label,
+            "became": one.became,
+            "distance": one.distance,
+        }
         for one in shown.values()
     ]
     return Content(blocks, {"shown": data})
@@ -73,13 +79,13 @@ def _typical(closest: Closest, ranked: list[int]) -> list[int]:
 
 def _card(study: Study, one: Flipped) -> Card:
     names = study.labels
-    label, became = names[one.label], names[one.became]
+    label, became, called = names[one.label], names[one.became], study.picture(one.index)
     difference = one.after - one.before
     largest = study.ruler.short(one.distance, 2)
     return Card(
         f"{label} → {became}",
         [
-            Picture(uri(one.before), f"Picture {one.index}, labelled {label}", label),
+            Picture(uri(one.before), f"Picture {called}, labelled {label}", label),
             Picture(
                 signed_uri(difference),
                 f"The change, distance {largest}",
@@ -102,6 +108,7 @@ def _misread(study: Study) -> list[Block]:
         return []
     rows = wrong[reading.confidence[wrong].argsort(descending=True)][:_ENDS].tolist()
     indices = [study.images.indices[row] for row in rows]
+    called = [study.picture(index) for index in indices]
     images, _ = study.load(indices)
     names = study.labels
     cards = [
@@ -111,12 +118,12 @@ def _misread(study: Study) -> list[Block]:
             [
                 Picture(
                     uri(image),
-                    f"Picture {index}, labelled {names[int(reading.labels[row])]}",
-                    f"{percent(float(reading.confidence[row]), 0)} sure · picture {index}",
+                    f"Picture {name}, labelled {names[int(reading.labels[row])]}",
+                    f"{percent(float(reading.confidence[row]), 0)} sure · picture {name}",
                 )
             ],
         )
-        for row, index, image in zip(rows, indices, images, strict=True)
+        for row, name, image in zip(rows, called, images, strict=True)
     ]
     return [
         Heading("Misread as they are"),

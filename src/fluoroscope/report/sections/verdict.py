@@ -23,7 +23,7 @@ from fluoroscope.report.words import count, duration, interval, listed, percent,
 def verdict(study: Study) -> Content:
     found = study.verdict
     blocks: list[Block] = [Text(_sentence(study, found), "lead"), _numbers(study, found)]
-    cut = sum(one.unfinished for one in found.components)
+    cut, notes = sum(one.unfinished for one in found.components), found.notes
     if found.count < len(study.images) and not cut:
         blocks.append(
             Text(
@@ -32,8 +32,8 @@ def verdict(study: Study) -> Content:
                 "note",
             )
         )
-    else:
-        blocks += [Text(sentence(note), "note") for note in found.notes]
+        notes = notes[1:]  # the same in other words
+    blocks += [Text(sentence(note), "note") for note in notes]
     blocks.append(_attacks(found))
     blocks.append(Heading("Can this number be trusted?"))
     data = found.describe()
