@@ -98,7 +98,7 @@ def test_targets() -> None:
 def test_rows_have_the_names_of_pictures_and_labels_by_name() -> None:
     data = fs.load_images("digits", channels=1).take(20)
     model = fs.load_model("digits-linear")
-    words = "zero one two three four five six seven eight nine".split()
+    words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
     (plain,) = attack_parts(model, fs.attack("fgsm", eps=0.1), data)
     assert plain.rows()["name"] == [f"digits:{index}" for index in data.indices]
     assert plain.record["seen"] == data.class_counts()

@@ -8,6 +8,7 @@ import socket
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -210,7 +211,7 @@ def test_what_cannot_travel_is_said(tmp_path: Path) -> None:
     job, _ = packed(tmp_path)
     bad = fs.Classifier(Held(), channels=1, input_size=28, labels=[str(n) for n in range(784)])
     with pytest.raises(fs.FluoroscopeError, match=r"Held or digits cannot be sent.*engine local"):
-        cluster._packed(Job(bad, job.plan, job.images, None, 0, 4, False))
+        cluster._packed(replace(job, model=bad))
 
 
 @pytest.mark.parametrize(
