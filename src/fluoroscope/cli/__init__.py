@@ -3,7 +3,13 @@
 Everything heavy is imported inside the commands, so that ``--help`` answers at once.
 """
 
+import errno
+import io
+import os
+import signal
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import typer
 
@@ -22,6 +28,9 @@ from fluoroscope.cli.train import train
 from fluoroscope.cli.transfer import transfer
 from fluoroscope.cli.xray import xray
 from fluoroscope.errors import FluoroscopeError
+
+# What is said of a stream that takes nothing any more; files are not meant.
+_STREAM_FAULTS = (errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EBADF, errno.EDQUOT, errno.EFBIG)
 
 app = typer.Typer(
     name="fluoroscope",
@@ -46,14 +55,65 @@ app.command("map")(class_map)
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
+    _streams()
+    before = signal.signal(signal.SIGTERM, _end)
     try:
-        sys.exit(app(standalone_mode=False))
-    except FluoroscopeError as error:
-        message, code = str(error), 2
-    except typer.TyperException as error:
-        message, code = error.format_message(), error.exit_code
-    except typer.Abort:
-        message, code = "stopped", 130
-    if message:
-        sys.stderr.write(f"fluoroscope: {one_line(message)}\n")
+        code, message = _outcome()
+        try:
+            sys.stdout.flush()
+        except OSError as problem:
+            code, message = _unwritable(problem)
+        if message:
+            with suppress(OSError):  # nobody is there to be told
+                sys.stderr.write(f"fluoroscope: {one_line(message)}\n")
+                sys.stderr.flush()
+    finally:
+        signal.signal(signal.SIGTERM, before)
     sys.exit(code)
+
+
+def _outcome() -> tuple[int, str]:
+    """The exit code of the command, and what is to be said of it."""
+    try:
+        return app(standalone_mode=False) or 0, ""
+    except FluoroscopeError as error:
+        return 2, str(error)
+    except typer.TyperException as error:
+        return error.exit_code, error.format_message()
+    except typer.Abort as stop:
+        if isinstance(stop.__cause__, EOFError):
+            raise stop.__cause__ from None  # a fault of ours, which typer takes for a Ctrl-D
+        return 130, "stopped"
+    except OSError as problem:
+        if problem.filename is not None or problem.errno not in _STREAM_FAULTS:
+            raise
+        return _unwritable(problem)
+
+
+def _unwritable(problem: OSError) -> tuple[int, str]:
+    """Standard output takes nothing any more; nothing is tried again when the interpreter ends."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    if problem.errno == errno.EPIPE:
+        return 1, ""  # whoever read has read enough
+    return (
+        2,
+        f"standard output cannot be written: {problem.strerror}; make room, or write elsewhere",
+    )
+
+
+def _streams() -> None:
+    """Streams that the caller has closed lead nowhere, and no character is too strange for one."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - until the end
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _end(*_: object) -> None:
+    """SIGTERM: end at once, but by way of what clears up."""
+    sys.exit(128 + signal.SIGTERM)

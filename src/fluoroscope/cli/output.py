@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from rich.box import SIMPLE
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -27,30 +27,38 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from fluoroscope.errors import FluoroscopeWarning
+from fluoroscope.errors import FluoroscopeWarning, ResultFormatError
 from fluoroscope.files import atomic_path
 
 T = TypeVar("T")
 # Seconds between two looks at a bar.
 _EVERY = 0.1
-_UNSEEN = re.compile("[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # Signs of a message.
 _LONGEST = 2000
 
 
 def harmless(text: object) -> str:
-    """The text with a space for each sign that would do something else than be seen."""
-    return "".join(sign if sign.isprintable() or sign == "\n" else " " for sign in str(text))
+    """The text with a space for each sign that would do something else than be seen.
+
+    And not for ever: what is quoted in it may be of any length.
+    """
+    words = str(text)
+    if len(words) > _LONGEST:
+        words = f"{words[: _LONGEST // 2]} … {words[-_LONGEST // 2 :]}"
+    return "".join(sign if sign.isprintable() or sign == "\n" else " " for sign in words)
 
 
 def one_line(text: object) -> str:
-    """The same in one line, and not for ever: what is quoted in it may be of any length."""
-    line = " ".join(harmless(text).split())
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
+    """The same in one line."""
+    return " ".join(harmless(text).split())
 
 
-def _console(*, stderr: bool) -> Console:
-    return Console(markup=False, emoji=False, highlight=False, stderr=stderr)
+class _Console(Console):
+    def __init__(self, *, stderr: bool) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, stderr=stderr)
+
+    def on_broken_pipe(self) -> None:
+        raise
 
 
 class Output:
@@ -62,8 +70,8 @@ class Output:
 
     def __init__(self, json_target: str | None) -> None:
         self.json_target = json_target
-        self.console = _console(stderr=json_target == "-")
-        self._progress = _console(stderr=True)
+        self.console = _Console(stderr=json_target == "-")
+        self._progress = _Console(stderr=True)
 
     def say(self, text: str) -> None:
         """A line for people; on a terminal broken between words."""
@@ -75,12 +83,8 @@ class Output:
             box=SIMPLE, title=harmless(title) or None, title_justify="left", pad_edge=False
         )
         for column in columns:
-            right = column.endswith(">")
-            table.add_column(
-                harmless(column.removesuffix(">")),
-                justify="right" if right else "left",
-                overflow="fold",
-            )
+            justify: JustifyMethod = "right" if column.endswith(">") else "left"
+            table.add_column(harmless(column.removesuffix(">")), justify=justify, overflow="fold")
         for row in rows:
             table.add_row(*map(harmless, row))
         self.console.print(table)
@@ -88,15 +92,15 @@ class Output:
     def progress(self, items: Iterable[T], total: int | None, what: str) -> Iterator[T]:
         """Pass the items on under a bar with the time left; it vanishes when done."""
         with self._bar() as bar:
-            yield from bar.track(items, total=total, description=what)
+            yield from bar.track(items, total=total, description=harmless(what))
 
     @contextmanager
     def counting(self, total: int, what: str) -> Iterator[Callable[[int, str], None]]:
         """A bar that is moved by calling what it gives with a count and a word on the state."""
         with self._bar() as bar:
-            task = bar.add_task(what, total=total)
+            task = bar.add_task(harmless(what), total=total)
             yield lambda count, state: bar.update(
-                task, advance=count, description=f"{what} ({state})"
+                task, advance=count, description=harmless(f"{what} ({state})")
             )
 
     @contextmanager
@@ -120,7 +124,7 @@ class Output:
                 now = time.monotonic()
                 if now - moved >= _EVERY:
                     moved = now
-                    bar.update(task, completed=share, description=state)
+                    bar.update(task, completed=share, description=harmless(state))
 
             yield move
 
@@ -141,7 +145,8 @@ class Output:
             if issubclass(category, FluoroscopeWarning) and text not in told:
                 told.add(text)
                 # Above the bar, if one is there.
-                self._progress.print(f"warning: {text}", soft_wrap=not self._progress.is_terminal)
+                words = harmless(f"warning: {text}")
+                self._progress.print(words, soft_wrap=not self._progress.is_terminal)
 
         with warnings.catch_warnings():
             warnings.simplefilter("always", FluoroscopeWarning)
@@ -165,10 +170,12 @@ class Output:
         """The result for machines, to standard output or a file, if it was asked for."""
         if self.json_target is None:
             return
-        text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
-        # Those signs that cannot be seen, or cannot be written, as JSON spells them.
-        text = _UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text)
+        text = json_text(value)
         if self.json_target == "-":
+            try:
+                text.encode(sys.stdout.encoding)
+            except UnicodeEncodeError:
+                text = json.dumps(value, indent=1)
             sys.stdout.write(text + "\n")
             return
         with atomic_path(self.json_target) as draft:
@@ -180,3 +187,22 @@ class Output:
         for directory in dict.fromkeys(path.parent for path in paths):
             names = "  ".join(path.name for path in paths if path.parent == directory)
             self.say(f"wrote {directory}/  {names}")
+
+
+def json_text(value: Any) -> str:
+    """Plain values as JSON in which every character can be written down and shown.
+
+    Raises:
+        ResultFormatError: numbers that JSON does not have.
+    """
+    try:
+        text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise ResultFormatError(
+            f"the result cannot be written as JSON ({error}); expected finite numbers alone"
+        ) from error
+    return re.sub(r"[^ -~\n]+", lambda found: "".join(map(_escaped, found[0])), text)
+
+
+def _escaped(sign: str) -> str:
+    return sign if sign.isprintable() else json.dumps(sign)[1:-1]
