@@ -140,6 +140,8 @@ def test_in_l1_standard_is_autoattacks_too_and_fast_ends_with_its_stages() -> No
     assert fast["apgd-ce-long"].attack == stages[0].attack
     assert fast["apgd-t-longest"].attack == stages[1].attack
     assert fast["square-longest"].attack == stages[3].attack
+    assert fast["fab-t"].attack == stages[2].attack
+    assert "fab-t" not in PLANS["fast"](fs.L2(1)).stage_names
 
 
 def test_who_is_attacked() -> None:
