@@ -111,7 +111,7 @@ def _pictures(folder: Path) -> list[Tree]:
 
 def _open_picture(folder: Path) -> object:
     (file,) = folder.iterdir()
-    return read_picture(file, 1 + 2 * (len(file.name) % 2))
+    return [read_picture(file, channels) for channels in (1, 3)]
 
 
 def _checkpoints(folder: Path) -> list[Tree]:
@@ -248,6 +248,35 @@ def _morphs(folder: Path) -> list[Tree]:
     return [{name: tree[name] for name in ("morph.json", "morph.safetensors")}]
 
 
+def _maps(folder: Path) -> list[Tree]:
+    data = fs.load_images("digits", channels=1).take(40)
+    model = fs.load_model("digits-linear")
+    fs.class_map(model, data, classes=[0, 1, 7], pictures=1, targets=1).save(folder)
+    return [read_tree(folder)]
+
+
+def _open_map(folder: Path) -> object:
+    (file,) = folder.iterdir()
+    return fs.ClassMap.load(file).describe()
+
+
+def _train(folder: Path) -> object:
+    from fluoroscope.training.fitting import Recipe, fit_stream
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    images, labels = torch.linspace(0, 1, 640).view(40, 1, 4, 4), torch.arange(40) % 2
+    recipe = Recipe(epochs=2, batch_size=20)
+    place = folder / "training.safetensors"
+    return list(fit_stream(module, images, labels, recipe, checkpoint=place))
+
+
+def _trainings(folder: Path) -> list[Tree]:
+    _train(folder)
+    return [read_tree(folder)]
+
+
 def _tables(folder: Path) -> list[Tree]:
     import pyarrow as pa
     from pyarrow import parquet
@@ -290,6 +319,12 @@ def _go_through(folder: Path) -> object:
     return [
         (images[at].image.shape, images[at].label, images[at].name) for at in range(len(images))
     ]
+
+
+def _predict_folder(folder: Path) -> object:
+    with contextlib.suppress(fs.FluoroscopeError):
+        command("predict", "-m", "digits-linear", "--data", str(folder))
+    return _go_through(folder)
 
 
 def _label_files(folder: Path) -> list[Tree]:
@@ -356,8 +391,10 @@ TARGETS: dict[str, Target] = {
     "timm's directories": Target(_timm, fs.load_model, 60),
     "runs": Target(_runs, _show_run, 80),
     "morphs": Target(_morphs, fs.MorphResult.load, 150),
+    "maps": Target(_maps, _open_map, 150),
+    "trainings": Target(_trainings, _train, 80),
     "tables": Target(_tables, _go_through, 25),
-    "folders": Target(_folders, _go_through, 25),
+    "folders": Target(_folders, _predict_folder, 25),
     "labels": Target(_label_files, _predict_with_labels, 40),
     "plans": Target(_plans, _find_plan, 300),
     "names": Target(_words, _name_a_network, 40),

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fluoroscope.cli.output import one_line
 from fluoroscope.errors import InvalidParameterError, UnknownDataError
+from fluoroscope.files import regular, user_path
 
 if TYPE_CHECKING:
     from fluoroscope.data.imageset import ImageSet
@@ -160,7 +162,7 @@ def open_pictures(
     found = load_images(data, split, channels=channels)
     found = found.take(limit, first=first) if limit else found
     for note in found.notes:
-        typer.echo(f"note: {note}", err=True)
+        typer.echo(f"note: {one_line(note)}", err=True)
     return found
 
 
@@ -168,7 +170,7 @@ def _lines(path: Path | None) -> list[str] | None:
     if path is None:
         return None
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return regular(user_path(path)).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UnknownDataError(
             f"cannot read the labels in {path}: {error}; expected a text file with one a line"

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ from fluoroscope.engine.threats import Threat, as_threat
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError, ResultFormatError
 from fluoroscope.evaluation.level import Level, check_level
 from fluoroscope.evaluation.plan import nearest
-from fluoroscope.files import atomic_path, output_directory, user_path
+from fluoroscope.files import atomic_path, output_directory, regular, user_path
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.models.labels import find_class
 
@@ -232,7 +232,7 @@ class ClassMap:
             ResultFormatError: no such file, or one that is broken or of a newer version.
         """
         try:
-            found = json.loads(user_path(path).read_text("utf-8"))
+            found = json.loads(regular(user_path(path)).read_text("utf-8"))
             if found["format"] > FORMAT:
                 raise ResultFormatError(
                     f"{path} has format {found['format']} and this version of fluoroscope knows "
@@ -241,8 +241,11 @@ class ClassMap:
             for pair in found["pairs"]:
                 pair["distance"] = math.inf if pair["distance"] is None else pair["distance"]
             known = {name: found[name] for name in cls.__dataclass_fields__}
-            return TypeAdapter(cls).validate_python(known)
-        except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+            made = TypeAdapter(cls).validate_python(known)
+            if not all(0 <= n < len(made.labels) for p in made.pairs for n in (p.source, p.target)):
+                raise ValueError("a pair is of classes that have no label")
+            return made
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise ResultFormatError(
                 f"{path} cannot be read: {' '.join(str(error).split())}; expected what fluoroscope "
                 "map wrote"
