@@ -173,7 +173,7 @@ class Output:
         text = json_text(value)
         if self.json_target == "-":
             try:
-                text.encode(sys.stdout.encoding)
+                text.encode(sys.stdout.encoding or "utf-8")  # a notebook's or a test's has none
             except UnicodeEncodeError:
                 text = json.dumps(value, indent=1)
             sys.stdout.write(text + "\n")
