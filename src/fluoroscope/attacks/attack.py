@@ -258,7 +258,7 @@ class Method:
         model = as_classifier(model)
         batch = check_images(images, model.channels).to(model.device, model.dtype)
         wanted = as_classes(model, classes, batch)
-        numbers = torch.arange(len(batch)) if numbers is None else numbers
+        numbers = torch.arange(len(batch), device="cpu") if numbers is None else numbers
         if numbers.shape != (len(batch),):
             raise InvalidParameterError(
                 f"numbers have shape {tuple(numbers.shape)}; expected ({len(batch)},), one each"

@@ -249,7 +249,14 @@ class Morph:
             last = (step.number, step.image)
         if last[0] % stride:
             kept.append(last)
-        chosen = torch.linspace(0, len(kept) - 1, min(frames, len(kept))).round().long().tolist()
+        chosen = (
+            torch.linspace(
+                0, len(kept) - 1, min(frames, len(kept)), dtype=torch.float32, device="cpu"
+            )
+            .round()
+            .long()
+            .tolist()
+        )
         objective, l0, l2, linf = (list(column) for column in zip(*rows, strict=True))
         return MorphResult(
             model=self.model.name,
@@ -258,12 +265,12 @@ class Morph:
             original=kept[0][1],
             image=last[1],
             frames=torch.stack([kept[index][1] for index in chosen]),
-            frame_steps=torch.tensor([kept[index][0] for index in chosen]),
+            frame_steps=torch.tensor([kept[index][0] for index in chosen], device="cpu"),
             probabilities=torch.stack(probabilities),
-            objective=torch.tensor(objective, dtype=torch.double),
-            l0=torch.tensor(l0, dtype=torch.long),
-            l2=torch.tensor(l2, dtype=torch.float),
-            linf=torch.tensor(linf, dtype=torch.float),
+            objective=torch.tensor(objective, dtype=torch.double, device="cpu"),
+            l0=torch.tensor(l0, dtype=torch.long, device="cpu"),
+            l2=torch.tensor(l2, dtype=torch.float, device="cpu"),
+            linf=torch.tensor(linf, dtype=torch.float, device="cpu"),
             provenance=provenance(self.model),
         )
 

@@ -67,7 +67,9 @@ def read_batches(
         generator=torch.Generator(),
     )
     try:
-        for batch in loader:
+        with torch.device("cpu"):  # of that generator, whatever place the process has chosen
+            batches = iter(loader)
+        for batch in batches:
             if isinstance(batch, FluoroscopeError):
                 raise batch
             yield batch
@@ -132,8 +134,8 @@ class _Batches(Dataset[Batch | FluoroscopeError]):
         labels = [sample.label for sample in samples if sample.label is not None]
         return Batch(
             images=torch.stack(images),
-            labels=torch.tensor(labels) if len(labels) == len(samples) else None,
-            indices=torch.tensor([sample.index for sample in samples]),
+            labels=torch.tensor(labels, device="cpu") if len(labels) == len(samples) else None,
+            indices=torch.tensor([sample.index for sample in samples], device="cpu"),
             names=tuple(sample.name for sample in samples),
         )
 

@@ -129,13 +129,13 @@ def _one_hot(values: Any) -> Classes:
         inner = read_classes(flat)
         if inner.numbers is None or not values.null_count:
             return inner
-        spread = torch.full((len(values),), MISSING)
+        spread = torch.full((len(values),), MISSING, device="cpu")
         spread[_tensor(pc.is_valid(values).cast(pa.int64())).bool()] = inner.numbers
         return Classes(spread)
     rows = np.asarray(flat.cast(pa.float64())).reshape(-1, widths.pop())
     if not (np.isin(rows, (0, 1)).all() and (rows.sum(1) == 1).all()):
         return Classes(why="holds lists, and they are not one-hot: several classes, or shares")
-    numbers = torch.full((len(values),), MISSING)
+    numbers = torch.full((len(values),), MISSING, device="cpu")
     numbers[_tensor(pc.is_valid(values).cast(pa.int64())).bool()] = torch.from_numpy(rows.argmax(1))
     return Classes(numbers)
 

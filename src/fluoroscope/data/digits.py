@@ -61,17 +61,21 @@ def _extent(profile: Tensor) -> Tensor:
 def _centre_of_mass(ink: Tensor) -> Tensor:
     """``(row, column)`` of each picture's ink, ``(N, 2)``."""
     height, width = ink.shape[1:]
-    rows = ink.sum(2) @ torch.arange(height).float()
-    columns = ink.sum(1) @ torch.arange(width).float()
+    rows = ink.sum(2) @ torch.arange(height, device="cpu").float()
+    columns = ink.sum(1) @ torch.arange(width, device="cpu").float()
     return torch.stack((rows, columns), 1) / ink.sum((1, 2)).unsqueeze(1)
 
 
 def _draw(ink: Tensor, middle: Tensor, scale: Tensor, level: Tensor) -> Tensor:
     """Enlarge by ``scale`` so that the point ``middle`` lands on the frame's centre."""
-    points = (torch.arange(FRAME * OVERSAMPLING) + 0.5) / OVERSAMPLING - 0.5 - CENTRE
+    points = (
+        (torch.arange(FRAME * OVERSAMPLING, dtype=torch.float32, device="cpu") + 0.5) / OVERSAMPLING
+        - 0.5
+        - CENTRE
+    )
     seen_at = middle.unsqueeze(2) + points / scale.view(-1, 1, 1)
-    down = _lanczos(seen_at[:, 0, :, None] - torch.arange(ink.shape[1]))
-    across = _lanczos(seen_at[:, 1, :, None] - torch.arange(ink.shape[2]))
+    down = _lanczos(seen_at[:, 0, :, None] - torch.arange(ink.shape[1], device="cpu"))
+    across = _lanczos(seen_at[:, 1, :, None] - torch.arange(ink.shape[2], device="cpu"))
     fine = down @ ink @ across.transpose(1, 2)
     stroke = ((fine - level.view(-1, 1, 1)) * INK_SLOPE + 0.5).clamp(0, 1)
     return torch.nn.functional.avg_pool2d(stroke, OVERSAMPLING)

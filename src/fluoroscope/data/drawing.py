@@ -48,7 +48,7 @@ def draw_evenly(numbers: Tensor, indices: Tensor, count: int, seed: int) -> Tens
     sizes = numbers.unique(return_counts=True)[1]
     starts = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
     # The first of every class, then the second of every class, the classes themselves shuffled.
-    turn = torch.arange(len(numbers)) - starts
+    turn = torch.arange(len(numbers), device="cpu") - starts
     first = bits(numbers[together] + _CLASSES, seed, 1)[:, 0].argsort(stable=True)
     order = first[turn[first].argsort(stable=True)]
     return together[order[:count]].sort().values

@@ -84,7 +84,7 @@ class _Part:
             return Classes(why=self.why)
         places = {name: number for number, name in enumerate(names)}
         numbers = [MISSING if word is None else places[word] for word in self.words]
-        return Classes(torch.tensor(numbers), tuple(names))
+        return Classes(torch.tensor(numbers, device="cpu"), tuple(names))
 
 
 def open_folder(scan: Scan, name: str, split: str | None) -> Opened:

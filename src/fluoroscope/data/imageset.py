@@ -119,7 +119,7 @@ class ImageSet:
             labelled = (numbers != MISSING).nonzero()[:, 0]
             drawn = labelled
             if count < len(labelled):
-                indices = torch.tensor(self._positions)[labelled]
+                indices = torch.tensor(self._positions, device="cpu")[labelled]
                 drawn = labelled[draw_evenly(numbers[labelled], indices, count, seed)]
             view = self.select(drawn)
             view._chosen = ", drawn evenly over the classes"
@@ -133,7 +133,11 @@ class ImageSet:
     def with_labels(self) -> Self:
         """A view of the pictures that have a label; how many were left out is in `notes`."""
         numbers = self._numbers()
-        there = torch.zeros(0) if numbers is None else (numbers != MISSING)
+        there = (
+            torch.zeros(0, dtype=torch.float32, device="cpu")
+            if numbers is None
+            else (numbers != MISSING)
+        )
         if not there.any() or there.all():
             return self
         view = self.select(there.nonzero()[:, 0])
@@ -245,13 +249,13 @@ class ImageSet:
         """The class of each picture ``(N,)``; -1 where it has none."""
         if self._classes is None:
             return None
-        return self._classes[torch.tensor(self._positions, dtype=torch.int64)]
+        return self._classes[torch.tensor(self._positions, dtype=torch.int64, device="cpu")]
 
     def _lies_by_class(self, numbers: Tensor) -> bool:
         """Whether neighbours are of one class: in the whole set, if this is a part of it in its
         order, where few pictures cannot tell.
         """
-        positions = torch.tensor(self._positions, dtype=torch.int64)
+        positions = torch.tensor(self._positions, dtype=torch.int64, device="cpu")
         if self._classes is not None and bool((positions[1:] > positions[:-1]).all()):
             numbers = self._classes
         return by_class(numbers[numbers != MISSING])

@@ -70,7 +70,9 @@ def _blank(kind: str, channels: int, size: tuple[int, int] | None, seed: int) ->
     shape = (channels, *size)
     value = BLANKS[kind]
     if value is None:
-        image = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+        image = torch.rand(
+            shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32, device="cpu"
+        )
     else:
-        image = torch.full(shape, value)
+        image = torch.full(shape, value, dtype=torch.float32, device="cpu")
     return Sample(image, label=None, index=0, name=kind)

@@ -88,7 +88,7 @@ def class_values(
         known = {value: within(int(value), len(labels), name) for value in distinct}
     else:
         known = {value: find_class(value, labels) for value in distinct}
-    return torch.tensor([known[value] for value in given], dtype=torch.int64)
+    return torch.tensor([known[value] for value in given], dtype=torch.int64, device="cpu")
 
 
 def within(label: int, count: int, name: str) -> int:

@@ -108,6 +108,8 @@ def _evaluate(
         pixels = images.detach()
         if pixels.is_inference():
             pixels = pixels.clone()
+        if classes is not None and classes.is_inference():
+            classes = classes.clone()
         logits = model(pixels.requires_grad_() if graph else pixels)
         _check_finite(model, logits)
         said = logits.detach()

@@ -135,7 +135,9 @@ def class_numbers(model: Classifier, names: Sequence[str] | None) -> Tensor | No
     for note in found.notes:
         warnings.warn(note, FluoroscopeWarning, stacklevel=2)
     numbers = [number for number in found.numbers if number is not None]
-    return None if numbers == list(range(model.num_classes)) else torch.tensor(numbers)
+    return (
+        None if numbers == list(range(model.num_classes)) else torch.tensor(numbers, device="cpu")
+    )
 
 
 def checked(model: Classifier, labels: Tensor) -> Tensor:

@@ -96,6 +96,12 @@ class Query:
     """``(n,)`` booleans: images that are no find, whatever they are read as."""
 
     @property
+    def any_gradient(self) -> bool:
+        """Whether anybody wants the gradient."""
+        wanted = self.gradient
+        return bool(wanted.any()) if isinstance(wanted, Tensor) else wanted
+
+    @property
     def whose(self) -> Tensor:
         """``(n,)``, whose each image is."""
         if self.owners is None:
@@ -331,7 +337,7 @@ def _steps(
         try:
             answer = evaluate(
                 model, images, query.classes, query.objective,
-                gradient=bool(torch.as_tensor(query.gradient).any()), several=query.several,
+                gradient=query.any_gradient, several=query.several,
             )  # fmt: skip
         except RuntimeError as problem:
             if not out_of_memory(problem) or len(images) < 2:

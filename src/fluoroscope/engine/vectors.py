@@ -50,7 +50,7 @@ def wide(like: Tensor) -> torch.dtype:
 @lru_cache(maxsize=16)
 def cosines(size: int, count: int) -> Tensor:
     """The lowest ``count`` of the orthonormal cosines (DCT-II) over ``size`` values, as rows."""
-    at = math.pi * (torch.arange(size, dtype=torch.double) + 0.5) / size
-    table = torch.cos(torch.arange(count, dtype=torch.double)[:, None] * at)
+    at = math.pi * (torch.arange(size, dtype=torch.double, device="cpu") + 0.5) / size
+    table = torch.cos(torch.arange(count, dtype=torch.double, device="cpu")[:, None] * at)
     found: Tensor = table / torch.linalg.vector_norm(table, dim=1, keepdim=True)
     return found

@@ -247,7 +247,9 @@ def check_level(job: Job, parts: list[Part], cancelled: Cancelled | None) -> Non
 
 
 def _said(level: Level, clean: pa.Table) -> Level:
-    labels, read = (torch.tensor(clean[of].to_numpy()) for of in ("label", "clean_prediction"))
+    labels, read = (
+        torch.tensor(clean[of].to_numpy(), device="cpu") for of in ("label", "clean_prediction")
+    )
     return level.add(labels, read)
 
 

@@ -159,4 +159,4 @@ def _by_chance(labels: Tensor, read: Tensor) -> tuple[float, float]:
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
-    return torch.cat([torch.zeros(0, dtype=torch.long), *parts])
+    return torch.cat([torch.zeros(0, dtype=torch.long, device="cpu"), *parts])

@@ -110,7 +110,7 @@ class _Closest:
         method = stage.attack
         self._threat, self._images, self._labels = method.threat, images, labels
         self._outside = method.minimum_norm or method.probes
-        self.margin = torch.full((len(labels),), torch.inf, dtype=torch.double)
+        self.margin = torch.full((len(labels),), torch.inf, dtype=torch.double, device="cpu")
 
     def see(self, step: Step) -> None:
         rows = step.indices.cpu()

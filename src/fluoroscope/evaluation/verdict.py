@@ -185,7 +185,7 @@ def verdict_of(
 def _as_one(clean: Sequence[pa.Table]) -> tuple[str, ...]:
     """A word on a network that reads everything as one class, where there are several."""
     labels, read = (
-        torch.tensor([row for table in clean for row in table[of].to_pylist()])
+        torch.tensor([row for table in clean for row in table[of].to_pylist()], device="cpu")
         for of in ("label", "clean_prediction")
     )
     if not one_class(read, labels):

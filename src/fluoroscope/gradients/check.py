@@ -144,7 +144,7 @@ def check_gradient(
     gap = (backward - central).abs()
     agrees = gap <= limit * torch.maximum(backward.abs(), central.abs()).amax(1, keepdim=True)
     flat = (after == 0) & (before == 0) & (backward != 0) & (backward.abs() <= noise)
-    codes = torch.full(gap.shape, _CODES["wrong"])
+    codes = torch.full(gap.shape, _CODES["wrong"], device="cpu")
     codes[gap <= noise] = _CODES["noise"]
     codes[agrees] = _CODES["agrees"]
     codes[flat] = _CODES["saturated"]
@@ -174,7 +174,9 @@ def _bends(
     on its way. A backward pass that is wrong reports slopes that do not enclose it.
     """
     points = image.flatten().repeat(17, 1)
-    points[:, pixel] += step * torch.linspace(0, 1, 17).to(points)
+    points[:, pixel] += step * torch.linspace(0, 1, 17, dtype=torch.float32, device="cpu").to(
+        points
+    )
     answer = evaluate(
         model,
         points.view(-1, *image.shape).to(model.device),
@@ -205,4 +207,4 @@ def _chosen(pixels: Tensor | int, count: int, seed: int) -> Tensor:
     if pixels < 1:
         raise InvalidParameterError(f"pixels is {pixels}; expected 1 or more, or their positions")
     generator = torch.Generator().manual_seed(seed)
-    return torch.randperm(count, generator=generator)[:pixels].sort().values
+    return torch.randperm(count, generator=generator, device="cpu")[:pixels].sort().values

@@ -117,22 +117,22 @@ def _differences(
         else:
             down = _nudged(flat, part, -step)
             above, below = values(torch.cat([up, down])).chunk(2)
-            start = down[torch.arange(len(part)), part]
+            start = down[torch.arange(len(part), device="cpu"), part]
         # What floating point made of the nudge, not what was asked for, is the denominator.
-        run = up[torch.arange(len(part)), part].double() - start.double()
+        run = up[torch.arange(len(part), device="cpu"), part].double() - start.double()
         slopes.append((above - below).double() / run)
     return torch.cat(slopes)
 
 
 def _nudged(flat: Tensor, pixels: Tensor, step: float) -> Tensor:
     copies = flat.repeat(len(pixels), 1)
-    copies[torch.arange(len(pixels)), pixels] += step
+    copies[torch.arange(len(pixels), device="cpu"), pixels] += step
     return copies
 
 
 def _check_pixels(pixels: Tensor | None, count: int) -> Tensor:
     if pixels is None:
-        return torch.arange(count)
+        return torch.arange(count, device="cpu")
     if pixels.dim() != 1 or pixels.is_floating_point() or pixels.dtype == torch.bool:
         raise InvalidParameterError(
             f"pixels are {pixels.dtype} of shape {tuple(pixels.shape)}; expected a list of integers"

@@ -36,7 +36,7 @@ def with_random_weights(
                 redraw()
             else:
                 for weight in part.parameters(recurse=False):
-                    mixed = torch.randperm(weight.numel()).to(weight.device)
+                    mixed = torch.randperm(weight.numel(), device="cpu").to(weight.device)
                     weight.copy_(weight.flatten()[mixed].view_as(weight))
     _take_statistics(twin, images, check_batch_size(batch_size))
     return twin

@@ -21,7 +21,7 @@ from fluoroscope.errors import (
 from fluoroscope.models.first_layer import channels_of, flattened_shape
 from fluoroscope.models.labels import find_class, printable
 from fluoroscope.models.outputs import Outputs, check_outputs, logits_of
-from fluoroscope.models.passes import fixed_size, in_batches, run_module
+from fluoroscope.models.passes import fixed_size, in_batches, out_of_memory, run_module
 from fluoroscope.models.preprocessing import ChannelOrder, Interpolation, Preprocessing, Size
 from fluoroscope.models.wording import first_line
 from fluoroscope.models.wrappers.frozen import frozen
@@ -286,10 +286,16 @@ class Classifier:
     def to(
         self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
     ) -> Self:
-        """A copy on another device or in another precision; this one stays as it is."""
+        """A copy on another device or in another precision; this one stays as it is.
+
+        Raises:
+            ModelFormatError: the module cannot be copied.
+        """
         twin = copy.copy(self)
         twin._found = self._found.for_a_twin()
-        twin.module = copy.deepcopy(self.module).to(device=device, dtype=dtype)
+        # Weights made under inference mode could never be differentiated through.
+        with torch.inference_mode(False):
+            twin.module = copied(self).to(device=device, dtype=dtype)
         return twin
 
     def fingerprint(self) -> str:
@@ -411,6 +417,25 @@ def as_classifier(model: Classifier | nn.Module) -> Classifier:
     made = Classifier(model)
     made._found = _found.setdefault(model, made._found)
     return made
+
+
+def copied(model: Classifier, kept: dict[int, Any] | None = None) -> nn.Module:
+    """A copy of its module, in which the tensors ``kept`` by id are the very same.
+
+    Raises:
+        ModelFormatError: it cannot be copied, for it holds what cannot.
+    """
+    try:
+        return copy.deepcopy(model.module, kept)
+    # Whatever copying the user's own objects raises.
+    except Exception as problem:
+        if out_of_memory(problem):
+            raise
+        raise ModelFormatError(
+            f"{model.name} cannot be copied ({type(problem).__name__}: {first_line(problem)}); "
+            "expected a module that copy.deepcopy can copy: keep locks, open files and results of "
+            "computations out of its attributes, or change the module itself and wrap it anew"
+        ) from problem
 
 
 def _unnamed(count: int) -> tuple[str, ...]:

@@ -179,7 +179,7 @@ def _tensor(raw: bytes, meta: Mapping[str, Any]) -> Tensor:
     if count * dtype.itemsize > max(len(raw), _REPEATED):
         raise ValueError(f"a weight of {sizes} out of {len(raw)} bytes")
     if not raw:
-        return torch.empty(sizes, dtype=dtype)
+        return torch.empty(sizes, dtype=dtype, device="cpu")
     # Copied, so that PyTorch aligns the memory as its kernels like it.
     flat = torch.frombuffer(bytearray(raw), dtype=dtype).clone()
     return torch.as_strided(flat, sizes, strides, meta["storage_offset"]["as_int"])

@@ -185,7 +185,7 @@ def _preprocessing(processor: Any, config: Any, folder: Path) -> Preprocessing:
 
 def _scale(processor: Any, channels: int) -> dict[str, Any]:
     """Channel order, mean and std, from what black, white and red pictures come out as."""
-    black, white, red = torch.zeros(3, channels, 512, 512, dtype=torch.uint8)
+    black, white, red = torch.zeros(3, channels, 512, 512, dtype=torch.uint8, device="cpu")
     white.fill_(255)
     red[0] = 255
     outputs = [_process(processor, picture) for picture in (black, white, red)]
@@ -243,8 +243,13 @@ def _height_width(size: Any) -> tuple[int, int] | None:
 
 def _confirmed(processor: Any, reading: Preprocessing) -> bool:
     """Whether the processor makes the same of a picture that no wrong crop leaves alike."""
-    down, across = torch.linspace(0, 1, 331).view(-1, 1), torch.linspace(0, 1, 487)
-    stretch = torch.linspace(1, 2, reading.channels).view(-1, 1, 1)
+    down, across = (
+        torch.linspace(0, 1, 331, dtype=torch.float32, device="cpu").view(-1, 1),
+        torch.linspace(0, 1, 487, dtype=torch.float32, device="cpu"),
+    )
+    stretch = torch.linspace(1, 2, reading.channels, dtype=torch.float32, device="cpu").view(
+        -1, 1, 1
+    )
     waves = torch.sin(20 * down * stretch + 13 * across / stretch)
     picture = (127.5 + 127.5 * waves).to(torch.uint8)
     expected = _process(processor, picture)
@@ -252,7 +257,9 @@ def _confirmed(processor: Any, reading: Preprocessing) -> bool:
     ours = reading.normalize(reading.fit(images))[0]
     if ours.shape != expected.shape:
         return False
-    std = torch.tensor(reading.std or (1.0,) * reading.channels).view(-1, 1, 1)
+    std = torch.tensor(
+        reading.std or (1.0,) * reading.channels, dtype=torch.float32, device="cpu"
+    ).view(-1, 1, 1)
     return bool(((ours - expected) * std).abs().max() <= _CLOSE)
 
 

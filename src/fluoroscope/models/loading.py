@@ -1,7 +1,7 @@
 """Networks by name: what each form of name means, and what came out of it."""
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -189,7 +189,13 @@ def _by_name(
             f"checkpoint_key was given without checkpoint; expected both, or neither for {name}"
         )
     published = pretrained and checkpoint is None
-    classifier = _from_source(source, name, device, published, None if published else classes)
+    # A process may have chosen another type and place for tensors that do not say theirs.
+    usual = torch.get_default_device().type == "cpu" or source == "python"
+    with nullcontext() if usual else torch.device("cpu"):
+        classifier = _from_source(source, name, device, published, None if published else classes)
+    own = source in ("python", "exported program")  # which say themselves what they compute in
+    if not own and classifier.precision == torch.get_default_dtype() != torch.float32:
+        classifier.module.to(torch.float32)
     if checkpoint is not None:
         load_checkpoint(classifier.module, checkpoint, checkpoint_key)
     classifier.weights_from = _weights_from(classifier, checkpoint, pretrained)
@@ -252,7 +258,7 @@ def _device(device: str | torch.device | None) -> torch.device | None:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return torch.empty(0, device=device).device
+        return torch.empty(0, device=device, dtype=torch.float32).device
     except (RuntimeError, AssertionError, TypeError, ImportError) as problem:
         raise InvalidParameterError(
             f"device {str(device)!r} is not here ({first_line(problem)}); expected cpu, cuda or "

@@ -59,4 +59,8 @@ def _short(title: str) -> str:
 
 def spread(count: int, most: int) -> Tensor:
     """At most so many positions out of ``count``, evenly spaced."""
-    return torch.linspace(0, count - 1, min(count, most)).round().long()
+    return (
+        torch.linspace(0, count - 1, min(count, most), dtype=torch.float32, device="cpu")
+        .round()
+        .long()
+    )

@@ -186,7 +186,7 @@ class Study:
                 f"the threat {threat.name} has the bound {threat.eps}; expected one above 0, such "
                 "as linf:8/255: the report shows all smaller and larger ones beside it"
             )
-        keys = chance.keys(seed, torch.arange(len(images)))
+        keys = chance.keys(seed, torch.arange(len(images), device="cpu"))
         self.model, self.images = model, images.select(bits(keys, 0, 1)[:, 0].argsort())
         self.threat, self.seed, self.command = threat, seed, command
         self.directory = output_directory(directory) if directory else None
@@ -415,7 +415,7 @@ class Study:
                 "winners": winner.long(),
                 "confidence": sure,
                 "rank": rank.long(),
-                "digest": torch.tensor(list(digest.digest()), dtype=torch.uint8),
+                "digest": torch.tensor(list(digest.digest()), dtype=torch.uint8, device="cpu"),
             }
 
         return Reading(**self.kept("clean", None, look))
@@ -550,10 +550,10 @@ class Study:
             kept = [row for row in clean.to_pylist() if row["index"] in attacked]
             found = [best.get(row["index"], (inf, row["label"], "")) for row in kept]
             return Closest(
-                torch.tensor([row["index"] for row in kept], dtype=torch.long),
-                torch.tensor([row["label"] for row in kept], dtype=torch.long),
-                torch.tensor([each[0] for each in found], dtype=torch.double),
-                torch.tensor([each[1] for each in found], dtype=torch.long),
+                torch.tensor([row["index"] for row in kept], dtype=torch.long, device="cpu"),
+                torch.tensor([row["label"] for row in kept], dtype=torch.long, device="cpu"),
+                torch.tensor([each[0] for each in found], dtype=torch.double, device="cpu"),
+                torch.tensor([each[1] for each in found], dtype=torch.long, device="cpu"),
                 tuple(each[2] for each in found),
             )
 
@@ -580,7 +580,7 @@ class Study:
                     found = stage.attack(
                         self.model, images[mine], labels[mine], keep=stage.keep,
                         restarts=stage.restarts, seed=self.seed,
-                        numbers=torch.tensor([indices[n] for n in mine]),
+                        numbers=torch.tensor([indices[n] for n in mine], device="cpu"),
                     )  # fmt: skip
                 after[mine] = found.images.to(after)
             return {"before": images, "after": after}

@@ -253,7 +253,7 @@ def _search(
     signs = torch.full((len(images),), towards, device=images.device)
     state = attack.start(Samples(images, classes, signs, indices, keys, torch.zeros_like(indices)))
     with model.held():
-        while bool(torch.as_tensor((query := attack.ask(state)).gradient).any()):
+        while (query := attack.ask(state)).any_gradient:
             answer = evaluate(
                 model, query.images, query.classes, query.objective, gradient=True, look=False
             )

@@ -194,4 +194,4 @@ def _uniform(bounds: Range, like: Tensor) -> Tensor:
 
 
 def _chance(images: Tensor, share: float) -> Tensor:
-    return torch.rand(len(images), device=images.device) < share
+    return torch.rand(len(images), device=images.device, dtype=torch.float32) < share

@@ -235,7 +235,7 @@ def training_identity(
 def accuracy(module: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = 1000) -> float:
     """Share of images ``(N, C, H, W)`` read as their label ``(N,)``; the module stays untouched."""
     right, weight = 0, next(module.parameters())
-    for chosen in torch.arange(len(images)).split(batch_size):
+    for chosen in torch.arange(len(images), device="cpu").split(batch_size):
         batch, classes = _batch(images[chosen], labels[chosen], weight)
         with frozen(module), torch.no_grad():
             right += int((module(batch).argmax(1) == classes).sum())
@@ -282,11 +282,11 @@ def _steps(
         behind, start = books.found.number, start - books.found.seconds
         yield books.found
     for epoch in range(1, recipe.epochs + 1):
-        batches = recipe.batches(torch.randperm(len(images), generator=chance))
+        batches = recipe.batches(torch.randperm(len(images), generator=chance, device="cpu"))
         for position, chosen in enumerate(batches, 1):
             number += 1
             # Also for a step that lies behind: the next one draws after it.
-            step_seed = int(torch.randint(2**62, (), generator=chance))
+            step_seed = int(torch.randint(2**62, (), generator=chance, device="cpu"))
             if number <= behind:
                 continue
             rate = recipe.learning_rate * _pace(number, total)

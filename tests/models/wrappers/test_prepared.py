@@ -2,6 +2,7 @@
 
 import copy
 import random
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -310,3 +311,31 @@ def test_a_network_without_gradients_is_prepared_by_its_logits() -> None:
             return x.detach().mean((2, 3))
 
     assert prepare(fs.Classifier(Rounded(), input_size=12)).steps == ("channels last",)
+
+
+class Locked(nn.Module):
+    """Cannot be copied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = stirred(sequential())
+        self.lock = threading.Lock()
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.inner(x)
+        return logits
+
+
+def test_a_network_that_cannot_be_copied_is_used_as_it_is() -> None:
+    module = Locked().train()
+    plain = fs.Classifier(module, input_size=12)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    with pytest.warns(fs.FluoroscopeWarning, match=r"cannot be copied .* it is used as it is"):
+        prepared = prepare(plain, precision="bf16", compile=True)
+    assert prepared.steps == ("bf16 autocast",)
+    assert torch.allclose(prepared(IMAGES), plain(IMAGES), atol=0.1)
+    assert all(torch.equal(module.state_dict()[name], value) for name, value in before.items())
+    assert module.training
+    assert module.inner._compiled_call_impl is None
+    with pytest.raises(fs.FluoroscopeError, match=r"Locked cannot be copied \(TypeError: .*lock"):
+        plain.to(dtype=torch.float64)

@@ -152,7 +152,10 @@ class SparseAscent:
         )
 
     def _radius(self, state: L1State, ball: Tensor) -> Tensor:
-        return self.eps * torch.tensor(RADII).to(state.original)[ball]
+        return (
+            self.eps
+            * torch.tensor(RADII, dtype=torch.float32, device="cpu").to(state.original)[ball]
+        )
 
     def _stepped(self, state: L1State, gradient: Tensor) -> L1State:
         """Set sparsity and step size at a checkpoint, and step."""

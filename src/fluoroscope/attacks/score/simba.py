@@ -158,5 +158,5 @@ class SimBA(Method):
 def _basis(name: str, side: int) -> Tensor:
     """Orthonormal vectors of one side, as rows ``(side, side)``: pixels or cosines (DCT-II)."""
     if name == "pixel":
-        return torch.eye(side, dtype=torch.double)
+        return torch.eye(side, dtype=torch.double, device="cpu")
     return cosines(side, side)

@@ -277,7 +277,7 @@ def _pyramids(sides: tuple[int, ...], order: int) -> Tensor:
 
     The length is that of L1 or L2.
     """
-    tables = torch.zeros(len(sides), 2, max(sides), max(sides))
+    tables = torch.zeros(len(sides), 2, max(sides), max(sides), dtype=torch.float32, device="cpu")
     for table, side in zip(tables, sides, strict=True):
         upper = side // 2
         halves = torch.cat([_half(upper, side), -_half(side - upper, side)])
@@ -289,9 +289,14 @@ def _pyramids(sides: tuple[int, ...], order: int) -> Tensor:
 def _half(height: int, width: int) -> Tensor:
     """The sum of ``1/m^2`` from a pixel's ring, counted from the centre, to the outermost one."""
     rings = max(height, width) // 2 + 1
-    down = (torch.arange(height) - height // 2).abs()[:, None]
-    across = (torch.arange(width) - width // 2).abs()
-    heights = (1 / torch.arange(1, rings + 1).square()).flip(0).cumsum(0).flip(0)
+    down = (torch.arange(height, device="cpu") - height // 2).abs()[:, None]
+    across = (torch.arange(width, device="cpu") - width // 2).abs()
+    heights = (
+        (1 / torch.arange(1, rings + 1, dtype=torch.float32, device="cpu").square())
+        .flip(0)
+        .cumsum(0)
+        .flip(0)
+    )
     half = heights[torch.maximum(down, across).clamp(max=rings - 1)]
     return half / half.norm() if half.numel() else half
 

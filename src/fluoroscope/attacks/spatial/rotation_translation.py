@@ -133,4 +133,6 @@ def _grid(angles: int | None, moves: int | None) -> Tensor:
 
 def _even(count: int) -> Tensor:
     """So many shares from -1 to 1; one alone is 0."""
-    return (2 * torch.arange(count) - (count - 1)) / max(count - 1, 1)
+    return (2 * torch.arange(count, dtype=torch.float32, device="cpu") - (count - 1)) / max(
+        count - 1, 1
+    )

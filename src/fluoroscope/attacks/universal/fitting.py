@@ -156,7 +156,7 @@ class Fitted(Method, ABC):
                 "all pictures to one class: expected the same class for each"
             )
         size = min(check_batch_size(batch_size), len(images))
-        numbers = torch.arange(len(images)) if numbers is None else numbers
+        numbers = torch.arange(len(images), device="cpu") if numbers is None else numbers
         towards = torch.full((len(images),), 1.0 if targeted else -1.0, device=images.device)
         order, total = torch.Generator().manual_seed(seed), self.epochs * -(-len(images) // size)
         number = 0
@@ -165,7 +165,9 @@ class Fitted(Method, ABC):
             optimizer = self.optimizer(made)
             for epoch in range(self.epochs):
                 keys = chance.keys(seed, numbers.to(images.device), epoch)
-                for chosen in torch.randperm(len(images), generator=order).split(size):
+                for chosen in torch.randperm(len(images), generator=order, device="cpu").split(
+                    size
+                ):
                     if cancelled is not None and cancelled():
                         return self.holding(made.detach())
                     rows = chosen.to(images.device)
@@ -255,7 +257,7 @@ def successes(
     ``(N,)`` between 0 and 1: for a patch, the share of its places that succeed. Pictures that were
     read so before anything was put in are asked about too.
     """
-    asked, reached = torch.zeros(2, len(images))
+    asked, reached = torch.zeros(2, len(images), dtype=torch.float32, device="cpu")
 
     def look(step: Step) -> None:
         rows = step.indices.cpu()

@@ -147,9 +147,12 @@ class Patch(Fitted):
         ends = {"": patch.shape[-1], "-print": max(_PRINT, patch.shape[-1])}
         found = {}
         for end, side in ends.items():
-            sheet = torch.ones(1, len(patch[0]), side, side, dtype=patch.dtype)
-            middle, upright = torch.full((1, 2), (side - 1) / 2), torch.zeros(1)
-            width = torch.tensor([float(side)])
+            sheet = torch.ones(1, len(patch[0]), side, side, dtype=patch.dtype, device="cpu")
+            middle, upright = (
+                torch.full((1, 2), (side - 1) / 2, dtype=torch.float32, device="cpu"),
+                torch.zeros(1, dtype=torch.float32, device="cpu"),
+            )
+            width = torch.tensor([float(side)], dtype=torch.float32, device="cpu")
             found[end] = put_patch(patch[0], sheet, middle, width, upright, self.shape)[0]
         return {end: image.clamp(0, 1) for end, image in found.items()}
 
@@ -184,7 +187,7 @@ class Patch(Fitted):
         height, width = images.shape[-2:]
         area = self.share * height * width
         usual = math.sqrt(4 * area / math.pi) if self.shape == "disc" else math.sqrt(area)
-        degrees = torch.tensor([min(self.rotation, 45.0)])
+        degrees = torch.tensor([min(self.rotation, 45.0)], dtype=torch.float32, device="cpu")
         widest = usual * (1 + self.scaling) * float(_extent(self.shape, degrees))
         if widest > min(height, width):
             raise InvalidParameterError(

@@ -94,8 +94,8 @@ class Bench:
     @cached_property
     def path(self) -> "Path":
         """Gradient ascent from the pictures themselves, whoever is fooled on the way."""
-        objective = torch.zeros(STEPS + 1, self.count, dtype=torch.double)
-        misread = torch.zeros(STEPS + 1, self.count, dtype=torch.bool)
+        objective = torch.zeros(STEPS + 1, self.count, dtype=torch.double, device="cpu")
+        misread = torch.zeros(STEPS + 1, self.count, dtype=torch.bool, device="cpu")
 
         def see(step: Step) -> None:
             assert step.answer.objective is not None
@@ -113,7 +113,7 @@ class Bench:
         After how many steps on the cross-entropy each picture was misread, ``(N,)``, and who holds
         against it and against the same on the difference of logits ratio.
         """
-        when = torch.full((self.count,), torch.inf)
+        when = torch.full((self.count,), torch.inf, dtype=torch.float32, device="cpu")
 
         def see(step: Step) -> None:
             when[step.indices[step.reached].cpu()] = step.numbers[step.reached].float().cpu()
@@ -132,7 +132,7 @@ class Bench:
     @property
     def left(self) -> Tensor:
         """The pictures that no white-box attack fooled."""
-        return torch.arange(self.count) if self.no_gradient else self.white_box[1]
+        return torch.arange(self.count, device="cpu") if self.no_gradient else self.white_box[1]
 
     def of_those_left(
         self, name: str, fooled: int, what: str, mend: str, evidence: dict[str, Any]
@@ -228,9 +228,12 @@ class Bench:
         """Attack the pictures, or those rows of them, within the ball or another one."""
         ball = ball or self.ball
         assert ball is not None
-        rows = torch.arange(self.count) if rows is None else rows
+        rows = torch.arange(self.count, device="cpu") if rows is None else rows
         if not len(rows):
-            return Found(torch.zeros(0, dtype=torch.bool), *(torch.zeros(0) for _ in range(3)))
+            return Found(
+                torch.zeros(0, dtype=torch.bool, device="cpu"),
+                *(torch.zeros(0, dtype=torch.float32, device="cpu") for _ in range(3)),
+            )
         method = attack(name, eps=ball.eps, norm=ball.name, **parameters)
         with collected():  # what an attack warns of, the checks say
             result = method(

@@ -433,7 +433,7 @@ class _Search:
 
     def _wanted(self, batch: Batch, labels: Tensor) -> Tensor:
         """The classes ``(n, T)`` that each picture is led to."""
-        allowed = torch.zeros(self.model.num_classes, dtype=torch.bool)
+        allowed = torch.zeros(self.model.num_classes, dtype=torch.bool, device="cpu")
         allowed[self.studied] = True
         open_ = allowed.repeat(len(labels), 1).scatter(1, labels[:, None], False)
         if self.targets == len(self.studied) - 1:
@@ -518,7 +518,7 @@ class _Watch:
 
     def begin(self, sources: Tensor, targets: Tensor) -> None:
         self._ends = list(zip(sources.tolist(), targets.tolist(), strict=True))
-        self._arrived = torch.zeros(len(sources), dtype=torch.bool)
+        self._arrived = torch.zeros(len(sources), dtype=torch.bool, device="cpu")
         self._last = sources.clone()
         self.stations = [[] for _ in self._ends]
 

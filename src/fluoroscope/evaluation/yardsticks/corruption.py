@@ -101,7 +101,7 @@ def corrupt(
     _check_channels(corruption, batch.shape[1])
     if severity == 0 or not len(batch):
         return batch
-    numbers = torch.arange(len(batch)) if numbers is None else numbers
+    numbers = torch.arange(len(batch), device="cpu") if numbers is None else numbers
     # Each corruption draws for itself, whichever others are asked for.
     keys = chance.keys(seed, numbers.to(batch.device), list(CORRUPTIONS).index(corruption))
     strength = strengths(corruption, scale or suitable_scale(batch.shape[2:]))[severity - 1]
@@ -219,7 +219,7 @@ def corruption_accuracy(
     shown = scale or suitable_scale(model.input_size or data[0].image.shape[1:])
     cells = [(name, severity) for name in names for severity in SEVERITIES]
     truth, level = Truth.of(model, data), Level(model)
-    found = [torch.zeros(0, 1 + len(cells), dtype=torch.bool)]
+    found = [torch.zeros(0, 1 + len(cells), dtype=torch.bool, device="cpu")]
     for batch in data.batches(check_batch_size(batch_size), fit=model.preprocessing):
         own = truth.labels(batch)
         columns: list[Tensor] = []
@@ -289,7 +289,11 @@ def corruption_figure(table: CorruptionTable) -> "Figure":
 
 def corruption_strip(image: Tensor, table: CorruptionTable, number: int = 0) -> "Figure":
     """A picture ``(C, H, W)``, the sample ``number`` of its data, as the table's network saw it."""
-    numbers, seed, scale = torch.tensor([number]), table.record["seed"], table.record["scale"]
+    numbers, seed, scale = (
+        torch.tensor([number], device="cpu"),
+        table.record["seed"],
+        table.record["scale"],
+    )
     rows = {
         name: [
             corrupt(image[None], name, severity, scale=scale, seed=seed, numbers=numbers)[0]

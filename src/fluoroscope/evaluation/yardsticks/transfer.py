@@ -128,7 +128,10 @@ def transfer_matrix(
     truth, levels = Truth.of(joint, data), [Level(view) for view in views]
     work = _Work(views, attack, seed, batch_size, len(data), on_progress, cancelled)
     count = len(models)
-    clean, misread = [torch.zeros(0, count).bool()], [torch.zeros(0, count, count).bool()]
+    clean, misread = (
+        [torch.zeros(0, count, dtype=torch.float32, device="cpu").bool()],
+        [torch.zeros(0, count, count, dtype=torch.float32, device="cpu").bool()],
+    )
     for batch in data.batches(part_size(joint), fit=joint.preprocessing):
         own = truth.labels(batch)
         read = [work.reads(view, batch.images) for view in views]
@@ -286,7 +289,7 @@ def _matrix(clean: Tensor, misread: Tensor, *, total: int, **rest: Any) -> Trans
     """From what each network read right ``(N, models)``, and misread ``(N, made on, read by)``."""
     both = clean[:, :, None] & clean[:, None, :]
     holds = clean[:, None, :] & ~misread
-    own = torch.eye(clean.shape[1], dtype=torch.bool)
+    own = torch.eye(clean.shape[1], dtype=torch.bool, device="cpu")
     return TransferMatrix(
         count=len(clean),
         clean=_shares(clean.sum(0), len(clean)),

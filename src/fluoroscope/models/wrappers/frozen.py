@@ -54,6 +54,7 @@ class _Trainable(_Saved):
     def still(self) -> None:
         self.things[0].requires_grad_(False)
 
+    @torch.inference_mode()  # where weights that were made in it take the flag too
     def restore(self) -> None:
         self.things[0].requires_grad_(True)
 

@@ -148,7 +148,7 @@ class _Ghosts(Asking):
         super().__init__(model)
         self.erosion, self.magnitude = erosion, magnitude
         self.samples, self.average, self.seed = samples, average, as_seed(seed)
-        self._pool = torch.empty(0)
+        self._pool = torch.empty(0, dtype=torch.float32, device="cpu")
 
     def forward(self, images: Tensor) -> Tensor:
         keys = row_keys(images, self.seed)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.classifier import Classifier, copied
 
 # So many names fit into a message.
 _LISTED = 60
@@ -18,7 +18,7 @@ def sharing_twin(model: Classifier) -> Classifier:
     module = model.module
     kept = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
     twin = copy.copy(model)
-    twin.module = copy.deepcopy(module, kept)
+    twin.module = copied(model, kept)
     return twin
 
 

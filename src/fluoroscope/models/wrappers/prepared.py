@@ -22,8 +22,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
 
-from fluoroscope.errors import InvalidImagesError, InvalidParameterError, ModelOutputError
-from fluoroscope.models.classifier import Classifier, as_classifier
+from fluoroscope.errors import (
+    InvalidImagesError,
+    InvalidParameterError,
+    ModelFormatError,
+    ModelOutputError,
+)
+from fluoroscope.models.classifier import Classifier, as_classifier, copied
 from fluoroscope.models.wording import first_line
 from fluoroscope.models.wrappers.around import Surrogate
 from fluoroscope.models.wrappers.randomised import chance_aside
@@ -143,7 +148,10 @@ def prepare(
     # Weights made under inference mode could never be differentiated through.
     with torch.inference_mode(False), torch.enable_grad():
         check = _Check(plain, _samples(plain, images))
-        network = _still_copy(plain.module)
+        network, own = _still_copy(plain)
+        # Of the plain network itself nothing may be changed.
+        fold_batch_norm, channels_last = fold_batch_norm and own, channels_last and own
+        compile = compile and own
         steps = []
         if fold_batch_norm:
             folded, note = _folded(plain, network, check.images)
@@ -213,7 +221,9 @@ class _Check:
                 "pass images= of the right size"
             ) from problem
         chance = torch.Generator().manual_seed(1)
-        shift = _SHIFT * torch.randn(images.shape, generator=chance).to(images)
+        shift = _SHIFT * torch.randn(
+            images.shape, generator=chance, dtype=torch.float32, device="cpu"
+        ).to(images)
         self._own = _changes(self._answer(plain, images + shift), self._expected)
 
     def passes(self, made: Classifier, what: str, allowed: tuple[float, float] = _NOISE) -> bool:
@@ -262,16 +272,26 @@ def _changes(given: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> list[fl
 def _samples(model: Classifier, images: Tensor | None) -> Tensor:
     height, width = model.input_size or (32, 32) if images is None else images.shape[-2:]
     chance = torch.Generator().manual_seed(0)
-    noise = torch.rand(2, model.channels, height, width, generator=chance)
+    noise = torch.rand(
+        2, model.channels, height, width, generator=chance, dtype=torch.float32, device="cpu"
+    )
     noise = noise.to(model.device, model.dtype)
     if images is None:
         return noise
     return torch.cat([check_images(images[:4], model.channels).to(noise), noise])
 
 
-def _still_copy(module: nn.Module) -> nn.Module:
-    with torch.no_grad():  # or a scripted module's weights would hang on those of the original
-        network = copy.deepcopy(module)
+def _still_copy(plain: Classifier) -> tuple[nn.Module, bool]:
+    """A copy to be changed, and whether it is one: a network that cannot be copied stays itself."""
+    try:
+        with torch.no_grad():  # or a scripted module's weights would hang on those of the original
+            return _still(copied(plain)), True
+    except ModelFormatError as problem:
+        tell(f"{problem}; it is used as it is, neither folded, laid out anew nor compiled")
+        return plain.module, False
+
+
+def _still(network: nn.Module) -> nn.Module:
     # By hand: train() may be overridden and do more than set the flag.
     for part in network.modules():
         part.training = False
@@ -282,7 +302,8 @@ def _still_copy(module: nn.Module) -> nn.Module:
 
 def _folded(plain: Classifier, network: nn.Module, images: Tensor) -> tuple[nn.Module, str]:
     """A copy with batch norm folded, and what was done; nothing if there was none to fold."""
-    folded = _still_copy(network)
+    with torch.no_grad():
+        folded = _still(copy.deepcopy(network))
     present = sum(isinstance(part, _BatchNorm) for part in folded.modules())
     twin = copy.copy(plain)
     twin.module = folded

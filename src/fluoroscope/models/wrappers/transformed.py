@@ -122,7 +122,12 @@ class _TranslationInvariant(Asking):
     def __init__(self, model: Classifier, size: int, deviations: float) -> None:
         super().__init__(model)
         edge = deviations
-        bell = torch.linspace(-edge, edge, size, dtype=torch.double).square().div(-2).exp()
+        bell = (
+            torch.linspace(-edge, edge, size, dtype=torch.double, device="cpu")
+            .square()
+            .div(-2)
+            .exp()
+        )
         self.bell = bell / bell.sum()
 
     def forward(self, images: Tensor) -> Tensor:

@@ -120,7 +120,7 @@ def _compare(study: Study) -> dict[str, Tensor]:
     twin = with_random_weights(model, images, seed=study.seed)
     other = input_gradient(twin, images, winners, batch_size=16)
     return {
-        "indices": torch.tensor([study.images.indices[row] for row in rows])[:_SHOWN],
+        "indices": torch.tensor([study.images.indices[row] for row in rows], device="cpu")[:_SHOWN],
         "labels": labels[:_SHOWN],
         "winners": winners[:_SHOWN],
         "images": images[:_SHOWN],
