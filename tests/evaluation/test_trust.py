@@ -64,6 +64,42 @@ def test_a_deceiver_is_caught(name: str, digits: tuple[torch.Tensor, torch.Tenso
     json.dumps([check.describe() for check in checks], allow_nan=False)
 
 
+def _before(change: Callable[[torch.Tensor], torch.Tensor]) -> fs.Classifier:
+    class Changed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = fs.load_model("digits-linear").module
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.inner(change(x))  # type: ignore[no-any-return]
+
+    return fs.Classifier(Changed(), channels=1, input_size=28)
+
+
+def test_what_the_first_look_doubts_the_checks_measure(
+    digits: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    few = (digits[0][:8], digits[1][:8])
+
+    def statuses(change: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, Check]:
+        found = trust_checks(_before(change), *few, "none")
+        return {check.name: check for check in found}
+
+    root = statuses(lambda x: (x ** (1 / 2.2)) ** 2.2)["finite gradient"]
+    assert (root.status, root.evidence["lost"]) == ("warn", 0)
+    assert root.evidence["not_finite"] == root.evidence["pictures"]
+    nowhere = statuses(lambda x: x + (0 * x[:, :, :1, :1]).square().sqrt())["finite gradient"]
+    assert nowhere.status == "fail"
+    beside = statuses(lambda x: x + 0.2 * x.mean(0, keepdim=True))["neighbours in the batch"]
+    assert beside.status == "fail"
+    assert beside.forwards >= beside.evidence["pictures"]
+    cut = statuses(lambda x: x.detach())
+    assert cut["differentiable"].status == "fail"
+    for name in ("finite gradient", "zero gradient", "no bound"):
+        assert cut[name].status == "not applicable"
+        assert "no gradient" in cut[name].words
+
+
 def test_one_step_may_miss_for_two_reasons(digits: tuple[torch.Tensor, torch.Tensor]) -> None:
     def evidence(name: str) -> dict[str, int]:
         checks = trust_checks(DECEIVERS[name](), *digits, "linf:0.1", pictures=PICTURES)

@@ -21,7 +21,7 @@ from fluoroscope.cli.gradient import gradient
 from fluoroscope.cli.labels import labels
 from fluoroscope.cli.models import models
 from fluoroscope.cli.morph import morph
-from fluoroscope.cli.output import one_line
+from fluoroscope.cli.output import Output, in_options, one_line
 from fluoroscope.cli.predict import predict
 from fluoroscope.cli.runs import runs
 from fluoroscope.cli.train import train
@@ -65,7 +65,7 @@ def main() -> None:
             code, message = _unwritable(problem)
         if message:
             with suppress(OSError):  # nobody is there to be told
-                sys.stderr.write(f"fluoroscope: {one_line(message)}\n")
+                sys.stderr.write(f"fluoroscope: {one_line(in_options(message))}\n")
                 sys.stderr.flush()
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -75,7 +75,8 @@ def main() -> None:
 def _outcome() -> tuple[int, str]:
     """The exit code of the command, and what is to be said of it."""
     try:
-        return app(standalone_mode=False) or 0, ""
+        with Output("-").telling():
+            return app(standalone_mode=False) or 0, ""
     except FluoroscopeError as error:
         return 2, str(error)
     except typer.TyperException as error:

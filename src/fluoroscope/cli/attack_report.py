@@ -91,7 +91,7 @@ class Summary:
                 + ("" if self._fitted["others_attacked"] else "; it is judged on the same pictures")
             )
         for note in dict.fromkeys(self._record["notes"]):
-            output.say(f"note: {note}")
+            output.note(note)
         if self._pairs:
             self._paths.append(write_figure(directory / "pictures.png", pair_figure(self._pairs)))
         if method.minimum_norm and searched:

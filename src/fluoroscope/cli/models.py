@@ -1,21 +1,19 @@
 """``fluoroscope models``: which networks there are, and what one expects of a picture."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fluoroscope.cli.options import (
-    Checkpoint,
-    CheckpointKey,
-    Device,
-    InputSize,
-    Json,
-    Labels,
-    Mean,
-    Std,
-    load,
-)
+from fluoroscope.cli.options import Json, load, with_statements
 from fluoroscope.cli.output import Output
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fluoroscope.models.classifier import Classifier
+
+# Built-in pictures that a network is shown.
+PICTURES = 4
 
 models = typer.Typer(name="models", help="List networks, or show one.", no_args_is_help=True)
 
@@ -33,31 +31,37 @@ def list_(json: Json = None) -> None:
 
 
 @models.command()
+@with_statements
 def show(
     name: Annotated[str, typer.Argument(help="A network's name, as for --model.")],
-    checkpoint: Checkpoint = None,
-    checkpoint_key: CheckpointKey = None,
-    labels: Labels = None,
-    mean: Mean = None,
-    std: Std = None,
-    input_size: InputSize = None,
-    device: Device = "cpu",
+    *,
+    stated: dict[str, Any],
     json: Json = None,
 ) -> None:
-    """What a network expects: size, channels and normalisation, and who states them.
+    """What a network expects, who states it, and what a first look finds doubtful in it.
 
     [bold]Example:[/] fluoroscope models show digits-cnn
     """
+    from fluoroscope.engine.first_look import look_at
     from fluoroscope.models.loading import describe_model
 
-    loaded = load(
-        name, checkpoint, labels, mean, std, input_size, device, checkpoint_key=checkpoint_key
-    )
+    loaded = load(name, **stated)
+    loaded.look = look_at(loaded, _pictures(loaded))
     described = describe_model(loaded)
+    described["first_look"] |= {"shown": f"{PICTURES} built-in digits"}
     output = Output(json)
     output.json(described)
     if json != "-":
         output.table(["", name], ((key, _plain(value)) for key, value in described.items()))
+
+
+def _pictures(model: "Classifier") -> "Tensor":
+    """Built-in digits as the network takes pictures ``(N, C, H, W)``."""
+    from fluoroscope.data.imageset import load_images
+
+    digits = next(iter(load_images("digits", channels=1).take(PICTURES).batches(PICTURES))).images
+    pictures = model.fit(digits.expand(-1, model.channels, -1, -1))
+    return pictures.to(model.device, model.dtype)
 
 
 def _plain(value: Any) -> str:

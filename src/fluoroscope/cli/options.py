@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -34,6 +34,27 @@ Labels = Annotated[Path | None, typer.Option(help="A text file with one class na
 Mean = Annotated[str | None, typer.Option(help="Override: one number a channel, as 0.5,0.5,0.5.")]
 Std = Annotated[str | None, typer.Option(help="Override: one number a channel, as 0.5,0.5,0.5.")]
 InputSize = Annotated[str | None, typer.Option(help="Override: 224 or HEIGHTxWIDTH.")]
+Channels = Annotated[
+    int | None, typer.Option(min=1, help="Override: 3 for colour, 1 for grey, or any other number.")
+]
+Order = Annotated[str | None, typer.Option("--channel-order", help="Override: rgb or bgr.")]
+Resize = Annotated[
+    str | None,
+    typer.Option(
+        help="Override: the shorter side, or HEIGHTxWIDTH, before the input size is cut out."
+    ),
+]
+Shrinking = Annotated[
+    str | None, typer.Option("--interpolation", help="Override: nearest, bilinear or bicubic.")
+]
+Returned = Annotated[
+    str | None,
+    typer.Option(
+        "--outputs",
+        help="What it returns: logits, logit (one number, whose sign tells two classes), "
+        "probabilities or log-probabilities.",
+    ),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto.")]
 Json = Annotated[
     str | None, typer.Option("--json", metavar="FILE|-", help="Write the result as JSON; - prints.")
@@ -75,53 +96,67 @@ Image = Annotated[
 OBJECTIVE_HELP = "logit, log-probability, probability or margin"
 
 
+NETWORK: dict[str, tuple[Any, Any]] = {
+    "checkpoint": (Checkpoint, None),
+    "checkpoint_key": (CheckpointKey, None),
+    "labels": (Labels, None),
+    "mean": (Mean, None),
+    "std": (Std, None),
+    "input_size": (InputSize, None),
+    "channels": (Channels, None),
+    "channel_order": (Order, None),
+    "resize": (Resize, None),
+    "interpolation": (Shrinking, None),
+    "outputs": (Returned, None),
+    "device": (Device, "cpu"),
+}
+"""What can be said of a network beside its name: of each option its annotation and default."""
+
+
 def with_model(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command that wants ``model: Classifier`` the options to name and load one."""
 
     @wraps(command)
-    def loading(
-        *,
-        model: str,
-        checkpoint: Path | None,
-        checkpoint_key: str | None,
-        labels: Path | None,
-        mean: str | None,
-        std: str | None,
-        input_size: str | None,
-        device: str,
-        **rest: Any,
-    ) -> None:
-        loaded = load(
-            model, checkpoint, labels, mean, std, input_size, device, checkpoint_key=checkpoint_key
-        )
-        command(model=loaded, **rest)
+    def loading(*, model: str, **given: Any) -> None:
+        stated = {name: given.pop(name) for name in NETWORK}
+        command(model=load(model, **stated), **given)
 
-    own = inspect.signature(command, eval_str=False).parameters
-    extra = [
-        ("model", Model, inspect.Parameter.empty),
-        ("checkpoint", Checkpoint, None),
-        ("checkpoint_key", CheckpointKey, None),
-        ("labels", Labels, None),
-        ("mean", Mean, None),
-        ("std", Std, None),
-        ("input_size", InputSize, None),
-        ("device", Device, "cpu"),
-    ]
-    parameters = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for name, kind, default in extra
-    ]
-    kept = [
-        value.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, value in own.items()
-        if name != "model"
-    ]
+    kept = _parameters(command, without="model")
     # The command's own options come first on the help page, after the network.
-    loading.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [parameters[0], *kept, *parameters[1:]]
-    )
-    loading.__annotations__ = {p.name: p.annotation for p in [*parameters, *kept]}
+    _sign(loading, [_parameter("model", Model), *kept, *_network_parameters()])
     return loading
+
+
+def with_statements(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that wants ``stated``, what :func:`load` takes, the options for it."""
+
+    @wraps(command)
+    def stating(**given: Any) -> None:
+        stated = {name: given.pop(name) for name in NETWORK}
+        command(stated=stated, **given)
+
+    _sign(stating, [*_network_parameters(), *_parameters(command, without="stated")])
+    return stating
+
+
+def _network_parameters() -> list[inspect.Parameter]:
+    return [_parameter(name, kind, default) for name, (kind, default) in NETWORK.items()]
+
+
+def _parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    only = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, only, default=default, annotation=kind)
+
+
+def _parameters(command: Callable[..., None], *, without: str) -> list[inspect.Parameter]:
+    own = inspect.signature(command, eval_str=False).parameters
+    only = inspect.Parameter.KEYWORD_ONLY
+    return [value.replace(kind=only) for name, value in own.items() if name != without]
+
+
+def _sign(command: Callable[..., None], parameters: list[inspect.Parameter]) -> None:
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
 
 
 def load(
@@ -133,12 +168,18 @@ def load(
     input_size: str | None = None,
     device: str = "cpu",
     checkpoint_key: str | None = None,
+    channels: int | None = None,
+    channel_order: str | None = None,
+    resize: str | None = None,
+    interpolation: str | None = None,
+    outputs: str | None = None,
 ) -> "Classifier":
     """The network that the options describe."""
     from fluoroscope.engine.memory import keep_freed_memory
     from fluoroscope.models.loading import load_model
 
     keep_freed_memory()
+    sides = _size(resize, "resize")
     return load_model(
         name,
         checkpoint=checkpoint,
@@ -147,6 +188,12 @@ def load(
         mean=_numbers(mean, "mean"),
         std=_numbers(std, "std"),
         input_size=_size(input_size),
+        channels=channels,
+        channel_order=cast(Any, channel_order),
+        # One number is the length of the shorter side.
+        resize=sides[0] if sides and "x" not in str(resize).lower() else sides,
+        interpolation=cast(Any, interpolation),
+        outputs=cast(Any, outputs),
         device=device,
     )
 
@@ -188,7 +235,7 @@ def _numbers(text: str | None, name: str) -> list[float] | None:
         ) from error
 
 
-def _size(text: str | None) -> tuple[int, int] | None:
+def _size(text: str | None, name: str = "input-size") -> tuple[int, int] | None:
     if text is None:
         return None
     try:
@@ -196,6 +243,6 @@ def _size(text: str | None) -> tuple[int, int] | None:
         height, width = sides * 2 if len(sides) == 1 else sides
     except ValueError as error:
         raise InvalidParameterError(
-            f"input-size is {text!r}; expected a side such as 224, or HEIGHTxWIDTH"
+            f"{name} is {text!r}; expected a side such as 224, or HEIGHTxWIDTH"
         ) from error
     return height, width

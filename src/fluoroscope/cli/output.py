@@ -33,6 +33,15 @@ from fluoroscope.files import atomic_path
 T = TypeVar("T")
 # Seconds between two looks at a bar.
 _EVERY = 0.1
+# Arguments of the library that are options here, if only of some commands.
+_ARGUMENTS = {
+    name: name.replace("_", "-")
+    for name in (
+        *("channels", "channel_order", "input_size", "resize", "interpolation", "outputs"),
+        *("labels", "mean", "std", "checkpoint", "checkpoint_key", "device", "batch_size"),
+    )
+} | {"images": "input-size"}
+_ARGUMENT = re.compile(rf'(?<![\w./-])({"|".join(_ARGUMENTS)})=(?:"([\w-]+)"|(\d+))?(?![\w=])')
 # Signs of a message.
 _LONGEST = 2000
 
@@ -51,6 +60,16 @@ def harmless(text: object) -> str:
 def one_line(text: object) -> str:
     """The same in one line."""
     return " ".join(harmless(text).split())
+
+
+def in_options(text: str) -> str:
+    """What the library says of its arguments, said of options: ``--channels 1``."""
+
+    def option(found: re.Match[str]) -> str:
+        name, value = found[1], found[2] or found[3]
+        return f"--{_ARGUMENTS[name]}" + (f" {value}" if value else "")
+
+    return _ARGUMENT.sub(option, text)
 
 
 class _Console(Console):
@@ -76,6 +95,10 @@ class Output:
     def say(self, text: str) -> None:
         """A line for people; on a terminal broken between words."""
         self.console.print(harmless(text), soft_wrap=not self.console.is_terminal)
+
+    def note(self, text: str) -> None:
+        """Something that a reader of the result should know."""
+        self.say(f"note: {in_options(text)}")
 
     def table(self, columns: list[str], rows: Iterable[Iterable[Any]], title: str = "") -> None:
         """A table for people; columns whose name ends in ``>`` are set flush right."""
@@ -141,7 +164,7 @@ class Output:
             file: TextIO | None = None,
             line: str | None = None,
         ) -> None:
-            text = one_line(message)
+            text = one_line(in_options(str(message)))
             if issubclass(category, FluoroscopeWarning) and text not in told:
                 told.add(text)
                 # Above the bar, if one is there.

@@ -95,7 +95,7 @@ def _print(output: Output, found: "Comparison") -> None:
             listed = ", ".join(map(str, indices[:_LISTED]))
             output.say(f"fooled in {run} only: pictures {listed}{more}")
     for note in found.notes:
-        output.say(f"note: {note}")
+        output.note(note)
 
 
 def _cell(paired: "Paired", field: str) -> str:

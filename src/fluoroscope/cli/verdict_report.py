@@ -56,7 +56,7 @@ def report(output: Output, verdict: "Verdict") -> None:
             ),
         )
     for note in verdict.notes:
-        output.say(f"note: {note}")
+        output.note(note)
 
 
 def draw_curve(verdict: "Verdict", directory: Path) -> Path:

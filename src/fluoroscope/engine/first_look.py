@@ -23,6 +23,7 @@ from fluoroscope.engine.memory import out_of_memory
 from fluoroscope.engine.weights import untouched
 from fluoroscope.errors import FluoroscopeError, NoGradientError
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.preprocessing import Preprocessing
 from fluoroscope.models.wrappers.around import Around
 from fluoroscope.models.wrappers.bpda import BPDA
 from fluoroscope.models.wrappers.ensemble import Ensemble
@@ -273,7 +274,7 @@ class _Looking:
                 "[0, 1]; were they divided by 255 twice?",
             )
         if stated.mean is None and stated.std is None:
-            if not _normalises(inner):
+            if stated.stated_by.startswith(Preprocessing.stated_by) and not _normalises(inner):
                 self.information.append(
                     f"no mean and std are stated for {name}: it sees pictures in [0, 1] as they are"
                 )

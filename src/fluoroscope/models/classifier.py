@@ -41,6 +41,9 @@ class Look(Protocol):
     def notes(self) -> tuple[str, ...]:
         """What a reader of its results should know, a sentence each."""
 
+    def describe(self) -> dict[str, Any]:
+        """As plain values."""
+
 
 @dataclass
 class _Found:
@@ -262,7 +265,8 @@ class Classifier:
             InvalidParameterError: another number of labels than classes, or impossible numbers.
         """
         twin = copy.copy(self)
-        twin._found = self._found.for_a_twin()
+        if outputs is not None or any(value is not None for value in preprocessing.values()):
+            twin._found = self._found.for_a_twin()
         twin.preprocessing = self.preprocessing.overridden(**preprocessing)
         if outputs is not None and outputs != self.outputs:
             if self._asks:

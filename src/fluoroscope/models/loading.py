@@ -139,6 +139,7 @@ def describe_model(model: str | Path | nn.Module | Classifier) -> dict[str, Any]
         "labels": list(classifier.labels[:10]),
         **classifier.preprocessing.describe(),
         "sha256": classifier.fingerprint(),
+        "first_look": None if classifier.look is None else classifier.look.describe(),
         "training": builtin_record(classifier.name) if classifier.name in BUILTIN else None,
     }
 

@@ -1,0 +1,75 @@
+"""What can be said of a network on the command line, and how what it lacks is asked for."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from fluoroscope.cli import app
+from fluoroscope.cli.options import NETWORK
+from fluoroscope.cli.output import in_options
+
+GREY = """
+from torch import nn
+import fluoroscope as fs
+
+def grey():
+    return nn.Sequential(*fs.load_model("digits-linear").module.children())
+
+def softmax():
+    return nn.Sequential(fs.load_model("digits-cnn").module, nn.Softmax(1))
+"""
+GREY_IT_IS = ["--channels", "1", "--input-size", "28"]
+
+
+@pytest.fixture
+def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "grey_nets.py").write_text(GREY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "command", ["predict", "gradient", "morph", "attack", "evaluate", "corrupt", "map", "xray"]
+)
+def test_every_command_that_loads_a_network_takes_all_that_can_be_said_of_it(command: str) -> None:
+    page = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "300"}).output
+    for name in NETWORK:
+        assert f"--{name.replace('_', '-')}" in page
+
+
+def test_a_plain_grey_network_is_described_and_read(nets: Path) -> None:
+    stated = ["python:grey_nets:grey", *GREY_IT_IS]
+    shown = CliRunner().invoke(app, ["models", "show", *stated, "--json", "-"])
+    found = json.loads(shown.stdout)
+    assert found["channels"] == 1
+    assert found["input_size"] == [28, 28]
+    assert found["first_look"]["doubts"] == []
+    assert found["first_look"]["passes"] <= 16
+    assert "digits" in found["first_look"]["shown"]
+    read = CliRunner().invoke(app, ["predict", "-m", *stated, "--data", "digits", "--limit", "20"])
+    assert read.exit_code == 0, read.output
+
+
+def test_what_it_returns_can_be_stated_and_is_doubted_otherwise(nets: Path) -> None:
+    shown = ["models", "show", "python:grey_nets:softmax", *GREY_IT_IS, "--json", "-"]
+    doubts = json.loads(CliRunner().invoke(app, shown).stdout)["first_look"]["doubts"]
+    assert "probabilities" in doubts[0]
+    stated = CliRunner().invoke(app, [*shown, "--outputs", "probabilities"])
+    assert json.loads(stated.stdout)["first_look"]["doubts"] == []
+
+
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [
+        ("the right channels= and input_size=", "the right --channels and --input-size"),
+        ('(outputs="probabilities")', "(--outputs probabilities)"),
+        ("one at a time (batch_size=1)", "one at a time (--batch-size 1)"),
+        ("pass images= of the right size", "pass --input-size of the right size"),
+        ("to(dtype=torch.float32), runs/mean=3", "to(dtype=torch.float32), runs/mean=3"),
+    ],
+)  # fmt: skip
+def test_arguments_are_said_as_options(said: str, heard: str) -> None:
+    assert in_options(said) == heard
