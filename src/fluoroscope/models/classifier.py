@@ -265,8 +265,7 @@ class Classifier:
             InvalidParameterError: another number of labels than classes, or impossible numbers.
         """
         twin = copy.copy(self)
-        if outputs is not None or any(value is not None for value in preprocessing.values()):
-            twin._found = self._found.for_a_twin()
+        twin._found = self._found.for_a_twin()
         twin.preprocessing = self.preprocessing.overridden(**preprocessing)
         if outputs is not None and outputs != self.outputs:
             if self._asks:

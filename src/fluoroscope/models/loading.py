@@ -128,6 +128,7 @@ def describe_model(model: str | Path | nn.Module | Classifier) -> dict[str, Any]
     from fluoroscope.models.builtin import BUILTIN, builtin_record
 
     classifier = load_model(model)
+    look = model.look if isinstance(model, Classifier) else classifier.look
     return {
         "name": classifier.name,
         "source": _source(classifier.name) or "module",
@@ -139,7 +140,7 @@ def describe_model(model: str | Path | nn.Module | Classifier) -> dict[str, Any]
         "labels": list(classifier.labels[:10]),
         **classifier.preprocessing.describe(),
         "sha256": classifier.fingerprint(),
-        "first_look": None if classifier.look is None else classifier.look.describe(),
+        "first_look": None if look is None else look.describe(),
         "training": builtin_record(classifier.name) if classifier.name in BUILTIN else None,
     }
 
