@@ -26,8 +26,8 @@ from fluoroscope.models.classifier import Classifier
 _FEWEST = 20
 # Deviations above the mean that 2.5 % exceed.
 _SURE = 1.96
-# Weights that nobody trained see some of it: the share that is right beyond chance is to be more
-# than this, or than so many times a single class's.
+# Weights that nobody trained see some of it: the share that is right beyond chance is to be surely
+# more than this, or than so many times a single class's.
 _UNTRAINED, _TIMES = 0.2, 5.0
 
 
@@ -63,7 +63,11 @@ class Level:
         if count < _FEWEST:
             return False
         right, (expected, _) = int((labels == read).sum()), _by_chance(labels, read)
-        beyond = (right - expected) / max(count - expected, 1)
+        if expected >= count:
+            return True
+        smooth = (right + 2) / (count + 4)  # Agresti and Coull 1998
+        spread = math.sqrt(smooth * (1 - smooth) * count) / (count - expected)
+        beyond = (right - expected) / (count - expected) - _SURE * spread
         few = min(_UNTRAINED, _TIMES / self.model.num_classes)
         return beyond < few or self._unsure(labels, read)
 
