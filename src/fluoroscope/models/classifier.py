@@ -172,6 +172,19 @@ class Classifier:
         return torch.float32 if anchor is None else anchor.dtype
 
     @property
+    def batch_size(self) -> int | None:
+        """How many images the module takes at a time, where it takes no other number.
+
+        Stated by a source that knows it, or found when another number was refused. The classifier
+        itself takes any.
+        """
+        return self._found.batch_size
+
+    @batch_size.setter
+    def batch_size(self, size: int | None) -> None:
+        self._found.batch_size = size
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What was learnt of it on the way, a sentence each."""
         size = self._found.batch_size

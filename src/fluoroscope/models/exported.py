@@ -6,7 +6,7 @@ JSON graph is read directly: each node must be one of the ATen operators that ch
 given (or plain arithmetic on sizes), its arguments plain values, and the weights raw bytes. The
 result is a ``torch.fx`` graph in which every name is our own.
 
-What a program cannot state (labels, mean, std) may be put beside it when it is saved::
+What a program cannot state (labels, mean, std, outputs) may be put beside it when it is saved::
 
     torch.export.save(program, "net.pt2", extra_files={"fluoroscope.json": json.dumps(
         {"labels": [...], "mean": [...], "std": [...]})})
@@ -104,12 +104,15 @@ def load_exported(path: Path, device: torch.device) -> Classifier:
 def _classifier(archive: "_Archive", device: torch.device) -> Classifier:
     note = archive.json(_NOTE, _NOTE_LIMIT) if _NOTE in archive.members else {}
     rebuilt = _Rebuild(archive, device)
-    return Classifier(
+    made = Classifier(
         rebuilt.module().to(device),
         labels=note.get("labels"),
+        outputs=note.get("outputs", "logits"),
         name=str(archive.path),
         preprocessing=_preprocessing(note, rebuilt.shape, archive.path),
     )
+    made.batch_size = rebuilt.shape[0]
+    return made
 
 
 def _preprocessing(note: Mapping[str, Any], shape: list[int | None], path: Path) -> Preprocessing:
@@ -203,8 +206,7 @@ class _Rebuild:
         self._graph.output(self._logits(graph["outputs"], program["signature"]["output_specs"]))
 
     def module(self) -> nn.Module:
-        module: nn.Module = fx.GraphModule(self._root, self._graph, "ExportedProgram")
-        return module if self.shape[0] is None else FixedBatch(module, self.shape[0])
+        return fx.GraphModule(self._root, self._graph, "ExportedProgram")
 
     def _add_inputs(self, graph: Any, specs: Iterable[Any], weights: Mapping[str, Tensor]) -> None:
         for (kind, spec), value in zip(map(_only, specs), graph["inputs"], strict=True):
@@ -333,22 +335,6 @@ class _Rebuild:
                 "(N, classes): export a module that returns nothing else"
             )
         return returned[0]
-
-
-class FixedBatch(nn.Module):
-    """Any number of images, for a program that takes just ``size`` at a time."""
-
-    def __init__(self, program: nn.Module, size: int) -> None:
-        super().__init__()
-        self.program = program
-        self.size = size
-
-    def forward(self, images: Tensor) -> Tensor:
-        answers = []
-        for part in torch.split(images, self.size):
-            filling = part[-1:].expand(self.size - len(part), -1, -1, -1)
-            answers.append(self.program(torch.cat([part, filling]))[: len(part)])
-        return torch.cat(answers)
 
 
 def _only(union: Any) -> tuple[str, Any]:
