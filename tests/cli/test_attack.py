@@ -16,6 +16,7 @@ from pyarrow import parquet
 from safetensors.torch import load_file
 
 from fluoroscope.attacks import registry
+from fluoroscope.pictures.write import write_png
 
 Call = Callable[..., Any]
 DIGITS = ["--model", "digits-cnn", "--images", "digits", "--limit", "12"]
@@ -39,6 +40,28 @@ def test_attack_leaves_rows_tensors_and_pictures(fluoroscope: Call, tmp_path: Pa
     assert record["parameters"]["threat"] == {"norm": "linf", "eps": 0.1}
     assert (out / "pictures.png").stat().st_size > 10_000
     assert "fooled" in done.err
+
+
+def test_a_mask_is_a_picture(fluoroscope: Call, tmp_path: Path) -> None:
+    mask = torch.zeros(1, 28, 28)
+    mask[:, 8:20, 8:14] = 1
+    write_png(tmp_path / "mask.png", mask)
+    out = tmp_path / "out"
+    done = fluoroscope(
+        "attack", "pgd", *DIGITS, "--eps", "0.3", "--mask", str(tmp_path / "mask.png"),
+        "--out", str(out),
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    tensors = load_file(out / "part-00000.safetensors")
+    changed = (tensors["images"] != tensors["originals"]).any(0)
+    assert changed.any()
+    assert (changed <= (mask == 1)).all()
+    refused = fluoroscope(
+        "attack", "simba", *DIGITS, "--eps", "0.3", "--mask", str(tmp_path / "mask.png"),
+        "--out", str(out), "--norm", "l2",
+    )  # fmt: skip
+    assert refused.code == 2
+    assert "mask was given, and SimBA" in refused.err
 
 
 def test_a_second_attack_leaves_nothing_of_the_first(fluoroscope: Call, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import NoneType
@@ -16,16 +16,18 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from fluoroscope.attacks.each import within_each
 from fluoroscope.engine import chance
 from fluoroscope.engine.classes import Classes, as_classes
 from fluoroscope.engine.first_look import notes_of, one_class, remind
+from fluoroscope.engine.mask import Mask, as_mask
 from fluoroscope.engine.numbers import whole_number
 from fluoroscope.engine.objectives import Objective
 from fluoroscope.engine.predict import check_batch_size
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.run import Keep, Outcome, run
 from fluoroscope.engine.stream import DEFAULT_BATCH, Attack, Budget, Step
-from fluoroscope.engine.threats import Threat, beyond_the_box
+from fluoroscope.engine.threats import Threat, beyond_the_box, bounds_of
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.files import atomic_set, output_directory
 from fluoroscope.models.classifier import Classifier, as_classifier, tensor_bytes
@@ -135,6 +137,8 @@ class Method:
     """Whether it looks for the closest success, rather than for any within a bound."""
     can_target: ClassVar[bool] = True
     """Whether it can lead towards a class, not only away from one."""
+    can_mask: ClassVar[bool] = True
+    """Whether it searches well where only a part of the picture may change."""
     confidence: float = 0.0
     """The lead in logits from which an image counts as a success."""
 
@@ -201,6 +205,27 @@ class Method:
         """
         return model
 
+    def _part(self, mask: Mask, images: Tensor) -> Tensor:
+        """Where each image may change ``(N, 1 or C, H, W)``, if the attack can keep to that."""
+        if not self.can_mask:
+            raise InvalidParameterError(
+                f"mask was given, and {type(self).__name__} chooses its changes without looking at "
+                "one; expected an attack that follows it, such as pgd, apgd, fmn or square"
+            )
+        return as_mask(mask, images)
+
+    def within(self, threat: Threat) -> "Method":
+        """The same attack under another threat model."""
+        return replace(self, threat=threat)  # type: ignore[type-var]
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """Its name and parameters as plain values, for records."""
+        return {
+            "attack": type(self).__name__,
+            "parameters": {name: as_plain(value) for name, value in _values(self).items()},
+        }
+
     def length(self, difference: Tensor) -> Tensor:
         """How long each difference ``(N, C, H, W)`` is where the nearest success is kept, ``(N,)``.
 
@@ -223,6 +248,7 @@ class Method:
         exact: bool = False,
         seed: int = 0,
         numbers: Tensor | None = None,
+        mask: Mask | None = None,
         on_step: Callable[[Step], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> AttackResult:
@@ -248,6 +274,8 @@ class Method:
             seed: for everything random. A sample's chance does not depend on its neighbours.
             numbers: ``(N,)``, which samples of their data set these are, on which their chance
                 hangs; by default 0 and up.
+            mask: only where it is 1 may pixels change, elsewhere it is 0: ``(H, W)``, or
+                ``(1 or C, H, W)``, or such for each of the images. By default everywhere.
             on_step: called with every step.
             cancelled: asked at every step; once true, the result is what was found so far.
 
@@ -256,6 +284,12 @@ class Method:
             NoGradientError: the logits do not depend differentiably on the pixels.
         """
         model = as_classifier(model)
+        if bounds_of(self.threat) is not None:
+            return within_each(
+                self, model, images, classes, targeted=targeted, keep=keep, restarts=restarts,
+                batch_size=batch_size, budget=budget, grid=grid, exact=exact, seed=seed,
+                numbers=numbers, mask=mask, on_step=on_step, cancelled=cancelled,
+            )  # fmt: skip
         batch = check_images(images, model.channels).to(model.device, model.dtype)
         wanted = as_classes(model, classes, batch)
         numbers = torch.arange(len(batch), device="cpu") if numbers is None else numbers
@@ -270,6 +304,7 @@ class Method:
                 f"targeted is True; {type(self).__name__} only leads away from a class: leave it "
                 "out, or choose another attack"
             )
+        free = None if mask is None else self._part(mask, batch)
         if grid not in (None, 8):
             raise InvalidParameterError(f"grid is {grid}; expected 8 (bits) or None")
         kept: Keep = keep or ("nearest" if self.minimum_norm else "first")
@@ -296,6 +331,7 @@ class Method:
             exact=exact,
             seed=seed,
             numbers=numbers,
+            free=free,
             on_step=on_step,
             cancelled=cancelled,
         )
@@ -316,8 +352,7 @@ class Method:
         # Of what the first look found there was a warning with it.
         notes = [*distinct([*notes, *notes_of(model)])]
         record = {
-            "attack": type(self).__name__,
-            "parameters": {name: as_plain(value) for name, value in _values(self).items()},
+            **self.stated,
             "targeted": targeted,
             "keep": kept,
             "restarts": restarts,
@@ -327,6 +362,7 @@ class Method:
             "exact": exact,
             "seed": seed,
             "notes": notes,
+            **({} if free is None else {"mask": as_plain(free.cpu().contiguous())}),
             **provenance(model),
         }
         found: dict[str, Any] = {

@@ -11,9 +11,11 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from fluoroscope.attacks.attack import AttackResult, Method, as_plain
+from fluoroscope.attacks.each import within_each
 from fluoroscope.engine.classes import Classes
+from fluoroscope.engine.mask import Mask, as_mask
 from fluoroscope.engine.stream import Budget
-from fluoroscope.engine.threats import Threat
+from fluoroscope.engine.threats import Threat, bounds_of
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier, as_classifier
 
@@ -55,6 +57,7 @@ class Chain(Method):
         *,
         budget: Budget | None = None,
         numbers: Tensor | None = None,
+        mask: Mask | None = None,
         cancelled: Callable[[], bool] | None = None,
         **options: Any,
     ) -> AttackResult:
@@ -63,12 +66,18 @@ class Chain(Method):
         Passes are added up. The seconds of a budget are shared, its passes are for each attack.
         """
         model = as_classifier(model)
+        if bounds_of(self.threat) is not None:
+            return within_each(
+                self, as_classifier(model), images, classes,
+                budget=budget, numbers=numbers, mask=mask, cancelled=cancelled, **options,
+            )  # fmt: skip
         end = (
             None if budget is None or budget.seconds is None else time.monotonic() + budget.seconds
         )
         options |= {"cancelled": cancelled}
         first, *others = self.attacks
-        result = first(model, images, classes, numbers=numbers, budget=budget, **options)
+        result = first(model, images, classes, numbers=numbers, budget=budget, mask=mask, **options)
+        free = None if mask is None else as_mask(mask, result.originals)
         for attack in others:
             left = (~result.success).nonzero().squeeze(1)
             late = end is not None and time.monotonic() >= end
@@ -82,12 +91,21 @@ class Chain(Method):
                 result.classes[left],
                 numbers=result.numbers[left],
                 budget=budget,
+                mask=None if free is None else free[left],
                 **options,
             )
             result = _joined(result, found, left)
+        return replace(result, record=result.record | self.stated | {"notes": [*result.notes]})
+
+    def within(self, threat: Threat) -> "Chain":
+        """The same attacks under another threat model."""
+        return Chain(attacks=tuple(attack.within(threat) for attack in self.attacks))
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """Their names and parameters as plain values, for records."""
         named = " | ".join(type(attack).__name__ for attack in self.attacks)
-        stated = {"attack": named, "parameters": as_plain(self.attacks), "notes": [*result.notes]}
-        return replace(result, record=result.record | stated)
+        return {"attack": named, "parameters": as_plain(self.attacks)}
 
 
 def _joined(before: AttackResult, after: AttackResult, rows: Tensor) -> AttackResult:

@@ -24,7 +24,7 @@ from fluoroscope.engine.objectives import Objective, as_objective
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import feed, stream
-from fluoroscope.engine.threats import Threat, as_number, pixel_distances, threat_for
+from fluoroscope.engine.threats import Threat, as_number, one_bound, pixel_distances, threat_for
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.pictures.checks import check_images
@@ -337,7 +337,7 @@ def morph_stream(
     start = _start(model, image, seed).to(model.device, model.dtype)
     remind(model)
     mode, target = _goal(model, start, to, less, away)
-    threat = threat_for(norm or ("none" if eps is None else "linf"), eps)
+    threat = one_bound(threat_for(norm or ("none" if eps is None else "linf"), eps))
     along = _direction(direction, threat)
     if step_size is None:
         step_size = _default_step_size(start, along, threat)

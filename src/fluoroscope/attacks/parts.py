@@ -20,6 +20,7 @@ from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine import chance
 from fluoroscope.engine.labels import Truth
 from fluoroscope.engine.predict import predict
+from fluoroscope.engine.threats import bounds_of
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.files import regular, remove
 from fluoroscope.models.classifier import Classifier
@@ -55,16 +56,17 @@ def attack_parts(
 
     Raises:
         UnknownLabelError: a class the network does not have, or labels that do not match.
+        InvalidParameterError: a bound for each, but not for as many as there are pictures.
     """
     targets: list[int | str | None] = [to]
     if to == "all":
         targets = list(range(model.num_classes))
     elif to not in (None, "random", "least-likely"):
         targets = [model.find_class(to)]
-    truth = _truth(model, images, targets)
+    truth, within = _truth(model, images, targets), _bounded(attack, images)
     for target in targets:
         for batch in images.batches(part_size(model), fit=model.preprocessing):
-            result = attack(
+            result = within(batch)(
                 model,
                 batch.images,
                 _classes(model, truth, batch, target, seed),
@@ -95,6 +97,20 @@ def _told(
     }
     names = batch.names or images.names(batch.indices)
     return replace(result, names=names, record=record, notes=(*result.notes, *notes))
+
+
+def _bounded(attack: Method, images: ImageSet) -> Callable[[Batch], Method]:
+    """The attack on each batch: with its pictures' own bounds where each has one."""
+    bounds = bounds_of(attack.threat)
+    if bounds is None:
+        return lambda batch: attack
+    if len(bounds) != len(images):
+        raise InvalidParameterError(
+            f"eps has {len(bounds)} bound(s) for {len(images)} picture(s); expected one each"
+        )
+    of = dict(zip(images.indices, bounds, strict=True))
+    ball: Any = type(attack.threat)
+    return lambda batch: attack.within(ball([of[number] for number in batch.indices.tolist()]))
 
 
 def fit_to(

@@ -9,7 +9,7 @@ from typing import Any
 
 from fluoroscope import attacks
 from fluoroscope.attacks.attack import Method, as_plain
-from fluoroscope.engine.threats import threat_for
+from fluoroscope.engine.threats import Bound, threat_for
 from fluoroscope.errors import InvalidParameterError
 
 ATTACKS: dict[str, type[Method]] = {
@@ -58,7 +58,7 @@ ATTACKS: dict[str, type[Method]] = {
 
 
 def attack(
-    name: str, *, eps: float | str | None = None, norm: str | None = None, **parameters: Any
+    name: str, *, eps: Bound | None = None, norm: str | None = None, **parameters: Any
 ) -> Method:
     """The attack of that name, ready to be called with a network, images and classes.
 
@@ -66,8 +66,8 @@ def attack(
         name: one of ``ATTACKS``; ``fluoroscope attacks`` lists them. Several, such as
             ``"fgsm|pgd|square"``, attack one after the other what those before left; each takes
             the parameters that it has.
-        eps: how far an image may move, such as ``"8/255"``. Attacks that look for the closest
-            success may go without.
+        eps: how far an image may move, such as ``"8/255"``, or one such for each image ``(N,)``
+            that it will be called with. Attacks that look for the closest success may go without.
         norm: what ``eps`` measures; by default the attack's usual one.
         parameters: the attack's own, such as ``steps``.
 
@@ -96,7 +96,7 @@ def attack(
 
 
 def _chain(
-    names: list[str], *, eps: float | str | None, norm: str | None, parameters: dict[str, Any]
+    names: list[str], *, eps: Bound | None, norm: str | None, parameters: dict[str, Any]
 ) -> Method:
     kinds = [find_attack(name.strip()) for name in names]
     has = [{field.name for field in fields(kind)} - {"threat"} for kind in kinds]  # type: ignore[arg-type]

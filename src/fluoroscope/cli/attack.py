@@ -13,6 +13,7 @@ from fluoroscope.cli.attack_options import (
     behind,
     other_pictures,
     parameters,
+    picture_mask,
     transfer_target,
 )
 from fluoroscope.cli.attack_report import Summary
@@ -157,6 +158,10 @@ def attack(
         list[str] | None,
         typer.Option(help="Another network: how many that fool this one fool it too? Repeatable."),
     ] = None,
+    mask: Annotated[
+        str | None,
+        typer.Option(help="A picture that is white where pixels may change, black elsewhere."),
+    ] = None,
     on_grid: Annotated[
         bool, typer.Option("--8bit", help="Only 8-bit pictures, which survive being saved.")
     ] = False,
@@ -191,6 +196,7 @@ def attack(
     data = open_pictures(images, split, limit, model.channels, first)
     held, load_others = other_pictures(method, others, through or [], data, model)
     chosen = registry.attack(method, eps=eps, norm=norm, **given | held)
+    free = None if mask is None else picture_mask(mask, model)
     targets = [transfer_target(model, name) for name in transfer_to or []]
     if targets and not chosen.minimum_norm:
         keep = keep or "last"
@@ -225,6 +231,7 @@ def attack(
                     restarts=restarts,
                     keep=keep,
                     grid=8 if on_grid else None,
+                    mask=free,
                     exact=exact,
                     batch_size=batch_size,
                     on_step=done.step,

@@ -74,6 +74,14 @@ def other_pictures(
     return {name: load() for name in given}, load
 
 
+def picture_mask(name: str, model: "Classifier") -> "Tensor":
+    """Where a picture is white ``(1, H, W)``, resized and cropped as the network's pictures are."""
+    from fluoroscope.data.reference import open_image
+
+    picture = open_image(name, channels=1, size=model.input_size or (224, 224)).image
+    return model.fit(picture[None])[0] > 0.5
+
+
 def apart(
     method: str, chosen: "Method", data: "ImageSet", fit_on: int | None
 ) -> "tuple[ImageSet, ImageSet]":

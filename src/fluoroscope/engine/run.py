@@ -83,6 +83,7 @@ def run(
     exact: bool = False,
     seed: int = 0,
     numbers: Tensor | None = None,
+    free: Tensor | None = None,
     on_step: Callable[[Step], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Outcome:
@@ -109,6 +110,7 @@ def run(
             nor a sample's slot even change the rounding.
         seed: for everything random; a sample's draws depend on it and the sample's number alone.
         numbers: ``(N,)``, which samples of their data set these are; by default 0 and up.
+        free: ``(N, 1 or C, H, W)`` booleans, where an image may change; by default everywhere.
         on_step: called with every step.
         cancelled: asked before every step; once it is true, what was found so far is the outcome.
     """
@@ -145,7 +147,7 @@ def run(
     steps = stream(
         model,
         attack,
-        feed(images, classes, targeted=targeted, seed=seed, numbers=numbers, rows=going),
+        feed(images, classes, targeted=targeted, seed=seed, numbers=numbers, rows=going, free=free),
         until=until,
         stop=keep == "first",
         restarts=restarts,

@@ -9,8 +9,8 @@ writes no line for early stopping, restarts, budgets, counting or chance.
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import Field, dataclass, fields, replace
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+from dataclasses import Field, dataclass, fields, is_dataclass, replace
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -47,6 +47,8 @@ class Samples:
     """``(n,)``, what the sample's random numbers are hashed from; another for each restart."""
     restart: Tensor
     """``(n,)``, searches of the sample that lie behind; 0 is its first."""
+    free: Tensor | None = None
+    """``(n, 1 or C, H, W)`` booleans: where it may change; ``None`` is everywhere."""
 
 
 class State(Protocol):
@@ -228,17 +230,19 @@ def feed(
     seed: int = 0,
     numbers: Tensor | None = None,
     rows: Tensor | None = None,
+    free: Tensor | None = None,
 ) -> Feed:
     """A batch in memory, handed out in its order.
 
     ``numbers`` ``(N,)`` say which samples of a data set these are, on which their chance hangs; by
-    default 0 and up. ``rows`` are the ones to hand out; by default all.
+    default 0 and up. ``rows`` are the ones to hand out; by default all. ``free``
+    ``(N, 1 or C, H, W)`` says where they may change; by default everywhere.
     """
     images, classes = (t.clone() if t.is_inference() else t for t in (images, classes))
     indices = torch.arange(len(images), device=images.device)
     towards = torch.full((len(images),), 1.0 if targeted else -1.0, device=images.device)
     keys = chance.keys(seed, indices if numbers is None else numbers.to(indices))
-    everything = Samples(images, classes, towards, indices, keys, torch.zeros_like(indices))
+    everything = Samples(images, classes, towards, indices, keys, torch.zeros_like(indices), free)
     waiting = indices if rows is None else rows
 
     def hand_out(count: int) -> Samples | None:
@@ -334,6 +338,8 @@ def _steps(
         asked = batch.slots.samples if owners is None else take(batch.slots.samples, owners)
         if grid is not None:
             images = snap(images, asked.images, grid)
+        if asked.free is not None:
+            images = torch.where(asked.free, images, asked.images)
         try:
             answer = evaluate(
                 model, images, query.classes, query.objective,
@@ -346,6 +352,10 @@ def _steps(
             warn_smaller_batch(len(images), size)
             batch.park(size)
             continue
+        if asked.free is not None:
+            answer = _within(answer, asked.free)
+            batch.state = _seen(batch.state, query.images, images)
+            query = replace(query, images=images)
         if crowded:
             state = crowded.tell_all(batch.state, query, answer)
         else:
@@ -393,6 +403,32 @@ def _steps(
         if again is not None:
             batch.restart(_rows(again))
         batch.refill(_rows(done))
+
+
+def _within(answer: Answer, free: Tensor) -> Answer:
+    """The answer with no slope where nothing may change ``(n, 1 or C, H, W)``."""
+    gradient, jacobian = answer.gradient, answer.jacobian
+    return replace(
+        answer,
+        gradient=None if gradient is None else gradient * free,
+        jacobian=None if jacobian is None else jacobian * free[:, None],
+    )
+
+
+def _seen(state: S, asked: Tensor, shown: Tensor) -> S:
+    """The state of an attack that asked about the images ``shown`` in place of those it holds.
+
+    So what it meant to change outside its part takes nothing of the bound from the next step on.
+    """
+    values: list[tuple[str, Any]] = [(f.name, getattr(state, f.name)) for f in fields(state)]
+    return replace(
+        state,
+        **{
+            name: shown if value is asked else _seen(cast(Any, value), asked, shown)
+            for name, value in values
+            if value is asked or is_dataclass(value)
+        },
+    )
 
 
 def _spread(step: Step, owners: Tensor, counts: Tensor, passes: int) -> Step:
@@ -515,6 +551,8 @@ def part(value: Any, indices: Tensor) -> Any:
 
 
 def _put(value: Any, indices: Tensor, new: Any) -> Any:
+    if value is None:
+        return None
     if isinstance(value, Tensor):
         return value.index_copy(0, indices, new.to(value.dtype))
     return put(value, indices, new)

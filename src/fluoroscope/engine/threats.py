@@ -1,9 +1,9 @@
 """How far an image may move: norm balls, always inside the pixel box ``[0, 1]``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, prod
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -65,22 +65,53 @@ class Threat(Protocol):
         """Which images ``(N, C, H, W)`` are allowed, up to float noise, as ``(N,)`` booleans."""
 
 
+Bound = float | str | Tensor | Sequence[float | str]
+"""How far an image may move: a number, a fraction such as ``"8/255"``, or one for each image."""
+
+
 @dataclass(frozen=True)
-class Linf:
-    """No pixel value moves by more than ``eps`` (a number or ``"8/255"``; ``inf`` is no bound)."""
+class _Ball:
+    """A norm ball; ``eps`` is its radius, ``inf`` for no bound.
+
+    Radii for each image of a batch ``(N,)`` are kept as a tuple: an attack called on so many images
+    moves each within its own.
+    """
 
     eps: float | str
-    name = "linf"
+    name: ClassVar[str]
+
+    if TYPE_CHECKING:
+
+        def __init__(self, eps: Bound) -> None: ...
 
     def __post_init__(self) -> None:
-        eps = _as_bound(self.eps)
-        if 1 < eps < inf:
-            meant = f": did you mean {eps:g}/255?" if eps <= 255 else ""
+        several = _several(self.eps)
+        eps = self._checked(self.eps) if several is None else tuple(map(self._checked, several))
+        object.__setattr__(self, "eps", eps)
+
+    def _checked(self, eps: float | str) -> float:
+        return _as_bound(eps)
+
+    @property
+    def _radius(self) -> float:
+        one_bound(cast(Threat, self))
+        return float(self.eps)
+
+
+class Linf(_Ball):
+    """No pixel value moves by more than ``eps`` (a number or ``"8/255"``; ``inf`` is no bound)."""
+
+    name = "linf"
+
+    def _checked(self, eps: float | str) -> float:
+        bound = _as_bound(eps)
+        if 1 < bound < inf:
+            meant = f": did you mean {bound:g}/255?" if bound <= 255 else ""
             raise InvalidParameterError(
-                f"eps is {self.eps}; pixels go from 0 to 1, so in the norm linf at most 1 is "
+                f"eps is {eps}; pixels go from 0 to 1, so in the norm linf at most 1 is "
                 f"expected{meant}"
             )
-        object.__setattr__(self, "eps", eps)
+        return bound
 
     def distance(self, difference: Tensor) -> Tensor:
         """Largest absolute value of each difference ``(N, C, H, W)``."""
@@ -88,28 +119,23 @@ class Linf:
 
     def project(self, images: Tensor, original: Tensor) -> Tensor:
         """Clamp to ``original ± eps`` and to the box."""
-        eps = float(self.eps)
+        eps = self._radius
         return torch.clamp(images, original - eps, original + eps).clamp_(0, 1)
 
     def random(self, keys: Tensor, original: Tensor) -> Tensor:
         """Uniform in the ball, then clamped to the box."""
         noise = chance.uniform(keys, 0, tuple(original.shape[1:])).to(original.dtype)
-        return self.project(original + float(self.eps) * (2 * noise - 1), original)
+        return self.project(original + self._radius * (2 * noise - 1), original)
 
     def allows(self, images: Tensor, original: Tensor) -> Tensor:
         """Whether the largest difference is at most ``eps``."""
-        return self.distance(images - original) <= float(self.eps) + 1e-6
+        return self.distance(images - original) <= self._radius + 1e-6
 
 
-@dataclass(frozen=True)
-class L2:
+class L2(_Ball):
     """The Euclidean length of the difference stays within ``eps`` (``inf`` is no bound)."""
 
-    eps: float | str
     name = "l2"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "eps", _as_bound(self.eps))
 
     def distance(self, difference: Tensor) -> Tensor:
         """Euclidean length of each difference ``(N, C, H, W)``."""
@@ -123,7 +149,7 @@ class L2:
         boxed = images.clamp(0, 1)
         difference = boxed - original
         length = column(self.distance(difference))
-        eps = float(self.eps)
+        eps = self._radius
         return torch.where(length > eps, original + difference * (eps / length), boxed)
 
     def random(self, keys: Tensor, original: Tensor) -> Tensor:
@@ -132,22 +158,17 @@ class L2:
         noise = chance.normal(keys, 0, tuple(original.shape[1:])).to(original.dtype)
         radius = chance.uniform(keys, 1, (1, 1, 1)).to(original.dtype) ** (1 / size)
         length = column(self.distance(noise))
-        return self.project(original + float(self.eps) * radius * noise / length, original)
+        return self.project(original + self._radius * radius * noise / length, original)
 
     def allows(self, images: Tensor, original: Tensor) -> Tensor:
         """Whether the length is at most ``eps``."""
-        return self.distance(images - original) <= float(self.eps) * (1 + 1e-5) + 1e-6
+        return self.distance(images - original) <= self._radius * (1 + 1e-5) + 1e-6
 
 
-@dataclass(frozen=True)
-class L1:
+class L1(_Ball):
     """The absolute differences add up to at most ``eps`` (``inf`` is no bound)."""
 
-    eps: float | str
     name = "l1"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "eps", _as_bound(self.eps))
 
     def distance(self, difference: Tensor) -> Tensor:
         """Sum of the absolute values of each difference ``(N, C, H, W)``."""
@@ -159,7 +180,7 @@ class L1:
         All absolute differences shrink by the same amount, down to 0, and are then cut at the box
         (Croce and Hein 2021): into the box first, then into the ball, would end further away.
         """
-        return onto_l1_balls(images, original, float(self.eps))
+        return onto_l1_balls(images, original, self._radius)
 
     def random(self, keys: Tensor, original: Tensor) -> Tensor:
         """Uniform in the ball, then clamped to the box."""
@@ -168,27 +189,25 @@ class L1:
         waits = -torch.log1p(-chance.uniform(keys, 0, (shape.numel() + 1,)))
         size = (waits / waits.sum(1, keepdim=True))[:, 1:].view_as(original)
         sign = torch.where(chance.uniform(keys, 1, tuple(shape)) < 0.5, -1, 1)
-        return self.project(original + (float(self.eps) * sign * size).to(original), original)
+        return self.project(original + (self._radius * sign * size).to(original), original)
 
     def allows(self, images: Tensor, original: Tensor) -> Tensor:
         """Whether the absolute differences add up to at most ``eps``."""
-        return self.distance(images - original) <= float(self.eps) * (1 + 1e-5) + 1e-6
+        return self.distance(images - original) <= self._radius * (1 + 1e-5) + 1e-6
 
 
-@dataclass(frozen=True)
-class L0:
+class L0(_Ball):
     """At most ``eps`` pixels change, each in any channel and as far as the box goes."""
 
-    eps: float | str
     name = "l0"
 
-    def __post_init__(self) -> None:
-        eps = _as_bound(self.eps)
-        if eps not in (inf, eps // 1):
+    def _checked(self, eps: float | str) -> float:
+        bound = _as_bound(eps)
+        if bound not in (inf, bound // 1):
             raise InvalidParameterError(
-                f"eps is {self.eps!r}; in the norm l0 it counts pixels: expected a whole number"
+                f"eps is {eps!r}; in the norm l0 it counts pixels: expected a whole number"
             )
-        object.__setattr__(self, "eps", eps)
+        return bound
 
     def distance(self, difference: Tensor) -> Tensor:
         """Pixels at which any channel of each difference ``(N, C, H, W)`` is not 0."""
@@ -198,18 +217,18 @@ class L0:
         """Into the box; then the ``eps`` pixels that moved furthest stay, the others go back."""
         boxed = images.clamp(0, 1)
         difference = boxed - original
-        if not bool((self.distance(difference) > float(self.eps)).any()):
+        if not bool((self.distance(difference) > self._radius).any()):
             return boxed
         size = difference.square().sum(1).flatten(1)
         kept = torch.zeros_like(size, dtype=torch.bool)
-        kept.scatter_(1, size.topk(int(self.eps), dim=1).indices, True)
+        kept.scatter_(1, size.topk(int(self._radius), dim=1).indices, True)
         return torch.where(kept.view_as(difference[:, :1]), boxed, original)
 
     def random(self, keys: Tensor, original: Tensor) -> Tensor:
         """``eps`` pixels drawn without repetition, each of a colour uniform in the box."""
         _, _, height, width = original.shape
         ranks = chance.uniform(keys, 0, (height * width,))
-        count = int(min(float(self.eps), height * width))
+        count = int(min(self._radius, height * width))
         drawn = torch.zeros_like(ranks, dtype=torch.bool)
         drawn.scatter_(1, ranks.topk(count, dim=1).indices, True)
         colours = chance.uniform(keys, 1, tuple(original.shape[1:])).to(original.dtype)
@@ -217,7 +236,7 @@ class L0:
 
     def allows(self, images: Tensor, original: Tensor) -> Tensor:
         """Whether at most ``eps`` pixels differ."""
-        return self.distance(images - original) <= float(self.eps)
+        return self.distance(images - original) <= self._radius
 
 
 @dataclass(frozen=True)
@@ -246,6 +265,41 @@ class Unbounded:
 
 def _as_bound(eps: float | str) -> float:
     return inf if isinstance(eps, float | int) and eps == inf else as_number(eps)
+
+
+def _several(eps: Any) -> list[float | str] | None:
+    """The bounds of several images; ``None`` where there is one for all."""
+    if isinstance(eps, str) or not hasattr(eps, "__len__") or getattr(eps, "shape", None) == ():
+        return None
+    found = list(eps.tolist() if hasattr(eps, "tolist") else eps)
+    for bound in found or [None]:
+        if not isinstance(bound, int | float | str) or bound in (inf, "inf"):
+            shape = f" of shape {tuple(eps.shape)}" if isinstance(eps, Tensor) else ""
+            raise InvalidParameterError(
+                f"eps is a {type(eps).__name__}{shape}; expected one number, or finite ones (N,), "
+                "one for each image"
+            )
+    return found
+
+
+def bounds_of(threat: Threat) -> tuple[float, ...] | None:
+    """The bounds of several images; ``None`` where there is one for all."""
+    return threat.eps if isinstance(threat.eps, tuple) else None
+
+
+def one_bound(threat: Threat) -> Threat:
+    """The threat model, if it has one bound for all images.
+
+    Raises:
+        InvalidParameterError: it has one for each.
+    """
+    bounds = bounds_of(threat)
+    if bounds is not None:
+        raise InvalidParameterError(
+            f"eps has {len(bounds)} bounds, one for each image; expected one for all here: an "
+            "attack that is called on so many images takes several"
+        )
+    return threat
 
 
 def beyond_the_box(threat: Threat, shape: tuple[int, ...]) -> str | None:
@@ -297,7 +351,7 @@ def _shrink(size: Tensor, room: Tensor, eps: Tensor) -> Tensor:
     return torch.minimum((size - cut).clamp(min=0), room)
 
 
-def threat_for(norm: str, eps: float | str | None) -> Threat:
+def threat_for(norm: str, eps: Bound | None) -> Threat:
     """The threat model of a norm's name (``linf``, ``l2``, ``l1``, ``l0`` or ``none``) and a bound.
 
     Raises:
@@ -326,7 +380,7 @@ def as_threat(given: "Threat | str") -> Threat:
     """
     if not isinstance(given, str):
         if all(hasattr(given, part) for part in ("name", "eps", "project")):
-            return given
+            return one_bound(given)
         raise InvalidParameterError(
             f"threat is {given!r}; expected a norm and a bound, such as 'linf:8/255' or Linf(0.3)"
         )
@@ -351,7 +405,7 @@ def usual_threat(model: "Classifier", images: "ImageSet | None" = None) -> Threa
     return Linf(0.3) if model.channels == 1 else Linf("8/255")
 
 
-_BALLS: dict[str, Callable[[float | str], Threat]] = {"linf": Linf, "l2": L2, "l1": L1, "l0": L0}
+_BALLS: dict[str, Callable[[Bound], Threat]] = {"linf": Linf, "l2": L2, "l1": L1, "l0": L0}
 
 
 def pixel_distances(images: Tensor, original: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from fluoroscope.attacks.attack import Method, as_plain
 from fluoroscope.attacks.registry import attack
 from fluoroscope.engine.run import Keep
-from fluoroscope.engine.threats import Threat
+from fluoroscope.engine.threats import Threat, one_bound
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.files import regular, user_path
 
@@ -84,6 +84,7 @@ class Stage:
                 f"a stage is called {self.name!r}; expected lower-case letters, digits, . and -, "
                 "as files are named after it"
             )
+        one_bound(self.attack.threat)
         if self.keep not in get_args(Keep):
             raise self._wrong("keep", f"one of {', '.join(get_args(Keep))}")
         if type(self.restarts) is not int or self.restarts < 1:

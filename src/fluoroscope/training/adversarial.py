@@ -35,7 +35,7 @@ from fluoroscope.engine import chance
 from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.objectives import Objective
 from fluoroscope.engine.stream import Samples
-from fluoroscope.engine.threats import Linf, Threat
+from fluoroscope.engine.threats import Linf, Threat, one_bound
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.training.fitting import Moment
@@ -62,6 +62,7 @@ class AdversarialLoss:
     method: ClassVar[str]
 
     def __post_init__(self) -> None:
+        one_bound(self.threat)
         if not 0 < float(self.threat.eps) < float("inf"):
             raise InvalidParameterError(
                 f"eps is {self.threat.eps}; expected a number above 0, such as 0.3 or 8/255: "

@@ -73,6 +73,7 @@ class DecisionMethod(Method):
     queries: int = 5000
     starts: Tensor | None = None
 
+    can_mask: ClassVar[bool] = False
     cost: ClassVar[str] = "1 forward"
     access: ClassVar[Access] = "decision"
     minimum_norm: ClassVar[bool] = True

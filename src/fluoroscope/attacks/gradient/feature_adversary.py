@@ -28,7 +28,7 @@ from fluoroscope.attacks.attack import Method
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import Objective
 from fluoroscope.engine.stream import Query, Samples
-from fluoroscope.engine.threats import Threat, as_number
+from fluoroscope.engine.threats import Threat, as_number, bounds_of
 from fluoroscope.engine.vectors import column
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
@@ -84,7 +84,8 @@ class FeatureAdversary(Method):
                 "(M, C, H, W) in [0, 1], or --others on the command line"
             )
         super().__post_init__()
-        self._size  # noqa: B018 - an impossible step is said at once
+        if bounds_of(self.threat) is None:
+            self._size  # noqa: B018 - an impossible step is said at once
 
     def surrogate(self, model: Classifier, seed: int) -> Classifier:
         """The network with the squared distance to each class's nearest guide beside its logits.

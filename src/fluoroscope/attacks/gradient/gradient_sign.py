@@ -24,7 +24,7 @@ from fluoroscope.engine import chance
 from fluoroscope.engine.classes import Classes
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.stream import Query, Samples
-from fluoroscope.engine.threats import Linf, Threat, as_number
+from fluoroscope.engine.threats import Linf, Threat, as_number, bounds_of
 from fluoroscope.models.classifier import Classifier
 
 
@@ -38,7 +38,8 @@ class FixedStep(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._ascent  # noqa: B018 - an impossible step is said at once
+        if bounds_of(self.threat) is None:
+            self._ascent  # noqa: B018 - an impossible step is said at once
 
     def start(self, samples: Samples) -> AscentState:
         """At the image."""

@@ -70,6 +70,7 @@ class SimBA(Method):
     basis: Literal["pixel", "dct"] = "pixel"
     frequencies: int | None = None
 
+    can_mask: ClassVar[bool] = False
     paper: ClassVar[str] = "Guo et al. 2019 (1905.07121)"
     access: ClassVar[Access] = "score"
     norms: ClassVar[tuple[str, ...]] = ("l2", "linf", "none")

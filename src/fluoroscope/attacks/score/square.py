@@ -133,7 +133,7 @@ class Square(Method):
         _, channels, height, width = state.best.shape
         side = self._sides(state, (height, width))[1]
         draws = chance.uniform(state.samples.keys, state.queries, (2 + channels,))
-        square = _Square.at(draws[:, :2], side, (height, width))
+        square = _Square.at(draws[:, :2], side, (height, width), state.samples.free)
         change = float(self.threat.eps) * _signs(draws[:, 2:, None], state.best.dtype)
         clean, old = square.read(state.samples.images), square.read(state.best)
         new = (clean + change).clamp(0, 1)
@@ -148,8 +148,8 @@ class Square(Method):
         _, channels, height, width = state.best.shape
         level, side = self._sides(state, (height, width))
         draws = chance.uniform(state.samples.keys, state.queries, (5 + channels,))
-        square = _Square.at(draws[:, :2], side, (height, width))
-        emptied = _Square.at(draws[:, 2:4], side, (height, width))
+        square = _Square.at(draws[:, :2], side, (height, width), state.samples.free)
+        emptied = _Square.at(draws[:, 2:4], side, (height, width), state.samples.free)
 
         away = state.best - state.samples.images
         order = self._order
@@ -241,11 +241,17 @@ class _Square:
     """``(n, 1, S * S)``, 0 for what is named again, else 1."""
 
     @classmethod
-    def at(cls, draws: Tensor, side: Tensor, image: tuple[int, int]) -> "_Square":
-        """Anywhere in the image with equal chance, by two numbers in ``[0, 1)`` for each."""
+    def at(
+        cls, draws: Tensor, side: Tensor, image: tuple[int, int], free: Tensor | None
+    ) -> "_Square":
+        """Anywhere in the image with equal chance, by two numbers in ``[0, 1)`` for each.
+
+        Where only a part of an image is ``free`` ``(n, 1 or C, H, W)`` a square reaches into the
+        rectangle around it.
+        """
         top, left = (
-            (draw * (length - side + 1)).long()[:, None]
-            for draw, length in zip(draws.unbind(1), image, strict=True)
+            (low + (draw * (high - low + 1)).long())[:, None]
+            for draw, (low, high) in zip(draws.unbind(1), _reach(side, image, free), strict=True)
         )
         largest = int(side.max())
         steps = torch.arange(largest, device=side.device)
@@ -269,6 +275,20 @@ class _Square:
     def powers(self, values: Tensor, order: int) -> Tensor:
         """The sum of powers of absolute values ``(n, C, S * S)``, ``(n, C, 1)``."""
         return ((values * self.once).abs() ** order).sum(2, keepdim=True)
+
+
+def _reach(
+    side: Tensor, image: tuple[int, int], free: Tensor | None
+) -> list[tuple[Tensor, Tensor]]:
+    """The first and the last row, and column, in which a square may begin, each ``(n,)``."""
+    if free is None:
+        return [(torch.zeros_like(side), length - side) for length in image]
+    found = []
+    for length, across in zip(image, (3, 2), strict=True):
+        used = free.any(1).any(across - 1).long()
+        first, last = used.argmax(1), length - 1 - used.flip(1).argmax(1)
+        found.append(((first - side + 1).clamp(min=0), torch.minimum(last, length - side)))
+    return found
 
 
 @lru_cache(maxsize=16)

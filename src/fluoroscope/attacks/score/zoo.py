@@ -94,6 +94,7 @@ class ZOO(Method):
     confidence: float = 0.0
     early_abort: bool = True
 
+    can_mask: ClassVar[bool] = False
     paper: ClassVar[str] = "Chen, Zhang, Sharma, Yi, Hsieh 2017 (1708.03999)"
     access: ClassVar[Access] = "score"
     norms: ClassVar[tuple[str, ...]] = ("l2",)

@@ -76,6 +76,7 @@ class OnePixel(Method):
     base: Base = "random"
     crossover: float = 1.0
 
+    can_mask: ClassVar[bool] = False
     paper: ClassVar[str] = "Su, Vargas, Sakurai 2019 (1710.08864)"
     access: ClassVar[Access] = "score"
     norms: ClassVar[tuple[str, ...]] = ("l0",)

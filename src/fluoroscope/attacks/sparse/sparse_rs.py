@@ -65,6 +65,7 @@ class SparseRS(Method):
     queries: int = 10_000
     alpha_init: float = 0.3
 
+    can_mask: ClassVar[bool] = False
     paper: ClassVar[str] = "Croce et al. 2022 (2006.12834)"
     access: ClassVar[Access] = "score"
     norms: ClassVar[tuple[str, ...]] = ("l0",)

@@ -25,6 +25,7 @@ from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.objectives import LOG_PROBABILITY, Objective
 from fluoroscope.engine.predict import check_batch_size
 from fluoroscope.engine.stream import Step, is_reached
+from fluoroscope.engine.threats import one_bound
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.files import atomic_path, output_directory, remove
 from fluoroscope.models.classifier import Classifier, as_classifier
@@ -56,6 +57,7 @@ class Fitted(Method, ABC):
 
     epochs: int
     step_size: float | None
+    can_mask: ClassVar[bool] = False
     cost: ClassVar[str] = "1 forward, once fitted"
 
     @property
@@ -109,6 +111,7 @@ class Fitted(Method, ABC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        one_bound(self.threat)
         self._expect(1, "epochs")
         if self.step_size is not None and not 0 < self.step_size < math.inf:
             raise InvalidParameterError(f"step_size is {self.step_size}; expected more than 0")
@@ -203,6 +206,8 @@ class Fitted(Method, ABC):
         model = as_classifier(model)
         if self.made is not None:
             return super().__call__(model, images, classes, **options)
+        if options.get("mask") is not None:
+            self._part(options["mask"], images)  # refused before anything is made
         if options.get("budget") is not None:
             raise InvalidParameterError(
                 f"budget is {options['budget']}; a {type(self).__name__} that is not fitted yet "
