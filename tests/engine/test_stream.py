@@ -146,7 +146,7 @@ def test_restarts_and_budgets_are_kept_for_each_sample() -> None:
     assert calls(restarts=3) == [6, 6, 6]
     assert calls(restarts=3, budget=Budget(forwards=5)) == [5, 5, 5]
     assert calls(restarts=3, budget=Budget(forwards=5), batch_size=2) == [5, 5, 5]
-    with pytest.raises(InvalidParameterError, match="more than 0"):
+    with pytest.raises(InvalidParameterError, match="a whole number, 1 or more"):
         Budget(forwards=0)
 
 
