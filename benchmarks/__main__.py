@@ -17,6 +17,7 @@ of the turns is shown with its quartiles.
 SECTIONS = {
     "passes": speed.passes,
     "differences": speed.differences,
+    "first-look": speed.first_look,
     "start": speed.start,
     "pgd-digits": peers.pgd_digits,
     "pgd-resnet18": peers.pgd_resnet18,

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 import fluoroscope as fs
-from benchmarks.page import PAGE, Scale, Section, Skipped
+from benchmarks.page import PAGE, Scale, Section, Skipped, percent
 from benchmarks.peers import MNIST, MOBILENET, mobilenet, resnet18
 from benchmarks.timing import Timing, cpu_and_wall, interleaved, on_threads
 from fluoroscope.attacks.gradient.ascent import GradientAscent
+from fluoroscope.engine.first_look import look_at
 from fluoroscope.engine.objectives import LOG_PROBABILITY
 from fluoroscope.engine.run import run
 from fluoroscope.engine.threats import Linf
@@ -109,6 +110,54 @@ def differences(scale: Scale) -> Section:
         ["network", "one at a time, ms>", "batched, ms>", "times faster>", "arithmetic's limit>"],
         rows,
     )
+    return section
+
+
+def first_look(scale: Scale) -> Section:
+    """The first look at a network beside the evaluation that it comes before."""
+    section = Section(PAGE, "first-look", "The first look")
+    rows, count = [], scale.limit or 200
+    digits = fs.load_images("digits", channels=1).take(count)
+    for name, threat in (("digits-cnn", "linf:0.1"), ("digits-robust", "linf:0.2")):
+        model = fs.load_model(name)
+        pictures = next(iter(digits.batches(4))).images
+        model.look = look = look_at(model, pictures)
+        verdicts: list[fs.Verdict] = []
+
+        def evaluation(
+            model: fs.Classifier = model,
+            threat: str = threat,
+            verdicts: list[fs.Verdict] = verdicts,
+        ) -> None:
+            verdicts.append(fs.evaluate(model, digits, threat=threat, plan="fast"))
+
+        def looking(model: fs.Classifier = model, pictures: Tensor = pictures) -> None:
+            look_at(model, pictures)
+
+        timing = interleaved({"look": looking, "evaluation": evaluation}, scale.repeats or 3)
+        passes = verdicts[-1].forwards + verdicts[-1].backwards
+        rows.append(
+            [
+                f"`{name}`, {threat}",
+                str(look.passes),
+                f"{passes:,}",
+                percent(look.passes / passes, 3),
+                f"{1000 * timing.median('look'):.1f}",
+                f"{timing.median('evaluation'):.1f}",
+                percent(timing.ratio("look", "evaluation"), 2),
+            ]
+        )
+    section.text(
+        f"What is looked for once when a network is first used, beside an evaluation of {count} "
+        "digits with the plan `fast`. Passes are pictures forward and back."
+    )
+    section.table(
+        [
+            "network and threat", "look, passes>", "evaluation, passes>", "share>",
+            "look, ms>", "evaluation, s>", "share>",
+        ],
+        rows,
+    )  # fmt: skip
     return section
 
 

@@ -139,7 +139,7 @@ def test_another_preprocessing_is_looked_at_anew(digits: tuple[Tensor, Tensor]) 
     model = fs.load_model("digits-cnn")
     fs.predict(model, digits[0])
     with pytest.warns(fs.FluoroscopeWarning, match="mean of .* deviation"):
-        fs.predict(model.restated(mean=(0.13,), std=(58.0,)), digits[0])
+        fs.predict(model.restated(mean=(0.13,), std=(0.01,)), digits[0])
     with pytest.warns(fs.FluoroscopeWarning, match="255 twice"):
         fs.predict(model.restated(mean=(0.13,)), digits[0] / 255)
     levels = classifier(Changed(lambda x: x / 255), mean=(0.0,), std=(1 / 255,))

@@ -44,7 +44,7 @@ ALONE = 2
 _TF32 = 2.0**-10
 # Where normalised pictures hardly ever lie: ordinary ones have means within 2.6 and deviations of
 # about 1. A std of at most this says that the network wants 8-bit levels; those lie elsewhere.
-_FARTHEST_MEAN, _WIDEST, _NARROWEST = 5.0, 20.0, 0.05
+_FARTHEST_MEAN, _WIDEST = 5.0, 20.0
 _LEVELS = 1.5 / 255
 _DARK = 0.01
 # Pictures of which it says something that they are all read as one class.
@@ -280,15 +280,13 @@ class _Looking:
                 )
             return
         seen = stated.normalize(self.pictures)
-        before, after = float(self.pictures.std()), float(seen.std())
-        mean = float(seen.mean())
+        mean, deviation = float(seen.mean()), float(seen.std())
         levels = stated.std is not None and max(stated.std) <= _LEVELS
-        wide = (abs(mean) > _FARTHEST_MEAN or after > _WIDEST) and not levels
-        if wide or (after < _NARROWEST < before):
+        if (abs(mean) > _FARTHEST_MEAN or deviation > _WIDEST) and not levels:
             self._doubt(
                 "scale",
-                f"sees pictures with a mean of {mean:.3g} and a deviation of {after:.3g} once they "
-                "are normalised; expected about 0 and 1: check mean and std, which are on the "
+                f"sees pictures with a mean of {mean:.3g} and a deviation of {deviation:.3g} once "
+                "they are normalised; expected about 0 and 1: check mean and std, which are on the "
                 "[0, 1] scale",
             )
 

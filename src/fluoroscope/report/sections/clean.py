@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 
+from fluoroscope.engine.first_look import notes_of
 from fluoroscope.evaluation.verdict import wilson
 from fluoroscope.evaluation.yardsticks.calibration import Calibration, calibration
 from fluoroscope.report.blocks import (
@@ -51,6 +52,7 @@ def clean(study: Study) -> Content:
     ]
     blocks: list[Block] = [Text(_in_words(held), "lead"), Numbers(numbers)]
     blocks.append(Text(sentence(str(study.seen)), "note"))
+    blocks += [Text(sentence(note), "note") for note in notes_of(study.model)]
     if len(right) >= 20:
         blocks.append(_reliability(held, len(right)))
     by_class, data = _by_class(study, reading)
