@@ -373,10 +373,8 @@ def _words(folder: Path) -> list[Tree]:
 
 
 def _name_a_network(folder: Path) -> None:
-    try:
-        name = (folder / "name.txt").read_text("utf-8", "surrogateescape")
-    except OSError:
-        return  # no name was given
+    file = folder / "name.txt"
+    name = file.read_text("utf-8", "surrogateescape") if file.is_file() else ""
     if not name.startswith(("torchvision/", "timm/", "python:")):  # weights that would be fetched
         with contextlib.suppress(fs.FluoroscopeError):
             command("predict", "-m", "digits-linear", "-i", name)
