@@ -38,7 +38,16 @@ _ARGUMENTS = {
     name: name.replace("_", "-")
     for name in (
         *("channels", "channel_order", "input_size", "resize", "interpolation", "outputs"),
-        *("labels", "mean", "std", "checkpoint", "checkpoint_key", "device", "batch_size"),
+        *(
+            "labels",
+            "mean",
+            "std",
+            "checkpoint",
+            "checkpoint_key",
+            "device",
+            "batch_size",
+            "at_chance",
+        ),
     )
 } | {"images": "input-size"}
 _ARGUMENT = re.compile(rf'(?<![\w./-])({"|".join(_ARGUMENTS)})=(?:"([\w-]+)"|(\d+))?(?![\w=])')

@@ -4,7 +4,6 @@ The one place where that is decided. Whatever reads labels asks a `Truth`, and n
 set's numbers for the network's.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +15,10 @@ from fluoroscope.data.batches import Batch
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.data.sources import ArraySource
 from fluoroscope.engine.classes import Given, class_values, names_of, within
-from fluoroscope.errors import FluoroscopeWarning, InvalidImagesError, UnknownLabelError
+from fluoroscope.errors import InvalidImagesError, UnknownLabelError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.matching import Matching, match
+from fluoroscope.notices import tell
 from fluoroscope.pictures.checks import check_images
 
 # Classes without pictures that a line names.
@@ -133,7 +133,7 @@ def class_numbers(model: Classifier, names: Sequence[str] | None) -> Tensor | No
             "classes"
         )
     for note in found.notes:
-        warnings.warn(note, FluoroscopeWarning, stacklevel=2)
+        tell(note)
     numbers = [number for number in found.numbers if number is not None]
     return (
         None if numbers == list(range(model.num_classes)) else torch.tensor(numbers, device="cpu")

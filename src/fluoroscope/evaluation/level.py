@@ -96,12 +96,16 @@ class Level:
         Raises:
             ChanceLevelError: of 20 pictures or more, and nobody would read as many right.
         """
-        if self.at_chance:
-            raise ChanceLevelError(
-                f"{self._says()}: mostly the preprocessing or the numbering of the classes is "
-                f"another than in training, or nobody trained it. It was fed {fed()}. Check "
-                "--mean, --std, --input-size and --labels; --at-chance goes on all the same"
-            )
+        if not self.at_chance:
+            return
+        why = (
+            ""
+            if len(self.labels.unique()) == 1
+            else ": mostly the preprocessing or the numbering of the classes is another than in "
+            f"training, or nobody trained it. It was fed {fed()}. Check mean=, std=, input_size= "
+            "and labels="
+        )
+        raise ChanceLevelError(f"{self._says()}{why}; at_chance= goes on all the same")
 
     def _says(self) -> str:
         labels, read = self.labels, self.read
@@ -112,7 +116,7 @@ class Level:
             return (
                 f"{reads}, and all are of one class, {self._name(labels)}: no better than chance, "
                 f"for a network that always says so reads all of them right; expected pictures of "
-                f"several of the {classes} classes"
+                f"several of its {classes} classes"
             )
         same = f" and says {self._name(read)} of every one" if len(read.unique()) == 1 else ""
         how = "no" if self._unsure(labels, read) else "hardly"

@@ -102,7 +102,8 @@ class RunDirectory:
 
     def _stages(self) -> list[str]:
         """The stages of the plan that is there, the clean look first."""
-        return [CLEAN, *(str(stage["name"]) for stage in self.read()["identity"]["plan"]["stages"])]
+        stages = self._parsed()["identity"]["plan"]["stages"]
+        return [CLEAN, *(str(stage["name"]) for stage in stages)]
 
     @cached_property
     def hash(self) -> str:
@@ -119,10 +120,20 @@ class RunDirectory:
         Raises:
             ResultFormatError: there is none, it cannot be read, or a newer version made it.
         """
+        found = self._parsed()
+        made_by = found["format"]
+        if not isinstance(made_by, int) or made_by > FORMAT:
+            raise ResultFormatError(
+                f"{self._about} has format {made_by} and this version of fluoroscope knows "
+                f"{FORMAT}; install a newer one to read it"
+            )
+        return found
+
+    def _parsed(self) -> dict[str, Any]:
+        """The same, whatever version made it, as far as this one can tell."""
         try:
-            found = _read_json(self._about)
-            made_by = found["format"]
-            [stage["name"] for stage in found["identity"]["plan"]["stages"]]
+            found = dict(_read_json(self._about))
+            found["format"], [stage["name"] for stage in found["identity"]["plan"]["stages"]]
         except FileNotFoundError as error:
             raise ResultFormatError(
                 f"{self.path} holds no run; expected a directory with a run.json, as "
@@ -133,12 +144,7 @@ class RunDirectory:
                 f"{self._about} cannot be read ({type(error).__name__}: {error}); give another "
                 "directory, or delete that file and parts/ if they are an evaluation's"
             ) from error
-        if not isinstance(made_by, int) or made_by > FORMAT:
-            raise ResultFormatError(
-                f"{self._about} has format {made_by} and this version of fluoroscope knows "
-                f"{FORMAT}; install a newer one to read it"
-            )
-        return dict(found)
+        return found
 
     def last_verdict(self) -> dict[str, Any]:
         """What is in ``verdict.json``; nothing if no verdict was reached, or it is damaged."""

@@ -16,7 +16,6 @@ import copy
 import hashlib
 import math
 import operator
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, Self, get_args
@@ -24,10 +23,11 @@ from typing import Literal, Self, get_args
 import torch
 from torch import Tensor, nn
 
-from fluoroscope.errors import FluoroscopeWarning, InvalidParameterError, ModelFormatError
+from fluoroscope.errors import InvalidParameterError, ModelFormatError
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.models.matching import Matching, match
 from fluoroscope.models.preprocessing import Preprocessing, Size
+from fluoroscope.notices import tell
 
 Average = Literal["logits", "probabilities", "loss"]
 
@@ -198,7 +198,7 @@ def _labels(members: Sequence[Classifier]) -> tuple[str, ...]:
                 "same, member.restated(labels=...)"
             )
         for note in found.notes:
-            warnings.warn(note, FluoroscopeWarning, stacklevel=3)
+            tell(note, stacklevel=2)
     return first.labels
 
 
