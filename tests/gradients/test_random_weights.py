@@ -1,5 +1,6 @@
 """Networks with random weights, and how alike two maps are."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,3 +76,9 @@ def test_maps_that_are_the_same_everywhere_have_nothing_in_common() -> None:
     flat = torch.ones(2, 3, 4, 4)
     assert rank_correlation(flat, torch.rand(2, 3, 4, 4)).tolist() == [0.0, 0.0]
     assert rank_correlation(*[torch.rand(2, 3, 4, 4)] * 2).tolist() == [1.0, 1.0]
+
+
+def test_nobody_is_warned_that_it_learnt_nothing(recwarn: pytest.WarningsRecorder) -> None:
+    images = torch.rand(20, 3, 8, 8)
+    fs.predict(with_random_weights(network(), images), images)
+    assert not recwarn.list
