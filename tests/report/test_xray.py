@@ -198,6 +198,34 @@ def test_networks_without_a_gradient_still_have_a_page() -> None:
     assert "clean" in report.describe()["sections"]
 
 
+@pytest.mark.parametrize("threshold", [0.25, 2.0])
+def test_maps_that_are_zero_everywhere_are_not_compared(threshold: float) -> None:
+    class Dark(nn.Module):
+        """Nothing comes back to the pixels of pictures that are dark."""
+
+        def __init__(self, module: nn.Module) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, x: torch.Tensor) -> Any:
+            bright = x.mean((1, 2, 3), keepdim=True) > threshold
+            return self.module(torch.where(bright, x, x.detach() + 0 * x))
+
+    model, images, labels = small(3)
+    images[:16] *= 0.4
+    model.module = Dark(model.module)
+    labels = torch.where(torch.arange(24) < 20, fs.predict(model, images).winners, labels)
+    report = fs.xray(model, images, labels, threat="linf:0.02", sections=["gradients"])
+    found = report.describe()["sections"]["gradients"]
+    bright = 8 if threshold < 1 else 0
+    assert (found["pictures"], found["without_a_map"]) == (bright, 24 - bright)
+    assert ("likeness of the two maps" in report.html) == bool(bright)
+    assert ("For 16 pictures more" in report.html) == bool(bright)
+    if not bright:
+        assert found["likeness"] is None
+        assert report.summary.startswith("Nothing can be told from the maps")
+
+
 def test_a_stopped_report_holds_what_was_found() -> None:
     model, images, labels = small(3)
     report = fs.xray(model, images, labels, threat="linf:0.02", cancelled=lambda: True)

@@ -10,11 +10,12 @@ from torch import Tensor
 from fluoroscope.evaluation.trust.checks import LARGE
 from fluoroscope.gradients.input_gradient import input_gradient
 from fluoroscope.gradients.randomised import rank_correlation, with_random_weights
+from fluoroscope.notices import collected
 from fluoroscope.report.blocks import Block, Card, Content, Gallery, Number, Numbers, Picture, Text
 from fluoroscope.report.pictures import signed_uri, uri, which_channels
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import Study
-from fluoroscope.report.words import number
+from fluoroscope.report.words import count, number
 
 # Pictures that are compared, and of these shown; the random network learns its statistics on them.
 _COMPARED, _COMPARED_LARGE, _SHOWN = 64, 24, 6
@@ -24,9 +25,9 @@ _LITTLE, _MUCH = 0.4, 0.7
 
 @section("gradients", "What it looks at", order=60, cost=35)
 def gradients(study: Study) -> Content:
-    found = study.kept("gradients", None, lambda: _compare(study))
-    similar = found["similar"]
-    middle = float(similar.median())
+    found = study.kept("gradients", "maps that tell", lambda: _compare(study))
+    similar, flat = found["similar"], int(found["flat"])
+    middle = float(similar.median()) if len(similar) else None
     labels, winners = found["labels"].tolist(), found["winners"].tolist()
     names = study.labels
     cards = [
@@ -58,6 +59,7 @@ def gradients(study: Study) -> Content:
     ]
     blocks: list[Block] = [
         Text(_in_words(middle), "lead"),
+        *_left_out(flat, len(similar)),
         Text(
             "Each map shows which way every pixel moves the score of the class that the network "
             "names: red where a lighter pixel speaks for it, blue where a darker one does. Beside "
@@ -66,23 +68,48 @@ def gradients(study: Study) -> Content:
         ),
         *which_channels(study.model.channels),
         Gallery(cards),
-        Numbers(
-            [
-                Number(
-                    number(middle, 2),
-                    "likeness of the two maps",
-                    f"median rank correlation over {len(similar)} pictures: 1 is the same map, 0 "
-                    "nothing in common",
-                )
-            ]
-        ),
     ]
+    if middle is not None:
+        told = f"median rank correlation over {count(len(similar), 'picture')}"
+        blocks.append(
+            Numbers(
+                [
+                    Number(
+                        number(middle, 2),
+                        "likeness of the two maps",
+                        f"{told}: 1 is the same map, 0 nothing in common",
+                    )
+                ]
+            )
+        )
     return Content(
-        blocks, {"likeness": middle, "pictures": len(similar), "likeness_each": similar.tolist()}
+        blocks,
+        {
+            "likeness": middle,
+            "pictures": len(similar),
+            "likeness_each": similar.tolist(),
+            "without_a_map": flat,
+        },
     )
 
 
-def _in_words(middle: float) -> str:
+def _left_out(flat: int, compared: int) -> list[Block]:
+    if not flat or not compared:
+        return []
+    return [
+        Text(
+            f"For {count(flat, 'picture')} more a map is zero everywhere: they are not compared.",
+            "note",
+        )
+    ]
+
+
+def _in_words(middle: float | None) -> str:
+    if middle is None:
+        return (
+            "Nothing can be told from the maps: for each picture, the gradient of this network or "
+            "that of the one with random weights is zero everywhere."
+        )
     if middle < _LITTLE:
         return (
             "The maps of this network are its own: with random weights they look different, so "
@@ -118,7 +145,10 @@ def _compare(study: Study) -> dict[str, Tensor]:
     mine = input_gradient(model, images, winners, batch_size=16)
     study.tell("input gradients of a network with random weights", 0.5)
     twin = with_random_weights(model, images, seed=study.seed)
-    other = input_gradient(twin, images, winners, batch_size=16)
+    with collected():  # what its gradients are like is nobody's trouble
+        other = input_gradient(twin, images, winners, batch_size=16)
+    # A map that is zero everywhere is unlike any other, and shows nothing.
+    tells = mine.flatten(1).any(1) & other.flatten(1).any(1)
     return {
         "indices": torch.tensor([study.images.indices[row] for row in rows], device="cpu")[:_SHOWN],
         "labels": labels[:_SHOWN],
@@ -126,5 +156,6 @@ def _compare(study: Study) -> dict[str, Tensor]:
         "images": images[:_SHOWN],
         "trained": mine[:_SHOWN],
         "random": other[:_SHOWN],
-        "similar": rank_correlation(mine, other),
+        "similar": rank_correlation(mine[tells], other[tells]) if tells.any() else torch.zeros(0),
+        "flat": (~tells).sum(),
     }

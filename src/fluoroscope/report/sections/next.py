@@ -144,8 +144,8 @@ def _neighbours(study: Study) -> Iterator[Step]:
 
 
 def _maps(study: Study) -> Iterator[Step]:
-    found = study.data.get("gradients")
-    if found is not None and found["likeness"] > 0.7:
+    likeness = study.data.get("gradients", {}).get("likeness")
+    if likeness is not None and likeness > 0.7:
         yield Step(
             "Do not explain decisions by gradients of this network",
             "Its maps look like those of a network that learnt nothing.",
