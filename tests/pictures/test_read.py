@@ -350,19 +350,21 @@ def test_other_numbers_of_channels_are_never_made_up(tmp_path: Path) -> None:
 def test_arrays_in_files(tmp_path: Path) -> None:
     values = np.random.default_rng(0).random((13, 4, 5), dtype=np.float32)
     np.save(tmp_path / "first.npy", values)
-    np.save(tmp_path / "last.npy", np.moveaxis((values * 65535).astype(np.uint16), 0, -1))
+    np.save(tmp_path / "last.npy", np.moveaxis((values * 255).round().astype(np.uint8), 0, -1))
     expected = torch.from_numpy(values)
     assert torch.equal(read_picture(tmp_path / "first.npy", 13), expected)
-    assert torch.allclose(read_picture(tmp_path / "last.npy", 13), expected, atol=1e-4)
+    assert torch.allclose(read_picture(tmp_path / "last.npy", 13), expected, atol=2e-3)
     np.save(tmp_path / "wide.npy", values * 3)
     np.save(tmp_path / "words.npy", np.array([["a"]], object), allow_pickle=True)
     np.save(tmp_path / "signed.npy", np.ones((13, 2, 2), np.int16))
+    np.save(tmp_path / "deep.npy", np.full((13, 2, 2), 9000, np.uint16))
     (tmp_path / "short.npy").write_bytes((tmp_path / "first.npy").read_bytes()[:-9])
     for name, message in {
         "first": "holds an array of 13×4×5; expected 3×height",
         "wide": "holds values from",
         "words": "cannot be read",
-        "signed": "holds int16; expected floats",
+        "signed": "holds int16; expected 8-bit values or floats",
+        "deep": r"holds uint16; expected 8-bit values or floats in \[0, 1\]: divide them by the top",
         "short": "cannot be read",
         "none": "does not exist",
     }.items():

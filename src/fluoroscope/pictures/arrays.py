@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from fluoroscope.errors import PictureError
+from fluoroscope.pictures.checks import OTHER_NUMBERS
 
 ARRAY_SUFFIX = ".npy"
 # Of the picture formats, those whose bands or frames may be other channels.
@@ -17,8 +18,9 @@ BAND_SUFFIXES = frozenset({".tif", ".tiff"})
 def read_array(path: Path, channels: int, max_pixels: int) -> Tensor:
     """One image ``(C, H, W)`` float32 in ``[0, 1]`` of a ``.npy`` file, channels first or last.
 
-    Unsigned integers are divided by the largest of their kind. Nothing is unpickled, and the file
-    is mapped into memory, so that its header cannot ask for more than there is.
+    8-bit values are divided by 255; of wider integers nobody can say what white is. Nothing is
+    unpickled, and the file is mapped into memory, so that its header cannot ask for more than there
+    is.
 
     Raises:
         PictureError: no such array.
@@ -37,11 +39,9 @@ def read_array(path: Path, channels: int, max_pixels: int) -> Tensor:
         )
     if not 0 < values[0].size <= max_pixels:
         raise PictureError(f"{path} holds an array of {shape}; expected 1 to {max_pixels} pixels")
-    if values.dtype.kind not in "uf":
-        raise PictureError(
-            f"{path} holds {values.dtype}; expected floats in [0, 1], or unsigned integers"
-        )
-    white = np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1
+    if values.dtype != np.uint8 and values.dtype.kind != "f":
+        raise PictureError(f"{path} holds {values.dtype}; {OTHER_NUMBERS}")
+    white = 255 if values.dtype == np.uint8 else 1
     image = torch.from_numpy(np.divide(values, white, dtype=np.float64).astype(np.float32))
     low, high = (bound.item() for bound in torch.aminmax(image))
     if not (low >= 0 and high <= 1):  # NaN fails both comparisons

@@ -9,6 +9,8 @@ from fluoroscope.errors import InvalidImagesError
 _NOISE = 1e-5
 # Normalised pixels lie below this, and the brightest of 8-bit ones above.
 _BRIGHT = 16.0
+# What is said of integers whose white nobody can know: 16 bits may be 12, or reflectances × 10000.
+OTHER_NUMBERS = "expected 8-bit values or floats in [0, 1]: divide them by the top of their scale"
 
 
 def check_images(images: Tensor, channels: int) -> Tensor:
@@ -31,7 +33,9 @@ def check_images(images: Tensor, channels: int) -> Tensor:
         raise InvalidImagesError(f"images have shape {shape}: no pixels; expected at least one")
     if not batch.is_floating_point():
         raise InvalidImagesError(
-            f"images are {batch.dtype}; expected floats in [0, 1]: divide 8-bit values by 255"
+            "images are 8-bit values; expected floats in [0, 1]: divide 8-bit values by 255"
+            if batch.dtype == torch.uint8
+            else f"images hold {str(batch.dtype).removeprefix('torch.')}; {OTHER_NUMBERS}"
         )
     low, high = (bound.item() for bound in torch.aminmax(batch))
     if not (low >= -_NOISE and high <= 1 + _NOISE):  # NaN fails both comparisons
