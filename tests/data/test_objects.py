@@ -23,7 +23,12 @@ from torchvision import transforms
 from torchvision.datasets import FakeData, ImageFolder
 
 from fluoroscope.data.imageset import ImageSet, load_images
-from fluoroscope.errors import FluoroscopeError, InvalidImagesError, UnknownDataError
+from fluoroscope.errors import (
+    FluoroscopeError,
+    InvalidImagesError,
+    InvalidParameterError,
+    UnknownDataError,
+)
 
 Paint = Callable[..., Path]
 PIXELS = torch.rand(6, 3, 4, 5, generator=torch.Generator().manual_seed(0))
@@ -69,11 +74,25 @@ def test_arrays_with_labels() -> None:
         ("ab", "labels= has 2 for 2 pictures"),
         ([0.5, 1], r"labels= holds numbers that are not whole \(0.5\); expected one class number"),
         (["a", 1], "labels= holds labels of several kinds"),
+        ([-1, 1], "labels= holds -1, which is no class number; expected one class number from 0"),
+        (torch.tensor([[1.0], [-1.0]]), "labels= holds -1, which is no class number"),
     ],
 )
 def test_other_labels_are_refused(given: object, message: str) -> None:
     with pytest.raises(InvalidImagesError, match=message):
         load_images(PIXELS[:2], labels=given)
+
+
+def test_a_data_set_whose_labels_are_below_0_is_not_halved() -> None:
+    images = load_images(torch.utils.data.TensorDataset(PIXELS[:2], torch.tensor([-1, 1])))
+    assert images.class_counts() is None
+    assert images.why_unlabelled == "its label holds -1, which is no class number"
+
+
+@pytest.mark.parametrize("given", [[0, 1], np.arange(2)])
+def test_labels_in_the_place_of_the_split(given: object) -> None:
+    with pytest.raises(InvalidParameterError, match=r"^split is of type .{4,7}; .*go in labels=$"):
+        load_images(PIXELS[:2], given)  # type: ignore[arg-type]
 
 
 def test_labels_go_with_what_has_none(folder: Path) -> None:

@@ -23,3 +23,8 @@ IMAGES = torch.linspace(0, 1, 32).view(2, 1, 4, 4)
 def test_advice_for_pixels_out_of_range(images: Tensor, advice: str) -> None:
     with pytest.raises(InvalidImagesError, match=rf"expected \[0, 1\]: {advice}"):
         check_images(images, 1)
+
+
+def test_an_array_is_sent_to_the_door_that_takes_it() -> None:
+    with pytest.raises(InvalidImagesError, match=r"a ndarray; .*: fs.load_images\(x, labels=y\)"):
+        check_images(IMAGES.numpy(), 1)  # type: ignore[arg-type]

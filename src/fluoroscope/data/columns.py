@@ -28,7 +28,9 @@ class Classes:
     why: str | None = None
 
 
-def read_classes(column: Any, names: Sequence[str] | None = None) -> Classes:
+def read_classes(
+    column: Any, names: Sequence[str] | None = None, *, hidden: bool = True
+) -> Classes:
     """Read the labels of ``N`` pictures.
 
     Whole numbers, also as floats or booleans, are class numbers; words are names, numbered in the
@@ -39,7 +41,17 @@ def read_classes(column: Any, names: Sequence[str] | None = None) -> Classes:
         column: a tensor, array, sequence or Arrow column.
         names: all classes in the order of their numbers, where words of the column are some of
             them.
+        hidden: whether numbers below 0 stand for hidden labels, as they do where labels are stored.
+            Elsewhere -1 may be meant for a class, and no class can be read.
     """
+    read = _read(column, names)
+    below = None if hidden or read.numbers is None else _below_zero(column)
+    if below is None:
+        return read
+    return Classes(why=f"holds {below}, which is no class number")
+
+
+def _read(column: Any, names: Sequence[str] | None) -> Classes:
     try:
         values = _column(column)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError):
@@ -84,6 +96,19 @@ def _column(column: Any) -> Any:
     return column if isinstance(column, pa.Array | pa.ChunkedArray) else pa.array(column)
 
 
+def _below_zero(column: Any) -> int | None:
+    """The least number of a readable column, if it is below 0."""
+    values = _column(column)
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    while hasattr(values.type, "value_type"):
+        values = pc.list_flatten(values)
+    if _is_text(values.type) or pa.types.is_boolean(values.type):
+        return None
+    least = pc.min(values.cast(pa.float64()))  # null and NaN are passed over
+    return int(least.as_py()) if least.is_valid and least.as_py() < 0 else None
+
+
 def _is_scalar(value: object) -> bool:
     return isinstance(value, Tensor | np.ndarray | np.generic) and np.ndim(value) == 0
 
@@ -126,7 +151,7 @@ def _one_hot(values: Any) -> Classes:
     if len(widths) != 1 or widths == {0} or not any(of(flat.type) for of in simple):
         return Classes(why="holds lists, and they are not one-hot")
     if widths == {1}:
-        inner = read_classes(flat)
+        inner = _read(flat, None)
         if inner.numbers is None or not values.null_count:
             return inner
         spread = torch.full((len(values),), MISSING, device="cpu")

@@ -292,7 +292,7 @@ def load_images(
             the ``DataLoader`` around one, with items ``(image, label)`` in ``[0, 1]``.
         split: the part of the data set; by default its only one, else ``test``, else
             ``validation``.
-        labels: one for each picture of an array or a list: numbers, names or one-hot rows.
+        labels: one for each picture of an array or a list: numbers from 0, names or one-hot rows.
         channels: 3 for colour, 1 for grey; files are converted, arrays must fit. With any other
             number ``.npy`` files and pictures of so many bands are read.
 

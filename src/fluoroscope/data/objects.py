@@ -97,7 +97,8 @@ def open_object(source: Any, split: str | None, channels: int) -> Opened:
         return Opened(
             ObjectSource(source, name, None), notes=tuple(notes), why_unlabelled="no labels"
         )
-    read = read_classes(column, names if names and isinstance(column[0], str) else None)
+    words = names if names and isinstance(column[0], str) else None
+    read = read_classes(column, words, hidden=False)
     if names and read.numbers is not None and int(read.numbers.max()) >= len(names):
         notes.append(f"the {len(names)} names in its classes are not used: it has more classes")
         names = None
@@ -129,10 +130,10 @@ def given_labels(labels: Any, count: int) -> tuple[Tensor, Sequence[str] | None]
         raise InvalidImagesError(
             f"labels= has {size} for {count} pictures; expected a sequence with one for each"
         )
-    read = read_classes(labels)
+    read = read_classes(labels, hidden=False)
     if read.numbers is None:
         raise InvalidImagesError(
-            f"labels= {read.why}; expected one class number or name for each picture"
+            f"labels= {read.why}; expected one class number from 0, or name, for each picture"
         )
     return read.numbers, read.names
 

@@ -30,6 +30,11 @@ def open_source(source: Any, split: str | None, labels: Any, channels: int) -> t
     """The name of a set of pictures, and what was found; the arguments are `load_images`'s."""
     if isinstance(channels, bool) or not isinstance(channels, int) or channels < 1:
         raise InvalidParameterError(f"channels is {channels}; expected 3 for colour or 1 for grey")
+    if split is not None and not isinstance(split, str):
+        raise InvalidParameterError(
+            f"split is of type {type(split).__name__}; expected the name of a part: labels go in "
+            "labels="
+        )
     if isinstance(source, Tensor | np.ndarray):
         return "array", _whole(in_memory(source, labels, channels), "array", split)
     if labels is not None and (isinstance(source, str | Path | bytes) or is_data(source)):

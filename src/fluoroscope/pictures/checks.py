@@ -1,5 +1,6 @@
 """The one check that a tensor is a batch of images, for every public door."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,8 +21,10 @@ def check_images(images: Tensor, channels: int) -> Tensor:
         InvalidImagesError: wrong shape, channels, dtype or range, NaN, or no pixels.
     """
     if not isinstance(images, Tensor):
+        way = ": fs.load_images(x, labels=y) takes them" if isinstance(images, np.ndarray) else ""
         raise InvalidImagesError(
             f"images are a {type(images).__name__}; expected a float tensor (N, {channels}, H, W)"
+            + way
         )
     batch = images.detach()
     if batch.dim() == 3:
