@@ -198,6 +198,21 @@ def test_networks_without_a_gradient_still_have_a_page() -> None:
     assert "clean" in report.describe()["sections"]
 
 
+def test_training_is_advised_as_far_as_it_can_train_the_network() -> None:
+    model, images, labels = small(3)
+    given = {"threat": "linf:0.2", "sections": ["verdict", "next"]}
+
+    def advised(model: fs.Classifier) -> dict[str, Any]:
+        steps = fs.xray(model, images, labels, **given).describe()["sections"]["next"]["steps"]
+        return next(step for step in steps if step["title"].startswith("Train"))
+
+    assert "import fluoroscope as fs" in advised(model)["command"]
+    module = nn.Sequential(model.module, nn.Softmax(1))
+    other = fs.Classifier(module, input_size=16, name="odds", outputs="probabilities")
+    assert not advised(other)["command"]
+    assert "networks that return logits" in advised(other)["why"]
+
+
 @pytest.mark.parametrize("threshold", [0.25, 2.0])
 def test_maps_that_are_zero_everywhere_are_not_compared(threshold: float) -> None:
     class Dark(nn.Module):

@@ -23,10 +23,11 @@ Display = Annotated[
 ]
 
 
-def with_display(command: Callable[..., None]) -> Callable[..., None]:
+def with_display(command: Callable[..., bool | None]) -> Callable[..., None]:
     """Give a command that draws pictures for ``model`` the option that says how.
 
-    Where not all of their channels can be seen, it ends by saying which are.
+    Where not all of their channels can be seen, it ends by saying which are, unless the command
+    returns that it drew none.
     """
 
     @wraps(command)
@@ -35,8 +36,8 @@ def with_display(command: Callable[..., None]) -> Callable[..., None]:
 
         with nullcontext() if display is None else showing(*_channels(display)):
             words = said_at_length(model.channels)  # a channel that there is not is refused here
-            command(model=model, **rest)
-        if words:
+            drew = command(model=model, **rest)
+        if words and drew is not False:
             others = "" if display else " --display chooses others."
             Output(rest["json"]).say(f"note: {words}{others}")
 

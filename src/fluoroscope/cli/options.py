@@ -1,6 +1,7 @@
 """Options that several commands share, and the loading of the network they all speak of."""
 
 import inspect
+import shlex
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -125,6 +126,16 @@ def with_model(command: Callable[..., None]) -> Callable[..., None]:
     # The command's own options come first on the help page, after the network.
     _sign(loading, [_parameter("model", Model), *kept, *_network_parameters()])
     return loading
+
+
+def what_was_named(context: typer.Context) -> str:
+    """The options of this call that name network and pictures, for other commands to be shown."""
+    words = []
+    for option in context.command.params:
+        value = context.params.get(option.name or "")
+        if option.name in ("model", "data", "split", *NETWORK) and value != option.default:
+            words += [option.opts[0], str(value)]
+    return shlex.join(words)
 
 
 def with_statements(command: Callable[..., None]) -> Callable[..., None]:

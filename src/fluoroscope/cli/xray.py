@@ -18,6 +18,7 @@ from fluoroscope.cli.options import (
     Seed,
     Split,
     open_pictures,
+    what_was_named,
     with_model,
 )
 from fluoroscope.cli.output import Output
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 @with_model
 @with_display
 def xray(
+    context: typer.Context,
     model: "Classifier",
     data: Data,
     split: Split = None,
@@ -64,7 +66,7 @@ def xray(
     plain: Plain = False,
     seed: Seed = 0,
     json: Json = None,
-) -> None:
+) -> bool:
     """Write one page on what a network sees, how it fails, and what to do about it.
 
     The page is one file that loads nothing. Stopped with Ctrl-C, it holds what was found by then.
@@ -90,6 +92,7 @@ def xray(
             run=run,
             seed=seed,
             command=shlex.join(["fluoroscope", *sys.argv[1:]]),
+            named=what_was_named(context),
             on_progress=lambda what, share: move(share, what),
             cancelled=interrupted,
         )
@@ -97,7 +100,12 @@ def xray(
     output.say(report.summary)
     for name, why in report.missing.items():
         output.say(f"left out: {name}. {why}")
-    output.say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")
+    output.say(f"wrote {path} ({_size(path.stat().st_size)}); open it in a browser")
     output.json(report.describe())
     if interrupted():
         raise typer.Abort
+    return report.draws
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.0f} kB"

@@ -164,6 +164,7 @@ class Study:
         directory: where findings are kept; nowhere if ``None``.
         seconds: how long everything may take.
         command: how to repeat it.
+        named: the options that name network and pictures in other commands.
         tell: called with what is being done and the share of it that is done.
         cancelled: asked at every step; once true, nothing new is begun.
     """
@@ -178,6 +179,7 @@ class Study:
         directory: Path | None = None,
         seconds: float | None = None,
         command: str = "",
+        named: str = "",
         tell: Tell | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> None:
@@ -188,7 +190,7 @@ class Study:
             )
         keys = chance.keys(seed, torch.arange(len(images), device="cpu"))
         self.model, self.images = model, images.select(bits(keys, 0, 1)[:, 0].argsort())
-        self.threat, self.seed, self.command = threat, seed, command
+        self.threat, self.seed, self.command, self.named = threat, seed, command, named
         self.directory = output_directory(directory) if directory else None
         self.cut: set[str] = set()
         """Findings that are not whole because time was up or a person stopped them."""

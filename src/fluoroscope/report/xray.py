@@ -17,7 +17,7 @@ from fluoroscope.engine.threats import Threat, as_threat, usual_threat
 from fluoroscope.errors import FluoroscopeError, StorageError
 from fluoroscope.files import atomic_path, disk_full, in_use, output_directory, user_path
 from fluoroscope.models.classifier import Classifier, as_classifier
-from fluoroscope.report.blocks import Text
+from fluoroscope.report.blocks import Gallery, Text
 from fluoroscope.report.page import Missing, Shown, render
 from fluoroscope.report.registry import Section, find_sections
 from fluoroscope.report.study import LeftOutError, Study, Tell
@@ -48,6 +48,11 @@ class Report:
         blocks = [block for one in self.sections for block in one.blocks]
         leads = [one.text for one in blocks if isinstance(one, Text) and one.kind == "lead"]
         return leads[0] if leads else self.title
+
+    @property
+    def draws(self) -> bool:
+        """Whether there are pictures on it."""
+        return any(isinstance(block, Gallery) for one in self.sections for block in one.blocks)
 
     def describe(self) -> dict[str, Any]:
         """The findings of each section as plain values."""
@@ -81,6 +86,7 @@ def xray(
     run: str | Path | None = None,
     seed: int = 0,
     command: str | None = None,
+    named: str | None = None,
     on_progress: Tell | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Report:
@@ -99,6 +105,8 @@ def xray(
         run: a directory in which findings are kept. The same call goes on where it was stopped.
         seed: for everything random; a sample's chance hangs on it and the sample's index alone.
         command: how to repeat it, as the page is to say.
+        named: the options that name network and pictures on the command line, for the commands that
+            the page advises; by default it advises calls of the library.
         on_progress: called with what is being done and the share of it that is done.
         cancelled: asked at every step; once true, the report is of what was found so far.
 
@@ -120,6 +128,7 @@ def xray(
         directory=None if run is None else user_path(run),
         seconds=seconds,
         command=command or "",
+        named=named or "",
         tell=on_progress,
         cancelled=cancelled,
     )

@@ -58,16 +58,28 @@ def _harden(study: Study) -> Iterator[Step]:
     lost = 1 - found["robust_accuracy"] / found["clean_accuracy"]
     if lost < 0.5:
         return
-    eps = study.ruler.short(study.eps)
+    eps, snippet = study.ruler.short(study.eps), ""
+    if study.model.outputs == "logits":
+        normalised = study.model.preprocessing
+        plain = normalised.mean is None and normalised.std is None
+        snippet = (
+            "import fluoroscope as fs\nfrom fluoroscope import training\n"
+            + (
+                ""
+                if plain
+                else "# images in [0, 1]: let the network's first layer normalise them\n"
+            )
+            + f'harden = training.PGDLoss(threat=fs.{type(study.threat).__name__}("{eps}"))\n'
+            "training.fit(network, images, labels, loss=harden)"
+        )
     yield Step(
         "Train it against attacks, if somebody could want to fool it",
         f"Attacks within {study.bound} take {percent(lost, 0)} of what it reads right, as they do "
         "of any network that was trained on clean pictures alone. Adversarial training is the "
         "defence that has held up; it costs several times the training and some clean accuracy. "
-        "Begin below the bound you want, and make this report again.",
-        "from fluoroscope import training\n"
-        f'harden = training.PGDLoss(threat=fs.{type(study.threat).__name__}("{eps}"))\n'
-        "training.fit(network, images, labels, loss=harden)",
+        "Begin below the bound you want, and make this report again."
+        + ("" if snippet else " Our training takes networks that return logits, one a class."),
+        snippet,
     )
 
 
@@ -75,10 +87,14 @@ def _confirm(study: Study) -> Iterator[Step]:
     found = _verdict(study)
     if found is None or found["robust_accuracy"] < 0.05:
         return
+    threat = f"{study.threat.name}:{study.ruler.short(study.eps)}"
     yield Step(
         "Confirm the number before you publish it",
         "AutoAttack's standard plan takes longer and is what others quote.",
-        f"{_base(study, 'evaluate')} --threat {_threat(study)} --plan standard --out out/standard",
+        f"fluoroscope evaluate {study.named} --threat {threat} --plan standard --out out/standard"
+        if study.named
+        else "import fluoroscope as fs\n"
+        f'fs.evaluate(model, images, threat="{threat}", plan="standard", out="out/standard")',
     )
 
 
@@ -150,15 +166,6 @@ def _maps(study: Study) -> Iterator[Step]:
             "Do not explain decisions by gradients of this network",
             "Its maps look like those of a network that learnt nothing.",
         )
-
-
-def _base(study: Study, command: str) -> str:
-    data = study.images.name + (f" --split {study.images.split}" if study.images.split else "")
-    return f"fluoroscope {command} --model {study.model.name} --data {data}"
-
-
-def _threat(study: Study) -> str:
-    return f"{study.threat.name}:{study.ruler.short(study.eps)}"
 
 
 def _repeat(study: Study) -> Iterator[Code | Facts | Text]:
