@@ -114,7 +114,9 @@ def test_an_array_keeps_double_precision_and_a_list_of_arrays_is_a_batch() -> No
     [
         (torch.full((1, 3, 4, 4), torch.nan), "NaN"),
         (torch.full((1, 3, 4, 4), 1.5), r"values from 1.5 to 1.5; expected \[0, 1\]"),
-        (torch.rand(1, 2, 4, 4), r"expected \(N, 3, H, W\)"),
+        (torch.rand(1, 5, 4, 4), r"expected \(N, 3, H, W\): .* as in channels=4"),
+        (torch.rand(13, 16, 16), r"expected \(N, 3, H, W\): .* as in channels=13"),
+        (torch.rand(60, 8, 8), r"expected \(N, 3, H, W\)$"),
         (torch.rand(4, 4), r"expected \(N, 3, H, W\)"),
         (torch.ones(1, 3, 4, 4, dtype=torch.int64), "hold int64; expected 8-bit values or floats"),
         (np.full((1, 3, 4, 4), 9000, np.uint16), "hold uint16; .*: divide them by the top of"),
@@ -128,6 +130,17 @@ def test_an_array_keeps_double_precision_and_a_list_of_arrays_is_a_batch() -> No
 def test_unusable_arrays_are_refused(source: object, message: str) -> None:
     with pytest.raises(InvalidImagesError, match=message):
         load_images(source)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 13])
+@pytest.mark.parametrize("last", [False, True])
+def test_an_array_tells_its_channels(channels: int, last: bool) -> None:
+    pixels = torch.rand(2, channels, 16, 15)
+    for given in (pixels.movedim(1, -1), list(pixels.movedim(1, -1))) if last else (pixels,):
+        images = load_images(given, labels=[1, 0])
+        assert images.channels == channels
+        assert torch.equal(images[1].image, pixels[1])
+    assert load_images("digits").channels == 3
 
 
 def test_unknown_names_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

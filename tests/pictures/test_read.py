@@ -347,6 +347,15 @@ def test_other_numbers_of_channels_are_never_made_up(tmp_path: Path) -> None:
     assert (bands[4] * 255).round().unique().tolist() == [9]
 
 
+def test_an_array_in_a_file_tells_its_channels(tmp_path: Path) -> None:
+    for shape in ((13, 16, 15), (16, 15, 13)):
+        np.save(tmp_path / "1.npy", np.ones(shape, np.float32))
+        with pytest.raises(
+            PictureError, match=r"or height×width×3 \(channels=13 reads it as it is"
+        ):
+            read_picture(tmp_path / "1.npy")
+
+
 def test_arrays_in_files(tmp_path: Path) -> None:
     values = np.random.default_rng(0).random((13, 4, 5), dtype=np.float32)
     np.save(tmp_path / "first.npy", values)

@@ -278,7 +278,7 @@ def load_images(
     split: str | None = None,
     *,
     labels: Any = None,
-    channels: int = 3,
+    channels: int | None = None,
 ) -> ImageSet:
     """Find pictures by name, or take them from memory.
 
@@ -294,7 +294,8 @@ def load_images(
             ``validation``.
         labels: one for each picture of an array or a list: numbers from 0, names or one-hot rows.
         channels: 3 for colour, 1 for grey; files are converted, arrays must fit. With any other
-            number ``.npy`` files and pictures of so many bands are read.
+            number ``.npy`` files and pictures of so many bands are read. By default 3, and for an
+            array or a list of them what it has, where its shape leaves no doubt.
 
     Raises:
         UnknownDataError: no such data set, split, folder or file.
@@ -309,7 +310,7 @@ def load_images(
         name,
         split=found.split,
         labels=found.labels,
-        channels=channels,
+        channels=found.channels if channels is None else channels,
         notes=found.notes,
         why_unlabelled=found.why_unlabelled,
     )

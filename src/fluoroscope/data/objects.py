@@ -23,8 +23,15 @@ from torch.utils.data import (
 )
 
 from fluoroscope.data.columns import read_classes
-from fluoroscope.data.sources import ArraySource, Opened, array_source, choose_split
+from fluoroscope.data.sources import (
+    COLOUR,
+    ArraySource,
+    Opened,
+    array_source,
+    choose_split,
+)
 from fluoroscope.errors import InvalidImagesError, UnknownDataError
+from fluoroscope.pictures.arrays import own_channels
 from fluoroscope.pictures.read import read_picture
 
 _ADVICE = (
@@ -110,13 +117,20 @@ def open_object(source: Any, split: str | None, channels: int) -> Opened:
     )
 
 
-def in_memory(images: Any, labels: Any, channels: int) -> Opened:
-    """Arrays ``(N, C, H, W)`` with labels, if there are any."""
-    source = array_source(images, channels)
+def in_memory(images: Any, labels: Any, channels: int | None) -> Opened:
+    """Arrays ``(N, C, H, W)`` with labels, if there are any; by default of as many channels as they
+    have, where that is clear.
+    """
+    if channels is None and np.ndim(images) == 4:
+        channels = own_channels(images.shape)
+    source = array_source(images, channels or COLOUR)
+    channels = source.images.shape[1]
     if labels is None:
-        return Opened(source, why_unlabelled="no labels were given with the array")
+        why = "no labels were given with the array"
+        return Opened(source, why_unlabelled=why, channels=channels)
     read = given_labels(labels, len(source))
-    return Opened(ArraySource(source.images, "array", read[0]), labels=read[1])
+    held = ArraySource(source.images, "array", read[0])
+    return Opened(held, labels=read[1], channels=channels)
 
 
 def given_labels(labels: Any, count: int) -> tuple[Tensor, Sequence[str] | None]:

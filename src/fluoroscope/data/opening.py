@@ -14,6 +14,7 @@ from fluoroscope.data.folders import open_folder
 from fluoroscope.data.objects import given_labels, in_memory, is_data, no_such_labels, open_object
 from fluoroscope.data.scan import LISTS, Scan, scan, scan_file
 from fluoroscope.data.sources import (
+    COLOUR,
     ArraySource,
     Opened,
     Picture,
@@ -26,8 +27,11 @@ from fluoroscope.files import looking_up
 from fluoroscope.pictures.read import missing_file, picture_suffixes
 
 
-def open_source(source: Any, split: str | None, labels: Any, channels: int) -> tuple[str, Opened]:
+def open_source(
+    source: Any, split: str | None, labels: Any, stated: int | None
+) -> tuple[str, Opened]:
     """The name of a set of pictures, and what was found; the arguments are `load_images`'s."""
+    channels = COLOUR if stated is None else stated
     if isinstance(channels, bool) or not isinstance(channels, int) or channels < 1:
         raise InvalidParameterError(f"channels is {channels}; expected 3 for colour or 1 for grey")
     if split is not None and not isinstance(split, str):
@@ -36,7 +40,7 @@ def open_source(source: Any, split: str | None, labels: Any, channels: int) -> t
             "labels="
         )
     if isinstance(source, Tensor | np.ndarray):
-        return "array", _whole(in_memory(source, labels, channels), "array", split)
+        return "array", _whole(in_memory(source, labels, stated), "array", split)
     if labels is not None and (isinstance(source, str | Path | bytes) or is_data(source)):
         raise no_such_labels(str(source) if isinstance(source, str | Path) else "them")
     if isinstance(source, str | Path):
@@ -45,7 +49,7 @@ def open_source(source: Any, split: str | None, labels: Any, channels: int) -> t
     if is_data(source):
         return type(source).__name__, open_object(source, split, channels)
     items = [source] if isinstance(source, bytes | Image.Image) else _items(source)
-    return "pictures", _whole(_sequence(items, labels, channels), "pictures", split)
+    return "pictures", _whole(_sequence(items, labels, stated), "pictures", split)
 
 
 def _open_named(source: str | Path, split: str | None, channels: int) -> Opened:
@@ -127,7 +131,7 @@ def _items(source: Any) -> list[Any]:
         ) from None
 
 
-def _sequence(items: list[Any], labels: Any, channels: int) -> Opened:
+def _sequence(items: list[Any], labels: Any, channels: int | None) -> Opened:
     pairs = [isinstance(one, tuple | list) and len(one) == 2 for one in items]
     if (
         items

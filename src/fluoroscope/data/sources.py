@@ -13,9 +13,12 @@ from torch import Tensor
 
 from fluoroscope.errors import InvalidImagesError, UnknownDataError
 from fluoroscope.files import user_path
+from fluoroscope.pictures.arrays import own_channels
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.pictures.read import read_picture
 
+# Of files, unless someone says otherwise.
+COLOUR = 3
 Picture = str | Path | bytes | Image.Image
 
 
@@ -43,6 +46,8 @@ class Opened:
     labels: Sequence[str] | None = None
     notes: tuple[str, ...] = ()
     why_unlabelled: str | None = None
+    channels: int = COLOUR
+    """What images are handed out with, unless someone says otherwise."""
 
 
 class ArraySource:
@@ -100,6 +105,14 @@ def array_source(array: Tensor | NDArray[np.generic], channels: int) -> ArraySou
         InvalidImagesError: wrong shape, channels, dtype or range, or NaN.
     """
     images = as_tensor(array)
+    if images.dim() in (3, 4) and channels not in (images.shape[-3], images.shape[-1]):
+        told = own_channels(images.shape)
+        if told is None and images.dim() == 4:
+            told = min(images.shape[-3], images.shape[-1])
+        raise InvalidImagesError(
+            f"images have shape {tuple(images.shape)}; expected (N, {channels}, H, W)"
+            + (f": state their number of channels, as in channels={told}" if told else "")
+        )
     first = images.dim() >= 3 and images.shape[-3] == channels
     if not first and images.dim() in (3, 4) and images.shape[-1] == channels:
         images = images.movedim(-1, -3)

@@ -1,5 +1,6 @@
 """Pictures with other than one or three channels: ``.npy`` files, and files of several bands."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +31,14 @@ def read_array(path: Path, channels: int, max_pixels: int) -> Tensor:
     shape = "×".join(map(str, values.shape)) or "a single number"
     if values.ndim == 2:
         values = values[None]
+    own = own_channels(values.shape) if values.ndim == 3 else None
+    told = f" (channels={own} reads it as it is)" if own else ""
     if values.ndim == 3 and values.shape[0] not in (channels, 1):
         values = np.moveaxis(values, -1, 0)
     if values.ndim != 3 or not (len(values) == channels or (len(values) == 1 and channels == 3)):
         raise PictureError(
             f"{path} holds an array of {shape}; expected {channels}×height×width, or "
-            f"height×width×{channels}"
+            f"height×width×{channels}{told}"
         )
     if not 0 < values[0].size <= max_pixels:
         raise PictureError(f"{path} holds an array of {shape}; expected 1 to {max_pixels} pixels")
@@ -50,6 +53,21 @@ def read_array(path: Path, channels: int, max_pixels: int) -> Tensor:
             "largest value there can be"
         )
     return image.expand(channels, -1, -1).contiguous()
+
+
+def own_channels(shape: Sequence[int]) -> int | None:
+    """The channels of images ``(..., C, H, W)`` or ``(..., H, W, C)``, if the shape tells which it
+    is: of colour, or with fewer channels than pixels either way, in one of the two orders only.
+    """
+    first, middle, last = shape[-3:]
+    if 3 in (first, last):
+        return 3
+    found = [
+        channels
+        for channels, sides in ((first, (middle, last)), (last, (first, middle)))
+        if 0 < channels < min(sides)
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def read_bands(image: Image.Image, channels: int, name: str) -> Tensor:
