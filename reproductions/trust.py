@@ -38,7 +38,7 @@ BUILT = {
     "softmax": "softmax",
 }
 """Networks built to deceive, by their names on the page."""
-SIGNS = {"pass": "·", "warn": "warns", "fail": "**fails**"}
+SIGNS = {"pass": "·", "warn": "warns", "fail": "**fails**", "not applicable": "–"}
 
 
 @dataclass(frozen=True)

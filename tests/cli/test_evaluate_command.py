@@ -149,7 +149,7 @@ def test_classes_in_other_words_go_by_their_places(evaluate: Call, tmp_path: Pat
     folders = class_folders(tmp_path / "digits", [f"digit-{chr(97 + at)}" for at in range(10)])
     done = evaluate("--data", str(folders), "--json", "-")
     assert done.code == 0, done.err
-    assert "warning: the data's class names are not digits-linear's ('digit-a' stands" in done.err
+    assert "so the data's are matched by their places ('digit-a' is 0); --labels" in done.err
 
 
 def test_a_network_at_chance_shows_what_it_was_fed(

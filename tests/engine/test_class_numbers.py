@@ -110,3 +110,22 @@ def test_numbers_beyond_the_network_are_refused() -> None:
         with pytest.raises(fs.errors.UnknownLabelError, match=f"label {label}.*0 to 9"):
             checked(network(CIFAR), torch.tensor([3, label]))
     assert checked(network(CIFAR), torch.tensor([0, 9])).tolist() == [0, 9]
+
+
+@pytest.mark.parametrize("written", ["{number:03}.{name}", "{number} - {name}", "{number}_{name}"])
+def test_a_number_before_every_name_is_none_of_it(written: str) -> None:
+    model = fs.Classifier(torch.nn.Linear(1, 3), labels=("crane", "otter", "kite"), channels=1)
+    names = ["kite", "crane", "otter"]
+    given = [written.format(number=at, name=name) for at, name in enumerate(names)]
+    found = class_numbers(model, given)
+    assert found is not None
+    assert found.tolist() == [2, 0, 1]
+
+
+def test_wordnet_numbers_before_the_names_of_imagenet() -> None:
+    names = ["tench", "goldfish", "great white shark"]
+    model = fs.Classifier(torch.nn.Linear(1, 3), labels=names, channels=1)
+    given = ["n01484850_great_white_shark", "n01440764_tench", "n01443537_goldfish"]
+    found = class_numbers(model, given)
+    assert found is not None
+    assert found.tolist() == [2, 0, 1]

@@ -440,3 +440,13 @@ def test_a_file_that_a_network_never_wrote(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     (tmp_path / "parts").mkdir()
     assert directory.load(0, "clean", [0]) is None
+
+
+def test_a_run_that_was_refused_leaves_its_directory_free(run: Run, tmp_path: Path) -> None:
+    run()
+    for file in (tmp_path / "run" / "parts").iterdir():
+        if not file.name.endswith("-clean.parquet"):
+            file.unlink()
+    assert run(seed=1).record["identity"]["seed"] == 1
+    with pytest.raises(InvalidParameterError, match="seed is 1, and here 2"):
+        run(seed=2)

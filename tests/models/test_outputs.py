@@ -193,3 +193,20 @@ def test_a_fixed_batch_size_is_found_and_used(
     model(pixels).sum().backward()
     assert pixels.grad is not None
     assert model.num_classes == 3
+
+
+def test_each_class_of_one_logit_has_a_gradient() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 1))
+    model = fs.Classifier(network, channels=1, input_size=2, outputs="logit")
+    image = torch.rand(1, 1, 2, 2)
+    logit, logits = network(image)[:, 0], fs.predict(model, image).logits
+    torch.testing.assert_close(logits.softmax(1)[:, 1], logit.detach().sigmoid())
+    against, towards = (fs.input_gradient(model, image, [c]) for c in (0, 1))
+    torch.testing.assert_close(towards, -against)
+    torch.testing.assert_close(towards.flatten() * 2, network[1].weight.detach().flatten())
+
+
+def test_one_logit_has_two_names() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 1))
+    with pytest.raises(fs.FluoroscopeError, match=r"holds 1 name.*expected two"):
+        fs.Classifier(network, channels=1, input_size=2, outputs="logit", labels=["gran"])

@@ -50,7 +50,7 @@ def within_each(
             f"eps has {len(bounds)} bound(s) for {len(batch)} image(s); expected one each"
         )
     wanted = as_classes(model, classes, batch)
-    numbers = torch.arange(len(batch)) if numbers is None else numbers
+    numbers = torch.arange(len(batch), device="cpu") if numbers is None else numbers
     free = None if mask is None else as_mask(mask, batch)
     end = None if budget is None or budget.seconds is None else time.monotonic() + budget.seconds
     made: list[AttackResult] = []

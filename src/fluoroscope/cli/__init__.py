@@ -21,7 +21,7 @@ from fluoroscope.cli.gradient import gradient
 from fluoroscope.cli.labels import labels
 from fluoroscope.cli.models import models
 from fluoroscope.cli.morph import morph
-from fluoroscope.cli.output import Output, in_options, one_line
+from fluoroscope.cli.output import Output, begin, in_options, one_line
 from fluoroscope.cli.predict import predict
 from fluoroscope.cli.runs import runs
 from fluoroscope.cli.train import train
@@ -56,6 +56,7 @@ app.command("map")(class_map)
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
     _streams()
+    begin()
     before = signal.signal(signal.SIGTERM, _end)
     try:
         code, message = _outcome()

@@ -142,7 +142,7 @@ def _report(output: Output, found: "ClassMap") -> None:
         output.say(f"and {len(sources) - _LINES} more classes in class_map.json")
     output.say(f"{len(found.pairs)} pairs: {found.chosen}")
     for note in found.record["notes"]:
-        output.say(f"note: {note}")
+        output.note(note)
     if not found.complete:
         output.say("note: stopped early; what was found so far")
 

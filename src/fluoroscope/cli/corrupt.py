@@ -124,4 +124,4 @@ def _report(output: Output, table: "CorruptionTable") -> None:
         ],
     )  # fmt: skip
     for note in record["notes"]:
-        output.say(f"note: {note}")
+        output.note(note)

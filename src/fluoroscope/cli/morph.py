@@ -53,7 +53,14 @@ def morph(
       fluoroscope morph --model digits-cnn --image black --to 3 --8bit --stop-at 0.99
     """
     from fluoroscope.attacks.morph import morph_stream
+    from fluoroscope.errors import InvalidParameterError
     from fluoroscope.files import output_directory
+
+    if (to is not None) + (less is not None) + away != 1:
+        raise InvalidParameterError(
+            "expected just one of --to CLASS (become it), --less CLASS (leave it) and --away "
+            "(leave what it is read as)"
+        )
 
     moving = morph_stream(
         model,

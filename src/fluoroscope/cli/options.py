@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from fluoroscope.cli.output import one_line
+from fluoroscope.cli.output import one_line, told_already
 from fluoroscope.errors import InvalidParameterError, UnknownDataError
 from fluoroscope.files import regular, user_path
 
@@ -220,7 +220,8 @@ def open_pictures(
     found = load_images(data, split, channels=channels)
     found = found.take(limit, first=first) if limit else found
     for note in found.notes:
-        typer.echo(f"note: {one_line(note)}", err=True)
+        if not told_already(one_line(note)):
+            typer.echo(f"note: {one_line(note)}", err=True)
     return found
 
 

@@ -38,21 +38,29 @@ _ARGUMENTS = {
     name: name.replace("_", "-")
     for name in (
         *("channels", "channel_order", "input_size", "resize", "interpolation", "outputs"),
-        *(
-            "labels",
-            "mean",
-            "std",
-            "checkpoint",
-            "checkpoint_key",
-            "device",
-            "batch_size",
-            "at_chance",
-        ),
+        *("labels", "mean", "std", "checkpoint", "checkpoint_key", "device"),
+        *("batch_size", "at_chance"),
     )
 } | {"images": "input-size"}
-_ARGUMENT = re.compile(rf'(?<![\w./-])({"|".join(_ARGUMENTS)})=(?:"([\w-]+)"|(\d+))?(?![\w=])')
+_ARGUMENT = re.compile(
+    rf'(?<![\w./-])({"|".join(_ARGUMENTS)})=(?:["\']([\w.-]+)["\']|(\d+))?(?![\w=])'
+)
 # Signs of a message.
 _LONGEST = 2000
+# The notes and warnings of this command so far.
+_told: list[str] = []
+
+
+def begin() -> None:
+    """Another command has told of nothing yet."""
+    _told.clear()
+
+
+def told_already(note: str) -> bool:
+    """Whether a note was told, by itself or among others; from now on it was."""
+    known = any(note in one for one in _told)
+    _told.append(note)
+    return known
 
 
 def harmless(text: object) -> str:
@@ -107,7 +115,9 @@ class Output:
 
     def note(self, text: str) -> None:
         """Something that a reader of the result should know."""
-        self.say(f"note: {in_options(text)}")
+        words = one_line(in_options(text))
+        if not told_already(words):
+            self.say(f"note: {words}")
 
     def table(self, columns: list[str], rows: Iterable[Iterable[Any]], title: str = "") -> None:
         """A table for people; columns whose name ends in ``>`` are set flush right."""
@@ -163,7 +173,6 @@ class Output:
     @contextmanager
     def telling(self) -> Iterator[None]:
         """Warnings as lines for people, each once."""
-        told: set[str] = set()
 
         def tell(
             message: Warning | str,
@@ -174,8 +183,7 @@ class Output:
             line: str | None = None,
         ) -> None:
             text = one_line(in_options(str(message)))
-            if issubclass(category, FluoroscopeWarning) and text not in told:
-                told.add(text)
+            if issubclass(category, FluoroscopeWarning) and not told_already(text):
                 # Above the bar, if one is there.
                 words = harmless(f"warning: {text}")
                 self._progress.print(words, soft_wrap=not self._progress.is_terminal)

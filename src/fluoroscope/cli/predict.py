@@ -88,22 +88,22 @@ def _accuracy(
     first: bool,
     batch_size: int,
 ) -> dict[str, Any]:
-    import torch
-
     from fluoroscope.engine.labels import Seen, Truth, labelled
     from fluoroscope.engine.predict import predict as ask
+    from fluoroscope.evaluation.level import Level
 
     images = labelled(model, open_pictures(data, split, limit, model.channels, first))
-    truth, own, read = Truth.of(model, images), [], []
+    truth, level = Truth.of(model, images), Level(model)
     batches = images.batches(batch_size, fit=model.preprocessing)
     total = -(-len(images) // batch_size)
     for batch in output.progress(batches, total, f"reading {images.name}"):
-        own.append(truth.labels(batch))
-        read.append(ask(model, batch.images).winners)
-    right = int((torch.cat(own) == torch.cat(read)).sum())
-    seen, accuracy = Seen.of(model, torch.cat(own)), right / len(images)
+        level.add(truth.labels(batch), ask(model, batch.images).winners)
+    right = int((level.labels == level.read).sum())
+    seen, accuracy = Seen.of(model, level.labels), right / len(images)
     output.say(f"{model.name} reads {right} of {len(images)} right: {100 * accuracy:.2f} %")
     output.say(str(seen))
+    for note in level.notes:
+        output.note(note)
     return {
         "model": model.name,
         "data": images.name,
@@ -112,5 +112,5 @@ def _accuracy(
         "right": right,
         "accuracy": accuracy,
         "seen": seen.describe(),
-        "notes": list(truth.notes),
+        "notes": [*truth.notes, *level.notes],
     }

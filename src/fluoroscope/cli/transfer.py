@@ -144,7 +144,7 @@ def _report(output: Output, matrix: "TransferMatrix", method: str) -> None:
         "as it is, and as made on every other network; under all: and on itself"
     )
     for note in matrix.record["notes"]:
-        output.say(f"note: {note}")
+        output.note(note)
     output.say(f"{matrix.forwards:,} forwards, {matrix.backwards:,} backwards, "
                f"{matrix.seconds:.1f} s")  # fmt: skip
 

@@ -67,7 +67,8 @@ class Level:
             return True
         smooth = (right + 2) / (count + 4)  # Agresti and Coull 1998
         spread = math.sqrt(smooth * (1 - smooth) * count) / (count - expected)
-        beyond = (right - expected) / (count - expected) - _SURE * spread
+        # One deviation less: of few pictures it is not to hang on one more or less.
+        beyond = (right - expected) / (count - expected) - spread
         few = min(_UNTRAINED, _TIMES / self.model.num_classes)
         return beyond < few or self._unsure(labels, read)
 

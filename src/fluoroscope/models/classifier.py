@@ -118,7 +118,7 @@ class Classifier:
         self.outputs: Outputs = check_outputs(outputs)
         """What the module returns; the classifier itself answers with logits in any case."""
         size = (input_size, input_size) if isinstance(input_size, int) else input_size
-        told = None
+        told = flat = None
         if preprocessing is None and channels is None:
             told = channels_of(module)
         if preprocessing is None and told is None and size is None:
@@ -131,10 +131,16 @@ class Classifier:
             input_size=size,
             channels=told or (3 if mean is None else len(mean)) if channels is None else channels,
             stated_by="the caller" if told is None else "the caller and the first layer",
+            flattened=flat is not None,
             channel_order=channel_order,
             resize=resize,
             interpolation=interpolation,
         )
+        if outputs == "logit" and labels is not None and len(labels) != 2:
+            raise InvalidParameterError(
+                f"labels holds {len(labels)} name(s), and outputs is 'logit'; expected two: of a "
+                "logit below 0, and of one above"
+            )
         self._labels = None if labels is None else tuple(map(printable, labels))
         self._classes: int | None = None
         self._found = _Found()

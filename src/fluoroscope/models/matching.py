@@ -74,12 +74,25 @@ def match(
     who = _Who(of, network)
     if ordered and list(map(fold, names)) == list(map(fold, labels)):
         return Matching(names, labels, tuple(range(len(names))), _all("name", names))
-    found = _meant(names, labels)
+    found = _meant(_without_prefixes(names), labels)
     unnamed = labels == tuple(map(str, range(len(labels))))
     if names and all(map(str.isdecimal, names)) and (unnamed or not any(map(bool, found))):
         return _by_number(names, labels, who)
-    placed = _by_place(names, labels, found, who) if ordered and len(names) == len(labels) else None
+    placed = None
+    if ordered and len(names) == len(labels):
+        placed = _by_place(names, labels, found, who, unnamed)
     return placed or _by_name(names, labels, found, who)
+
+
+def _without_prefixes(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names such as ``n02817516_bearskin``: WordNet's number; and ``003.tench``: what follows."""
+    wordnet = [re.match(r"(n\d{8})[\W_]", name) for name in names]
+    if names and all(wordnet):
+        return tuple(found[1] for found in wordnet if found)
+    counted = [re.match(r"\d+[\W_]+(?=\D)(.+)", name) for name in names]
+    if names and all(counted):
+        return tuple(found[1] for found in counted if found)
+    return names
 
 
 def _all(how: How, names: tuple[str, ...]) -> tuple[How | None, ...]:
@@ -136,7 +149,11 @@ def _by_number(names: tuple[str, ...], labels: tuple[str, ...], who: _Who) -> Ma
 
 
 def _by_place(
-    names: tuple[str, ...], labels: tuple[str, ...], found: Sequence[_Meant], who: _Who
+    names: tuple[str, ...],
+    labels: tuple[str, ...],
+    found: Sequence[_Meant],
+    who: _Who,
+    unnamed: bool,
 ) -> Matching | None:
     """Every name for the class at its place, unless one says otherwise."""
     fits = [place in one.any for place, one in enumerate(found)]
@@ -149,7 +166,12 @@ def _by_place(
     notes: list[str] = []
     odd = [place for place, fit in enumerate(fits) if not fit]
     elsewhere = [place for place, one in enumerate(found) if one and place not in one.best]
-    if odd:
+    if odd and unnamed:
+        notes.append(
+            f"{who.network} names its classes by numbers alone, so {who.of}'s are matched by "
+            f"their places ({names[0]!r} is 0); labels= states names"
+        )
+    elif odd:
         share = f"{sum(fits)} of {len(names)} fit theirs; " if any(fits) else ""
         notes.append(
             f"{who.of}'s class names are not {who.network}'s ({share}{names[odd[0]]!r} stands "

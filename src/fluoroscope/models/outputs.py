@@ -36,8 +36,8 @@ def check_outputs(outputs: Outputs) -> Outputs:
 def logits_of(output: Any, outputs: Outputs, count: int, name: str) -> Tensor:
     """The logits ``(count, classes)`` in what a module returned, differentiable in it.
 
-    Of probabilities the logarithm, whose softmax they are; of one logit ``z`` or one probability
-    those of two classes, ``(0, z)``. In float32 or wider.
+    Of probabilities the logarithm, whose softmax they are; of one logit ``z`` those of two classes,
+    ``(-z/2, z/2)``, so that the gradient of each says what speaks for it. In float32 or wider.
 
     Raises:
         ModelOutputError: there are none, or none of the kind that was stated.
@@ -50,7 +50,8 @@ def logits_of(output: Any, outputs: Outputs, count: int, name: str) -> Tensor:
                 "expected one number, whose sign tells two classes: state outputs= otherwise, or "
                 "leave it out"
             )
-        logits = torch.cat([torch.zeros_like(rows), rows], 1)
+        half = _wide(rows) / 2
+        logits = torch.cat([-half, half], 1)
     elif outputs == "logits" and rows.shape[1] == 1:
         raise ModelOutputError(
             f"{name} returned one number for each image, {rows.dtype} of shape "

@@ -41,7 +41,8 @@ class Preprocessing:
     ``input_size``. ``half_pixel`` says which way the centre crop leans where the margin is odd:
     torchvision and timm round the half to the even pixel, transformers rounds it down. ``mean`` and
     ``std`` have one number a channel, in units of the ``[0, 1]`` scale. ``stated_by`` names the
-    configuration all this was taken from.
+    configuration all this was taken from. ``flattened`` says that the size was read from a network
+    that sees a row of numbers: images of as many are left as they are.
 
     Raises:
         InvalidParameterError: numbers that contradict each other or make no sense.
@@ -56,6 +57,7 @@ class Preprocessing:
     interpolation: Interpolation = "bilinear"
     half_pixel: Literal["even", "down"] = "even"
     stated_by: str = "the caller"
+    flattened: bool = False
 
     def __post_init__(self) -> None:
         if self.channels < 1:
@@ -120,7 +122,9 @@ class Preprocessing:
             return self
         if "input_size" in changes and "resize" not in changes:
             changes["resize"] = self._resize_for(changes["input_size"])
-        return replace(self, **changes, stated_by=f"{self.stated_by}, changed by the caller")
+        flattened = self.flattened and "input_size" not in changes
+        stated_by = f"{self.stated_by}, changed by the caller"
+        return replace(self, **changes, flattened=flattened, stated_by=stated_by)
 
     def _resize_for(self, size: tuple[int, int]) -> Size | None:
         if self.resize is None or self.input_size is None:
@@ -145,6 +149,8 @@ class Preprocessing:
     def resample(self, images: Tensor) -> Tensor:
         """Resize ``(..., H, W)`` images and crop their centre to the input size; differentiable."""
         if self.input_size is None or tuple(images.shape[-2:]) == self.input_size:
+            return images
+        if self.flattened and images.shape[-2:].numel() == math.prod(self.input_size):
             return images
         resized = geometry.resize(
             images, self._resized(*images.shape[-2:]), _MODES[self.interpolation], antialias=True
@@ -187,6 +193,7 @@ class Preprocessing:
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(self).items()
+            if name != "flattened"
         }
 
 

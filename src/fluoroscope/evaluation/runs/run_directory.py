@@ -77,12 +77,15 @@ class RunDirectory:
             identity = json.loads(json.dumps(identity))
             if run._about.exists():
                 apart = _differences(run.read()["identity"], identity)
-                if apart:
+                if apart and not run._attacked:
+                    # It was refused, or stopped, before it found anything.
+                    run._remove()
+                elif apart:
                     raise InvalidParameterError(
                         f"{run.path} holds another run: {apart}. Give another directory, or "
                         "--resume never to start anew there"
                     )
-            else:
+            if not run._about.exists():
                 run.write_json("run.json", {"format": FORMAT, "identity": identity, **about})
             yield run
 
@@ -104,6 +107,12 @@ class RunDirectory:
         """The stages of the plan that is there, the clean look first."""
         stages = self._parsed()["identity"]["plan"]["stages"]
         return [CLEAN, *(str(stage["name"]) for stage in stages)]
+
+    @property
+    def _attacked(self) -> bool:
+        """Whether there is more than clean looks."""
+        names = (PART.fullmatch(file.name) for file in (self.path / "parts").iterdir())
+        return any(name and name[2] != CLEAN for name in names)
 
     @cached_property
     def hash(self) -> str:
