@@ -15,16 +15,16 @@ KINDS = {"right": "r", "noted": "n", "refused": "x"}
 # or all pictures of one class; and an attack leads pictures without labels away from what the
 # network reads them as.
 EXPECTED = {
-    "logits": ("rrnxxrrxxrxr", "rrnnrrrrrrxr", "rrnnrrrxxrxr"),
+    "logits": ("rrnxxrrxxrxr", "rrnnrrrrrrxr", "rrnnnrrxxrxr"),
     "one output": ("xxxxxxxxxxxx", "xxxxxxxxxxxx", "xxxxxxxxxxxx"),
     "probabilities": ("nnnxxnnxxnxn", "nnnnnnnnnnxn", "nnnnnnnxxnxn"),
-    "bfloat16": ("rrnxxrrxxrxr", "rrnnrrrrrrxr", "rrnnrrrxxrxr"),
+    "bfloat16": ("rrnxxrrxxrxr", "rrnnrrrrrrxr", "rrnnnrrxxrxr"),
     "hangs on the batch": ("nnnxxnnxxnxn", "nnnnnnnnnnxn", "nnnnnnnxxnxn"),
     "draws at random": ("nnnxxnnxxnxn", "nnnnnnnnnnxn", "nnnnnnnxxnxn"),
     "gradient 0": ("nnnxxnnxxnxn", "nnnnnnnnnnxn", "nnnnnnnxxnxn"),
     "gradient not finite": ("nnnxxnnxxnxn", "nnnnnnnnnnxn", "nnnnnnnxxnxn"),
     "raises": ("xxxxxxxxxxxx", "xxxxxxxxxxxx", "xxxxxxxxxxxx"),
-    "batches of four": ("rrnxxrrxxrxr", "rrnnrrrrrrxr", "rrnnrrrxxrxr"),
+    "batches of four": ("rrnxxrrxxrxr", "rrnnrrrrrrxr", "rrnnnrrxxrxr"),
     "not a number": ("xxxxxxxxxxxx", "xxxxxxxxxxxx", "xxxxxxxxxxxx"),
     "untrained": ("xxxxxxxxxxxx", "nnnnnnnnnnxn", "nnnnnnnxxnxn"),
 }
