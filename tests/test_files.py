@@ -17,8 +17,10 @@ from fluoroscope.files import atomic_path, clear_drafts, in_use, output_director
 def in_a_process_that_is_killed(work: Callable[[], object]) -> None:
     child = os.fork()
     if not child:
-        work()
-        os._exit(1)
+        try:
+            work()
+        finally:  # whatever it raises, this is no second run of the tests
+            os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 

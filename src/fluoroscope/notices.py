@@ -27,6 +27,15 @@ def tell(words: str, stacklevel: int = 1) -> None:
         collector.append(words)
 
 
+def tell_all(notes: Iterable[str], stacklevel: int = 1) -> None:
+    """Warn of several in one go, or give each to whoever collects."""
+    found, collector = tuple(notes), _collector.get()
+    if collector is not None:
+        collector.extend(found)
+    elif found:
+        tell("; ".join(found), stacklevel + 1)
+
+
 @contextmanager
 def collected() -> Iterator[list[str]]:
     """What would be warned of inside, by this thread, comes into the list instead."""

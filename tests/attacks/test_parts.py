@@ -64,8 +64,10 @@ def _killed_at_its_second_move(work: Callable[[], object]) -> None:
         return move(self, target)
 
     Path.replace = replace  # type: ignore[method-assign, assignment]
-    work()
-    os._exit(1)
+    try:
+        work()
+    finally:
+        os._exit(1)
 
 
 def test_a_selection_keeps_its_chance() -> None:

@@ -56,7 +56,8 @@ def within_each(
     made: list[AttackResult] = []
     order: list[Tensor] = []
     for bound in dict.fromkeys(bounds):
-        rows = torch.tensor([row for row, each in enumerate(bounds) if each == bound])
+        found = [row for row, each in enumerate(bounds) if each == bound]
+        rows = torch.tensor(found, device="cpu")
         if budget is not None and end is not None:
             budget = replace(budget, seconds=max(end - time.monotonic(), 1e-6))
         seen = None if on_step is None else _among(rows, on_step)

@@ -30,7 +30,7 @@ from fluoroscope.models.wrappers.ensemble import Ensemble
 from fluoroscope.models.wrappers.features import Features
 from fluoroscope.models.wrappers.prepared import Prepared
 from fluoroscope.models.wrappers.randomised import EOT, chance_aside
-from fluoroscope.notices import tell
+from fluoroscope.notices import tell, tell_all
 
 Kind = Literal[
     "random", "batch", "constant", "outputs", "gradient", "zero", "finite", "scale", "weights"
@@ -370,9 +370,7 @@ def _notes(network: Classifier, expected: bool) -> tuple[str, ...]:
 
 
 def _warn(network: Classifier, expected: bool) -> None:
-    notes = _notes(network, expected)
-    if notes:
-        tell("; ".join(notes), stacklevel=3)
+    tell_all(_notes(network, expected), stacklevel=3)
 
 
 def _epsilon(model: Classifier, logits: Tensor) -> float:

@@ -36,7 +36,7 @@ def check_images(images: Tensor, channels: int) -> Tensor:
         raise InvalidImagesError(f"images have shape {shape}: no pixels; expected at least one")
     if not batch.is_floating_point():
         raise InvalidImagesError(
-            "images are 8-bit values; expected floats in [0, 1]: divide 8-bit values by 255"
+            "images are torch.uint8; expected floats in [0, 1]: divide 8-bit values by 255"
             if batch.dtype == torch.uint8
             else f"images hold {str(batch.dtype).removeprefix('torch.')}; {OTHER_NUMBERS}"
         )

@@ -156,6 +156,8 @@ def _compare(study: Study) -> dict[str, Tensor]:
         "images": images[:_SHOWN],
         "trained": mine[:_SHOWN],
         "random": other[:_SHOWN],
-        "similar": rank_correlation(mine[tells], other[tells]) if tells.any() else torch.zeros(0),
+        "similar": rank_correlation(mine[tells], other[tells])
+        if tells.any()
+        else mine.new_zeros(0),
         "flat": (~tells).sum(),
     }
