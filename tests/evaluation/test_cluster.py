@@ -23,6 +23,7 @@ from fluoroscope.evaluation.evaluate import Job, Part
 from fluoroscope.evaluation.runs.run_directory import RunDirectory
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'fluoroscope[cluster]'")
+pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")
