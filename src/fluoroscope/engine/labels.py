@@ -85,7 +85,8 @@ class Truth:
         Raises:
             UnknownLabelError: fewer or other classes, and names that do not tell which is which.
         """
-        numbers, found = class_numbers(model, images.labels), matching(model, images.labels)
+        found = matching(model, images.labels)
+        numbers = None if found is None else _numbers(model, found)
         notes = (*images.notes, *(found.notes if found else ()))
         return cls(model, images, numbers, notes)
 
@@ -124,8 +125,10 @@ def class_numbers(model: Classifier, names: Sequence[str] | None) -> Tensor | No
         UnknownLabelError: fewer or other classes, and names that do not tell which is which.
     """
     found = matching(model, names)
-    if found is None:
-        return None
+    return None if found is None else _numbers(model, found)
+
+
+def _numbers(model: Classifier, found: Matching) -> Tensor | None:
     if found.refusal is not None:
         raise UnknownLabelError(
             f"{found.refusal}. Name the network's classes in the data's words (--labels FILE, one "
