@@ -19,10 +19,10 @@ from reproductions import (
     karpathy,
     linear,
     queries,
+    robustness_measures,
     transfer,
     trust,
     universal,
-    yardsticks,
 )
 from reproductions.sources import SHARED
 
@@ -35,8 +35,8 @@ SECTIONS = {
     "fooling": fooling.section,
     "transfer": transfer.section,
     "cifar-networks": cifar.section,
-    "transfer-matrix": yardsticks.transfer_section,
-    "corruption": yardsticks.corruption_section,
+    "transfer-matrix": robustness_measures.transfer_section,
+    "corruption": robustness_measures.corruption_section,
     "queries": queries.section,
     "universal": universal.section,
     "trust": trust.section,

@@ -2,7 +2,7 @@
 
 import fluoroscope as fs
 from benchmarks.page import Section
-from fluoroscope.evaluation.yardsticks.class_map import ClassMap, Station
+from fluoroscope.evaluation.class_map import ClassMap, Station
 from fluoroscope.pictures.class_maps import class_map_figure
 from fluoroscope.pictures.maps import write_figure
 from reproductions.sources import IMAGENET, PAGE, SHARED

@@ -7,7 +7,7 @@ import fluoroscope as fs
 from benchmarks.page import Section, percent
 from fluoroscope.attacks.attack import AttackResult
 from fluoroscope.attacks.gradient.gradient_sign import BIM, FGSM
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.grid import round_to_grid
 from fluoroscope.engine.threats import Linf
 from fluoroscope.pictures.maps import write_figure
@@ -78,8 +78,8 @@ def _accuracy(page: Section, model: fs.Classifier) -> tuple[Tensor, Tensor]:
 def _one_step(page: Section, model: fs.Classifier, images: Tensor, labels: Tensor) -> None:
     # FGSM's direction is the same for every radius, so one gradient does for all.
     slope = fs.input_gradient(model, images, labels, "log-probability", batch_size=BATCH)
-    keys = chance.keys(SEED, torch.arange(len(images)))
-    noise = chance.uniform(keys, 0, tuple(images.shape[1:])) - 0.5
+    keys = randomness.keys(SEED, torch.arange(len(images)))
+    noise = randomness.uniform(keys, 0, tuple(images.shape[1:])) - 0.5
     expected = {
         0.5: ("86.5 / 87.0", "–"), 0.9: ("94.5 / 95.5", "–"), 1: ("95.5 / 95.5", "0.5"),
         2: ("98.5 / 98.5", "–"), 4: ("98.5 / 98.5", "–"), 8: ("96.5 / 96.5", "7.0"),
@@ -167,9 +167,9 @@ def _few_steps(page: Section, model: fs.Classifier, images: Tensor, labels: Tens
 
 def _targets(page: Section, model: fs.Classifier, images: Tensor, labels: Tensor) -> None:
     # Uniform among the other classes.
-    keys = chance.keys(SEED, torch.arange(len(images)))
+    keys = randomness.keys(SEED, torch.arange(len(images)))
     others = model.num_classes - 1
-    targets = (labels + 1 + chance.integers(keys, 0, others)[:, 0]) % model.num_classes
+    targets = (labels + 1 + randomness.integers(keys, 0, others)[:, 0]) % model.num_classes
     recipes = (
         ("Evans', 99 × 0.009", 0.891, 99, "0.009/255", "75 % / .69 / 79 %"),
         ("I-FGSM, 20 steps", 0.9, 20, None, "83 % / .71 / –"),

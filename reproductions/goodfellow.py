@@ -12,7 +12,7 @@ import fluoroscope as fs
 from benchmarks.page import Section, percent
 from fluoroscope.attacks.gradient.ascent import GradientAscent
 from fluoroscope.attacks.gradient.gradient_sign import PGD
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.objectives import Objective
 from fluoroscope.engine.run import run
 from fluoroscope.engine.threats import Linf
@@ -234,7 +234,7 @@ def _transfer(
 
 def _random(page: Section, plain: fs.Classifier, test: Pictures) -> None:
     images, labels = test
-    draw = chance.uniform(chance.keys(SEED, torch.arange(len(images))), 0, (1, 28, 28))
+    draw = randomness.uniform(randomness.keys(SEED, torch.arange(len(images))), 0, (1, 28, 28))
     noises = {"± eps": (draw - 0.5).sign(), "U(−eps, eps)": 2 * draw - 1}
     rows = []
     for name, noise in noises.items():
@@ -289,8 +289,8 @@ def _shallow(page: Section, rbf: fs.Classifier, test: Pictures) -> None:
 
 
 def _rubbish(page: Section, networks: dict[str, fs.Classifier], rbf: fs.Classifier) -> None:
-    keys = chance.keys(SEED, torch.arange(RUBBISH))
-    rubbish = chance.normal(keys, 0, (1, 28, 28))
+    keys = randomness.keys(SEED, torch.arange(RUBBISH))
+    rubbish = randomness.normal(keys, 0, (1, 28, 28))
     paper = {"maxout": "98.35 % / 92.8 %", "softmax regression": "59.8 % / 70.8 %"}
     rows = []
     for name, model in networks.items():

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import fluoroscope as fs
 from benchmarks.page import Section, percent
 from fluoroscope.attacks.gradient.ascent import GradientAscent
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.objectives import LOGIT
 from fluoroscope.engine.run import run
 from fluoroscope.engine.threats import Unbounded
@@ -168,7 +168,7 @@ def _measure(
 
 
 def _on_noise(model: fs.Classifier) -> tuple[float, float]:
-    noise = chance.uniform(chance.keys(SEED, torch.arange(NOISES)), 0, (3, 32, 32))
+    noise = randomness.uniform(randomness.keys(SEED, torch.arange(NOISES)), 0, (3, 32, 32))
     templates = fs.input_gradient(model, noise[:1].expand(10, 3, 32, 32), range(10), "logit")
     won, probability = [], []
     for target in range(10):

@@ -19,7 +19,7 @@ from torch import Tensor
 import fluoroscope as fs
 from benchmarks.page import Section
 from fluoroscope.attacks.attack import Method
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.evaluation.verdict import wilson
 from fluoroscope.files import atomic_path
 from fluoroscope.pictures.maps import write_figure
@@ -124,7 +124,9 @@ def _data(view: fs.Classifier, model: fs.Classifier) -> Data:
     batches = list(chosen.batches(50, fit=model.preprocessing, workers=0))
     pictures = torch.cat([batch.images for batch in batches]).to(view.device)
     labels = torch.cat([b.labels for b in batches if b.labels is not None]).to(view.device)
-    drawn = chance.integers(chance.keys(SEED, order[:PICTURES]), 0, view.num_classes - 1)[:, 0]
+    drawn = randomness.integers(randomness.keys(SEED, order[:PICTURES]), 0, view.num_classes - 1)[
+        :, 0
+    ]
     targets = drawn.to(labels) + (drawn.to(labels) >= labels[:PICTURES])
     return Data(pictures[:PICTURES], labels[:PICTURES], targets, pictures[PICTURES:])
 

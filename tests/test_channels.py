@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import fluoroscope as fs
-from fluoroscope.evaluation.yardsticks.corruption import CORRUPTIONS, corrupt
+from fluoroscope.evaluation.corruption import CORRUPTIONS, corrupt
 from tests.cli.conftest import fluoroscope  # noqa: F401
 from tests.test_leaves_no_trace import ATTACKS
 

@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from fluoroscope.engine.stream import Budget
     from fluoroscope.engine.threats import L0, L1, L2, Linf, Unbounded
     from fluoroscope.errors import FluoroscopeError, FluoroscopeWarning
+    from fluoroscope.evaluation.class_map import ClassMap, class_map
+    from fluoroscope.evaluation.corruption import CorruptionTable, corruption_accuracy
     from fluoroscope.evaluation.curve import Curve
     from fluoroscope.evaluation.evaluate import evaluate
     from fluoroscope.evaluation.runs.compare import Comparison, compare_runs
     from fluoroscope.evaluation.runs.stored import read_run
+    from fluoroscope.evaluation.transfer import TransferMatrix, transfer_matrix
     from fluoroscope.evaluation.verdict import Verdict
-    from fluoroscope.evaluation.yardsticks.class_map import ClassMap, class_map
-    from fluoroscope.evaluation.yardsticks.corruption import CorruptionTable, corruption_accuracy
-    from fluoroscope.evaluation.yardsticks.transfer import TransferMatrix, transfer_matrix
     from fluoroscope.gradients.check import GradientCheck, check_gradient
     from fluoroscope.gradients.finite_difference import finite_difference_gradient
     from fluoroscope.gradients.input_gradient import input_gradient
@@ -88,10 +88,10 @@ _HOMES = {
     "prepare": "models.wrappers.prepared",
     "AttackResult": "attacks.attack",
     "Budget": "engine.stream",
-    "ClassMap": "evaluation.yardsticks.class_map",
+    "ClassMap": "evaluation.class_map",
     "Classifier": "models.classifier",
     "Curve": "evaluation.curve",
-    "CorruptionTable": "evaluation.yardsticks.corruption",
+    "CorruptionTable": "evaluation.corruption",
     "FluoroscopeError": "errors",
     "FluoroscopeWarning": "errors",
     "GradientCheck": "gradients.check",
@@ -105,14 +105,14 @@ _HOMES = {
     "Objective": "engine.objectives",
     "Prediction": "engine.predict",
     "Report": "report.xray",
-    "TransferMatrix": "evaluation.yardsticks.transfer",
+    "TransferMatrix": "evaluation.transfer",
     "Unbounded": "engine.threats",
     "Verdict": "evaluation.verdict",
     "attack": "attacks.registry",
     "check_gradient": "gradients.check",
-    "class_map": "evaluation.yardsticks.class_map",
+    "class_map": "evaluation.class_map",
     "compare_runs": "evaluation.runs.compare",
-    "corruption_accuracy": "evaluation.yardsticks.corruption",
+    "corruption_accuracy": "evaluation.corruption",
     "describe_model": "models.loading",
     "evaluate": "evaluation.evaluate",
     "fgsm": "attacks.gradient.gradient_sign",
@@ -128,7 +128,7 @@ _HOMES = {
     "showing": "pictures.display",
     "xray": "report.xray",
     "read_run": "evaluation.runs.stored",
-    "transfer_matrix": "evaluation.yardsticks.transfer",
+    "transfer_matrix": "evaluation.transfer",
 }
 
 __all__ = [

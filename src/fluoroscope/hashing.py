@@ -2,7 +2,7 @@
 
 Steele, Lea and Flood 2014. All in whole numbers that are the same on every device; nothing global
 is touched. What a key stands for is said where it is made: a sample of an attack
-(``engine.chance``), or an image as a network sees it (``models.wrappers.draws``).
+(``engine.randomness``), or an image as a network sees it (``models.wrappers.draws``).
 """
 
 import math

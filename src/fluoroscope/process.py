@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-chance_lock = RLock()
+random_state_lock = RLock()
 """Held by whoever seeds the global generators and puts their states back."""
 _drawing = RLock()
 _counting = Lock()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import fluoroscope as fs
 from fluoroscope.attacks.attack import AttackResult, Method
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.stream import Samples, Step
 
@@ -72,7 +72,7 @@ def paths(
 def begin(attack: Any, images: Tensor, seed: int = 0, towards: float = -1.0) -> Any:
     """The first state of searches on these images, away from class 0."""
     number = torch.arange(len(images))
-    signs, keys = torch.full((len(images),), towards), chance.keys(seed, number)
+    signs, keys = torch.full((len(images),), towards), randomness.keys(seed, number)
     return attack.start(Samples(images, 0 * number, signs, number, keys, 0 * number))
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import fluoroscope as fs
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.grid import round_to_grid, snap
 from fluoroscope.engine.threats import (
     L0,
@@ -79,7 +79,7 @@ def test_the_l1_projection_is_the_nearest_point_of_ball_and_box(seed: int, eps: 
     assert (threat.distance(projected - original) <= eps + 1e-12).all()
     # From the nearest point of a convex set, no other point of it lies towards the image.
     for draw in range(20):
-        other = threat.random(chance.keys(draw, torch.arange(3)), original)
+        other = threat.random(randomness.keys(draw, torch.arange(3)), original)
         towards = ((images - projected) * (other - projected)).flatten(1).sum(1)
         assert (towards <= 1e-9).all()
     for row in range(3):
@@ -117,7 +117,7 @@ def test_the_l1_projection_fills_the_ball_and_ignores_the_neighbours() -> None:
 
 def test_l1_starts_are_uniform_in_the_ball() -> None:
     original = torch.full((4000, 1, 1, 3), 0.5)
-    keys = chance.keys(0, torch.arange(4000))
+    keys = randomness.keys(0, torch.arange(4000))
     moves = L1(0.4).random(keys, original) - original
     # Of a ball in three dimensions, the share within the radius r has r cubed of the volume.
     share = (L1(0).distance(moves) / 0.4) ** 3
@@ -193,7 +193,7 @@ def test_sparse_projection_keeps_the_pixels_that_moved_furthest() -> None:
 
 def test_sparse_starts_change_so_many_pixels() -> None:
     original = torch.full((5, 3, 6, 6), 0.5)
-    starts = L0(7).random(chance.keys(0, torch.arange(5)), original)
+    starts = L0(7).random(randomness.keys(0, torch.arange(5)), original)
     assert (L0(7).distance(starts - original) == 7).all()
     assert len({tuple((start != 0.5).any(0).flatten().tolist()) for start in starts}) == 5
     with pytest.raises(InvalidParameterError, match="counts pixels: expected a whole number"):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluoroscope.evaluation.yardsticks.calibration import BINS, calibration
+from fluoroscope.evaluation.calibration import BINS, calibration
 
 pictures = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60)
 

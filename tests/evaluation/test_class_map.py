@@ -12,7 +12,7 @@ from torch import nn
 import fluoroscope as fs
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.stream import Step
-from fluoroscope.evaluation.yardsticks.class_map import ClassMap, Pair, Station, _Watch
+from fluoroscope.evaluation.class_map import ClassMap, Pair, Station, _Watch
 from fluoroscope.pictures.class_maps import class_map_figure
 
 

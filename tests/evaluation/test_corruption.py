@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from torch import nn
 
 import fluoroscope as fs
-from fluoroscope.evaluation.yardsticks.corruption import (
+from fluoroscope.evaluation.corruption import (
     CORRUPTIONS,
     SEVERITIES,
     Scale,

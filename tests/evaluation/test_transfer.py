@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import fluoroscope as fs
+from fluoroscope.evaluation.transfer import _matrix, short_names, transfer_figure
 from fluoroscope.evaluation.verdict import wilson
-from fluoroscope.evaluation.yardsticks.transfer import _matrix, short_names, transfer_figure
 
 
 def network(seed: int, side: int = 6) -> fs.Classifier:
@@ -129,7 +129,7 @@ def test_prepared_networks_search_and_plain_ones_read(
 def test_progress_ends_at_the_total_and_stopping_leaves_whole_parts(
     models: list[fs.Classifier], images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fluoroscope.evaluation.yardsticks import transfer
+    from fluoroscope.evaluation import transfer
 
     monkeypatch.setattr(transfer, "part_size", lambda model: 16)
     labels = fs.predict(models[0], images).winners

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import fluoroscope as fs
 from fluoroscope.attacks.gradient.gradient_sign import PGD
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.training.adversarial import (
     AdversarialLoss,
@@ -110,7 +110,7 @@ def test_fgsm_is_goodfellows_mixture() -> None:
 def test_pgd_is_madrys_saddle_point(step_size: float | None) -> None:
     net = network()
     value, logits = PGDLoss(threat=BALL, steps=4, step_size=step_size)(net, IMAGES, LABELS, MOMENT)
-    noise = chance.uniform(chance.keys(9, INDICES, 2), 0, (1, 4, 4)).double()
+    noise = randomness.uniform(randomness.keys(9, INDICES, 2), 0, (1, 4, 4)).double()
     start = (IMAGES + EPS * (2 * noise - 1)).clamp(0, 1)
     size = step_size or 2.5 * EPS / 4
     moved = slow_ascent(start, IMAGES, size, 4, lambda x: slow_cross_entropy(net(x), LABELS))
@@ -123,7 +123,7 @@ def test_pgd_is_madrys_saddle_point(step_size: float | None) -> None:
 def test_trades_is_cross_entropy_and_divergence() -> None:
     net = network()
     value, logits = TRADESLoss(threat=BALL, steps=4, beta=2.5)(net, IMAGES, LABELS, MOMENT)
-    noise = chance.normal(chance.keys(9, INDICES, 2), 0, (1, 4, 4)).double()
+    noise = randomness.normal(randomness.keys(9, INDICES, 2), 0, (1, 4, 4)).double()
     start = (IMAGES + 0.001 * noise).clamp(0, 1)
     fixed = net(IMAGES).softmax(1).detach()
     moved = slow_ascent(

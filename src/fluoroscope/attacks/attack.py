@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fluoroscope.attacks.each import within_each
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.classes import Classes, as_classes
 from fluoroscope.engine.first_look import notes_of, one_class, remind
 from fluoroscope.engine.mask import Mask, as_mask
@@ -297,7 +297,7 @@ class Method:
             raise InvalidParameterError(
                 f"numbers have shape {tuple(numbers.shape)}; expected ({len(batch)},), one each"
             )
-        seed, restarts = chance.as_seed(seed), whole_number("restarts", restarts)
+        seed, restarts = randomness.as_seed(seed), whole_number("restarts", restarts)
         batch_size = check_batch_size(batch_size)
         if targeted and not self.can_target:
             raise InvalidParameterError(

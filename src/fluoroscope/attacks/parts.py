@@ -17,7 +17,7 @@ from fluoroscope.attacks.attack import AttackResult, Method
 from fluoroscope.attacks.universal.fitting import FIT_BATCH, FitStep, Fitted
 from fluoroscope.data.batches import Batch
 from fluoroscope.data.imageset import ImageSet
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.labels import Truth
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.threats import bounds_of
@@ -184,7 +184,9 @@ def _classes(
         return own
     if target == "least-likely":
         return logits.scatter(1, own[:, None], torch.inf).argmin(1)
-    drawn = chance.integers(chance.keys(seed, batch.indices, -1), 0, logits.shape[1] - 1)[:, 0]
+    drawn = randomness.integers(randomness.keys(seed, batch.indices, -1), 0, logits.shape[1] - 1)[
+        :, 0
+    ]
     return drawn + (drawn >= own)
 
 

@@ -22,7 +22,7 @@ from fluoroscope.cli.options import (
 from fluoroscope.cli.output import Output
 
 if TYPE_CHECKING:
-    from fluoroscope.evaluation.yardsticks.class_map import ClassMap, MapProgress
+    from fluoroscope.evaluation.class_map import ClassMap, MapProgress
     from fluoroscope.models.classifier import Classifier
 
 # Classes whose neighbours are said on the terminal, and way stations of a route's hop.
@@ -74,7 +74,7 @@ def class_map(
       fluoroscope map -m NETWORK --data FOLDER --classes "giant panda;ostrich;vulture"
       fluoroscope map -m NETWORK --data FOLDER --route "giant panda;vulture"
     """
-    from fluoroscope.evaluation.yardsticks.class_map import class_map as run
+    from fluoroscope.evaluation.class_map import class_map as run
     from fluoroscope.files import output_directory, remove
     from fluoroscope.models.wrappers.prepared import prepare
     from fluoroscope.pictures.class_maps import class_map_figure

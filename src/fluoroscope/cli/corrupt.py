@@ -24,7 +24,7 @@ from fluoroscope.cli.verdict_report import interval, share
 from fluoroscope.models.labels import printable
 
 if TYPE_CHECKING:
-    from fluoroscope.evaluation.yardsticks.corruption import CorruptionTable, Scale
+    from fluoroscope.evaluation.corruption import CorruptionTable, Scale
     from fluoroscope.models.classifier import Classifier
 
 
@@ -63,7 +63,7 @@ def corrupt(
       fluoroscope corrupt --model digits-cnn --data digits --scale imagenet-c
       fluoroscope corrupt -m timm/resnet18.a1_in1k -d FOLDER --corruption jpeg --limit 500
     """
-    from fluoroscope.evaluation.yardsticks.corruption import (
+    from fluoroscope.evaluation.corruption import (
         corruption_accuracy,
         corruption_figure,
         corruption_strip,

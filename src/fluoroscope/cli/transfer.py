@@ -24,7 +24,7 @@ from fluoroscope.cli.output import Output
 from fluoroscope.models.labels import printable
 
 if TYPE_CHECKING:
-    from fluoroscope.evaluation.yardsticks.transfer import Share, TransferMatrix
+    from fluoroscope.evaluation.transfer import Share, TransferMatrix
 
 # With more networks than this a terminal has no room for the intervals.
 _WITH_INTERVALS = 4
@@ -79,7 +79,7 @@ def transfer(
     """
     from fluoroscope.attacks import registry
     from fluoroscope.engine.threats import usual_threat
-    from fluoroscope.evaluation.yardsticks.transfer import transfer_figure, transfer_matrix
+    from fluoroscope.evaluation.transfer import transfer_figure, transfer_matrix
     from fluoroscope.files import output_directory
     from fluoroscope.models.wrappers.prepared import prepare
     from fluoroscope.pictures.maps import write_figure
@@ -119,7 +119,7 @@ def transfer(
 
 
 def _report(output: Output, matrix: "TransferMatrix", method: str) -> None:
-    from fluoroscope.evaluation.yardsticks.transfer import short_names
+    from fluoroscope.evaluation.transfer import short_names
 
     names = map(printable, short_names(matrix.models))
     columns = zip(matrix.clean, matrix.under_others, matrix.under_all, strict=True)

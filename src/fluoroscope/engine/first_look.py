@@ -29,7 +29,7 @@ from fluoroscope.models.wrappers.bpda import BPDA
 from fluoroscope.models.wrappers.ensemble import Ensemble
 from fluoroscope.models.wrappers.features import Features
 from fluoroscope.models.wrappers.prepared import Prepared
-from fluoroscope.models.wrappers.randomised import EOT, chance_aside
+from fluoroscope.models.wrappers.randomised import EOT, random_state_aside
 from fluoroscope.notices import tell, tell_all
 
 Kind = Literal[
@@ -138,7 +138,12 @@ def look_at(model: Classifier, images: Tensor) -> Look:
     What the network refuses is no finding: who uses it hears of it in any case.
     """
     pictures = images[:PICTURES].detach()
-    with torch.inference_mode(False), torch.no_grad(), model.held(), chance_aside(images.device):
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        model.held(),
+        random_state_aside(images.device),
+    ):
         pictures = pictures.clone()
         own = len(pictures)
         if own == 1:  # a neighbour, so that it is not alone

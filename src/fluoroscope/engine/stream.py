@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast, runtime_chec
 import torch
 from torch import Tensor
 
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer, evaluate
 from fluoroscope.engine.grid import snap
 from fluoroscope.engine.memory import out_of_memory, warn_smaller_batch
@@ -241,7 +241,7 @@ def feed(
     images, classes = (t.clone() if t.is_inference() else t for t in (images, classes))
     indices = torch.arange(len(images), device=images.device)
     towards = torch.full((len(images),), 1.0 if targeted else -1.0, device=images.device)
-    keys = chance.keys(seed, indices if numbers is None else numbers.to(indices))
+    keys = randomness.keys(seed, indices if numbers is None else numbers.to(indices))
     everything = Samples(images, classes, towards, indices, keys, torch.zeros_like(indices), free)
     waiting = indices if rows is None else rows
 
@@ -485,7 +485,7 @@ class _Batch(Generic[S]):
         slots = take(self.slots, rows)
         samples = replace(slots.samples, restart=slots.samples.restart + 1)
         slots = replace(slots, samples=samples, number=torch.zeros_like(slots.number))
-        keys = chance.keys(0, samples.keys, samples.restart)
+        keys = randomness.keys(0, samples.keys, samples.restart)
         state = self._attack.start(replace(samples, keys=keys))
         self._put(rows, slots, state)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 import torch
 from torch import Tensor
 
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.vectors import column, lengths
 from fluoroscope.errors import InvalidParameterError
 
@@ -124,7 +124,7 @@ class Linf(_Ball):
 
     def random(self, keys: Tensor, original: Tensor) -> Tensor:
         """Uniform in the ball, then clamped to the box."""
-        noise = chance.uniform(keys, 0, tuple(original.shape[1:])).to(original.dtype)
+        noise = randomness.uniform(keys, 0, tuple(original.shape[1:])).to(original.dtype)
         return self.project(original + self._radius * (2 * noise - 1), original)
 
     def allows(self, images: Tensor, original: Tensor) -> Tensor:
@@ -155,8 +155,8 @@ class L2(_Ball):
     def random(self, keys: Tensor, original: Tensor) -> Tensor:
         """Uniform in the ball, then clamped to the box."""
         size = original[0].numel()
-        noise = chance.normal(keys, 0, tuple(original.shape[1:])).to(original.dtype)
-        radius = chance.uniform(keys, 1, (1, 1, 1)).to(original.dtype) ** (1 / size)
+        noise = randomness.normal(keys, 0, tuple(original.shape[1:])).to(original.dtype)
+        radius = randomness.uniform(keys, 1, (1, 1, 1)).to(original.dtype) ** (1 / size)
         length = column(self.distance(noise))
         return self.project(original + self._radius * radius * noise / length, original)
 
@@ -186,9 +186,9 @@ class L1(_Ball):
         """Uniform in the ball, then clamped to the box."""
         shape = original.shape[1:]
         # Exponential numbers over the sum of all and one more are uniform below the sum of 1.
-        waits = -torch.log1p(-chance.uniform(keys, 0, (shape.numel() + 1,)))
+        waits = -torch.log1p(-randomness.uniform(keys, 0, (shape.numel() + 1,)))
         size = (waits / waits.sum(1, keepdim=True))[:, 1:].view_as(original)
-        sign = torch.where(chance.uniform(keys, 1, tuple(shape)) < 0.5, -1, 1)
+        sign = torch.where(randomness.uniform(keys, 1, tuple(shape)) < 0.5, -1, 1)
         return self.project(original + (self._radius * sign * size).to(original), original)
 
     def allows(self, images: Tensor, original: Tensor) -> Tensor:
@@ -227,11 +227,11 @@ class L0(_Ball):
     def random(self, keys: Tensor, original: Tensor) -> Tensor:
         """``eps`` pixels drawn without repetition, each of a colour uniform in the box."""
         _, _, height, width = original.shape
-        ranks = chance.uniform(keys, 0, (height * width,))
+        ranks = randomness.uniform(keys, 0, (height * width,))
         count = int(min(self._radius, height * width))
         drawn = torch.zeros_like(ranks, dtype=torch.bool)
         drawn.scatter_(1, ranks.topk(count, dim=1).indices, True)
-        colours = chance.uniform(keys, 1, tuple(original.shape[1:])).to(original.dtype)
+        colours = randomness.uniform(keys, 1, tuple(original.shape[1:])).to(original.dtype)
         return torch.where(drawn.view(-1, 1, height, width), colours, original)
 
     def allows(self, images: Tensor, original: Tensor) -> Tensor:
@@ -256,7 +256,7 @@ class Unbounded:
 
     def random(self, keys: Tensor, original: Tensor) -> Tensor:
         """Uniform in the box."""
-        return chance.uniform(keys, 0, tuple(original.shape[1:])).to(original.dtype)
+        return randomness.uniform(keys, 0, tuple(original.shape[1:])).to(original.dtype)
 
     def allows(self, images: Tensor, original: Tensor) -> Tensor:
         """Every image."""

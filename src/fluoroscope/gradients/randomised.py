@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fluoroscope.engine.first_look import Look
 from fluoroscope.engine.predict import check_batch_size
 from fluoroscope.models.classifier import Classifier, as_classifier
-from fluoroscope.process import chance_lock
+from fluoroscope.process import random_state_lock
 
 _NORMS = (nn.modules.batchnorm._BatchNorm,)
 
@@ -30,7 +30,7 @@ def with_random_weights(
     twin = model.plain.to()  # a copy, of which nothing is known yet
     twin.name = f"{model.name} with random weights"
     twin.look = Look()  # that nothing was learnt is what it is for
-    with chance_lock, torch.random.fork_rng(devices=[]), torch.no_grad():
+    with random_state_lock, torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         for part in twin.module.modules():
             redraw = getattr(part, "reset_parameters", None)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fluoroscope.models.wrappers.frozen import frozen
-from fluoroscope.process import chance_lock
+from fluoroscope.process import random_state_lock
 
 # Networks see so many channels at most before their layers make more of them.
 _MOST_CHANNELS = 16
@@ -54,7 +54,7 @@ def _convolutions(module: nn.Module) -> Iterator[tuple[Tensor, int]]:
 
 def _takes(module: nn.Module, weight: Tensor, channels: int, side: int) -> bool:
     try:
-        with chance_lock, frozen(module), torch.random.fork_rng([]), torch.no_grad():
+        with random_state_lock, frozen(module), torch.random.fork_rng([]), torch.no_grad():
             module(weight.new_zeros(1, channels, side, side))
     # Whatever the user's own code raises.
     except Exception:

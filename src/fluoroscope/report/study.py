@@ -25,7 +25,7 @@ from fluoroscope.attacks.attack import Method
 from fluoroscope.attacks.minimum_norm.fmn import FMN
 from fluoroscope.data.batches import Batch
 from fluoroscope.data.imageset import ImageSet
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.labels import Seen, Truth, what_was_fed
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.provenance import provenance
@@ -35,6 +35,7 @@ from fluoroscope.errors import (
     InvalidParameterError,
     ResultFormatError,
 )
+from fluoroscope.evaluation.class_map import ClassMap, class_map
 from fluoroscope.evaluation.curve import Curve
 from fluoroscope.evaluation.evaluate import evaluate
 from fluoroscope.evaluation.level import Level
@@ -45,7 +46,6 @@ from fluoroscope.evaluation.trust.check import Check
 from fluoroscope.evaluation.trust.checks import LARGE, trust_checks
 from fluoroscope.evaluation.trust.of_run import from_rows
 from fluoroscope.evaluation.verdict import Verdict
-from fluoroscope.evaluation.yardsticks.class_map import ClassMap, class_map
 from fluoroscope.files import atomic_path, output_directory, regular
 from fluoroscope.hashing import bits
 from fluoroscope.models.classifier import Classifier
@@ -188,7 +188,7 @@ class Study:
                 f"the threat {threat.name} has the bound {threat.eps}; expected one above 0, such "
                 "as linf:8/255: the report shows all smaller and larger ones beside it"
             )
-        keys = chance.keys(seed, torch.arange(len(images), device="cpu"))
+        keys = randomness.keys(seed, torch.arange(len(images), device="cpu"))
         self.model, self.images = model, images.select(bits(keys, 0, 1)[:, 0].argsort())
         self.threat, self.seed, self.command, self.named = threat, seed, command, named
         self.directory = output_directory(directory) if directory else None

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from fluoroscope.attacks.gradient.ascent import AscentState, GradientAscent
 from fluoroscope.attacks.gradient.gradient_sign import FGSM, PGD, FixedStep
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.objectives import Objective
 from fluoroscope.engine.stream import Samples
@@ -225,7 +225,7 @@ class _FromBeside(PGD):
 
     def start(self, samples: Samples) -> AscentState:
         state = self._ascent.start(samples)
-        noise = chance.normal(samples.keys, 0, tuple(samples.images.shape[1:])).to(state.images)
+        noise = randomness.normal(samples.keys, 0, tuple(samples.images.shape[1:])).to(state.images)
         moved = self.threat.project(state.images + BESIDE * noise, samples.images)
         return replace(state, images=moved)
 
@@ -250,7 +250,7 @@ def _search(
     """Where the attack's steps lead from the images; each sample's chance is its own."""
     model = _classifier(module, images)
     indices = moment.indices.to(images.device)
-    keys = chance.keys(moment.seed, indices, moment.epoch)
+    keys = randomness.keys(moment.seed, indices, moment.epoch)
     signs = torch.full((len(images),), towards, device=images.device)
     state = attack.start(Samples(images, classes, signs, indices, keys, torch.zeros_like(indices)))
     with model.held():

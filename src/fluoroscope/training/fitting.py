@@ -25,7 +25,7 @@ from fluoroscope.hashing import as_seed
 from fluoroscope.models.wording import first_line
 from fluoroscope.models.wrappers.frozen import frozen
 from fluoroscope.pictures.checks import check_images
-from fluoroscope.process import chance_lock
+from fluoroscope.process import random_state_lock
 from fluoroscope.training.checkpoint import (
     describe,
     load_checkpoint,
@@ -339,7 +339,7 @@ def _learning(module: nn.Module, seed: int, device: torch.device) -> Iterator[No
     modes = {part: part.training for part in module.modules()}
     elsewhere = [] if device.type == "cpu" else [device]
     with (
-        chance_lock,
+        random_state_lock,
         torch.random.fork_rng(elsewhere, device_type=device.type),
         torch.inference_mode(False),
         torch.enable_grad(),

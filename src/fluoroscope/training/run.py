@@ -27,7 +27,7 @@ from fluoroscope.files import atomic_set, output_directory
 from fluoroscope.hashing import as_seed
 from fluoroscope.models.builtin import build_architecture, digits_classifier
 from fluoroscope.models.classifier import Classifier
-from fluoroscope.process import chance_lock
+from fluoroscope.process import random_state_lock
 from fluoroscope.training.adversarial import AdversarialLoss, PGDLoss, adversarial_loss
 from fluoroscope.training.augmentation import rewrite
 from fluoroscope.training.checkpoint import describe, read_step, sha256
@@ -158,7 +158,7 @@ class TrainingRun:
         ramp: float | None = None,
     ) -> None:
         seed = as_seed(seed)
-        with chance_lock, torch.random.fork_rng([]):
+        with random_state_lock, torch.random.fork_rng([]):
             torch.default_generator.manual_seed(seed)
             self.classifier = digits_classifier(architecture, build_architecture(architecture))
         recipe = RECIPES[architecture]

@@ -19,14 +19,14 @@ from fluoroscope.attacks.decision.boundary import (
     Boundary,
     _candidates,
 )
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.stream import Samples
 
 
 def begin(attack: Boundary, images: Tensor) -> Any:
     number = torch.arange(len(images))
-    keys = chance.keys(0, number)
+    keys = randomness.keys(0, number)
     towards = -torch.ones(len(images))
     return attack.start(Samples(images, 0 * number, towards, number, keys, 0 * number))
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 import fluoroscope as fs
 from fluoroscope.attacks.gradient.apgd import APGD, APGDT
 from fluoroscope.data.digits import digits
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer, evaluate
 from fluoroscope.engine.stream import Query, Samples, Step
 from fluoroscope.engine.threats import Threat
@@ -131,7 +131,7 @@ def test_the_path_over_a_rugged_surface_is_the_papers(threat: Threat, steps: int
     number = torch.arange(2)
     images = pictures(2)
     state = attack.start(
-        Samples(images, number, -torch.ones(2), number, chance.keys(0, number), 0 * number)
+        Samples(images, number, -torch.ones(2), number, randomness.keys(0, number), 0 * number)
     )
     path = []
     while not state.done.all():
@@ -203,7 +203,7 @@ def one_sample(attack: Any) -> Any:
     image = torch.full((1, *SHAPE), 0.5)
     number = torch.tensor([0])
     return attack.start(
-        Samples(image, number, -torch.ones(1), number, chance.keys(0, number), 0 * number)
+        Samples(image, number, -torch.ones(1), number, randomness.keys(0, number), 0 * number)
     )
 
 
@@ -312,7 +312,7 @@ def test_targets_are_the_highest_wrong_classes_of_the_clean_image_in_turn() -> N
     attack = APGDT(threat=fs.Linf(0.1), steps=2)
     number = torch.tensor([0])
     samples = Samples(
-        image, torch.tensor([order[2]]), -torch.ones(1), number, chance.keys(0, number),
+        image, torch.tensor([order[2]]), -torch.ones(1), number, randomness.keys(0, number),
         0 * number,
     )  # fmt: skip
     state, asked = attack.start(samples), []

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import fluoroscope as fs
 from fluoroscope.attacks.score.finite_differences import NES, SPSA, FiniteDifferences
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.objectives import LOG_PROBABILITY, MARGIN
 from fluoroscope.engine.threats import Threat
@@ -36,9 +36,9 @@ def by_hand(
         estimates = []
         for _ in range(attack.samples // 2):
             if isinstance(attack, NES):
-                u = chance.normal(key, query, tuple(image.shape))[0].to(image)
+                u = randomness.normal(key, query, tuple(image.shape))[0].to(image)
             else:
-                u = (chance.uniform(key, query, tuple(image.shape))[0] < 0.5) * 2.0 - 1
+                u = (randomness.uniform(key, query, tuple(image.shape))[0] < 0.5) * 2.0 - 1
             ahead = value((x + attack.width * u).clamp(0, 1))
             behind = value((x - attack.width * u).clamp(0, 1))
             estimates.append((ahead - behind) / (2 * attack.width) * u)
@@ -70,7 +70,7 @@ def test_every_image_it_looks_at_is_the_papers(
     labels = torch.tensor([0, 3])
     _, looked = paths(attack, model, images, labels, targeted=targeted, keep="last")
     for row in range(2):
-        key = chance.keys(0, torch.tensor([row]))
+        key = randomness.keys(0, torch.tensor([row]))
         expected = by_hand(
             attack, model, images[row], int(labels[row]), key, 1.0 if targeted else -1.0
         )

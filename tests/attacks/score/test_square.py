@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import fluoroscope as fs
 from fluoroscope.attacks.score.square import Square
 from fluoroscope.data.digits import digits
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.stream import Samples, Step, take
 from fluoroscope.engine.threats import Threat
@@ -40,7 +40,7 @@ def pictures(count: int, shape: tuple[int, ...] = (3, 12, 10), seed: int = 0) ->
 
 def begin(attack: Square, images: Tensor, seed: int = 0) -> Any:
     number = torch.arange(len(images))
-    keys = chance.keys(seed, number)
+    keys = randomness.keys(seed, number)
     return attack.start(Samples(images, number, -torch.ones(len(images)), number, keys, 0 * number))
 
 
@@ -209,7 +209,7 @@ def test_a_candidate_of_pyramids_is_the_papers(threat: Threat, p: int) -> None:
     for state in walk(attack, images):
         if before is not None:
             side = int(attack._sides(state, shape[1:])[1][0])
-            draws = chance.uniform(state.samples.keys, state.queries, (8,)).double()
+            draws = randomness.uniform(state.samples.keys, state.queries, (8,)).double()
             for row in (0, 1):
                 best = before.candidate[row]
                 delta = best - images[row]
@@ -286,7 +286,7 @@ def test_the_loss_is_the_margin_or_the_wanted_class_cross_entropy(targeted: bool
 def begin_towards(images: Tensor, classes: Tensor, towards: float) -> Any:
     number = torch.arange(len(images))
     signs = torch.full((len(images),), towards)
-    samples = Samples(images, classes, signs, number, chance.keys(0, number), 0 * number)
+    samples = Samples(images, classes, signs, number, randomness.keys(0, number), 0 * number)
     return Square(threat=fs.Linf(0.1)).start(samples)
 
 

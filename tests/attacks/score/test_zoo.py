@@ -11,7 +11,7 @@ from torch import Tensor
 
 import fluoroscope as fs
 from fluoroscope.attacks.score.zoo import ZOO
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.errors import InvalidParameterError
 
@@ -35,7 +35,7 @@ def by_hand(
         mean, square, moves = [0.0] * size, [0.0] * size, [0] * size
         last, found, tenth = math.inf, False, max(1, attack.steps // 10)
         for step in range(1, attack.steps + 1):
-            ranks = chance.uniform(key, query, (size,))[0]
+            ranks = randomness.uniform(key, query, (size,))[0]
             chosen = ranks.topk(min(attack.coordinates, size)).indices.tolist()
             gradient = {}
             for i in chosen:
@@ -88,7 +88,7 @@ def test_every_image_it_looks_at_is_the_papers(options: dict[str, Any], targeted
     attack = ZOO(**options)
     _, looked = paths(attack, model, images, labels, targeted=targeted)
     for row in range(2):
-        key = chance.keys(0, torch.tensor([row]))
+        key = randomness.keys(0, torch.tensor([row]))
         expected = by_hand(attack, model, images[row], int(labels[row]), key, targeted)
         assert len(looked[row]) == len(expected)
         torch.testing.assert_close(looked[row], torch.stack(expected), rtol=0, atol=1e-6)

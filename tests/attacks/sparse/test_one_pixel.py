@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import fluoroscope as fs
 from fluoroscope.attacks.sparse.one_pixel import OnePixel, _images, _others
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.errors import InvalidParameterError
 
 
@@ -37,7 +37,7 @@ def test_evolution_is_the_papers(base: Any, crossover: float) -> None:
                 child = members[row][i]
             else:
                 keys = state.samples.keys[row : row + 1]
-                draws = chance.uniform(keys, query, (3 + 2 * 10 + 1,))[0]
+                draws = randomness.uniform(keys, query, (3 + 2 * 10 + 1,))[0]
                 pool = [*range(i + 1, 6), *range(i)]
                 a, b, c = (
                     members[row][pool.pop(int(float(draw) * len(pool)))] for draw in draws[:3]
@@ -71,7 +71,7 @@ def test_the_first_generation_is_uniform_in_place_and_normal_in_colour() -> None
 
 @pytest.mark.parametrize("count", [4, 5, 9])
 def test_partners_are_three_others_with_equal_chance(count: int) -> None:
-    draws = chance.uniform(chance.keys(0, torch.arange(6000)), 0, (3,))
+    draws = randomness.uniform(randomness.keys(0, torch.arange(6000)), 0, (3,))
     member = torch.arange(6000) % count
     found = _others(draws, member, count)
     for one, row in zip(member.tolist(), found.tolist(), strict=True):

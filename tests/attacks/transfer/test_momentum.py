@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import fluoroscope as fs
 from fluoroscope.attacks.transfer.momentum import MIFGSM, NIFGSM, VMIFGSM
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.threats import L2, Linf
 
 Reader = tuple[fs.Classifier, Tensor, Tensor]
@@ -106,7 +106,7 @@ def slow(
             beside = []
             for neighbour in range(1, attack.neighbours + 1):
                 draw = number * attack.neighbours + neighbour
-                noise = 2 * chance.uniform(keys, draw, tuple(x.shape[1:])).double() - 1
+                noise = 2 * randomness.uniform(keys, draw, tuple(x.shape[1:])).double() - 1
                 moved = (x + attack.spread * eps * noise).clamp(0, 1)
                 beside.append(loss_gradient(model, moved, classes))
             variance = torch.stack(beside).mean(0) - gradient
@@ -128,7 +128,7 @@ def test_the_papers_loops(attack: Any) -> None:
     model, images = curved(), pictures(6)
     classes = model(images).argmax(1)
     result = attack(model, images, classes, keep="last", seed=3)
-    expected = slow(attack, model, images, classes, chance.keys(3, torch.arange(6)))
+    expected = slow(attack, model, images, classes, randomness.keys(3, torch.arange(6)))
     torch.testing.assert_close(result.images, expected)
     forwards = attack.steps + 2  # the clean look, and the one at the end
     if isinstance(attack, VMIFGSM):

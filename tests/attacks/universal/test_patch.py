@@ -14,7 +14,7 @@ import fluoroscope as fs
 from fluoroscope.attacks.universal.fitting import successes
 from fluoroscope.attacks.universal.patch import Patch, put_patch
 from fluoroscope.data.digits import digits
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.errors import FluoroscopeError, InvalidParameterError
 
 SHAPE = (2, 12, 10)
@@ -77,7 +77,7 @@ def test_only_pixels_of_the_patch_change_and_it_lies_within(
 ) -> None:
     images = drawn(6, 1, 30, 32, seed=seed).float()
     attack = Patch(shape=shape, rotation=rotation, scaling=scaling, share=share)
-    keys = chance.keys(seed, torch.arange(6))
+    keys = randomness.keys(seed, torch.arange(6))
     patch = torch.full_like(attack.begin(images), 2.0)  # a value that no picture has
     placed = attack.put(patch, images, keys, 3)
     inside = placed > 1.5
@@ -93,7 +93,7 @@ def test_places_reach_every_edge() -> None:
     images = torch.zeros(400, 1, 20, 30)
     attack = Patch(scaling=0, shape="square", share=0.06, rotation=0)  # 6 pixels wide
     patch = torch.ones_like(attack.begin(images))
-    where = attack.put(patch, images, chance.keys(0, torch.arange(400)), 0).mean(0)[0]
+    where = attack.put(patch, images, randomness.keys(0, torch.arange(400)), 0).mean(0)[0]
     rows, columns = where.sum(1), where.sum(0)
     assert rows[0] > 0 < rows[-1]
     assert columns[0] > 0 < columns[-1]
@@ -107,7 +107,7 @@ def test_places_reach_every_edge() -> None:
 def test_the_gradient_at_the_patch_is_that_of_finite_differences(shape: Any) -> None:
     images, gradient = drawn(3, *SHAPE), drawn(3, *SHAPE, seed=1) - 0.5
     attack = Patch(shape=shape, share=0.2)
-    keys = chance.keys(5, torch.arange(3))
+    keys = randomness.keys(5, torch.arange(3))
     patch = drawn(*attack.begin(images).shape, seed=2).requires_grad_()
     placed = attack.put(patch, images, keys, 1)
     (found,) = torch.autograd.grad(placed, patch, gradient)

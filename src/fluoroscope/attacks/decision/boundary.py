@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from fluoroscope.attacks.decision.start import DecisionMethod, Search
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.stream import Samples
 from fluoroscope.engine.threats import L2, Threat
@@ -131,9 +131,9 @@ def _candidates(state: BoundaryState, rows: Tensor) -> Tensor:
     original, away = state.samples.images[rows], state.point[rows] - state.samples.images[rows]
     distance, outward = column(lengths(away)), units(away)
     delta, epsilon = column(state.delta[rows]), column(state.epsilon[rows])
-    noise = chance.normal(state.samples.keys[rows], state.queries[rows], tuple(away.shape[1:])).to(
-        away
-    )
+    noise = randomness.normal(
+        state.samples.keys[rows], state.queries[rows], tuple(away.shape[1:])
+    ).to(away)
     along = (noise * outward).flatten(1).sum(1)
     aside = delta * distance * units(noise - column(along) * outward)
     sphere = (original + (away + aside) / (1 + delta.square()).sqrt()).clamp(0, 1)

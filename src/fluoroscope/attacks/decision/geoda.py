@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from fluoroscope.attacks.decision.probing import PROBE, Probes, ProbingMethod, ProbingSearch
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.stream import Query, Samples
 from fluoroscope.engine.threats import L2, Threat
@@ -182,7 +182,7 @@ class GeoDA(ProbingMethod):
     def _probes(self, state: ProbingSearch, owners: Tensor, numbers: Tensor) -> Tensor:
         point, keys = state.point[owners], state.samples.keys[owners]
         down, across = self._frequencies(*point.shape[2:])
-        drawn = chance.normal(keys, numbers, (point.shape[1], down, across)).to(point)
+        drawn = randomness.normal(keys, numbers, (point.shape[1], down, across)).to(point)
         noise = cosines(point.shape[2], down).T.to(point) @ drawn
         noise = noise @ cosines(point.shape[3], across).to(point)
         return (point + self.sigma * noise).clamp(0, 1)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from fluoroscope.attacks.decision.probing import PROBE, Probes, ProbingMethod, ProbingSearch
 from fluoroscope.attacks.decision.start import APPROACH
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.stream import Query, Samples
 from fluoroscope.engine.threats import L2, Threat
@@ -186,9 +186,9 @@ class HopSkipJump(ProbingMethod):
         assert isinstance(state, HopSkipJumpState)
         point, keys, shape = state.point[owners], state.samples.keys[owners], state.images.shape[1:]
         if self.threat.name == "linf":
-            noise = 2 * chance.uniform(keys, numbers, tuple(shape)) - 1
+            noise = 2 * randomness.uniform(keys, numbers, tuple(shape)) - 1
         else:
-            noise = chance.normal(keys, numbers, tuple(shape))
+            noise = randomness.normal(keys, numbers, tuple(shape))
         probe = column(state.delta[owners]) * units(noise).to(point)
         return (point + probe).clamp(0, 1)
 

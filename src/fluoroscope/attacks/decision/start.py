@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fluoroscope.attacks.attack import Access, Method
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import Objective
 from fluoroscope.engine.stream import Query, Samples, is_reached
@@ -118,7 +118,7 @@ class DecisionMethod(Method):
             high=zero + 1,
             phase=count + SEEK,
             queries=count,
-            order=chance.uniform(samples.keys, -1, (pool,)).argsort(1),
+            order=randomness.uniform(samples.keys, -1, (pool,)).argsort(1),
             done=torch.zeros_like(count, dtype=torch.bool),
         )
         return self._on_the_way(search)
@@ -168,7 +168,9 @@ class DecisionMethod(Method):
         number = state.queries[rows]
         if self.starts is None:
             shape = tuple(state.samples.images.shape[1:])
-            return chance.uniform(state.samples.keys[rows], number, shape).to(state.samples.images)
+            return randomness.uniform(state.samples.keys[rows], number, shape).to(
+                state.samples.images
+            )
         last = self.starts.shape[0] - 1
         chosen = state.order[rows].gather(1, number.clamp(max=last)[:, None]).squeeze(1)
         return self.starts[chosen.to(self.starts.device)].to(state.samples.images)

@@ -36,7 +36,7 @@ from torch import Tensor
 from fluoroscope.attacks.attack import Method
 from fluoroscope.attacks.gradient.apgd_l1 import L1State, SparseAscent
 from fluoroscope.attacks.minimum_norm import planes
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import CROSS_ENTROPY, DLR, Objective, targeted_dlr
 from fluoroscope.engine.stream import Query, Samples, put, take
@@ -209,9 +209,9 @@ class APGD(Method):
         """Noise of norm 1."""
         shape = tuple(samples.images.shape[1:])
         if self.threat.name == "linf":
-            noise = 2 * chance.uniform(samples.keys, 0, shape) - 1
+            noise = 2 * randomness.uniform(samples.keys, 0, shape) - 1
         else:
-            noise = chance.normal(samples.keys, 0, shape)
+            noise = randomness.normal(samples.keys, 0, shape)
         return (noise / column(self.threat.distance(noise))).to(samples.images.dtype)
 
     def _along(self, gradient: Tensor) -> Tensor:
@@ -324,7 +324,7 @@ class APGDT(Method):
         rows = (over & ~done).nonzero().squeeze(1)
         if len(rows):
             samples = take(state.samples, rows)
-            own = replace(samples, keys=chance.keys(0, samples.keys, number[rows]))
+            own = replace(samples, keys=randomness.keys(0, samples.keys, number[rows]))
             search = put(search, rows, self._search().start(own))
         return replace(state, search=search, number=number, done=done)
 

@@ -28,7 +28,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.stream import Samples, put, take
 from fluoroscope.engine.threats import onto_l1_balls
@@ -86,7 +86,7 @@ class SparseAscent:
     def start(self, samples: Samples) -> L1State:
         """At noise projected onto the ball of ``eps``, in the widest ball."""
         images = samples.images
-        noise = chance.normal(samples.keys, 0, tuple(images.shape[1:])).to(images.dtype)
+        noise = randomness.normal(samples.keys, 0, tuple(images.shape[1:])).to(images.dtype)
         zero = torch.zeros_like(samples.classes)
         state = L1State(
             original=images,

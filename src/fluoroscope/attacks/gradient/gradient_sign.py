@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fluoroscope.attacks.attack import AttackResult, Method
 from fluoroscope.attacks.gradient.ascent import AscentState, Direction, GradientAscent
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.classes import Classes
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.stream import Query, Samples
@@ -85,7 +85,7 @@ class RFGSM(FixedStep):
     def start(self, samples: Samples) -> AscentState:
         """A random sign for every pixel value."""
         state = super().start(samples)
-        noise = chance.uniform(samples.keys, 0, tuple(samples.images.shape[1:]))
+        noise = randomness.uniform(samples.keys, 0, tuple(samples.images.shape[1:]))
         size = self.alpha * as_number(self.threat.eps)
         moved = samples.images + size * (noise - 0.5).sign().to(samples.images.dtype)
         return replace(state, images=self.threat.project(moved, samples.images))

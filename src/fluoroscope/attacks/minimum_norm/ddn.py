@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from fluoroscope.attacks.attack import Method
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import LOG_PROBABILITY, MARGIN
 from fluoroscope.engine.stream import Query, Samples, is_reached
@@ -120,5 +120,5 @@ def _or_random(gradient: Tensor, keys: Tensor, draw: Tensor) -> Tensor:
     flat = ~gradient.flatten(1).any(1)
     if not bool(flat.any()):
         return gradient
-    noise = chance.normal(keys, draw, tuple(gradient.shape[1:])).to(gradient.dtype)
+    noise = randomness.normal(keys, draw, tuple(gradient.shape[1:])).to(gradient.dtype)
     return torch.where(column(flat), noise, gradient)

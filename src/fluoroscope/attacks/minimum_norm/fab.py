@@ -37,7 +37,7 @@ from torch import Tensor
 
 from fluoroscope.attacks.attack import Method
 from fluoroscope.attacks.minimum_norm import planes
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import MARGIN, Objective, leads
 from fluoroscope.engine.stream import Query, Samples, is_reached
@@ -153,9 +153,9 @@ class _AdaptiveBoundary(Method):
     def _random(self, samples: Samples) -> Tensor:
         shape = tuple(samples.images.shape[1:])
         if self.threat.name == "linf":
-            noise = 2 * chance.uniform(samples.keys, 0, shape) - 1
+            noise = 2 * randomness.uniform(samples.keys, 0, shape) - 1
         else:
-            noise = chance.normal(samples.keys, 0, shape)
+            noise = randomness.normal(samples.keys, 0, shape)
         noise = noise.to(samples.images.dtype)
         noise = noise / column(self.threat.distance(noise))
         eps = float(self.threat.eps)

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from fluoroscope.attacks.adam import adam
 from fluoroscope.attacks.attack import Access, Method
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import LOG_PROBABILITY, MARGIN, Objective
 from fluoroscope.engine.stream import Query, Samples
@@ -242,7 +242,7 @@ class NES(FiniteDifferences):
             raise InvalidParameterError(f"momentum is {self.momentum}; expected 0 to below 1")
 
     def _direction(self, like: Tensor, keys: Tensor, draw: Tensor) -> Tensor:
-        return chance.normal(keys, draw, tuple(like.shape[1:])).to(like.dtype)
+        return randomness.normal(keys, draw, tuple(like.shape[1:])).to(like.dtype)
 
     def _move(self, state: EstimateState) -> EstimateState:
         mean = self.momentum * state.mean + (1 - self.momentum) * state.total
@@ -271,7 +271,7 @@ class SPSA(FiniteDifferences):
     objective: ClassVar[Objective] = MARGIN
 
     def _direction(self, like: Tensor, keys: Tensor, draw: Tensor) -> Tensor:
-        drawn = chance.uniform(keys, draw, tuple(like.shape[1:]))
+        drawn = randomness.uniform(keys, draw, tuple(like.shape[1:]))
         return (drawn < 0.5).to(like.dtype) * 2 - 1
 
     def _move(self, state: EstimateState) -> EstimateState:

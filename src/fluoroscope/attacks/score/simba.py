@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from fluoroscope.attacks.attack import Access, Method
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import LOG_PROBABILITY
 from fluoroscope.engine.stream import Query, Samples
@@ -93,7 +93,7 @@ class SimBA(Method):
         """At the images, which are evaluated first."""
         none = torch.zeros_like(samples.classes)
         shape = samples.images.shape[1:]
-        rank = chance.uniform(samples.keys, 0, tuple(shape))
+        rank = randomness.uniform(samples.keys, 0, tuple(shape))
         if self.basis == "dct":
             low = [
                 torch.arange(side, device=rank.device) < (self.frequencies or math.ceil(side / 8))

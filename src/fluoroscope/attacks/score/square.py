@@ -34,7 +34,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fluoroscope.attacks.attack import Access, Method
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import LOG_PROBABILITY, MARGIN, Objective
 from fluoroscope.engine.stream import Query, Samples
@@ -132,7 +132,7 @@ class Square(Method):
     def _linf(self, state: SquareState) -> Tensor:
         _, channels, height, width = state.best.shape
         side = self._sides(state, (height, width))[1]
-        draws = chance.uniform(state.samples.keys, state.queries, (2 + channels,))
+        draws = randomness.uniform(state.samples.keys, state.queries, (2 + channels,))
         square = _Square.at(draws[:, :2], side, (height, width), state.samples.free)
         change = float(self.threat.eps) * _signs(draws[:, 2:, None], state.best.dtype)
         clean, old = square.read(state.samples.images), square.read(state.best)
@@ -147,7 +147,7 @@ class Square(Method):
     def _pyramid(self, state: SquareState) -> Tensor:
         _, channels, height, width = state.best.shape
         level, side = self._sides(state, (height, width))
-        draws = chance.uniform(state.samples.keys, state.queries, (5 + channels,))
+        draws = randomness.uniform(state.samples.keys, state.queries, (5 + channels,))
         square = _Square.at(draws[:, :2], side, (height, width), state.samples.free)
         emptied = _Square.at(draws[:, 2:4], side, (height, width), state.samples.free)
 
@@ -201,7 +201,7 @@ def _minus_loss(towards: Tensor) -> Objective:
 
 def _stripes(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
     channels, _, width = shape
-    return _signs(chance.uniform(keys, 0, (channels, 1, width)), torch.float32)
+    return _signs(randomness.uniform(keys, 0, (channels, 1, width)), torch.float32)
 
 
 def _tiles(keys: Tensor, shape: tuple[int, ...], order: int) -> Tensor:
@@ -209,7 +209,7 @@ def _tiles(keys: Tensor, shape: tuple[int, ...], order: int) -> Tensor:
     channels, height, width = shape
     side = max(1, min(height, width) // 5)
     grid = (height // side, width // side)
-    draws = chance.uniform(keys, 0, (channels + 1, *grid))
+    draws = randomness.uniform(keys, 0, (channels + 1, *grid))
     draws = draws.repeat_interleave(side, -2).repeat_interleave(side, -1)
     upright, turned = (
         table.repeat(grid).to(draws.device) for table in _pyramids((side,), order)[0]

@@ -31,7 +31,7 @@ from torch import Tensor
 from fluoroscope.attacks.adam import adam
 from fluoroscope.attacks.attack import Access, Method
 from fluoroscope.attacks.minimum_norm.trade_off import Progress, TradeOff
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import capped_margin
 from fluoroscope.engine.stream import Query, Samples, is_reached
@@ -182,7 +182,7 @@ class ZOO(Method):
         return self._judge(state, _of(answer, first), looked) if bool(looked.any()) else state
 
     def _draw(self, images: Tensor, keys: Tensor, draw: Tensor) -> Tensor:
-        ranks = chance.uniform(keys, draw, (images[0].numel(),))
+        ranks = randomness.uniform(keys, draw, (images[0].numel(),))
         return ranks.topk(min(self.coordinates, ranks.shape[1]), dim=1).indices
 
     def _present(self, state: ZOOState, owners: Tensor, probe: Tensor) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from fluoroscope.attacks.attack import Access, Method
 from fluoroscope.attacks.sparse.pixels import paint
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import LOG_PROBABILITY
 from fluoroscope.engine.stream import Query, Samples
@@ -98,8 +98,8 @@ class OnePixel(Method):
         channels, height, width = samples.images.shape[1:]
         count = int(min(float(self.threat.eps), height * width))
         shape = (self.population, count)
-        at = chance.uniform(samples.keys, 0, (*shape, 2))
-        colours = chance.normal(samples.keys, 1, (*shape, channels)).div_(2).add_(0.5)
+        at = randomness.uniform(samples.keys, 0, (*shape, 2))
+        colours = randomness.normal(samples.keys, 1, (*shape, channels)).div_(2).add_(0.5)
         members = torch.cat([at, colours.clamp_(0, 1)], -1)
         none = torch.zeros_like(samples.classes)
         return OnePixelState(
@@ -155,7 +155,7 @@ class OnePixel(Method):
         shape = members.shape[2:]
         genes = shape.numel()
         mixed = genes + 1 if self.crossover < 1 else 0
-        draws = chance.uniform(keys, queries, (3 + genes + mixed,))
+        draws = randomness.uniform(keys, queries, (3 + genes + mixed,))
         partners, fresh, kept, sure = draws.split([3, genes, mixed and genes, mixed and 1], dim=1)
         every = torch.arange(len(keys), device=keys.device)
         member = queries % self.population

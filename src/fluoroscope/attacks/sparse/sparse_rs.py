@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fluoroscope.attacks.attack import Access, Method
 from fluoroscope.attacks.sparse.pixels import paint
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import LOG_PROBABILITY, MARGIN, Objective
 from fluoroscope.engine.stream import Query, Samples
@@ -87,8 +87,8 @@ class SparseRS(Method):
                 f"eps is {count} pixels; expected fewer than the {size} of the image, "
                 "or there are none to exchange"
             )
-        places = chance.uniform(samples.keys, 0, (size,)).topk(count, dim=1).indices
-        draws = chance.uniform(samples.keys, 1, (samples.images.shape[1], count))
+        places = randomness.uniform(samples.keys, 0, (size,)).topk(count, dim=1).indices
+        draws = randomness.uniform(samples.keys, 1, (samples.images.shape[1], count))
         colours = _colours(samples.images, places, draws)
         none = torch.zeros_like(samples.classes)
         return SparseRSState(
@@ -143,7 +143,7 @@ class SparseRS(Method):
         count, size = places.shape[1], height * width
         leaving = self._leaving(queries, count).clamp(max=size - count)
         most = int(leaving.max())
-        draws = chance.uniform(keys, queries + 1, (count + size + channels * most,))
+        draws = randomness.uniform(keys, queries + 1, (count + size + channels * most,))
         slots = draws[:, :count].topk(most, dim=1).indices
         free = draws[:, count : count + size].scatter(1, places, -1)
         others = free.topk(most, dim=1).indices

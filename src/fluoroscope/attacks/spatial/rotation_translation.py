@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fluoroscope.attacks.attack import Access, Method
 from fluoroscope.attacks.spatial.warping import places, sample, turned
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import LOG_PROBABILITY
 from fluoroscope.engine.stream import Query, Samples
@@ -109,7 +109,7 @@ class RotationTranslation(Method):
     def _shares(self, state: RotationTranslationState) -> Tensor:
         """Angle, rows and columns of the next change as shares of their bounds, ``(n, 3)``."""
         if self.random is not None:
-            return 2 * chance.uniform(state.keys, state.number, (3,)) - 1
+            return 2 * randomness.uniform(state.keys, state.number, (3,)) - 1
         return _grid(self.angles, self.moves).to(state.number.device)[state.number]
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from fluoroscope.attacks.gradient.ascent import AscentState
 from fluoroscope.attacks.gradient.gradient_sign import BIM
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.stream import Query, Samples
 from fluoroscope.engine.threats import as_number
@@ -145,7 +145,7 @@ class VMIFGSM(MIFGSM):
         """The image, or one of its neighbours."""
         draw = state.updates * self.neighbours + state.asked
         shape = tuple(state.images.shape[1:])
-        noise = chance.uniform(state.keys, draw, shape).mul_(2).sub_(1).to(state.images)
+        noise = randomness.uniform(state.keys, draw, shape).mul_(2).sub_(1).to(state.images)
         beside = state.images + self.spread * as_number(self.threat.eps) * noise
         query, itself = super().ask(state), state.asked == 0
         return replace(query, images=chosen(itself, state.images, beside.clamp_(0, 1)))

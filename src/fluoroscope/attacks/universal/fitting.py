@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fluoroscope.attacks.attack import AttackResult, Method
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.classes import Classes, as_classes
 from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.objectives import LOG_PROBABILITY, Objective
@@ -167,7 +167,7 @@ class Fitted(Method, ABC):
             made = self.begin(images).clone().requires_grad_()
             optimizer = self.optimizer(made)
             for epoch in range(self.epochs):
-                keys = chance.keys(seed, numbers.to(images.device), epoch)
+                keys = randomness.keys(seed, numbers.to(images.device), epoch)
                 for chosen in torch.randperm(len(images), generator=order, device="cpu").split(
                     size
                 ):

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from fluoroscope.attacks.spatial.warping import places, sample, turned
 from fluoroscope.attacks.universal.fitting import Fitted
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import LOG_PROBABILITY
 from fluoroscope.engine.stream import Query, Samples
@@ -126,7 +126,7 @@ class Patch(Fitted):
 
     def put(self, made: Tensor, images: Tensor, keys: Tensor, draw: int | Tensor) -> Tensor:
         """At a random place of each picture."""
-        size, turn, down, right = chance.uniform(keys, draw, (4,)).to(images.dtype).unbind(1)
+        size, turn, down, right = randomness.uniform(keys, draw, (4,)).to(images.dtype).unbind(1)
         degrees = self.rotation * (2 * turn - 1)
         width = self._width(images) * (1 + self.scaling * (2 * size - 1))
         reach = width * _extent(self.shape, degrees)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fluoroscope.attacks.registry import attack
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer, evaluate
 from fluoroscope.engine.objectives import MARGIN
 from fluoroscope.engine.run import Keep
@@ -50,7 +50,7 @@ class Bench:
         self.model, self.images, self.classes, self.ball = model, images, classes, ball
         self.seed, self.batch_size, self.cancelled = seed, batch_size, cancelled
         self.count = len(images)
-        self.keys = chance.keys(seed, torch.arange(self.count, device=images.device))
+        self.keys = randomness.keys(seed, torch.arange(self.count, device=images.device))
         self.forwards = self.backwards = 0
         self._charged = (0, 0)
 

@@ -21,7 +21,7 @@ from fluoroscope.evaluation.trust import network, searches
 from fluoroscope.evaluation.trust.bench import Bench, CancelledError, ball_of
 from fluoroscope.evaluation.trust.check import Check
 from fluoroscope.models.classifier import Classifier, as_classifier
-from fluoroscope.models.wrappers.randomised import chance_aside
+from fluoroscope.models.wrappers.randomised import random_state_aside
 from fluoroscope.pictures.checks import check_images
 
 Look = Callable[[Bench], Check]
@@ -74,7 +74,7 @@ def trust_checks(
     batch = check_images(images, model.channels).to(model.device, model.dtype)
     classes = as_classes(model, labels, batch)
     size = check_batch_size(batch_size)
-    with chance_aside(batch.device, seed):
+    with random_state_aside(batch.device, seed):
         read = predict(model.plain, batch, batch_size=size).winners.to(classes)
     most = most_pictures(model, batch[0].numel()) if pictures is None else pictures
     if most < 1:
@@ -91,7 +91,7 @@ def trust_checks(
     for look in _looks(bench):
         try:
             # A network that draws is to draw the same another time, and to leave no trace.
-            with chance_aside(batch.device, seed):
+            with random_state_aside(batch.device, seed):
                 check = look(bench)
         except CancelledError:
             break

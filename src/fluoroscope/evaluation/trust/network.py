@@ -31,12 +31,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fluoroscope.engine import chance
 from fluoroscope.engine.first_look import batch_noise
 from fluoroscope.engine.objectives import MARGIN
+from fluoroscope.engine.randomness import uniform
 from fluoroscope.evaluation.trust.bench import ANSWERS, Bench
 from fluoroscope.evaluation.trust.check import Check, Status, by_share, ending
-from fluoroscope.models.wrappers.randomised import chance_aside
+from fluoroscope.models.wrappers.randomised import random_state_aside
 
 VANISHING = 1e-3
 DIRECTIONS = 5
@@ -105,7 +105,7 @@ def batch(bench: Bench) -> Check:
 
 def test_time(bench: Bench) -> Check:
     """Does the network differentiate something while it answers?"""
-    with _derivatives_counted() as calls, torch.no_grad(), chance_aside(bench.images.device):
+    with _derivatives_counted() as calls, torch.no_grad(), random_state_aside(bench.images.device):
         bench.add(1, plain=True)
         bench.model.plain(bench.images[:1])
     status: Status = "warn" if calls else "pass"
@@ -235,7 +235,7 @@ def finite_differences(bench: Bench) -> Check:
     noise = 300 * torch.finfo(twin.precision).eps * here.logits.abs().amax(1).double()
     foretold, found, far, far_foretold = [], [], [], []
     for number in range(DIRECTIONS):
-        drawn = chance.uniform(bench.keys, 100 + number, tuple(at.shape[1:]))
+        drawn = uniform(bench.keys, 100 + number, tuple(at.shape[1:]))
         signs = (drawn - 0.5).sign().to(at)
         lead = [bench.lead(at + by * signs, model=twin) for by in (nudge, -nudge)]
         foretold.append((slope * signs).flatten(1).sum(1))
@@ -291,7 +291,7 @@ def smoothness(bench: Bench) -> Check:
     assert lead is not None
     assert slope is not None
     for number in range(DRAWS):
-        noise = 2 * chance.uniform(bench.keys, 200 + number, tuple(bench.images.shape[1:])) - 1
+        noise = 2 * uniform(bench.keys, 200 + number, tuple(bench.images.shape[1:])) - 1
         moved = (bench.images + size * noise.to(bench.images)).clamp(0, 1)
         change += (bench.lead(moved) - lead).abs() / DRAWS
     by_slope = size * slope.double().abs().flatten(1).sum(1)

@@ -35,7 +35,7 @@ from fluoroscope.models.wrappers.around import Asking, Surrogate
 from fluoroscope.models.wrappers.draws import row_keys
 from fluoroscope.models.wrappers.ensemble import Average, averaged, check_average
 from fluoroscope.models.wrappers.prepared import tensors_in
-from fluoroscope.models.wrappers.randomised import chance_aside
+from fluoroscope.models.wrappers.randomised import random_state_aside
 
 Erosion = Literal["skip", "dropout"]
 
@@ -292,7 +292,7 @@ def _blocks(model: Classifier, erosion: Erosion | None) -> tuple[Erosion, int]:
     watch = _Watch()
     images = watch.marked(images)
     try:
-        with torch.no_grad(), chance_aside(images.device, seed=0), watch:
+        with torch.no_grad(), random_state_aside(images.device, seed=0), watch:
             model(images)
     except ModelOutputError as problem:
         if problem.__cause__ is None or model.input_size is not None:

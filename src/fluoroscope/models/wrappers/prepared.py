@@ -31,7 +31,7 @@ from fluoroscope.errors import (
 from fluoroscope.models.classifier import Classifier, as_classifier, copied
 from fluoroscope.models.wording import first_line
 from fluoroscope.models.wrappers.around import Surrogate
-from fluoroscope.models.wrappers.randomised import chance_aside
+from fluoroscope.models.wrappers.randomised import random_state_aside
 from fluoroscope.notices import tell
 from fluoroscope.pictures.checks import check_images
 
@@ -248,7 +248,7 @@ class _Check:
     def _answer(self, model: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
         """The logits, and the gradient of those the plain network finds largest."""
         pixels = images.detach().clone().requires_grad_()
-        with chance_aside(pixels.device, seed=0), model.held():
+        with random_state_aside(pixels.device, seed=0), model.held():
             logits = model(pixels)
             if self._winners is None:
                 self._winners = logits.argmax(1, keepdim=True)
@@ -307,7 +307,7 @@ def _folded(plain: Classifier, network: nn.Module, images: Tensor) -> tuple[nn.M
     present = sum(isinstance(part, _BatchNorm) for part in folded.modules())
     twin = copy.copy(plain)
     twin.module = folded
-    with torch.no_grad(), chance_aside(images.device, seed=0), _Recording() as recording:
+    with torch.no_grad(), random_state_aside(images.device, seed=0), _Recording() as recording:
         twin(images)
     owners = {id(tensor): part for part in folded.modules() for tensor in _marks(part)}
     done = 0

@@ -22,7 +22,7 @@ from fluoroscope.hashing import as_seed
 from fluoroscope.models.classifier import Classifier, as_classifier, tensor_bytes
 from fluoroscope.models.wrappers.around import Around, Asking
 from fluoroscope.models.wrappers.ensemble import Average, averaged, check_average
-from fluoroscope.process import chance_lock
+from fluoroscope.process import random_state_lock
 
 Transform = Callable[[Tensor], Tensor]
 """A random change of images ``(N, C, H, W)`` in ``[0, 1]``, differentiable in them."""
@@ -103,7 +103,7 @@ class _Draws(Asking):
         )
 
     def _draw(self, images: Tensor, seed: int) -> Tensor:
-        with chance_aside(images.device, seed):
+        with random_state_aside(images.device, seed):
             return self.model(images if self.transform is None else self.transform(images))
 
 
@@ -114,21 +114,21 @@ def is_random(model: Classifier | nn.Module, images: Tensor, answers: int = 2) -
     Differences within float noise do not count, and the global generators are left as they were.
     """
     model = as_classifier(model)
-    with torch.no_grad(), chance_aside(images.device):
+    with torch.no_grad(), random_state_aside(images.device):
         first, *others = (model(images) for _ in range(answers))
     noise = math.sqrt(torch.finfo(model.precision).eps) * first.abs().amax()
     return any(bool(((first - other).abs() > noise).any()) for other in others)
 
 
 @contextmanager
-def chance_aside(device: torch.device, seed: int | None = None) -> Iterator[None]:
+def random_state_aside(device: torch.device, seed: int | None = None) -> Iterator[None]:
     """Let a block draw from the global generators, from a seed if given, and put them back after.
 
     Those of torch (on the processor and the device), NumPy and Python; one thread of ours at a
     time, and others that draw meanwhile see the same ones.
     """
     cuda = device.type == "cuda"
-    with chance_lock:
+    with random_state_lock:
         kept = random.getstate(), np.random.get_state()
         try:
             with torch.random.fork_rng([device] if cuda else []):

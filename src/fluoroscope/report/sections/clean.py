@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 
 from fluoroscope.engine.first_look import notes_of
+from fluoroscope.evaluation.calibration import Calibration, calibration
 from fluoroscope.evaluation.verdict import wilson
-from fluoroscope.evaluation.yardsticks.calibration import Calibration, calibration
 from fluoroscope.report.blocks import (
     Block,
     Content,

@@ -2,7 +2,7 @@
 
 from math import isfinite
 
-from fluoroscope.evaluation.yardsticks.class_map import ClassMap, Pair
+from fluoroscope.evaluation.class_map import ClassMap, Pair
 from fluoroscope.pictures.class_maps import class_map_figure
 from fluoroscope.report.blocks import Block, Content, Figure, Heading, Table, Text
 from fluoroscope.report.plots import page_style, svg

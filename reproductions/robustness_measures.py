@@ -7,8 +7,8 @@ import torch
 import fluoroscope as fs
 from benchmarks.page import Section
 from fluoroscope.attacks.attack import Method
-from fluoroscope.evaluation.yardsticks.corruption import corruption_figure, corruption_strip
-from fluoroscope.evaluation.yardsticks.transfer import Share, transfer_figure
+from fluoroscope.evaluation.corruption import corruption_figure, corruption_strip
+from fluoroscope.evaluation.transfer import Share, transfer_figure
 from fluoroscope.pictures.maps import write_figure
 from reproductions.cifar import CIFAR, cifar_network
 from reproductions.sources import IMAGENET, PAGE, SHARED
@@ -45,7 +45,7 @@ def corruption_section() -> Section:
         f"their five severities (seed {SEED}); in %, the mean over the severities, and before them "
         "the mean over everything, with an interval that takes all readings of a picture as one. "
         "Digits are shown on both scales. These are no mCE: what differs stands in "
-        "`fluoroscope.evaluation.yardsticks.corruption`."
+        "`fluoroscope.evaluation.corruption`."
     )
     _corruption(page, _digits(), _mnist(), ("cifar-10-c", "imagenet-c"), f"first {SMALL} of MNIST")
     _corruption(page, _cifar(), _cifar10(), ("cifar-10-c",), f"first {SMALL} of CIFAR-10 test")

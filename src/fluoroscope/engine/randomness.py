@@ -1,4 +1,4 @@
-"""Chance that belongs to the sample: counter-based random numbers.
+"""Counter-based random numbers: what a sample draws belongs to the sample alone.
 
 A number is a hash of (seed, sample, restart, draw, position). So what a sample draws depends
 neither on its batch-mates nor on its slot, the order or the number of machines, and the global

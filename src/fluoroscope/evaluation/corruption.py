@@ -33,7 +33,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from fluoroscope.data.imageset import ImageSet
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.classes import Given
 from fluoroscope.engine.labels import Seen, Truth, labelled, what_was_fed
 from fluoroscope.engine.predict import check_batch_size, predict
@@ -103,7 +103,7 @@ def corrupt(
         return batch
     numbers = torch.arange(len(batch), device="cpu") if numbers is None else numbers
     # Each corruption draws for itself, whichever others are asked for.
-    keys = chance.keys(seed, numbers.to(batch.device), list(CORRUPTIONS).index(corruption))
+    keys = randomness.keys(seed, numbers.to(batch.device), list(CORRUPTIONS).index(corruption))
     strength = strengths(corruption, scale or suitable_scale(batch.shape[2:]))[severity - 1]
     changed = chosen.change(batch, strength, keys)
     return (changed.clamp(0, 1) * 255).round() / 255
@@ -342,7 +342,7 @@ def _mean(right: Tensor) -> tuple[float, Interval]:
 
 
 def _gaussian_noise(images: Tensor, strength: float, keys: Tensor) -> Tensor:
-    return images + strength * chance.normal(keys, 0, tuple(images.shape[1:])).to(images)
+    return images + strength * randomness.normal(keys, 0, tuple(images.shape[1:])).to(images)
 
 
 def _shot_noise(images: Tensor, strength: float, keys: Tensor) -> Tensor:
@@ -356,8 +356,8 @@ def _shot_noise(images: Tensor, strength: float, keys: Tensor) -> Tensor:
 
 def _impulse_noise(images: Tensor, strength: float, keys: Tensor) -> Tensor:
     shape = tuple(images.shape[1:])
-    hit = chance.uniform(keys, 0, shape).to(images) < strength
-    salt = (chance.uniform(keys, 1, shape) < 0.5).to(images)
+    hit = randomness.uniform(keys, 0, shape).to(images) < strength
+    salt = (randomness.uniform(keys, 1, shape) < 0.5).to(images)
     return torch.where(hit, salt, images)
 
 

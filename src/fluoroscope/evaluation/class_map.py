@@ -32,7 +32,7 @@ from fluoroscope.attacks.attack import Method, as_plain
 from fluoroscope.attacks.parts import part_size
 from fluoroscope.data.batches import Batch
 from fluoroscope.data.imageset import ImageSet
-from fluoroscope.engine import chance
+from fluoroscope.engine import randomness
 from fluoroscope.engine.classes import Given
 from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.labels import Seen, Truth, labelled, what_was_fed
@@ -451,8 +451,8 @@ class _Search:
             ]
         )
         open_ = open_.scatter(1, near, False)
-        keys = chance.keys(self.seed, batch.indices, -1)
-        lots = chance.uniform(keys, 0, (self.model.num_classes,)).masked_fill(~open_, -1)
+        keys = randomness.keys(self.seed, batch.indices, -1)
+        lots = randomness.uniform(keys, 0, (self.model.num_classes,)).masked_fill(~open_, -1)
         return torch.cat([near, lots.topk(drawn, dim=1).indices], 1)
 
     def _near(self, images: Tensor, labels: Tensor, open_: Tensor, count: int) -> Tensor:
