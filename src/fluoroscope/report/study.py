@@ -51,8 +51,8 @@ from fluoroscope.hashing import bits
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.notices import collected
 from fluoroscope.pictures.display import shown_channels
-from fluoroscope.report.words import NORMS, Ruler, count, listed, shortened
 from fluoroscope.tensor_files import read_tensors, write_tensors
+from fluoroscope.words import NORMS, Ruler, count, listed, shortened
 
 # Raised when what is kept in a directory changes its form.
 FORMAT = 1

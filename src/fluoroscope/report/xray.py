@@ -21,7 +21,7 @@ from fluoroscope.report.blocks import Gallery, Text
 from fluoroscope.report.page import Missing, Shown, render
 from fluoroscope.report.registry import Section, find_sections
 from fluoroscope.report.study import LeftOutError, Study, Tell
-from fluoroscope.report.words import sentence
+from fluoroscope.words import sentence
 
 _log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from fluoroscope.report.blocks import (
 from fluoroscope.report.plots import LINE, SERIES, Canvas, percent_axis
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import Reading, Study
-from fluoroscope.report.words import count, interval, listed, percent, sentence
+from fluoroscope.words import count, interval, listed, percent, sentence
 
 # Rows of a table that a reader looks at; a class needs so many pictures to have an accuracy.
 _SHOWN, _ENOUGH = 12, 5

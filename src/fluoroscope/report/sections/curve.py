@@ -11,7 +11,7 @@ from fluoroscope.report.plots import INK, LINE, SERIES, SOFT, Canvas, percent_ax
 from fluoroscope.report.references import Reference, references
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import Study
-from fluoroscope.report.words import interval, percent, shortened
+from fluoroscope.words import interval, percent, shortened
 
 # Bounds in the table.
 _BOUNDS = 8

@@ -15,7 +15,7 @@ from fluoroscope.report.blocks import Block, Card, Content, Gallery, Number, Num
 from fluoroscope.report.pictures import signed_uri, uri, which_channels
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import Study
-from fluoroscope.report.words import count, number
+from fluoroscope.words import count, number
 
 # Pictures that are compared, and of these shown; the random network learns its statistics on them.
 _COMPARED, _COMPARED_LARGE, _SHOWN = 64, 24, 6

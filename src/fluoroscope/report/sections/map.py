@@ -8,7 +8,7 @@ from fluoroscope.report.blocks import Block, Content, Figure, Heading, Table, Te
 from fluoroscope.report.plots import page_style, svg
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import Study
-from fluoroscope.report.words import listed, number, sentence
+from fluoroscope.words import listed, number, sentence
 
 # Classes up to which all pairs are drawn, and rows of the table of neighbours.
 _DRAWN, _ROWS = 20, 20

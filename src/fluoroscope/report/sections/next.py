@@ -7,7 +7,7 @@ from typing import Any
 from fluoroscope.report.blocks import Code, Content, Facts, Heading, Step, Steps, Text
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import Study
-from fluoroscope.report.words import count, listed, percent
+from fluoroscope.words import count, listed, percent
 
 # A verdict is sharp enough from this half width on; so many pictures give it in the worst case.
 _SHARP = 0.05

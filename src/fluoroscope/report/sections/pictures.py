@@ -4,7 +4,7 @@ from fluoroscope.report.blocks import Block, Card, Content, Gallery, Heading, Pi
 from fluoroscope.report.pictures import signed_uri, uri, which_channels
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import Closest, Flipped, Study
-from fluoroscope.report.words import percent
+from fluoroscope.words import percent
 
 # Pictures of each kind.
 _TYPICAL, _ENDS = 6, 4

@@ -16,7 +16,7 @@ from fluoroscope.report.blocks import (
 )
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import LeftOutError, Study
-from fluoroscope.report.words import count, duration, interval, listed, percent, sentence
+from fluoroscope.words import count, duration, interval, listed, percent, sentence
 
 
 @section("verdict", "The verdict", order=10, cost=20)

@@ -1,9 +1,8 @@
-"""Numbers as people read them."""
+"""Numbers, labels and distances as people read them, on every screen, page and picture."""
 
 from collections.abc import Sequence
 from math import inf, isfinite
-
-from fluoroscope.engine.threats import Threat
+from typing import Protocol
 
 # What separates a number from its unit, where a line must not break.
 _THIN = "\N{NARROW NO-BREAK SPACE}"
@@ -68,6 +67,12 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}{_THIN}h {whole % 3600 // 60}{_THIN}min"
 
 
+class _Named(Protocol):
+    @property
+    def name(self) -> str:
+        """Of a norm."""
+
+
 class Ruler:
     """How distances of a norm are written and explained.
 
@@ -124,6 +129,6 @@ class Ruler:
         return f"the picture may change by up to {far} ({self.norm})"
 
     @classmethod
-    def of(cls, threat: Threat, channels: int) -> "Ruler":
-        """For the norm of a threat model."""
-        return cls(threat.name, channels)
+    def of(cls, threat: _Named, channels: int) -> "Ruler":
+        """For the norm of a threat model; where none bounds it, lengths are Euclidean."""
+        return cls("l2" if threat.name == "none" else threat.name, channels)
