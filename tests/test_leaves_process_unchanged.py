@@ -18,8 +18,8 @@ from torch import nn
 
 import fluoroscope as fs
 from fluoroscope.pictures.maps import map_figure, write_figure
+from fluoroscope.pictures.plots import Canvas
 from fluoroscope.process import one_thread, usual_threads
-from fluoroscope.report.plots import Canvas
 
 TWO = torch.linspace(0, 1, 72).view(2, 1, 6, 6)
 

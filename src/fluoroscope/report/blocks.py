@@ -52,7 +52,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A plot as SVG that :func:`.plots.svg` made, with its numbers for those who cannot see it."""
+    """A plot as SVG that `pictures.plots` made, with its numbers for those who cannot see it."""
 
     svg: str
     says: str

@@ -7,6 +7,7 @@ import numpy as np
 from fluoroscope.engine.first_look import notes_of
 from fluoroscope.evaluation.calibration import Calibration, calibration
 from fluoroscope.evaluation.verdict import wilson
+from fluoroscope.pictures.plots import LINE, SERIES, Canvas, percent_axis
 from fluoroscope.report.blocks import (
     Block,
     Content,
@@ -17,7 +18,6 @@ from fluoroscope.report.blocks import (
     Table,
     Text,
 )
-from fluoroscope.report.plots import LINE, SERIES, Canvas, percent_axis
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import Reading, Study
 from fluoroscope.words import count, interval, listed, percent, sentence

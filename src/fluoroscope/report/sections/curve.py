@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.ticker import LogLocator
 
 from fluoroscope.evaluation.curve import QUANTILES, Curve
+from fluoroscope.pictures.plots import INK, LINE, SERIES, SOFT, Canvas, percent_axis
 from fluoroscope.report.blocks import Block, Content, Figure, Table, Text
-from fluoroscope.report.plots import INK, LINE, SERIES, SOFT, Canvas, percent_axis
 from fluoroscope.report.references import Reference, references
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import Study

@@ -11,8 +11,9 @@ from fluoroscope.evaluation.trust.checks import LARGE
 from fluoroscope.gradients.input_gradient import input_gradient
 from fluoroscope.gradients.randomised import rank_correlation, with_random_weights
 from fluoroscope.notices import collected
+from fluoroscope.pictures.uris import signed_uri, uri
 from fluoroscope.report.blocks import Block, Card, Content, Gallery, Number, Numbers, Picture, Text
-from fluoroscope.report.pictures import signed_uri, uri, which_channels
+from fluoroscope.report.pictures import which_channels
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import Study
 from fluoroscope.words import count, number

@@ -4,8 +4,8 @@ from math import isfinite
 
 from fluoroscope.evaluation.class_map import ClassMap, Pair
 from fluoroscope.pictures.class_maps import class_map_figure
+from fluoroscope.pictures.plots import page_style, svg
 from fluoroscope.report.blocks import Block, Content, Figure, Heading, Table, Text
-from fluoroscope.report.plots import page_style, svg
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import Study
 from fluoroscope.words import listed, number, sentence

@@ -1,7 +1,8 @@
 """The smallest changes that flip the decision, as pictures, and the samples at both ends."""
 
+from fluoroscope.pictures.uris import signed_uri, uri
 from fluoroscope.report.blocks import Block, Card, Content, Gallery, Heading, Picture, Text
-from fluoroscope.report.pictures import signed_uri, uri, which_channels
+from fluoroscope.report.pictures import which_channels
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import Closest, Flipped, Study
 from fluoroscope.words import percent

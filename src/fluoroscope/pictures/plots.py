@@ -1,4 +1,4 @@
-"""Plots as SVG that takes its colours from the page, so that one picture serves light and dark.
+"""Plots as SVG that takes its colours from where it stands, so that one serves light and dark.
 
 Matplotlib draws with stand-in colours; each becomes a CSS variable of the page. Text stays text.
 """
