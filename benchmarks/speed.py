@@ -202,7 +202,7 @@ def memory(scale: Scale) -> Section:
     for count in (most // 20, most):
         began = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            command = ["attack", "pgd", "--model", "digits-cnn", "--images", str(MNIST)]
+            command = ["attack", "pgd", "--model", "digits-cnn", "--data", str(MNIST)]
             command += ["--split", "test", "--limit", str(count), "--eps", "0.1", "--out", folder]
             ran = subprocess.run(
                 [sys.executable, "-c", _PEAK, *command], check=True, capture_output=True, text=True

@@ -15,11 +15,12 @@ import torch
 from pyarrow import parquet
 from safetensors.torch import load_file
 
+import fluoroscope as fs
 from fluoroscope.attacks import registry
 from fluoroscope.pictures.write import write_png
 
 Call = Callable[..., Any]
-DIGITS = ["--model", "digits-cnn", "--images", "digits", "--limit", "12"]
+DIGITS = ["--model", "digits-cnn", "--data", "digits", "--limit", "12"]
 
 
 def test_attack_leaves_rows_tensors_and_pictures(fluoroscope: Call, tmp_path: Path) -> None:
@@ -40,6 +41,39 @@ def test_attack_leaves_rows_tensors_and_pictures(fluoroscope: Call, tmp_path: Pa
     assert record["parameters"]["threat"] == {"norm": "linf", "eps": 0.1}
     assert (out / "pictures.png").stat().st_size > 10_000
     assert "fooled" in done.err
+
+
+@pytest.mark.parametrize(
+    ("image", "name", "index", "label"),
+    [("digits:7", "digits:7", 7, 7), ("FILE", "FILE", 0, None), ("grey", "grey:0", 0, None)],
+)
+def test_one_picture_is_attacked(
+    fluoroscope: Call, tmp_path: Path, image: str, name: str, index: int, label: int | None
+) -> None:
+    file = tmp_path / "seven.png"
+    write_png(file, fs.open_image("digits:7", channels=1).image)
+    image, name = image.replace("FILE", str(file)), name.replace("FILE", str(file))
+    done = fluoroscope(
+        "attack", "fgsm", "-m", "digits-cnn", "-i", image, "--eps", "0.3", "-o", str(tmp_path)
+    )
+    assert done.code == 0, done.err
+    rows = parquet.read_table(tmp_path / "part-00000.parquet").to_pydict()
+    assert (rows["name"], rows["index"]) == ([name], [index])
+    if label is not None:
+        assert rows["class"] == [label]
+    assert ("without a label" in done.out) == (label is None)
+
+
+@pytest.mark.parametrize("given", [("--images", "digits"), ("--images=digits",)])
+def test_the_name_that_data_had_before_is_understood_but_not_shown(
+    fluoroscope: Call, tmp_path: Path, given: tuple[str, ...]
+) -> None:
+    done = fluoroscope(
+        "attack", "fgsm", "-m", "digits-linear", *given, "--limit", "2", "--eps", "0.1", "-o",
+        str(tmp_path), "--json", "-",
+    )  # fmt: skip
+    assert json.loads(done.out)["count"] == 2
+    assert "--images" not in fluoroscope("attack", "--help").out
 
 
 def test_a_mask_is_a_picture(fluoroscope: Call, tmp_path: Path) -> None:
@@ -65,7 +99,7 @@ def test_a_mask_is_a_picture(fluoroscope: Call, tmp_path: Path) -> None:
 
 
 def test_a_second_attack_leaves_nothing_of_the_first(fluoroscope: Call, tmp_path: Path) -> None:
-    common = ("-m", "digits-linear", "--images", "digits", "--limit", "3", "--out", str(tmp_path))
+    common = ("-m", "digits-linear", "--data", "digits", "--limit", "3", "--out", str(tmp_path))
     fluoroscope("attack", "deepfool", *common, "--to", "all")
     assert (tmp_path / "curve.png").exists()
     said = fluoroscope("attack", "fgsm", *common, "--eps", "0.001")
@@ -149,7 +183,7 @@ def test_attacks_lists_them_all(fluoroscope: Call) -> None:
 def test_an_interrupted_attack_leaves_what_was_finished(tmp_path: Path) -> None:
     command = [
         sys.executable, "-c", "from fluoroscope.cli import main; main()", "attack", "pgd",
-        "--model", "digits-cnn", "--images", "digits", "--limit", "300", "--eps", "0.0001",
+        "--model", "digits-cnn", "--data", "digits", "--limit", "300", "--eps", "0.0001",
         "--steps", "3000", "--batch-size", "16", "--out", str(tmp_path / "out"), "--json", "-",
     ]  # fmt: skip
     running = subprocess.Popen(

@@ -50,7 +50,7 @@ def test_predict_evaluate_and_attack_agree(
     if data == "gap":
         assert any("none of '3'" in note for note in evaluated["notes"])
         assert "none of '3'" in asked.err
-    done = fluoroscope("attack", "fgsm", *network, "--images", pictures, "--eps", "0.001",
+    done = fluoroscope("attack", "fgsm", *network, "--data", pictures, "--eps", "0.001",
                "--out", str(tmp_path / "attack"))  # fmt: skip
     assert done.code == 0, done.err
     rows = parquet.read_table(tmp_path / "attack" / "part-00000.parquet")

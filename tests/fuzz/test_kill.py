@@ -77,7 +77,7 @@ def findings(out: Path) -> Any:
 
 
 def attack(out: Path) -> None:
-    made = ["pgd", "-m", "digits-linear", "--images", "digits", "--limit", "60", "--eps", "0.1"]
+    made = ["pgd", "-m", "digits-linear", "--data", "digits", "--limit", "60", "--eps", "0.1"]
     sys.argv = ["fluoroscope", "attack", *made, "--to", "all", "--out", str(out)]
     main()
 

@@ -21,6 +21,7 @@ from fluoroscope.cli.gradient import gradient
 from fluoroscope.cli.labels import labels
 from fluoroscope.cli.models import models
 from fluoroscope.cli.morph import morph
+from fluoroscope.cli.options import Command
 from fluoroscope.cli.output import Output, begin, in_options, one_line
 from fluoroscope.cli.predict import predict
 from fluoroscope.cli.runs import runs
@@ -49,8 +50,8 @@ _COMMANDS = (
     xray,
 )
 for command in _COMMANDS:
-    app.command()(command)
-app.command("map")(class_map)
+    app.command(cls=Command)(command)
+app.command("map", cls=Command)(class_map)
 
 
 def main() -> None:

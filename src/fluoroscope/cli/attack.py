@@ -20,12 +20,20 @@ from fluoroscope.cli.attack_report import Summary
 from fluoroscope.cli.display import with_display
 from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import (
+    OUT,
+    BatchSize,
     First,
     Json,
     Limit,
+    MaybeData,
+    MaybeImage,
+    Norm,
+    Param,
     Plain,
     Seed,
     Split,
+    Steps,
+    just_one,
     open_pictures,
     with_model,
 )
@@ -105,9 +113,8 @@ def attack(
         str, typer.Argument(help="See: fluoroscope attacks. Joined by | each attacks what is left.")
     ],
     model: "Classifier",
-    images: Annotated[
-        str, typer.Option("--images", help="digits, a picture, a folder, Parquet or a hub id.")
-    ],
+    data: MaybeData = None,
+    image: MaybeImage = None,
     split: Split = None,
     limit: Limit = None,
     first: First = False,
@@ -122,23 +129,21 @@ def attack(
     eps: Annotated[
         str | None, typer.Option(help="How far a picture may go, such as 8/255.")
     ] = None,
-    norm: Annotated[str | None, typer.Option(help="linf, l2 …; default: the method's.")] = None,
+    norm: Norm = None,
     to: Annotated[
         str | None,
         typer.Option(help="Towards a class instead of away: a label, random, least-likely, all."),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps; default: the method's.")] = None,
+    steps: Steps = None,
     restarts: Annotated[int, typer.Option(help="Searches for each picture not yet fooled.")] = 1,
     others: Annotated[
         str | None,
         typer.Option(
-            help="Other pictures, named as for --images: to begin from (methods that read "
+            help="Other pictures, named as for --data: to begin from (methods that read "
             "decisions), to mix in (admix), to resemble (feature-adversary)."
         ),
     ] = None,
-    param: Annotated[
-        list[str] | None, typer.Option(help="The method's own: NAME=VALUE. Repeatable.")
-    ] = None,
+    param: Param = None,
     keep: Annotated[
         str | None,
         typer.Option(
@@ -169,42 +174,48 @@ def attack(
         bool, typer.Option("--exact", help="The same bytes whatever the neighbours; slower.")
     ] = False,
     plain: Plain = False,
-    batch_size: Annotated[int, typer.Option(help="Pictures at once.")] = 128,
+    batch_size: BatchSize = 128,
     max_seconds: Annotated[
         float | None, typer.Option(help="Stop searching then; what was found by then is kept.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Directory for the results.")] = Path("out"),
+    out: Annotated[Path, typer.Option(*OUT, help="Directory for the results.")] = Path("out"),
     seed: Seed = 0,
     json: Json = None,
 ) -> None:
     """Fool a network on labelled pictures, and say how often and how closely it worked.
 
     [bold]Examples:[/]
-      fluoroscope attack pgd --model digits-cnn --images digits --limit 100 --eps 0.1
-      fluoroscope attack deepfool --model digits-cnn --images digits --limit 50
-      fluoroscope attack bim -m digits-cnn --images digits --limit 1 --eps 0.3 --to least-likely
-      fluoroscope attack patch -m digits-cnn --images digits --to 3 --fit-on 500
-      fluoroscope attack mi-fgsm -m ONE --images FOLDER --eps 16/255 --through di --transfer-to TWO
+      fluoroscope attack pgd --model digits-cnn --data digits --limit 100 --eps 0.1
+      fluoroscope attack deepfool --model digits-cnn --data digits --limit 50
+      fluoroscope attack bim -m digits-cnn --image digits:7 --eps 0.3 --to least-likely
+      fluoroscope attack patch -m digits-cnn -d digits --to 3 --fit-on 500
+      fluoroscope attack mi-fgsm -m ONE -d FOLDER --eps 16/255 --through di --transfer-to TWO
     """
     from fluoroscope.attacks import registry
     from fluoroscope.attacks.parts import attack_parts, fit_to, part_name
     from fluoroscope.attacks.universal.fitting import Fitted
+    from fluoroscope.data.reference import open_one
     from fluoroscope.files import output_directory
     from fluoroscope.models.wrappers.prepared import prepare
 
     given = parameters(param) | ({} if steps is None else {"steps": steps})
-    data = open_pictures(images, split, limit, model.channels, first)
-    held, load_others = other_pictures(method, others, through or [], data, model)
+    just_one(data, image, split=split, limit=limit, first=first)
+    if data is None:
+        size = model.input_size or (224, 224)
+        images = open_one(str(image), channels=model.channels, size=size, seed=seed)
+    else:
+        images = open_pictures(data, split, limit, model.channels, first)
+    held, load_others = other_pictures(method, others, through or [], images, model)
     chosen = registry.attack(method, eps=eps, norm=norm, **given | held)
     free = None if mask is None else picture_mask(mask, model)
     targets = [transfer_target(model, name) for name in transfer_to or []]
     if targets and not chosen.minimum_norm:
         keep = keep or "last"
     model = behind(model if plain else prepare(model), chosen, through or [], seed, load_others)
-    seen, data = apart(method, chosen, data, fit_on)
+    seen, images = apart(method, chosen, images, fit_on)
     directory = output_directory(out)
     output, summary, began = Output(json), Summary(model, targets), time.perf_counter()
-    searches = len(data) * (model.num_classes if to == "all" else 1)
+    searches = len(images) * (model.num_classes if to == "all" else 1)
     with interruptible() as interrupted:
 
         def over() -> bool:
@@ -225,7 +236,7 @@ def attack(
                 attack_parts(
                     model,
                     chosen,
-                    data,
+                    images,
                     to=to,
                     seed=seed,
                     restarts=restarts,
@@ -245,8 +256,8 @@ def attack(
                 if over():
                     break
     summary.report(output, chosen, directory, time.perf_counter() - began)
-    output.say(data.describe_classes())
-    output.json(summary.describe(method, data.name, to, time.perf_counter() - began))
+    output.say(images.describe_classes())
+    output.json(summary.describe(method, images.name, to, time.perf_counter() - began))
     if interrupted():
         raise typer.Abort
 

@@ -8,6 +8,7 @@ import typer
 
 from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import (
+    OUT,
     AtChance,
     BatchSize,
     Data,
@@ -63,7 +64,9 @@ def class_map(
     ] = False,
     at_chance: AtChance = False,
     batch_size: BatchSize = 128,
-    out: Annotated[Path, typer.Option(help="Directory for class_map.json and .png.")] = Path("out"),
+    out: Annotated[Path, typer.Option(*OUT, help="Directory for class_map.json and .png.")] = Path(
+        "out"
+    ),
     seed: Seed = 0,
     json: Json = None,
 ) -> None:

@@ -8,6 +8,7 @@ import typer
 from fluoroscope.cli.display import with_display
 from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import (
+    OUT,
     AtChance,
     BatchSize,
     Data,
@@ -51,7 +52,7 @@ def corrupt(
     ] = None,
     at_chance: AtChance = False,
     batch_size: BatchSize = 64,
-    out: Annotated[Path, typer.Option(help="Directory for the pictures.")] = Path("out"),
+    out: Annotated[Path, typer.Option(*OUT, help="Directory for the pictures.")] = Path("out"),
     seed: Seed = 0,
     json: Json = None,
 ) -> None:

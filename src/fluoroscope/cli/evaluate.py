@@ -7,6 +7,7 @@ import typer
 
 from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import (
+    OUT,
     AtChance,
     BatchSize,
     Data,
@@ -16,6 +17,7 @@ from fluoroscope.cli.options import (
     Plain,
     Seed,
     Split,
+    Threat,
     open_pictures,
     with_model,
 )
@@ -34,13 +36,7 @@ def evaluate(
     split: Split = None,
     limit: Limit = None,
     first: First = False,
-    threat: Annotated[
-        str | None,
-        typer.Option(
-            help="How far a picture may go: NORM:EPS, as linf:0.3 or l2:0.5. Default: linf, 0.3 "
-            "for small grey pictures, 8/255 for small ones in colour, 4/255 for large ones."
-        ),
-    ] = None,
+    threat: Threat = None,
     plan: Annotated[
         str,
         typer.Option(
@@ -49,7 +45,7 @@ def evaluate(
             "without gradient), or a TOML file."
         ),
     ] = "standard",
-    out: Annotated[Path, typer.Option(help="Directory of the run.")] = Path("out"),
+    out: Annotated[Path, typer.Option(*OUT, help="Directory of the run.")] = Path("out"),
     resume: Annotated[
         Literal["auto", "never"],
         typer.Option(help="auto goes on with what is in --out; never removes it and starts anew."),

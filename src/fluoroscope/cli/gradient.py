@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fluoroscope.cli.display import with_display
-from fluoroscope.cli.options import OBJECTIVE_HELP, Image, Json, Seed, with_model
+from fluoroscope.cli.options import OBJECTIVE_HELP, OUT, Image, Json, Seed, with_model
 from fluoroscope.cli.output import Output
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def gradient(
     check: Annotated[
         int, typer.Option(min=0, help="Compare this many pixels with finite differences.")
     ] = 0,
-    out: Annotated[Path, typer.Option(help="Directory for the pictures.")] = Path("out"),
+    out: Annotated[Path, typer.Option(*OUT, help="Directory for the pictures.")] = Path("out"),
     seed: Seed = 0,
     json: Json = None,
 ) -> None:

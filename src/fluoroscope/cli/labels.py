@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fluoroscope.cli.options import Data, Json, Split, open_pictures, with_model
+from fluoroscope.cli.options import OUT, Data, Json, Split, open_pictures, with_model
 from fluoroscope.cli.output import Output
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ def labels(
     out: Annotated[
         Path | None,
         typer.Option(
+            *OUT,
             help="Write the network's classes in the data's words, one a line: a file for --labels "
-            "of the other commands. Where nothing is certain the network's own name stands."
+            "of the other commands. Where nothing is certain the network's own name stands.",
         ),
     ] = None,
     json: Json = None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fluoroscope.cli.display import with_display
-from fluoroscope.cli.options import OBJECTIVE_HELP, Image, Json, Seed, with_model
+from fluoroscope.cli.options import OBJECTIVE_HELP, OUT, Image, Json, Seed, with_model
 from fluoroscope.cli.output import Output
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def morph(
         float | None, typer.Option(help="End once the class has this probability.")
     ] = None,
     gif: Annotated[bool, typer.Option("--gif", help="Also save the trajectory as a GIF.")] = False,
-    out: Annotated[Path, typer.Option(help="Directory for the results.")] = Path("out"),
+    out: Annotated[Path, typer.Option(*OUT, help="Directory for the results.")] = Path("out"),
     seed: Seed = 0,
     json: Json = None,
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+from typer.core import TyperCommand
 
 from fluoroscope.cli.output import one_line, told_already
 from fluoroscope.errors import InvalidParameterError, UnknownDataError
@@ -17,15 +18,12 @@ if TYPE_CHECKING:
     from fluoroscope.data.imageset import ImageSet
     from fluoroscope.models.classifier import Classifier
 
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        "-m",
-        help="A built-in (digits-cnn), torchvision/NAME, timm/NAME, hf/OWNER/NAME, a local "
-        "directory in the Hugging Face format, a .pt2 file, or python:package.module:function.",
-    ),
-]
+MODEL = ("--model", "-m")
+MODEL_HELP = (
+    "A built-in (digits-cnn), torchvision/NAME, timm/NAME, hf/OWNER/NAME, a local directory in the "
+    "Hugging Face format, a .pt2 file, or python:package.module:function."
+)
+Model = Annotated[str, typer.Option(*MODEL, help=MODEL_HELP)]
 Checkpoint = Annotated[Path | None, typer.Option(help="Weights to load into the network.")]
 CheckpointKey = Annotated[
     str | None,
@@ -60,10 +58,11 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto.")]
 Json = Annotated[
     str | None, typer.Option("--json", metavar="FILE|-", help="Write the result as JSON; - prints.")
 ]
-Seed = Annotated[int, typer.Option(help="For everything random.")]
-Data = Annotated[
-    str, typer.Option("--data", "-d", help="digits, class folders, Parquet or a hub id.")
-]
+Seed = Annotated[int, typer.Option("--seed", help="For everything random.")]
+DATA = ("--data", "-d")
+DATA_HELP = "digits, a folder, Parquet or a hub id."
+Data = Annotated[str, typer.Option(*DATA, help=DATA_HELP)]
+MaybeData = Annotated[str | None, typer.Option(*DATA, help=DATA_HELP)]
 Split = Annotated[str | None, typer.Option(help="Its split.")]
 Limit = Annotated[
     int | None,
@@ -85,16 +84,44 @@ Plain = Annotated[
 AtChance = Annotated[
     bool, typer.Option("--at-chance", help="Go on though it reads no better than by chance.")
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Pictures at once.")]
-Image = Annotated[
-    str,
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Pictures at once.")]
+IMAGE = ("--image", "-i")
+IMAGE_HELP = "A picture file, black, white, grey, noise, or DATASET[:SPLIT]:INDEX (digits:7)."
+Image = Annotated[str, typer.Option(*IMAGE, help=IMAGE_HELP)]
+MaybeImage = Annotated[str | None, typer.Option(*IMAGE, help=IMAGE_HELP)]
+SeveralImages = Annotated[list[str] | None, typer.Option(*IMAGE, help=f"{IMAGE_HELP} Repeatable.")]
+Threat = Annotated[
+    str | None,
     typer.Option(
-        "--image",
-        "-i",
-        help="A picture file, black, white, grey, noise, or DATASET[:SPLIT]:INDEX (digits:7).",
+        "--threat",
+        help="How far a picture may go: NORM:EPS, as linf:8/255 or l2:0.5. Default: linf, 0.3 for "
+        "small grey pictures, 8/255 for small ones in colour, 4/255 for large ones.",
     ),
 ]
+Norm = Annotated[str | None, typer.Option("--norm", help="linf, l2 …; default: the method's.")]
+Steps = Annotated[int | None, typer.Option("--steps", help="Steps; default: the method's.")]
+Param = Annotated[
+    list[str] | None,
+    typer.Option("--param", help="The method's own: NAME=VALUE. Repeatable."),
+]
+OUT = ("--out", "-o")
 OBJECTIVE_HELP = "logit, log-probability, probability or margin"
+
+
+# What options were called in earlier versions, and are called today.
+_OLD_NAMES = {"--images": "--data"}
+
+
+class Command(TyperCommand):
+    """A command that understands the old names of options too; its help has the new ones alone."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [_new_name(word) for word in args])
+
+
+def _new_name(word: str) -> str:
+    name, equals, value = word.partition("=")
+    return _OLD_NAMES.get(name, name) + equals + value
 
 
 NETWORK: dict[str, tuple[Any, Any]] = {
@@ -207,6 +234,21 @@ def load(
         outputs=cast(Any, outputs),
         device=device,
     )
+
+
+def just_one(data: object, image: object, **only_data: object) -> None:
+    """Refuse both or neither of ``--data`` and ``--image``, and what goes with the first alone."""
+    if bool(data) == bool(image):
+        raise InvalidParameterError(
+            f"{'both' if data else 'neither'} of --data and --image given; expected one of them: "
+            "a data set, or one picture"
+        )
+    for name, value in only_data.items():
+        if image and value:
+            raise InvalidParameterError(
+                f"--{name} chooses among the pictures of a data set; expected --data with it, and "
+                "not --image"
+            )
 
 
 def open_pictures(

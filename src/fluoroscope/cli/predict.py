@@ -7,11 +7,13 @@ import typer
 from fluoroscope.cli.options import (
     BatchSize,
     First,
-    Image,
     Json,
     Limit,
+    MaybeData,
     Seed,
+    SeveralImages,
     Split,
+    just_one,
     open_pictures,
     with_model,
 )
@@ -24,13 +26,8 @@ if TYPE_CHECKING:
 @with_model
 def predict(
     model: "Classifier",
-    image: Annotated[
-        list[str] | None,
-        typer.Option("--image", "-i", help=Image.__metadata__[0].help + " Repeatable."),
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="A labelled data set to measure the accuracy on.")
-    ] = None,
+    image: SeveralImages = None,
+    data: MaybeData = None,
     split: Split = None,
     limit: Limit = None,
     first: First = False,
@@ -45,10 +42,7 @@ def predict(
       fluoroscope predict --model digits-cnn --image digits:7
       fluoroscope predict --model digits-cnn --data digits
     """
-    from fluoroscope.errors import InvalidParameterError
-
-    if bool(image) == (data is not None):
-        raise InvalidParameterError("expected --image (one or more) or --data, just one of them")
+    just_one(data, image, split=split, limit=limit, first=first)
     output = Output(json)
     with output.telling():
         if data is not None:

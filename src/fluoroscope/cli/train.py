@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fluoroscope.cli.options import Json, Seed
+from fluoroscope.cli.options import DATA, OUT, Json, Seed
 from fluoroscope.cli.output import Output
 
 
@@ -13,7 +13,9 @@ def train(
     architecture: Annotated[
         str, typer.Argument(help="digits-linear, digits-cnn or digits-robust.")
     ],
-    data: Annotated[str, typer.Option(help="Pictures with the splits train and test: MNIST.")],
+    data: Annotated[
+        str, typer.Option(*DATA, help="Pictures with the splits train and test: MNIST.")
+    ],
     epochs: Annotated[
         int | None, typer.Option(help="How often every picture is seen; default: the recipe's.")
     ] = None,
@@ -34,7 +36,9 @@ def train(
         float | None,
         typer.Option(help="Share of the training over which eps grows from 0; default: 0.35."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Directory for weights and record.")] = Path("out"),
+    out: Annotated[Path, typer.Option(*OUT, help="Directory for weights and record.")] = Path(
+        "out"
+    ),
     seed: Seed = 0,
     json: Json = None,
 ) -> None:

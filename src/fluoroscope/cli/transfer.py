@@ -8,15 +8,20 @@ import typer
 from fluoroscope.cli.attack_options import parameters
 from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import (
+    MODEL,
+    MODEL_HELP,
+    OUT,
     BatchSize,
     Data,
     Device,
     First,
     Json,
     Limit,
-    Model,
+    Norm,
+    Param,
     Seed,
     Split,
+    Steps,
     load,
     open_pictures,
 )
@@ -33,7 +38,7 @@ _WITH_INTERVALS = 4
 def transfer(
     model: Annotated[
         list[str],
-        typer.Option("--model", "-m", help=f"{Model.__metadata__[0].help} Two or more."),
+        typer.Option(*MODEL, help=f"{MODEL_HELP} Two or more."),
     ],
     data: Data,
     split: Split = None,
@@ -47,11 +52,9 @@ def transfer(
             "for small ones in colour, 4/255 for large ones."
         ),
     ] = None,
-    norm: Annotated[str | None, typer.Option(help="linf, l2 …; default: the method's.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps; default: the method's.")] = None,
-    param: Annotated[
-        list[str] | None, typer.Option(help="The method's own: NAME=VALUE. Repeatable.")
-    ] = None,
+    norm: Norm = None,
+    steps: Steps = None,
+    param: Param = None,
     plain: Annotated[
         bool,
         typer.Option(
@@ -65,7 +68,7 @@ def transfer(
     ] = False,
     batch_size: BatchSize = 128,
     device: Device = "cpu",
-    out: Annotated[Path, typer.Option(help="Directory for the picture.")] = Path("out"),
+    out: Annotated[Path, typer.Option(*OUT, help="Directory for the picture.")] = Path("out"),
     seed: Seed = 0,
     json: Json = None,
 ) -> None:

@@ -10,6 +10,7 @@ import typer
 from fluoroscope.cli.display import with_display
 from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import (
+    OUT,
     Data,
     First,
     Json,
@@ -17,6 +18,7 @@ from fluoroscope.cli.options import (
     Plain,
     Seed,
     Split,
+    Threat,
     open_pictures,
     what_was_named,
     with_model,
@@ -36,14 +38,8 @@ def xray(
     split: Split = None,
     limit: Limit = None,
     first: First = False,
-    threat: Annotated[
-        str | None,
-        typer.Option(
-            help="How far a picture may go: NORM:EPS, as linf:8/255. Default: linf, 0.3 for "
-            "small grey pictures, 8/255 for small ones in colour, 4/255 for large ones."
-        ),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+    threat: Threat = None,
+    out: Annotated[Path, typer.Option(*OUT, help="The page.")] = Path("report.html"),
     sections: Annotated[
         str | None,
         typer.Option(

@@ -5,14 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from fluoroscope.data.batches import Sample
-from fluoroscope.data.imageset import load_images
+from fluoroscope.data.imageset import ImageSet, load_images
+from fluoroscope.data.sources import ArraySource, PictureSource
 from fluoroscope.errors import InvalidParameterError, UnknownDataError
 from fluoroscope.files import looking_up
-from fluoroscope.pictures.read import missing_file, read_picture
+from fluoroscope.pictures.read import missing_file
 
-# Where a morph may start from: the value of every pixel, or chance.
+# Where a morph may start from: the value of every pixel, or random.
 BLANKS = {"black": 0.0, "grey": 0.5, "gray": 0.5, "white": 1.0, "noise": None}
 
 
@@ -34,16 +36,27 @@ def open_image(
         PictureError: a file that is no picture.
         InvalidParameterError: a blank without a size.
     """
+    found = open_one(reference, channels=channels, size=size, seed=seed)
+    sample, file = found[0], Path(found.name, found.names()[0])
+    # What a person can type again.
+    return replace(sample, name=str(file) if file.is_file() else reference)
+
+
+def open_one(
+    reference: str, *, channels: int = 3, size: tuple[int, int] | None = None, seed: int = 0
+) -> ImageSet:
+    """Find one picture, as a set that has but this one; see :func:`open_image`."""
     if reference in BLANKS:
-        return _blank(reference, channels, size, seed)
+        blank = _blank(reference, channels, size, seed)
+        return ImageSet(ArraySource(blank[None], reference), reference, channels=channels)
     with looking_up(reference):
         return _find(reference, channels)
 
 
-def _find(reference: str, channels: int) -> Sample:
+def _find(reference: str, channels: int) -> ImageSet:
     path = Path(reference).expanduser()
     if path.is_file():
-        return Sample(read_picture(path, channels), label=None, index=0, name=reference)
+        return ImageSet(PictureSource([path]), reference, channels=channels)
     if path.is_dir():
         raise UnknownDataError(
             f"{path} is a folder; expected one picture: add its index, as in {path}:0"
@@ -56,23 +69,18 @@ def _find(reference: str, channels: int) -> Sample:
     name, index = place["data"], int(place["index"])
     data, colon, split = name.rpartition(":")
     if not colon or Path(name).expanduser().exists():
-        data, found = name, load_images(name, channels=channels)[index]
-    else:
-        found = load_images(data, split, channels=channels)[index]
-    file = Path(data, found.name)
-    # What a person can type again.
-    return replace(found, name=str(file) if file.is_file() else reference)
+        return load_images(name, channels=channels).select([index])
+    return load_images(data, split, channels=channels).select([index])
 
 
-def _blank(kind: str, channels: int, size: tuple[int, int] | None, seed: int) -> Sample:
+def _blank(kind: str, channels: int, size: tuple[int, int] | None, seed: int) -> Tensor:
+    """A picture ``(C, H, W)``."""
     if size is None:
         raise InvalidParameterError(f"{kind!r} has no size of its own; give (height, width)")
     shape = (channels, *size)
     value = BLANKS[kind]
     if value is None:
-        image = torch.rand(
+        return torch.rand(
             shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32, device="cpu"
         )
-    else:
-        image = torch.full(shape, value, dtype=torch.float32, device="cpu")
-    return Sample(image, label=None, index=0, name=kind)
+    return torch.full(shape, value, dtype=torch.float32, device="cpu")
