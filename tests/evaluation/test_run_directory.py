@@ -272,9 +272,9 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 def test_a_newer_version_is_refused(run: Run, tmp_path: Path) -> None:
     run()
-    rewrite(tmp_path / "run", lambda about: about.update(format=2))
+    rewrite(tmp_path / "run", lambda about: about.update(format=3))
     for what in (run, lambda: fs.read_run(tmp_path / "run")):
-        with pytest.raises(ResultFormatError, match=r"format 2 .* knows 1; install a newer"):
+        with pytest.raises(ResultFormatError, match=r"format 3 .* knows 2; install a newer"):
             what()
 
 

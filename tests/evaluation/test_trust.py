@@ -225,6 +225,7 @@ def _table(name: str, success: list[bool], margin: list[float]) -> pa.Table:
         field.name: [0] * count for field in SCHEMA if field.name not in ("attack", "finished")
     }
     columns |= {"index": list(range(count)), "attack": [name] * count, "finished": [True] * count}
+    columns["name"] = [""] * count
     return pa.table({**columns, "success": success, "margin": margin}, schema=SCHEMA)
 
 

@@ -165,7 +165,8 @@ def evaluate_part(
                 table, result = search(
                     model, stage, images[rows], labels[rows], indices[rows],
                     torch.from_numpy(right["clean_margin"].to_numpy()[chosen]),
-                    seed=job.seed, batch_size=job.batch_size, cancelled=cancelled,
+                    names=job.images.names(indices[rows]), seed=job.seed,
+                    batch_size=job.batch_size, cancelled=cancelled,
                     on_step=None if watch is None else partial(watch, stage.name),
                 )  # fmt: skip
             except NoGradientError as error:
@@ -221,7 +222,10 @@ def clean_look(job: Job, part: Part) -> Looked:
     if clean is not None:
         return Looked(clean)
     images, labels, indices = batch = job.load(part)
-    clean = look(job.model, images, labels, indices, batch_size=job.batch_size)
+    clean = look(
+        job.model, images, labels, indices, names=job.images.names(indices),
+        batch_size=job.batch_size,
+    )  # fmt: skip
     if directory:
         clean = directory.save(part.number, CLEAN, clean, data=data_hash(images, labels))
     return Looked(clean, batch)

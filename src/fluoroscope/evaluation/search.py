@@ -1,7 +1,7 @@
 """One stage of a plan on one batch of samples: an attack, and the rows it leaves."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -14,13 +14,19 @@ from fluoroscope.engine.objectives import MARGIN
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.stream import Step
 from fluoroscope.evaluation.plan import Stage
-from fluoroscope.evaluation.runs.rows import CLEAN, SCHEMA, with_notes
+from fluoroscope.evaluation.runs.rows import CLEAN, SCHEMA, as_written, with_notes
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.notices import collected, distinct
 
 
 def look(
-    model: Classifier, images: Tensor, labels: Tensor, numbers: Tensor, *, batch_size: int
+    model: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    numbers: Tensor,
+    *,
+    names: Sequence[str],
+    batch_size: int,
 ) -> pa.Table:
     """How the plain network reads clean images ``(N, C, H, W)``: their first rows."""
     began = time.perf_counter()
@@ -30,6 +36,7 @@ def look(
     table = _table(
         began,
         index=numbers,
+        name=as_written(names),
         label=labels,
         attack=[CLEAN] * len(labels),
         clean_prediction=read_as,
@@ -53,6 +60,7 @@ def search(
     numbers: Tensor,
     clean_margin: Tensor,
     *,
+    names: Sequence[str],
     seed: int,
     batch_size: int,
     on_step: Callable[[Step], None] | None = None,
@@ -88,6 +96,7 @@ def search(
     table = _table(
         began,
         index=numbers,
+        name=as_written(names),
         label=labels,
         attack=[stage.name] * len(labels),
         clean_prediction=result.read_as,

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from fluoroscope.errors import ResultFormatError
-from fluoroscope.evaluation.runs.rows import SCHEMA
+from fluoroscope.evaluation.runs.rows import SCHEMA, UNNAMED, with_names
 from fluoroscope.files import atomic_path, regular
 
 # Of one file: far above what any part has.
@@ -65,7 +65,7 @@ def read_rows(path: Path, stage: str, run: str) -> pa.Table:
             if file.metadata.num_rows > _MOST_ROWS or size > _MOST_BYTES:
                 raise ValueError(f"it has {file.metadata.num_rows} rows in {size} bytes")
             table = file.read()
-        if not table.schema.equals(SCHEMA):
+        if not any(table.schema.equals(one) for one in (SCHEMA, UNNAMED)):
             raise ValueError("it has other columns")
         if not len(table) or any(column.null_count for column in table.columns):
             raise ValueError("it has no rows, or rows with gaps")
@@ -76,7 +76,7 @@ def read_rows(path: Path, stage: str, run: str) -> pa.Table:
             raise ValueError("it is damaged, changed, or of another run")
     except (OSError, ValueError, pa.ArrowException) as error:
         raise ResultFormatError((str(error).splitlines() or [type(error).__name__])[0]) from error
-    return table
+    return with_names(table)
 
 
 def _check_numbers(table: pa.Table) -> None:
@@ -104,9 +104,9 @@ def _seal(table: pa.Table, run: str) -> str:
     about.pop(str(_SEAL), None)
     text = json.dumps([run, len(table), about], sort_keys=True)
     digest = hashlib.sha256(text.encode())
-    for name in SCHEMA.names:
+    for name in table.column_names:
         column = table[name]
-        if name == "attack":
+        if name in ("attack", "name"):
             digest.update(json.dumps(column.to_pylist()).encode())
         else:
             digest.update(np.ascontiguousarray(column.to_numpy()).tobytes())

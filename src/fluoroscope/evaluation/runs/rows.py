@@ -17,6 +17,7 @@ CLEAN = "clean"
 SCHEMA = pa.schema(
     [
         ("index", pa.int64()),  # of the sample in its data set
+        ("name", pa.string()),  # its file's in the data set, or where it stands; "" if not known
         ("label", pa.int32()),  # as the network numbers its classes
         ("attack", pa.string()),  # the stage's name
         ("clean_prediction", pa.int32()),
@@ -32,8 +33,27 @@ SCHEMA = pa.schema(
     ]
 )
 
+UNNAMED = SCHEMA.remove(SCHEMA.get_field_index("name"))
+"""What rows of format 1 have."""
+
+# Characters of a name; that of a file has fewer.
+_LONGEST = 4096
+
 NOTES = b"fluoroscope.notes"
 """Where a table's notes are, among what is said of its columns."""
+
+
+def as_written(names: Sequence[str]) -> list[str]:
+    """Names of pictures as rows hold them: text that every file can hold, and not for ever."""
+    return [name.encode(errors="backslashreplace").decode()[-_LONGEST:] for name in names]
+
+
+def with_names(table: pa.Table) -> pa.Table:
+    """The rows with the column of names, which those of format 1 lack."""
+    if "name" in table.column_names:
+        return table
+    place = SCHEMA.get_field_index("name")
+    return table.add_column(place, SCHEMA.field(place), pa.array([""] * len(table), pa.string()))
 
 
 def with_notes(table: pa.Table, notes: Sequence[str]) -> pa.Table:

@@ -26,7 +26,7 @@ from fluoroscope.files import atomic_path, clear_drafts, in_use, output_director
 from fluoroscope.models.classifier import tensor_bytes
 from fluoroscope.notices import tell
 
-FORMAT = 1
+FORMAT = 2
 """Raised when an older version could not read what this one writes."""
 PART = re.compile(r"(\d{5,9})-(.+)\.(parquet|safetensors)")
 """The name of a part's file: its number, its stage, its kind."""
