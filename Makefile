@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT := out
 
-.PHONY: demo test fuzz check reproductions references bench clean
+.PHONY: demo test fuzz check reproductions references digits bench clean
 .DEFAULT_GOAL := demo
 
 # Turn a built-in handwritten 7 into a 2, and X-ray the network that read it. Uses no network once
@@ -49,6 +49,10 @@ reproductions: $(VENV)/.developer
 # Measures anew the curves that reports show beside a network's own.
 references: $(VENV)/.user
 	$(BIN)/python -m fluoroscope.report.references
+
+# Writes anew the digits of the package, which are scikit-learn's.
+digits: $(VENV)/.developer
+	$(BIN)/python -m fluoroscope.data.digits
 
 # Writes docs/benchmarks.md; one section alone: .venv/bin/python -m benchmarks NAME.
 bench: $(VENV)/.developer

@@ -1,13 +1,15 @@
 """The built-in digits look like MNIST's and keep scikit-learn's order."""
 
+from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 from torch.nn import functional
 
-from fluoroscope.data.digits import digits
+from fluoroscope.data.digits import _mnist_frame, digits, write_source
 from fluoroscope.data.imageset import load_images
 
 
@@ -18,6 +20,20 @@ def test_all_are_there_in_order() -> None:
     assert images.is_contiguous()
     assert labels.tolist() == load_digits().target.tolist()
     assert digits()[0] is images  # converted once
+
+
+def test_the_source_is_scikit_learns_to_the_byte(tmp_path: Path) -> None:
+    with np.load(files("fluoroscope.data") / "digits.npz") as ours:
+        assert (ours["ink"] == load_digits().images).all()
+        assert ours["labels"].tolist() == load_digits().target.tolist()
+        write_source(tmp_path / "anew.npz")
+        with np.load(tmp_path / "anew.npz") as anew:
+            assert all(ours[name].tobytes() == anew[name].tobytes() for name in ("ink", "labels"))
+
+
+def test_a_few_at_a_time_are_drawn_as_all_at_once() -> None:
+    ink = torch.from_numpy(load_digits().images).float() / 16
+    assert torch.allclose(digits()[0][:, 0], _mnist_frame(ink), atol=1e-6)
 
 
 def test_they_are_ink_in_range_on_a_black_margin() -> None:

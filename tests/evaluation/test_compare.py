@@ -9,12 +9,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from short_plans import plan
 
 import fluoroscope as fs
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.evaluation.plan import Plan
-from fluoroscope.evaluation.runs.compare import paired, paired_interval
+from fluoroscope.evaluation.runs.compare import fair_coin, paired, paired_interval
+from fluoroscope.evaluation.verdict import wilson
 
 Run = Callable[..., fs.Verdict]
 COUNTS = st.tuples(*[st.integers(0, 60)] * 4).filter(any)
@@ -82,6 +84,16 @@ def test_mcnemars_test_is_a_fair_coin(counts: tuple[int, int, int, int]) -> None
     tosses = first + second
     tail = sum(comb(tosses, heads) for heads in range(min(first, second) + 1)) / 2**tosses
     assert found.p_value == pytest.approx(min(1.0, 2 * tail), rel=1e-9)
+
+
+@pytest.mark.parametrize("trials", [1, 2, 7, 64, 1001, 20_000])
+def test_shares_and_coins_are_scipys(trials: int) -> None:
+    for successes in sorted({0, 1, trials // 3, trials // 2, trials - 1, trials}):
+        peer = binomtest(successes, trials)
+        # By way of logarithms scipy loses some digits where the numbers are large.
+        assert fair_coin(successes, trials) == pytest.approx(peer.pvalue, rel=1e-9, abs=1e-300)
+        limits = peer.proportion_ci(0.95, method="wilson")
+        assert wilson(successes, trials) == pytest.approx(tuple(limits), abs=1e-14)
 
 
 def test_the_interval_covers_the_truth() -> None:

@@ -49,6 +49,24 @@ def test_stretch_then_crop() -> None:
     assert torch.equal(fitted, transforms.Resize((24, 48))(images)[..., 2:22, 4:44])
 
 
+@pytest.mark.parametrize(
+    ("size", "corner"), [((20, 31), (0, -4)), ((20, 48), (0, 4)), ((33, 20), (6, -10))]
+)
+def test_a_crop_may_reach_over_the_edge(size: tuple[int, int], corner: tuple[int, int]) -> None:
+    images = picture(*size)
+    fitted = Preprocessing(input_size=(20, 40), resize=20).resample(images)
+    assert torch.equal(fitted, transforms.functional.crop(images, *corner, 20, 40))
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.float64, torch.uint8])
+def test_other_types_are_resized_as_torchvision_does(kind: torch.dtype) -> None:
+    images = (255 * picture(30, 50)).to(kind)
+    fitted = Preprocessing(input_size=(20, 40)).resample(images)
+    assert fitted.dtype == kind
+    reference = transforms.functional.resize(images, [20, 40])
+    assert torch.equal(fitted, reference.clamp(0, 1))
+
+
 def test_the_crop_leans_as_the_source_says() -> None:
     images = picture(8, 11)  # a margin of 3: half of it is 1.5
     even = Preprocessing(input_size=(8, 8), resize=8)

@@ -5,10 +5,16 @@ digit is scaled into a 20×20 box with its aspect kept, and its centre of mass c
 (14, 14) of a black 28×28 frame. Lanczos interpolation restores the smooth ink, and a steep ramp
 gives it back the edges of a pen stroke, at a level chosen so that the ink and its share of full
 white are MNIST's (means 0.130 and 0.131, shares 0.083 and 0.089).
+
+The source lies beside this file, for importing scikit-learn takes long;
+``make digits`` writes it, and ``digits-licence.txt`` says whose the digits are.
 """
 
 from functools import cache
+from importlib.resources import files
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,17 +30,19 @@ OVERSAMPLING = 3
 INK_LEVEL = 0.8
 INK_SLOPE = 3.0
 
+_FILE = "digits.npz"
+
 
 @cache
 def digits() -> tuple[Tensor, Tensor]:
     """All digits in scikit-learn's order: images ``(1797, 1, 28, 28)`` in ``[0, 1]``, ink white on
     black, and labels ``(1797,)`` int64. Converted once; treat the tensors as read-only.
     """
-    from sklearn.datasets import load_digits
-
-    source = load_digits()
-    ink = torch.from_numpy(source.images).float() / 16
-    return _mnist_frame(ink).unsqueeze(1), torch.from_numpy(source.target).long()
+    with (files("fluoroscope.data") / _FILE).open("rb") as file, np.load(file) as source:
+        ink, labels = (torch.from_numpy(source[name]) for name in ("ink", "labels"))
+    # A few at a time: what is computed on the way to them stays in the processor's cache.
+    drawn = [_mnist_frame(few) for few in (ink.float() / 16).split(64)]
+    return torch.cat(drawn).unsqueeze(1), labels.long()
 
 
 def _mnist_frame(ink: Tensor) -> Tensor:
@@ -84,3 +92,17 @@ def _draw(ink: Tensor, middle: Tensor, scale: Tensor, level: Tensor) -> Tensor:
 def _lanczos(distance: Tensor, lobes: int = 3) -> Tensor:
     window = torch.sinc(distance / lobes) * (distance.abs() < lobes)
     return torch.sinc(distance) * window
+
+
+def write_source(path: Path) -> None:
+    """Scikit-learn's digits as a file: their ``ink`` from 0 to 16, and their ``labels``."""
+    from sklearn.datasets import load_digits
+
+    source = load_digits()
+    np.savez_compressed(
+        path, ink=source.images.astype(np.uint8), labels=source.target.astype(np.uint8)
+    )
+
+
+if __name__ == "__main__":
+    write_source(Path(__file__).parent / _FILE)

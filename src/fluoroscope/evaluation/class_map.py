@@ -24,8 +24,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import dijkstra
 from torch import Tensor, nn
 
 from fluoroscope.attacks.attack import Method, as_plain
@@ -171,6 +169,9 @@ class ClassMap:
             UnknownLabelError: no such class.
             InvalidParameterError: a power that is not positive.
         """
+        from scipy.sparse import csr_matrix
+        from scipy.sparse.csgraph import dijkstra
+
         if not 0 < power < math.inf:
             raise InvalidParameterError(f"power is {power}; expected more than 0")
         start, end = self._number(source), self._number(target)

@@ -1,14 +1,15 @@
 """What an evaluation says: accuracies with their intervals, and what each attack did and cost."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from scipy.stats import binomtest
 
 from fluoroscope.engine.first_look import one_class
 from fluoroscope.engine.threats import Threat
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 Interval = tuple[float, float]
 """A 95 % interval of Wilson's."""
+# Deviations to either side that 95 % of a normal distribution lie within.
+_Z = NormalDist().inv_cdf(0.975)
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,14 @@ def wilson(successes: int, trials: int) -> Interval:
     """The 95 % interval of a share (Wilson 1927); ``(0, 1)`` of nothing."""
     if not trials:
         return 0.0, 1.0
-    found = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
-    return float(found.low), float(found.high)
+    squared = _Z**2
+    middle = (2 * successes + squared) / (2 * (trials + squared))
+    spread = 4 * successes * (trials - successes) / trials + squared
+    reach = _Z / (2 * (trials + squared)) * math.sqrt(spread)
+    return (
+        middle - reach if successes else 0.0,
+        middle + reach if successes < trials else 1.0,
+    )
 
 
 def history(tables: list[pa.Table]) -> History:

@@ -6,7 +6,6 @@ compare maps by Spearman's rank correlation, of absolute values.
 """
 
 import torch
-from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from fluoroscope.engine.first_look import Look
@@ -67,6 +66,8 @@ def rank_correlation(one: Tensor, other: Tensor) -> Tensor:
 
     The channels are added up first, as a map shows them; 0 where a map is the same everywhere.
     """
+    from scipy.stats import rankdata
+
     ranks = [
         torch.from_numpy(rankdata(maps.double().abs().sum(1).flatten(1).cpu().numpy(), axis=1))
         for maps in (one, other)

@@ -11,8 +11,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as geometry
+from torch.nn import functional as F
 
 from fluoroscope.errors import InvalidParameterError
 
@@ -25,9 +24,9 @@ Size = int | tuple[int, int]
 _LARGEST = 4.0
 # Pillow's nearest neighbour, which sources mean by the word, is PyTorch's "nearest-exact".
 _MODES = {
-    "nearest": InterpolationMode.NEAREST_EXACT,
-    "bilinear": InterpolationMode.BILINEAR,
-    "bicubic": InterpolationMode.BICUBIC,
+    "nearest": "nearest-exact",
+    "bilinear": "bilinear",
+    "bicubic": "bicubic",
 }
 
 
@@ -152,9 +151,7 @@ class Preprocessing:
             return images
         if self.flattened and images.shape[-2:].numel() == math.prod(self.input_size):
             return images
-        resized = geometry.resize(
-            images, self._resized(*images.shape[-2:]), _MODES[self.interpolation], antialias=True
-        )
+        resized = _resize(images, self._resized(*images.shape[-2:]), _MODES[self.interpolation])
         # Bicubic interpolation overshoots the range it was given, the others by float noise.
         resized = resized.clamp(0, 1)
         height, width = self.input_size
@@ -162,8 +159,7 @@ class Preprocessing:
             self._margin(side - wanted)
             for side, wanted in zip(resized.shape[-2:], self.input_size, strict=True)
         )
-        fitted: Tensor = geometry.crop(resized, top, left, height, width)
-        return fitted
+        return _crop(resized, top, left, height, width)
 
     def _resized(self, height: int, width: int) -> list[int]:
         if self.resize is None:
@@ -195,6 +191,29 @@ class Preprocessing:
             for name, value in asdict(self).items()
             if name != "flattened"
         }
+
+
+# As torchvision's transforms do these two, without it: importing it takes as long as PyTorch.
+def _resize(images: Tensor, size: list[int], mode: str) -> Tensor:
+    """``(..., C, H, W)`` images at another size, smoothed first where they shrink."""
+    if list(images.shape[-2:]) == size:
+        return images
+    smooth = mode != "nearest-exact"
+    batch = images.reshape(-1, *images.shape[-3:])
+    if images.dtype not in (torch.float32, torch.float64):
+        batch = batch.float()
+    resized = F.interpolate(
+        batch, size, mode=mode, align_corners=False if smooth else None, antialias=smooth
+    )
+    return resized.to(images.dtype).reshape(*images.shape[:-2], *size)
+
+
+def _crop(images: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
+    """A part of ``(..., H, W)`` images, black where it reaches over their edge."""
+    below, right = top + height - images.shape[-2], left + width - images.shape[-1]
+    inside = images[..., max(top, 0) : top + height, max(left, 0) : left + width]
+    beyond = [max(reach, 0) for reach in (-left, right, -top, below)]
+    return F.pad(inside, beyond) if any(beyond) else inside
 
 
 def _per_channel(values: tuple[float, ...], like: Tensor) -> Tensor:

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.evaluation.runs.part_files import hash_of
@@ -133,8 +132,18 @@ def paired(first: Flags, second: Flags) -> Paired:
         second_share=shares[1],
         difference=shares[1] - shares[0],
         interval=paired_interval(both, only_first, only_second, neither),
-        p_value=float(binomtest(only_first, apart).pvalue) if apart else 1.0,
+        p_value=fair_coin(only_first, apart),
     )
+
+
+def fair_coin(heads: int, tosses: int) -> float:
+    """How probable a split at least so uneven is of a fair coin (the exact binomial test)."""
+    fewer = min(heads, tosses - heads)
+    ways = tail = 1
+    for number in range(fewer):
+        ways = ways * (tosses - number) // (number + 1)
+        tail += ways
+    return min(1.0, 2 * tail / (1 << tosses))
 
 
 def paired_interval(both: int, first: int, second: int, neither: int) -> Interval:
