@@ -20,6 +20,7 @@ from fluoroscope.attacks.each import within_each
 from fluoroscope.engine import randomness
 from fluoroscope.engine.classes import Classes, as_classes
 from fluoroscope.engine.first_look import notes_of, one_class, remind
+from fluoroscope.engine.grid import as_grid, nothing_between
 from fluoroscope.engine.mask import Mask, as_mask
 from fluoroscope.engine.numbers import whole_number
 from fluoroscope.engine.objectives import Objective
@@ -305,8 +306,7 @@ class Method:
                 "out, or choose another attack"
             )
         free = None if mask is None else self._part(mask, batch)
-        if grid not in (None, 8):
-            raise InvalidParameterError(f"grid is {grid}; expected 8 (bits) or None")
+        grid = as_grid(grid)
         kept: Keep = keep or ("nearest" if self.minimum_norm else "first")
         if kept not in get_args(Keep):
             raise InvalidParameterError(
@@ -338,6 +338,9 @@ class Method:
         notes = list(outcome.notes)
         if self.threat.eps == 0:
             notes.append("eps is 0: nothing may change, so nothing was searched")
+        fine = nothing_between(self.threat, grid)
+        if fine is not None and grid is not None:
+            notes.append(fine)
         beyond = beyond_the_box(self.threat, tuple(batch.shape[1:]))
         if beyond is not None:
             notes.append(beyond)

@@ -15,6 +15,7 @@ from fluoroscope.cli.options import (
     First,
     Json,
     Limit,
+    OnGrid,
     Seed,
     Split,
     open_pictures,
@@ -63,6 +64,7 @@ def class_map(
         typer.Option("--plain", help="Search on the network as it is, not on a prepared copy."),
     ] = False,
     at_chance: AtChance = False,
+    on_grid: OnGrid = False,
     batch_size: BatchSize = 128,
     out: Annotated[Path, typer.Option(*OUT, help="Directory for class_map.json and .png.")] = Path(
         "out"
@@ -99,6 +101,7 @@ def class_map(
             classes=named,
             pictures=pictures,
             targets=targets,
+            grid=8 if on_grid else None,
             batch_size=batch_size,
             seed=seed,
             at_chance=at_chance,

@@ -14,6 +14,7 @@ from fluoroscope.cli.options import (
     First,
     Json,
     Limit,
+    OnGrid,
     Plain,
     Seed,
     Split,
@@ -63,6 +64,7 @@ def evaluate(
         bool,
         typer.Option("--trust", help="Look as well for reasons not to trust the number."),
     ] = False,
+    on_grid: OnGrid = False,
     batch_size: BatchSize = 128,
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="In this process, or on a Ray cluster.")
@@ -107,6 +109,7 @@ def evaluate(
             seed=seed,
             at_chance=at_chance,
             trust=trust,
+            grid=8 if on_grid else None,
             engine=engine,
             workers=workers,
             address=address,

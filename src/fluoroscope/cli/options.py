@@ -85,6 +85,13 @@ AtChance = Annotated[
     bool, typer.Option("--at-chance", help="Go on though it reads no better than by chance.")
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Pictures at once.")]
+OnGrid = Annotated[
+    bool,
+    typer.Option(
+        "--8bit",
+        help="Only 8-bit pictures: what is found survives being saved as a file.",
+    ),
+]
 IMAGE = ("--image", "-i")
 IMAGE_HELP = "A picture file, black, white, grey, noise, or DATASET[:SPLIT]:INDEX (digits:7)."
 Image = Annotated[str, typer.Option(*IMAGE, help=IMAGE_HELP)]

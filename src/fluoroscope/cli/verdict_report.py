@@ -20,7 +20,11 @@ def report(output: Output, verdict: "Verdict") -> None:
         [printable(identity["model"]), ">", "95 % interval"],
         [
             ["data", printable(data["name"] + split), f"{verdict.count} pictures"],
-            ["threat", _bound(identity["threat"]), f"plan {printable(plan)}"],
+            [
+                "threat",
+                _bound(identity["threat"]) + (", 8-bit pictures" if "grid" in identity else ""),
+                f"plan {printable(plan)}",
+            ],
             ["clean accuracy", share(verdict.clean_accuracy), interval(verdict.clean_interval)],
             ["robust accuracy", share(verdict.robust_accuracy), interval(verdict.robust_interval)],
         ],

@@ -10,8 +10,39 @@ from torch import Tensor
 
 from fluoroscope.engine.threats import Threat
 from fluoroscope.engine.vectors import chosen, column
+from fluoroscope.errors import InvalidParameterError
 
 LEVELS = 255
+HALF_A_LEVEL = 0.5 / LEVELS
+"""A value that moves by less than this is rounded back when the image is saved in 8 bits."""
+
+
+def as_grid(grid: int | None) -> int | None:
+    """8, or ``None`` for images that may have any value.
+
+    Raises:
+        InvalidParameterError: anything else.
+    """
+    if grid is not None and (isinstance(grid, bool) or grid != 8):
+        raise InvalidParameterError(f"grid is {grid!r}; expected 8 (bits) or None")
+    return grid
+
+
+def nothing_between(threat: Threat, grid: int | None) -> str | None:
+    """A word on a bound too small for 8 bits, if it is one."""
+    eps = float(threat.eps)
+    # A single value that moves has moved by a level, in each of these norms.
+    if threat.name not in ("linf", "l2", "l1") or not 0 < eps < (1 - 1e-6) / LEVELS:
+        return None
+    bound = f"the bound {threat.name}:{eps:.3g} is less than one level of 8 bits (1/255)"
+    if grid is not None:
+        return f"{bound}: no 8-bit picture but the original lies within, so none could be found"
+    if eps < HALF_A_LEVEL:
+        return (
+            f"the bound {threat.name}:{eps:.3g} is less than half a level of 8 bits (0.5/255): "
+            "no saved picture can hold such a change; grid=8 looks for those that one can"
+        )
+    return None
 
 
 def round_to_grid(images: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ some drawn at random; :attr:`ClassMap.chosen` says so.
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -33,6 +33,7 @@ from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine import randomness
 from fluoroscope.engine.classes import Given
 from fluoroscope.engine.evaluate import evaluate
+from fluoroscope.engine.grid import as_grid, nothing_between, round_to_grid
 from fluoroscope.engine.labels import Seen, Truth, labelled, what_was_fed
 from fluoroscope.engine.objectives import MARGIN, leads
 from fluoroscope.engine.predict import check_batch_size, predict
@@ -270,6 +271,7 @@ def class_map(
     classes: Sequence[str | int] | None = None,
     pictures: int | None = None,
     targets: int | None = None,
+    grid: int | None = None,
     batch_size: int = DEFAULT_BATCH,
     seed: int = 0,
     at_chance: bool = False,
@@ -291,6 +293,8 @@ def class_map(
             all pairs are measured, else 1.
         targets: classes that each picture is led to: two thirds those nearest by the linearised
             network, the others drawn. By default all where there are up to 20, else 6.
+        grid: 8 rounds the pictures, and every image that a search shows the network, to the 256
+            levels that a file holds; distances are then those of saved pictures.
         batch_size: images evaluated at once.
         seed: for everything random; a sample's chance hangs on it and the sample's index alone.
         at_chance: go on with a network that reads clean pictures no better than chance.
@@ -304,7 +308,7 @@ def class_map(
         ChanceLevelError: clean pictures are read no better than by chance.
     """
     model = as_classifier(model)
-    threat = as_threat(threat)
+    threat, grid = as_threat(threat), as_grid(grid)
     method = nearest(threat) if attack is None else attack
     if not (method.minimum_norm and method.can_target):
         raise InvalidParameterError(
@@ -321,7 +325,7 @@ def class_map(
     began = time.perf_counter()
     search = _Search(
         model, method, truth, level, studied, sampled,
-        check_batch_size(batch_size), seed, cancelled or (lambda: False),
+        check_batch_size(batch_size), grid, seed, cancelled or (lambda: False),
     )  # fmt: skip
     positions = search.read_right(number)
     if not at_chance and not search.cancelled():
@@ -358,12 +362,14 @@ def class_map(
             "data": {"name": data.name, "split": data.split, "count": len(data)},
             "attack": as_plain(method),
             "classes": studied if len(studied) < model.num_classes else None,
+            "grid": grid,
             "seed": seed,
             "seen": seen.describe(),
             "notes": [
                 *truth.notes,
                 *(seen.notes if len(studied) == model.num_classes else ()),
                 *level.notes,
+                *filter(None, [nothing_between(threat, grid)]),
             ],
             **provenance(model),
         },
@@ -392,6 +398,7 @@ class _Search:
     studied: list[int]
     targets: int
     batch_size: int
+    grid: int | None
     seed: int
     cancelled: Callable[[], bool]
 
@@ -400,7 +407,7 @@ class _Search:
         missing = dict.fromkeys(self.studied, number)
         kept: list[int] = []
         seen = 0
-        for batch in self.truth.images.batches(self.batch_size, fit=self.model.preprocessing):
+        for batch in self.batches(self.truth.images, self.batch_size):
             labels = self.truth.labels(batch)
             read = predict(self.model.plain, batch.images, batch_size=self.batch_size).winners
             self.level.add(labels, read)
@@ -413,9 +420,16 @@ class _Search:
                 break
         return kept
 
+    def batches(self, images: ImageSet, size: int) -> Iterator[Batch]:
+        """The pictures as the network sees them."""
+        for batch in images.batches(size, fit=self.model.preprocessing):
+            if self.grid is not None:
+                batch = replace(batch, images=round_to_grid(batch.images))
+            yield batch
+
     def fed(self) -> str:
         """What it was given, in words."""
-        batch = next(iter(self.truth.images.take(3).batches(3, fit=self.model.preprocessing)))
+        batch = next(self.batches(self.truth.images.take(3), 3))
         return what_was_fed(self.model, batch.images, self.truth.labels(batch))
 
     def rows(self, positions: list[int], watch: "_Watch") -> list[_Row]:
@@ -426,7 +440,7 @@ class _Search:
             if self.cancelled():
                 break
             part = self.truth.images.select(positions[start : start + size])
-            batch = next(iter(part.batches(size, fit=self.model.preprocessing)))
+            batch = next(self.batches(part, size))
             labels = self.truth.labels(batch)
             wanted = self._wanted(batch, labels)
             found += self._led(batch, labels, wanted, watch)
@@ -493,6 +507,7 @@ class _Search:
             targets,
             targeted=True,
             keep="nearest",
+            grid=self.grid,
             batch_size=self.batch_size,
             seed=self.seed,
             numbers=indices * self.model.num_classes + targets,

@@ -16,6 +16,7 @@ from fluoroscope.attacks.attack import Method, as_plain
 from fluoroscope.attacks.parts import part_size
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine.classes import Given
+from fluoroscope.engine.grid import as_grid, nothing_between, round_to_grid
 from fluoroscope.engine.labels import Seen, Truth, labelled, scaling, what_was_fed
 from fluoroscope.engine.predict import check_batch_size
 from fluoroscope.engine.provenance import provenance
@@ -83,6 +84,8 @@ class Job:
     seed: int
     batch_size: int
     save_images: bool
+    grid: int | None = None
+    """8 where the network sees 8-bit pictures alone, the given ones rounded to begin with."""
     directory: RunDirectory | None = None
     looked: dict[int, "Looked"] = field(default_factory=dict)
     """Clean looks at parts that were made beforehand, by the part's number."""
@@ -101,7 +104,8 @@ class Job:
             len(positions), fit=self.model.preprocessing
         )
         batch = next(iter(batches))
-        return batch.images, self.truth.labels(batch), batch.indices
+        images = batch.images if self.grid is None else round_to_grid(batch.images)
+        return images, self.truth.labels(batch), batch.indices
 
     def samples(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Images and the network's labels of samples by their numbers in the data set."""
@@ -165,8 +169,8 @@ def evaluate_part(
                 table, result = search(
                     model, stage, images[rows], labels[rows], indices[rows],
                     torch.from_numpy(right["clean_margin"].to_numpy()[chosen]),
-                    names=job.images.names(indices[rows]), seed=job.seed,
-                    batch_size=job.batch_size, cancelled=cancelled,
+                    grid=job.grid, names=job.images.names(indices[rows]),
+                    seed=job.seed, batch_size=job.batch_size, cancelled=cancelled,
                     on_step=None if watch is None else partial(watch, stage.name),
                 )  # fmt: skip
             except NoGradientError as error:
@@ -323,6 +327,7 @@ def evaluate(
     seed: int = 0,
     at_chance: bool = False,
     trust: bool = False,
+    grid: int | None = None,
     engine: str = "local",
     workers: int | None = None,
     address: str | None = None,
@@ -352,6 +357,9 @@ def evaluate(
         at_chance: go on with a network that reads clean pictures no better than chance.
         trust: look as well for reasons not to trust the number, once the plan is through; what
             that costs is counted apart. See :mod:`fluoroscope.evaluation.trust.checks`.
+        grid: 8 for the verdict in 8 bits: the pictures are rounded to the 256 levels that a file
+            holds, and so is every image that an attack shows the network, so all that it finds
+            survives being saved. The trust checks search in floating point all the same.
         engine: ``local``, or ``ray`` for several processes or machines at once.
         workers: processes of ``ray``; by default one for each GPU if the network is on one, else
             one for each processor.
@@ -372,7 +380,7 @@ def evaluate(
     """
     model = as_classifier(model)
     run = _engine(engine, workers, address)
-    data, seed = labelled(model, images, labels), as_seed(seed)
+    data, seed, grid = labelled(model, images, labels), as_seed(seed), as_grid(grid)
     threat = usual_threat(model, data) if threat is None else as_threat(threat)
     chosen = find_plan(plan, threat)
     looked_at = EOT(model, samples=chosen.samples, seed=seed) if chosen.samples > 1 else model
@@ -392,13 +400,14 @@ def evaluate(
         "batch_size": check_batch_size(batch_size),
         "part": size,
         "save_images": save_images,
+        **({} if grid is None else {"grid": grid}),
     }
     described = {**about, "labels": list(model.labels)}
     opened = nullcontext() if out is None else RunDirectory.open(
         out, identity, described, resume=resume
     )  # fmt: skip
     with opened as directory:
-        job = Job(looked_at, chosen, truth, seed, batch_size, save_images, directory)
+        job = Job(looked_at, chosen, truth, seed, batch_size, save_images, grid, directory)
         starts = range(0, len(data), size)
         parts = [Part(n, range(at, min(at + size, len(data)))) for n, at in enumerate(starts)]
         if not at_chance:
@@ -416,10 +425,11 @@ def evaluate(
         if not at_chance and not stopped:
             level.check(lambda: _fed(job, found[0][0]))
         seen = Seen.of(model, level.labels)
+        fine = filter(None, [nothing_between(threat, grid)])
         verdict = verdict_of(
             found, chosen.stage_names, threat, total=len(data), classes=model.num_classes,
             stopped=stopped, record={"identity": identity, **about, "seen": seen.describe()},
-            notes=(*truth.notes, *seen.notes, *level.notes),
+            notes=(*truth.notes, *seen.notes, *level.notes, *fine),
         )  # fmt: skip
         if chosen.finds_distances and found:
             verdict = replace(verdict, curve=curve_of(found, threat.name, model.labels))

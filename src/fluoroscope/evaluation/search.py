@@ -61,6 +61,7 @@ def search(
     clean_margin: Tensor,
     *,
     names: Sequence[str],
+    grid: int | None = None,
     seed: int,
     batch_size: int,
     on_step: Callable[[Step], None] | None = None,
@@ -69,7 +70,8 @@ def search(
     """Attack images ``(N, C, H, W)`` that the network reads as labelled, and say it in rows.
 
     ``numbers`` ``(N,)`` are the samples' in their data set; their chance hangs on them.
-    ``clean_margin`` ``(N,)`` are the labels' leads at the clean images.
+    ``clean_margin`` ``(N,)`` are the labels' leads at the clean images. With a ``grid`` of 8 the
+    images are 8-bit ones, and so is everything that the attack shows the network.
     """
     began = time.perf_counter()
     closest = _Closest(stage, images, labels)
@@ -88,6 +90,7 @@ def search(
             keep=stage.keep,
             restarts=stage.restarts,
             batch_size=batch_size,
+            grid=grid,
             seed=seed,
             numbers=numbers,
             on_step=observe,

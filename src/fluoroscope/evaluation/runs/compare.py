@@ -204,8 +204,9 @@ def _samples(run: StoredRun) -> _Samples:
 def _check_same_data(one: StoredRun, other: StoredRun, a: _Samples, b: _Samples) -> None:
     """Refuse what cannot be the same pictures.
 
-    Rows carry the hash of the pictures as the network was fed them. Networks that take another size
-    are fed other pixels, so that their runs are held together by the data's name and the labels.
+    Rows carry the hash of the pictures as the network was fed them. Networks that take another
+    size, and runs in 8 bits, are fed other pixels, so that their runs are held together by the
+    data's name and the labels.
     """
     if not len(a.index):
         raise InvalidParameterError(f"{one.path} and {other.path} have no sample in common")
@@ -219,7 +220,8 @@ def _check_same_data(one: StoredRun, other: StoredRun, a: _Samples, b: _Samples)
         return
     if (_last(one.data), one.split) != (_last(other.data), other.split):
         raise _other_data(one, other, f"{_called(one)} and {_called(other)}")
-    if common and one.model_sha256 == other.model_sha256:
+    same_network = one.model_sha256 == other.model_sha256
+    if common and same_network and _on_grid(one) == _on_grid(other):
         raise _other_data(one, other, "their pictures differ")
     apart = np.flatnonzero(a.label != b.label)
     if len(apart):
@@ -244,7 +246,12 @@ def _called(run: StoredRun) -> str:
 
 
 def _threat(run: StoredRun) -> str:
-    return f"{run.threat.name}:{float(run.threat.eps):.6g}"
+    bits = ", 8-bit pictures" if _on_grid(run) else ""
+    return f"{run.threat.name}:{float(run.threat.eps):.6g}{bits}"
+
+
+def _on_grid(run: StoredRun) -> bool:
+    return bool(run.record["identity"].get("grid") == 8)
 
 
 def _classes(run: StoredRun, a: _Samples, b: _Samples) -> tuple[ClassChange, ...]:

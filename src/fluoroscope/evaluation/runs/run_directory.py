@@ -39,6 +39,7 @@ _WORDS = {
     "count": "number of pictures",
     "chosen": "choice of pictures",
     "stages": "stage",
+    "grid": "grid of 8 bits",
     "attack": "",
 }
 
