@@ -16,6 +16,15 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f}{_THIN}%"
 
 
+def as_percent(probability: float) -> str:
+    """A probability as people say it; near the ends it does not become a certainty."""
+    if 0 < probability < 0.0005:
+        return f"< 0.1{_THIN}%"
+    if 0.9995 <= probability < 1:
+        return f"> 99.9{_THIN}%"
+    return percent(probability)
+
+
 def interval(bounds: tuple[float, float], digits: int = 1) -> str:
     """An interval of shares in per cent."""
     low, high = bounds
@@ -47,6 +56,12 @@ def shortened(text: str, most: int = 28) -> str:
     """A label that fits: its first name where it has several, cut where it is long."""
     first = text.split(",")[0].strip() or text
     return first if len(first) <= most else first[: most - 1].rstrip() + "…"
+
+
+def network_name(name: str) -> str:
+    """A network as pictures for others name it: of a path of this machine the last part."""
+    local = name.startswith(("/", ".", "~"))
+    return name.rstrip("/").rpartition("/")[2] or name if local else name
 
 
 def sentence(text: object) -> str:

@@ -140,8 +140,8 @@ def test_saved_files_read_back(tmp_path: Path, channels: int) -> None:
     result = fs.morph(network(channels=channels), "noise", to="$a_b$", steps=6, on_grid=True)
     paths = result.save(tmp_path / "new" / "run", gif=True)
     assert {path.name for path in paths} == {
-        "original.png", "result.png", "difference.png", "curve.png", "curve.svg", "morph.gif",
-        "morph.safetensors", "morph.json",
+        "slide.png", "original.png", "result.png", "difference.png", "curve.png", "curve.svg",
+        "morph.gif", "morph.safetensors", "morph.json",
     }  # fmt: skip
     assert sorted(p.name for p in paths) == sorted(p.name for p in paths[0].parent.iterdir())
     loaded = MorphResult.load(paths[0].parent)

@@ -37,6 +37,8 @@ from fluoroscope.pictures.checks import check_images
 from fluoroscope.pictures.pairs import Pair
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from fluoroscope.attacks.chain import Chain
 
 # Kinds of parameters that JSON and TOML know, too.
@@ -64,6 +66,8 @@ class AttackResult(Outcome):
     """Attack, parameters, seed, versions and the network's content hash, as plain values."""
     names: tuple[str, ...] = ()
     """What the samples are called in their data set, where they come from one."""
+    labels: tuple[str, ...] = ()
+    """The network's names of the classes."""
 
     def rows(self) -> dict[str, list[Any]]:
         """A row for each sample, as columns."""
@@ -92,6 +96,28 @@ class AttackResult(Outcome):
             for row in rows[:most].tolist()
             for probability, winner in [probabilities[row].max(0)]
         ]
+
+    def slide(self, index: int = 0) -> "Image":
+        """One of the images, plus its change, equals what it became: a picture for a slide.
+
+        See :func:`.pictures.slide.slide`. Probabilities are those of the exact values.
+
+        Raises:
+            InvalidParameterError: there is no such image.
+        """
+        from fluoroscope.pictures.slide import Caption, slide
+
+        count = len(self.images)
+        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < count:
+            raise InvalidParameterError(f"index is {index!r}; expected 0 to {count - 1}")
+        probability, winner = self.logits[index].softmax(0).max(0)
+        return slide(
+            self.originals[index],
+            self.images[index],
+            was=Caption(self.labels[int(self.read_as[index])], float(self.read_probability[index])),
+            became=Caption(self.labels[int(winner)], float(probability)),
+            network=str(self.record["model"]),
+        )
 
     def save(self, directory: str | Path, name: str = "attack") -> list[Path]:
         """Write every tensor (safetensors), a row for each sample (Parquet), the record (JSON).
@@ -372,7 +398,9 @@ class Method:
             name: value.cpu() if isinstance(value, Tensor) else tuple(notes)
             for name, value in vars(outcome).items()
         }
-        return AttackResult(**found, classes=wanted.cpu(), numbers=numbers, record=record)
+        return AttackResult(
+            **found, classes=wanted.cpu(), numbers=numbers, record=record, labels=model.labels
+        )
 
 
 @cache

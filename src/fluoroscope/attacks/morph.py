@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,9 @@ from fluoroscope.errors import InvalidImagesError, InvalidParameterError
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.pictures.display import shown_channels
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Mode = Literal["to", "less", "away"]
 
@@ -123,6 +126,19 @@ class MorphResult:
             for step, winner in enumerate(winners)
             if step == 0 or winner != winners[step - 1]
         ]
+
+    def slide(self) -> "Image":
+        """The first picture, plus the change, equals the last one: a picture for a slide.
+
+        See :func:`.pictures.slide.slide`. Probabilities are those of the exact values.
+        """
+        from fluoroscope.pictures.slide import Caption, slide
+
+        ends = [
+            Caption(self.labels[self.winners[step]], float(self.probabilities[step].max()))
+            for step in (0, -1)
+        ]
+        return slide(self.original, self.image, was=ends[0], became=ends[1], network=self.model)
 
     def save(self, directory: str | Path, *, gif: bool = True) -> list[Path]:
         """Write pictures, curve, JSON and exact floats; see :mod:`.morph_files`."""

@@ -1,9 +1,9 @@
 """A morph as a directory of files that a person can look at and a program can read back.
 
-``original.png``, ``result.png``, ``difference.png`` (signed), ``curve.png`` and ``curve.svg``,
-``morph.gif`` if wanted, ``morph.safetensors`` (the exact floats) and last ``morph.json``: where it
-stands, the rest is whole. Pictures of other than one channel or three show a choice of them, which
-``morph.json`` names.
+``slide.png``, ``original.png``, ``result.png``, ``difference.png`` (signed), ``curve.png`` and
+``curve.svg``, ``morph.gif`` if wanted, ``morph.safetensors`` (the exact floats) and last
+``morph.json``: where it stands, the rest is whole. Pictures of other than one channel or three show
+a choice of them, which ``morph.json`` names.
 """
 
 import json
@@ -43,6 +43,7 @@ def save_morph(result: MorphResult, directory: str | Path, *, gif: bool = True) 
         remove(out / "morph.gif")
     difference, _ = signed_map(result.image - result.original)
     written = [
+        write_png(out / "slide.png", result.slide()),
         write_png(out / "original.png", result.original),
         write_png(out / "result.png", result.image),
         write_png(out / "difference.png", enlarged(to_pil(difference))),

@@ -60,6 +60,8 @@ class Outcome:
     """``(N,)``, gradients computed for the sample."""
     read_as: Tensor
     """``(N,)``, the class the clean image was read as."""
+    read_probability: Tensor
+    """``(N,)``, how probable the network found that class."""
     notes: tuple[str, ...] = ()
     """What a reader should know of the numbers."""
 
@@ -235,6 +237,7 @@ class _Best:
         inside: bool,
     ) -> None:
         self.at_start, self._read_as = reached, logits.argmax(1)
+        self._read_probability = logits.softmax(1).amax(1)
         self._clean = images
         self._images, self._logits, self._success = images.clone(), logits.clone(), reached.clone()
         self._rank = torch.full(
@@ -353,6 +356,7 @@ class _Best:
             forwards=self._forwards,
             backwards=self._backwards,
             read_as=self._read_as,
+            read_probability=self._read_probability,
             notes=notes,
         )
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fluoroscope.pictures.display import said, shown_array
 from fluoroscope.pictures.maps import signed_map
+from fluoroscope.words import Ruler
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,8 +34,9 @@ def pair_figure(pairs: Sequence[Pair]) -> "Figure":
     scale = max(signed_map(pair.after - pair.before)[1] for pair in pairs)
     for column, pair in zip(axes.T, pairs, strict=True):
         change, _ = signed_map(pair.after - pair.before, scale=scale, style="diverging")
-        largest = 255 * float((pair.after - pair.before).abs().max())
-        titles = (pair.read_before, f"largest change {largest:.3g}/255", pair.read_after)
+        largest = float((pair.after - pair.before).abs().max())
+        far = Ruler("linf", len(pair.before)).short(largest)
+        titles = (pair.read_before, f"largest change {far}", pair.read_after)
         arrays = (
             shown_array(pair.before),
             change.permute(1, 2, 0).numpy(),
