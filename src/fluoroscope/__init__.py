@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from fluoroscope.evaluation.evaluate import evaluate
     from fluoroscope.evaluation.runs.compare import Comparison, compare_runs
     from fluoroscope.evaluation.runs.stored import read_run
+    from fluoroscope.evaluation.runs.table import RunsTable, runs_table
     from fluoroscope.evaluation.transfer import TransferMatrix, transfer_matrix
     from fluoroscope.evaluation.verdict import Verdict
     from fluoroscope.gradients.check import GradientCheck, check_gradient
@@ -105,6 +106,7 @@ _HOMES = {
     "Objective": "engine.objectives",
     "Prediction": "engine.predict",
     "Report": "report.xray",
+    "RunsTable": "evaluation.runs.table",
     "TransferMatrix": "evaluation.transfer",
     "Unbounded": "engine.threats",
     "Verdict": "evaluation.verdict",
@@ -128,6 +130,7 @@ _HOMES = {
     "showing": "pictures.display",
     "xray": "report.xray",
     "read_run": "evaluation.runs.stored",
+    "runs_table": "evaluation.runs.table",
     "transfer_matrix": "evaluation.transfer",
 }
 
@@ -159,6 +162,7 @@ __all__ = [
     "Prediction",
     "Prepared",
     "Report",
+    "RunsTable",
     "ScaleInvariant",
     "TransferMatrix",
     "TranslationInvariant",
@@ -193,6 +197,7 @@ __all__ = [
     "prepare",
     "read_run",
     "report",
+    "runs_table",
     "showing",
     "training",
     "transfer_matrix",

@@ -207,6 +207,27 @@ def test_a_cluster_that_is_not_there(evaluate: Call, monkeypatch: pytest.MonkeyP
     one_line(evaluate("--engine", "ray"), "pip install 'fluoroscope[cluster]'")
 
 
+def test_several_runs_are_rows_of_a_table(
+    evaluate: Call, fluoroscope: Call, tmp_path: Path
+) -> None:
+    runs = [str(tmp_path / name) for name in "abc"]
+    for seed, out in enumerate(runs):
+        assert evaluate("--out", out, "--seed", str(seed)).code == 0
+    done = fluoroscope("runs", "compare", *runs, "--csv", "-", "--latex", str(tmp_path / "t.tex"))
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert len(lines) == 4
+    assert lines[0].startswith("run,network,")
+    assert (tmp_path / "t.tex").read_text().count("digits-linear & digits & linf:0.02") == 3
+    assert "corrected for that (Holm)" in done.err
+    shown = fluoroscope("runs", "show", runs[0], "--csv", "-")
+    assert shown.out.splitlines()[0].startswith("run,network,")
+    assert fluoroscope("runs", "compare", runs[0]).code == 2
+    both = fluoroscope("runs", "show", runs[0], "--csv", "-", "--json", "-")
+    assert both.code == 2
+    assert "--json and --csv are both -" in both.err
+
+
 def test_runs_are_compared(evaluate: Call, fluoroscope: Call, tmp_path: Path) -> None:
     evaluate()
     evaluate("--threat", "linf:0.04", "--out", str(tmp_path / "other"))

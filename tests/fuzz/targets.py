@@ -5,6 +5,7 @@ a changed one. Its outcome is a result or one of our errors; anything else is a 
 """
 
 import contextlib
+import csv
 import io
 import json
 import re
@@ -239,6 +240,10 @@ def _show_run(folder: Path) -> None:
         fs.read_run(folder)
     with contextlib.suppress(fs.FluoroscopeError):
         command("runs", "compare", str(folder), str(folder))
+    with contextlib.suppress(fs.FluoroscopeError):
+        table = fs.runs_table([folder])
+        assert len([*csv.DictReader(io.StringIO(table.csv()))]) == 1
+        assert _STEERING.search(table.latex().replace("\n", "")) is None
     command("runs", "show", str(folder), "--json", "-")
 
 

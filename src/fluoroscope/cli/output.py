@@ -27,7 +27,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from fluoroscope.errors import FluoroscopeWarning, ResultFormatError
+from fluoroscope.errors import FluoroscopeWarning, InvalidParameterError, ResultFormatError
 from fluoroscope.files import atomic_path
 
 T = TypeVar("T")
@@ -101,12 +101,18 @@ class Output:
     """Where one command's words go.
 
     With ``--json -`` standard output carries nothing but the JSON, and what is for people goes to
-    standard error.
+    standard error; likewise where another form is wanted there, of those in ``targets``.
     """
 
-    def __init__(self, json_target: str | None) -> None:
+    def __init__(self, json_target: str | None, **targets: str | None) -> None:
         self.json_target = json_target
-        self.console = _Console(stderr=json_target == "-")
+        there = [name for name, one in {"json": json_target, **targets}.items() if one == "-"]
+        if len(there) > 1:
+            raise InvalidParameterError(
+                f"--{there[0]} and --{there[1]} are both -; expected one of them on standard "
+                "output, and a file for the other"
+            )
+        self.console = _Console(stderr=bool(there))
         self._progress = _Console(stderr=True)
 
     def say(self, text: str) -> None:
@@ -218,9 +224,16 @@ class Output:
                 text = json.dumps(value, indent=1)
             sys.stdout.write(text + "\n")
             return
-        with atomic_path(self.json_target) as draft:
-            draft.write_text(text + "\n", encoding="utf-8")
-        self.say(f"wrote {self.json_target}")
+        self.file(self.json_target, text + "\n")
+
+    def file(self, target: str | None, text: str) -> None:
+        """A text to standard output or a file, if it was asked for."""
+        if target == "-":
+            sys.stdout.write(text)
+        elif target is not None:
+            with atomic_path(target) as draft:
+                draft.write_text(text, encoding="utf-8")
+            self.say(f"wrote {target}")
 
     def wrote(self, paths: list[Path]) -> None:
         """Which files a command left, by directory."""

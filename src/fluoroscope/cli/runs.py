@@ -1,4 +1,4 @@
-"""``fluoroscope runs``: read a run again, and compare two."""
+"""``fluoroscope runs``: read a run again, and compare several."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,22 +8,38 @@ import typer
 from fluoroscope.cli.options import Json
 from fluoroscope.cli.output import Output
 from fluoroscope.cli.verdict_report import interval, report, share
+from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.labels import printable
 
 if TYPE_CHECKING:
     from fluoroscope.evaluation.runs.compare import Comparison, Paired
+    from fluoroscope.evaluation.runs.table import RunsTable
+    from fluoroscope.evaluation.verdict import Interval
 
 runs = typer.Typer(
-    name="runs", help="Read a run of evaluate, or compare two.", no_args_is_help=True
+    name="runs", help="Read a run of evaluate, or compare several.", no_args_is_help=True
 )
 
 # Samples and classes that are listed; the JSON has them all.
 _LISTED = 10
+Csv = Annotated[
+    str | None,
+    typer.Option("--csv", metavar="FILE", help="Also a line for each run as CSV; - for stdout."),
+]
+Latex = Annotated[
+    str | None,
+    typer.Option(
+        "--latex", metavar="FILE", help="Also a table for LaTeX (booktabs); - for stdout."
+    ),
+]
 
 
 @runs.command()
 def show(
-    run: Annotated[Path, typer.Argument(help="Directory of the run.")], json: Json = None
+    run: Annotated[Path, typer.Argument(help="Directory of the run.")],
+    csv: Csv = None,
+    latex: Latex = None,
+    json: Json = None,
 ) -> None:
     """The verdict of a run, made anew from its rows; the network is not needed.
 
@@ -31,26 +47,116 @@ def show(
     """
     from fluoroscope.evaluation.runs.stored import read_run
 
-    output, verdict = Output(json), read_run(run)
+    output, verdict = Output(json, csv=csv, latex=latex), read_run(run)
     report(output, verdict)
     output.json(verdict.describe())
+    _write(output, [run], csv, latex)
 
 
 @runs.command()
 def compare(
-    a: Annotated[Path, typer.Argument(help="Directory of a run.")],
-    b: Annotated[Path, typer.Argument(help="Directory of another on the same pictures.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Directories of runs; the others are compared with the first."),
+    ],
+    csv: Csv = None,
+    latex: Latex = None,
     json: Json = None,
 ) -> None:
-    """Compare two runs picture by picture: what changed, and can it be chance?
+    """Compare runs on the same pictures: what changed, and can it be chance?
 
-    [bold]Example:[/] fluoroscope runs compare out/before out/after
+    Two are compared picture by picture; of more, each is a row of a table.
+
+    [bold]Examples:[/]
+      fluoroscope runs compare out/before out/after
+      fluoroscope runs compare out/plain out/hardened out/larger --latex table.tex
     """
     from fluoroscope.evaluation.runs.compare import compare_runs
+    from fluoroscope.evaluation.runs.table import runs_table
 
-    output, found = Output(json), compare_runs(a, b)
-    _print(output, found)
-    output.json(found.describe())
+    if len(runs) < 2:
+        raise InvalidParameterError(
+            f"one run is given ({runs[0]}); expected two or more to compare, or fluoroscope runs "
+            "show for one"
+        )
+    output = Output(json, csv=csv, latex=latex)
+    if len(runs) == 2:
+        found = compare_runs(*runs)
+        _print(output, found)
+        output.json(found.describe())
+        _write(output, runs, csv, latex)
+        return
+    table = runs_table(runs)
+    _print_table(output, table)
+    output.json(table.describe())
+    _write(output, runs, csv, latex, table)
+
+
+def _write(
+    output: Output,
+    runs: list[Path],
+    csv: str | None,
+    latex: str | None,
+    table: "RunsTable | None" = None,
+) -> None:
+    from fluoroscope.evaluation.runs.table import runs_table
+
+    if csv or latex:
+        table = table or runs_table(runs)
+        output.file(csv, table.csv() if csv else "")
+        output.file(latex, table.latex() if latex else "")
+
+
+def _print_table(output: Output, table: "RunsTable") -> None:
+    named = list(zip(_letters(len(table.rows)), table.rows, strict=True))
+    output.table(
+        ["", "run", "network", "data", "threat", "plan"],
+        [
+            [name, row.run, *map(printable, (row.network, row.data, row.threat, row.plan))]
+            for name, row in named
+        ],
+    )
+    output.table(
+        ["", "pictures>", "clean>", "95 % interval>", "robust>", "95 % interval>", "passes>", "s>"],
+        [
+            [
+                name, row.count,
+                *(_points(row.clean), _between(row.clean_interval)),
+                *(_points(row.robust), _between(row.robust_interval)),
+                f"{row.forwards + row.backwards:,}", f"{row.seconds:.1f}",
+            ]
+            for name, row in named
+        ],
+    )  # fmt: skip
+    beside = [(name, row.against) for name, row in named if row.against]
+    p_value = "p (Holm)>" if len(beside) > 1 else "p>"
+    output.table(
+        ["less A", "clean>", p_value, "robust>", "95 % interval>", p_value],
+        [
+            [
+                name,
+                *(f"{100 * one.clean.difference:+.2f}", f"{one.p_clean:.2g}"),
+                *(f"{100 * one.robust.difference:+.2f}", _between(one.robust.interval)),
+                f"{one.p_robust:.2g}",
+            ]
+            for name, one in beside
+        ],
+    )
+    for note in table.notes:
+        output.note(note)
+
+
+def _letters(count: int) -> list[str]:
+    """A, B … Z, and then by number."""
+    return [chr(ord("A") + n) if n < 26 else f"#{n + 1}" for n in range(count)]
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:.2f}"
+
+
+def _between(of: "Interval") -> str:
+    return f"{100 * of[0]:.1f} to {100 * of[1]:.1f}"
 
 
 def _print(output: Output, found: "Comparison") -> None:

@@ -89,10 +89,7 @@ def compare_runs(first: str | Path, second: str | Path) -> Comparison:
         InvalidParameterError: runs on other data, or with no sample in common.
     """
     one, other = open_run(first), open_run(second)
-    found = [_samples(run) for run in (one, other)]
-    shared, here, there = np.intersect1d(found[0].index, found[1].index, return_indices=True)
-    a, b = found[0].take(here), found[1].take(there)
-    _check_same_data(one, other, a, b)
+    shared, a, b = shared_samples(one, other)
     robust = paired(a.robust, b.robust)
     return Comparison(
         first=str(one.path),
@@ -165,7 +162,7 @@ def paired_interval(both: int, first: int, second: int, neither: int) -> Interva
 
 
 @dataclass(frozen=True)
-class _Samples:
+class RunSamples:
     """The samples of a run, each field ``(N,)``."""
 
     index: NDArray[np.int64]
@@ -176,11 +173,31 @@ class _Samples:
     right: Flags
     robust: Flags
 
-    def take(self, rows: NDArray[np.int64]) -> "_Samples":
-        return _Samples(*(value[rows] for value in vars(self).values()))
+    def take(self, rows: NDArray[np.int64]) -> "RunSamples":
+        return RunSamples(*(value[rows] for value in vars(self).values()))
 
 
-def _samples(run: StoredRun) -> _Samples:
+def shared_samples(
+    one: StoredRun, other: StoredRun
+) -> tuple[NDArray[np.int64], RunSamples, RunSamples]:
+    """Numbers of the samples that both runs have, and what each found of them.
+
+    Raises:
+        InvalidParameterError: runs on other data, or with no sample in common.
+    """
+    found = [samples_of(run) for run in (one, other)]
+    shared, here, there = np.intersect1d(found[0].index, found[1].index, return_indices=True)
+    a, b = found[0].take(here), found[1].take(there)
+    _check_same_data(one, other, a, b)
+    return shared, a, b
+
+
+def samples_of(run: StoredRun) -> RunSamples:
+    """What a run found of its samples.
+
+    Raises:
+        InvalidParameterError: it has no finished part.
+    """
     if not run.parts:
         raise InvalidParameterError(
             f"{run.path} has no finished part yet; expected a run that got further"
@@ -198,10 +215,10 @@ def _samples(run: StoredRun) -> _Samples:
         back[list(run.class_numbers)] = np.arange(len(run.class_numbers))
         label = back[named]
     index = np.asarray(rows["index"])
-    return _Samples(index, label, named, ~np.asarray(rows["success"]), np.concatenate(robust))
+    return RunSamples(index, label, named, ~np.asarray(rows["success"]), np.concatenate(robust))
 
 
-def _check_same_data(one: StoredRun, other: StoredRun, a: _Samples, b: _Samples) -> None:
+def _check_same_data(one: StoredRun, other: StoredRun, a: RunSamples, b: RunSamples) -> None:
     """Refuse what cannot be the same pictures.
 
     Rows carry the hash of the pictures as the network was fed them. Networks that take another
@@ -254,7 +271,7 @@ def _on_grid(run: StoredRun) -> bool:
     return bool(run.record["identity"].get("grid") == 8)
 
 
-def _classes(run: StoredRun, a: _Samples, b: _Samples) -> tuple[ClassChange, ...]:
+def _classes(run: StoredRun, a: RunSamples, b: RunSamples) -> tuple[ClassChange, ...]:
     changes = [
         ClassChange(
             label=run.labels[number],
