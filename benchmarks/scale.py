@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 import fluoroscope as fs
 from benchmarks.page import Scale, Section, Skipped, percent
 from benchmarks.peers import MNIST
-from fluoroscope.evaluation.plan import PLANS
+from fluoroscope.evaluation.plans import PLANS
 from fluoroscope.evaluation.runs.run_directory import RunDirectory
 
 PAGE = Path("docs/scale.md")

@@ -15,7 +15,8 @@ import fluoroscope as fs
 from fluoroscope.attacks.attack import Method
 from fluoroscope.attacks.gradient.apgd import APGDT
 from fluoroscope.attacks.score.square import Square
-from fluoroscope.evaluation.plan import History, Plan, find_plan
+from fluoroscope.evaluation.plan import History, Plan
+from fluoroscope.evaluation.plans import find_plan
 from fluoroscope.evaluation.runs.run_directory import RunDirectory
 from fluoroscope.evaluation.verdict import Verdict
 

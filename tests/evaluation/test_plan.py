@@ -9,7 +9,8 @@ import pytest
 import fluoroscope as fs
 from fluoroscope.engine.threats import as_threat
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.evaluation.plan import PLANS, History, Plan, Stage, find_plan
+from fluoroscope.evaluation.plan import History, Plan, Stage
+from fluoroscope.evaluation.plans import PLANS, find_plan
 
 FILE = """
 samples = 2

@@ -365,7 +365,7 @@ queries = 100
 
 
 def _find_plan(folder: Path) -> object:
-    from fluoroscope.evaluation.plan import find_plan
+    from fluoroscope.evaluation.plans import find_plan
 
     return find_plan(folder / "plan.toml", fs.Linf(0.1))
 

@@ -16,7 +16,8 @@ from torch import nn
 import fluoroscope as fs
 from fluoroscope.errors import StorageError
 from fluoroscope.files import in_use
-from fluoroscope.report.registry import _SECTIONS, Section, find_sections
+from fluoroscope.report.registry import SECTIONS, Section
+from fluoroscope.report.sections import find_sections
 from fluoroscope.report.study import Study
 
 pytestmark = pytest.mark.usefixtures("page", "quick")
@@ -145,9 +146,9 @@ def test_a_section_that_fails_says_so_and_the_others_stand(monkeypatch: Any) -> 
         raise ZeroDivisionError("<i>nothing</i> left")
 
     find_sections()
-    before = _SECTIONS["curve"]
+    before = SECTIONS["curve"]
     monkeypatch.setitem(
-        _SECTIONS, "curve", Section("curve", before.title, before.order, before.cost, broken)
+        SECTIONS, "curve", Section("curve", before.title, before.order, before.cost, broken)
     )
     model, images, labels = small(3)
     report = fs.xray(model, images, labels, threat="linf:0.02", sections=["clean", "curve"])
@@ -163,7 +164,7 @@ def test_a_full_disk_is_no_sections_fault(problem: Exception, monkeypatch: Any) 
         raise problem
 
     find_sections()
-    monkeypatch.setitem(_SECTIONS, "clean", replace(_SECTIONS["clean"], build=fail))
+    monkeypatch.setitem(SECTIONS, "clean", replace(SECTIONS["clean"], build=fail))
     model, images, labels = small(3)
     with pytest.raises(StorageError, match="full"):
         fs.xray(model, images, labels, sections=["clean"])

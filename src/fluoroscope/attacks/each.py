@@ -1,13 +1,13 @@
 """An attack within a bound of its own for each image.
 
-Images that share a bound are attacked together, as one call with that bound alone would: a sample's
-chance hangs on its number, so nobody's result hangs on who came with it.
+Images that share a bound are attacked together, as one call with that bound alone would: what is
+random depends on a sample's number, so no result depends on who came with it.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,17 +15,42 @@ from torch import Tensor
 from fluoroscope.engine.classes import Classes, as_classes
 from fluoroscope.engine.mask import Mask, as_mask
 from fluoroscope.engine.stream import Budget, Step
-from fluoroscope.engine.threats import bounds_of
+from fluoroscope.engine.threats import Threat, bounds_of
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.pictures.checks import check_images
 
-if TYPE_CHECKING:
-    from fluoroscope.attacks.attack import AttackResult, Method
+
+class Recorded(Protocol):
+    """A result: a dataclass of tensors, samples first, and what is to be said of them."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+    @property
+    def record(self) -> dict[str, Any]: ...
+
+
+R = TypeVar("R", bound=Recorded)
+R_co = TypeVar("R_co", bound=Recorded, covariant=True)
+
+
+class Bounded(Protocol[R_co]):
+    """An attack with a threat model; see :class:`.Method`."""
+
+    @property
+    def threat(self) -> Threat: ...
+
+    @property
+    def stated(self) -> dict[str, Any]: ...
+
+    def within(self, threat: Threat) -> Callable[..., R_co]: ...
 
 
 def within_each(
-    method: "Method",
+    method: Bounded[R],
     model: Classifier,
     images: Tensor,
     classes: Classes,
@@ -35,7 +60,7 @@ def within_each(
     mask: Mask | None = None,
     on_step: Callable[[Step], None] | None = None,
     **options: Any,
-) -> "AttackResult":
+) -> R:
     """Attack images ``(N, C, H, W)``, each within its own of the threat model's ``N`` bounds.
 
     The arguments are those of :meth:`.Method.__call__`.
@@ -53,7 +78,7 @@ def within_each(
     numbers = torch.arange(len(batch), device="cpu") if numbers is None else numbers
     free = None if mask is None else as_mask(mask, batch)
     end = None if budget is None or budget.seconds is None else time.monotonic() + budget.seconds
-    made: list[AttackResult] = []
+    made: list[R] = []
     order: list[Tensor] = []
     for bound in dict.fromkeys(bounds):
         found = [row for row, each in enumerate(bounds) if each == bound]

@@ -42,7 +42,7 @@ from fluoroscope.errors import (
     MissingExtraError,
     ResultFormatError,
 )
-from fluoroscope.evaluation.evaluate import (
+from fluoroscope.evaluation.parts import (
     Cancelled,
     Engine,
     Job,

@@ -13,11 +13,8 @@ L1), which reads decisions and so also sees behind scores that say nothing.
 
 import math
 import re
-import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import numpy as np
@@ -28,10 +25,7 @@ from fluoroscope.attacks.registry import attack
 from fluoroscope.engine.run import Keep
 from fluoroscope.engine.threats import Threat, one_bound
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.files import regular, user_path
 
-# Bytes of a plan's file.
-_LONGEST = 100_000
 ROUNDING = 1e-6
 """What float rounding adds to a distance."""
 
@@ -189,10 +183,10 @@ def standard(threat: Threat) -> Plan:
     return Plan(
         "standard",
         (
-            Stage("apgd-ce", _made("apgd", threat, steps=100), restarts=restarts),
-            Stage("apgd-t", _made("apgd-t", threat, steps=100, targets=targets)),
-            Stage("fab-t", _made("fab-t", threat, steps=100, targets=9)),
-            Stage("square", _made("square", threat, queries=5000)),
+            Stage("apgd-ce", made("apgd", threat, steps=100), restarts=restarts),
+            Stage("apgd-t", made("apgd-t", threat, steps=100, targets=targets)),
+            Stage("fab-t", made("fab-t", threat, steps=100, targets=9)),
+            Stage("square", made("square", threat, queries=5000)),
         ),
     )
 
@@ -210,8 +204,8 @@ def rand(threat: Threat) -> Plan:
     return Plan(
         "rand",
         (
-            Stage("apgd-ce", _made("apgd", threat, steps=100)),
-            Stage("apgd-dlr", _made("apgd", threat, steps=100, loss="dlr")),
+            Stage("apgd-ce", made("apgd", threat, steps=100)),
+            Stage("apgd-dlr", made("apgd", threat, steps=100, loss="dlr")),
         ),
         samples=20,
     )
@@ -223,17 +217,11 @@ def black_box(threat: Threat) -> Plan:
     return Plan(
         "black-box",
         (
-            Stage("square", _made("square", threat, queries=5000)),
-            Stage("square-long", _made("square", threat, queries=20_000), hopeful=1 / 4),
-            Stage(last, _made(last, threat, queries=5000), keep="first"),
+            Stage("square", made("square", threat, queries=5000)),
+            Stage("square-long", made("square", threat, queries=20_000), hopeful=1 / 4),
+            Stage(last, made(last, threat, queries=5000), keep="first"),
         ),
     )
-
-
-def _fast(threat: Threat) -> Plan:
-    from fluoroscope.evaluation.fast import fast  # it is made of what stands above
-
-    return fast(threat)
 
 
 def curve(threat: Threat) -> Plan:
@@ -302,109 +290,8 @@ _CLOSEST: dict[str, tuple[_Search, ...]] = {
     ),
 }
 
-PLANS: dict[str, Callable[[Threat], Plan]] = {
-    "standard": standard,
-    "fast": _fast,
-    "rand": rand,
-    "curve": curve,
-    "black-box": black_box,
-}
 
-
-def find_plan(plan: str | Path | Plan, threat: Threat) -> Plan:
-    """The plan of that name, of that file, or the value itself.
-
-    A file is TOML: a table ``[[stages]]`` for each attack with its name, ``attack``, those of
-    ``keep``, ``restarts``, ``everyone``, ``hopeful``, ``judged_by`` and ``near`` that differ, and
-    the attack's own parameters in ``[stages.parameters]``.
-
-    Raises:
-        InvalidParameterError: no such plan or file, or one that makes no sense.
-    """
-    if isinstance(plan, Plan):
-        return _of_norm(plan, threat)
-    if str(plan) in PLANS:
-        return PLANS[str(plan)](threat)
-    path = user_path(plan)
-    try:
-        with regular(path).open("rb") as file:
-            text = file.read(_LONGEST + 1)
-    except OSError as error:
-        raise InvalidParameterError(
-            f"there is no plan {str(plan)!r} ({error.strerror}); expected {', '.join(PLANS)} or a "
-            "TOML file"
-        ) from error
-    try:
-        if len(text) > _LONGEST:
-            raise ValueError(f"it has more than {_LONGEST} bytes")
-        table = tomllib.loads(text.decode())
-    except (ValueError, RecursionError) as error:
-        raise InvalidParameterError(
-            f"{path} is no plan: {error}; expected TOML with a [[stages]] for each attack"
-        ) from error
-    try:
-        return _from_table(path.stem, table, threat)
-    except InvalidParameterError as error:
-        raise InvalidParameterError(f"{path}: {error}") from error
-
-
-def _of_norm(plan: Plan, threat: Threat) -> Plan:
-    for stage in plan.stages:
-        norm = stage.attack.threat.name
-        if norm != threat.name:
-            raise InvalidParameterError(
-                f"the stage {stage.name} of the plan {plan.name} measures {norm} and the threat "
-                f"{threat.name}; expected one norm"
-            )
-    return plan
-
-
-def _from_table(name: str, table: dict[str, Any], threat: Threat) -> Plan:
-    _only(table, {"stages", "samples"}, "it")
-    given, samples = table.get("stages", []), table.get("samples", 1)
-    if type(samples) is not int or samples < 1:
-        raise InvalidParameterError(f"samples is {samples!r}; expected a whole number from 1")
-    if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
-        raise InvalidParameterError("stages is no list of tables; expected [[stages]] for each")
-    return Plan(name, tuple(_stage(each, threat) for each in given), samples=samples)
-
-
-def _stage(given: dict[str, Any], threat: Threat) -> Stage:
-    method = given.get("attack")
-    if not isinstance(method, str):
-        raise InvalidParameterError("a stage has no attack; expected attack = 'apgd', say")
-    name, parameters = given.get("name", method.replace("|", "-")), given.get("parameters", {})
-    own = {field.name for field in fields(Stage)}
-    _only(given, own | {"parameters"}, f"the stage {name}")
-    if not isinstance(parameters, dict):
-        raise InvalidParameterError(
-            f"the parameters of {name} are no table; expected [stages.parameters]"
-        )
-    for one in parameters.keys() & {"eps", "norm", "threat"}:
-        raise InvalidParameterError(
-            f"the stage {name} has {one!r}; leave it out: the threat says how far images may move"
-        )
-    try:
-        made = _made(method, threat, **parameters)
-    except InvalidParameterError as error:
-        raise InvalidParameterError(f"the stage {name}: {error}") from error
-    rest = {key: value for key, value in given.items() if key in own - {"name", "attack"}}
-    if isinstance(rest.get("judged_by"), list):
-        rest["judged_by"] = tuple(rest["judged_by"])
-    return Stage(name, made, **rest)
-
-
-def _only(table: dict[str, Any], known: set[str], what: str) -> None:
-    unknown = sorted(set(table) - known)
-    if unknown:
-        near = get_close_matches(unknown[0], known, n=1)
-        raise InvalidParameterError(
-            f"{what} has {unknown[0]!r}; "
-            + (f"did you mean {near[0]}? " if near else "")
-            + f"expected {', '.join(sorted(known))}"
-        )
-
-
-def _made(name: str, threat: Threat, **parameters: Any) -> Method:
+def made(name: str, threat: Threat, **parameters: Any) -> Method:
+    """The attack of that name under the threat model."""
     eps = None if threat.name == "none" else threat.eps
     return attack(name, eps=eps, norm=threat.name, **parameters)

@@ -19,12 +19,12 @@ from fluoroscope.errors import (
     ModelOutputError,
 )
 from fluoroscope.models.first_layer import channels_of, flattened_shape
+from fluoroscope.models.frozen import frozen
 from fluoroscope.models.labels import find_class, printable
 from fluoroscope.models.outputs import Outputs, check_outputs, logits_of
 from fluoroscope.models.passes import fixed_size, in_batches, out_of_memory, run_module
 from fluoroscope.models.preprocessing import ChannelOrder, Interpolation, Preprocessing, Size
 from fluoroscope.models.wording import first_line
-from fluoroscope.models.wrappers.frozen import frozen
 
 # What networks compute in; others, such as 8 bits, belong to weights alone.
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

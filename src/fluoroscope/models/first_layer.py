@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from fluoroscope.models.wrappers.frozen import frozen
+from fluoroscope.models.frozen import frozen
 from fluoroscope.process import random_state_lock
 
 # Networks see so many channels at most before their layers make more of them.

@@ -6,7 +6,7 @@
 and is listed in ``sections/__init__.py``, or imported by whoever wants it in the report.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,8 @@ class Section:
     """Whether it only reads what is there, and so is made whatever the time."""
 
 
-_SECTIONS: dict[str, Section] = {}
+SECTIONS: dict[str, Section] = {}
+"""All that were registered, by name."""
 
 
 def section(
@@ -54,31 +55,11 @@ def section(
     """
 
     def register(build: Build) -> Build:
-        if name in _SECTIONS:
+        if name in SECTIONS:
             raise InvalidParameterError(
                 f"there is a section {name!r} already; expected a name of its own"
             )
-        _SECTIONS[name] = Section(name, title, order, order if cost is None else cost, build, free)
+        SECTIONS[name] = Section(name, title, order, order if cost is None else cost, build, free)
         return build
 
     return register
-
-
-def find_sections(names: Sequence[str] | None = None) -> list[Section]:
-    """The sections of these names, or all, as they stand on the page.
-
-    Raises:
-        InvalidParameterError: there is no such section.
-    """
-    import fluoroscope.report.sections  # noqa: F401  registers those that are built in
-
-    known = sorted(_SECTIONS.values(), key=lambda one: one.order)
-    if names is None:
-        return known
-    unknown = [name for name in names if name not in _SECTIONS]
-    if unknown or not names:
-        given = repr(unknown[0]) if unknown else "none"
-        raise InvalidParameterError(
-            f"sections holds {given}; expected some of {', '.join(one.name for one in known)}"
-        )
-    return [one for one in known if one.name in names]

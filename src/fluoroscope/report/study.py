@@ -39,7 +39,8 @@ from fluoroscope.evaluation.class_map import ClassMap, class_map
 from fluoroscope.evaluation.curve import Curve
 from fluoroscope.evaluation.evaluate import evaluate
 from fluoroscope.evaluation.level import Level
-from fluoroscope.evaluation.plan import Plan, find_plan, nearest
+from fluoroscope.evaluation.plan import Plan, nearest
+from fluoroscope.evaluation.plans import find_plan
 from fluoroscope.evaluation.runs.rows import CLEAN
 from fluoroscope.evaluation.runs.run_directory import RunDirectory, data_hash
 from fluoroscope.evaluation.trust.check import Check

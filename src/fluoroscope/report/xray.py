@@ -19,7 +19,8 @@ from fluoroscope.files import atomic_path, disk_full, in_use, output_directory, 
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.report.blocks import Gallery, Text
 from fluoroscope.report.page import Missing, Shown, render
-from fluoroscope.report.registry import Section, find_sections
+from fluoroscope.report.registry import Section
+from fluoroscope.report.sections import find_sections
 from fluoroscope.report.study import LeftOutError, Study, Tell
 from fluoroscope.words import sentence
 

@@ -22,8 +22,8 @@ from fluoroscope.errors import (
 )
 from fluoroscope.files import user_path
 from fluoroscope.hashing import as_seed
+from fluoroscope.models.frozen import frozen
 from fluoroscope.models.wording import first_line
-from fluoroscope.models.wrappers.frozen import frozen
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.process import random_state_lock
 from fluoroscope.training.checkpoint import (
