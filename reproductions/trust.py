@@ -12,7 +12,7 @@ from torch import Tensor
 import fluoroscope as fs
 from benchmarks.page import Section, percent
 from fluoroscope.engine.threats import Linf
-from fluoroscope.evaluation.trust.check import Check
+from fluoroscope.evaluation.check import Check
 from fluoroscope.evaluation.trust.checks import trust_checks
 from fluoroscope.models.builtin import build_architecture, digits_classifier
 from fluoroscope.training.adversarial import FGSMLoss

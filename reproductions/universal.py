@@ -8,7 +8,7 @@ from benchmarks.page import Section, percent
 from fluoroscope.attacks.universal.patch import Patch
 from fluoroscope.attacks.universal.perturbation import UniversalPerturbation
 from fluoroscope.engine.threats import Linf
-from fluoroscope.evaluation.verdict import wilson
+from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.pictures.maps import write_figure
 from fluoroscope.pictures.pairs import pair_figure
 from fluoroscope.pictures.write import enlarged, to_pil, write_png

@@ -14,9 +14,9 @@ from short_plans import plan
 
 import fluoroscope as fs
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.evaluation.plan import Plan
 from fluoroscope.evaluation.runs.compare import fair_coin, paired, paired_interval
-from fluoroscope.evaluation.verdict import wilson
 
 Run = Callable[..., fs.Verdict]
 COUNTS = st.tuples(*[st.integers(0, 60)] * 4).filter(any)

@@ -15,10 +15,10 @@ from torch import nn
 import fluoroscope as fs
 from fluoroscope.engine.threats import as_threat
 from fluoroscope.evaluation.curve import Curve, curve_of
+from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.evaluation.plan import History, Stage
 from fluoroscope.evaluation.plans import find_plan
 from fluoroscope.evaluation.runs.run_directory import RunDirectory
-from fluoroscope.evaluation.verdict import wilson
 from fluoroscope.pictures.curves import robustness_curves
 
 # Far enough apart that rounding is not in question.

@@ -12,8 +12,8 @@ from pyarrow import parquet
 
 import fluoroscope as fs
 from fluoroscope.errors import ResultFormatError
+from fluoroscope.evaluation.rows import UNNAMED, as_written
 from fluoroscope.evaluation.runs.part_files import write_rows
-from fluoroscope.evaluation.runs.rows import UNNAMED, as_written
 from fluoroscope.evaluation.runs.run_directory import RunDirectory
 
 Run = Callable[..., fs.Verdict]

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import fluoroscope as fs
+from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.evaluation.transfer import _matrix, short_names, transfer_figure
-from fluoroscope.evaluation.verdict import wilson
 
 
 def network(seed: int, side: int = 6) -> fs.Classifier:

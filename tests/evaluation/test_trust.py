@@ -12,13 +12,13 @@ from torch import nn
 
 import fluoroscope as fs
 from fluoroscope.errors import InvalidImagesError
+from fluoroscope.evaluation.check import FAIL, WARN, Check, by_share
+from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.evaluation.plan import Plan, Stage
-from fluoroscope.evaluation.runs.rows import SCHEMA
+from fluoroscope.evaluation.rows import SCHEMA
 from fluoroscope.evaluation.trust import of_run
-from fluoroscope.evaluation.trust.check import FAIL, WARN, Check, by_share
 from fluoroscope.evaluation.trust.checks import trust_checks
 from fluoroscope.evaluation.trust.of_run import from_rows
-from fluoroscope.evaluation.verdict import wilson
 from reproductions.deceivers import DECEIVERS, deceiver
 
 PICTURES = 12

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from fluoroscope.models import frozen as frozen_module
 from fluoroscope.models.frozen import frozen
-from fluoroscope.models.wrappers import frozen as frozen_module
 
 
 def module() -> nn.Sequential:

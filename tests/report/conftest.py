@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 import fluoroscope as fs
+from fluoroscope.evaluation.check import Check
 from fluoroscope.evaluation.plan import Plan, Stage
-from fluoroscope.evaluation.trust.check import Check
 from fluoroscope.report import study
 
 

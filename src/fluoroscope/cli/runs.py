@@ -12,9 +12,9 @@ from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.labels import printable
 
 if TYPE_CHECKING:
+    from fluoroscope.evaluation.intervals import Interval
     from fluoroscope.evaluation.runs.compare import Comparison, Paired
     from fluoroscope.evaluation.runs.table import RunsTable
-    from fluoroscope.evaluation.verdict import Interval
 
 runs = typer.Typer(
     name="runs", help="Read a run of evaluate, or compare several.", no_args_is_help=True

@@ -8,7 +8,8 @@ from fluoroscope.models.labels import printable
 
 if TYPE_CHECKING:
     from fluoroscope.evaluation.curve import Curve
-    from fluoroscope.evaluation.verdict import Component, Interval, Verdict
+    from fluoroscope.evaluation.intervals import Interval
+    from fluoroscope.evaluation.verdict import Component, Verdict
 
 
 def report(output: Output, verdict: "Verdict") -> None:

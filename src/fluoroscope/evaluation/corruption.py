@@ -39,8 +39,8 @@ from fluoroscope.engine.labels import Seen, Truth, labelled, what_was_fed
 from fluoroscope.engine.predict import check_batch_size, predict
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.evaluation.intervals import Interval, wilson
 from fluoroscope.evaluation.level import Level, check_level
-from fluoroscope.evaluation.verdict import Interval, wilson
 from fluoroscope.hashing import bits
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.pictures.checks import check_images

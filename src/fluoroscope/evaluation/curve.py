@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.evaluation.intervals import Interval, wilson
 from fluoroscope.evaluation.plan import ROUNDING
-from fluoroscope.evaluation.runs.rows import CLEAN
-from fluoroscope.evaluation.verdict import Interval, wilson
+from fluoroscope.evaluation.rows import CLEAN
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Those of the smallest perturbation that are reported."""

@@ -14,7 +14,7 @@ from fluoroscope.attacks.attack import Method, as_plain
 from fluoroscope.attacks.parts import part_size
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine.classes import Given
-from fluoroscope.engine.grid import as_grid, nothing_between, round_to_grid
+from fluoroscope.engine.grid import as_grid, nothing_between
 from fluoroscope.engine.labels import Seen, Truth, labelled, scaling, what_was_fed
 from fluoroscope.engine.predict import check_batch_size
 from fluoroscope.engine.provenance import provenance
@@ -23,6 +23,7 @@ from fluoroscope.engine.threats import Threat, as_threat, usual_threat
 from fluoroscope.errors import (
     InvalidParameterError,
 )
+from fluoroscope.evaluation.check import Check
 from fluoroscope.evaluation.curve import curve_of
 from fluoroscope.evaluation.level import Level
 from fluoroscope.evaluation.parts import (
@@ -38,9 +39,8 @@ from fluoroscope.evaluation.parts import (
 )
 from fluoroscope.evaluation.plan import Plan
 from fluoroscope.evaluation.plans import find_plan
-from fluoroscope.evaluation.runs.rows import CLEAN
+from fluoroscope.evaluation.rows import CLEAN
 from fluoroscope.evaluation.runs.run_directory import RunDirectory
-from fluoroscope.evaluation.trust.check import Check
 from fluoroscope.evaluation.trust.of_run import trust_of_run
 from fluoroscope.evaluation.verdict import Verdict, history, verdict_of
 from fluoroscope.hashing import as_seed

@@ -19,7 +19,7 @@ from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine.labels import Truth
 from fluoroscope.engine.predict import predict
 from fluoroscope.errors import ChanceLevelError
-from fluoroscope.evaluation.verdict import wilson
+from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.models.classifier import Classifier
 
 # Below so many pictures chance itself may read them all.

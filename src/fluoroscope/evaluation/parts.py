@@ -19,8 +19,8 @@ from fluoroscope.engine.labels import Truth
 from fluoroscope.engine.stream import Step
 from fluoroscope.errors import NoGradientError, ResultFormatError
 from fluoroscope.evaluation.plan import Plan
+from fluoroscope.evaluation.rows import CLEAN
 from fluoroscope.evaluation.runs.part_files import hash_of
-from fluoroscope.evaluation.runs.rows import CLEAN
 from fluoroscope.evaluation.runs.run_directory import RunDirectory, data_hash
 from fluoroscope.evaluation.search import look, search
 from fluoroscope.evaluation.verdict import history

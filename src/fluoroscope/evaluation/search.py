@@ -14,7 +14,7 @@ from fluoroscope.engine.objectives import MARGIN
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.stream import Step
 from fluoroscope.evaluation.plan import Stage
-from fluoroscope.evaluation.runs.rows import CLEAN, SCHEMA, as_written, with_notes
+from fluoroscope.evaluation.rows import CLEAN, SCHEMA, as_written, with_notes
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.notices import collected, distinct
 

@@ -30,8 +30,8 @@ from fluoroscope.engine.predict import predict
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import DEFAULT_BATCH, Step
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.evaluation.intervals import Interval, wilson
 from fluoroscope.evaluation.level import Level, check_level
-from fluoroscope.evaluation.verdict import Interval, wilson
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.models.wrappers.ensemble import Ensemble
 from fluoroscope.pictures.heat_map import heat_map

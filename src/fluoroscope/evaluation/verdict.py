@@ -1,10 +1,8 @@
 """What an evaluation says: accuracies with their intervals, and what each attack did and cost."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,18 +11,12 @@ import torch
 
 from fluoroscope.engine.first_look import one_class
 from fluoroscope.engine.threats import Threat
+from fluoroscope.evaluation.check import Check
+from fluoroscope.evaluation.curve import Curve
+from fluoroscope.evaluation.intervals import Interval, wilson
 from fluoroscope.evaluation.plan import History
-from fluoroscope.evaluation.runs.rows import notes_in
+from fluoroscope.evaluation.rows import notes_in
 from fluoroscope.notices import distinct
-
-if TYPE_CHECKING:
-    from fluoroscope.evaluation.curve import Curve
-    from fluoroscope.evaluation.trust.check import Check
-
-Interval = tuple[float, float]
-"""A 95 % interval of Wilson's."""
-# Deviations to either side that 95 % of a normal distribution lie within.
-_Z = NormalDist().inv_cdf(0.975)
 
 
 @dataclass(frozen=True)
@@ -66,11 +58,11 @@ class Verdict:
     complete: bool
     """Whether every sample went through the whole plan."""
     notes: tuple[str, ...] = ()
-    trust: "tuple[Check, ...]" = ()
+    trust: tuple[Check, ...] = ()
     """What was found on whether the accuracy can be trusted, where somebody asked."""
     record: dict[str, Any] = field(default_factory=dict)
     """Network, data, plan, seed, versions and hardware, as plain values."""
-    curve: "Curve | None" = None
+    curve: Curve | None = None
     """Accuracy against the bound, if the plan looks for every sample's closest misread image."""
 
     @property
@@ -91,20 +83,6 @@ class Verdict:
             "trust_backwards": self.trust_backwards,
             "curve": None if self.curve is None else self.curve.describe(),
         }
-
-
-def wilson(successes: int, trials: int) -> Interval:
-    """The 95 % interval of a share (Wilson 1927); ``(0, 1)`` of nothing."""
-    if not trials:
-        return 0.0, 1.0
-    squared = _Z**2
-    middle = (2 * successes + squared) / (2 * (trials + squared))
-    spread = 4 * successes * (trials - successes) / trials + squared
-    reach = _Z / (2 * (trials + squared)) * math.sqrt(spread)
-    return (
-        middle - reach if successes else 0.0,
-        middle + reach if successes < trials else 1.0,
-    )
 
 
 def history(tables: list[pa.Table]) -> History:

@@ -35,15 +35,15 @@ from fluoroscope.errors import (
     InvalidParameterError,
     ResultFormatError,
 )
+from fluoroscope.evaluation.check import Check
 from fluoroscope.evaluation.class_map import ClassMap, class_map
 from fluoroscope.evaluation.curve import Curve
 from fluoroscope.evaluation.evaluate import evaluate
 from fluoroscope.evaluation.level import Level
 from fluoroscope.evaluation.plan import Plan, nearest
 from fluoroscope.evaluation.plans import find_plan
-from fluoroscope.evaluation.runs.rows import CLEAN
+from fluoroscope.evaluation.rows import CLEAN
 from fluoroscope.evaluation.runs.run_directory import RunDirectory, data_hash
-from fluoroscope.evaluation.trust.check import Check
 from fluoroscope.evaluation.trust.checks import LARGE, trust_checks
 from fluoroscope.evaluation.trust.of_run import from_rows
 from fluoroscope.evaluation.verdict import Verdict

@@ -18,9 +18,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.evaluation.intervals import Interval, wilson
 from fluoroscope.evaluation.runs.part_files import hash_of
 from fluoroscope.evaluation.runs.stored import StoredRun, open_run
-from fluoroscope.evaluation.verdict import Interval, history, wilson
+from fluoroscope.evaluation.verdict import history
 
 Flags = NDArray[np.bool_]
 

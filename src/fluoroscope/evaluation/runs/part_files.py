@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from fluoroscope.errors import ResultFormatError
-from fluoroscope.evaluation.runs.rows import SCHEMA, UNNAMED, with_names
+from fluoroscope.evaluation.rows import SCHEMA, UNNAMED, with_names
 from fluoroscope.files import atomic_path, regular
 
 # Of one file: far above what any part has.

@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fluoroscope.errors import InvalidParameterError, ResultFormatError
+from fluoroscope.evaluation.rows import CLEAN, SCHEMA
 from fluoroscope.evaluation.runs.part_files import read_rows, run_hash, write_rows
-from fluoroscope.evaluation.runs.rows import CLEAN, SCHEMA
 from fluoroscope.files import atomic_path, clear_drafts, in_use, output_directory, regular
 from fluoroscope.models.classifier import tensor_bytes
 from fluoroscope.notices import tell

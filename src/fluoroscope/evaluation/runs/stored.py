@@ -17,12 +17,12 @@ from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationEr
 
 from fluoroscope.engine.threats import Threat, threat_for
 from fluoroscope.errors import FluoroscopeError, ResultFormatError
+from fluoroscope.evaluation.check import Check
 from fluoroscope.evaluation.curve import curve_of
 from fluoroscope.evaluation.plan import is_name
+from fluoroscope.evaluation.rows import CLEAN
 from fluoroscope.evaluation.runs.part_files import read_rows
-from fluoroscope.evaluation.runs.rows import CLEAN
 from fluoroscope.evaluation.runs.run_directory import PART, RunDirectory
-from fluoroscope.evaluation.trust.check import Check
 from fluoroscope.evaluation.verdict import Verdict, verdict_of
 from fluoroscope.files import user_path
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.evaluation.intervals import Interval
 from fluoroscope.evaluation.runs.compare import Paired, paired, samples_of, shared_samples
 from fluoroscope.evaluation.runs.stored import StoredRun, open_run
-from fluoroscope.evaluation.verdict import Interval
 from fluoroscope.models.labels import printable
 
 SIGNIFICANT = 0.05

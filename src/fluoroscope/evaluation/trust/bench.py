@@ -16,7 +16,7 @@ from fluoroscope.engine.run import Keep
 from fluoroscope.engine.stream import Step
 from fluoroscope.engine.threats import L2, Linf, Threat
 from fluoroscope.errors import FluoroscopeError, NoGradientError
-from fluoroscope.evaluation.trust.check import Check, by_share, ending
+from fluoroscope.evaluation.check import Check, by_share, ending
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.randomised import EOT, is_random
 from fluoroscope.notices import collected

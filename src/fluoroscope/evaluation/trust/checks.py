@@ -17,9 +17,9 @@ from fluoroscope.engine.predict import check_batch_size, predict
 from fluoroscope.engine.stream import DEFAULT_BATCH
 from fluoroscope.engine.threats import Threat, as_threat
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError
+from fluoroscope.evaluation.check import Check
 from fluoroscope.evaluation.trust import network, searches
 from fluoroscope.evaluation.trust.bench import Bench, CancelledError, ball_of
-from fluoroscope.evaluation.trust.check import Check
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.models.wrappers.randomised import random_state_aside
 from fluoroscope.pictures.checks import check_images

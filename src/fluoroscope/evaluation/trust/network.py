@@ -34,8 +34,8 @@ from torch import Tensor
 from fluoroscope.engine.first_look import batch_noise
 from fluoroscope.engine.objectives import MARGIN
 from fluoroscope.engine.randomness import uniform
+from fluoroscope.evaluation.check import Check, Status, by_share, ending
 from fluoroscope.evaluation.trust.bench import ANSWERS, Bench
-from fluoroscope.evaluation.trust.check import Check, Status, by_share, ending
 from fluoroscope.models.wrappers.randomised import random_state_aside
 
 VANISHING = 1e-3

@@ -16,9 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from fluoroscope.engine.threats import Threat
+from fluoroscope.evaluation.check import Check, by_share, ending
 from fluoroscope.evaluation.plan import Plan
 from fluoroscope.evaluation.runs.run_directory import RunDirectory
-from fluoroscope.evaluation.trust.check import Check, by_share, ending
 from fluoroscope.evaluation.trust.checks import most_pictures, trust_checks
 from fluoroscope.models.classifier import Classifier
 

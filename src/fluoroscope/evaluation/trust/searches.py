@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from fluoroscope.engine.predict import predict
+from fluoroscope.evaluation.check import WARN, Check, Status, by_share, ending, worst
+from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.evaluation.trust.bench import STEPS, WHITE_BOX_STEPS, Bench, whole_box
-from fluoroscope.evaluation.trust.check import WARN, Check, Status, by_share, ending, worst
-from fluoroscope.evaluation.verdict import wilson
 from fluoroscope.models.wrappers.randomised import EOT
 
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)

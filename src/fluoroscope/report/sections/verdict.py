@@ -1,6 +1,6 @@
 """The verdict in a sentence, and whether it can be trusted."""
 
-from fluoroscope.evaluation.trust.check import Check as Found
+from fluoroscope.evaluation.check import Check as Found
 from fluoroscope.evaluation.verdict import Verdict
 from fluoroscope.report.blocks import (
     Block,

@@ -12,7 +12,7 @@ honest network differ by.
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from fluoroscope.evaluation.verdict import wilson
+from fluoroscope.evaluation.intervals import wilson
 
 Status = Literal["pass", "warn", "fail", "not applicable"]
 
