@@ -38,6 +38,15 @@ class Described:
     names: tuple[str, ...] | None = None
     why: str | None = None
     notes: list[str] = field(default_factory=list)
+    columns: dict[str, list[Any]] = field(default_factory=dict)
+    """Everything that stands beside the names of the pictures."""
+    called: bool = False
+    """Whether the column of labels was told by its name."""
+
+    def labels(self, others: bool) -> bool:
+        """Whether it has labels: where ``others`` are told by folders, only what is called so."""
+        named = self.called or self.names is not None
+        return self.column is not None and (named or not others)
 
     def classes(self, names: Sequence[str] | None) -> Classes:
         """The labels as class numbers; ``names`` are the words of all parts together."""
@@ -91,7 +100,8 @@ def describe(
         name: [column[row] for row in kept] for name, column in columns.items() if name != naming
     }
     column, names, why = _labels(rest, table)
-    return Described(table, files, column, names, why, notes)
+    called = any(column is rest[name] for name in rest if name.strip().casefold() in _LABELS)
+    return Described(table, files, column, names, why, notes, rest, called)
 
 
 class Finder:

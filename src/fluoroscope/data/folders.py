@@ -11,7 +11,9 @@ said in a note with its count.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +22,7 @@ from fluoroscope.data.columns import MISSING, Classes, distinct_names
 from fluoroscope.data.described import Described, Finder, describe
 from fluoroscope.data.places import Member
 from fluoroscope.data.scan import Folder, Scan
-from fluoroscope.data.sources import Opened, choose_split
+from fluoroscope.data.sources import Columns, Opened, choose_split
 from fluoroscope.errors import UnknownDataError
 from fluoroscope.pictures.read import read_picture
 
@@ -64,6 +66,8 @@ class _Part:
 
     files: list[str] = field(default_factory=list)
     words: list[str | None] = field(default_factory=list)
+    within: list[str] = field(default_factory=list)
+    """Of each file the folder of its class, from which its own folders are told."""
     table: Described | None = None
     notes: list[str] = field(default_factory=list)
     why: str | None = None
@@ -115,7 +119,30 @@ def open_folder(scan: Scan, name: str, split: str | None) -> Opened:
         read.numbers,
     )
     notes += part.notes if part.table is None else part.table.notes
-    return Opened(source, chosen, read.names, tuple(notes), why)
+    columns = partial(_columns, part, tables, splits.get(chosen or "", [top]), chosen or "")
+    return Opened(source, chosen, read.names, tuple(notes), why, columns=columns)
+
+
+def _columns(part: _Part, tables: "_Tables", folders: Sequence[Folder], split: str) -> Columns:
+    """What tables say of the pictures beside their labels, and the folders that they lie in."""
+    found: dict[str, Sequence[Any]] = {}
+    if part.table is not None:
+        found, files = {**part.table.columns}, part.table.files
+        within = [""] * len(files)
+    else:
+        files, within = part.files, part.within
+        for table in tables.beside(folders, part.files, split):
+            rows = {file: row for row, file in enumerate(table.files)}
+            for name, column in table.columns.items():
+                values = [column[rows[file]] if file in rows else None for file in files]
+                found.setdefault(name, values)
+    levels = [
+        readable(str(PurePosixPath(file.removeprefix(base)).parent))
+        for file, base in zip(files, within, strict=True)
+    ]
+    if len(set(levels)) > 1:
+        found.setdefault("folder", levels)
+    return {name: partial(list, column) for name, column in found.items()}
 
 
 def _unwrapped(folder: Folder, *, part: bool = False) -> Folder:
@@ -186,12 +213,14 @@ def _read_folders(folder: Folder, part: _Part) -> None:
         everything = list(folder.everything())
         part.files += everything
         part.words += [None] * len(everything)
+        part.within += [""] * len(everything)
         return
     direct = len(folder.files)
     if direct and (len(filled) == 1 or direct >= inside):
         everything = list(folder.everything())
         part.files += everything
         part.words += [None] * len(everything)
+        part.within += [""] * len(everything)
         part.why = f"{direct} of its {direct + inside} pictures lie beside its folders, in none"
         return
     if direct:
@@ -202,6 +231,7 @@ def _read_folders(folder: Folder, part: _Part) -> None:
         files = list(one.everything())
         part.files += files
         part.words += [readable(one.name)] * len(files)
+        part.within += [one.path] * len(files)
     below = {inner.name for one in filled for inner in _telling(one)}
     if all(not one.files and len(_telling(one)) > 1 for one in filled):
         part.notes.append(
@@ -223,19 +253,15 @@ class _Tables:
         self, folders: Sequence[Folder], part: _Part, split: str
     ) -> tuple[Described | None, str | None]:
         """The table that describes these pictures, or why none of those that are there does."""
-        own = [(f.path, one) for folder in folders for f in _chain(folder) for one in f.lists]
-        fitting = [one for one in self._outer if split_of(one[1]) in (None, split or None)]
-        # Those to be handed in to a competition hold made-up labels.
-        candidates = [
-            one for one in dict.fromkeys((*own, *fitting)) if "submission" not in one[1].lower()
-        ]
+        candidates = self._candidates(folders, split)
         told = [one for one in candidates if PurePosixPath(one[1]).stem == "metadata"]
+        several = len(set(part.words)) > 1
         for below, table in told:
             found = self._read(below, table, part.files)
-            if found is not None and (found.column is not None or not any(part.words)):
+            if found is not None and (found.labels(several) or not any(part.words)):
                 return found, None
         # One folder of all is a class only where nothing says more.
-        if len(set(part.words)) > 1:
+        if several:
             return None, None
         found_all, fault = [], None
         for below, table in (one for one in candidates if one not in told):
@@ -252,6 +278,27 @@ class _Tables:
         if labelled and (labelled[0].column is not None or not any(part.words)):
             return labelled[0], None
         return None, fault
+
+    def beside(
+        self, folders: Sequence[Folder], files: list[str], split: str
+    ) -> Iterator[Described]:
+        """The tables that say something of these pictures, whatever their labels are told by."""
+        for below, table in self._candidates(folders, split):
+            try:
+                described = self._read(below, table, files)
+            except UnknownDataError:
+                continue  # It says nothing that can be read.
+            if described is not None:
+                yield described
+
+    def _candidates(self, folders: Sequence[Folder], split: str) -> list[tuple[str, str]]:
+        """The tables that may be of these folders: below which folder names start, and theirs."""
+        own = [(f.path, one) for folder in folders for f in _chain(folder) for one in f.lists]
+        fitting = [one for one in self._outer if split_of(one[1]) in (None, split or None)]
+        # Those to be handed in to a competition hold made-up labels.
+        return [
+            one for one in dict.fromkeys((*own, *fitting)) if "submission" not in one[1].lower()
+        ]
 
     def as_parts(self, files: list[str]) -> dict[str, _Part]:
         """Parts that only tables tell, such as ``train.csv`` and ``test.csv`` beside pictures."""

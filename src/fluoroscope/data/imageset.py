@@ -1,6 +1,6 @@
 """Sets of labelled pictures: found by name, decoded when asked, singly or in batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -15,9 +15,17 @@ from torch.utils.data import DataLoader, Dataset
 from fluoroscope.data.batches import Batch, Fit, Sample, read_batches, suitable_workers
 from fluoroscope.data.columns import MISSING
 from fluoroscope.data.drawing import by_class, draw_evenly
+from fluoroscope.data.objects import with_columns
 from fluoroscope.data.opening import open_source
-from fluoroscope.data.sources import ArraySource, Source
+from fluoroscope.data.sources import ArraySource, Columns, Source
 from fluoroscope.errors import InvalidParameterError, UnknownDataError
+
+# Columns that a message names, and the characters of each.
+_LISTED, _LONGEST = 12, 60
+_NO_COLUMNS = (
+    "it has none: expected a table beside the pictures, Parquet with columns, folders within the "
+    "classes, or columns= in Python"
+)
 
 
 class ImageSet:
@@ -43,6 +51,7 @@ class ImageSet:
         channels: int = 3,
         notes: Sequence[str] = (),
         why_unlabelled: str | None = None,
+        columns: Callable[[], Columns] = dict,
     ) -> None:
         self.name = name
         self.split = split
@@ -50,7 +59,7 @@ class ImageSet:
         self.channels = channels
         self.notes = tuple(notes)
         self.why_unlabelled = why_unlabelled
-        self._source = source
+        self._source, self._columns = source, columns
         self._classes = source.classes()
         self._positions: Sequence[int] = range(len(source))
         self._chosen = ""
@@ -201,6 +210,31 @@ class ImageSet:
             raise UnknownDataError(f"{self.name} has no picture of the index {outside[0]}")
         return tuple(self._source.name(index) for index in wanted)
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What else is known of the pictures, by name: the columns of their table but for the
+        pictures themselves, and ``folder`` where they lie in several within their class.
+        """
+        return tuple(self._columns())
+
+    def column(self, name: str) -> list[Any]:
+        """The value of a column for each picture of this view, as it stands there; ``None`` where
+        there is none.
+
+        Raises:
+            UnknownDataError: there is no such column.
+        """
+        columns = self._columns()
+        if name not in columns:
+            listed = ", ".join(repr(one[:_LONGEST]) for one in list(columns)[:_LISTED])
+            more = f" and {len(columns) - _LISTED} more" if len(columns) > _LISTED else ""
+            raise UnknownDataError(
+                f"{self.name} has no column {name!r}; "
+                + (f"expected one of: {listed}{more}" if columns else _NO_COLUMNS)
+            )
+        values = columns[name]()
+        return [values[index] for index in self._positions]
+
     def batches(
         self, batch_size: int = 64, *, fit: Fit | None = None, workers: int | None = None
     ) -> Iterator[Batch]:
@@ -279,6 +313,7 @@ def load_images(
     *,
     labels: Any = None,
     channels: int | None = None,
+    columns: Mapping[str, Sequence[Any]] | None = None,
 ) -> ImageSet:
     """Find pictures by name, or take them from memory.
 
@@ -296,6 +331,8 @@ def load_images(
         channels: 3 for colour, 1 for grey; files are converted, arrays must fit. With any other
             number ``.npy`` files and pictures of so many bands are read. By default 3, and for an
             array or a list of them what it has, where its shape leaves no doubt.
+        columns: what else is known of the pictures, such as ``{"camera": ["a", "b", …]}``: one
+            value for each picture of the data set, beside the columns that it has itself.
 
     Raises:
         UnknownDataError: no such data set, split, folder or file.
@@ -303,6 +340,7 @@ def load_images(
         MissingExtraError: the ``datasets`` library is needed and not installed.
         InvalidImagesError: an array that is no batch of images in ``[0, 1]``, or labels that are
             not one for each picture.
+        InvalidParameterError: columns that are not one value for each picture.
     """
     name, found = open_source(source, split, labels, channels)
     return ImageSet(
@@ -313,4 +351,5 @@ def load_images(
         channels=found.channels if channels is None else channels,
         notes=found.notes,
         why_unlabelled=found.why_unlabelled,
+        columns=found.columns if columns is None else with_columns(found, columns),
     )

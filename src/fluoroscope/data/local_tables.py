@@ -75,6 +75,7 @@ def open_local(scan: Scan, name: str, split: str | None) -> Opened:
         found.labels,
         (*scan.notes(), *notes, *found.notes),
         found.why_unlabelled,
+        columns=found.columns,
     )
 
 

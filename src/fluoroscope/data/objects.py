@@ -2,8 +2,10 @@
 
 import random
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,11 +28,12 @@ from fluoroscope.data.columns import read_classes
 from fluoroscope.data.sources import (
     COLOUR,
     ArraySource,
+    Columns,
     Opened,
     array_source,
     choose_split,
 )
-from fluoroscope.errors import InvalidImagesError, UnknownDataError
+from fluoroscope.errors import InvalidImagesError, InvalidParameterError, UnknownDataError
 from fluoroscope.pictures.arrays import own_channels
 from fluoroscope.pictures.read import read_picture
 
@@ -82,13 +85,7 @@ def open_object(source: Any, split: str | None, channels: int) -> Opened:
         source, notes = _behind(source)
         if _of_datasets(source):
             found = _table(source, split)
-            return Opened(
-                found.source,
-                found.split,
-                found.labels,
-                (*notes, *found.notes),
-                found.why_unlabelled,
-            )
+            return replace(found, notes=(*notes, *found.notes))
     name = type(source).__name__
     choose_split(split, [], name)
     if isinstance(source, IterableDataset) or not hasattr(source, "__len__"):
@@ -152,6 +149,34 @@ def given_labels(labels: Any, count: int) -> tuple[Tensor, Sequence[str] | None]
     return read.numbers, read.names
 
 
+def with_columns(found: Opened, given: Any) -> Callable[[], Columns]:
+    """The columns of what was found, and those that came with it, which come first.
+
+    Raises:
+        InvalidParameterError: they are not one value for each picture, by name.
+    """
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise InvalidParameterError(
+            f"columns= is a {type(given).__name__}; expected a mapping of names to one value for "
+            "each picture"
+        )
+    held: dict[str, list[Any]] = {}
+    for name, values in given.items():
+        sized = hasattr(values, "__len__") and not isinstance(values, str | bytes | Mapping)
+        count = len(values) if sized and np.ndim(values) > 0 else type(values).__name__
+        if count != len(found.source):
+            raise InvalidParameterError(
+                f"columns= has {count} for {name!r}; expected a sequence with one value for each "
+                f"of the {len(found.source)} pictures"
+            )
+        held[name] = _plain(values)
+    return partial(_together, found.columns, held)
+
+
+def _together(own: Callable[[], Columns], given: Mapping[str, list[Any]]) -> Columns:
+    return {**own(), **{name: partial(list, values) for name, values in given.items()}}
+
+
 def _of_datasets(source: object) -> bool:
     datasets = sys.modules.get("datasets")
     if datasets is None:
@@ -174,7 +199,7 @@ def _table(source: Any, split: str | None) -> Opened:
             f"{name} is streamed, and has no length; expected a data set that was loaded whole"
         )
     found = open_rows(source.with_format(None), name, split, None)
-    return Opened(found.source, split, found.labels, (*notes, *found.notes), found.why_unlabelled)
+    return replace(found, split=split, notes=(*notes, *found.notes))
 
 
 def _behind(loader: DataLoader[Any]) -> tuple[Any, list[str]]:

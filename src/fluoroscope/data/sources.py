@@ -1,9 +1,9 @@
 """Where the pictures of a set come from: arrays in memory, or files and bytes read when asked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from fluoroscope.pictures.read import read_picture
 # Of files, unless someone says otherwise.
 COLOUR = 3
 Picture = str | Path | bytes | Image.Image
+Columns = Mapping[str, Callable[[], Sequence[Any]]]
+"""What else is known of the pictures, such as the camera: of each column, what reads its values,
+one for each picture in the order of the source."""
 
 
 class Source(Protocol):
@@ -48,6 +51,8 @@ class Opened:
     why_unlabelled: str | None = None
     channels: int = COLOUR
     """What images are handed out with, unless someone says otherwise."""
+    columns: Callable[[], Columns] = dict
+    """What finds the columns there are, when somebody asks."""
 
 
 class ArraySource:

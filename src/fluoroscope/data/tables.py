@@ -7,8 +7,9 @@ fetched encoded and decoded by `read_picture`. No code from the hub is ever run.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 import pyarrow.compute as pc
 from torch import Tensor
@@ -16,10 +17,11 @@ from torch import Tensor
 from fluoroscope.data.columns import Classes, distinct_names, read_classes
 from fluoroscope.data.described import LABEL_COLUMNS
 from fluoroscope.data.places import Member, inside
-from fluoroscope.data.sources import Opened, choose_split
+from fluoroscope.data.sources import Columns, Opened, choose_split
 from fluoroscope.errors import (
     FluoroscopeError,
     HubUnreachableError,
+    InvalidParameterError,
     MissingExtraError,
     UnknownDataError,
 )
@@ -32,6 +34,9 @@ FORMATS = ("parquet", "arrow", "imagefolder", "webdataset", "cache")
 # larger one only the split that is asked for.
 WHOLE_BYTES = 1_000_000_000
 HUB_SECONDS = 5.0
+
+# Bytes of a column whose values are asked for.
+_LARGEST_COLUMN = 2**28
 
 IMAGE_COLUMNS = ("image", "img", "picture", "jpg", "png")
 
@@ -138,7 +143,33 @@ def open_rows(
     column, read, notes = _classes(table, words, card or {}, split)
     source = TableSource(table, image, place, roots, read.numbers)
     why = read.why if column is None or read.why is None else f"its column {column!r} {read.why}"
-    return Opened(source, split, read.names, tuple(notes), why)
+    columns = partial(_others, table, image)
+    return Opened(source, split, read.names, tuple(notes), why, columns=columns)
+
+
+def _others(table: Any, image: str) -> Columns:
+    """The columns of single values beside the pictures; of named classes their names."""
+    from datasets import ClassLabel, Value
+
+    def values(column: str, feature: Any) -> Sequence[Any]:
+        stored = table.select_columns(column).with_format("arrow")[:].column(column)
+        if stored.nbytes > _LARGEST_COLUMN:
+            raise InvalidParameterError(
+                f"the column {column!r} holds {stored.nbytes >> 20} MiB; expected short values"
+            )
+        found = stored.to_pylist()
+        if not isinstance(feature, ClassLabel):
+            return cast(Sequence[Any], found)
+        known = range(len(feature.names))
+        return [feature.names[one] if one in known else None for one in found]
+
+    return {
+        str(column): partial(values, column, feature)
+        for column, feature in table.features.items()
+        if column != image
+        and isinstance(feature, Value | ClassLabel)
+        and "binary" not in feature.dtype
+    }
 
 
 def _classes(
