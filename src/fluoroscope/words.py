@@ -52,6 +52,12 @@ def listed(words: Sequence[str], joint: str = "and") -> str:
     return f"{', '.join(words[:-1])} {joint} {words[-1]}"
 
 
+def some(words: Sequence[str], most: int = 10) -> str:
+    """The first of several words, and how many more there are."""
+    more = f" and {len(words) - most:,} more" if len(words) > most else ""
+    return ", ".join(map(shortened, words[:most])) + more
+
+
 def shortened(text: str, most: int = 28) -> str:
     """A label that fits: its first name where it has several, cut where it is long."""
     first = text.split(",")[0].strip() or text

@@ -5,7 +5,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -34,8 +34,10 @@ from fluoroscope.errors import InvalidParameterError
 from fluoroscope.files import atomic_set, output_directory
 from fluoroscope.models.classifier import Classifier, as_classifier, tensor_bytes
 from fluoroscope.notices import distinct, tell
+from fluoroscope.pictures import html
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.pictures.pairs import Pair
+from fluoroscope.words import count, number, percent, shortened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,12 +51,15 @@ _KINDS: dict[type, str] = {
     NoneType: "nothing",
 }
 
+# Pictures that a notebook shows of a result.
+_SHOWN = 6
+
 Access = Literal["gradient", "score", "decision"]
 """What an attack reads of a network: gradients, or only the logits, or only the winning class."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class AttackResult(Outcome):
+@dataclass(frozen=True, kw_only=True, repr=False)
+class AttackResult(html.Shown, Outcome):
     """What an attack made of ``N`` images; all tensors are on the CPU."""
 
     classes: Tensor
@@ -83,7 +88,7 @@ class AttackResult(Outcome):
 
     def pairs(self, labels: Sequence[str], most: int = 6) -> list[Pair]:
         """A few of the images that a search has led to a success, before and after."""
-        rows = (self.success & ~self.at_start).nonzero().squeeze(1)
+        rows = self._led.nonzero().squeeze(1)
         probabilities = self.logits.softmax(1)
         return [
             Pair(
@@ -117,6 +122,82 @@ class AttackResult(Outcome):
             became=Caption(self.labels[int(winner)], float(probability)),
             network=str(self.record["model"]),
         )
+
+    @property
+    def _led(self) -> Tensor:
+        """``(N,)`` booleans: a search has led it to a success."""
+        return self.success & ~self.at_start
+
+    @property
+    def _median(self) -> float | None:
+        """The median distance of what searches found; of two in the middle the farther."""
+        far = self.distance[self._led].sort().values
+        return far[len(far) // 2].item() if len(far) else None
+
+    @property
+    def _norm(self) -> str:
+        """What the distances are in, with a blank after it, where the record says so."""
+        threat = self.record.get("parameters", {}).get("threat")
+        return f"{threat['norm'].replace('none', 'l2')} " if isinstance(threat, dict) else ""
+
+    @property
+    def _what(self) -> str:
+        return "led to the wanted class" if self.record.get("targeted") else "misclassified"
+
+    def _line(self) -> str:
+        led, already = int(self._led.sum()), int(self.at_start.sum())
+        before = f" ({already} more were so before)" if already else ""
+        middle = self._median
+        median = "" if middle is None else f", median {self._norm}distance {number(middle)}"
+        return (
+            f"{self.record.get('attack')} on {self.record.get('model')}: {led} of "
+            f"{count(len(self.success) - already, 'picture')} {self._what}{before}{median}"
+        )
+
+    def _view(self) -> Iterator[html.Html]:
+        led = self._led.nonzero().squeeze(1)
+        rows = led[:_SHOWN].tolist()
+        scale = html.scale_of([self.images[row] - self.originals[row] for row in rows])
+        if rows:
+            yield html.paragraph(
+                f"{len(rows)} of {count(len(led), 'success', 'successes')}: before, the change, "
+                f"after. The colours of all changes end at ±{scale:.2g}."
+            )
+        yield html.cards(self._card(row, scale) for row in rows)
+        each = max(len(self.success), 1)
+        yield html.facts(
+            [
+                ("pictures", f"{len(self.success):,}"),
+                (f"{self._what} before anything was changed", f"{int(self.at_start.sum()):,}"),
+                (f"{self._what} by a search", f"{len(led):,}"),
+                (
+                    f"median {self._norm}distance of these",
+                    "" if self._median is None else number(self._median),
+                ),
+                ("searches that were cut off", f"{int((~self.finished).sum()):,}"),
+                ("forward passes a picture", f"{self.forwards.sum().item() / each:.1f}"),
+                ("backward passes a picture", f"{self.backwards.sum().item() / each:.1f}"),
+            ]
+        )
+        yield html.notes(self.notes)
+
+    def _card(self, row: int, scale: float) -> list[html.Html]:
+        """A picture before, the change, and the picture after."""
+        labels = self.labels or tuple(map(str, range(self.logits.shape[1])))
+        probabilities = self.logits[row].softmax(0)
+        winner = int(probabilities.argmax())
+        sure = percent(probabilities[winner].item(), 0)
+        called = self.names[row] if self.names else f"picture {int(self.numbers[row])}"
+        before = shortened(labels[int(self.read_as[row])])
+        return [
+            html.picture(self.originals[row], f"predicted as {before}\n{called}"),
+            html.change(
+                self.images[row] - self.originals[row],
+                scale,
+                f"{self._norm}distance {number(self.distance[row].item())}",
+            ),
+            html.picture(self.images[row], f"predicted as {shortened(labels[winner])}, {sure}"),
+        ]
 
     def save(self, directory: str | Path, name: str = "attack") -> list[Path]:
         """Write every tensor (safetensors), a row for each sample (Parquet), the record (JSON).

@@ -27,17 +27,24 @@ from fluoroscope.engine.stream import feed, stream
 from fluoroscope.engine.threats import Threat, as_number, one_bound, pixel_distances, threat_for
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError
 from fluoroscope.models.classifier import Classifier, as_classifier
+from fluoroscope.pictures import html
 from fluoroscope.pictures.checks import check_images
+from fluoroscope.pictures.curves import probability_curves
 from fluoroscope.pictures.display import shown_channels
+from fluoroscope.pictures.pairs import spread
+from fluoroscope.pictures.plots import SERIES, page_style
+from fluoroscope.words import count, number, percent, shortened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Mode = Literal["to", "less", "away"]
+# In a notebook: the longer side of the pictures at both ends, and frames at the most.
+_SIDE, _FRAMES = 160, 8
 
 
-@dataclass(frozen=True)
-class MorphStep:
+@dataclass(frozen=True, repr=False)
+class MorphStep(html.Shown):
     """One picture of the trajectory and what the network says of it."""
 
     number: int
@@ -54,6 +61,15 @@ class MorphStep:
     linf: float
     winner: int
     """The most probable class."""
+
+    def _line(self) -> str:
+        return (
+            f"{self.number}: class {self.winner} at "
+            f"{percent(self.probabilities[self.winner].item())}, largest change {self.linf:.3g}"
+        )
+
+    def _view(self) -> Iterator[html.Html]:
+        yield html.cards([[html.picture(self.image)]])
 
 
 @dataclass(frozen=True)
@@ -74,8 +90,8 @@ class MorphPlan:
     seed: int
 
 
-@dataclass(frozen=True)
-class MorphResult:
+@dataclass(frozen=True, repr=False)
+class MorphResult(html.Shown):
     """A finished morph: the trajectory, its ends, and what is needed to repeat it."""
 
     model: str
@@ -139,6 +155,74 @@ class MorphResult:
             for step in (0, -1)
         ]
         return slide(self.original, self.image, was=ends[0], became=ends[1], network=self.model)
+
+    def _line(self) -> str:
+        names, (first, *_, last) = self.labels, [self.winners[0], *self.winners]
+        plan, steps = self.plan, len(self.probabilities) - 1
+        aim = "" if plan.mode == "to" else f" (away from {shortened(names[plan.target])})"
+        if plan.mode == "to" and last != plan.target:
+            aim = f" (wanted: {shortened(names[plan.target])})"
+        return (
+            f"{self.model}: {shortened(names[first])} → {shortened(names[last])}{aim} at "
+            f"{percent(self.probabilities[-1, last].item())} after {count(steps, 'step')}, "
+            f"largest change {number(self.linf[-1].item())}"
+        )
+
+    def _view(self) -> Iterator[html.Html]:
+        difference = self.image - self.original
+        scale = html.scale_of([difference])
+        first, last = self.winners[0], self.winners[-1]
+        yield html.cards(
+            [
+                [html.picture(self.original, self._said(0, first), side=_SIDE)],
+                [html.change(difference, scale, f"change, colours to ±{scale:.2g}", side=_SIDE)],
+                [html.picture(self.image, self._said(-1, last), side=_SIDE)],
+            ]
+        )
+        with page_style():
+            yield html.plot(
+                probability_curves(
+                    self.probabilities,
+                    self.labels,
+                    always=list(dict.fromkeys([first, self.plan.target])),
+                    stations=self.way_stations,
+                    colors=SERIES,
+                ),
+                "probability of each class that mattered, step by step; dots: it begins to win",
+            )
+        yield html.paragraph("Where another class takes over, and some steps between:")
+        yield html.cards(
+            [html.picture(self.frames[row], f"step {at}\n{self._said(at, self.winners[at])}")]
+            for row in self._strip()
+            for at in [int(self.frame_steps[row])]
+        )
+        yield html.facts(
+            [
+                ("reached", "yes" if self.reached else "no"),
+                ("objective", self.plan.objective),
+                ("bound", "" if self.plan.eps is None else f"{self.plan.norm} {self.plan.eps:.3g}"),
+                ("L2 of the change", number(self.l2[-1].item())),
+                ("pixels changed", f"{int(self.l0[-1]):,} of {self.image[0].numel():,}"),
+            ]
+        )
+
+    def _strip(self) -> list[int]:
+        """Frames to look at: the first of each way station, and others evenly spaced."""
+        steps = self.frame_steps.tolist()
+        starts = [step for step, _ in self.way_stations]
+        ends = [*starts[1:], len(self.probabilities)]
+        found = [
+            next((row for row, step in enumerate(steps) if start <= step < end), None)
+            for start, end in zip(starts, ends, strict=True)
+        ]
+        stations = [row for row in found if row is not None]
+        stations = [stations[place] for place in spread(len(stations), _FRAMES).tolist()]
+        between = spread(len(steps), _FRAMES - len(stations)).tolist()
+        return sorted({*stations, *between})
+
+    def _said(self, step: int, winner: int) -> str:
+        probability = percent(self.probabilities[step, winner].item(), 0)
+        return f"predicted as {shortened(self.labels[winner])}, {probability}"
 
     def save(self, directory: str | Path, *, gif: bool = True) -> list[Path]:
         """Write pictures, curve, JSON and exact floats; see :mod:`.morph_files`."""

@@ -12,14 +12,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fluoroscope.errors import FluoroscopeError, InvalidImagesError, PictureError
+from fluoroscope.pictures import html
 from fluoroscope.process import one_thread
+from fluoroscope.words import count
 
+# The longer side of one picture in a notebook.
+_SIDE = 168
 # Batches that each process reads ahead.
 AHEAD = 2
 
 
-@dataclass(frozen=True)
-class Sample:
+@dataclass(frozen=True, repr=False)
+class Sample(html.Shown):
     """One picture of a set: ``image`` ``(C, H, W)`` in ``[0, 1]`` at its own size, its class where
     known, its ``index`` in the data set and its ``name``: the file's, from the data set's folder.
     """
@@ -29,9 +33,16 @@ class Sample:
     index: int
     name: str
 
+    def _line(self) -> str:
+        label = "" if self.label is None else f", class {self.label}"
+        return f"{self.name}: {_sized(self.image)}{label}"
 
-@dataclass(frozen=True)
-class Batch:
+    def _view(self) -> Iterator[html.Html]:
+        yield html.cards([[html.picture(self.image, side=_SIDE)]])
+
+
+@dataclass(frozen=True, repr=False)
+class Batch(html.Shown):
     """Several pictures: ``images`` ``(N, C, H, W)`` in ``[0, 1]``, ``labels`` ``(N,)`` int64 where
     every picture has one, ``indices`` ``(N,)`` in the data set, and ``names`` of the pictures.
     """
@@ -40,6 +51,28 @@ class Batch:
     labels: Tensor | None
     indices: Tensor
     names: tuple[str, ...] = ()
+
+    def _line(self) -> str:
+        labels = "" if self.labels is not None else ", without labels"
+        of = f" of {_sized(self.images[0])}" if len(self.images) else ""
+        return f"{count(len(self.images), 'picture')}{of}{labels}"
+
+    def _view(self) -> Iterator[html.Html]:
+        labels = [None] * len(self.images) if self.labels is None else self.labels.tolist()
+        yield html.cards(
+            [
+                html.picture(
+                    image, f"picture {index}" + ("" if label is None else f"\nclass {label}")
+                )
+            ]
+            for image, index, label in zip(
+                self.images[: html.ROWS], self.indices.tolist(), labels, strict=False
+            )
+        )
+
+
+def _sized(image: Tensor) -> str:
+    return "×".join(map(str, image.shape))
 
 
 class Fit(Protocol):

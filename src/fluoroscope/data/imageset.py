@@ -18,7 +18,14 @@ from fluoroscope.data.drawing import by_class, draw_evenly
 from fluoroscope.data.objects import with_columns
 from fluoroscope.data.opening import open_source
 from fluoroscope.data.sources import ArraySource, Columns, Source
-from fluoroscope.errors import InvalidParameterError, UnknownDataError
+from fluoroscope.errors import FluoroscopeError, InvalidParameterError, UnknownDataError
+from fluoroscope.pictures import html
+from fluoroscope.pictures.pairs import spread
+from fluoroscope.words import count as counted
+from fluoroscope.words import shortened, some
+
+# Pictures that a notebook shows of a set.
+_SHOWN = 8
 
 # Columns that a message names, and the characters of each.
 _LISTED, _LONGEST = 12, 60
@@ -28,7 +35,7 @@ _NO_COLUMNS = (
 )
 
 
-class ImageSet:
+class ImageSet(html.Shown):
     """Pictures in a fixed order, decoded when they are asked for; `load_images` makes one.
 
     Attributes:
@@ -64,9 +71,32 @@ class ImageSet:
         self._positions: Sequence[int] = range(len(source))
         self._chosen = ""
 
-    def __repr__(self) -> str:
+    def _line(self) -> str:
         split = f" ({self.split})" if self.split else ""
-        return f"<ImageSet {self.name}{split}: {len(self)} pictures>"
+        return f"{self.name}{split}: {counted(len(self), 'picture')}"
+
+    def _view(self) -> Iterator[html.Html]:
+        counts = self.class_counts()
+        named = "without labels" + (f": {self.why_unlabelled}" if self.why_unlabelled else "")
+        if counts is not None:
+            each = some([f"{shortened(name)} ({many:,})" for name, many in counts.items()], 20)
+            named = f"{counted(len(counts), 'class', 'classes')}: {each}"
+        yield html.paragraph(named)
+        places = spread(len(self), _SHOWN).tolist() if len(self) else []
+        yield html.cards([self._picture(place)] for place in places)
+        yield html.notes(self.notes)
+
+    def _picture(self, position: int) -> html.Html:
+        try:
+            one = self[position]
+        except FluoroscopeError as problem:
+            return html.paragraph(str(problem))
+        return html.picture(one.image, f"picture {one.index}\n{self._called(one.label)}".strip())
+
+    def _called(self, label: int | None) -> str:
+        if label is None:
+            return ""
+        return f"class {shortened(self.labels[label]) if self.labels else label}"
 
     def __len__(self) -> int:
         return len(self._positions)

@@ -1,5 +1,6 @@
 """What a network says of images, in batches."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -8,11 +9,13 @@ from torch import Tensor, nn
 from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.numbers import whole_number
 from fluoroscope.models.classifier import Classifier, as_classifier
+from fluoroscope.pictures import html
 from fluoroscope.pictures.checks import check_images
+from fluoroscope.words import count, percent, shortened
 
 
-@dataclass(frozen=True)
-class Prediction:
+@dataclass(frozen=True, repr=False)
+class Prediction(html.Shown):
     """Logits and probabilities ``(N, classes)`` of ``N`` images, on the CPU."""
 
     logits: Tensor
@@ -35,6 +38,29 @@ class Prediction:
             [(self.labels[c], p) for c, p in zip(row_c, row_p, strict=True)]
             for row_c, row_p in zip(classes.tolist(), values.tolist(), strict=True)
         ]
+
+    def _line(self) -> str:
+        pictures = count(len(self.logits), "picture")
+        return f"{pictures} among {count(len(self.labels), 'class', 'classes')}{self._first()}"
+
+    def _first(self) -> str:
+        if not len(self.logits):
+            return ""
+        (label, probability), *_ = self.top(1)[0]
+        of = "" if len(self.logits) == 1 else "the first "
+        return f", {of}predicted as {shortened(label)} at {percent(probability)}"
+
+    def _view(self) -> Iterator[html.Html]:
+        shown = Prediction(self.logits[: html.ROWS], self.labels).top(3)
+        words = [
+            [str(row), *(f"{shortened(label)}, {percent(sure)}" for label, sure in best)]
+            for row, best in enumerate(shown)
+        ]
+        yield html.table(
+            ["picture", "predicted as", "or", "or"][: len(words[0]) if words else 0], words
+        )
+        left = len(self.logits) - len(words)
+        yield html.paragraph(f"and {left:,} more" if left else "")
 
 
 def predict(model: Classifier | nn.Module, images: Tensor, *, batch_size: int = 64) -> Prediction:

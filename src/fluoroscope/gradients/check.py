@@ -5,6 +5,7 @@ why. A network whose gradients are wrong on purpose or by accident (a rounding l
 straight-through estimator, a detached branch) has no excuse left and is called so.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,7 +23,9 @@ from fluoroscope.gradients.finite_difference import (
 )
 from fluoroscope.gradients.input_gradient import input_gradient
 from fluoroscope.models.classifier import Classifier, as_classifier
+from fluoroscope.pictures import html
 from fluoroscope.pictures.checks import check_images
+from fluoroscope.words import count
 
 Precision = Literal["float64", "float32"]
 
@@ -39,8 +42,8 @@ REASONS = {
 _CODES = {name: code for code, name in enumerate(REASONS)}
 
 
-@dataclass(frozen=True)
-class GradientCheck:
+@dataclass(frozen=True, repr=False)
+class GradientCheck(html.Shown):
     """Backpropagation against central differences at ``P`` pixel values of ``N`` images."""
 
     pixels: Tensor
@@ -76,12 +79,26 @@ class GradientCheck:
         """Whether no pixel value is left without an explanation."""
         return "wrong" not in self.counts
 
+    def _line(self) -> str:
+        return f"{'passed' if self.passed else 'failed'}: {self._largest()}"
+
+    def _largest(self) -> str:
+        if not self.codes.numel():
+            return "nothing was compared"
+        return (
+            f"largest relative difference {self.relative_error:.2g} over "
+            f"{count(self.codes.numel(), 'pixel value')}, {self.precision}, step {self.step:.2g}"
+        )
+
+    def _view(self) -> Iterator[html.Html]:
+        yield html.table(
+            ["pixel values", "", "what that means"],
+            [[f"{many:,}", name, REASONS[name]] for name, many in self.counts.items()],
+            right=(0,),
+        )
+
     def __str__(self) -> str:
-        total = self.codes.numel()
-        lines = [
-            f"largest relative difference {self.relative_error:.2g} over {total} pixel value(s), "
-            f"{self.precision}, step {self.step:.2g}"
-        ]
+        lines = [self._largest()]
         lines += [f"{count:6d} {name}: {REASONS[name]}" for name, count in self.counts.items()]
         return "\n".join(lines)
 

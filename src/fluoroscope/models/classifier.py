@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, SupportsIndex
@@ -25,6 +25,8 @@ from fluoroscope.models.outputs import Outputs, check_outputs, logits_of
 from fluoroscope.models.passes import fixed_size, in_batches, out_of_memory, run_module
 from fluoroscope.models.preprocessing import ChannelOrder, Interpolation, Preprocessing, Size
 from fluoroscope.models.wording import first_line
+from fluoroscope.pictures import html
+from fluoroscope.words import some
 
 # What networks compute in; others, such as 8 bits, belong to weights alone.
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -58,7 +60,7 @@ class _Found:
         return _Found(batch_size=self.batch_size)
 
 
-class Classifier:
+class Classifier(html.Shown):
     """Any module that maps images to logits, with its preprocessing inside.
 
     Images are float tensors ``(N, C, H, W)`` in ``[0, 1]``, RGB or grey. The module is never
@@ -146,9 +148,49 @@ class Classifier:
         self._found = _Found()
 
     def __repr__(self) -> str:
+        return f"<Classifier {self._line()}>"
+
+    def _line(self) -> str:
         size = self.preprocessing.input_size
         shape = f"{self.channels}×{size[0]}×{size[1]}" if size else f"{self.channels}×any size"
-        return f"<Classifier {self.name}: {shape}>"
+        return f"{self.name}: {shape}"
+
+    def _view(self) -> Iterator[html.Html]:
+        how, asked = self.preprocessing, self.knows_classes
+        scaled = [
+            f"{name} {', '.join(f'{value:.4g}' for value in values)}"
+            for name, values in (("mean", how.mean), ("std", how.std))
+            if values is not None
+        ]
+        sized = (
+            "" if how.resize is None else f"to {how.resize}, then the centre ({how.interpolation})"
+        )
+        yield html.facts(
+            [
+                ("kind", "" if type(self) is Classifier else type(self).__name__),
+                ("module", type(self.module).__name__),
+                (
+                    "channels",
+                    f"{self.channels}"
+                    + (", in the order BGR" if how.channel_order == "bgr" else ""),
+                ),
+                (
+                    "input size",
+                    "any" if how.input_size is None else "{}×{}".format(*how.input_size),
+                ),
+                (
+                    "classes",
+                    f"{self.num_classes:,}: {some(self.labels)}" if asked else "not asked yet",
+                ),
+                ("normalised", "; ".join(scaled) or "no"),
+                ("resized", sized),
+                ("stated by", how.stated_by),
+                ("returns", self.outputs),
+                ("weights", self.weights_from or ""),
+                ("computes in", f"{str(self.precision).removeprefix('torch.')} on {self.device}"),
+            ]
+        )
+        yield html.notes(dict.fromkeys([*self.notes, *(self.look.notes if self.look else ())]))
 
     @property
     def channels(self) -> int:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 
 
 def probability_curves(
@@ -20,6 +20,7 @@ def probability_curves(
     stations: Sequence[tuple[int, int]] = (),
     title: str = "",
     most: int = 6,
+    colors: Sequence[str] = COLORS,
 ) -> "Figure":
     """Plot the classes that mattered on the way.
 
@@ -30,6 +31,7 @@ def probability_curves(
         stations: ``(step, class)`` at each change of winner, marked on the curves.
         title: above the plot.
         most: how many classes at the most; those with the highest peaks.
+        colors: of the curves, in their order.
     """
     from matplotlib.figure import Figure
 
@@ -40,17 +42,22 @@ def probability_curves(
     others = (winners + [c for c in ranked if c not in winners and peaks[c] > 0.02])[:room]
     figure = Figure(figsize=(6.4, 3.6), layout="constrained", dpi=150)
     axes = figure.subplots()
-    for color, chosen in zip(_COLORS, [*dict.fromkeys(always), *others], strict=False):
+    lines, names = [], []
+    for color, chosen in zip(colors, [*dict.fromkeys(always), *others], strict=False):
         curve = probabilities[:, chosen].tolist()
         bold = chosen in always
-        axes.plot(curve, color=color, linewidth=2.4 if bold else 1.3, label=labels[chosen][:28])
+        lines += axes.plot(curve, color=color, linewidth=2.4 if bold else 1.3)
+        names.append(labels[chosen][:28])
         marks = [step for step, c in stations if c == chosen]
         axes.plot(marks, [curve[step] for step in marks], "o", color=color, markersize=6)
     axes.set(xlabel="step", ylabel="probability", ylim=(-0.02, 1.02))
     axes.set_xlim(0, max(1, len(probabilities) - 1))
     axes.grid(alpha=0.25)
     axes.set_title(title, parse_math=False)
-    legend = axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
+    # By hand: of a line's own label Matplotlib would leave out one that begins with "_".
+    legend = axes.legend(
+        lines, names, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9
+    )
     for text in legend.get_texts():
         text.set_parse_math(False)  # labels are data: a "$" in one is no formula
     return figure
@@ -70,10 +77,10 @@ def success_curve(
     far = sorted(distances)
     shares = [number / count for number in range(len(far) + 1)]
     end = 1.05 * far[-1] if far else 1.0
-    axes.step([0.0, *far, end], [*shares, shares[-1]], where="post", color=_COLORS[0])
+    axes.step([0.0, *far, end], [*shares, shares[-1]], where="post", color=COLORS[0])
     if len(far) > count / 2:
         middle = far[(count - 1) // 2]
-        axes.axvline(middle, color=_COLORS[1], linewidth=1, linestyle="--")
+        axes.axvline(middle, color=COLORS[1], linewidth=1, linestyle="--")
         axes.annotate(
             f"half within {middle:.3g}", (middle, 0.04), (4, 0), textcoords="offset points"
         )
@@ -102,8 +109,8 @@ def query_curves(
                 [1, *sorted(taken), budget],
                 [*shares, shares[-1]],
                 where="post",
-                color=_COLORS[number % len(_COLORS)],
-                linestyle="-" if number < len(_COLORS) else "--",
+                color=COLORS[number % len(COLORS)],
+                linestyle="-" if number < len(COLORS) else "--",
                 label=name,
             )
         axes.set(xscale="log", xlabel="queries", xlim=(1, budget), ylim=(-0.02, 1.02))
@@ -122,6 +129,7 @@ def robustness_curves(
     bands: bool = True,
     mark: float | None = None,
     title: str = "",
+    colors: Sequence[str] = COLORS,
 ) -> "Figure":
     """Accuracy against the bound, a step function each, with the interval at each bound as a band.
 
@@ -131,19 +139,21 @@ def robustness_curves(
         bands: whether to draw the intervals.
         mark: a bound to draw a line at.
         title: above the plot.
+        colors: of the curves, in their order.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 3.6), layout="constrained", dpi=150)
     axes = figure.subplots()
+    lines = []
     end = 1.05 * max([mark or 0.0, *(points[-1][0] for points in curves.values())]) or 1.0
-    for number, (name, points) in enumerate(curves.items()):
+    for number, points in enumerate(curves.values()):
         # To the right of its last step a curve stays where it is.
         eps, *heights = zip(*points, (end, *points[-1][1:]), strict=True)
         accuracy, low, high = ([100 * height for height in heights[i]] for i in range(3))
-        color = _COLORS[number % len(_COLORS)]
-        line = "-" if number < len(_COLORS) else "--"
-        axes.step(eps, accuracy, where="post", color=color, linestyle=line, label=name)
+        color = colors[number % len(colors)]
+        line = "-" if number < len(colors) else "--"
+        lines += axes.step(eps, accuracy, where="post", color=color, linestyle=line)
         if bands:
             axes.fill_between(eps, low, high, step="post", color=color, alpha=0.18, linewidth=0)
     if mark is not None:
@@ -156,7 +166,7 @@ def robustness_curves(
     axes.grid(alpha=0.25)
     axes.set_title(title, parse_math=False)
     if len(curves) > 1:
-        legend = axes.legend(frameon=False, fontsize=9)
+        legend = axes.legend(lines, list(curves), frameon=False, fontsize=9)
         for text in legend.get_texts():
             text.set_parse_math(False)
     return figure
