@@ -211,12 +211,20 @@ def test_cancelled_checks_are_those_made_so_far(
     digits: tuple[torch.Tensor, torch.Tensor],
 ) -> None:
     made: list[Check] = []
+    model = fs.load_model("digits-linear")
     checks = trust_checks(
-        fs.load_model("digits-linear"), *digits, "linf:0.1", pictures=4, on_check=made.append,
+        model, *digits, "linf:0.1", pictures=4, on_check=made.append,
         cancelled=lambda: len(made) >= 8,
     )  # fmt: skip
-    assert checks == tuple(made)
-    assert 8 <= len(checks) <= 9
+    assert 8 <= len(made) <= 9
+    assert checks[: len(made)] == tuple(made)
+    assert {check.status for check in checks[len(made) :]} == {"not made"}
+    whole = trust_checks(model, *digits, "linf:0.1", pictures=4)
+    assert [check.name for check in checks] == [check.name for check in whole]
+    assert "not made" not in {check.status for check in whole}
+    none = trust_checks(model, *digits, "linf:0.1", pictures=4, cancelled=lambda: True)
+    assert {check.status for check in none[4:]} == {"not made"}
+    assert [check.name for check in none] == [check.name for check in whole]
 
 
 def _table(name: str, success: list[bool], margin: list[float]) -> pa.Table:

@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from fluoroscope.evaluation.intervals import wilson
 
-Status = Literal["pass", "warn", "fail", "not applicable"]
+Status = Literal["pass", "warn", "fail", "not applicable", "not made"]
+"""Not applicable: it says neither good nor ill here; not made: nobody waited for it."""
 
 WARN = 0.02
 FAIL = 0.1

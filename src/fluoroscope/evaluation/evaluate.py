@@ -257,7 +257,7 @@ def evaluate(
         verdict = verdict_of(
             found, chosen.stage_names, threat, total=len(data), classes=model.num_classes,
             stopped=stopped, record={"identity": identity, **about, "seen": seen.describe()},
-            notes=(*truth.notes, *seen.notes, *level.notes, *fine),
+            notes=(*truth.notes, *seen.notes, *level.notes, *fine), names=model.labels,
         )  # fmt: skip
         if chosen.finds_distances and found:
             verdict = replace(verdict, curve=curve_of(found, threat.name, model.labels))

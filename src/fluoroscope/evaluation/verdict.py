@@ -11,6 +11,7 @@ import torch
 
 from fluoroscope.engine.first_look import one_class
 from fluoroscope.engine.threats import Threat
+from fluoroscope.evaluation.behind import Behind, classes_behind, in_words
 from fluoroscope.evaluation.check import Check
 from fluoroscope.evaluation.curve import Curve
 from fluoroscope.evaluation.intervals import Interval, wilson
@@ -62,6 +63,8 @@ class Verdict:
     """What was found on whether the accuracy can be trusted, where somebody asked."""
     record: dict[str, Any] = field(default_factory=dict)
     """Network, data, plan, seed, versions and hardware, as plain values."""
+    behind: tuple[Behind, ...] = ()
+    """Classes far behind the others, in clean or in robust accuracy."""
     curve: Curve | None = None
     """Accuracy against the bound, if the plan looks for every sample's closest misread image."""
 
@@ -113,11 +116,13 @@ def verdict_of(
     stopped: bool,
     record: dict[str, Any],
     notes: tuple[str, ...] = (),
+    names: Sequence[str] | None = None,
 ) -> Verdict:
     """The verdict on the rows of each part: of its clean look, and of its stages in their order.
 
     Samples that were not attacked to the end count as holding; there are such if it was
-    ``stopped``, or if a stage has a budget. ``notes`` are what else is to be said of it.
+    ``stopped``, or if a stage has a budget. ``notes`` are what else is to be said of it, and
+    ``names`` those of the classes.
     """
     count = sum(len(tables[0]) for tables in parts)
     right = sum(int(pc.sum(pc.invert(tables[0]["success"])).as_py()) for tables in parts)
@@ -150,6 +155,7 @@ def verdict_of(
         "cut off; what was not attacked to the end counts as holding",
     )
     told = [note for table in everything for note in notes_in(table)]
+    behind = _behind(parts, threat, names)
     return Verdict(
         count=count,
         classes=classes,
@@ -163,9 +169,36 @@ def verdict_of(
         components=tuple(components),
         complete=whole,
         notes=distinct(
-            [*(() if whole else cut), *_as_one([tables[0] for tables in parts]), *told, *notes]
+            [
+                *(() if whole else cut),
+                *_as_one([tables[0] for tables in parts]),
+                *in_words(behind),
+                *told,
+                *notes,
+            ]
         ),
+        behind=behind,
         record=record,
+    )
+
+
+def _behind(
+    parts: list[list[pa.Table]], threat: Threat, names: Sequence[str] | None
+) -> tuple[Behind, ...]:
+    if not parts:
+        return ()
+    labels, right, holding = [], [], []
+    for tables in parts:
+        own = ~tables[0]["success"].to_numpy()
+        after = own.copy()
+        after[own] = history(tables).holds(threat)
+        labels.append(tables[0]["label"].to_numpy())
+        right.append(own)
+        holding.append(after)
+    every = np.concatenate(labels)
+    return (
+        *classes_behind(every, np.concatenate(right), names),
+        *classes_behind(every, np.concatenate(holding), names, "robust"),
     )
 
 

@@ -110,6 +110,7 @@ class StoredRun:
             classes=len(self.labels),
             stopped=not self.ended,
             record=self.record,
+            names=self.labels,
         )
         curve = None
         if self.finds_distances and parts:

@@ -59,11 +59,12 @@ def trust_checks(
         seed: for everything random.
         batch_size: images evaluated at once.
         on_check: called with each check as soon as it is made.
-        cancelled: asked at every step; once true, the checks made so far are the answer.
+        cancelled: asked at every step; once true, no other check is made.
 
     Returns:
         The checks. Those that need a gradient say so where none comes through; those that need the
-        same answer twice, or a bound that the threat does not give, are left out.
+        same answer twice, or a bound that the threat does not give, are left out. Those that were
+        cancelled stand at the end as not made.
 
     Raises:
         InvalidImagesError: no batch of images, or none that is read as labelled.
@@ -88,17 +89,22 @@ def trust_checks(
     bench = Bench(model, batch[rows], classes[rows], ball_of(threat, batch), seed, size, cancelled)
     bench.forwards += len(batch) * model.plain.passes  # charged to the first check
     found: list[Check] = []
-    for look in _looks(bench):
+    looks = _looks(bench)
+    for name, look in looks:
         try:
             # A network that draws is to draw the same another time, and to leave no trace.
             with random_state_aside(batch.device, seed):
                 check = look(bench)
         except CancelledError:
-            break
+            return (*found, *map(_not_made, (name, *(other for other, _ in looks))))
         found.append(bench.charged(check))
         if on_check is not None:
             on_check(found[-1])
     return tuple(found)
+
+
+def _not_made(name: str) -> Check:
+    return Check(name, "not made", "It was stopped before it was made.")
 
 
 def most_pictures(model: Classifier, values: int | None = None) -> int:
@@ -109,18 +115,25 @@ def most_pictures(model: Classifier, values: int | None = None) -> int:
     return MOST_PICTURES if values <= LARGE else MOST_LARGE_PICTURES
 
 
-def _looks(bench: Bench) -> Iterator[Look]:
-    """The checks in their order; which there are may depend on what those before found."""
-    yield network.outputs
-    yield network.randomness
-    if not bench.draws:
-        yield network.batch
-    yield network.test_time
-    yield network.differentiable
+def _looks(bench: Bench) -> Iterator[tuple[str, Look]]:
+    """The checks in their order, by their names; which there are may depend on those before."""
+    yield "outputs", network.outputs
+    yield "randomness", network.randomness
+    if not _found(bench, "draws"):
+        yield "neighbours in the batch", network.batch
+    yield "test-time optimisation", network.test_time
+    yield "differentiable", network.differentiable
     for name, look in _along_the_gradient(bench):
-        yield partial(_without_gradient, name) if bench.no_gradient else look
+        cut = _found(bench, "no_gradient")
+        yield name, partial(_without_gradient, name) if cut else look
     if bench.ball is not None:
-        yield searches.black_box
+        yield "black box", searches.black_box
+
+
+def _found(bench: Bench, what: str) -> bool:
+    """What is known of the network; whether it was asked, once somebody does not want to wait."""
+    stopped = bench.cancelled is not None and bench.cancelled()
+    return bool(vars(bench).get(what, False) if stopped else getattr(bench, what))
 
 
 def _along_the_gradient(bench: Bench) -> Iterator[tuple[str, Look]]:
@@ -128,7 +141,7 @@ def _along_the_gradient(bench: Bench) -> Iterator[tuple[str, Look]]:
     yield "finite gradient", network.finite
     yield "zero gradient", network.zero_gradient
     yield "saturation", network.saturation
-    if not bench.draws:
+    if not _found(bench, "draws"):
         yield "finite differences", network.finite_differences
     if bench.ball is not None:
         yield "smoothness", network.smoothness
