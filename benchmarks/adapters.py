@@ -1,7 +1,7 @@
 """The peers' attacks, called alike: images and their classes in, images out.
 
 Each peer gets the bare network in evaluation mode with frozen parameters, which saves it the
-parameters' gradients, and the batch size named; its chance is seeded before every call.
+parameters' gradients, and the batch size named; its randomness is seeded before every call.
 """
 
 from collections.abc import Callable, Iterable

@@ -34,8 +34,8 @@ MOBILENET = SHARED / "models/mobilenet_v1_0.75_224"
 
 FAIR = (
     "Every peer gets the bare network in evaluation mode, its parameters frozen, and the same "
-    "images, all of which the network reads as labelled; its chance is seeded with 0, as ours is. "
-    "Fooled is judged by one look of the plain float32 network at what each returns: read "
+    "images, all of which the network reads as labelled; its randomness is seeded with 0, as ours "
+    "is. Fooled is judged by one look of the plain float32 network at what each returns: read "
     "otherwise, within the bound and the box."
 )
 LOOKS = "floor and two looks"

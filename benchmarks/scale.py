@@ -94,16 +94,16 @@ class Costs:
     row_bytes: float
     """of a row in the run's files"""
 
-    def drawn(self, setting: Setting, chance: np.random.Generator) -> Numbers:
+    def drawn(self, setting: Setting, rng: np.random.Generator) -> Numbers:
         """``(pictures, 1 + stages, 2)`` passes of each picture; the clean look comes first."""
-        fate = chance.random(setting.pictures)
+        fate = rng.random(setting.pictures)
         found = np.zeros((setting.pictures, 1 + len(self.stages), 2))
         found[:, 0, 0] = 1
         for rows, chosen in (
             (self.holding, fate < setting.robust),
             (self.fooled, (fate >= setting.robust) & (fate < setting.clean)),
         ):
-            found[chosen, 1:] = rows[chance.integers(len(rows), size=int(chosen.sum()))]
+            found[chosen, 1:] = rows[rng.integers(len(rows), size=int(chosen.sum()))]
         return found
 
 
@@ -130,16 +130,16 @@ class Outcome:
 
 def simulate(setting: Setting, costs: Costs, seed: int) -> Outcome:
     """One run: parts in order, each to the worker that is idle first."""
-    chance = np.random.default_rng(seed)
-    passes = costs.drawn(setting, chance)
+    rng = np.random.default_rng(seed)
+    passes = costs.drawn(setting, rng)
     parts = np.array_split(passes, range(setting.part, setting.pictures, setting.part))
     workers = min(setting.gpus, len(parts))
-    speed = np.exp(setting.spread * chance.standard_normal(workers))
-    speed[chance.random(workers) < setting.slow] = 0.5
+    speed = np.exp(setting.spread * rng.standard_normal(workers))
+    speed[rng.random(workers) < setting.slow] = 0.5
     life = setting.mean_life * _HOUR
     idle = [(setting.start, worker) for worker in range(workers)]
     heapq.heapify(idle)
-    dies = chance.exponential(life, workers) if life < np.inf else np.full(workers, np.inf)
+    dies = rng.exponential(life, workers) if life < np.inf else np.full(workers, np.inf)
     deaths, busy, lost, read, files, end = 0, 0.0, 0.0, 0.0, 0, 0.0
     for part in parts:
         now, worker = heapq.heappop(idle)
@@ -161,7 +161,7 @@ def simulate(setting: Setting, costs: Costs, seed: int) -> Outcome:
                     lost += spent
                     deaths += 1
                     now = max(now, dies[worker]) + setting.start
-                    dies[worker] = now + chance.exponential(life)
+                    dies[worker] = now + rng.exponential(life)
                     break
                 now += takes + setting.write
                 busy += takes

@@ -58,7 +58,7 @@ class Backwards(torch.autograd.Function):
 
 
 def randomly_resized(images: Tensor) -> Tensor:
-    """Xie et al. 2018: smaller by chance, and padded by chance."""
+    """Xie et al. 2018: smaller at random, and padded at random."""
     side = int(torch.randint(22, 29, ()))
     small = F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
     left, top = (int(torch.randint(0, 29 - side, ())) for _ in range(2))

@@ -92,7 +92,7 @@ def _mlp(
 
 @contextmanager
 def _seeded() -> Iterator[None]:
-    """Torch's chance begins at the seed in the block, and is what it was afterwards."""
+    """Torch's random state begins at the seed in the block, and is what it was afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
         yield
@@ -349,7 +349,7 @@ def _agreement(
     page.text(
         "**Agreement on mistakes**: on the pictures FGSM made for maxout and with which it fooled "
         "it, how often other networks give maxout's wrong class; and the same among those they "
-        "read wrong too. Chance is 11 %."
+        "read wrong too. Chance level is 11 %."
     )
     page.table(
         ["network", "agrees>", "paper>", "agrees where wrong>", "paper>", "gate", "holds"], rows

@@ -1,4 +1,4 @@
-"""Two yardsticks beside an evaluation: transfer between networks, and common corruptions."""
+"""Two measures beside an evaluation: transfer between networks, and common corruptions."""
 
 from collections.abc import Mapping, Sequence
 

@@ -16,10 +16,10 @@ PEERS = ("torchattacks", "foolbox", "art", "secmlt")
 @pytest.fixture(autouse=True)
 def _at_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(ROOT)
-    chance = np.random.get_state()
+    state = np.random.get_state()
     with torch.random.fork_rng():
         yield
-    np.random.set_state(chance)
+    np.random.set_state(state)
 
 
 def rows(lines: list[str]) -> list[list[str]]:

@@ -17,10 +17,10 @@ def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
     found, about = read_tensors(path)
     assert about == {"of": "something"}
     assert all(torch.equal(found[name], value) for name, value in tensors.items())
-    whole, chance = path.read_bytes(), random.Random(3)
+    whole, rng = path.read_bytes(), random.Random(3)
     for _ in range(200):
         data = bytearray(whole)
-        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
         path.write_bytes(data)
         with pytest.raises((ValueError, SafetensorError)):
             read_tensors(path)

@@ -70,4 +70,4 @@ class StorageError(FluoroscopeError):
 
 
 class ChanceLevelError(FluoroscopeError):
-    """A network that reads clean pictures no better than by chance."""
+    """A network whose clean accuracy is at chance level."""

@@ -31,7 +31,8 @@ def as_seed(seed: SupportsIndex) -> int:
     except TypeError:
         pass
     raise InvalidParameterError(
-        f"seed is {seed!r}; expected a whole number below 2**63: the same one gives the same chance"
+        f"seed is {seed!r}; expected a whole number below 2**63: the same one gives the same "
+        "random numbers"
     )
 
 

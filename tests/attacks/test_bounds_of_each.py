@@ -43,7 +43,7 @@ def test_as_with_each_bound_alone(name: str, norm: str, setting: Any) -> None:
             fs.attack(name, eps=EPS[norm], norm=norm)
         return
     how: dict[str, Any] = {"keep": "best"} if not ATTACKS[name].minimum_norm else {}
-    # Draws that hang on the pixels themselves want the same bytes, whatever the batch.
+    # Draws that depend on the pixels themselves want the same bytes, whatever the batch.
     how |= {"budget": fs.Budget(forwards=25), "exact": True, "batch_size": 16}
     together = fs.attack(name, eps=torch.tensor(EPS[norm]), norm=norm, **own)
     result = together(model, images, classes, **how)

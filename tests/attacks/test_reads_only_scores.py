@@ -1,5 +1,5 @@
 """What every attack that reads scores must keep to: no gradients, honest counts, the threat model,
-a sample's chance its own."""
+a sample's randomness its own."""
 
 from typing import Any
 

@@ -34,9 +34,9 @@ def test_order_of_class_is_seen(labels: list[int], ordered: bool) -> None:
 
 
 def test_a_mixed_order_is_mixed_whatever_the_shares() -> None:
-    chance = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     for share in (0.5, 0.9, 0.99):
-        labels = (torch.rand(2000, generator=chance) > share).long()
+        labels = (torch.rand(2000, generator=rng) > share).long()
         assert not by_class(labels)
         assert by_class(labels.sort().values)
 

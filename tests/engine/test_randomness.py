@@ -1,4 +1,4 @@
-"""Chance of the sample: known values, uniform and independent, the same whatever the batch."""
+"""Randomness of the sample: known values, uniform and independent, the same whatever the batch."""
 
 import pytest
 import torch

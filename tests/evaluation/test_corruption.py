@@ -73,7 +73,7 @@ def test_a_picture_does_not_know_its_neighbours(
 
 
 @pytest.mark.parametrize("name", NOISES)
-def test_noise_hangs_on_the_seed_the_number_and_the_kind(name: str) -> None:
+def test_noise_depends_on_the_seed_the_number_and_the_kind(name: str) -> None:
     grey = torch.full((2, 3, 16, 16), 0.5)
     one, two = corrupt(grey, name, 5, seed=0)
     assert not torch.equal(one, two)

@@ -128,16 +128,16 @@ def test_fast_is_not_taken_in_by_gradients_that_say_nothing(tmp_path: Path) -> N
 
 
 @given(st.integers(0, 1000), st.integers(1, 20))
-def test_a_samples_fate_hangs_on_its_own_history(seed: int, count: int) -> None:
-    chance = np.random.default_rng(seed)
-    clean = chance.random(count) + 0.01
-    distance = np.where(chance.random(count) < 0.3, 0.2 * chance.random(count), np.inf)
+def test_a_samples_fate_depends_on_its_own_history(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    clean = rng.random(count) + 0.01
+    distance = np.where(rng.random(count) < 0.3, 0.2 * rng.random(count), np.inf)
     stages = find_plan("fast", fs.Linf(0.1)).stages
-    margins = {stage.name: clean * chance.random(count) for stage in stages}
+    margins = {stage.name: clean * rng.random(count) for stage in stages}
     margin = np.min([clean, *margins.values()], axis=0)
     for stage in stages:
         chosen = stage.chooses(History(clean, margin, distance, margins))
-        rows = chance.permutation(count)[: count // 2 + 1]
+        rows = rng.permutation(count)[: count // 2 + 1]
         own = {name: each[rows] for name, each in margins.items()}
         alone = stage.chooses(History(clean[rows], margin[rows], distance[rows], own))
         assert (alone == chosen[rows]).all()

@@ -138,9 +138,9 @@ def test_at_chance_goes_on_and_says_so() -> None:
         network(Shown()), written(own), own, threat="linf:0.01", plan=PLAN, at_chance=True
     )
     assert verdict.clean_accuracy == 1
-    seen, chance = (note for note in verdict.notes if "classes" in note)
+    seen, note = (note for note in verdict.notes if "classes" in note)
     assert seen.startswith("40 picture(s) of 1 of 10 classes; none of 'c1', 'c2'")
-    assert "all are of one class, 'c0': no better than chance" in chance
+    assert "all are of one class, 'c0': no better than chance" in note
 
 
 def test_a_stopped_run_has_a_note_and_no_refusal() -> None:

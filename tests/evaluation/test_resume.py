@@ -34,13 +34,13 @@ def assert_same(out: Path, whole: Path) -> None:
 
 
 def test_killed_at_random_moments(whole: Path, tmp_path: Path) -> None:
-    chance = random.Random(5)
+    rng = random.Random(5)
     total, kills = len(runs.parts(whole)), 0
-    for number in sorted(chance.sample(range(total), 4)):
+    for number in sorted(rng.sample(range(total), 4)):
         at_work = runs.process(runs.run, tmp_path, save_images=True)
         while at_work.is_alive() and len(runs.parts(tmp_path)) < number:
             time.sleep(0.002)
-        time.sleep(chance.uniform(0, 0.05))
+        time.sleep(rng.uniform(0, 0.05))
         kills += runs.kill(at_work)
     assert kills >= 3
     verdict = runs.run(tmp_path, save_images=True)

@@ -160,14 +160,14 @@ def test_rows_of_another_run_are_noticed(run: Run, tmp_path: Path) -> None:
 
 def test_a_flipped_bit_is_noticed(run: Run, tmp_path: Path) -> None:
     run()
-    directory, chance = RunDirectory(tmp_path / "run"), random.Random(5)
+    directory, rng = RunDirectory(tmp_path / "run"), random.Random(5)
     files, noticed = sorted((tmp_path / "run" / "parts").iterdir()), 0
     for _ in range(150):
-        file = chance.choice(files)
+        file = rng.choice(files)
         part, stage = int(file.stem[:5]), file.stem[6:]
         whole, rows = file.read_bytes(), parquet.ParquetFile(file).read()
         data = bytearray(whole)
-        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
         file.write_bytes(data)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

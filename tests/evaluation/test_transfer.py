@@ -70,9 +70,9 @@ def test_a_slow_count(models: list[fs.Classifier], images: torch.Tensor, name: s
 @settings(max_examples=40)
 @given(st.integers(1, 12), st.integers(2, 4), st.integers(0, 2**30))
 def test_what_always_holds(count: int, networks: int, seed: int) -> None:
-    chance = torch.Generator().manual_seed(seed)
-    clean = torch.rand(count, networks, generator=chance) < 0.7
-    misread = torch.rand(count, networks, networks, generator=chance) < 0.5
+    rng = torch.Generator().manual_seed(seed)
+    clean = torch.rand(count, networks, generator=rng) < 0.7
+    misread = torch.rand(count, networks, networks, generator=rng) < 0.5
     found = _matrix(
         clean, misread, total=count, models=("",) * networks, forwards=0, backwards=0, seconds=0.0
     )

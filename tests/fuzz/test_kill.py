@@ -110,7 +110,7 @@ def begin(work: Callable[[Path], None], out: Path) -> BaseProcess:
 @pytest.mark.parametrize("name", WORK)
 def test_killed_work_ends_as_if_nobody_had_touched_it(name: str, tmp_path: Path) -> None:
     work, outcome = WORK[name]
-    whole, chance, kills = tmp_path / "whole", Random(SEED), 0
+    whole, rng, kills = tmp_path / "whole", Random(SEED), 0
     whole.mkdir()
     untouched = begin(work, whole)
     began = time.monotonic()
@@ -125,7 +125,7 @@ def test_killed_work_ends_as_if_nobody_had_touched_it(name: str, tmp_path: Path)
         out.mkdir()
         for _ in range(KILLS):
             process = begin(work, out)
-            process.join(chance.uniform(0, usual))
+            process.join(rng.uniform(0, usual))
             process.kill()
             process.join()
             kills += process.exitcode == -signal.SIGKILL

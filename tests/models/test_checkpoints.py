@@ -304,15 +304,13 @@ def test_archives_that_unpack_to_far_more_than_they_weigh(tmp_path: Path) -> Non
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.filterwarnings("ignore")
 def test_damaged_files_are_refused_in_a_line(tmp_path: Path, zipped: bool) -> None:
-    chance, path = random.Random(0), tmp_path / "net.pt"
+    rng, path = random.Random(0), tmp_path / "net.pt"
     torch.save(weights(network()), path, _use_new_zipfile_serialization=zipped)
     whole = path.read_bytes()
     for _ in range(150):
         damaged = bytearray(whole)
-        damaged[chance.randrange(min(len(whole), 900))] ^= 1 << chance.randrange(8)
-        path.write_bytes(
-            damaged if chance.random() < 0.7 else whole[: chance.randrange(len(whole))]
-        )
+        damaged[rng.randrange(min(len(whole), 900))] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged if rng.random() < 0.7 else whole[: rng.randrange(len(whole))])
         with suppress(ModelFormatError):
             load_checkpoint(network(), path)
 

@@ -218,17 +218,17 @@ def test_building_in_another_thread_is_not_counted(saved: Path) -> None:
     nn.Linear(10_000, 2_000)
 
 
-def damage(chance: random.Random, data: bytes) -> bytes:
+def damage(rng: random.Random, data: bytes) -> bytes:
     """A flipped bit, a cut, or another number or word in a JSON text."""
     changed = bytearray(data)
-    kind = chance.randrange(3)
+    kind = rng.randrange(3)
     if kind == 0:
-        changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
+        changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
     elif kind == 1:
-        del changed[chance.randrange(len(changed)) :]
+        del changed[rng.randrange(len(changed)) :]
     else:
-        odd = chance.choice([b"-1", b"1e9", b"null", b"[]", b"{}", b'"x"', b"true", b"0"])
-        at = changed.find(b": ", chance.randrange(len(changed)))
+        odd = rng.choice([b"-1", b"1e9", b"null", b"[]", b"{}", b'"x"', b"true", b"0"])
+        at = changed.find(b": ", rng.randrange(len(changed)))
         end = changed.find(b",", at)
         if 0 <= at < end:
             changed[at + 2 : end] = odd
@@ -238,8 +238,8 @@ def damage(chance: random.Random, data: bytes) -> bytes:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", [CONFIG, PROCESSOR, "model.safetensors"])
 def test_damaged_files_are_refused_in_a_line(folder: Path, name: str) -> None:
-    chance, whole = random.Random(1), (folder / name).read_bytes()
+    rng, whole = random.Random(1), (folder / name).read_bytes()
     for _ in range(12):
-        (folder / name).write_bytes(damage(chance, whole))
+        (folder / name).write_bytes(damage(rng, whole))
         with suppress(FluoroscopeError):
             fs.load_model(folder)

@@ -519,7 +519,7 @@ def test_weights_larger_than_their_bytes(archive: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 @pytest.mark.filterwarnings("ignore")
 def test_flipped_bits_are_refused_in_a_line(tmp_path: Path, method: int) -> None:
-    chance, path = random.Random(0), tmp_path / "net.pt2"
+    rng, path = random.Random(0), tmp_path / "net.pt2"
     seed = save(network(), tmp_path / "seed.pt2", dynamic=False)
     with zipfile.ZipFile(seed) as old, zipfile.ZipFile(path, "w", method) as new:
         for name in old.namelist():
@@ -527,7 +527,7 @@ def test_flipped_bits_are_refused_in_a_line(tmp_path: Path, method: int) -> None
     whole = path.read_bytes()
     for _ in range(40):
         damaged = bytearray(whole)
-        damaged[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
+        damaged[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
         path.write_bytes(damaged)
         with suppress(ModelFormatError):
             fs.load_model(path)

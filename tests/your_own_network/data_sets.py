@@ -21,8 +21,8 @@ COUNT = 40
 
 def pictures() -> tuple[Tensor, list[str]]:
     """Pictures ``(40, 1, 8, 8)`` on 8-bit levels, black in places, and the side that is bright."""
-    chance = torch.Generator().manual_seed(0)
-    images = torch.rand(COUNT, 1, 8, 8, generator=chance) * 0.3
+    rng = torch.Generator().manual_seed(0)
+    images = torch.rand(COUNT, 1, 8, 8, generator=rng) * 0.3
     names = [SIDES[number * len(SIDES) // COUNT] for number in range(COUNT)]
     for image, name in zip(images, names, strict=True):
         _side(image, name).add_(0.6)

@@ -72,7 +72,7 @@ class Untrained(nn.Module):
 
 
 def scaled(x: Tensor) -> Tensor:
-    """As batch norm without statistics of its own: an answer hangs on the whole batch."""
+    """As batch norm without statistics of its own: an answer depends on the whole batch."""
     return x / x.mean() * 0.45
 
 
@@ -85,7 +85,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "one output": OneOutput,
     "probabilities": Probabilities,
     "bfloat16": lambda: Sides().to(torch.bfloat16),
-    "hangs on the batch": lambda: Sides(scaled),
+    "depends on the batch": lambda: Sides(scaled),
     "draws at random": lambda: Sides(lambda x: nn.functional.dropout(x, 0.2)),
     "gradient 0": lambda: Sides(lambda x: (x * 4).round() / 4),
     "gradient not finite": lambda: Sides(lambda x: (x ** (1 / 2.2)) ** 2.2),

@@ -306,7 +306,7 @@ class Method:
     def surrogate(self, model: Classifier, seed: int) -> Classifier:
         """The network that the search looks at in place of ``model``, which judges what it finds.
 
-        A surrogate's ``plain`` is that of ``model``; its chance follows from the seed.
+        A surrogate's ``plain`` is that of ``model``; its randomness follows from the seed.
         """
         return model
 
@@ -376,9 +376,9 @@ class Method:
             exact: keep one batch shape throughout, ``batch_size`` rounded up to a multiple of 16:
                 byte-equal results whatever the neighbours, for the passes of the slots that stay
                 empty.
-            seed: for everything random. A sample's chance does not depend on its neighbours.
-            numbers: ``(N,)``, which samples of their data set these are, on which their chance
-                hangs; by default 0 and up.
+            seed: for everything random. A sample's randomness does not depend on its neighbours.
+            numbers: ``(N,)``, which samples of their data set these are, on which their
+                randomness depends; by default 0 and up.
             mask: only where it is 1 may pixels change, elsewhere it is 0: ``(H, W)``, or
                 ``(1 or C, H, W)``, or such for each of the images. By default everywhere.
             on_step: called with every step.

@@ -58,7 +58,7 @@ def corrupt(
 ) -> None:
     """Say how many corrupted pictures a network still reads right, at five severities.
 
-    Nobody searches for these changes: a yardstick to stand beside an attack's.
+    Nobody searches for these changes: a measure to stand beside an attack's.
 
     [bold]Examples:[/]
       fluoroscope corrupt --model digits-cnn --data digits --scale imagenet-c

@@ -42,7 +42,7 @@ def evaluate(
         str,
         typer.Option(
             help="standard (AutoAttack's), fast (its verdict for a fraction of the passes), curve "
-            "(accuracy at every bound), rand (for networks with chance), black-box (for networks "
+            "(accuracy at every bound), rand (for random networks), black-box (for networks "
             "without gradient), or a TOML file."
         ),
     ] = "standard",

@@ -82,7 +82,7 @@ Plain = Annotated[
     ),
 ]
 AtChance = Annotated[
-    bool, typer.Option("--at-chance", help="Go on though it reads no better than by chance.")
+    bool, typer.Option("--at-chance", help="Go on though its clean accuracy is at chance level.")
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Pictures at once.")]
 OnGrid = Annotated[

@@ -63,7 +63,7 @@ def compare(
     latex: Latex = None,
     json: Json = None,
 ) -> None:
-    """Compare runs on the same pictures: what changed, and can it be chance?
+    """Compare runs on the same pictures: what changed, and can that be by chance?
 
     Two are compared picture by picture; of more, each is a row of a table.
 

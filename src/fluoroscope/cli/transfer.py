@@ -64,7 +64,10 @@ def transfer(
         ),
     ] = False,
     at_chance: Annotated[
-        bool, typer.Option("--at-chance", help="Go on though one reads no better than by chance.")
+        bool,
+        typer.Option(
+            "--at-chance", help="Go on though the clean accuracy of one is at chance level."
+        ),
     ] = False,
     batch_size: BatchSize = 128,
     device: Device = "cpu",

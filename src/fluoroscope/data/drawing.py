@@ -1,7 +1,7 @@
 """Which pictures a few of many are: drawn evenly over the classes where they lie in order of class.
 
 The first hundred of a folder that is sorted by class are a hundred of one class, and say nothing of
-the others. The draw is by chance of counters (`hashing`), so it is the same on every machine.
+the others. The draw is random by counters (`hashing`), so it is the same on every machine.
 """
 
 import torch
@@ -11,7 +11,7 @@ from fluoroscope.hashing import bits
 
 # So many of the places where a mixed order would change the class must do so.
 _MIXED = 0.5
-# Keeps the chance of classes apart from that of pictures.
+# Keeps the randomness of classes apart from that of pictures.
 _CLASSES = 1 << 40
 
 
@@ -38,12 +38,12 @@ def draw_evenly(numbers: Tensor, indices: Tensor, count: int, seed: int) -> Tens
 
     Args:
         numbers: the class of each picture ``(N,)``.
-        indices: the number of each in its data set ``(N,)``, on which its chance hangs.
+        indices: the number of each in its data set ``(N,)``, on which its randomness depends.
         count: at most ``N``.
         seed: of the draw.
     """
-    chance = bits(indices, seed, 1)[:, 0]
-    shuffled = chance.argsort(stable=True)
+    rng = bits(indices, seed, 1)[:, 0]
+    shuffled = rng.argsort(stable=True)
     together = shuffled[numbers[shuffled].argsort(stable=True)]
     sizes = numbers.unique(return_counts=True)[1]
     starts = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)

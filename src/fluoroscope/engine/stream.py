@@ -3,7 +3,7 @@
 An attack is a small state machine whose state is a dataclass of tensors with the samples as first
 dimension. So the engine can keep its batch full: when a sample is done, its slot goes to the next
 sample of the data, as inference servers do with continuous batching. The attack does not know, and
-writes no line for early stopping, restarts, budgets, counting or chance.
+writes no line for early stopping, restarts, budgets, counting or randomness.
 """
 
 import math
@@ -42,7 +42,7 @@ class Samples:
     towards: Tensor
     """``(n,)``, 1 where the class is wanted, -1 where it is to be left."""
     indices: Tensor
-    """``(n,)``, which sample of the data each is; its chance hangs on it."""
+    """``(n,)``, which sample of the data each is; its randomness depends on it."""
     keys: Tensor
     """``(n,)``, what the sample's random numbers are hashed from; another for each restart."""
     restart: Tensor
@@ -234,8 +234,8 @@ def feed(
 ) -> Feed:
     """A batch in memory, handed out in its order.
 
-    ``numbers`` ``(N,)`` say which samples of a data set these are, on which their chance hangs; by
-    default 0 and up. ``rows`` are the ones to hand out; by default all. ``free``
+    ``numbers`` ``(N,)`` say which samples of a data set these are, on which their randomness
+    depends; by default 0 and up. ``rows`` are the ones to hand out; by default all. ``free``
     ``(N, 1 or C, H, W)`` says where they may change; by default everywhere.
     """
     images, classes = (t.clone() if t.is_inference() else t for t in (images, classes))
@@ -290,7 +290,8 @@ def stream(
         samples: read as slots become free, so memory does not grow with them.
         until: what a search is after.
         stop: end a search there; otherwise it only is reported.
-        restarts: how often a search is made, with other chance each time, if none was stopped.
+        restarts: how often a search is made, with other random numbers each time, if none was
+            stopped.
         batch_size: slots; the batch is full until the data run out, and then holds who is left.
         budget: what one sample may cost, and the whole may take.
         grid: the network sees the nearest 8-bit images that this threat model allows, while the
@@ -479,7 +480,7 @@ class _Batch(Generic[S]):
         self._keep(rows[:kept])
 
     def restart(self, rows: Tensor) -> None:
-        """Begin these searches anew, with other chance."""
+        """Begin these searches anew, with other random numbers."""
         if not len(rows):
             return
         slots = take(self.slots, rows)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-# Weights from which chance is told from learning.
+# Weights from which random ones are told from learnt ones.
 _FEWEST = 256
 
 

@@ -296,8 +296,9 @@ def class_map(
         grid: 8 rounds the pictures, and every image that a search shows the network, to the 256
             levels that a file holds; distances are then those of saved pictures.
         batch_size: images evaluated at once.
-        seed: for everything random; a sample's chance hangs on it and the sample's index alone.
-        at_chance: go on with a network that reads clean pictures no better than chance.
+        seed: for everything random; what is random of a sample depends on it and the
+        sample's index alone.
+        at_chance: go on with a network whose clean accuracy is at chance level.
         on_progress: called at every step.
         cancelled: asked at every step; once true, the map is of what was found so far.
 
@@ -305,7 +306,7 @@ def class_map(
         InvalidImagesError: no picture of these classes is read right.
         UnknownLabelError: a class that the network does not have, or labels that do not match.
         InvalidParameterError: a norm or number that makes no sense.
-        ChanceLevelError: clean pictures are read no better than by chance.
+        ChanceLevelError: the clean accuracy is at chance level.
     """
     model = as_classifier(model)
     threat, grid = as_threat(threat), as_grid(grid)

@@ -11,7 +11,7 @@ installed what its code imports. Pictures in memory go with it; files are read, 
 they lie, so all machines must see them. What comes back are the rows. Whoever computed them has
 written them into the run directory if it sees that directory, which is why a killed run loses no
 more than stages in flight; what is not there when rows arrive, since a machine does not share the
-disk, this process writes. A part's file has one name and its rows hang on nothing but the job, so
+disk, this process writes. A part's file has one name and its rows depend on nothing but the job, so
 that none is lost and none is there twice, whoever dies.
 """
 

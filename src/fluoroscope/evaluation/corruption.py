@@ -1,7 +1,7 @@
 """Common corruptions: how a network reads noisy, blurred, washed-out and compressed pictures.
 
 Hendrycks and Dietterich (2019, 1903.12261): each corruption at five severities, and the mean
-accuracy over all. Nobody searches for these changes, so they are no attack: a yardstick beside one.
+accuracy over all. Nobody searches for these changes, so they are no attack: a measure beside one.
 
 The numbers behind the severities are those of the authors' code: unless asked otherwise
 CIFAR-10-C's for pictures with a side below 64, and ImageNet-C's, which were chosen for 224×224, for
@@ -14,7 +14,7 @@ there is, which nobody published, and of other numbers of channels on each by it
 which is for grey and colour: there it is left out. The mean is over these eight and not divided by
 AlexNet's: it is no mCE, and stands beside no published number.
 
-**Chance.** A picture's noise hangs on the seed and its number in its data set, not on its
+**Randomness.** A picture's noise depends on the seed and its number in its data set, not on its
 neighbours; it is the same at every severity, only louder.
 """
 
@@ -192,7 +192,7 @@ def corruption_accuracy(
         scale: ``"cifar-10-c"`` or ``"imagenet-c"``: whose severities; by default by the size.
         seed: for the noise.
         batch_size: pictures in memory and read at once.
-        at_chance: go on with a network that reads clean pictures no better than chance.
+        at_chance: go on with a network whose clean accuracy is at chance level.
         on_progress: called after every reading of a batch with the pictures read, counted anew
             under each corruption and severity, and how many there are to read.
         cancelled: asked at every batch; once true, the table is of the pictures read by then.
@@ -200,7 +200,7 @@ def corruption_accuracy(
     Raises:
         UnknownLabelError, InvalidImagesError: labels that are missing or not the network's.
         InvalidParameterError: no such corruption or scale, or none for so many channels.
-        ChanceLevelError: clean pictures are read no better than by chance.
+        ChanceLevelError: the clean accuracy is at chance level.
     """
     model = as_classifier(model)
     names = tuple(dict.fromkeys(_possible(model.channels) if corruptions is None else corruptions))

@@ -181,8 +181,9 @@ def evaluate(
         save_images: keep what each attack made of the pictures as well.
         part: samples that are evaluated together and written down at once; by default up to 1000.
         batch_size: images evaluated at once.
-        seed: for everything random; a sample's chance hangs on it and the sample's index alone.
-        at_chance: go on with a network that reads clean pictures no better than chance.
+        seed: for everything random; what is random of a sample depends on it and the
+        sample's index alone.
+        at_chance: go on with a network whose clean accuracy is at chance level.
         trust: look as well for reasons not to trust the number, once the plan is through; what
             that costs is counted apart. See :mod:`fluoroscope.evaluation.trust.checks`.
         grid: 8 for the verdict in 8 bits: the pictures are rounded to the 256 levels that a file
@@ -202,7 +203,7 @@ def evaluate(
     Raises:
         UnknownLabelError, InvalidImagesError: labels that are missing or not the network's.
         InvalidParameterError: no such plan; a directory that holds another run, or is in use.
-        ChanceLevelError: clean pictures are read no better than by chance.
+        ChanceLevelError: the clean accuracy is at chance level.
         NoGradientError: the plan reads gradients, and the network has none.
         MissingExtraError, ClusterError: Ray is not installed; its cluster fails.
     """

@@ -14,13 +14,14 @@ other class (the margin) nearly vanished or hardly moved. Here the passes follow
   ``1 / (1 - h)`` times the bound: the longest Square is for those whose border it puts at most a
   seventh beyond it, the longest Auto-PGD, whose margins are sharper, for a thirtieth. This is
   successive halving (Jamieson and Talwalkar 2016, 1502.07943) with the sample's own clean margin as
-  the yardstick, where adaptive AutoAttack (Liu and others 2022, 2203.05154) ranks the samples of a
-  data set against each other; so a sample's fate hangs on its own history alone.
+  the measure, where adaptive AutoAttack (Liu and others 2022, 2203.05154) ranks the samples of a
+  data set against each other; so a sample's fate depends on its own history alone.
 * Each kind is judged by itself. Square goes on where Square came near: on a smooth network it never
   does, and there its queries would be wasted on samples that gradients brought near; on one that
   hides its gradients it comes near alone, and goes on alone.
 * The last of each kind, and the long Auto-PGD on the cross-entropy, are the stages of ``standard``
-  themselves with the same chance, so where a sample goes all the way it is fooled if they fool it.
+  themselves with the same random numbers, so where a sample goes all the way it is fooled if they
+  fool it.
 * FAB is left out: it looks for the closest success, which a verdict at one bound does not ask for.
   Not in L1, though, where it finds what Auto-PGD does not: of 45 digits that the first two stages
   left of ``digits-robust`` at ``l1:6`` it fooled 16, Auto-PGD towards 5 targets 3, and no search of
@@ -31,8 +32,8 @@ bound it was trained for, ``standard`` fooled 125 of 397 digits by Auto-PGD on t
 22 later: the short Square left these at most 0.27 of their margin, the next one all but one of them
 at most 0.12. On ``digits-cnn`` at 0.05 Square caught nothing in 5,000 queries where gradients had
 failed, which is why each kind is judged by itself, and the two of 200 that the targeted Auto-PGD
-caught late had been within a fiftieth. The shares hang on no network's scale: a margin is compared
-with the same sample's own.
+caught late had been within a fiftieth. The shares depend on no network's scale: a margin is
+compared with the same sample's own.
 """
 
 from fluoroscope.attacks.attack import Method

@@ -22,7 +22,7 @@ from fluoroscope.errors import ChanceLevelError
 from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.models.classifier import Classifier
 
-# Below so many pictures chance itself may read them all.
+# Below so many pictures all may be right by chance.
 _FEWEST = 20
 # Deviations above the mean that 2.5 % exceed.
 _SURE = 1.96
@@ -67,7 +67,7 @@ class Level:
             return True
         smooth = (right + 2) / (count + 4)  # Agresti and Coull 1998
         spread = math.sqrt(smooth * (1 - smooth) * count) / (count - expected)
-        # One deviation less: of few pictures it is not to hang on one more or less.
+        # One deviation less: of few pictures it is not to depend on one more or less.
         beyond = (right - expected) / (count - expected) - spread
         few = min(_UNTRAINED, _TIMES / self.model.num_classes)
         return beyond < few or self._unsure(labels, read)

@@ -131,7 +131,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Plan:
-    """Attacks one after the other; a sample's fate hangs on its own history alone."""
+    """Attacks one after the other; a sample's fate depends on its own history alone."""
 
     name: str
     stages: tuple[Stage, ...]

@@ -69,7 +69,7 @@ def search(
 ) -> tuple[pa.Table, AttackResult]:
     """Attack images ``(N, C, H, W)`` that the network reads as labelled, and say it in rows.
 
-    ``numbers`` ``(N,)`` are the samples' in their data set; their chance hangs on them.
+    ``numbers`` ``(N,)`` are the samples' in their data set; their randomness depends on them.
     ``clean_margin`` ``(N,)`` are the labels' leads at the clean images. With a ``grid`` of 8 the
     images are 8-bit ones, and so is everything that the attack shows the network.
     """

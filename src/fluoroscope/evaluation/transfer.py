@@ -104,9 +104,10 @@ def transfer_matrix(
         images: labelled pictures, or a batch ``(N, C, H, W)`` in ``[0, 1]``.
         attack: what is done to them.
         labels: the true class of each ``(N,)``, for a batch: indices, names or one-hot rows.
-        seed: for everything random; a sample's chance hangs on it and the sample's index alone.
+        seed: for everything random; what is random of a sample depends on it and the
+        sample's index alone.
         batch_size: images evaluated at once.
-        at_chance: go on with networks that read clean pictures no better than chance.
+        at_chance: go on with networks whose clean accuracy is at chance level.
         on_progress: called at every step with the searches done with, how many there are at the
             most, and the passes of the present one's part so far.
         cancelled: asked at every step; once true, the matrix is of the pictures that were attacked
@@ -116,7 +117,7 @@ def transfer_matrix(
         InvalidParameterError: fewer networks than two, or an attack that has to be fitted first.
         ModelFormatError: networks that differ in classes, channels, device or type.
         UnknownLabelError, InvalidImagesError: labels that are missing or not the networks'.
-        ChanceLevelError: a network reads clean pictures no better than by chance.
+        ChanceLevelError: a network's clean accuracy is at chance level.
     """
     views, joint = _views([as_classifier(model) for model in models])
     if isinstance(attack, Fitted):

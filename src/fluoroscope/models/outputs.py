@@ -60,10 +60,10 @@ def logits_of(output: Any, outputs: Outputs, count: int, name: str) -> Tensor:
         )
     elif outputs == "probabilities":
         _check_sums(rows, outputs, name)
-        chances = torch.cat([1 - rows, rows], 1) if rows.shape[1] == 1 else rows
+        shares = torch.cat([1 - rows, rows], 1) if rows.shape[1] == 1 else rows
         # The slope of the logarithm may not be too large for the type that it goes back in.
         least = max(4 / torch.finfo(rows.dtype).max, torch.finfo(rows.dtype).tiny)
-        logits = _wide(chances).clamp(min=least).log()
+        logits = _wide(shares).clamp(min=least).log()
     elif outputs == "log-probabilities":
         _check_sums(rows.detach().exp(), outputs, name)
         logits = _wide(rows)
@@ -108,9 +108,9 @@ def _rows(found: Tensor, count: int, name: str) -> Tensor:
     return rows
 
 
-def _check_sums(chances: Tensor, outputs: Outputs, name: str) -> None:
+def _check_sums(shares: Tensor, outputs: Outputs, name: str) -> None:
     """Refuse what are no probabilities; a check that costs next to nothing beside a pass."""
-    given = _wide(chances.detach())
+    given = _wide(shares.detach())
     low, high = (bound.item() for bound in torch.aminmax(given))
     sums = given.sum(1) if given.shape[1] > 1 else torch.ones_like(given)
     if low < -_SUM or high > 1 + _SUM or bool(((sums - 1).abs() > _SUM).any()):

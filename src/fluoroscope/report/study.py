@@ -565,7 +565,7 @@ class Study:
     def flipped(self, rows: Sequence[int]) -> dict[int, Flipped]:
         """The pictures in these rows of :attr:`closest` before and after their smallest change.
 
-        The attack that found it is made once more on them: chance belongs to the sample, so it
+        The attack that found it is made once more on them: randomness belongs to the sample, so it
         finds the same.
         """
         closest = self.closest

@@ -104,7 +104,8 @@ def xray(
         budget: how long it may take, in seconds or as ``"10m"``; what there was no time for is left
             out, and it says so.
         run: a directory in which findings are kept. The same call goes on where it was stopped.
-        seed: for everything random; a sample's chance hangs on it and the sample's index alone.
+        seed: for everything random; what is random of a sample depends on it and the
+        sample's index alone.
         command: how to repeat it, as the page is to say.
         named: the options that name network and pictures on the command line, for the commands that
             the page advises; by default it advises calls of the library.
@@ -115,7 +116,7 @@ def xray(
         UnknownLabelError, InvalidImagesError: labels that are missing or not the network's.
         InvalidParameterError: no such section, a budget that is none, or a directory in use.
         StorageError: the disk is full, or refuses.
-        ChanceLevelError: clean pictures are read no better than by chance.
+        ChanceLevelError: the clean accuracy is at chance level.
     """
     model = as_classifier(model)
     chosen = find_sections(sections)

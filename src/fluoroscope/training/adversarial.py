@@ -247,7 +247,7 @@ def _search(
     towards: float,
     moment: Moment,
 ) -> Tensor:
-    """Where the attack's steps lead from the images; each sample's chance is its own."""
+    """Where the attack's steps lead from the images; each sample's randomness is its own."""
     model = _classifier(module, images)
     indices = moment.indices.to(images.device)
     keys = randomness.keys(moment.seed, indices, moment.epoch)

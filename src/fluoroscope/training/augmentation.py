@@ -7,7 +7,7 @@ that has seen only MNIST misreads many, a linear one every fourth. So a share of
 is rewritten: strokes are added, the slant is drawn anew around upright, and the digit is brought
 back into MNIST's frame.
 
-Chance comes from torch's global generator, which fitting seeds for each step and then restores.
+Randomness comes from torch's global generator, which fitting seeds for each step and then restores.
 """
 
 from dataclasses import dataclass

@@ -68,7 +68,7 @@ class Recipe:
     Adam with decoupled weight decay. The learning rate rises to ``learning_rate`` over the first
     tenth of the steps and falls to zero along a cosine. The last batch of an epoch is what is left:
     one picture alone joins the batch before. ``augment`` changes each batch before it is learnt
-    from; its chance is torch's global generator.
+    from; its randomness is torch's global generator.
     """
 
     epochs: int = 10
@@ -273,7 +273,7 @@ def _steps(
     loss: Loss,
     books: _Books | None,
 ) -> Iterator[FitStep]:
-    chance = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(weights, weight_decay=recipe.weight_decay)
     total = recipe.steps(len(images))
     number, behind, start = 0, 0, perf_counter()
@@ -282,11 +282,11 @@ def _steps(
         behind, start = books.found.number, start - books.found.seconds
         yield books.found
     for epoch in range(1, recipe.epochs + 1):
-        batches = recipe.batches(torch.randperm(len(images), generator=chance, device="cpu"))
+        batches = recipe.batches(torch.randperm(len(images), generator=rng, device="cpu"))
         for position, chosen in enumerate(batches, 1):
             number += 1
             # Also for a step that lies behind: the next one draws after it.
-            step_seed = int(torch.randint(2**62, (), generator=chance, device="cpu"))
+            step_seed = int(torch.randint(2**62, (), generator=rng, device="cpu"))
             if number <= behind:
                 continue
             rate = recipe.learning_rate * _pace(number, total)

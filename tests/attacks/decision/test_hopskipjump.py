@@ -99,7 +99,7 @@ def test_the_most_probes_are_a_bound(reader: Any) -> None:
 def test_at_least_as_good_as_the_best_peer(reader: Any, norm: str) -> None:
     """Mean of the closest success among the first 500 decisions, within a factor of 1.25.
 
-    On so few digits chance alone moves it by a tenth; what ART draws hangs on what ran before.
+    On so few digits the draw alone moves it by a tenth; what ART draws depends on what ran before.
     """
     import foolbox
 

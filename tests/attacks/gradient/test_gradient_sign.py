@@ -167,7 +167,7 @@ def test_rfgsm_is_two_signed_steps(seed: int, eps: float) -> None:
     found = fs.attack("rfgsm", eps=eps)(model, images, 0, keep="last", seed=seed).images
     slope = (weight[1] - weight[0]).view(3, 2, 2)
     away = (found - images) / eps
-    # Half of eps by chance, half against class 0: each pixel ends at 0 or at eps, along the slope.
+    # Half of eps at random, half against class 0: each pixel ends at 0 or at eps, along the slope.
     torch.testing.assert_close(away, away.round() * slope.sign().abs(), atol=1e-4, rtol=0)
     assert ((away.round() == 0) | (away.round() == slope.sign())).all()
     assert 0 < (away.round() == 0).float().mean() < 1

@@ -1,4 +1,6 @@
-"""Square: the published schedule, stripes, squares, acceptance, the chance of a sample, peers."""
+"""Square: the published schedule, stripes, squares, acceptance, the randomness of a sample,
+peers.
+"""
 
 import math
 from collections.abc import Iterator

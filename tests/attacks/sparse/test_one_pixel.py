@@ -1,4 +1,6 @@
-"""One-pixel: differential evolution by hand, the pixel everything hangs on, the best one, peers."""
+"""One-pixel: differential evolution by hand, the pixel everything depends on, the best one,
+peers.
+"""
 
 import math
 from typing import Any
@@ -105,7 +107,7 @@ class OnOne(nn.Module):
 
 
 @pytest.mark.parametrize("targeted", [False, True])
-def test_the_pixel_everything_hangs_on_is_found(targeted: bool) -> None:
+def test_the_pixel_everything_depends_on_is_found(targeted: bool) -> None:
     model = fs.Classifier(OnOne(), channels=1)
     images, classes = torch.zeros(6, 1, 20, 20), torch.full((6,), int(targeted))
     result = OnePixel(threat=fs.L0(1))(model, images, classes, targeted=targeted)

@@ -76,7 +76,7 @@ class Place(nn.Module):
         return torch.stack([10 * (light - 0.5), torch.zeros_like(light)], 1)
 
 
-def test_a_network_that_hangs_on_one_place_finds_the_flow_there() -> None:
+def test_a_network_that_depends_on_one_place_finds_the_flow_there() -> None:
     # Light falls off to the right: reading further right darkens the pixel looked at.
     images = torch.linspace(1, 0.1, 9).expand(1, 1, 9, 9).clone()
     model = fs.Classifier(Place(), channels=1)

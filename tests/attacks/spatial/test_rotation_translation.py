@@ -109,7 +109,7 @@ def test_the_paper_grid() -> None:
     assert (grid.square().sum(1).diff() <= 0).all()
 
 
-def test_a_network_that_hangs_on_one_place_finds_the_shift() -> None:
+def test_a_network_that_depends_on_one_place_finds_the_shift() -> None:
     # One dark pixel two rows below and three columns left of where the network looks.
     images = torch.ones(1, 1, 28, 28)
     images[0, 0, 16, 10] = 0

@@ -91,7 +91,7 @@ def loss_gradient(model: fs.Classifier, images: Tensor, classes: Tensor) -> Tens
 def slow(
     attack: Any, model: fs.Classifier, images: Tensor, classes: Tensor, keys: Tensor
 ) -> Tensor:
-    """The papers' loops, one step after the other, with the chance of the samples."""
+    """The papers' loops, one step after the other, with the randomness of the samples."""
     eps, decay, x = attack.threat.eps, attack.decay, images
     step = eps / attack.steps
     momentum, variance = torch.zeros_like(x), torch.zeros_like(x)

@@ -42,7 +42,7 @@ SMALL: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("targeted", [False, True])
 @pytest.mark.parametrize("name", ["di-fgsm", "ti-fgsm", "si-fgsm"])
 def test_torchattacks_pixel_for_pixel(name: str, targeted: bool) -> None:
-    """Without its diversity, which is chance; its scales go with NI-FGSM."""
+    """Without its diversity, which is random; its scales go with NI-FGSM."""
     torchattacks = pytest.importorskip("torchattacks")
     wanted = (CLASSES + 1) % 4 if targeted else CLASSES
     steps: dict[str, Any] = {"eps": 0.02, "alpha": 0.003, "steps": 5, "decay": 0.9}

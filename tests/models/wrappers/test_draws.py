@@ -1,4 +1,4 @@
-"""Chance that belongs to the image: from its pixels and a seed, whatever lies beside it."""
+"""Randomness that belongs to the image: from its pixels and a seed, whatever lies beside it."""
 
 import pytest
 import torch

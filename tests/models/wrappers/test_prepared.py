@@ -205,7 +205,7 @@ def test_the_network_itself_stays_as_it_was() -> None:
     plain = fs.Classifier(module, input_size=12)
     before = copy.deepcopy(module.state_dict()), [part.training for part in module.modules()]
     identities = [id(part) for part in module.modules()]
-    chance = torch.get_rng_state(), random.getstate()
+    state = torch.get_rng_state(), random.getstate()
     expected = plain(IMAGES)
     with torch.inference_mode():
         prepared = prepare(plain, images=IMAGES)
@@ -216,8 +216,8 @@ def test_the_network_itself_stays_as_it_was() -> None:
     assert [id(part) for part in module.modules()] == identities
     assert [weight.requires_grad for weight in module.parameters()].count(False) == 1
     assert all(torch.equal(value, before[0][name]) for name, value in module.state_dict().items())
-    assert torch.equal(torch.get_rng_state(), chance[0])
-    assert random.getstate() == chance[1]
+    assert torch.equal(torch.get_rng_state(), state[0])
+    assert random.getstate() == state[1]
 
 
 def test_lower_precision_searches_and_plain_judges() -> None:

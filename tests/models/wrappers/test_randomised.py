@@ -1,4 +1,4 @@
-"""Networks with chance inside: asked twice, and answered for by a mean."""
+"""Networks that are random: asked twice, and answered for by a mean."""
 
 import random
 
@@ -17,7 +17,7 @@ IMAGES = torch.rand(4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 
 
 class Noisy(nn.Module):
-    """A linear reader behind a chance of the kind the test names."""
+    """A linear reader behind randomness of the kind the test names."""
 
     def __init__(self, kind: str = "torch") -> None:
         super().__init__()

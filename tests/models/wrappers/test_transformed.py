@@ -168,8 +168,8 @@ def test_answers_stay_and_gradients_are_smoothed(
 @given(st.integers(0, 999), st.floats(-3, 3), st.integers(1, 7))
 @settings(max_examples=20)
 def test_smoothing_is_linear_and_its_own_transpose(seed: int, factor: float, reach: int) -> None:
-    chance = torch.Generator().manual_seed(seed)
-    one, two = torch.randn(2, 2, 3, 9, 11, generator=chance).double()
+    rng = torch.Generator().manual_seed(seed)
+    one, two = torch.randn(2, 2, 3, 9, 11, generator=rng).double()
     pixels = torch.zeros_like(one).requires_grad_()
     bell = torch.hann_window(2 * reach + 3, periodic=False, dtype=torch.double)[1:-1]
 

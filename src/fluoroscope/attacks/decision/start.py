@@ -40,7 +40,7 @@ class Search:
     """Where ``n`` searches are; a method adds what is its own."""
 
     samples: Samples
-    """What the searches began from, their classes and their chance."""
+    """What the searches began from, their classes and their randomness."""
     images: Tensor
     """``(n, C, H, W)``, to be evaluated next."""
     point: Tensor

@@ -87,7 +87,7 @@ class PenaltyState:
     """Where ``n`` searches are, whatever the penalty."""
 
     samples: Samples
-    """What the searches began from, their classes and their chance."""
+    """What the searches began from, their classes and their randomness."""
     descent: Descent
     """Of the images to be evaluated next."""
     progress: Progress

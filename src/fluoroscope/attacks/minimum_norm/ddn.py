@@ -43,7 +43,7 @@ class DDNState:
     """Where ``n`` searches are."""
 
     samples: Samples
-    """What the searches began from, their classes and their chance."""
+    """What the searches began from, their classes and their randomness."""
     images: Tensor
     """``(n, C, H, W)``, to be evaluated next."""
     norm: Tensor

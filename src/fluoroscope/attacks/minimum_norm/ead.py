@@ -44,7 +44,7 @@ class EADState:
     """Where ``n`` searches are."""
 
     samples: Samples
-    """What the searches began from, their classes and their chance."""
+    """What the searches began from, their classes and their randomness."""
     images: Tensor
     """``(n, C, H, W)``, to be evaluated next: ``y`` if ``ahead``, otherwise ``x'``."""
     last: Tensor

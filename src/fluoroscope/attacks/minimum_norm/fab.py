@@ -53,7 +53,7 @@ class FABState:
     """Where ``n`` searches are."""
 
     samples: Samples
-    """What the searches began from, their classes and their chance."""
+    """What the searches began from, their classes and their randomness."""
     begin: Tensor
     """``(n, C, H, W)``, where the search for each target begins."""
     images: Tensor

@@ -39,7 +39,7 @@ class EstimateState:
     """Where ``n`` searches are."""
 
     samples: Samples
-    """What the searches began from, their classes and their chance."""
+    """What the searches began from, their classes and their randomness."""
     images: Tensor
     """``(n, C, H, W)``, the present ones."""
     direction: Tensor

@@ -38,7 +38,7 @@ class SimBAState:
     """Where ``n`` searches are."""
 
     samples: Samples
-    """What the searches began from, their classes and their chance."""
+    """What the searches began from, their classes and their randomness."""
     best: Tensor
     """``(n, C, H, W)``, the present image."""
     value: Tensor

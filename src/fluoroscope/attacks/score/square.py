@@ -54,7 +54,7 @@ class SquareState:
     """Where ``n`` searches are."""
 
     samples: Samples
-    """What the searches began from, their classes and their chance."""
+    """What the searches began from, their classes and their randomness."""
     best: Tensor
     """``(n, C, H, W)``, the image with the lowest loss so far."""
     value: Tensor
@@ -244,7 +244,7 @@ class _Square:
     def at(
         cls, draws: Tensor, side: Tensor, image: tuple[int, int], free: Tensor | None
     ) -> "_Square":
-        """Anywhere in the image with equal chance, by two numbers in ``[0, 1)`` for each.
+        """Anywhere in the image with equal probability, by two numbers in ``[0, 1)`` for each.
 
         Where only a part of an image is ``free`` ``(n, 1 or C, H, W)`` a square reaches into the
         rectangle around it.

@@ -51,7 +51,7 @@ class JSMAState:
     """Where ``n`` searches are."""
 
     samples: Samples
-    """What the searches began from, their classes and their chance."""
+    """What the searches began from, their classes and their randomness."""
     images: Tensor
     """``(n, C, H, W)``, to be evaluated next."""
     target: Tensor

@@ -44,7 +44,7 @@ class OnePixelState:
     """Where ``n`` searches are."""
 
     samples: Samples
-    """What the searches began from, their classes and their chance."""
+    """What the searches began from, their classes and their randomness."""
     members: Tensor
     """``(n, P, k, 2 + C)`` in ``[0, 1]``: the present generation's rows, columns and colours."""
     following: Tensor

@@ -37,7 +37,7 @@ class SparseRSState:
     """Where ``n`` searches are."""
 
     samples: Samples
-    """What the searches began from, their classes and their chance."""
+    """What the searches began from, their classes and their randomness."""
     places: Tensor
     """``(n, k)``, the best pixels so far, all different, counted along the rows."""
     colours: Tensor

@@ -1,6 +1,6 @@
 """MI-FGSM on a network behind a change of its input.
 
-* DI-FGSM (the paper's M-DI²-FGSM): pictures shrunk and padded by chance (Xie et al. 2019).
+* DI-FGSM (the paper's M-DI²-FGSM): pictures shrunk and padded at random (Xie et al. 2019).
 * TI-FGSM: gradients smoothed (Dong et al. 2019).
 * SI-FGSM: the mean loss over scales (Lin et al. 2020).
 * Admix: that of mixtures with other pictures (Wang et al. 2021).
@@ -28,7 +28,7 @@ from fluoroscope.models.wrappers.transformed import (
 
 @dataclass(frozen=True, kw_only=True)
 class DIFGSM(MIFGSM):
-    """MI-FGSM on pictures that are shrunk and padded by chance."""
+    """MI-FGSM on pictures that are shrunk and padded at random."""
 
     probability: float = 0.5
     resize: float = 0.9

@@ -14,7 +14,7 @@ true class, and be square.
 
 Applied, it is asked about at ``places`` random places of each picture, drawn for each sample by
 itself. A success means: *one of them* was read as wanted, and that placement is kept. With one
-place, the default, the success rate is the chance that a random placement fools the network;
+place, the default, the success rate is the probability that a random placement fools the network;
 :func:`.fitting.successes` counts the share of all places.
 """
 

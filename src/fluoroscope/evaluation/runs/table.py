@@ -21,7 +21,7 @@ from fluoroscope.evaluation.runs.stored import StoredRun, open_run
 from fluoroscope.models.labels import printable
 
 SIGNIFICANT = 0.05
-"""From this p-value on a difference may be chance."""
+"""From this p-value on a difference may be by chance."""
 # What a spreadsheet takes for the beginning of a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "|")
 _LATEX = {

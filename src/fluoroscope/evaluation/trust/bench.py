@@ -69,7 +69,7 @@ class Bench:
 
     @cached_property
     def draws(self) -> bool:
-        """Whether there is chance in it, bare or within an expectation."""
+        """Whether it is random, bare or within an expectation."""
         return isinstance(self.model.plain, EOT) or self.is_random
 
     @cached_property

@@ -304,7 +304,7 @@ def smoothness(bench: Bench) -> Check:
     ) + ending(
         status,
         "the loss is too rough to be followed. Average the gradient over noise or over the "
-        "network's own chance (EOT)",
+        "network's own randomness (EOT)",
     )
     return Check(
         "smoothness", status, words,

@@ -1,4 +1,4 @@
-"""Chance that belongs to the image: what a wrapper of a network draws for each row it is shown.
+"""Randomness that belongs to the image: what a wrapper of a network draws for each row it is shown.
 
 A network knows no samples, only images; so the numbers follow from the pixels and a seed. Other
 pixels, as after a step of a search, are other draws; the same pixels are the same draws, whatever

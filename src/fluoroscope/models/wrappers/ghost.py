@@ -17,7 +17,7 @@ well as an identity.
 
 In the paper each iteration draws a new ghost (the longitudinal ensemble, which costs no more than
 the plain attack). Here the draws follow from the seed and the pixels, so a step's ghost is another
-than the last one's, and no image's ghost hangs on its neighbours.
+than the last one's, and no image's ghost depends on its neighbours.
 """
 
 from collections.abc import Callable
@@ -178,8 +178,8 @@ class _Ghosts(Asking):
     def _thinned(self, keys: Tensor, draw: int, shape: torch.Size, _: int) -> Tensor:
         """A factor for each value: 0 if it is dropped.
 
-        Each row reads a window of one pool of chance, from a place of its own: a hash for every
-        value would take about as long as the network.
+        Each row reads a window of one pool of random numbers, from a place of its own: a hash for
+        every value would take about as long as the network.
         """
         count = shape[1:].numel()
         if len(self._pool) < count + _STARTS or self._pool.device != keys.device:

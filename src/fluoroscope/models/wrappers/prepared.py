@@ -220,9 +220,9 @@ class _Check:
                 f"copy cannot be compared with it ({first_line(problem.__cause__)}); "
                 "pass images= of the right size"
             ) from problem
-        chance = torch.Generator().manual_seed(1)
+        rng = torch.Generator().manual_seed(1)
         shift = _SHIFT * torch.randn(
-            images.shape, generator=chance, dtype=torch.float32, device="cpu"
+            images.shape, generator=rng, dtype=torch.float32, device="cpu"
         ).to(images)
         self._own = _changes(self._answer(plain, images + shift), self._expected)
 
@@ -271,9 +271,9 @@ def _changes(given: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> list[fl
 
 def _samples(model: Classifier, images: Tensor | None) -> Tensor:
     height, width = model.input_size or (32, 32) if images is None else images.shape[-2:]
-    chance = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     noise = torch.rand(
-        2, model.channels, height, width, generator=chance, dtype=torch.float32, device="cpu"
+        2, model.channels, height, width, generator=rng, dtype=torch.float32, device="cpu"
     )
     noise = noise.to(model.device, model.dtype)
     if images is None:
@@ -284,7 +284,7 @@ def _samples(model: Classifier, images: Tensor | None) -> Tensor:
 def _still_copy(plain: Classifier) -> tuple[nn.Module, bool]:
     """A copy to be changed, and whether it is one: a network that cannot be copied stays itself."""
     try:
-        with torch.no_grad():  # or a scripted module's weights would hang on those of the original
+        with torch.no_grad():  # else a scripted module's weights depend on those of the original
             return _still(copied(plain)), True
     except ModelFormatError as problem:
         tell(f"{problem}; it is used as it is, neither folded, laid out anew nor compiled")

@@ -1,4 +1,4 @@
-"""Networks with chance inside: asking whether one is random, and expectation over transformation.
+"""Networks that are random: asking whether one is random, and expectation over transformation.
 
 ``EOT`` answers with the mean over several draws, ``E_t[f(t(x))]`` (Athalye, Engstrom, Ilyas and
 Kwok 2018, "Synthesizing Robust Adversarial Examples", 1707.07397; for randomised defences Athalye,
@@ -110,7 +110,7 @@ class _Draws(Asking):
 def is_random(model: Classifier | nn.Module, images: Tensor, answers: int = 2) -> bool:
     """Whether a network answers the same images ``(N, C, H, W)`` differently another time.
 
-    A pass for each of the ``answers``, in which a chance of few outcomes may fall alike.
+    A pass for each of the ``answers``, in which a draw of few outcomes may fall alike.
     Differences within float noise do not count, and the global generators are left as they were.
     """
     model = as_classifier(model)

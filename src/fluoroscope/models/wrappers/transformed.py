@@ -3,7 +3,7 @@
 Each is a classifier around a classifier, for any attack that reads gradients, and around each
 other: ``TranslationInvariant(DiverseInput(model))`` shows its pictures to the outer one first.
 
-* ``DiverseInput``: ``f(pad(resize(x)))`` by chance (Xie et al. 2019, 1803.06978).
+* ``DiverseInput``: ``f(pad(resize(x)))`` at random (Xie et al. 2019, 1803.06978).
 * ``TranslationInvariant``: ``f(x)``, but the gradient is ``kernel * grad f(x)`` (Dong et al. 2019,
   1904.02884).
 * ``ScaleInvariant``: the mean loss at ``x / 2^i`` (Lin et al. 2020, 1908.06281).
@@ -34,7 +34,7 @@ from fluoroscope.pictures.checks import check_images
 
 
 class DiverseInput(Surrogate):
-    """Each image is shrunk by chance and padded with black to its size again.
+    """Each image is shrunk at random and padded with black to its size again.
 
     It becomes a side drawn from ``resize`` of its own up to, not including, all of it, at a place
     drawn uniformly. The paper enlarges from 299 to at most 330 pixels and lets the network see

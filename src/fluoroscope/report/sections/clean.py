@@ -47,7 +47,7 @@ def clean(study: Study) -> Content:
         Number(
             percent(held.error),
             "calibration error",
-            f"up to {percent(held.by_chance)} is chance on {count(len(right), 'picture')}",
+            f"up to {percent(held.by_chance)} comes by chance on {count(len(right), 'picture')}",
         ),
     ]
     blocks: list[Block] = [Text(_in_words(held), "lead"), Numbers(numbers)]

@@ -42,13 +42,13 @@ def gradients(study: Study) -> Content:
                     "this network",
                 ),
                 Picture(
-                    signed_uri(chance),
+                    signed_uri(randomised),
                     "Gradient of the network with random weights",
                     "random weights",
                 ),
             ],
         )
-        for index, label, winner, image, mine, chance in zip(
+        for index, label, winner, image, mine, randomised in zip(
             found["indices"].tolist(),
             labels,
             winners,

@@ -126,8 +126,8 @@ def _trust(checks: tuple[Found, ...]) -> list[Block]:
         )
     else:
         words = (
-            f"Nothing speaks against it: all {len(checks)} checks for a hidden gradient, chance "
-            "and attacks that failed by themselves came out well."
+            f"Nothing speaks against it: all {len(checks)} checks for a hidden gradient, for "
+            "randomness and attacks that failed by themselves came out well."
         )
     marks: dict[str, Status] = {"fail": "fail", "warn": "warn", "pass": "pass"}
     ranked = sorted(checks, key=lambda check: [*marks].index(check.status))
