@@ -1,6 +1,6 @@
 """Numbers, labels and distances as people read them, on every screen, page and picture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf, isfinite
 from typing import Protocol
 
@@ -86,6 +86,16 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}{_THIN}min {whole % 60}{_THIN}s"
     return f"{whole // 3600}{_THIN}h {whole % 3600 // 60}{_THIN}min"
+
+
+def threat_name(threat: Mapping[str, object]) -> str:
+    """A threat model as records hold it: ``linf 8/255``, ``l2 0.5``."""
+    norm, eps = threat.get("norm", ""), threat.get("eps")
+    if not isinstance(eps, float):
+        return str(norm)
+    levels = eps * 255
+    whole = 1 <= levels <= 32 and abs(levels - round(levels)) < 1e-9
+    return f"{norm} {f'{round(levels)}/255' if whole else f'{eps:g}'}"
 
 
 class _Named(Protocol):

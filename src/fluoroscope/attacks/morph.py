@@ -180,16 +180,17 @@ class MorphResult(html.Shown):
             ]
         )
         with page_style():
-            yield html.plot(
-                probability_curves(
-                    self.probabilities,
-                    self.labels,
-                    always=list(dict.fromkeys([first, self.plan.target])),
-                    stations=self.way_stations,
-                    colors=SERIES,
-                ),
-                "probability of each class that mattered, step by step; dots: it begins to win",
+            figure = probability_curves(
+                self.probabilities,
+                self.labels,
+                always=list(dict.fromkeys([first, self.plan.target])),
+                stations=self.way_stations,
+                colors=SERIES,
             )
+        yield html.plot(
+            figure,
+            "probability of each class that mattered, step by step; dots: it begins to win",
+        )
         yield html.paragraph("Where another class takes over, and some steps between:")
         yield html.cards(
             [html.picture(self.frames[row], f"step {at}\n{self._said(at, self.winners[at])}")]

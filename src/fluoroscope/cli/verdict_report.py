@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from fluoroscope.cli.output import Output
 from fluoroscope.models.labels import printable
+from fluoroscope.words import threat_name
 
 if TYPE_CHECKING:
     from fluoroscope.evaluation.curve import Curve
@@ -23,7 +24,8 @@ def report(output: Output, verdict: "Verdict") -> None:
             ["data", printable(data["name"] + split), f"{verdict.count} pictures"],
             [
                 "threat",
-                _bound(identity["threat"]) + (", 8-bit pictures" if "grid" in identity else ""),
+                threat_name(identity["threat"])
+                + (", 8-bit pictures" if "grid" in identity else ""),
                 f"plan {printable(plan)}",
             ],
             ["clean accuracy", share(verdict.clean_accuracy), interval(verdict.clean_interval)],
@@ -99,15 +101,6 @@ def share(value: float) -> str:
 def interval(of: "Interval") -> str:
     """In percent."""
     return f"{100 * of[0]:.2f} to {100 * of[1]:.2f} %"
-
-
-def _bound(threat: dict[str, object]) -> str:
-    eps = threat.get("eps")
-    if not isinstance(eps, float):
-        return str(threat["norm"])
-    levels = eps * 255
-    whole = 1 <= levels <= 32 and abs(levels - round(levels)) < 1e-9
-    return f"{threat['norm']} {f'{round(levels)}/255' if whole else f'{eps:g}'}"
 
 
 def _costs(of: "Verdict | Component") -> tuple[int, int, float]:

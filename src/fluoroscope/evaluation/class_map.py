@@ -46,6 +46,10 @@ from fluoroscope.evaluation.plan import nearest
 from fluoroscope.files import atomic_path, output_directory, regular, user_path
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.models.labels import find_class
+from fluoroscope.pictures import html
+from fluoroscope.pictures.class_maps import class_map_figure
+from fluoroscope.pictures.plots import page_style
+from fluoroscope.words import count, number, shortened
 
 FORMAT = 1
 # Up to so many classes all pairs are measured, and with so many pictures of each.
@@ -104,8 +108,8 @@ class MapProgress:
     """Forward and backward passes so far."""
 
 
-@dataclass(frozen=True)
-class ClassMap:
+@dataclass(frozen=True, repr=False)
+class ClassMap(html.Shown):
     """Distances and way stations between the ``K`` classes of a network."""
 
     labels: tuple[str, ...]
@@ -192,6 +196,42 @@ class ClassMap:
         hops = tuple(self._found[a, b].distance for a, b in pairwise(way))
         direct = self._found.get((start, end))
         return Route(tuple(way), hops, math.nan if direct is None else direct.distance)
+
+    def _line(self) -> str:
+        middle = np.median([pair.distance for pair in self.pairs]) if self.pairs else math.nan
+        total = len(self.labels) * (len(self.labels) - 1)
+        early = "" if self.complete else ", stopped early"
+        return (
+            f"{self.record.get('model', '')}: median {self.norm} distance {number(float(middle))} "
+            f"over {len(self.pairs):,} of {count(total, 'pair')} of classes, "
+            f"{count(self.pictures, 'picture')}{early}"
+        )
+
+    def _view(self) -> Iterator[html.Html]:
+        if any(0 < pair.distance < math.inf for pair in self.pairs):
+            with page_style():
+                figure = class_map_figure(self.distance, self.labels, norm=self.norm)
+            yield html.plot(figure, "distance from each class (rows) to the others (columns)")
+            yield html.paragraph("Blank was not measured; a cross marks what was never reached.")
+        sources = sorted({pair.source for pair in self.pairs})
+        near = {label: self.neighbours(label) for label in sources[: html.ROWS]}
+        yield html.table(
+            ["class", "turned most easily into"],
+            [
+                [
+                    shortened(self.labels[label]),
+                    ", ".join(
+                        f"{shortened(self.labels[pair.target])} ({number(pair.distance)})"
+                        for pair in found
+                    )
+                    or "none found",
+                ]
+                for label, found in near.items()
+            ],
+        )
+        if len(sources) > len(near):
+            yield html.paragraph(f"and {len(sources) - len(near):,} more classes")
+        yield html.notes(self.record.get("notes", ()))
 
     def describe(self) -> dict[str, Any]:
         """As plain values; ``None`` stands for a distance that nothing was found within."""

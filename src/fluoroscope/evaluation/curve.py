@@ -7,7 +7,7 @@ of the true one, as every attack's is: accuracies are upper bounds too.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,6 +21,10 @@ from fluoroscope.errors import InvalidParameterError
 from fluoroscope.evaluation.intervals import Interval, wilson
 from fluoroscope.evaluation.plan import ROUNDING
 from fluoroscope.evaluation.rows import CLEAN
+from fluoroscope.pictures import html
+from fluoroscope.pictures.curves import robustness_curves
+from fluoroscope.pictures.plots import SERIES, page_style
+from fluoroscope.words import count, number, percent
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Those of the smallest perturbation that are reported."""
@@ -38,8 +42,8 @@ class Point:
     """Of the accuracy at this bound alone, not of the whole curve at once."""
 
 
-@dataclass(frozen=True)
-class Curve:
+@dataclass(frozen=True, repr=False)
+class Curve(html.Shown):
     """Accuracy against ``eps``, from the distances of ``N`` samples' closest misread images."""
 
     norm: str
@@ -115,6 +119,29 @@ class Curve:
             for label in np.unique(self.label)
             for own in [self.label[self.label == label]]
         }
+
+    def _line(self) -> str:
+        clean = self.right / max(len(self), 1)
+        return (
+            f"{self.norm}: median smallest change {number(self.median)} over "
+            f"{count(len(self), 'picture')}, clean accuracy {percent(clean)}"
+        )
+
+    def _view(self) -> Iterator[html.Html]:
+        points = [(at.eps, at.accuracy, *at.interval) for at in self.points()]
+        with page_style():
+            figure = robustness_curves({"all": points}, norm=self.norm, colors=SERIES)
+        yield html.plot(figure, f"accuracy against the bound in {self.norm}")
+        yield html.table(
+            ["of those classified correctly", *(f"{share:.0%}" for share in QUANTILES)],
+            [
+                [
+                    f"are misclassified within {self.norm}",
+                    *(number(self.quantile(share)) for share in QUANTILES),
+                ]
+            ],
+            right=range(1, 1 + len(QUANTILES)),
+        )
 
     def describe(self) -> dict[str, Any]:
         """As plain values; ``None`` stands for a distance that nothing was found within."""

@@ -34,7 +34,9 @@ from fluoroscope.evaluation.intervals import Interval, wilson
 from fluoroscope.evaluation.level import Level, check_level
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.models.wrappers.ensemble import Ensemble
+from fluoroscope.pictures import html
 from fluoroscope.pictures.heat_map import heat_map
+from fluoroscope.words import count, interval, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,8 +53,8 @@ class Share:
     interval: Interval
 
 
-@dataclass(frozen=True)
-class TransferMatrix:
+@dataclass(frozen=True, repr=False)
+class TransferMatrix(html.Shown):
     """Which of several networks are fooled by what was made on each."""
 
     models: tuple[str, ...]
@@ -76,9 +78,51 @@ class TransferMatrix:
     record: dict[str, Any] = field(default_factory=dict)
     """Attack, data, seed, and each network's record, as plain values."""
 
+    def _line(self) -> str:
+        others = [
+            cell.share
+            for made, row in enumerate(self.fooled)
+            for judge, cell in enumerate(row)
+            if made != judge and cell.share is not None
+        ]
+        mean = f"on average {percent(sum(others) / len(others))} of what" if others else "what"
+        attack = self.record.get("attack", {}).get("attack", "an attack")
+        return (
+            f"{attack}, {count(len(self.models), 'network')}, {count(self.count, 'picture')}: "
+            f"{mean} is made on one {'fools another' if others else 'was read by no other'}"
+            f"{'' if self.complete else ', stopped early'}"
+        )
+
+    def _view(self) -> Iterator[html.Html]:
+        names, right = short_names(self.models), range(1, len(self.models) + 1)
+        yield html.table(
+            ["misclassified, of what both classified correctly", *(f"by {name}" for name in names)],
+            [
+                [f"made on {name}", *map(_cell, row)]
+                for name, row in zip(names, self.fooled, strict=True)
+            ],
+            right=right,
+        )
+        yield html.table(
+            ["classified correctly", *names],
+            [
+                ["as they are", *map(_cell, self.clean)],
+                ["and under the others", *map(_cell, self.under_others)],
+                ["and under all", *map(_cell, self.under_all)],
+            ],
+            right=right,
+        )
+        yield html.notes(self.record.get("notes", ()))
+
     def describe(self) -> dict[str, Any]:
         """As plain values."""
         return asdict(self)
+
+
+def _cell(share: Share) -> str:
+    if share.share is None:
+        return "–"
+    return f"{percent(share.share)} ({interval(share.interval, 0)})"
 
 
 def transfer_matrix(

@@ -1,6 +1,6 @@
 """What an evaluation says: accuracies with their intervals, and what each attack did and cost."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,8 @@ from fluoroscope.evaluation.intervals import Interval, wilson
 from fluoroscope.evaluation.plan import History
 from fluoroscope.evaluation.rows import notes_in
 from fluoroscope.notices import distinct
+from fluoroscope.pictures import html
+from fluoroscope.words import count, duration, interval, number, percent, threat_name
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class Component:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Verdict:
+@dataclass(frozen=True, repr=False)
+class Verdict(html.Shown):
     """How robust a network is on ``count`` samples."""
 
     count: int
@@ -77,6 +79,57 @@ class Verdict:
     def trust_backwards(self) -> int:
         """Gradients computed for the checks."""
         return sum(check.backwards for check in self.trust)
+
+    @property
+    def _said(self) -> dict[str, Any]:
+        """What the record says that identifies the evaluation."""
+        found = self.record.get("identity", {})
+        return found if isinstance(found, dict) else {}
+
+    def _line(self) -> str:
+        threat, plan = self._said.get("threat", {}), self._said.get("plan", {}).get("name", "")
+        told = (self._said.get("model", ""), threat_name(threat), plan and f"plan {plan}")
+        about = ", ".join(part for part in told if part)
+        robust = (
+            f"robust accuracy {percent(self.robust_accuracy)} ({interval(self.robust_interval)})"
+        )
+        if self.curve is not None and not isinstance(threat.get("eps"), float):
+            # Without a bound a robust accuracy says nothing.
+            robust = f"median smallest change {number(self.curve.median)}"
+        return (
+            f"{about + ': ' if about else ''}{robust}, clean accuracy "
+            f"{percent(self.clean_accuracy)}, {count(self.count, 'picture')}"
+            f"{'' if self.complete else ', stopped early'}"
+        )
+
+    def _view(self) -> Iterator[html.Html]:
+        yield html.table(
+            ["", "", "95 % interval"],
+            [
+                ["clean accuracy", percent(self.clean_accuracy), interval(self.clean_interval)],
+                ["robust accuracy", percent(self.robust_accuracy), interval(self.robust_interval)],
+            ],
+            right=(1,),
+        )
+        yield html.table(
+            ["attack", "given", "fooled", "robust accuracy left", "forwards", "backwards", "time"],
+            [
+                [
+                    each.name, f"{each.given:,}", f"{each.fooled:,}", percent(each.robust_accuracy),
+                    f"{each.forwards:,}", f"{each.backwards:,}", duration(each.seconds),
+                ]
+                for each in self.components
+            ],
+            right=range(1, 7),
+        )  # fmt: skip
+        if self.curve is not None:
+            yield from self.curve._view()
+        yield html.table(
+            ["can it be trusted?", "", "what was seen"],
+            [[check.name, check.status, check.words] for check in self.trust],
+            most=len(self.trust),
+        )
+        yield html.notes(self.notes)
 
     def describe(self) -> dict[str, Any]:
         """As plain values."""
@@ -127,9 +180,9 @@ def verdict_of(
     count = sum(len(tables[0]) for tables in parts)
     right = sum(int(pc.sum(pc.invert(tables[0]["success"])).as_py()) for tables in parts)
     components, holds = [], right
-    for number, stage in enumerate(stages):
+    for place, stage in enumerate(stages):
         rows = [table for tables in parts for table in tables[1:] if _name(table) == stage]
-        after = set(stages[: number + 1])
+        after = set(stages[: place + 1])
         holds = sum(
             int(history([tables[0], *_named(tables, after)]).holds(threat).sum())
             for tables in parts

@@ -1,7 +1,7 @@
 """One call, one page: what a network sees, how it fails, and what to do."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +17,19 @@ from fluoroscope.engine.threats import Threat, as_threat, usual_threat
 from fluoroscope.errors import FluoroscopeError, StorageError
 from fluoroscope.files import atomic_path, disk_full, in_use, output_directory, user_path
 from fluoroscope.models.classifier import Classifier, as_classifier
+from fluoroscope.pictures import html as notebook
 from fluoroscope.report.blocks import Gallery, Text
 from fluoroscope.report.page import Missing, Shown, render
 from fluoroscope.report.registry import Section
 from fluoroscope.report.sections import find_sections
 from fluoroscope.report.study import LeftOutError, Study, Tell
-from fluoroscope.words import sentence
+from fluoroscope.words import count, sentence
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Report:
+@dataclass(frozen=True, repr=False)
+class Report(notebook.Shown):
     """An X-ray: a page, and its findings."""
 
     html: str
@@ -54,6 +55,16 @@ class Report:
     def draws(self) -> bool:
         """Whether there are pictures on it."""
         return any(isinstance(block, Gallery) for one in self.sections for block in one.blocks)
+
+    def _line(self) -> str:
+        left_out = f", {len(self.missing)} left out" if self.missing else ""
+        return (
+            f"{self.title}: {self.summary} "
+            f"({count(len(self.sections), 'section')}{left_out}; save(path) writes the page)"
+        )
+
+    def _view(self) -> Iterator[notebook.Html]:
+        yield notebook.page(self.html, self.title)
 
     def describe(self) -> dict[str, Any]:
         """The findings of each section as plain values."""

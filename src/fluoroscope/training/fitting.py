@@ -24,6 +24,7 @@ from fluoroscope.files import user_path
 from fluoroscope.hashing import as_seed
 from fluoroscope.models.frozen import frozen
 from fluoroscope.models.wording import first_line
+from fluoroscope.pictures import html
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.process import random_state_lock
 from fluoroscope.training.checkpoint import (
@@ -33,6 +34,7 @@ from fluoroscope.training.checkpoint import (
     save_checkpoint,
     sha256,
 )
+from fluoroscope.words import duration, percent
 
 Augment = Callable[[Tensor, Tensor], Tensor]
 """From images ``(N, C, H, W)`` in ``[0, 1]`` and labels ``(N,)`` to the images to learn from."""
@@ -104,8 +106,8 @@ class Recipe:
         return list(order.tensor_split(starts))
 
 
-@dataclass(frozen=True)
-class FitStep:
+@dataclass(frozen=True, repr=False)
+class FitStep(html.Shown):
     """What one batch taught."""
 
     number: int
@@ -124,6 +126,13 @@ class FitStep:
     """After the last batch of an epoch: share of the held-out pictures read right."""
     held_out_adversarial: float | None = None
     """Share of them still read right under attack, where somebody looked."""
+
+    def _line(self) -> str:
+        held_out = "" if self.held_out is None else f", {percent(self.held_out)} held out"
+        return (
+            f"{self.number} of epoch {self.epoch}: loss {self.loss:.4g}, accuracy "
+            f"{percent(self.accuracy)} of the batch{held_out}, {duration(self.seconds)}"
+        )
 
 
 def cross_entropy(

@@ -27,6 +27,7 @@ from fluoroscope.files import atomic_set, output_directory
 from fluoroscope.hashing import as_seed
 from fluoroscope.models.builtin import build_architecture, digits_classifier
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.pictures import html
 from fluoroscope.process import random_state_lock
 from fluoroscope.training.adversarial import AdversarialLoss, PGDLoss, adversarial_loss
 from fluoroscope.training.augmentation import rewrite
@@ -40,6 +41,7 @@ from fluoroscope.training.fitting import (
     fit_stream,
     training_identity,
 )
+from fluoroscope.words import percent
 
 RECIPES = {
     "digits-linear": Recipe(epochs=30, batch_size=256, learning_rate=4e-3, augment=rewrite),
@@ -74,8 +76,8 @@ NOTE = (
 )
 
 
-@dataclass(frozen=True)
-class Trained:
+@dataclass(frozen=True, repr=False)
+class Trained(html.Shown):
     """A trained network, and where it was written."""
 
     classifier: Classifier
@@ -83,6 +85,28 @@ class Trained:
     """How it was made and what it reached, as plain values."""
     weights: Path
     """``NAME.safetensors``; the record lies beside it as ``NAME.json``."""
+
+    def _line(self) -> str:
+        reached = self.record.get("accuracy", {}).get("test")
+        accuracy = "" if reached is None else f", accuracy {percent(reached)} on the test split"
+        return f"{self.classifier.name}{accuracy}: {self.weights}"
+
+    def _view(self) -> Iterator[html.Html]:
+        record = self.record
+        reached, recipe, data = (record.get(name, {}) for name in ("accuracy", "recipe", "data"))
+        yield html.facts(
+            [
+                ("trained on", f"{data.get('train', 0):,} pictures of {data.get('name', '')}"),
+                *(
+                    (f"accuracy, {name.replace('_', ' ')}", percent(share))
+                    for name, share in reached.items()
+                ),
+                ("epochs", str(recipe.get("epochs", ""))),
+                ("against", str(record.get("adversarial", {}).get("method", ""))),
+                ("again by", str(record.get("command", ""))),
+            ]
+        )
+        yield html.paragraph(str(record.get("note", "")))
 
 
 def train(

@@ -8,7 +8,7 @@ method 10): from the Wilson limits ``l, u`` of both shares ``p`` and their corre
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from fluoroscope.evaluation.intervals import Interval, wilson
 from fluoroscope.evaluation.runs.part_files import hash_of
 from fluoroscope.evaluation.runs.stored import StoredRun, open_run
 from fluoroscope.evaluation.verdict import history
+from fluoroscope.pictures import html
+from fluoroscope.words import count, percent, shortened
 
 Flags = NDArray[np.bool_]
 
@@ -55,8 +57,8 @@ class ClassChange:
     fooled_in_second_only: int
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(html.Shown):
     """Two runs on the ``count`` samples that both have."""
 
     first: str
@@ -74,6 +76,48 @@ class Comparison:
     apart: dict[str, tuple[str, str]]
     """What is not the same about the runs: network, threat, plan."""
     notes: tuple[str, ...]
+
+    def _line(self) -> str:
+        low, high = self.robust.interval
+        return (
+            f"{self.first} → {self.second}: robust accuracy "
+            f"{100 * self.robust.difference:+.1f} points ({100 * low:.1f} to {100 * high:.1f}), "
+            f"p = {self.robust.p_value:.2g}, {count(self.count, 'picture')}"
+        )
+
+    def _view(self) -> Iterator[html.Html]:
+        yield html.table(
+            ["", "first", "second", "difference, points", "95 % interval", "McNemar's p",
+             "only in first", "only in second"],
+            [
+                [
+                    what, percent(pair.first_share), percent(pair.second_share),
+                    f"{100 * pair.difference:+.1f}",
+                    " to ".join(f"{100 * end:.1f}" for end in pair.interval),
+                    f"{pair.p_value:.2g}", f"{pair.first:,}", f"{pair.second:,}",
+                ]
+                for what, pair in (
+                    ("classified correctly", self.clean), ("robust", self.robust)
+                )
+            ],
+            right=range(1, 8),
+        )  # fmt: skip
+        yield html.table(
+            ["what differs", "first", "second"],
+            [[what, *values] for what, values in self.apart.items()],
+        )
+        yield html.table(
+            ["class", "pictures", "fooled in first only", "fooled in second only"],
+            [
+                [
+                    shortened(each.label), f"{each.count:,}", f"{each.fooled_in_first_only:,}",
+                    f"{each.fooled_in_second_only:,}",
+                ]
+                for each in self.classes
+            ],
+            right=(1, 2, 3),
+        )  # fmt: skip
+        yield html.notes(self.notes)
 
     def describe(self) -> dict[str, Any]:
         """As plain values."""
