@@ -7,7 +7,7 @@ import torch
 import fluoroscope as fs
 from benchmarks.page import Section
 from fluoroscope.attacks.attack import Method
-from fluoroscope.evaluation.corruption import corruption_figure, corruption_strip
+from fluoroscope.evaluation.corruptions.table import corruption_figure, corruption_strip
 from fluoroscope.evaluation.transfer import Share, transfer_figure
 from fluoroscope.pictures.maps import write_figure
 from reproductions.cifar import CIFAR, cifar_network
@@ -41,11 +41,12 @@ def corruption_section() -> Section:
     """Accuracy under noise, blur and compression."""
     page = Section(PAGE, "corruption", "Common corruptions")
     page.text(
-        "`fluoroscope corrupt`: eight of the corruptions of Hendrycks and Dietterich (2019) at "
+        "`fluoroscope corrupt`: the fifteen corruptions of Hendrycks and Dietterich (2019) at "
         f"their five severities (seed {SEED}); in %, the mean over the severities, and before them "
-        "the mean over everything, with an interval that takes all readings of a picture as one. "
-        "Digits are shown on both scales. These are no mCE: what differs stands in "
-        "`fluoroscope.evaluation.corruption`."
+        "the mean over everything, with an interval that takes all predictions for a picture as "
+        "one. Digits are shown on both scales. Frost is drawn, and the pictures are the network's "
+        "own: what differs from the published files stands in "
+        "`fluoroscope.evaluation.corruptions`, and what is called mCE here is not theirs."
     )
     _corruption(page, _digits(), _mnist(), ("cifar-10-c", "imagenet-c"), f"first {SMALL} of MNIST")
     _corruption(page, _cifar(), _cifar10(), ("cifar-10-c",), f"first {SMALL} of CIFAR-10 test")
@@ -86,20 +87,25 @@ def _corruption(
     scales: tuple[str, ...],
     words: str,
 ) -> None:
-    rows, names = [], []
+    columns = []
     for scale in scales:
         for name, model in models.items():
             table = fs.corruption_accuracy(model, data, scale=scale, seed=SEED, batch_size=50)  # type: ignore[arg-type]
             low, high = table.mean_interval
             mean = f"{100 * table.mean_accuracy:.1f} ({100 * low:.0f}–{100 * high:.0f})"
-            names = [row.corruption for row in table.rows]
-            rows.append(
-                [f"`{name}`", scale, f"{100 * table.clean_accuracy:.1f}", mean,
-                 *(f"{100 * row.mean_accuracy:.1f}" for row in table.rows)]
-            )  # fmt: skip
+            cells = {
+                "severities of": scale,
+                "*clean*": f"{100 * table.clean_accuracy:.1f}",
+                "*mean*": mean,
+            }
+            cells |= {row.corruption: f"{100 * row.mean_accuracy:.1f}" for row in table.rows}
+            if table.mce is not None:
+                cells[f"*{table.mce.name}*"] = f"{100 * table.mce.mce:.1f}"
+            columns.append((name, cells))
     page.text(f"**{words}**:")
     page.table(
-        ["network", "severities of", "clean>", "mean>", *(f"{name}>" for name in names)], rows
+        ["", *(f"`{name}`>" for name, _ in columns)],
+        [[what, *(cells[what] for _, cells in columns)] for what in columns[0][1]],
     )
     file = f"corruption-{name}.png".replace("_", "-")
     write_figure(page.picture(file, f"{name}: accuracy by severity."), corruption_figure(table))

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import fluoroscope as fs
-from fluoroscope.evaluation.corruption import CORRUPTIONS, corrupt
+from fluoroscope.evaluation.corruptions.catalogue import FIFTEEN, corrupt
 from tests.cli.conftest import fluoroscope  # noqa: F401
 from tests.test_leaves_no_trace import ATTACKS
 
@@ -61,9 +61,7 @@ def test_every_attack(model: fs.Classifier, images: torch.Tensor, channels: int)
 def test_corruptions(model: fs.Classifier, images: torch.Tensor, channels: int) -> None:
     labels = fs.predict(model, images).winners
     table = fs.corruption_accuracy(model, images, labels)
-    assert [row.corruption for row in table.rows] == [
-        name for name in CORRUPTIONS if name != "jpeg"
-    ]
+    assert [row.corruption for row in table.rows] == [name for name in FIFTEEN if name != "jpeg"]
     assert table.record["notes"][:1] == [
         "jpeg was left out of the mean: it is for pictures of 1 or 3 channels, these have "
         f"{channels}"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from fluoroscope.engine.threats import L0, L1, L2, Linf, Unbounded
     from fluoroscope.errors import FluoroscopeError, FluoroscopeWarning
     from fluoroscope.evaluation.class_map import ClassMap, class_map
-    from fluoroscope.evaluation.corruption import CorruptionTable, corruption_accuracy
+    from fluoroscope.evaluation.corruptions.table import CorruptionTable, corruption_accuracy
     from fluoroscope.evaluation.curve import Curve
     from fluoroscope.evaluation.evaluate import evaluate
     from fluoroscope.evaluation.runs.compare import Comparison, compare_runs
@@ -92,7 +92,7 @@ _HOMES = {
     "ClassMap": "evaluation.class_map",
     "Classifier": "models.classifier",
     "Curve": "evaluation.curve",
-    "CorruptionTable": "evaluation.corruption",
+    "CorruptionTable": "evaluation.corruptions.table",
     "FluoroscopeError": "errors",
     "FluoroscopeWarning": "errors",
     "GradientCheck": "gradients.check",
@@ -114,7 +114,7 @@ _HOMES = {
     "check_gradient": "gradients.check",
     "class_map": "evaluation.class_map",
     "compare_runs": "evaluation.runs.compare",
-    "corruption_accuracy": "evaluation.corruption",
+    "corruption_accuracy": "evaluation.corruptions.table",
     "describe_model": "models.loading",
     "evaluate": "evaluation.evaluate",
     "fgsm": "attacks.gradient.gradient_sign",

@@ -43,7 +43,7 @@ def test_transfer(fluoroscope: Callable[..., Any], tmp_path: Path) -> None:
 def test_mistakes_are_one_line(fluoroscope: Callable[..., Any], tmp_path: Path) -> None:
     for arguments, words in (
         (("transfer", "-m", "digits-cnn", "-d", "digits"), "expected two or more"),
-        (("corrupt", "-m", "digits-cnn", "-d", "digits", "--corruption", "fog"), "'fog'"),
+        (("corrupt", "-m", "digits-cnn", "-d", "digits", "--corruption", "rain"), "'rain'"),
         (("corrupt", "-m", "digits-cnn", "-d", "digits", "--scale", "big"), "scale is 'big'"),
     ):
         said = fluoroscope(*arguments, "--out", str(tmp_path))

@@ -16,6 +16,8 @@ from typing import Literal
 How = Literal["name", "number", "place"]
 # From this share of names that fit their places on, the few others go by theirs too.
 _NEARLY_ALL = 0.9
+# Classes of ImageNet.
+_IMAGENET = 1000
 
 
 @dataclass(frozen=True)
@@ -312,6 +314,17 @@ def _look(index: Mapping[str, set[int]], names: Iterable[str]) -> set[int]:
 # ImageNet's lists
 
 
+@lru_cache(maxsize=8)
+def is_imagenet(labels: tuple[str, ...]) -> bool:
+    """Whether these are ImageNet's thousand classes in their order, perhaps after one for none."""
+    if len(labels) not in (_IMAGENET, _IMAGENET + 1):
+        return False
+    of = [_known_as(names, names[0]) for names in _imagenet()]
+    own = labels[-_IMAGENET:]
+    fits = sum(bool(_synonyms(label) & one) for label, one in zip(own, of, strict=True))
+    return fits >= _NEARLY_ALL * _IMAGENET
+
+
 @cache
 def _imagenet() -> tuple[tuple[str, ...], ...]:
     """What each of the thousand classes is called in the lists that installed libraries hold."""
@@ -342,12 +355,9 @@ def _known_as(called: Sequence[str], label: str) -> set[str]:
 
 def _wider(labels: tuple[str, ...]) -> dict[str, set[int]]:
     """The network's classes by every name in the lists, where its own are ImageNet's."""
-    known = _imagenet()
     called: Sequence[Sequence[str]] = [()] * len(labels)
-    if len(labels) == len(known):
-        of = [_known_as(names, names[0]) for names in known]
-        fits = sum(bool(_synonyms(label) & one) for label, one in zip(labels, of, strict=True))
-        called = known if fits >= _NEARLY_ALL * len(labels) else called
+    if len(labels) == _IMAGENET and is_imagenet(labels):
+        called = _imagenet()
     found: dict[str, set[int]] = {}
     for number, label in enumerate(labels):
         for name in _known_as(called[number], label):
