@@ -28,7 +28,7 @@ from fluoroscope.words import count
 if TYPE_CHECKING:
     from fluoroscope.evaluation.corruptions.catalogue import Scale
     from fluoroscope.evaluation.corruptions.table import CorruptionTable
-    from fluoroscope.evaluation.verdict import Interval
+    from fluoroscope.evaluation.intervals import Interval
     from fluoroscope.models.classifier import Classifier
 
 

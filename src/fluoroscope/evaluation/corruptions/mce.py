@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fluoroscope.evaluation.corruptions.catalogue import FIFTEEN, SEVERITIES
-from fluoroscope.evaluation.verdict import Interval
+from fluoroscope.evaluation.intervals import Interval
 
 # AlexNet's errors on ImageNet-C, each the mean over five severities, as the authors published them
 # and everybody divides by them.

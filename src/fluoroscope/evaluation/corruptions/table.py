@@ -32,8 +32,8 @@ from fluoroscope.evaluation.corruptions.catalogue import (
 )
 from fluoroscope.evaluation.corruptions.frost import Frost, as_frost
 from fluoroscope.evaluation.corruptions.mce import MeanCorruptionError, mean_corruption_error
+from fluoroscope.evaluation.intervals import Interval, wilson
 from fluoroscope.evaluation.level import Level, check_level
-from fluoroscope.evaluation.verdict import Interval, wilson
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.models.matching import is_imagenet
 from fluoroscope.pictures.severities import severity_curves, severity_strip
