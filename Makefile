@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT := out
 
-.PHONY: demo test fuzz check reproductions references digits bench clean
+.PHONY: demo test fuzz check reproductions references digits catalogue bench clean
 .DEFAULT_GOAL := demo
 
 # Turn a built-in handwritten 7 into a 2, and X-ray the network that read it. Uses no network once
@@ -53,6 +53,10 @@ references: $(VENV)/.user
 # Writes anew the digits of the package, which are scikit-learn's.
 digits: $(VENV)/.developer
 	$(BIN)/python -m fluoroscope.data.digits
+
+# Writes down what the attacks say of themselves, for `fluoroscope attacks`.
+catalogue: $(VENV)/.user
+	$(BIN)/python -m fluoroscope.attacks.registry
 
 # Writes docs/benchmarks.md; one section alone: .venv/bin/python -m benchmarks NAME.
 bench: $(VENV)/.developer

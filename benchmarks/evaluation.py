@@ -21,7 +21,7 @@ from benchmarks.adapters import Bare, Search, by_art, by_foolbox, by_torchattack
 from benchmarks.page import PAGE, Scale, Section, Skipped, percent
 from benchmarks.peers import MNIST, PICTURES, SHARED
 from benchmarks.timing import on_threads
-from fluoroscope.engine.threats import as_number
+from fluoroscope.engine.bounds import as_number
 from fluoroscope.evaluation.runs.run_directory import RunDirectory
 
 PLANS = ("standard", "fast")

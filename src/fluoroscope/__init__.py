@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from fluoroscope.gradients.finite_difference import finite_difference_gradient
     from fluoroscope.gradients.input_gradient import input_gradient
     from fluoroscope.models.classifier import Classifier
-    from fluoroscope.models.loading import describe_model, list_models, load_model
+    from fluoroscope.models.loading import describe_model, load_model
+    from fluoroscope.models.names import list_models
     from fluoroscope.models.wrappers.bpda import BPDA
     from fluoroscope.models.wrappers.ensemble import Ensemble
     from fluoroscope.models.wrappers.ghost import Ghost
@@ -120,7 +121,7 @@ _HOMES = {
     "fgsm": "attacks.gradient.gradient_sign",
     "finite_difference_gradient": "gradients.finite_difference",
     "input_gradient": "gradients.input_gradient",
-    "list_models": "models.loading",
+    "list_models": "models.names",
     "load_images": "data.imageset",
     "load_model": "models.loading",
     "morph": "attacks.morph",

@@ -12,6 +12,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from difflib import get_close_matches
 from itertools import count
 from pathlib import Path
 
@@ -88,6 +89,23 @@ def shortened(name: object) -> str:
     """A name as messages show it."""
     text = str(name)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def missing_file(path: Path, expected: str = "a picture file") -> UnknownDataError:
+    """The error for a path that leads nowhere, with the nearest names that do exist."""
+    if path.exists():
+        return UnknownDataError(f"{path} is a pipe, socket or device; expected {expected}")
+    if not path.parent.is_dir():
+        return UnknownDataError(
+            f"{path} does not exist, nor does the folder {path.parent}; expected {expected}"
+        )
+    try:
+        present = sorted(entry.name for entry in path.parent.iterdir() if entry.name[0] != ".")
+    except OSError:
+        present = []
+    near = [str(path.parent / name) for name in get_close_matches(path.name, present, n=3)]
+    hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+    return UnknownDataError(f"{path} does not exist{hint}; expected {expected}")
 
 
 def user_path(path: str | Path) -> Path:

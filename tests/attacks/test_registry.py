@@ -1,6 +1,6 @@
 """Attacks by name, and what they say of themselves."""
 
-import inspect
+import json
 from dataclasses import fields
 from math import inf
 from typing import get_args
@@ -10,6 +10,7 @@ import pytest
 import fluoroscope as fs
 from fluoroscope.attacks import registry
 from fluoroscope.attacks.attack import Access, Method
+from fluoroscope.attacks.catalogue import catalogue
 
 FAMILIES = (
     "gradient", "minimum norm", "sparse", "transfer", "score", "decision", "spatial", "universal"
@@ -39,11 +40,15 @@ def test_each_says_what_it_is(name: str) -> None:
 
 
 def test_every_method_of_the_package_has_a_name() -> None:
-    classes = {
-        value for value in vars(fs.attacks).values()
-        if inspect.isclass(value) and issubclass(value, Method)
-    }  # fmt: skip
+    classes = {getattr(fs.attacks, name) for name in fs.attacks.__all__}
+    assert all(issubclass(each, Method) for each in classes)
     assert classes == set(registry.ATTACKS.values())
+
+
+def test_what_they_say_is_written_down_as_it_is() -> None:
+    """`make catalogue` writes it anew."""
+    assert [*catalogue().values()] == json.loads(json.dumps(registry.describe_attacks()))
+    assert [*catalogue()] == [*registry.ATTACKS]
 
 
 @pytest.mark.parametrize("name", registry.ATTACKS)

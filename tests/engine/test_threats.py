@@ -11,6 +11,7 @@ from torch import nn
 
 import fluoroscope as fs
 from fluoroscope.engine import randomness
+from fluoroscope.engine.bounds import as_number
 from fluoroscope.engine.grid import round_to_grid, snap
 from fluoroscope.engine.threats import (
     L0,
@@ -19,7 +20,6 @@ from fluoroscope.engine.threats import (
     Linf,
     Threat,
     Unbounded,
-    as_number,
     as_threat,
     beyond_the_box,
     threat_for,

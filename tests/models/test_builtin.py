@@ -12,12 +12,8 @@ from torch import Tensor, nn
 import fluoroscope as fs
 from fluoroscope.attacks.gradient.gradient_sign import PGD
 from fluoroscope.errors import UnknownModelError
-from fluoroscope.models.builtin import (
-    BUILTIN,
-    build_architecture,
-    builtin_record,
-    load_builtin,
-)
+from fluoroscope.models.builtin import build_architecture, load_builtin
+from fluoroscope.models.names import BUILTIN, builtin_record
 
 WEIGHTS = files("fluoroscope.models") / "weights"
 # What the networks must reach: MNIST's test split, and the built-in pictures.

@@ -9,7 +9,7 @@ from torchvision.models import get_model, get_model_weights
 
 import fluoroscope as fs
 from fluoroscope.errors import HubUnreachableError, ModelFormatError, UnknownModelError
-from fluoroscope.models import torchvision_zoo
+from fluoroscope.models import names, torchvision_zoo
 from fluoroscope.models.torchvision_zoo import load_torchvision, torchvision_names
 
 PICTURE = (torch.rand(3, 331, 487, generator=torch.Generator().manual_seed(0)) * 255).to(
@@ -135,3 +135,9 @@ def test_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(HubUnreachableError, match=r"resnet18-\w+\.pth \(Connection refused\)"):
         fs.load_model("torchvision/resnet18")
     assert not list(tmp_path.rglob("*.pth"))
+
+
+def test_its_names_are_read_off_its_files_without_importing_it() -> None:
+    assert names.torchvision_names() == torchvision_names()
+    for name in torchvision_names():
+        names.check_model(f"torchvision/{name}")  # says nothing

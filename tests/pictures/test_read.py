@@ -16,8 +16,9 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from fluoroscope.errors import InvalidParameterError, PictureError, UnknownDataError
+from fluoroscope.files import missing_file
 from fluoroscope.pictures import read
-from fluoroscope.pictures.read import missing_file, picture_suffixes, read_picture
+from fluoroscope.pictures.read import picture_suffixes, read_picture
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:

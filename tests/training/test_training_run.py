@@ -19,7 +19,8 @@ from fluoroscope.errors import (
     UnknownDataError,
     UnknownModelError,
 )
-from fluoroscope.models.builtin import BUILTIN, build_architecture, builtin_record
+from fluoroscope.models.builtin import build_architecture
+from fluoroscope.models.names import BUILTIN, builtin_record
 from fluoroscope.training import run as run_module
 from fluoroscope.training.checkpoint import describe
 from fluoroscope.training.run import TrainingRun, train

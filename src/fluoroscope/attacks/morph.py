@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fluoroscope.attacks.gradient.ascent import DIRECTIONS, Direction, GradientAscent
 from fluoroscope.data.reference import open_image
+from fluoroscope.engine.bounds import as_number
 from fluoroscope.engine.classes import as_classes
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.first_look import remind
@@ -24,7 +25,7 @@ from fluoroscope.engine.objectives import Objective, as_objective
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import feed, stream
-from fluoroscope.engine.threats import Threat, as_number, one_bound, pixel_distances, threat_for
+from fluoroscope.engine.threats import Threat, one_bound, pixel_distances, threat_for
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.pictures import html

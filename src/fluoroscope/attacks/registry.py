@@ -1,14 +1,16 @@
 """Attacks by name: one line each, family by family."""
 
+import json
 from dataclasses import MISSING, fields
-from difflib import get_close_matches
 from functools import reduce
 from math import inf
 from operator import or_
+from pathlib import Path
 from typing import Any
 
 from fluoroscope import attacks
 from fluoroscope.attacks.attack import Method, as_plain
+from fluoroscope.attacks.catalogue import FILE, no_attack
 from fluoroscope.engine.threats import Bound, threat_for
 from fluoroscope.errors import InvalidParameterError
 
@@ -126,12 +128,7 @@ def find_attack(name: str) -> type[Method]:
         InvalidParameterError: no such attack.
     """
     if name not in ATTACKS:
-        near = get_close_matches(name, ATTACKS, n=1)
-        raise InvalidParameterError(
-            f"there is no attack {name!r}; "
-            + (f"did you mean {near[0]}? " if near else "")
-            + f"expected one of {', '.join(ATTACKS)}"
-        )
+        raise no_attack(name, ATTACKS)
     return ATTACKS[name]
 
 
@@ -162,3 +159,8 @@ def describe_attacks() -> list[dict[str, Any]]:
         }
         for name, kind in ATTACKS.items()
     ]
+
+
+if __name__ == "__main__":
+    text = json.dumps(describe_attacks(), indent=1, ensure_ascii=False)
+    (Path(__file__).parent / FILE).write_text(text + "\n", "utf-8")

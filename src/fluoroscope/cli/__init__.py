@@ -6,10 +6,13 @@ Everything heavy is imported inside the commands, so that ``--help`` answers at 
 import errno
 import io
 import os
+import platform
 import signal
 import sys
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -35,13 +38,33 @@ _STREAM_FAULTS = (errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EBADF, errno.EDQUO
 
 app = typer.Typer(
     name="fluoroscope",
-    help="Look inside PyTorch image classifiers through their inputs.",
     epilog="Start with: fluoroscope morph -m digits-cnn -i digits:7 --to 2 --gif",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        there = f"PyTorch {version('torch')}, Python {platform.python_version()}"
+        typer.echo(f"fluoroscope {version('fluoroscope')} ({there})")
+        raise typer.Exit
+
+
+@app.callback()
+def fluoroscope(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Look inside PyTorch image classifiers through their inputs."""
+
+
 app.add_typer(models)
 app.add_typer(runs)
 _COMMANDS = (

@@ -53,12 +53,12 @@ def attacks(
     json: Json = None,
 ) -> None:
     """List the attacks, or show one: what it reads, norms, passes, parameters, paper."""
-    from fluoroscope.attacks.registry import describe_attacks, find_attack
+    from fluoroscope.attacks.catalogue import catalogue, no_attack
 
-    output, found = Output(json), describe_attacks()
-    if method is not None:
-        find_attack(method)
-        [found] = [[each] for each in found if each["name"] == method]
+    output, known = Output(json), catalogue()
+    if method is not None and method not in known:
+        raise no_attack(method, known)
+    found = [*known.values()] if method is None else [known[method]]
     output.json(found)
     if json == "-":
         return

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fluoroscope.cli.options import Json, load, with_statements
+from fluoroscope.cli.options import Command, Json, load, with_statements
 from fluoroscope.cli.output import Output
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ models = typer.Typer(name="models", help="List networks, or show one.", no_args_
 @models.command("list")
 def list_(json: Json = None) -> None:
     """Networks that come built in, and the forms of name that load others."""
-    from fluoroscope.models.loading import list_models
+    from fluoroscope.models.names import list_models
 
     found = list_models()
     output = Output(json)
@@ -30,7 +30,7 @@ def list_(json: Json = None) -> None:
         _print_list(output, found)
 
 
-@models.command()
+@models.command(cls=Command)
 @with_statements
 def show(
     name: Annotated[str, typer.Argument(help="A network's name, as for --model.")],

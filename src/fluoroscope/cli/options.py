@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from typer.core import TyperCommand
 
+from fluoroscope.cli.mistakes import tell_mistakes
 from fluoroscope.cli.output import one_line, told_already
 from fluoroscope.errors import InvalidParameterError, UnknownDataError
 from fluoroscope.files import regular, user_path
@@ -120,10 +121,17 @@ _OLD_NAMES = {"--images": "--data"}
 
 
 class Command(TyperCommand):
-    """A command that understands the old names of options too; its help has the new ones alone."""
+    """A command that understands the old names of options too; its help has the new ones alone.
+
+    What the names that it was given show to be wrong is told before anything heavy is imported.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, [_new_name(word) for word in args])
+
+    def invoke(self, ctx: Any) -> Any:
+        tell_mistakes(ctx.command.name, ctx.params)
+        return super().invoke(ctx)
 
 
 def _new_name(word: str) -> str:

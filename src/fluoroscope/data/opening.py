@@ -1,6 +1,5 @@
 """Where the pictures are that a person or a program names: the kinds of sources, told apart."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from fluoroscope.data.digits import LABELS, digits
 from fluoroscope.data.folders import open_folder
+from fluoroscope.data.names import DIGITS, may_be_on_hub, no_data
 from fluoroscope.data.objects import given_labels, in_memory, is_data, no_such_labels, open_object
 from fluoroscope.data.scan import LISTS, Scan, scan, scan_file
 from fluoroscope.data.sources import (
@@ -24,7 +24,7 @@ from fluoroscope.data.sources import (
 )
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError, UnknownDataError
 from fluoroscope.files import looking_up
-from fluoroscope.pictures.read import missing_file, picture_suffixes
+from fluoroscope.pictures.read import picture_suffixes
 
 
 def open_source(
@@ -55,7 +55,7 @@ def open_source(
 def _open_named(source: str | Path, split: str | None, channels: int) -> Opened:
     name = str(source)
     path = Path(source).expanduser()
-    if source == "digits":
+    if source == DIGITS:
         if channels not in (1, 3):
             raise InvalidParameterError(
                 f"channels is {channels}; expected 1 or 3, as the digits are grey"
@@ -79,7 +79,7 @@ def _open_named(source: str | Path, split: str | None, channels: int) -> Opened:
         return _scanned(scan(path, channels), name, split, channels)
     if isinstance(source, str) and _looks_like_hub_id(source):
         return _open_hub(name, source, split)
-    raise missing_file(path, "'digits', a picture, a folder, or a hub's owner/name")
+    raise no_data(path)
 
 
 def _scanned(found: Scan, name: str, split: str | None, channels: int) -> Opened:
@@ -162,10 +162,5 @@ def _sequence(items: list[Any], labels: Any, channels: int | None) -> Opened:
 
 
 def _looks_like_hub_id(name: str) -> bool:
-    # A first part that is a folder here, or a picture's ending, speaks of a mistyped path.
-    owner, _, rest = name.partition("/")
-    return (
-        re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) is not None
-        and not Path(owner).exists()
-        and Path(rest).suffix.lower() not in picture_suffixes()
-    )
+    # A picture's ending speaks of a mistyped path.
+    return may_be_on_hub(name) and Path(name).suffix.lower() not in picture_suffixes()

@@ -1,6 +1,5 @@
 """One picture by the short name a person types: a file, a blank, or a place in a data set."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +8,10 @@ from torch import Tensor
 
 from fluoroscope.data.batches import Sample
 from fluoroscope.data.imageset import ImageSet, load_images
+from fluoroscope.data.names import BLANKS, place_of
 from fluoroscope.data.sources import ArraySource, PictureSource
 from fluoroscope.errors import InvalidParameterError, UnknownDataError
 from fluoroscope.files import looking_up
-from fluoroscope.pictures.read import missing_file
-
-# Where a morph may start from: the value of every pixel, or random.
-BLANKS = {"black": 0.0, "grey": 0.5, "gray": 0.5, "white": 1.0, "noise": None}
 
 
 def open_image(
@@ -61,15 +57,7 @@ def _find(reference: str, channels: int) -> ImageSet:
         raise UnknownDataError(
             f"{path} is a folder; expected one picture: add its index, as in {path}:0"
         )
-    place = re.fullmatch(r"(?P<data>.+):(?P<index>\d+)", reference)
-    if place is None:
-        wanted = "a file, black, grey, white, noise, or DATASET[:SPLIT]:INDEX such as digits:7"
-        raise missing_file(path, wanted)
-    # A colon may also belong to a path: what stands before it decides.
-    name, index = place["data"], int(place["index"])
-    data, colon, split = name.rpartition(":")
-    if not colon or Path(name).expanduser().exists():
-        return load_images(name, channels=channels).select([index])
+    data, split, index = place_of(reference)
     return load_images(data, split, channels=channels).select([index])
 
 

@@ -148,8 +148,12 @@ def _pixel_gradient(
     found = None
     if logits.requires_grad:
         try:
+            # The same as handing the units over, for which PyTorch first imports SymPy.
             (found,) = torch.autograd.grad(
-                logits, pixels, units.to(logits.dtype), retain_graph=more, allow_unused=True
+                (logits * units.to(logits.dtype)).sum(),
+                pixels,
+                retain_graph=more,
+                allow_unused=True,
             )
         # Whatever the backward pass of the user's own code raises.
         except Exception as problem:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite, prod
+from math import inf, prod
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor
 
 from fluoroscope.engine import randomness
+from fluoroscope.engine.bounds import check_norm, radius, read_threat
 from fluoroscope.engine.vectors import column, lengths
 from fluoroscope.errors import InvalidParameterError
 
@@ -18,27 +19,6 @@ if TYPE_CHECKING:
 
 # The longest side of pictures that count as small.
 _SMALL = 64
-
-
-def as_number(value: float | str, name: str = "eps") -> float:
-    """A finite number of at least 0, given as one or as a fraction such as ``"8/255"``.
-
-    Raises:
-        InvalidParameterError: no number, below 0, or not finite.
-    """
-    if isinstance(value, Tensor) and value.numel() == 1:
-        value = value.item()
-    try:
-        above, slash, below = str(value).partition("/")
-        number = float(above) / float(below) if slash else float(above)
-    except (ValueError, ZeroDivisionError):
-        number = -1.0
-    if not (isfinite(number) and number >= 0):
-        raise InvalidParameterError(
-            f"{name} is {value!r}; expected a number of at least 0, such as 0.03 or 8/255 "
-            "(pixels go from 0 to 1)"
-        )
-    return number
 
 
 class Threat(Protocol):
@@ -86,11 +66,9 @@ class _Ball:
 
     def __post_init__(self) -> None:
         several = _several(self.eps)
-        eps = self._checked(self.eps) if several is None else tuple(map(self._checked, several))
-        object.__setattr__(self, "eps", eps)
-
-    def _checked(self, eps: float | str) -> float:
-        return _as_bound(eps)
+        given = [self.eps] if several is None else several
+        bounds = tuple(radius(self.name, eps) for eps in given)
+        object.__setattr__(self, "eps", bounds[0] if several is None else bounds)
 
     @property
     def _radius(self) -> float:
@@ -102,16 +80,6 @@ class Linf(_Ball):
     """No pixel value moves by more than ``eps`` (a number or ``"8/255"``; ``inf`` is no bound)."""
 
     name = "linf"
-
-    def _checked(self, eps: float | str) -> float:
-        bound = _as_bound(eps)
-        if 1 < bound < inf:
-            meant = f": did you mean {bound:g}/255?" if bound <= 255 else ""
-            raise InvalidParameterError(
-                f"eps is {eps}; pixels go from 0 to 1, so in the norm linf at most 1 is "
-                f"expected{meant}"
-            )
-        return bound
 
     def distance(self, difference: Tensor) -> Tensor:
         """Largest absolute value of each difference ``(N, C, H, W)``."""
@@ -201,14 +169,6 @@ class L0(_Ball):
 
     name = "l0"
 
-    def _checked(self, eps: float | str) -> float:
-        bound = _as_bound(eps)
-        if bound not in (inf, bound // 1):
-            raise InvalidParameterError(
-                f"eps is {eps!r}; in the norm l0 it counts pixels: expected a whole number"
-            )
-        return bound
-
     def distance(self, difference: Tensor) -> Tensor:
         """Pixels at which any channel of each difference ``(N, C, H, W)`` is not 0."""
         return (difference != 0).any(1).flatten(1).sum(1).to(difference.dtype)
@@ -261,10 +221,6 @@ class Unbounded:
     def allows(self, images: Tensor, original: Tensor) -> Tensor:
         """Every image."""
         return torch.ones(len(images), dtype=torch.bool, device=images.device)
-
-
-def _as_bound(eps: float | str) -> float:
-    return inf if isinstance(eps, float | int) and eps == inf else as_number(eps)
 
 
 def _several(eps: Any) -> list[float | str] | None:
@@ -357,17 +313,8 @@ def threat_for(norm: str, eps: Bound | None) -> Threat:
     Raises:
         InvalidParameterError: an unknown norm, or one that lacks or cannot take an ``eps``.
     """
-    if norm not in (*_BALLS, "none"):
-        raise InvalidParameterError(f"norm is {norm!r}; expected {', '.join(_BALLS)} or none")
-    if norm == "none":
-        if eps is not None:
-            raise InvalidParameterError(
-                f"eps is {eps} but norm is none; give norm {', '.join(_BALLS)}"
-            )
-        return Unbounded()
-    if eps is None:
-        raise InvalidParameterError(f"norm is {norm} but eps is missing; give one such as 8/255")
-    return _BALLS[norm](eps)
+    check_norm(norm, eps)
+    return Unbounded() if norm == "none" else _BALLS[norm](cast(Bound, eps))
 
 
 def as_threat(given: "Threat | str") -> Threat:
@@ -384,9 +331,7 @@ def as_threat(given: "Threat | str") -> Threat:
         raise InvalidParameterError(
             f"threat is {given!r}; expected a norm and a bound, such as 'linf:8/255' or Linf(0.3)"
         )
-    norm, colon, eps = given.partition(":")
-    norm = norm.strip().lower()
-    return threat_for(norm, eps if colon else None if norm == "none" else inf)
+    return threat_for(*read_threat(given))
 
 
 def usual_threat(model: "Classifier", images: "ImageSet | None" = None) -> Threat:

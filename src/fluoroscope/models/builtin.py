@@ -3,20 +3,14 @@
 ``fluoroscope train`` made the weights from MNIST; beside each file lies the record of how.
 """
 
-import json
-from importlib.resources import as_file, files
-from typing import Any
+from importlib.resources import as_file
 
 from torch import nn
 
-from fluoroscope.errors import ModelFormatError, UnknownModelError
 from fluoroscope.models.checkpoints import load_checkpoint
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.names import WEIGHTS, not_built_in
 from fluoroscope.models.preprocessing import Preprocessing
-
-BUILTIN: tuple[str, ...] = ("digits-linear", "digits-cnn", "digits-robust")
-
-_WEIGHTS = files("fluoroscope.models") / "weights"
 
 
 def build_architecture(name: str) -> nn.Module:
@@ -53,9 +47,7 @@ def build_architecture(name: str) -> nn.Module:
                 nn.Linear(128, 10),
             )
         case _:
-            raise UnknownModelError(
-                f"no built-in network is called {name!r}; expected {' or '.join(BUILTIN)}"
-            )
+            raise not_built_in(name)
 
 
 def digits_classifier(name: str, module: nn.Module) -> Classifier:
@@ -72,24 +64,6 @@ def load_builtin(name: str) -> Classifier:
         ModelFormatError: the package's file is missing or damaged.
     """
     module = build_architecture(name)
-    with as_file(_WEIGHTS / f"{name}.safetensors") as path:
+    with as_file(WEIGHTS / f"{name}.safetensors") as path:
         load_checkpoint(module, path)
     return digits_classifier(name, module.eval().requires_grad_(False))
-
-
-def builtin_record(name: str) -> dict[str, Any]:
-    """How a network of the package was trained and what it reached, as plain values.
-
-    Raises:
-        UnknownModelError: no built-in network has that name.
-        ModelFormatError: the package's file is missing or damaged.
-    """
-    if name not in BUILTIN:
-        build_architecture(name)  # says which names there are
-    try:
-        record: dict[str, Any] = json.loads((_WEIGHTS / f"{name}.json").read_text("utf-8"))
-    except (OSError, ValueError) as problem:
-        raise ModelFormatError(
-            f"the record of {name} cannot be read ({problem}); install fluoroscope again"
-        ) from problem
-    return record

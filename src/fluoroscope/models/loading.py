@@ -1,38 +1,21 @@
 """Networks by name: what each form of name means, and what came out of it."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
-from difflib import get_close_matches
-from importlib.util import find_spec
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from fluoroscope.errors import InvalidParameterError, ModelFormatError, UnknownModelError
-from fluoroscope.files import looking_up, shortened, user_path
-from fluoroscope.models.archives import refuse_programs
+from fluoroscope.errors import InvalidParameterError
+from fluoroscope.files import user_path
 from fluoroscope.models.checkpoints import load_checkpoint, nothing_loaded
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.names import BUILTIN, builtin_record, find_source, source_of
 from fluoroscope.models.outputs import Outputs
 from fluoroscope.models.preprocessing import ChannelOrder, Interpolation, Size
-from fluoroscope.models.wording import first_line, suggestion
-
-_WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
-_FORMS = (
-    ("torchvision/NAME", "torchvision", "torchvision's published weights, labels and transforms"),
-    ("timm/NAME", "timm", "timm's published weights, labels and data configuration"),
-    ("hf/OWNER/NAME", "transformers", "an image classifier of the Hugging Face hub"),
-    (
-        "DIRECTORY",
-        "transformers",
-        "a local directory in the Hugging Face format: config.json, model.safetensors, "
-        "preprocessor_config.json",
-    ),
-    ("FILE.pt2", None, "a program saved by torch.export.save"),
-    ("python:PACKAGE.MODULE:FUNCTION", None, "what a function of yours returns; runs your code"),
-)
+from fluoroscope.models.wording import first_line
 
 
 def load_model(
@@ -125,13 +108,11 @@ def describe_model(model: str | Path | nn.Module | Classifier) -> dict[str, Any]
     Raises:
         FluoroscopeError: as ``load_model``.
     """
-    from fluoroscope.models.builtin import BUILTIN, builtin_record
-
     classifier = load_model(model)
     look = model.look if isinstance(model, Classifier) else classifier.look
     return {
         "name": classifier.name,
-        "source": _source(classifier.name) or "module",
+        "source": source_of(classifier.name) or "module",
         "architecture": type(classifier.module).__name__,
         "parameters": sum(weight.numel() for weight in classifier.module.parameters()),
         "precision": str(classifier.precision).removeprefix("torch."),
@@ -145,26 +126,6 @@ def describe_model(model: str | Path | nn.Module | Classifier) -> dict[str, Any]
     }
 
 
-def list_models() -> dict[str, Any]:
-    """What ``fluoroscope models list`` prints: the built-ins, and the forms of names.
-
-    ``built_in`` holds one entry for each built-in network with its record; ``forms`` holds, for
-    each form of name, what it means and which library it needs; ``libraries`` says which of those
-    are installed.
-    """
-    from fluoroscope.models.builtin import BUILTIN, builtin_record
-
-    libraries = [library for _, library, _ in _FORMS if library]
-    return {
-        "built_in": [{"name": name, "training": builtin_record(name)} for name in BUILTIN],
-        "forms": [
-            {"form": form, "meaning": meaning, "needs": library}
-            for form, library, meaning in _FORMS
-        ],
-        "libraries": {library: find_spec(library) is not None for library in libraries},
-    }
-
-
 def _by_name(
     name: str | Path,
     device: torch.device | None,
@@ -174,12 +135,7 @@ def _by_name(
     pretrained: bool,
     classes: int | None,
 ) -> Classifier:
-    if str(name).startswith("~"):
-        with looking_up(name, UnknownModelError):
-            name = Path(name).expanduser()
-    source = _source(name)
-    if source is None:
-        raise _unknown(str(name))
+    name, source = find_source(name)
     if not pretrained and source not in ("torchvision", "timm"):
         raise InvalidParameterError(
             f"pretrained=False was given with {name}; expected a torchvision/ or timm/ name"
@@ -275,56 +231,3 @@ def _as_sides(size: Size | None) -> tuple[int, int] | None:
     if len(sides) != 2:
         raise InvalidParameterError(f"size is {size}; expected one side or (height, width)")
     return sides
-
-
-def _source(name: str | Path) -> str | None:
-    """Which kind of source a name leads to, if any."""
-    text = str(name)
-    if isinstance(name, str):
-        prefix, slash, _ = text.partition("/")
-        if text in _builtins():
-            return "built-in"
-        if text.startswith("python:"):
-            return "python"
-        if slash and prefix in ("torchvision", "timm", "hf"):
-            return prefix
-    if text.endswith(".pt2"):
-        return "exported program"
-    with suppress(OSError, ValueError):  # what the file system refuses to look up is told later
-        return "directory" if text and Path(text).is_dir() else None
-    return None
-
-
-def _unknown(text: str) -> UnknownModelError | ModelFormatError:
-    with looking_up(text, UnknownModelError):
-        there = Path(text).is_file()
-    if there:
-        if text.endswith(_WEIGHTS):
-            refuse_programs(Path(text))
-            return ModelFormatError(
-                f"{text} holds weights but no network; expected its network too: a name such as "
-                "torchvision/resnet18 or python:package.module:function, and this as checkpoint="
-            )
-        return UnknownModelError(f"{text} is a file, but no exported program; expected a .pt2 file")
-    return UnknownModelError(
-        f"no network is called {shortened(text)!r}; {suggestion(_nearest(text))}expected a "
-        f"built-in ({', '.join(_builtins())}), {', '.join(form for form, _, _ in _FORMS)}"
-    )
-
-
-def _nearest(text: str) -> list[str]:
-    from fluoroscope.models.torchvision_zoo import torchvision_names
-
-    if text.count("/") == 1 and not text.startswith((".", "/")):
-        return [f"hf/{text}"]
-    full = {name.rpartition("/")[2]: name for name in _builtins()}
-    full |= {name: f"torchvision/{name}" for name in torchvision_names()}
-    if text in full:
-        return [full[text]]
-    return [full[name] for name in get_close_matches(text.casefold(), full, n=3)]
-
-
-def _builtins() -> tuple[str, ...]:
-    from fluoroscope.models.builtin import BUILTIN
-
-    return BUILTIN

@@ -7,12 +7,11 @@ import torchvision
 from torch import nn
 from torchvision.models import get_model, get_model_weights, list_models
 
-from fluoroscope.errors import UnknownModelError
 from fluoroscope.models.checkpoints import read_weights
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.hub import fetch_file
+from fluoroscope.models.names import not_in_torchvision
 from fluoroscope.models.preprocessing import Preprocessing
-from fluoroscope.models.wording import did_you_mean
 
 
 def load_torchvision(
@@ -33,11 +32,7 @@ def load_torchvision(
     """
     if name not in torchvision_names():
         what = "does not classify images" if name in list_models() else "is not in torchvision"
-        near = did_you_mean(name, torchvision_names(), "torchvision/")
-        raise UnknownModelError(
-            f"torchvision/{name} {what}; {near}expected a classification network such as "
-            "torchvision/resnet18"
-        )
+        raise not_in_torchvision(name, torchvision_names(), what)
     published = get_model_weights(name).DEFAULT
     labels = published.meta["categories"]
     if pretrained:

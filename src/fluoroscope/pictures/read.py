@@ -3,7 +3,6 @@
 import io
 import stat
 import warnings
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -17,8 +16,8 @@ from fluoroscope.errors import (
     FluoroscopeError,
     InvalidParameterError,
     PictureError,
-    UnknownDataError,
 )
+from fluoroscope.files import missing_file
 from fluoroscope.pictures.arrays import ARRAY_SUFFIX, read_array, read_bands
 
 MAX_PIXELS = 50_000_000
@@ -71,23 +70,6 @@ def read_picture(
     finally:
         if image is not source:
             image.close()
-
-
-def missing_file(path: Path, expected: str = "a picture file") -> UnknownDataError:
-    """The error for a path that leads nowhere, with the nearest names that do exist."""
-    if path.exists():
-        return UnknownDataError(f"{path} is a pipe, socket or device; expected {expected}")
-    if not path.parent.is_dir():
-        return UnknownDataError(
-            f"{path} does not exist, nor does the folder {path.parent}; expected {expected}"
-        )
-    try:
-        present = sorted(entry.name for entry in path.parent.iterdir() if entry.name[0] != ".")
-    except OSError:
-        present = []
-    near = [str(path.parent / name) for name in get_close_matches(path.name, present, n=3)]
-    hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-    return UnknownDataError(f"{path} does not exist{hint}; expected {expected}")
 
 
 @cache

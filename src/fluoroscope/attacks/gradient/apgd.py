@@ -37,10 +37,11 @@ from fluoroscope.attacks.attack import Method
 from fluoroscope.attacks.gradient.apgd_l1 import L1State, SparseAscent
 from fluoroscope.attacks.minimum_norm import planes
 from fluoroscope.engine import randomness
+from fluoroscope.engine.bounds import as_number
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import CROSS_ENTROPY, DLR, Objective, targeted_dlr
 from fluoroscope.engine.stream import Query, Samples, put, take
-from fluoroscope.engine.threats import Threat, as_number
+from fluoroscope.engine.threats import Threat
 from fluoroscope.engine.vectors import chosen, column, units
 from fluoroscope.errors import InvalidParameterError
 

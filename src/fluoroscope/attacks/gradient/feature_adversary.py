@@ -25,10 +25,11 @@ import torch
 from torch import Tensor
 
 from fluoroscope.attacks.attack import Method
+from fluoroscope.engine.bounds import as_number
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import Objective
 from fluoroscope.engine.stream import Query, Samples
-from fluoroscope.engine.threats import Threat, as_number, bounds_of
+from fluoroscope.engine.threats import Threat, bounds_of
 from fluoroscope.engine.vectors import column
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier

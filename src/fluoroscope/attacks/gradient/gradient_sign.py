@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from fluoroscope.attacks.attack import AttackResult, Method
 from fluoroscope.attacks.gradient.ascent import AscentState, Direction, GradientAscent
 from fluoroscope.engine import randomness
+from fluoroscope.engine.bounds import as_number
 from fluoroscope.engine.classes import Classes
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.stream import Query, Samples
-from fluoroscope.engine.threats import Linf, Threat, as_number, bounds_of
+from fluoroscope.engine.threats import Linf, Threat, bounds_of
 from fluoroscope.models.classifier import Classifier
 
 

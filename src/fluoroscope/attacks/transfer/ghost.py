@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from fluoroscope.attacks.gradient.ascent import GradientAscent
 from fluoroscope.attacks.transfer.momentum import MIFGSM
-from fluoroscope.engine.threats import as_number
+from fluoroscope.engine.bounds import as_number
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.ghost import Erosion, Ghost, check_erosion
 

@@ -23,9 +23,9 @@ from torch import Tensor
 from fluoroscope.attacks.gradient.ascent import AscentState
 from fluoroscope.attacks.gradient.gradient_sign import BIM
 from fluoroscope.engine import randomness
+from fluoroscope.engine.bounds import as_number
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.stream import Query, Samples
-from fluoroscope.engine.threats import as_number
 from fluoroscope.engine.vectors import chosen, column
 
 

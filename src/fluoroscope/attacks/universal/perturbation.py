@@ -25,10 +25,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fluoroscope.attacks.universal.fitting import Fitted
+from fluoroscope.engine.bounds import as_number
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.objectives import CROSS_ENTROPY, LOG_PROBABILITY, Objective
 from fluoroscope.engine.stream import Query, Samples
-from fluoroscope.engine.threats import Threat, as_number
+from fluoroscope.engine.threats import Threat
 from fluoroscope.errors import InvalidParameterError
 
 

@@ -1,0 +1,37 @@
+"""Names that lead nowhere are told before a network is loaded, and before PyTorch is imported."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def tell_mistakes(command: str | None, given: Mapping[str, Any]) -> None:
+    """Refuse what the names alone show to be wrong, of the options of one command.
+
+    Raises:
+        FluoroscopeError: the one that the library would raise later.
+    """
+    both = given.get("data") and given.get("image")  # the command says what it can do with two
+    for option, check in _checks(command).items():
+        value = None if both and option in ("data", "image") else given.get(option)
+        for name in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(name, str):
+                check(name)
+
+
+def _checks(command: str | None) -> dict[str, Callable[[str], Any]]:
+    from fluoroscope.attacks.catalogue import check_attack
+    from fluoroscope.data.names import check_data, check_image
+    from fluoroscope.engine.bounds import read_threat
+    from fluoroscope.models.names import check_model
+
+    return {
+        "model": check_model,
+        "transfer_to": check_model,
+        **({"name": check_model} if command == "show" else {}),
+        "method": check_attack,
+        "data": check_data,
+        "others": check_data,
+        "image": check_image,
+        "mask": check_image,
+        "threat": read_threat,
+    }

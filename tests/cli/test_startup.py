@@ -1,0 +1,66 @@
+"""What a command imports: the small ones no PyTorch, and none what it does not use.
+
+Modules are counted, not seconds, which belong to the machine.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+RUN = """
+import contextlib, io, json, sys
+from fluoroscope.cli import main
+codes = []
+for command in json.loads(sys.argv[1]):
+    sys.argv = ["fluoroscope", *command]
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
+            main()
+        except SystemExit as end:
+            codes.append(end.code)
+print(json.dumps([codes, list(sys.modules)]))
+"""
+UNUSED = {
+    *("sklearn", "scipy.stats", "scipy.sparse", "torch._dynamo", "torchvision", "sympy"),
+    *("matplotlib", "pandas", "transformers", "timm"),
+}
+DIGITS = ("-m", "digits-cnn", "-d", "digits")
+
+
+def imported(*commands: list[str], cwd: Path) -> tuple[list[int], set[str]]:
+    """The exit codes of some commands, and the modules that are there when they have ended."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, json.dumps(commands)],
+        capture_output=True, text=True, check=True, cwd=cwd,
+    )  # fmt: skip
+    codes, modules = json.loads(done.stdout)
+    return codes, set(modules)
+
+
+def test_the_small_commands_and_mistakes_in_names_import_no_pytorch(tmp_path: Path) -> None:
+    heavy = {"torch", "numpy", "pyarrow", "PIL"} | UNUSED
+    small = [["--version"], ["models", "list"], ["attacks"], ["attacks", "pgd"]]
+    codes, there = imported(*small, cwd=tmp_path)
+    assert codes == [0] * len(small)
+    assert not heavy & there
+    wrong = [
+        ["predict", "-m", "digits-cmn", "-d", "digits"],
+        ["models", "show", "torchvision/resnt50"],
+        ["labels", "-m", "digits-cnn", "-d", "digts"],
+        ["morph", "-m", "digits-cnn", "-i", "digts:7", "--to", "2"],
+        ["attack", "fgsm|pdg", *DIGITS, "--eps", "0.1"],
+        ["attack", "pgd", *DIGITS, "--eps", "0.1", "--mask", "nowhere.png"],
+        ["evaluate", *DIGITS, "--threat", "linf:8"],
+        ["transfer", "-m", "digits-cnn", "-m", "digits-cmn", "-d", "digits"],
+    ]
+    codes, there = imported(*wrong, cwd=tmp_path)
+    assert codes == [2] * len(wrong)
+    assert not heavy & there
+
+
+def test_predicting_imports_what_it_uses(tmp_path: Path) -> None:
+    codes, there = imported(["predict", *DIGITS, "--limit", "20"], cwd=tmp_path)
+    assert codes == [0]
+    assert "torch" in there
+    assert not UNUSED & there
