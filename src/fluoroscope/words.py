@@ -145,6 +145,20 @@ class Ruler:
             return "none found"
         return f"{number(self.scaled(distance), digits)}{'/255' if self.levels else ''}"
 
+    def change(self, distance: float) -> str:
+        """A change of this size, as the end of a sentence."""
+        far = self.short(distance)
+        match self.norm:
+            case "linf":
+                return f"a change of at most {far} a pixel"
+            case "l2":
+                return f"a change of Euclidean length {far}"
+            case "l1":
+                return f"changes that add up to {far}"
+            case "l0":
+                return f"a change of {count(round(distance), 'pixel')}"
+        return f"a change of {far} ({self.norm})"
+
     def bound(self, eps: float) -> str:
         """What an attacker may do within ``eps``, as the end of a sentence."""
         far = self.short(eps)

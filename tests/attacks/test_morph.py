@@ -1,6 +1,8 @@
 """The morph: where it goes, what it records, and that its files read back."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -207,6 +209,68 @@ def test_a_save_over_an_earlier_one_never_leaves_a_mixture(
     (tmp_path / "morph.json").write_bytes(record)
     with pytest.raises(ResultFormatError, match="of two morphs"):
         MorphResult.load(tmp_path)
+
+
+def morphed(winners: list[int], target: int, mode: str = "to", **plan: object) -> MorphResult:
+    """A morph made up of these winners, each with 70 %, the next class with 20 %."""
+    probabilities = torch.full((len(winners), 4), 0.05)
+    for row, winner in zip(probabilities, winners, strict=True):
+        row[winner], row[(winner + 1) % 4] = 0.7, 0.2
+    some = fs.morph(network(), "black", to=1, steps=1, eps="0.1")
+    last = len(winners) - 1
+    given = {"mode": mode, "target": target, "steps": last, "norm": "linf", "stop_at": None} | plan
+    return replace(
+        some,
+        plan=replace(some.plan, **given),
+        probabilities=probabilities,
+        objective=torch.zeros(last + 1, dtype=torch.double),
+        l0=torch.zeros(last + 1, dtype=torch.long),
+        linf=torch.linspace(0, 0.1, last + 1),
+        l2=torch.linspace(0, 2, last + 1),
+    )
+
+
+@pytest.mark.parametrize(
+    ("result", "step", "says"),
+    [
+        (lambda: morphed([0, 0, 1, 1], 1), 2,
+         "cat (70.0 %) became dog at step 2; after 3 steps and a change of at most 0.1 a pixel it "
+         "is dog (70.0 %)"),
+        (lambda: morphed([0, 2, 1], 1, norm="none"), 2,
+         "cat (70.0 %) became dog at step 2; after 2 steps and a change of Euclidean length 2 it "
+         "is dog (70.0 %)"),
+        (lambda: morphed([0, 1, 0, 1], 1, stop_at=0.9), 3,
+         "cat (70.0 %) became dog at step 3; after 3 steps and a change of at most 0.1 a pixel it "
+         "is dog (70.0 %), of which 90.0 % were wanted"),
+        (lambda: morphed([0, 0], 1), None,
+         "cat (70.0 %) did not become dog: after 1 step and a change of at most 0.1 a pixel it is "
+         "cat (70.0 %); dog went from 20.0 % to 20.0 %"),
+        (lambda: morphed([1, 1], 1), None,
+         "it was dog (70.0 %) to begin with: nothing had to change; after 1 step and a change of "
+         "at most 0.1 a pixel it is dog (70.0 %)"),
+        (lambda: morphed([1], 1, stop_at=0.5), None,
+         "it was dog (70.0 %) to begin with: nothing had to change"),
+        (lambda: morphed([0, 1], 0, "away"), 1,
+         "cat (70.0 %) was left for dog at step 1; after 1 step and a change of at most 0.1 a "
+         "pixel it is dog (70.0 %)"),
+        (lambda: morphed([0, 1], 0, "less", stop_at=0.01), 1,
+         "cat (70.0 %) was left for dog at step 1; after 1 step and a change of at most 0.1 a "
+         "pixel it is dog (70.0 %), and cat 5.0 %: 1.0 % were wanted"),
+        (lambda: morphed([0, 0], 0, "away"), None,
+         "cat (70.0 %) was not left: after 1 step and a change of at most 0.1 a pixel it is cat "
+         "(70.0 %)"),
+        (lambda: morphed([2, 2], 0, "less"), None,
+         "it was $a_b$ <b>& (70.0 %) to begin with, and not cat: nothing had to change; after 1 "
+         "step and a change of at most 0.1 a pixel it is $a_b$ <b>& (70.0 %)"),
+    ],
+)  # fmt: skip
+def test_it_says_when_the_class_changed(
+    result: Callable[[], MorphResult], step: int | None, says: str
+) -> None:
+    found = result()
+    assert found.summary.replace("\u202f", " ") == says
+    assert found.changed_at == step
+    assert found.describe()["changed_at"] == step
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"format": 99}', '{"format": 1}', "shape", "cut"])

@@ -1,6 +1,7 @@
 """``fluoroscope attack`` and ``fluoroscope attacks``, as a user calls them."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -17,9 +18,11 @@ from safetensors.torch import load_file
 
 import fluoroscope as fs
 from fluoroscope.attacks import registry
+from fluoroscope.pictures import curves
 from fluoroscope.pictures.write import write_png
 
 Call = Callable[..., Any]
+MODEL = fs.load_model("digits-cnn")
 DIGITS = ["--model", "digits-cnn", "--data", "digits", "--limit", "12"]
 
 
@@ -107,6 +110,54 @@ def test_a_second_attack_leaves_nothing_of_the_first(fluoroscope: Call, tmp_path
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         "part-00000.json", "part-00000.parquet", "part-00000.safetensors",
     ]  # fmt: skip
+
+
+def test_one_picture_is_said_and_shown(fluoroscope: Call, tmp_path: Path) -> None:
+    one = ("-m", "digits-cnn", "--image", "digits:7", "--out", str(tmp_path))
+    done = fluoroscope("attack", "pgd", *one, "--eps", "0.1", "--json", "-")
+    assert done.code == 0, done.err
+    ends = json.loads(done.out)["picture"]
+    seven = fs.predict(MODEL, fs.open_image("digits:7", channels=1).image).probabilities
+    assert (ends["from"], ends["success"]) == ("7", True)
+    assert ends["from_probability"] == pytest.approx(float(seven.max()))
+    assert ends["distance"] == pytest.approx(0.1)
+    became = f"{ends['to']} ({100 * ends['to_probability']:.1f} %)"
+    assert f"7 (98.8 %) became {became} by a change of at most 0.1 a pixel\n" in done.err, done.err
+    slide = (tmp_path / "slide.png").read_bytes()
+    held = fluoroscope("attack", "pgd", *one, "--eps", "0.001")
+    assert (
+        "7 (98.8 %) was not fooled: no change that fools the network was found within 0.001"
+        in held.out
+    )
+    assert (tmp_path / "slide.png").read_bytes() != slide
+    already = fluoroscope("attack", "pgd", *one, "--eps", "0.1", "--to", "7")
+    assert "7 (98.8 %) before anything was changed, the wanted class" in already.out
+    several = fluoroscope("attack", "pgd", *DIGITS, "--eps", "0.1", "--out", str(tmp_path))
+    assert several.code == 0
+    assert not (tmp_path / "slide.png").exists()
+
+
+def test_one_run_has_one_median(
+    fluoroscope: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[float] = []
+    real = curves.success_curve
+
+    def observed(*given: Any, half: float, **how: Any) -> Any:
+        drawn.append(half)
+        return real(*given, half=half, **how)
+
+    monkeypatch.setattr(curves, "success_curve", observed)
+    done = fluoroscope("attack", "deepfool", *DIGITS, "--out", str(tmp_path), "--json", "-")
+    assert done.code == 0, done.err
+    said = json.loads(done.out)
+    rows = parquet.read_table(tmp_path / "part-00000.parquet").to_pydict()
+    searched = zip(rows["distance"], rows["success"], rows["at_start"], strict=True)
+    far = [
+        distance if success else math.inf for distance, success, already in searched if not already
+    ]
+    assert said["median_distance"] == sorted(far)[(len(far) - 1) // 2] == drawn[0]
+    assert f"{drawn[0]:.3g}" in done.err
 
 
 def test_the_closest_success_has_a_curve(fluoroscope: Call, tmp_path: Path) -> None:

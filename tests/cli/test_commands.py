@@ -3,7 +3,8 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,74 @@ def test_morph_writes_files_and_json(fluoroscope: Call, tmp_path: Path) -> None:
     assert found["way_stations"][0]["label"] == "7"
     assert (tmp_path / "morph.gif").is_file()
     assert fs.MorphResult.load(tmp_path).reached
+
+
+def test_a_morph_says_each_step_once_and_when_it_happened(
+    fluoroscope: Call, tmp_path: Path
+) -> None:
+    said = fluoroscope(
+        "morph", "-m", "digits-cnn", "-i", "digits:7", "--to", "2", "--steps", "6", "--out",
+        str(tmp_path),
+    )  # fmt: skip
+    result = fs.MorphResult.load(tmp_path)
+    assert result.way_stations[-1] == (6, 2)  # the end is a way station
+    rows = [line.split() for line in said.out.splitlines()]
+    assert [row[:2] for row in rows if row and row[0].isdecimal() and len(row) == 6] == [
+        ["0", "7"], ["6", "2"],
+    ]  # fmt: skip
+    assert "7 (98.8 %) became 2 at step 6" in said.out
+
+
+def test_an_interrupted_morph_leaves_what_it_reached(
+    fluoroscope: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = iter([False] * 4)
+
+    @contextmanager
+    def interrupted() -> Iterator[Callable[[], bool]]:
+        yield lambda: next(asked, True)
+
+    monkeypatch.setattr(sys.modules["fluoroscope.cli.morph"], "interruptible", interrupted)
+    said = fluoroscope(
+        "morph", "-m", "digits-cnn", "-i", "digits:7", "--to", "2", "--out", str(tmp_path),
+        "--json", "-",
+    )  # fmt: skip
+    assert said.code == 130
+    assert len(json.loads(said.out)["steps"]) == 5
+    assert len(fs.MorphResult.load(tmp_path).winners) == 5
+    assert "stopped after 4 of 40 steps; the files are whole" in said.err
+
+
+def test_each_command_has_a_directory_of_its_own(
+    fluoroscope: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pictures = ("-m", "digits-linear", "-d", "digits", "--limit", "20")
+    for name, arguments in {
+        "morph": ("-m", "digits-linear", "-i", "digits:7", "--to", "2", "--steps", "2"),
+        "gradient": ("-m", "digits-linear", "-i", "digits:7"),
+        "attack": ("fgsm", *pictures, "--eps", "0.1"),
+        "corrupt": (*pictures, "--scale", "imagenet-c", "--corruption", "contrast"),
+        "xray": (*pictures, "--sections", "clean"),
+    }.items():
+        before = set(tmp_path.glob("out/*"))
+        said = fluoroscope(name, *arguments)
+        assert said.code == 0, said.err
+        assert set(tmp_path.glob("out/*")) - before == {tmp_path / "out" / name}
+    assert (tmp_path / "out/xray/report.html").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_gradient_replaces_what_an_earlier_one_left_and_nothing_else(
+    fluoroscope: Call, tmp_path: Path
+) -> None:
+    (tmp_path / "gradient-times-50-mine.png").write_bytes(b"mine")
+    given = ("gradient", "-m", "digits-linear", "-i", "digits:5", "--out", str(tmp_path))
+    assert fluoroscope(*given, "-c", "5", "-c", "8").code == 0
+    assert fluoroscope(*given, "-c", "3").code == 0
+    assert {path.name for path in tmp_path.glob("gradient-times-50-*")} == {
+        "gradient-times-50-mine.png", "gradient-times-50-3.png",
+    }  # fmt: skip
 
 
 def test_json_goes_to_a_file_whole(fluoroscope: Call, tmp_path: Path) -> None:

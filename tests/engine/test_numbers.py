@@ -5,8 +5,9 @@ import pytest
 import torch
 
 import fluoroscope as fs
-from fluoroscope.engine.numbers import as_seconds, whole_number
+from fluoroscope.engine.numbers import as_seconds, half_within, whole_number
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.evaluation.curve import Curve
 
 IMAGES = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 ATTACK = fs.attack("pgd", eps=0.1, steps=2)
@@ -109,3 +110,18 @@ def test_numbers_of_numpy_are_kept_as_plain_ones(model: fs.Classifier) -> None:
     parameters = made(model, IMAGES, [0, 1]).record["parameters"]
     assert type(parameters["steps"]) is int
     assert parameters["threat"]["eps"] == 0.25
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 8, 40])
+@pytest.mark.parametrize("fooled", [0.0, 0.4, 0.5, 1.0])
+def test_the_median_counts_what_was_not_fooled_as_farther(count: int, fooled: float) -> None:
+    far = np.random.default_rng(count).random(int(fooled * count))
+    every = np.append(far, [np.inf] * (count - len(far)))
+    found = half_within(far.tolist(), count)
+    if not count:
+        assert found is None
+        return
+    expected = float(np.quantile(every, 0.5, method="inverted_cdf"))
+    assert (np.inf if found is None else found) == expected
+    curve = Curve("linf", every, np.zeros(count, int), None)
+    assert curve.median == expected

@@ -34,7 +34,7 @@ from fluoroscope.pictures.curves import probability_curves
 from fluoroscope.pictures.display import shown_channels
 from fluoroscope.pictures.pairs import spread
 from fluoroscope.pictures.plots import SERIES, page_style
-from fluoroscope.words import count, number, percent, shortened
+from fluoroscope.words import Ruler, as_percent, count, number, percent, shortened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -143,6 +143,42 @@ class MorphResult(html.Shown):
             for step, winner in enumerate(winners)
             if step == 0 or winner != winners[step - 1]
         ]
+
+    @property
+    def changed_at(self) -> int | None:
+        """The step from which the end's class wins; ``None`` where it won from the start."""
+        return self.way_stations[-1][0] or None
+
+    @property
+    def summary(self) -> str:
+        """What became of the picture, and when, in a sentence."""
+        plan, last = self.plan, len(self.winners) - 1
+        first, end = (self._is(step) for step in (0, last))
+        named = self.labels[plan.target]
+        norm = "linf" if plan.norm == "linf" else "l2"
+        far = Ruler(norm, len(self.original)).change(float(getattr(self, norm)[-1]))
+        after = f"after {count(last, 'step')} and {far} it is {end}"
+        shares = [as_percent(self.target_probability[step]) for step in (0, -1)]
+        towards = plan.mode == "to"
+        if towards == (self.winners[0] == plan.target):
+            why = f"it was {first} to begin with" + ("" if towards else f", and not {named}")
+            return f"{why}: nothing had to change" + (f"; {after}" if last else "")
+        if towards == (self.winners[-1] == plan.target):
+            verb = f"became {named}" if towards else f"was left for {self.labels[self.winners[-1]]}"
+            short = f", of which {as_percent(plan.stop_at or 0)} were wanted"
+            if not towards:
+                short = f", and {named} {shares[1]}: {as_percent(plan.stop_at or 0)} were wanted"
+            return f"{first} {verb} at step {self.changed_at}; {after}" + (
+                "" if self.reached else short
+            )
+        verb = f"did not become {named}" if towards else "was not left"
+        others = f"; {named} went from {shares[0]} to {shares[1]}" if towards else ""
+        return f"{first} {verb}: {after}{others}"
+
+    def _is(self, step: int) -> str:
+        """``7 (98.8 %)``: what the network says at a step."""
+        probability = float(self.probabilities[step].max())
+        return f"{self.labels[self.winners[step]]} ({as_percent(probability)})"
 
     def slide(self) -> "Image":
         """The first picture, plus the change, equals the last one: a picture for a slide.
@@ -260,6 +296,8 @@ class MorphResult(html.Shown):
             "to": self.labels[plan.target] if plan.mode == "to" else None,
             "leave": self.labels[plan.target] if plan.mode != "to" else None,
             "reached": self.reached,
+            "changed_at": self.changed_at,
+            "summary": self.summary,
             "steps": [
                 {
                     "step": number,

@@ -195,15 +195,18 @@ def part_name(number: int) -> str:
     return f"part-{number:05}"
 
 
-def remove_parts(directory: Path) -> int:
+def remove_parts(directory: Path, *others: str) -> int:
     """Remove the parts of an earlier attack, so that a later one's do not stand among them.
 
-    Only files beside a record of ours go, the records first. Returns how many parts there were.
+    Only files beside a record of ours go, and the ``others`` of these names first, so that a kill
+    meanwhile leaves nothing that no record speaks for. Returns how many parts there were.
 
     Raises:
         StorageError: the disk refuses.
     """
     records = [file for file in directory.glob("part-*.json") if _is_record(file)]
+    if records:
+        remove(*(directory / name for name in others))
     remove(*records)
     for record in records:
         remove(record.with_suffix(".parquet"), record.with_suffix(".safetensors"))

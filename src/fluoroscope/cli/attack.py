@@ -20,7 +20,6 @@ from fluoroscope.cli.attack_report import Summary
 from fluoroscope.cli.display import with_display
 from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import (
-    OUT,
     BatchSize,
     First,
     Json,
@@ -28,6 +27,7 @@ from fluoroscope.cli.options import (
     MaybeData,
     MaybeImage,
     Norm,
+    Out,
     Param,
     Plain,
     Seed,
@@ -178,7 +178,7 @@ def attack(
     max_seconds: Annotated[
         float | None, typer.Option(help="Stop searching then; what was found by then is kept.")
     ] = None,
-    out: Annotated[Path, typer.Option(*OUT, help="Directory for the results.")] = Path("out"),
+    out: Out = Path("out/attack"),
     seed: Seed = 0,
     json: Json = None,
 ) -> None:
@@ -256,7 +256,8 @@ def attack(
                 if over():
                     break
     summary.report(output, chosen, directory, time.perf_counter() - began)
-    output.say(images.describe_classes())
+    if data is not None:
+        output.say(images.describe_classes())
     output.json(summary.describe(method, images.name, to, time.perf_counter() - began))
     if interrupted():
         raise typer.Abort

@@ -1,10 +1,12 @@
 """What ``fluoroscope attack`` says of the parts of its results: a table, pictures, a curve."""
 
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fluoroscope as fs
 from fluoroscope.cli.output import Output
+from fluoroscope.words import NORMS, Ruler, as_percent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,6 +17,12 @@ if TYPE_CHECKING:
 
 # Pictures shown of an attack.
 _SHOWN = 6
+# What an attack may leave beside its parts.
+_LEFT = (
+    *("slide.png", "pictures.png", "curve.png"),
+    *("universal.safetensors", "universal.png", "universal-amplified.png"),
+    *("patch.safetensors", "patch.png", "patch-print.png"),
+)
 
 
 class Summary:
@@ -24,11 +32,13 @@ class Summary:
         from fluoroscope.pictures.display import shown_channels
 
         self._labels, self._shown = model.labels, shown_channels(model.channels)
+        self._channels = model.channels
         self._transfers = [_Transfer(target) for target in targets]
         self._rows: dict[str, list[Any]] = {}
         self._pairs: list[Pair] = []
         self._paths: list[Path] = []
         self._parts = self._removed = 0
+        self._last: AttackResult | None = None
         self._record: dict[str, Any] = {}
         self._fitted: dict[str, Any] = {}
 
@@ -40,11 +50,9 @@ class Summary:
     def begin(self, directory: Path) -> None:
         """Make room for the first part: nothing of an earlier attack stands beside this one."""
         from fluoroscope.attacks.parts import remove_parts
-        from fluoroscope.files import remove
 
-        self._removed = remove_parts(directory)
-        if self._removed:
-            remove(directory / "pictures.png", directory / "curve.png")
+        kept = {path.name for path in self._paths}
+        self._removed = remove_parts(directory, *(each for each in _LEFT if each not in kept))
 
     def add(self, result: "AttackResult", paths: list[Path]) -> None:
         for name, column in result.rows().items():
@@ -52,6 +60,7 @@ class Summary:
         for transfer in self._transfers:
             transfer.add(result)
         self._parts += 1
+        self._last = result
         notes = self._record.get("notes", [])
         self._record = result.record | {"notes": list(dict.fromkeys([*notes, *result.notes]))}
         for pair in result.pairs(self._labels, _SHOWN - len(self._pairs)):
@@ -61,10 +70,12 @@ class Summary:
         from fluoroscope.pictures.curves import success_curve
         from fluoroscope.pictures.maps import write_figure
         from fluoroscope.pictures.pairs import pair_figure
+        from fluoroscope.pictures.write import write_png
 
         numbers = self._numbers()
         # Where no norm bounds an attack, lengths are Euclidean.
         norm = method.threat.name.replace("none", "l2")
+        ruler = Ruler(norm, self._channels)
         targeted = self._record["targeted"]
         searched = numbers["searched"]
         output.table(
@@ -76,7 +87,7 @@ class Summary:
                     "led there" if targeted else "fooled",
                     f"{numbers['fooled']} of {searched} ({100 * numbers['success_rate']:.1f} %)",
                 ],
-                [f"median {norm} distance", _number(numbers["median_distance"])],
+                [f"median {NORMS[norm]} distance", _median(ruler, numbers)],
                 ["forward passes a picture", f"{numbers['forwards_mean']:.1f}"],
                 ["backward passes a picture", f"{numbers['backwards_mean']:.1f}"],
                 *(transfer.row(targeted=targeted) for transfer in self._transfers),
@@ -92,13 +103,17 @@ class Summary:
             )
         for note in dict.fromkeys(self._record["notes"]):
             output.note(note)
+        if self._alone is not None:
+            output.say(_became(self._alone, method))
+            self._paths.append(write_png(directory / "slide.png", self._alone.slide()))
         if self._pairs:
             self._paths.append(write_figure(directory / "pictures.png", pair_figure(self._pairs)))
         if method.minimum_norm and searched:
             curve = success_curve(
                 numbers["distances"],
                 searched,
-                norm=norm,
+                ruler=ruler,
+                half=numbers["median_distance"],
                 title=self._record["attack"],
             )
             self._paths.append(write_figure(directory / "curve.png", curve))
@@ -118,6 +133,7 @@ class Summary:
             "data": data,
             "to": to,
             **numbers,
+            **({} if self._alone is None else {"picture": _ends(self._alone)}),
             "transfer": [transfer.describe() for transfer in self._transfers],
             "seconds": seconds,
             **({"fitted": self._fitted} if self._fitted else {}),
@@ -125,7 +141,14 @@ class Summary:
             "shown_channels": self._shown,
         }
 
+    @property
+    def _alone(self) -> "AttackResult | None":
+        """The result, where there is but one picture."""
+        return self._last if self._last and len(self._rows["success"]) == 1 else None
+
     def _numbers(self) -> dict[str, Any]:
+        from fluoroscope.engine.numbers import half_within
+
         rows = self._rows
         found = zip(rows["success"], rows["at_start"], rows["distance"], strict=True)
         far = sorted(distance for success, already, distance in found if success and not already)
@@ -136,7 +159,8 @@ class Summary:
             "searched": count - already,
             "fooled": len(far),
             "success_rate": len(far) / (count - already) if count > already else 0.0,
-            "median_distance": far[len(far) // 2] if far else None,
+            # Within this half of those searched from are fooled; the others count as farther.
+            "median_distance": half_within(far, count - already),
             "forwards_mean": sum(rows["forwards"]) / count,
             "backwards_mean": sum(rows["backwards"]) / count,
             "unfinished": count - sum(rows["finished"]),
@@ -149,15 +173,6 @@ class _Transfer:
 
     def __init__(self, target: "Classifier") -> None:
         self._target, self._before, self._count, self._fooled = target, 0, 0, 0
-
-    def begin(self, directory: Path) -> None:
-        """Make room for the first part: nothing of an earlier attack stands beside this one."""
-        from fluoroscope.attacks.parts import remove_parts
-        from fluoroscope.files import remove
-
-        self._removed = remove_parts(directory)
-        if self._removed:
-            remove(directory / "pictures.png", directory / "curve.png")
 
     def add(self, result: "AttackResult") -> None:
         rows = result.success & ~result.at_start
@@ -195,5 +210,41 @@ class _Transfer:
         }
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+def _median(ruler: Ruler, numbers: dict[str, Any]) -> str:
+    if not numbers["searched"]:
+        return "nothing was searched"
+    if numbers["median_distance"] is None:
+        return "none: fewer than half were fooled"
+    return ruler.short(numbers["median_distance"])
+
+
+def _ends(result: "AttackResult") -> dict[str, Any]:
+    """What a single picture was, and what it became."""
+    probability, winner = result.logits[0].softmax(0).max(0)
+    return {
+        "from": result.labels[int(result.read_as)],
+        "from_probability": float(result.read_probability),
+        "to": result.labels[int(winner)],
+        "to_probability": float(probability),
+        "distance": float(result.distance),
+        "success": bool(result.success),
+    }
+
+
+def _became(result: "AttackResult", method: "Method") -> str:
+    """The same in a sentence."""
+    ends, ruler = _ends(result), Ruler.of(method.threat, len(result.images[0]))
+    was, became = (
+        f"{ends[end]} ({as_percent(ends[f'{end}_probability'])})" for end in ("from", "to")
+    )
+    wanted = result.labels[int(result.classes)]
+    if bool(result.at_start) and not ends["distance"]:
+        why = "the wanted class" if result.record["targeted"] else f"not {wanted}, its label"
+        return f"it was {was} before anything was changed, {why}: nothing was searched"
+    if ends["success"]:
+        return f"{was} became {became} by {ruler.change(ends['distance'])}"
+    eps = method.threat.eps
+    within = f" within {ruler.short(eps)}" if isinstance(eps, float) and isfinite(eps) else ""
+    goal = f" that makes it {wanted}" if result.record["targeted"] else " that fools the network"
+    ended = f"; after {ruler.change(ends['distance'])} it is {became}" if ends["distance"] else ""
+    return f"{was} was not fooled: no change{goal} was found{within}{ended}"

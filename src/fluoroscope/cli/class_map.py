@@ -67,7 +67,7 @@ def class_map(
     on_grid: OnGrid = False,
     batch_size: BatchSize = 128,
     out: Annotated[Path, typer.Option(*OUT, help="Directory for class_map.json and .png.")] = Path(
-        "out"
+        "out/map"
     ),
     seed: Seed = 0,
     json: Json = None,

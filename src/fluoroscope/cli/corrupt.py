@@ -8,13 +8,13 @@ import typer
 from fluoroscope.cli.display import with_display
 from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import (
-    OUT,
     AtChance,
     BatchSize,
     Data,
     First,
     Json,
     Limit,
+    Out,
     Seed,
     Split,
     open_pictures,
@@ -67,7 +67,7 @@ def corrupt(
     ] = None,
     at_chance: AtChance = False,
     batch_size: BatchSize = 64,
-    out: Annotated[Path, typer.Option(*OUT, help="Directory for the pictures.")] = Path("out"),
+    out: Out = Path("out/corrupt"),
     seed: Seed = 0,
     json: Json = None,
 ) -> None:

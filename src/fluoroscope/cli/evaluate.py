@@ -7,7 +7,6 @@ import typer
 
 from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import (
-    OUT,
     AtChance,
     BatchSize,
     Data,
@@ -15,6 +14,7 @@ from fluoroscope.cli.options import (
     Json,
     Limit,
     OnGrid,
+    Out,
     Plain,
     Seed,
     Split,
@@ -46,7 +46,7 @@ def evaluate(
             "without gradient), or a TOML file."
         ),
     ] = "standard",
-    out: Annotated[Path, typer.Option(*OUT, help="Directory of the run.")] = Path("out"),
+    out: Out = Path("out/evaluate"),
     resume: Annotated[
         Literal["auto", "never"],
         typer.Option(help="auto goes on with what is in --out; never removes it and starts anew."),

@@ -1,18 +1,22 @@
 """``fluoroscope gradient``: which way each pixel moves a decision, as pictures."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fluoroscope.cli.display import with_display
-from fluoroscope.cli.options import OBJECTIVE_HELP, OUT, Image, Json, Seed, with_model
+from fluoroscope.cli.options import OBJECTIVE_HELP, Image, Json, Out, Seed, with_model
 from fluoroscope.cli.output import Output
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from fluoroscope.models.classifier import Classifier
+
+# The classes of an earlier call may be others.
+_AMPLIFIED = re.compile(r"gradient-times-50-\d+\.png")
 
 
 @with_model
@@ -28,7 +32,7 @@ def gradient(
     check: Annotated[
         int, typer.Option(min=0, help="Compare this many pixels with finite differences.")
     ] = 0,
-    out: Annotated[Path, typer.Option(*OUT, help="Directory for the pictures.")] = Path("out"),
+    out: Out = Path("out/gradient"),
     seed: Seed = 0,
     json: Json = None,
 ) -> None:
@@ -42,7 +46,7 @@ def gradient(
 
     from fluoroscope.data.reference import open_image
     from fluoroscope.engine.predict import predict
-    from fluoroscope.files import atomic_path, output_directory
+    from fluoroscope.files import atomic_path, output_directory, remove
     from fluoroscope.gradients.input_gradient import input_gradient
     from fluoroscope.pictures.display import shown, shown_channels
     from fluoroscope.pictures.maps import amplified, map_figure, write_figure
@@ -59,6 +63,8 @@ def gradient(
 
     output = Output(json)
     directory = output_directory(out)
+    earlier = directory.glob("gradient-times-50-*.png")
+    remove(*(file for file in earlier if _AMPLIFIED.fullmatch(file.name)))
     unit = f"{objective} per unit of pixel value"
     figure = map_figure(list(zip(names, slopes, strict=True)), picture=picture, unit=unit)
     written = [

@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fluoroscope.cli.display import with_display
-from fluoroscope.cli.options import OBJECTIVE_HELP, OUT, Image, Json, Seed, with_model
+from fluoroscope.cli.interrupt import interruptible
+from fluoroscope.cli.options import OBJECTIVE_HELP, Image, Json, Out, Seed, with_model
 from fluoroscope.cli.output import Output
+from fluoroscope.words import Ruler, count
 
 if TYPE_CHECKING:
-    from fluoroscope.attacks.morph import MorphResult
+    from collections.abc import Callable, Iterable, Iterator
+
+    from fluoroscope.attacks.morph import MorphResult, MorphStep
     from fluoroscope.models.classifier import Classifier
 
 
@@ -41,7 +45,7 @@ def morph(
         float | None, typer.Option(help="End once the class has this probability.")
     ] = None,
     gif: Annotated[bool, typer.Option("--gif", help="Also save the trajectory as a GIF.")] = False,
-    out: Annotated[Path, typer.Option(*OUT, help="Directory for the results.")] = Path("out"),
+    out: Out = Path("out/morph"),
     seed: Seed = 0,
     json: Json = None,
 ) -> None:
@@ -80,35 +84,44 @@ def morph(
     )
     directory = output_directory(out)  # a place that cannot be written to is told at once
     output = Output(json)
-    result = moving.result(output.progress(moving, steps + 1, "morphing"))
-    _report(output, result)
-    output.wrote(result.save(directory, gif=gif))
+    with interruptible() as interrupted:
+        shown = output.progress(moving, steps + 1, "morphing")
+        result = moving.result(_until(interrupted, shown))
+        _report(output, result)
+        output.wrote(result.save(directory, gif=gif))
     output.json(result.describe())
+    if interrupted():
+        made = len(result.winners) - 1
+        output.say(f"stopped after {made} of {count(steps, 'step')}; the files are whole and hold "
+                   "what was reached by then")  # fmt: skip
+        raise typer.Abort
+
+
+def _until(stopped: "Callable[[], bool]", steps: "Iterable[MorphStep]") -> "Iterator[MorphStep]":
+    """The steps up to a Ctrl-C, the start in any case."""
+    for step in steps:
+        yield step
+        if stopped():
+            return
 
 
 def _report(output: Output, result: "MorphResult") -> None:
-    labels, plan = result.labels, result.plan
+    labels = result.labels
+    norms = {norm: Ruler(norm, len(result.original)) for norm in ("l2", "linf")}
+    last = len(result.winners) - 1
+    stations = dict([*result.way_stations, (last, result.winners[-1])])
     output.table(
-        ["step>", "what it is", "probability>", labels[plan.target] + ">", "L2>", "Linf · 255>"],
+        ["step>", "predicted as", "probability>", labels[result.plan.target] + ">", "L2>", "Linf>"],
         (
             [
                 step,
                 labels[winner],
                 f"{result.probabilities[step, winner]:.3f}",
                 f"{result.target_probability[step]:.3f}",
-                f"{result.l2[step]:.2f}",
-                f"{255 * result.linf[step]:.2f}",
+                *(ruler.short(float(getattr(result, norm)[step])) for norm, ruler in norms.items()),
             ]
-            for step, winner in [
-                *result.way_stations,
-                (len(result.winners) - 1, result.winners[-1]),
-            ]
+            for step, winner in stations.items()
         ),
         title=f"{labels[result.winners[0]]}, its way stations, and its end",
     )
-    wish = {"to": "became", "less": "left", "away": "left"}[plan.mode]
-    verdict = wish if result.reached else f"has not {wish}"
-    output.say(
-        f"{labels[result.winners[0]]} {verdict} {labels[plan.target]} "
-        f"({result.target_probability[-1]:.3f}) after {len(result.winners) - 1} steps"
-    )
+    output.say(result.summary)

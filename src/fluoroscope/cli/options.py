@@ -113,6 +113,7 @@ Param = Annotated[
     typer.Option("--param", help="The method's own: NAME=VALUE. Repeatable."),
 ]
 OUT = ("--out", "-o")
+Out = Annotated[Path, typer.Option(*OUT, help="Directory for the results.")]
 OBJECTIVE_HELP = "logit, log-probability, probability or margin"
 
 

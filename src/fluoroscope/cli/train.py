@@ -37,7 +37,7 @@ def train(
         typer.Option(help="Share of the training over which eps grows from 0; default: 0.35."),
     ] = None,
     out: Annotated[Path, typer.Option(*OUT, help="Directory for weights and record.")] = Path(
-        "out"
+        "out/train"
     ),
     seed: Seed = 0,
     json: Json = None,

@@ -10,7 +10,6 @@ from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import (
     MODEL,
     MODEL_HELP,
-    OUT,
     BatchSize,
     Data,
     Device,
@@ -18,6 +17,7 @@ from fluoroscope.cli.options import (
     Json,
     Limit,
     Norm,
+    Out,
     Param,
     Seed,
     Split,
@@ -71,7 +71,7 @@ def transfer(
     ] = False,
     batch_size: BatchSize = 128,
     device: Device = "cpu",
-    out: Annotated[Path, typer.Option(*OUT, help="Directory for the picture.")] = Path("out"),
+    out: Out = Path("out/transfer"),
     seed: Seed = 0,
     json: Json = None,
 ) -> None:

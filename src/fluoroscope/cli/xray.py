@@ -39,7 +39,7 @@ def xray(
     limit: Limit = None,
     first: First = False,
     threat: Threat = None,
-    out: Annotated[Path, typer.Option(*OUT, help="The page.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option(*OUT, help="The page.")] = Path("out/xray/report.html"),
     sections: Annotated[
         str | None,
         typer.Option(

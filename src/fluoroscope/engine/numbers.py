@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from operator import index
 from typing import SupportsIndex, cast
 
@@ -23,6 +24,17 @@ def whole_number(name: str, value: object) -> int:
     if number < 1:
         raise InvalidParameterError(f"{name} is {value!r}; expected a whole number, 1 or more")
     return number
+
+
+def half_within(distances: Sequence[float], count: int) -> float | None:
+    """The median of what ``count`` pictures took: the smallest distance within which half of them
+    are fooled. ``distances`` are those of the fooled; the others count as farther than all.
+
+    It is that of a picture, not between two, as in :meth:`.Curve.quantile`. ``None`` where fewer
+    than half were fooled.
+    """
+    middle = (count - 1) // 2
+    return sorted(distances)[middle] if 0 <= middle < len(distances) else None
 
 
 def as_seconds(value: float | str, name: str = "budget") -> float:

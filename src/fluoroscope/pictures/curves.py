@@ -1,15 +1,30 @@
 """Curves: probability against step, success against distance or queries, accuracy against eps."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from fluoroscope.words import Ruler, shortened
+
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+
+
+def add_legend(axes: "Axes", named: "Sequence[tuple[Line2D, str]]", **how: Any) -> None:
+    """A legend of lines with their names as they stand: names are data, so that a ``$`` is no
+    formula, and an underscore in front, for which Matplotlib leaves a line out, no wish.
+    """
+    numbers = [str(number) for number in range(len(named))]
+    legend = axes.legend([line for line, _ in named], numbers, **how)
+    for text, (_, name) in zip(legend.get_texts(), named, strict=True):
+        text.set_text(name)
+        text.set_parse_math(False)
 
 
 def probability_curves(
@@ -42,49 +57,45 @@ def probability_curves(
     others = (winners + [c for c in ranked if c not in winners and peaks[c] > 0.02])[:room]
     figure = Figure(figsize=(6.4, 3.6), layout="constrained", dpi=150)
     axes = figure.subplots()
-    lines, names = [], []
+    named = []
     for color, chosen in zip(colors, [*dict.fromkeys(always), *others], strict=False):
         curve = probabilities[:, chosen].tolist()
         bold = chosen in always
-        lines += axes.plot(curve, color=color, linewidth=2.4 if bold else 1.3)
-        names.append(labels[chosen][:28])
+        [line] = axes.plot(curve, color=color, linewidth=2.4 if bold else 1.3)
+        named.append((line, shortened(labels[chosen])))
         marks = [step for step, c in stations if c == chosen]
         axes.plot(marks, [curve[step] for step in marks], "o", color=color, markersize=6)
     axes.set(xlabel="step", ylabel="probability", ylim=(-0.02, 1.02))
     axes.set_xlim(0, max(1, len(probabilities) - 1))
     axes.grid(alpha=0.25)
     axes.set_title(title, parse_math=False)
-    # By hand: of a line's own label Matplotlib would leave out one that begins with "_".
-    legend = axes.legend(
-        lines, names, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9
+    add_legend(
+        axes, named, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9
     )
-    for text in legend.get_texts():
-        text.set_parse_math(False)  # labels are data: a "$" in one is no formula
     return figure
 
 
 def success_curve(
-    distances: Sequence[float], count: int, *, norm: str, title: str = ""
+    distances: Sequence[float], count: int, *, ruler: Ruler, half: float | None, title: str = ""
 ) -> "Figure":
     """The share of ``count`` pictures that were fooled within a distance, against the distance.
 
-    ``distances`` are those of the successes.
+    ``distances`` are those of the successes, ``half`` the one within which half are fooled.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 3.6), layout="constrained", dpi=150)
     axes = figure.subplots()
-    far = sorted(distances)
+    far = sorted(map(ruler.scaled, distances))
     shares = [number / count for number in range(len(far) + 1)]
     end = 1.05 * far[-1] if far else 1.0
     axes.step([0.0, *far, end], [*shares, shares[-1]], where="post", color=COLORS[0])
-    if len(far) > count / 2:
-        middle = far[(count - 1) // 2]
+    if half is not None:
+        middle = ruler.scaled(half)
         axes.axvline(middle, color=COLORS[1], linewidth=1, linestyle="--")
-        axes.annotate(
-            f"half within {middle:.3g}", (middle, 0.04), (4, 0), textcoords="offset points"
-        )
-    axes.set(xlabel=f"{norm} distance", ylabel="share fooled", ylim=(-0.02, 1.02), xlim=(0, end))
+        words = f"half within {ruler.short(half)}"
+        axes.annotate(words, (middle, 0.04), (4, 0), textcoords="offset points")
+    axes.set(xlabel=ruler.unit, ylabel="share fooled", ylim=(-0.02, 1.02), xlim=(0, end))
     axes.grid(alpha=0.25)
     axes.set_title(title, parse_math=False)
     return figure
@@ -103,20 +114,21 @@ def query_curves(
     figure = Figure(figsize=(1.2 + 3.8 * len(panels), 3.6), layout="constrained", dpi=150)
     row = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axes, (bound, attacks) in zip(row, panels.items(), strict=True):
+        named = []
         for number, (name, taken) in enumerate(attacks.items()):
             shares = [step / count for step in range(len(taken) + 1)]
-            axes.step(
+            [line] = axes.step(
                 [1, *sorted(taken), budget],
                 [*shares, shares[-1]],
                 where="post",
                 color=COLORS[number % len(COLORS)],
                 linestyle="-" if number < len(COLORS) else "--",
-                label=name,
             )
+            named.append((line, name))
         axes.set(xscale="log", xlabel="queries", xlim=(1, budget), ylim=(-0.02, 1.02))
         axes.grid(alpha=0.25)
         axes.set_title(bound, parse_math=False, fontsize=10)
-        axes.legend(frameon=False, fontsize=8, loc="upper left")
+        add_legend(axes, named, frameon=False, fontsize=8, loc="upper left")
     row[0].set_ylabel("share fooled")
     figure.suptitle(title, parse_math=False)
     return figure
@@ -145,15 +157,16 @@ def robustness_curves(
 
     figure = Figure(figsize=(6.4, 3.6), layout="constrained", dpi=150)
     axes = figure.subplots()
-    lines = []
     end = 1.05 * max([mark or 0.0, *(points[-1][0] for points in curves.values())]) or 1.0
-    for number, points in enumerate(curves.values()):
+    named = []
+    for number, (name, points) in enumerate(curves.items()):
         # To the right of its last step a curve stays where it is.
         eps, *heights = zip(*points, (end, *points[-1][1:]), strict=True)
         accuracy, low, high = ([100 * height for height in heights[i]] for i in range(3))
-        color = colors[number % len(colors)]
-        line = "-" if number < len(colors) else "--"
-        lines += axes.step(eps, accuracy, where="post", color=color, linestyle=line)
+        color = COLORS[number % len(COLORS)]
+        style = "-" if number < len(COLORS) else "--"
+        [line] = axes.step(eps, accuracy, where="post", color=color, linestyle=style)
+        named.append((line, name))
         if bands:
             axes.fill_between(eps, low, high, step="post", color=color, alpha=0.18, linewidth=0)
     if mark is not None:
@@ -166,7 +179,5 @@ def robustness_curves(
     axes.grid(alpha=0.25)
     axes.set_title(title, parse_math=False)
     if len(curves) > 1:
-        legend = axes.legend(lines, list(curves), frameon=False, fontsize=9)
-        for text in legend.get_texts():
-            text.set_parse_math(False)
+        add_legend(axes, named, frameon=False, fontsize=9)
     return figure
