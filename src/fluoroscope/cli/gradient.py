@@ -39,7 +39,7 @@ def gradient(
     """Draw the gradient of a class with respect to the pixels, with its scale.
 
     [bold]Examples:[/]
-      fluoroscope gradient --model digits-cnn --image digits:5 --class 5 --class 8 --out out
+      fluoroscope gradient --model digits-cnn --image digits:5 --class 5 --class 8
       fluoroscope gradient --model digits-linear --image digits:5 --check 784
     """
     from safetensors.torch import save_file

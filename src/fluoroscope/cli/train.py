@@ -47,7 +47,7 @@ def train(
     A training that was broken off goes on when the same command is given again.
 
     [bold]Examples:[/]
-      fluoroscope train digits-linear --data path/to/mnist --out out
+      fluoroscope train digits-linear --data path/to/mnist
       fluoroscope train digits-cnn --data path/to/mnist --adversarial pgd --eps 0.3
     """
     from fluoroscope.engine.memory import keep_freed_memory

@@ -68,7 +68,7 @@ def xray(
     The page is one file that loads nothing. Stopped with Ctrl-C, it holds what was found by then.
 
     [bold]Examples:[/]
-      fluoroscope xray --model digits-cnn --data digits --limit 300 --out report.html
+      fluoroscope xray --model digits-cnn --data digits --limit 300
       fluoroscope xray -m digits-robust -d digits --threat l2:2 --budget 2m --run out/xray
       fluoroscope xray -m torchvision/resnet50 -d photos --limit 200 --sections verdict,pictures
     """
