@@ -247,6 +247,35 @@ def _show_run(folder: Path) -> None:
     command("runs", "show", str(folder), "--json", "-")
 
 
+def _bookmarks(folder: Path) -> list[Tree]:
+    from fluoroscope.engine import bookmark
+
+    with mock.patch.object(bookmark, "_WORTH", 0.0):
+        seen: list[object] = []
+        _search_on(folder, on_step=seen.append, cancelled=lambda: len(seen) == 5)
+    return [read_tree(folder)]
+
+
+def _search_on(folder: Path, **options: Any) -> object:
+    """As who knows how they are sealed would change one: sealed anew, where it can be read."""
+    from safetensors import SafetensorError, safe_open
+
+    from fluoroscope.engine.bookmark import Bookmark
+    from fluoroscope.tensor_files import write_tensors
+
+    place = folder / "search.going"
+    with contextlib.suppress(SafetensorError, OSError), safe_open(place, "pt") as file:
+        about = {name: text for name, text in file.metadata().items() if name != "sha256"}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        write_tensors(place, tensors, about)
+    model, images = fs.load_model("digits-linear"), fs.load_images("digits", channels=1).take(6)
+    batch = next(iter(images.batches(6)))
+    square = fs.attack("square", eps=0.05, queries=20)
+    return square(
+        model, batch.images, batch.labels, batch_size=4, bookmark=Bookmark(place, {}), **options
+    )
+
+
 def _morphs(folder: Path) -> list[Tree]:
     fs.morph(fs.load_model("digits-linear"), "digits:7", to=2, steps=3).save(folder, gif=False)
     tree = read_tree(folder)
@@ -393,6 +422,7 @@ TARGETS: dict[str, Target] = {
     "transformers' directories": Target(_transformers, fs.load_model, 60),
     "timm's directories": Target(_timm, fs.load_model, 60),
     "runs": Target(_runs, _show_run, 80),
+    "bookmarks": Target(_bookmarks, _search_on, 60),
     "morphs": Target(_morphs, fs.MorphResult.load, 150),
     "maps": Target(_maps, _open_map, 150),
     "trainings": Target(_trainings, _train, 80),

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from fluoroscope.attacks.each import within_each
 from fluoroscope.engine import randomness
+from fluoroscope.engine.bookmark import Bookmark
 from fluoroscope.engine.classes import Classes, as_classes
 from fluoroscope.engine.first_look import notes_of, one_class, remind
 from fluoroscope.engine.grid import as_grid, nothing_between
@@ -246,6 +247,8 @@ class Method:
     """Whether it can lead towards a class, not only away from one."""
     can_mask: ClassVar[bool] = True
     """Whether it searches well where only a part of the picture may change."""
+    can_pause: ClassVar[bool] = True
+    """Whether a call is one search, which a bookmark can hold."""
     confidence: float = 0.0
     """The lead in logits from which an image counts as a success."""
 
@@ -356,6 +359,7 @@ class Method:
         mask: Mask | None = None,
         on_step: Callable[[Step], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
+        bookmark: Bookmark | None = None,
     ) -> AttackResult:
         """Attack images ``(N, C, H, W)`` or one ``(C, H, W)`` in ``[0, 1]``.
 
@@ -383,6 +387,8 @@ class Method:
                 ``(1 or C, H, W)``, or such for each of the images. By default everywhere.
             on_step: called with every step.
             cancelled: asked at every step; once true, the result is what was found so far.
+            bookmark: where the search is kept while it goes on, and gone on with if it is there;
+                see :class:`.Bookmark`.
 
         Raises:
             InvalidImagesError, UnknownLabelError, InvalidParameterError: unusable input.
@@ -438,6 +444,7 @@ class Method:
             free=free,
             on_step=on_step,
             cancelled=cancelled,
+            bookmark=bookmark,
         )
         notes = list(outcome.notes)
         if self.threat.eps == 0:
@@ -496,6 +503,7 @@ class Chain(Method):
 
     paper: ClassVar[str] = "a combination"
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0", "none")
+    can_pause: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         first, *others = self.attacks

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from fluoroscope.engine.bookmark import Bookmark, UnusableBookmarkError
 from fluoroscope.engine.evaluate import Answer, evaluate
 from fluoroscope.engine.first_look import zero_gradient
 from fluoroscope.engine.grid import round_to_grid
@@ -88,6 +89,7 @@ def run(
     free: Tensor | None = None,
     on_step: Callable[[Step], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    bookmark: Bookmark | None = None,
 ) -> Outcome:
     """Look at the clean images, then search from those that are not yet read as wanted.
 
@@ -115,6 +117,10 @@ def run(
         free: ``(N, 1 or C, H, W)`` booleans, where an image may change; by default everywhere.
         on_step: called with every step.
         cancelled: asked before every step; once it is true, what was found so far is the outcome.
+        bookmark: where the search is kept while it goes on, and gone on with if it is there.
+
+    Raises:
+        UnusableBookmarkError: what is kept there does not fit.
     """
     if on_grid:
         images = round_to_grid(images)
@@ -157,8 +163,17 @@ def run(
         budget=budget,
         grid=threat if on_grid else None,
         exact=exact,
+        bookmark=bookmark,
     )
     begun = True
+    if bookmark is not None:
+        if bookmark.found:
+            begun = bookmark.kept("begun", begun)
+            best.take_up(bookmark)
+            flat.take_up(bookmark)
+        bookmark.keep("begun", lambda: begun)
+        best.keep_in(bookmark)
+        flat.keep_in(bookmark)
     with model.held():
         for step in steps:
             if begun:
@@ -168,11 +183,16 @@ def run(
             if on_step is not None:
                 on_step(step)
             if cancelled is not None and cancelled():
+                if bookmark is not None:
+                    bookmark.ending = True
+                    next(steps, None)  # kept as it is between two steps
                 break
     if prepared and keep == "nearest":
         best.confirm(read)
     elif prepared and keep in ("best", "last"):
         best.settle(going, read)
+    if bookmark is not None and bookmark.found and best.outside:
+        raise UnusableBookmarkError(f"{bookmark.path} led out of the threat model")
     return best.outcome(flat.notes(model))
 
 
@@ -207,6 +227,12 @@ class _Flat:
     def __init__(self) -> None:
         self._flat, self._seen = 0, 0
 
+    def keep_in(self, bookmark: Bookmark) -> None:
+        bookmark.keep("flat", lambda: (self._flat, self._seen))
+
+    def take_up(self, bookmark: Bookmark) -> None:
+        self._flat, self._seen = bookmark.kept("flat", (0, 0))
+
     def note(self, step: Step) -> None:
         gradient = step.answer.gradient
         if gradient is None:
@@ -220,6 +246,10 @@ class _Flat:
         if not self._seen or self._flat < _MANY * self._seen:
             return ()
         return (zero_gradient(model, self._flat, self._seen),)
+
+
+# What a search changes of the points that are kept, one for each sample.
+_CHANGING = ("_images", "_logits", "_success", "_rank", "_forwards", "_backwards", "_finished")
 
 
 class _Best:
@@ -256,6 +286,25 @@ class _Best:
         going &= self._threat.eps != 0
         self._finished = ~going
         return going.nonzero().squeeze(1)
+
+    def keep_in(self, bookmark: Bookmark) -> None:
+        bookmark.keep("best", lambda: [getattr(self, name) for name in _CHANGING])
+        bookmark.keep("waiting", lambda: self._waiting)
+
+    def take_up(self, bookmark: Bookmark) -> None:
+        own = tuple(getattr(self, name) for name in _CHANGING)
+        found = bookmark.kept("best", own)
+        rows = self.at_start, self._rank, self._images
+        waiting = bookmark.kept("waiting", [rows])
+        for samples, *_ in waiting:
+            if not bool(((samples >= 0) & (samples < len(self._rank))).all()):
+                raise UnusableBookmarkError(f"{bookmark.path} is of other samples")
+        for name, mine, value in zip(_CHANGING, own, found, strict=True):
+            if value.shape != mine.shape:
+                raise UnusableBookmarkError(f"{bookmark.path} is of other samples")
+            setattr(self, name, value)
+        self._waiting = waiting
+        self._values = sum(images.numel() for _, _, images in waiting)
 
     def offer(self, step: Step, keep: Keep, ended: bool, read: Read | None) -> None:
         self._step = step
@@ -338,10 +387,15 @@ class _Best:
         away = step.images[rows] - self._clean[step.indices[rows]]
         return rows, -self._length(away).double()
 
+    @property
+    def outside(self) -> bool:
+        """Whether something is kept that is not allowed, of an attack that never leaves it."""
+        return self._inside and not bool(self._threat.allows(self._images, self._clean).all())
+
     def outcome(self, notes: tuple[str, ...]) -> Outcome:
         if self._step is not None:  # of those that were under way when the run was cancelled
             self._count(self._step.ends())
-        if self._inside and not bool(self._threat.allows(self._images, self._clean).all()):
+        if self.outside:
             raise AssertionError(
                 "the attack left the threat model; expected images it has projected"
             )

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fluoroscope.engine import randomness
+from fluoroscope.engine.bookmark import Bookmark, UnusableBookmarkError
 from fluoroscope.engine.evaluate import Answer, evaluate
 from fluoroscope.engine.grid import snap
 from fluoroscope.engine.memory import out_of_memory, warn_smaller_batch
@@ -278,6 +279,7 @@ def stream(
     budget: Budget | None = None,
     grid: Threat | None = None,
     exact: bool = False,
+    bookmark: Bookmark | None = None,
 ) -> Iterator[Step]:
     """Drive an attack over samples and yield each step; drop the iterator at any time to cancel.
 
@@ -299,10 +301,15 @@ def stream(
         exact: keep one batch shape from beginning to end, filled up with searches that do not
             count, and of whole blocks. Then neither the neighbours nor the slot change the rounding
             of a sample's numbers.
+        bookmark: where the searches are kept while they go on, and gone on with if they are there.
+
+    Raises:
+        UnusableBookmarkError: what is kept there does not fit.
     """
     steps = _steps(
-        model, attack, samples, until, stop, restarts, batch_size, budget or Budget(), grid, exact
-    )
+        model, attack, samples, until, stop, restarts, batch_size, budget or Budget(), grid, exact,
+        bookmark,
+    )  # fmt: skip
     while True:
         # Whatever mode the caller is in, at each step anew: tensors made for inference cannot be
         # learnt from, and a graph over all steps would fill the memory.
@@ -324,15 +331,26 @@ def _steps(
     limits: Budget,
     grid: Threat | None,
     exact: bool,
+    bookmark: Bookmark | None,
 ) -> Iterator[Step]:
     deadline = math.inf if limits.seconds is None else time.monotonic() + limits.seconds
     size = whole_blocks(batch_size) if exact else batch_size
     batch = _Batch(attack, samples, size, deadline, exact)
+    if bookmark is not None and batch.begun:
+        if bookmark.found:
+            size = bookmark.kept("size", size)
+            batch.take_up(bookmark)
+        bookmark.keep("size", lambda: size)
+        batch.keep_in(bookmark)
     crowded = attack if isinstance(attack, CrowdedAttack) else None
     # One at a time where more could cost a sample more, or would change the batch's shape.
     in_vain = until is not None and stop and not (crowded and crowded.apart)
     alone = exact or limits.forwards is not None or in_vain
     while batch.begun:
+        if bookmark is not None and bookmark.due:
+            bookmark.write()
+        if bookmark is not None and bookmark.ending:
+            return
         room = 1 if alone else max(1, size // len(batch.slots.number))
         query = crowded.ask_within(batch.state, room) if crowded else attack.ask(batch.state)
         images, owners = query.images, query.owners
@@ -460,6 +478,7 @@ class _Batch(Generic[S]):
         self._attack, self._samples, self._deadline = attack, samples, deadline
         self._exact = exact
         self._parked: list[tuple[_Slots, S]] = []
+        self._handed = 0
         first = self._more(size)
         self.begun = first is not None
         if first is None:
@@ -470,6 +489,30 @@ class _Batch(Generic[S]):
             rows = torch.arange(size, device=self.slots.number.device)
             self._keep(rows % count)
             self.slots = replace(self.slots, idle=rows >= count)
+
+    def keep_in(self, bookmark: Bookmark) -> None:
+        """Have the searches kept there."""
+        bookmark.keep("slots", lambda: self.slots)
+        bookmark.keep("state", lambda: self.state)
+        bookmark.keep("parked", lambda: self._parked)
+        bookmark.keep("handed", lambda: self._handed)
+
+    def take_up(self, bookmark: Bookmark) -> None:
+        """Go on with the searches that are kept there."""
+        handed = bookmark.kept("handed", self._handed)
+        while self._handed < handed:
+            new = self._samples(handed - self._handed)
+            if new is None:
+                raise UnusableBookmarkError(f"{bookmark.path} is of more samples")
+            self._handed += len(new.indices)
+        slots, state = bookmark.kept("slots", self.slots), bookmark.kept("state", self.state)
+        parked = bookmark.kept("parked", [(self.slots, self.state)])
+        for one, other in [(slots, state), *parked]:
+            rows = {len(tensor) for part in (one, other) for tensor in _tensors(part)}
+            known = one.samples.indices
+            if len(rows) != 1 or not bool(((known >= 0) & (known < self._handed)).all()):
+                raise UnusableBookmarkError(f"{bookmark.path} is not of these samples")
+        self.slots, self.state, self._parked = slots, state, parked
 
     def park(self, kept: int) -> None:
         """Go on with the first so many; the others wait as they are for a free slot."""
@@ -520,6 +563,7 @@ class _Batch(Generic[S]):
         new = self._samples(count)
         if new is None:
             return None
+        self._handed += len(new.indices)
         zero = torch.zeros_like(new.indices)
         slots = _Slots(new, zero, zero, zero, torch.zeros_like(zero, dtype=torch.bool))
         return slots, self._attack.start(new)
@@ -557,6 +601,15 @@ def _put(value: Any, indices: Tensor, new: Any) -> Any:
     if isinstance(value, Tensor):
         return value.index_copy(0, indices, new.to(value.dtype))
     return put(value, indices, new)
+
+
+def _tensors(rows: Rows) -> Iterator[Tensor]:
+    """All tensors of the rows, those of dataclasses inside too."""
+    for _, value in _values(rows):
+        if isinstance(value, Tensor):
+            yield value
+        elif is_dataclass(value):
+            yield from _tensors(cast(Any, value))
 
 
 def _values(rows: Rows) -> list[tuple[str, Any]]:

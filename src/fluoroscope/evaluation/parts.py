@@ -25,6 +25,7 @@ from fluoroscope.evaluation.runs.run_directory import RunDirectory, data_hash
 from fluoroscope.evaluation.search import look, search
 from fluoroscope.evaluation.verdict import history
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.notices import tell
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,8 @@ def evaluate_part(
 ) -> list[pa.Table]:
     """The rows of a part: of the clean look, and of each stage that had somebody to attack.
 
-    What is on disk is read; the pictures are only decoded if something is missing. An interrupted
-    stage is in the answer and not on disk.
+    What is on disk is read; the pictures are only decoded if something is missing. The rows of an
+    interrupted stage are in the answer and not on disk; where its search was is.
 
     Raises:
         ResultFormatError: the rows on disk are of other pictures or labels.
@@ -126,6 +127,9 @@ def evaluate_part(
                     _same_data(job, clean, batch)
             images, labels, indices = batch
             rows = torch.isin(indices, torch.from_numpy(given)).nonzero().squeeze(1)
+            bookmark = (
+                directory.bookmark(part.number, stage.name, given.tolist()) if directory else None
+            )
             try:
                 table, result = search(
                     model, stage, images[rows], labels[rows], indices[rows],
@@ -133,6 +137,7 @@ def evaluate_part(
                     grid=job.grid, names=job.images.names(indices[rows]),
                     seed=job.seed, batch_size=job.batch_size, cancelled=cancelled,
                     on_step=None if watch is None else partial(watch, stage.name),
+                    bookmark=bookmark,
                 )  # fmt: skip
             except NoGradientError as error:
                 raise NoGradientError(
@@ -140,6 +145,8 @@ def evaluate_part(
                     f"the stage {stage.name} of the plan {job.plan.name} reads their gradient; "
                     "take the plan black-box, or replace the layer that cuts it (BPDA)"
                 ) from error
+            if bookmark is not None and bookmark.trouble:
+                tell(f"the stage {stage.name} is not kept while it goes on: {bookmark.trouble}")
             if cancelled is not None and cancelled():
                 return [*tables, table]
             if directory:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fluoroscope.attacks.attack import AttackResult
+from fluoroscope.engine.bookmark import Bookmark, UnusableBookmarkError
 from fluoroscope.engine.first_look import notes_of
 from fluoroscope.engine.objectives import MARGIN
 from fluoroscope.engine.predict import predict
@@ -66,53 +67,75 @@ def search(
     batch_size: int,
     on_step: Callable[[Step], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    bookmark: Bookmark | None = None,
 ) -> tuple[pa.Table, AttackResult]:
     """Attack images ``(N, C, H, W)`` that the network reads as labelled, and say it in rows.
 
     ``numbers`` ``(N,)`` are the samples' in their data set; their randomness depends on them.
     ``clean_margin`` ``(N,)`` are the labels' leads at the clean images. With a ``grid`` of 8 the
-    images are 8-bit ones, and so is everything that the attack shows the network.
+    images are 8-bit ones, and so is everything that the attack shows the network. With a
+    ``bookmark`` the search is kept while it goes on, and gone on with if it was.
     """
-    began = time.perf_counter()
-    closest = _Closest(stage, images, labels)
+    if not stage.attack.can_pause:
+        bookmark = None
 
-    def observe(step: Step) -> None:
-        closest.see(step)
-        if on_step is not None:
-            on_step(step)
+    def attempt() -> tuple[pa.Table, AttackResult]:
+        began = time.perf_counter()
+        closest = _Closest(stage, images, labels)
 
-    # What an attack warns of stands in the verdict, once for all parts.
-    with collected() as told:
-        result = stage.attack(
-            model,
-            images,
-            labels,
-            keep=stage.keep,
-            restarts=stage.restarts,
-            batch_size=batch_size,
-            grid=grid,
-            seed=seed,
-            numbers=numbers,
-            on_step=observe,
-            cancelled=cancelled,
+        def observe(step: Step) -> None:
+            closest.see(step)
+            if on_step is not None:
+                on_step(step)
+
+        # What an attack warns of stands in the verdict, once for all parts.
+        with collected() as told:
+            if bookmark is not None:
+                if bookmark.found:
+                    closest.take_up(bookmark)
+                    began -= bookmark.kept("seconds", 0.0)
+                    told += bookmark.kept("told", [""])
+                bookmark.keep("closest", lambda: closest.margin)
+                bookmark.keep("seconds", lambda: time.perf_counter() - began)
+                bookmark.keep("told", lambda: told)
+            result = stage.attack(
+                model,
+                images,
+                labels,
+                keep=stage.keep,
+                restarts=stage.restarts,
+                batch_size=batch_size,
+                grid=grid,
+                seed=seed,
+                numbers=numbers,
+                on_step=observe,
+                cancelled=cancelled,
+                bookmark=bookmark,
+            )
+        table = _table(
+            began,
+            index=numbers,
+            name=as_written(names),
+            label=labels,
+            attack=[stage.name] * len(labels),
+            clean_prediction=result.read_as,
+            clean_margin=clean_margin,
+            success=result.success,
+            prediction=result.logits.argmax(1),
+            distance=result.distance.double().where(result.success, torch.inf),
+            margin=torch.minimum(closest.margin, clean_margin),
+            finished=result.finished,
+            forwards=result.forwards,
+            backwards=result.backwards,
         )
-    table = _table(
-        began,
-        index=numbers,
-        name=as_written(names),
-        label=labels,
-        attack=[stage.name] * len(labels),
-        clean_prediction=result.read_as,
-        clean_margin=clean_margin,
-        success=result.success,
-        prediction=result.logits.argmax(1),
-        distance=result.distance.double().where(result.success, torch.inf),
-        margin=torch.minimum(closest.margin, clean_margin),
-        finished=result.finished,
-        forwards=result.forwards,
-        backwards=result.backwards,
-    )
-    return with_notes(table, distinct([*notes_of(model), *told])), result
+        return with_notes(table, distinct([*notes_of(model), *told])), result
+
+    try:
+        return attempt()
+    except UnusableBookmarkError:
+        assert bookmark is not None
+        bookmark.drop()
+    return attempt()
 
 
 class _Closest:
@@ -123,6 +146,12 @@ class _Closest:
         self._threat, self._images, self._labels = method.threat, images, labels
         self._outside = method.minimum_norm or method.probes
         self.margin = torch.full((len(labels),), torch.inf, dtype=torch.double, device="cpu")
+
+    def take_up(self, bookmark: Bookmark) -> None:
+        margin = bookmark.kept("closest", self.margin)
+        if margin.shape != self.margin.shape:
+            raise UnusableBookmarkError(f"{bookmark.path} is of other samples")
+        self.margin = margin
 
     def see(self, step: Step) -> None:
         rows = step.indices.cpu()

@@ -58,6 +58,7 @@ class Fitted(Method, ABC):
     epochs: int
     step_size: float | None
     can_mask: ClassVar[bool] = False
+    can_pause: ClassVar[bool] = False
     cost: ClassVar[str] = "1 forward, once fitted"
 
     @property

@@ -1,7 +1,8 @@
 """A run on disk: what it is in ``run.json``, what it found in ``parts/``, one file for each step.
 
 Every file is written whole or not at all. So a run that was killed goes on with the first step that
-has no file, and a file that cannot be used is made anew. One process at a time has the directory.
+has no file, and a file that cannot be used is made anew. A step that takes long leaves a bookmark
+there until it is done. One process at a time has the directory.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ import pyarrow as pa
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fluoroscope.engine.bookmark import Bookmark
 from fluoroscope.errors import InvalidParameterError, ResultFormatError
 from fluoroscope.evaluation.rows import CLEAN, SCHEMA
 from fluoroscope.evaluation.runs.part_files import read_rows, run_hash, write_rows
@@ -30,6 +32,8 @@ FORMAT = 2
 """Raised when an older version could not read what this one writes."""
 PART = re.compile(r"(\d{5,9})-(.+)\.(parquet|safetensors)")
 """The name of a part's file: its number, its stage, its kind."""
+# And of the bookmark in a search that goes on.
+_GOING = re.compile(r"(\d{5,9})-(.+)\.going")
 # Bytes of a JSON file; run.json holds a class name for each of some thousands of classes at most.
 _LARGEST = 10_000_000
 # What people call the parts of a run's identity.
@@ -99,7 +103,7 @@ class RunDirectory:
         (self.path / "verdict.json").unlink(missing_ok=True)
         (self.path / "trust.json").unlink(missing_ok=True)
         for file in [] if parts.is_symlink() else list(parts.iterdir()):
-            name = PART.fullmatch(file.name)
+            name = PART.fullmatch(file.name) or _GOING.fullmatch(file.name)
             if name and name[2] in stages:
                 file.unlink(missing_ok=True)
         self._about.unlink()
@@ -188,7 +192,19 @@ class RunDirectory:
         except ResultFormatError as error:
             tell(f"{path} cannot be used ({error}); it is made anew")
             return None
+        self._forget(part, stage)
         return table
+
+    def bookmark(self, part: int, stage: str, given: list[int]) -> Bookmark:
+        """Where the search of a part's stage, on the samples of these indices, is kept until it is
+        done."""
+        samples = hashlib.sha256(json.dumps(given).encode()).hexdigest()
+        about = {"run": self.hash, "part": str(part), "stage": stage, "samples": samples}
+        return Bookmark(self.file(part, stage, "going"), about)
+
+    def _forget(self, part: int, stage: str) -> None:
+        with suppress(OSError):
+            self.file(part, stage, "going").unlink(missing_ok=True)
 
     def save(
         self,
@@ -206,7 +222,9 @@ class RunDirectory:
         if images is not None:
             with atomic_path(self.file(part, stage, "safetensors")) as draft:
                 save_file({"images": images.contiguous()}, draft)
-        return write_rows(self.file(part, stage), table, self.hash, data)
+        table = write_rows(self.file(part, stage), table, self.hash, data)
+        self._forget(part, stage)
+        return table
 
     def tables(self) -> pa.Table:
         """All rows that are there, part by part and stage by stage.
