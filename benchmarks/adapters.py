@@ -77,11 +77,11 @@ def by_foolbox(network: nn.Module, attack: Any, batch: int, **call: Any) -> Sear
     model = foolbox.PyTorchModel(network, bounds=(0, 1), device="cpu")
 
     def search(images: Tensor, classes: Tensor) -> Tensor:
-        misread = foolbox.criteria.Misclassification(classes)
+        misclassified = foolbox.criteria.Misclassification(classes)
         if not hasattr(attack, "run"):
-            _, repeated, _ = attack(model, images, misread, epsilons=call["epsilon"])
+            _, repeated, _ = attack(model, images, misclassified, epsilons=call["epsilon"])
             return cast(Tensor, repeated)
-        return cast(Tensor, attack.run(model, images, misread, **call))
+        return cast(Tensor, attack.run(model, images, misclassified, **call))
 
     return _batched(search, batch)
 

@@ -61,7 +61,7 @@ class Found:
     """A verdict, and what it cost."""
 
     fooled: Tensor
-    """``(N,)`` booleans: misread clean, or within the bound."""
+    """``(N,)`` booleans: misclassified clean, or within the bound."""
     seconds: float
     """By the processor's clock."""
     wall: float
@@ -123,13 +123,13 @@ def evaluations(name: str, scale: Scale) -> Section:
     )  # fmt: skip
     if bed.peers:
         section.text(
-            "The peers get the bare network, frozen, and the pictures that it reads as labelled; "
-            "what they return counts as fooled if the plain network misreads it within the bound "
-            "and the box. torchattacks: its APGD, APGDT, FAB and Square with the published budgets "
-            "(100 steps, 9 targets, 5,000 queries) one after the other on what is left, for its "
-            "own `AutoAttack` makes 10 steps. ART: its `AutoAttack` with its defaults, which has "
-            "no targeted DLR and no FAB. Foolbox has no AutoAttack: PGD of 100 steps from 10 "
-            "starts, then FMN of 1,000 steps and DeepFool. "
+            "The peers get the bare network, frozen, and the pictures that it classifies "
+            "correctly; what they return counts as fooled if the plain network misclassifies it "
+            "within the bound and the box. torchattacks: its APGD, APGDT, FAB and Square with the "
+            "published budgets (100 steps, 9 targets, 5,000 queries) one after the other on what "
+            "is left, for its own `AutoAttack` makes 10 steps. ART: its `AutoAttack` with its "
+            "defaults, which has no targeted DLR and no FAB. Foolbox has no AutoAttack: PGD of 100 "
+            "steps from 10 starts, then FMN of 1,000 steps and DeepFool. "
             f"{versions(['torchattacks', 'foolbox', 'ART'])}."
         )
     return section
@@ -162,8 +162,8 @@ def _verdict(
         seconds, wall = _since(began)
         rows = RunDirectory(Path(out)).tables()
     fooled = set(rows.filter(rows["success"])["index"].to_pylist())
-    misread = torch.tensor([index in fooled for index in data.indices])
-    return Found(misread, seconds, wall, passes)
+    misclassified = torch.tensor([index in fooled for index in data.indices])
+    return Found(misclassified, seconds, wall, passes)
 
 
 def _now() -> tuple[float, float]:

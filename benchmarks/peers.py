@@ -34,9 +34,9 @@ MOBILENET = SHARED / "models/mobilenet_v1_0.75_224"
 
 FAIR = (
     "Every peer gets the bare network in evaluation mode, its parameters frozen, and the same "
-    "images, all of which the network reads as labelled; its randomness is seeded with 0, as ours "
-    "is. Fooled is judged by one look of the plain float32 network at what each returns: read "
-    "otherwise, within the bound and the box."
+    "images, all of which the network classifies correctly; its randomness is seeded with 0, as "
+    "ours is. Fooled is judged by one look of the plain float32 network at what each returns: "
+    "classified otherwise, within the bound and the box."
 )
 LOOKS = "floor and two looks"
 FLOOR = (
@@ -90,7 +90,9 @@ class Contest:
             )
 
     def fooled(self, found: Tensor | None, eps: float | None = None) -> Tensor:
-        """Which of what was found is read otherwise, in the box and within ``eps`` in Linf."""
+        """Which of what was found is classified otherwise, in the box and within ``eps`` in
+        Linf.
+        """
         if found is None:
             return torch.zeros_like(self.classes, dtype=torch.bool)
         inside = ((found >= 0) & (found <= 1)).flatten(1).all(1)
@@ -203,8 +205,8 @@ def minimum_norm(scale: Scale) -> Section:
         f"0.01 on, {steps} steps each, rate 0.01, all with early abort; torchattacks has one c, "
         f"here 1, and gets {searches * steps} steps. DeepFool: {steps} steps, overshoot 0.02, all "
         "ten classes; what torchattacks returns of it lies within rounding of the border, so that "
-        "another batch size may read it right again. The median counts what was not fooled as "
-        "infinitely far.",
+        "another batch size may classify it correctly again. The median counts what was not fooled "
+        "as infinitely far.",
         FAIR + f" Peers: {versions(['torchattacks', 'foolbox', 'ART'])}.",
     )
     rows = []
@@ -428,7 +430,7 @@ def _times(
 
 
 def digit_contest(model: fs.Classifier | str, count: int, batch: int) -> Contest:
-    """The first ``count`` test digits of MNIST that the network reads as labelled."""
+    """The first ``count`` test digits of MNIST that the network classifies correctly."""
     if not MNIST.is_dir():
         raise Skipped(f"it needs {MNIST}")
     network = fs.load_model(model) if isinstance(model, str) else model
@@ -441,7 +443,7 @@ def digit_contest(model: fs.Classifier | str, count: int, batch: int) -> Contest
 
 
 def picture_contest(model: fs.Classifier, count: int) -> Contest:
-    """Pictures of ImageNet with what the network reads them as."""
+    """Pictures of ImageNet with what the network classifies them as."""
     if not PICTURES.is_dir():
         raise Skipped(f"it needs {PICTURES}")
     batch = next(

@@ -56,7 +56,7 @@ class Setting:
     """seconds that any pass of a batch takes at least, however few pictures are in it; (1), a batch
     of one"""
     clean: float = 0.6402
-    """share of pictures read as labelled; ResNet-50 of Salman et al. 2020, Linf 4/255 (2)"""
+    """share of pictures classified correctly; ResNet-50 of Salman et al. 2020, Linf 4/255 (2)"""
     robust: float = 0.3496
     """share that the standard plan does not fool; the same (2)"""
     start: float = 60.0
@@ -189,7 +189,7 @@ def _stage_seconds(part: Numbers, setting: Setting) -> Numbers:
 
 
 def costs_of(table: pa.Table, stages: tuple[str, ...], row_bytes: float) -> Costs:
-    """The passes of every picture in a run's rows that the network reads as labelled."""
+    """The passes of every picture in a run's rows that the network classifies correctly."""
     frame = table.to_pandas()
     clean = frame[frame.attack == "clean"]
     right = clean[~clean.success]["index"].to_numpy()

@@ -24,10 +24,10 @@ def section() -> Section:
     """All of it."""
     page = Section(PAGE, "class-map", "The map between classes")
     page.text(
-        "From pictures of each class that are read right a targeted search for the closest success "
-        "leads to other classes (Linf). A cell is the median smallest perturbation, grey where "
-        "none was measured: a whole row where the network misreads the only picture of a class. "
-        "Classes that lie close together stand side by side."
+        "From pictures of each class that are classified correctly a targeted search for the "
+        "closest success leads to other classes (Linf). A cell is the median smallest "
+        "perturbation, grey where none was measured: a whole row where the network misclassifies "
+        "the only picture of a class. Classes that lie close together stand side by side."
     )
     model = fs.prepare(fs.load_model("digits-cnn"))
     digits = fs.class_map(model, fs.load_images("digits", channels=1), pictures=DIGITS)

@@ -34,10 +34,10 @@ def section() -> Section:
     """All of it."""
     page = Section(PAGE, "curve", "Accuracy against eps")
     page.text(
-        "The plan `curve` looks for the closest misread image of every picture and so has the "
-        "accuracy at all bounds. The built-in digits that no network was trained on, the first "
+        "The plan `curve` looks for the closest misclassified image of every picture and so has "
+        "the accuracy at all bounds. The built-in digits that no network was trained on, the first "
         f"{PICTURES}; bands are 95 % intervals of Wilson's at each bound; distances are of the "
-        "pictures read right, and upper bounds of the true ones."
+        "pictures classified correctly, and upper bounds of the true ones."
     )
     rows = []
     for norm in NORMS:

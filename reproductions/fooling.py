@@ -18,7 +18,7 @@ SEED = 0
 NETWORK = "MobileNet v1 0.75"
 BATCH = 16
 RIGHT = 200
-"""Pictures that the network reads right, on which attacks are measured."""
+"""Pictures that the network classifies correctly, on which attacks are measured."""
 FEW, PAIRS, GRID = 50, 24, 24
 """How many of them the attacks of many steps, of targets and on the 8-bit grid are given."""
 LEVELS = (0.5, 0.9, 1.0, 2.0, 4.0, 8.0)
@@ -45,7 +45,7 @@ def section() -> Section:
 
 
 def _accuracy(page: Section, model: fs.Classifier) -> tuple[Tensor, Tensor]:
-    """Accuracy on the sample, and a random choice of what is read right."""
+    """Accuracy on the sample, and a random choice of what is classified correctly."""
     images, labels, first, fifth = [], [], 0, 0
     for batch in fs.load_images(IMAGENET).batches(50, fit=model.preprocessing, workers=0):
         assert batch.labels is not None
@@ -59,9 +59,10 @@ def _accuracy(page: Section, model: fs.Classifier) -> tuple[Tensor, Tensor]:
         f"{NETWORK} at 224 on a sample of ImageNet. There is no paper for most of these numbers: "
         "the column *expected* holds what a script of our own measured before the package was "
         "written, and the gates were set then. Evans (2015) showed single pictures on GoogLeNet. "
-        f"Attacks are measured on {RIGHT} random pictures that the network reads right (seed "
-        f"{SEED}), one of each class at the most. All pictures begin in 8-bit levels. Gradients "
-        "come from a copy with its batch norm folded, every answer from the network itself.",
+        f"Attacks are measured on {RIGHT} random pictures that the network classifies correctly "
+        f"(seed {SEED}), one of each class at the most. All pictures begin in 8-bit levels. "
+        "Gradients come from a copy with its batch norm folded, every answer from the network "
+        "itself.",
         "**Accuracy** on the 1,000 pictures:",
     )
     page.table(
@@ -104,9 +105,9 @@ def _one_step(page: Section, model: fs.Classifier, images: Tensor, labels: Tenso
              "–" if control is None else percent(control), expected[level][1], gate, holds]
         )  # fmt: skip
     page.text(
-        f"**One step** (FGSM) on the {len(images)} pictures: share no longer read right, also "
-        "after rounding to 8 bits. The control adds ± eps at random to every pixel value. Evans "
-        "took 0.9/255; rounding lifts that to a whole level."
+        f"**One step** (FGSM) on the {len(images)} pictures: share no longer classified correctly, "
+        "also after rounding to 8 bits. The control adds ± eps at random to every pixel value. "
+        "Evans took 0.9/255; rounding lifts that to a whole level."
     )
     page.table(
         ["eps · 255>", "FGSM>", "rounded>", "expected>", "random>", "expected>", "gate", "holds"],
@@ -158,9 +159,9 @@ def _few_steps(page: Section, model: fs.Classifier, images: Tensor, labels: Tens
         )  # fmt: skip
     page.text(
         f"**Ten steps** (I-FGSM; the package calls it BIM) on {len(images)} pictures, steps of a "
-        "quarter of eps: share no longer read right after the tenth, also after rounding to 8 "
-        "bits. At half a level rounding undoes every change but those of exactly that half, which "
-        "fall either way."
+        "quarter of eps: share no longer classified correctly after the tenth, also after rounding "
+        "to 8 bits. At half a level rounding undoes every change but those of exactly that half, "
+        "which fall either way."
     )
     page.table(["eps · 255>", "fooled>", "rounded>", "expected>", "gate", "holds"], rows)
 
@@ -178,7 +179,7 @@ def _targets(page: Section, model: fs.Classifier, images: Tensor, labels: Tensor
     )
     page.text(
         f"**Towards a random class**: {len(images)} pictures, each with a class drawn for it (seed "
-        f"{SEED}); share that is read as that class at the end, and its mean probability. The "
+        f"{SEED}); share that is predicted as that class at the end, and its mean probability. The "
         "picture shows some that arrive by Evans' recipe. With so few pairs a share is uncertain "
         "by some 18 points. I-FGSM's steps are an eighth of eps; of the expected numbers the size "
         "of the steps is not known."
@@ -219,13 +220,14 @@ def _panda(page: Section, model: fs.Classifier) -> None:
     probability = _probability(result, result.classes)
     page.text(
         "**One step away from the panda**, 0.9/255: on GoogLeNet it becomes a weasel (25.9 %). "
-        f"Here it is read as {model.labels[int(result.logits.argmax())]}, with {probability:.3f} "
-        "for the panda. Which pictures give way to one step depends on the network: no gate."
+        f"Here it is predicted as {model.labels[int(result.logits.argmax())]}, with "
+        f"{probability:.3f} for the panda. Which pictures give way to one step depends on the "
+        "network: no gate."
     )
 
 
 def _fooled(model: fs.Classifier, images: Tensor, labels: Tensor) -> float:
-    """Share of pictures not read as their label."""
+    """Share of pictures not classified as their label."""
     wrong = fs.predict(model.plain, images, batch_size=BATCH).winners != labels
     return float(wrong.float().mean())
 

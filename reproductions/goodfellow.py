@@ -349,7 +349,7 @@ def _agreement(
     page.text(
         "**Agreement on mistakes**: on the pictures FGSM made for maxout and with which it fooled "
         "it, how often other networks give maxout's wrong class; and the same among those they "
-        "read wrong too. Chance level is 11 %."
+        "misclassify too. Chance level is 11 %."
     )
     page.table(
         ["network", "agrees>", "paper>", "agrees where wrong>", "paper>", "gate", "holds"], rows

@@ -49,9 +49,9 @@ def section() -> Section:
         f"convex, so both are on the way to the same place. Seed {SEED}. The expected numbers are "
         "of a script of our own that came before the package, and so are the gates. *Fooled* is "
         "the share of the test "
-        "pictures read right that FGSM changes. The last two columns: uniform noise plus the "
-        f"template of a class, scaled to a largest change of {255 * AMPLITUDE:.0f}/255; share read "
-        f"as that class and its mean probability, {NOISES} noises for each of the ten."
+        "pictures classified correctly that FGSM changes. The last two columns: uniform noise plus "
+        f"the template of a class, scaled to a largest change of {255 * AMPLITUDE:.0f}/255; share "
+        f"read as that class and its mean probability, {NOISES} noises for each of the ten."
     )
     expected = (
         ("41.4 %", "24.2, 45.7, 75.4, 98.5", "100 % / .62"),

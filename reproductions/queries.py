@@ -27,7 +27,7 @@ MARKS = (100, 300, 1000, 3000)
 
 @dataclass(frozen=True)
 class Target:
-    """A network, pictures that it reads right, and how far they may go in each norm."""
+    """A network, pictures that it classifies correctly, and how far they may go in each norm."""
 
     title: str
     file: str
@@ -43,11 +43,11 @@ def section() -> Section:
     page = Section(PAGE, "queries", "Success against queries")
     page.text(
         "Every attack of the registry that reads scores or decisions and no gradient, each in the "
-        "norm that it is defined for first, on pictures that the network reads right. A query is "
-        "one image through the network; the look at the clean picture is not counted. Each attack "
-        "has the same budget and stops at its first success within the bound; those that look for "
-        "the closest success do not know the bound. Two norms cannot be compared, and neither can "
-        "scores with decisions: who sees more needs fewer queries."
+        "norm that it is defined for first, on pictures that the network classifies correctly. A "
+        "query is one image through the network; the look at the clean picture is not counted. "
+        "Each attack has the same budget and stops at its first success within the bound; those "
+        "that look for the closest success do not know the bound. Two norms cannot be compared, "
+        "and neither can scores with decisions: who sees more needs fewer queries."
     )
     for target in targets():
         _measure(page, target)

@@ -26,9 +26,10 @@ def transfer_section() -> Section:
     page.text(
         f"`fluoroscope transfer`: MI-FGSM, {STEPS} steps (seed {SEED}), on each network, and every "
         "network reads what came of it. A cell is the share, in %, of the pictures that both "
-        "networks read right before which the one of the column then misreads, with Wilson's 95 % "
-        "interval; on the diagonal, the network itself. *Under the others*: read right as it is, "
-        "and as made on every other network; *under all*: and on itself."
+        "networks classified correctly before which the one of the column then misclassifies, with "
+        "Wilson's 95 % interval; on the diagonal, the network itself. *Under the others*: "
+        "classified correctly as it is, and as made on every other network; *under all*: and on "
+        "itself."
     )
     _transfer(page, "digits", _digits(), _mnist(), "0.2", f"first {SMALL} of MNIST test")
     _transfer(page, "cifar", _cifar(), _cifar10(), "8/255", f"first {SMALL} of CIFAR-10 test")

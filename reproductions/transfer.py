@@ -76,7 +76,7 @@ class Measured:
 
     success: dict[tuple[Cell, str], Tensor]
     right: Tensor
-    """``(pictures, targets)``: read right before."""
+    """``(pictures, targets)``: classified correctly before."""
 
 
 def section() -> Section:
@@ -200,7 +200,8 @@ def _read(model: fs.Classifier, images: Tensor) -> Tensor:
     return fs.predict(model, images, batch_size=BATCH).winners.to(images.device)
 
 
-# Numbers: a trial is a picture, a network it was attacked on and one that reads it right before
+# Numbers: a trial is a picture, a network it was attacked on and one that classifies it correctly
+# before
 
 
 def _trials(found: Measured, cell: Cell, *, count: int | None = None) -> tuple[Tensor, Tensor]:

@@ -113,12 +113,12 @@ def _checks(page: Section, overfitted: fs.Classifier) -> None:
         passes[case.name] = sum(check.forwards + check.backwards for check in checks)
     names = list(dict.fromkeys(name for checks in found.values() for name in checks))
     page.text(
-        f"**The checks** on up to {PICTURES} pictures of each network that it reads right. The "
-        "first networks are honest and must pass everything; each of the others has something "
-        "that makes attacks fail: 8 levels of grey, the same with a straight-through gradient, "
-        "logits times 1,000, a random size and place (Xie et al. 2018), a layer in NumPy, a "
-        "detached answer, a fine ripple on every pixel, a softmax at the end, and training on one "
-        "step. A dot is a pass, a dash a check that could not be made."
+        f"**The checks** on up to {PICTURES} pictures of each network that it classifies "
+        "correctly. The first networks are honest and must pass everything; each of the others has "
+        "something that makes attacks fail: 8 levels of grey, the same with a straight-through "
+        "gradient, logits times 1,000, a random size and place (Xie et al. 2018), a layer in "
+        "NumPy, a detached answer, a fine ripple on every pixel, a softmax at the end, and "
+        "training on one step. A dot is a pass, a dash a check that could not be made."
     )
     rows = []
     for case in cases:

@@ -132,10 +132,10 @@ def _patch(page: Section, model: fs.Classifier, images: Tensor, read: Tensor) ->
         "put once on each of the others. The control is the sample's own photograph, cut out alike."
     )
     page.table(
-        ["put on each", f"read as {TARGET}>", f"median p({TARGET})>", "reading changes>"], rows
+        ["put on each", f"predicted as {TARGET}>", f"median p({TARGET})>", "reading changes>"], rows
     )
     if pairs:
-        path = page.picture("patch.png", f"Pictures with the patch, read as a {TARGET}.")
+        path = page.picture("patch.png", f"Pictures with the patch, predicted as a {TARGET}.")
         write_figure(path, pair_figure(pairs))
     print_ready = page.picture("patch-print.png", "The patch, to be printed.")
     write_png(print_ready, fitted.pictures()["-print"])

@@ -16,7 +16,7 @@ from fluoroscope.evaluation.plan import Plan, Stage
 
 TWO = torch.linspace(0, 1, 72).view(2, 1, 6, 6)  # drawn numbers would move the random state
 ONE = TWO[:1]
-GUIDES = torch.linspace(-3, 3, 360).view(10, 1, 6, 6).sin().abs()  # read as several classes
+GUIDES = torch.linspace(-3, 3, 360).view(10, 1, 6, 6).sin().abs()  # predicted as several classes
 
 
 def call_with_colour(model: fs.Classifier) -> None:

@@ -9,7 +9,7 @@ from fluoroscope.data.digits import digits
 
 @pytest.fixture(scope="session")
 def reader() -> tuple[fs.Classifier, Tensor, Tensor]:
-    """The built-in network and digits that it reads right."""
+    """The built-in network and digits that it classifies correctly."""
     model = fs.load_model("digits-cnn")
     images, classes = (part[:30] for part in digits())
     right = model(images).argmax(1) == classes

@@ -13,7 +13,7 @@ from fluoroscope.engine.stream import Step
 def linear(
     classes: int, shape: tuple[int, ...], count: int, scale: float = 1.0, *, least: float
 ) -> tuple[fs.Classifier, Tensor, Tensor, Tensor]:
-    """Images, the class each is read as, and its distance to every other ``(count, classes)``.
+    """Images, the class each is predicted as, and its distance to every other ``(count, classes)``.
 
     The nearest is at least ``least`` away, and so near that its border lies in the box.
     """

@@ -326,7 +326,7 @@ def test_what_fools_one_network_is_shown_to_others(
     itself, three = said["transfer"]
     assert said["record"]["keep"] == "last"
     assert said["fooled"] > 5
-    # The network itself is fooled by all of them; the one that reads all as 3 by none.
+    # The network itself is fooled by all of them; the one that classifies all as 3 by none.
     assert (itself["searched"], itself["fooled"]) == (said["fooled"], said["fooled"])
     assert three["success_rate"] == 0
     rows = parquet.read_table(tmp_path / "out" / "part-00000.parquet").to_pydict()

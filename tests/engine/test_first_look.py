@@ -234,7 +234,7 @@ def test_found_late_it_is_noted_all_the_same(digits: tuple[Tensor, Tensor]) -> N
 
 def test_one_class_for_all_is_said_where_there_are_several(digits: tuple[Tensor, Tensor]) -> None:
     model = classifier(Changed(after=lambda z: z + 100 * torch.eye(10)[3]))
-    with pytest.warns(fs.FluoroscopeWarning, match="reads all pictures as 3"):
+    with pytest.warns(fs.FluoroscopeWarning, match="classifies all pictures as 3"):
         fs.attack("fgsm", eps=0.01)(model, *digits)
     alike = digits[1] == digits[1][0]
     with warnings.catch_warnings():

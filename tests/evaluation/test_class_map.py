@@ -25,7 +25,7 @@ def linear(classes: int, channels: int = 1) -> tuple[fs.Classifier, torch.Tensor
 
 
 def nearest(model: fs.Classifier, weight: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """The closest image read as each class ``(N, K)``, no less than the border to its own."""
+    """The closest image predicted as each class ``(N, K)``, no less than the border to its own."""
     logits = model(images).detach()
     own = logits.argmax(1)
     lead = logits.gather(1, own[:, None]) - logits

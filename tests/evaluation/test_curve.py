@@ -111,7 +111,7 @@ def linear(classes: int, channels: int) -> tuple[fs.Classifier, torch.Tensor, to
 def test_finds_the_borders_of_linear_networks(classes: int, channels: int) -> None:
     model, images, nearest = linear(classes, channels)
     labels = model(images).argmax(1)
-    labels[0] = (labels[0] + 1) % classes  # and one that is misread
+    labels[0] = (labels[0] + 1) % classes  # and one that is misclassified
     made = fs.evaluate(model, images, labels, threat="linf", plan="curve", at_chance=True).curve
     assert made is not None
     assert made.distance[0] == 0

@@ -57,7 +57,7 @@ def test_all_read_as_one_class_is_noted(few: fs.ImageSet) -> None:
 
     model = fs.Classifier(Same(rounded=True), channels=1, input_size=28)
     found = fs.evaluate(model, few, threat="linf:0.02", plan=plan(), at_chance=True)
-    assert "all 60 pictures are read as one class, number 4" in found.notes
+    assert "all 60 pictures are predicted as one class, number 4" in found.notes
 
 
 def test_what_is_collected_is_not_warned_of_and_touches_no_filter() -> None:

@@ -48,8 +48,8 @@ def test_a_slow_count(models: list[fs.Classifier], images: torch.Tensor, name: s
     for i, row in enumerate(matrix.fooled):
         for j, cell in enumerate(row):
             both = clean[i] & clean[j]
-            misread = fs.predict(models[j], made[i]).winners != labels
-            assert (cell.count, cell.of) == (int((both & misread).sum()), int(both.sum()))
+            misclassified = fs.predict(models[j], made[i]).winners != labels
+            assert (cell.count, cell.of) == (int((both & misclassified).sum()), int(both.sum()))
             assert cell.interval == wilson(cell.count, cell.of)
     for j, model in enumerate(models):
         reads = [fs.predict(model, pictures).winners == labels for pictures in made]
@@ -72,9 +72,15 @@ def test_a_slow_count(models: list[fs.Classifier], images: torch.Tensor, name: s
 def test_what_always_holds(count: int, networks: int, seed: int) -> None:
     rng = torch.Generator().manual_seed(seed)
     clean = torch.rand(count, networks, generator=rng) < 0.7
-    misread = torch.rand(count, networks, networks, generator=rng) < 0.5
+    misclassified = torch.rand(count, networks, networks, generator=rng) < 0.5
     found = _matrix(
-        clean, misread, total=count, models=("",) * networks, forwards=0, backwards=0, seconds=0.0
+        clean,
+        misclassified,
+        total=count,
+        models=("",) * networks,
+        forwards=0,
+        backwards=0,
+        seconds=0.0,
     )
     for j in range(networks):
         assert found.under_all[j].count <= found.under_others[j].count <= found.clean[j].count
@@ -86,11 +92,12 @@ def test_what_always_holds(count: int, networks: int, seed: int) -> None:
             )
             assert cell.count <= cell.of
             expected = sum(
-                bool(clean[n, i] and clean[n, j] and misread[n, i, j]) for n in range(count)
+                bool(clean[n, i] and clean[n, j] and misclassified[n, i, j]) for n in range(count)
             )
             assert cell.count == expected
         held = sum(
-            bool(clean[n, j]) and not any(bool(misread[n, i, j]) for i in range(networks) if i != j)
+            bool(clean[n, j])
+            and not any(bool(misclassified[n, i, j]) for i in range(networks) if i != j)
             for n in range(count)
         )
         assert found.under_others[j].count == held

@@ -106,7 +106,7 @@ def test_one_step_may_miss_for_two_reasons(digits: tuple[torch.Tensor, torch.Ten
         (check,) = (check for check in checks if check.name == "single step")
         return check.evidence
 
-    assert evidence("bent")["between"] > PICTURES / 2  # misread half way
+    assert evidence("bent")["between"] > PICTURES / 2  # misclassified half way
     found = evidence("finely bent")  # the steps that are looked at see nothing
     assert by_share(found["between"], PICTURES) != "fail"
     assert found["by_one_alone"] == 0

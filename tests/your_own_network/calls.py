@@ -17,7 +17,9 @@ from fluoroscope.evaluation.plan import Plan, Stage
 
 Given = fs.ImageSet | tuple[Tensor, list[str]]
 Said = tuple[float | None, list[str]]
-"""The share of pictures read right, where the call says it, and the notes of its result."""
+"""The share of pictures classified correctly, where the call says it, and the notes of its
+result.
+"""
 
 EPS, THREAT = 0.05, "linf:0.05"
 PLAN = Plan("short", (Stage("fgsm", fs.attack("fgsm", eps=EPS)),))
@@ -26,7 +28,7 @@ PLAN_FILE = '[[stages]]\nname = "fgsm"\nattack = "fgsm"\n'
 
 @dataclass(frozen=True)
 class Outcome:
-    """``right``, ``noted`` or ``refused``, the share read right, and what was said."""
+    """``right``, ``noted`` or ``refused``, the share classified correctly, and what was said."""
 
     kind: str
     accuracy: float | None

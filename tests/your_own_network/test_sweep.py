@@ -13,7 +13,7 @@ KINDS = {"right": "r", "noted": "n", "refused": "x"}
 # A letter for each data set, in their order: what comes of an evaluation and its kin, of an attack,
 # and of ``predict``. Only the first stops at the level of chance, where the data's words are others
 # or all pictures of one class; and an attack leads pictures without labels away from what the
-# network reads them as.
+# network classifies them as.
 EXPECTED = {
     "logits": ("rrnxxrrxxrxr", "rrnnrrrrrrxr", "rrnnnrrxxrxr"),
     "one output": ("xxxxxxxxxxxx", "xxxxxxxxxxxx", "xxxxxxxxxxxx"),

@@ -457,7 +457,7 @@ class Method:
             notes.append(beyond)
         if not targeted and one_class(outcome.read_as, wanted):
             notes.append(
-                f"{model.name} reads all pictures as {model.labels[int(outcome.read_as[0])]}"
+                f"{model.name} classifies all pictures as {model.labels[int(outcome.read_as[0])]}"
             )
         for note in notes:
             tell(note)
@@ -603,9 +603,9 @@ def _kinds(kind: type) -> dict[str, set[type]]:
 
 
 def _already(outcome: Outcome, targeted: bool) -> str:
-    how = "as the wanted class" if targeted else "as another class than the given one"
+    how = "of the wanted class" if targeted else "of another class than the given one"
     return (
-        f"{int(outcome.at_start.sum())} of {len(outcome.at_start)} image(s) were read {how} before "
+        f"{int(outcome.at_start.sum())} of {len(outcome.at_start)} image(s) were {how} before "
         "anything was changed; they count as successes, and at_start says which"
     )
 

@@ -46,7 +46,8 @@ def attack_parts(
     Args:
         model: the network under study.
         attack: what is done to them.
-        images: the pictures; one without a label is led away from what the network reads it as.
+        images: the pictures; one without a label is led away from what the network classifies it
+            as.
         to: nothing, to lead every picture away from its class; a class, to lead it there;
             ``"random"``, to one drawn for each picture among the others; ``"least-likely"``, to the
             one the network finds least likely (Kurakin et al. 2017); ``"all"``, to every class, one
@@ -87,7 +88,7 @@ def _told(
         why = f" ({images.why_unlabelled})" if images.why_unlabelled else ""
         notes = (
             *notes,
-            f"pictures without a label{why} are led away from what the network reads them as",
+            f"pictures without a label{why} are led away from what the network classifies them as",
         )
     record = {
         **result.record,

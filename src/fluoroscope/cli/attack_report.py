@@ -82,9 +82,12 @@ class Summary:
             [f"{self._record['attack']} against {self._record['model']}", ">"],
             [
                 ["pictures × classes to reach" if targeted else "pictures", numbers["count"]],
-                ["read so before" if targeted else "read wrong before", numbers["at_start"]],
                 [
-                    "led there" if targeted else "fooled",
+                    "of that class before" if targeted else "misclassified before",
+                    numbers["at_start"],
+                ],
+                [
+                    "targeted success" if targeted else "fooled",
                     f"{numbers['fooled']} of {searched} ({100 * numbers['success_rate']:.1f} %)",
                 ],
                 [f"median {NORMS[norm]} distance", _median(ruler, numbers)],
@@ -192,8 +195,8 @@ class _Transfer:
 
     def row(self, *, targeted: bool) -> list[Any]:
         rate = f" ({100 * self._fooled / self._count:.1f} %)" if self._count else ""
-        before = f"; {self._before} read so before" if self._before else ""
-        did = "are read so by" if targeted else "fool"
+        before = f"; {self._before} of that class before" if self._before else ""
+        did = "are of that class for" if targeted else "fool"
         return [
             f"of these {did} {self._target.name}",
             f"{self._fooled} of {self._count}{rate}{before}",

@@ -80,7 +80,7 @@ def evaluate(
     seed: Seed = 0,
     json: Json = None,
 ) -> None:
-    """Say how robust a network is: how many pictures no attack of a plan gets misread.
+    """Say how robust a network is: how many pictures no attack of a plan gets misclassified.
 
     Killed or stopped, the same command goes on where it was.
 

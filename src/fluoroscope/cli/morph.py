@@ -63,7 +63,7 @@ def morph(
     if (to is not None) + (less is not None) + away != 1:
         raise InvalidParameterError(
             "expected just one of --to CLASS (become it), --less CLASS (leave it) and --away "
-            "(leave what it is read as)"
+            "(leave what it is predicted as)"
         )
 
     moving = morph_stream(

@@ -94,7 +94,9 @@ def _accuracy(
         level.add(truth.labels(batch), ask(model, batch.images).winners)
     right = int((level.labels == level.read).sum())
     seen, accuracy = Seen.of(model, level.labels), right / len(images)
-    output.say(f"{model.name} reads {right} of {len(images)} right: {100 * accuracy:.2f} %")
+    output.say(
+        f"{model.name} classifies {right} of {len(images)} correctly: {100 * accuracy:.2f} %"
+    )
     output.say(str(seen))
     for note in level.notes:
         output.note(note)

@@ -168,7 +168,7 @@ def _print(output: Output, found: "Comparison") -> None:
         ],
     )
     output.table(
-        ["", "read right>", "robust>"],
+        ["", "clean accuracy>", "robust accuracy>"],
         [
             [what, *(_cell(paired, field) for paired in (found.clean, found.robust))]
             for what, field in (

@@ -72,21 +72,21 @@ def train(
         if step.held_out is not None:
             attacked = step.held_out_adversarial
             output.say(
-                f"epoch {step.epoch}: loss {step.loss:.4f}, held-out pictures read right "
+                f"epoch {step.epoch}: loss {step.loss:.4f}, held-out pictures classified correctly "
                 f"{100 * step.held_out:.2f} %"
                 + ("" if attacked is None else f", under attack {100 * attacked:.1f} %")
             )
     result = run.result
     accuracy = result.record["accuracy"]
     output.say(
-        f"{architecture} reads {100 * accuracy['test']:.2f} % of {data} right and "
+        f"{architecture} classifies {100 * accuracy['test']:.2f} % of {data} correctly and "
         f"{100 * accuracy['built_in_pictures']:.2f} % of the built-in pictures"
     )
     hardened = result.record.get("adversarial", {})
     for judged in hardened.get("test", []):
         output.say(
-            f"within {hardened['eps']:g} of {judged['pictures']} test pictures it reads "
-            f"{100 * judged['accuracy']:.1f} % right under {judged['attack']} "
+            f"within {hardened['eps']:g} of {judged['pictures']} test pictures "
+            f"{100 * judged['accuracy']:.1f} % survive {judged['attack']} "
             f"({judged['steps']} step(s), {judged['restarts']} start(s))"
         )
     output.wrote([result.weights, result.weights.with_suffix(".json")])

@@ -139,14 +139,14 @@ def _report(output: Output, matrix: "TransferMatrix", method: str) -> None:
     cell = _cell if len(matrix.models) <= _WITH_INTERVALS else _rate
     numbers = range(1, len(matrix.models) + 1)
     output.table(
-        ["misread, %", *(f"by {number}>" for number in numbers)],
+        ["misclassified, %", *(f"by {number}>" for number in numbers)],
         [
             [f"made on {number}", *map(cell, row)]
             for number, row in zip(numbers, matrix.fooled, strict=True)
         ],
     )
     output.say(
-        "misread: of the pictures that both networks read right before. under others: read right "
+        "misclassified: of the pictures that both networks had right before. under others: right "
         "as it is, and as made on every other network; under all: and on itself"
     )
     for note in matrix.record["notes"]:

@@ -88,8 +88,8 @@ def _report_curve(output: Output, curve: "Curve") -> None:
 
     quantiles = [(share, curve.quantile(share)) for share in QUANTILES]
     output.table(
-        ["of those read right", *(f"{at:.0%}>" for at, _ in quantiles)],
-        [[f"are misread within {curve.norm}", *(f"{eps:.4g}" for _, eps in quantiles)]],
+        ["of those classified correctly", *(f"{at:.0%}>" for at, _ in quantiles)],
+        [[f"are misclassified within {curve.norm}", *(f"{eps:.4g}" for _, eps in quantiles)]],
     )
 
 

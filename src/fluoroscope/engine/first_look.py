@@ -45,7 +45,7 @@ _TF32 = 2.0**-10
 _FARTHEST_MEAN, _WIDEST = 5.0, 20.0
 _LEVELS = 1.5 / 255
 _DARK = 0.01
-# Pictures of which it says something that they are all read as one class.
+# Pictures of which it says something that they are all predicted as one class.
 _ENOUGH = 10
 
 
@@ -338,7 +338,7 @@ def zero_gradient(model: Classifier, flat: int, seen: int) -> str:
 
 
 def one_class(read_as: Tensor, labels: Tensor) -> bool:
-    """Whether all of several pictures ``(N,)`` of several classes are read as one."""
+    """Whether all of several pictures ``(N,)`` of several classes are predicted as one."""
     several = len(labels) >= _ENOUGH and bool((labels != labels[0]).any())
     return several and bool((read_as == read_as[0]).all())
 

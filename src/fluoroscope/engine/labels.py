@@ -102,8 +102,8 @@ class Truth:
             usable = f" that can be used: {why}" if why else ""
             raise InvalidImagesError(
                 f"{self.images.name} has no labels{usable}, and without them nobody can say "
-                "what is misread; choose labelled data: class folders, or a data set with a label "
-                "column"
+                "what is misclassified; choose labelled data: class folders, or a data set with a "
+                "label column"
             )
         numbers = self.numbers
         return checked(self.model, batch.labels if numbers is None else numbers[batch.labels])
@@ -205,7 +205,7 @@ class Seen:
 
 
 def what_was_fed(model: Classifier, images: Tensor, labels: Tensor) -> str:
-    """A few words on a batch ``(N, C, H, W)`` for whoever wonders why it is misread."""
+    """A few words on a batch ``(N, C, H, W)`` for whoever wonders why it is misclassified."""
     first = ", ".join(repr(model.labels[label]) for label in labels[:3].tolist())
     return (
         f"images of {'×'.join(map(str, images.shape[1:]))} with values from {images.min():.3g} to "

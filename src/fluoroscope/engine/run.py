@@ -48,9 +48,9 @@ class Outcome:
     logits: Tensor
     """``(N, classes)`` at ``images``."""
     success: Tensor
-    """``(N,)`` booleans: within the threat model, and read as wanted."""
+    """``(N,)`` booleans: within the threat model, and predicted as wanted."""
     at_start: Tensor
-    """``(N,)`` booleans: the clean image was read so already; nothing was searched."""
+    """``(N,)`` booleans: the clean image was predicted so already; nothing was searched."""
     finished: Tensor
     """``(N,)`` booleans: the search came to its end; a budget or a cancellation cut the others."""
     distance: Tensor
@@ -60,7 +60,7 @@ class Outcome:
     backwards: Tensor
     """``(N,)``, gradients computed for the sample."""
     read_as: Tensor
-    """``(N,)``, the class the clean image was read as."""
+    """``(N,)``, the class the clean image was predicted as."""
     read_probability: Tensor
     """``(N,)``, how probable the network found that class."""
     notes: tuple[str, ...] = ()
@@ -91,7 +91,7 @@ def run(
     cancelled: Callable[[], bool] | None = None,
     bookmark: Bookmark | None = None,
 ) -> Outcome:
-    """Look at the clean images, then search from those that are not yet read as wanted.
+    """Look at the clean images, then search from those that are not yet predicted as wanted.
 
     Args:
         model: the network under study. If it was prepared for speed, the plain one has the last
@@ -106,7 +106,7 @@ def run(
         restarts: how often a search is made, if nothing stopped it.
         batch_size: images evaluated at once.
         budget: what one sample may cost, and the whole may take.
-        confidence: the lead in logits from which an image counts as read as wanted.
+        confidence: the lead in logits from which an image counts as predicted as wanted.
         inside: the attack is known to look at allowed images only. They are then measured once, at
             the end, and not at every step.
         on_grid: the network only sees 8-bit images, the nearest to the given ones to begin with.
@@ -281,7 +281,9 @@ class _Best:
         self._values = 0
 
     def begin(self, *, everything: bool) -> Tensor:
-        """Who is searched from: those not yet read as wanted, or all; none if nothing may move."""
+        """Who is searched from: those not yet predicted as wanted, or all; none if nothing may
+        move.
+        """
         going = torch.ones_like(self.at_start) if everything else ~self.at_start
         going &= self._threat.eps != 0
         self._finished = ~going

@@ -96,7 +96,7 @@ class Query:
     owners: Tensor | None = None
     """``(n,)`` ascending, whose each image is, at least one for each sample; or ``None``."""
     aside: Tensor | None = None
-    """``(n,)`` booleans: images that are no find, whatever they are read as."""
+    """``(n,)`` booleans: images that are no find, whatever they are predicted as."""
 
     @property
     def any_gradient(self) -> bool:
@@ -260,7 +260,9 @@ def whole_blocks(batch_size: int) -> int:
 
 
 def is_reached(answer: Answer, classes: Tensor, towards: Tensor, confidence: float = 0.0) -> Tensor:
-    """Read as the wanted class, or no longer as the one to leave; by a lead of ``confidence``."""
+    """Predicted as the wanted class, or no longer as the one to leave; by a lead of
+    ``confidence``.
+    """
     reached = (answer.logits.argmax(1) == classes) == (towards > 0)
     if confidence > 0:
         reached &= MARGIN(answer.logits, classes) * towards >= confidence

@@ -24,7 +24,7 @@ class Bin:
     confidence: float
     """Their mean confidence; the bin's middle where it is empty."""
     accuracy: float
-    """The share of them read as labelled; 0 where it is empty."""
+    """The share of them classified correctly; 0 where it is empty."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """The map between classes: how far each lies from each, and which the network meets on the way.
 
-For a pair (from, to) pictures of the class *from* that are read right are led to the class *to* by
-a targeted search for the closest success. The distance of the pair is the median of what that took;
-its way stations are the other classes that the network read in the steps before the first success,
-in the order of their first appearance.
+For a pair (from, to) pictures of the class *from* that are classified correctly are led to the
+class *to* by a targeted search for the closest success. The distance of the pair is the median of
+what that took; its way stations are the other classes that the network read in the steps before the
+first success, in the order of their first appearance.
 
 Up to 20 classes all pairs are measured. Among more, each picture is led to the classes that lie
 nearest by the linearised network (lead over the dual norm of its gradient, as in DeepFool) and to
@@ -329,8 +329,8 @@ def class_map(
         threat: the norm, and how far a picture may go at the most: ``"linf"`` or ``"l2:3"``.
         attack: the search, one for the closest success; by default FMN with 25 steps.
         classes: only the map between these; by default all of the network's.
-        pictures: of each class, the first ones in the data that are read right; by default 10 where
-            all pairs are measured, else 1.
+        pictures: of each class, the first ones in the data that are classified correctly; by
+            default 10 where all pairs are measured, else 1.
         targets: classes that each picture is led to: two thirds those nearest by the linearised
             network, the others drawn. By default all where there are up to 20, else 6.
         grid: 8 rounds the pictures, and every image that a search shows the network, to the 256
@@ -343,7 +343,7 @@ def class_map(
         cancelled: asked at every step; once true, the map is of what was found so far.
 
     Raises:
-        InvalidImagesError: no picture of these classes is read right.
+        InvalidImagesError: no picture of these classes is classified correctly.
         UnknownLabelError: a class that the network does not have, or labels that do not match.
         InvalidParameterError: a norm or number that makes no sense.
         ChanceLevelError: the clean accuracy is at chance level.
@@ -376,7 +376,7 @@ def class_map(
         )  # fmt: skip
     if not positions:
         raise InvalidImagesError(
-            f"{model.name} reads no picture of {data.name} as labelled in one of these "
+            f"{model.name} classifies no picture of {data.name} correctly in one of these "
             f"{len(studied)} classes; expected labelled pictures of classes that it knows"
         )
     watch = _Watch(len(positions) * sampled, on_progress)
@@ -392,7 +392,7 @@ def class_map(
         pairs=_pairs(rows),
         chosen=(
             f"{how} among {len(studied)} classes; of each the first {number} picture(s) that "
-            f"are read right, {len(positions)} in all"
+            f"are classified correctly, {len(positions)} in all"
         ),
         pictures=len(positions),
         forwards=watch.forwards,
@@ -444,7 +444,9 @@ class _Search:
     cancelled: Callable[[], bool]
 
     def read_right(self, number: int) -> list[int]:
-        """The positions of the first pictures of each class studied that are read right."""
+        """The positions of the first pictures of each class studied that are classified
+        correctly.
+        """
         missing = dict.fromkeys(self.studied, number)
         kept: list[int] = []
         seen = 0

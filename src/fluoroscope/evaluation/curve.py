@@ -1,9 +1,10 @@
-"""Accuracy against the bound: one search for each sample's closest misread image tells all of it.
+"""Accuracy against the bound: one search for each sample's closest misclassified image tells all of
+it.
 
-A sample holds at every bound below the distance ``d`` of its closest misread image and at none
-from there on, so the accuracy is the step function ``A(eps) = |{d > eps}| / N`` and never rises.
-``d`` is the smallest over all stages, and 0 where the clean image was misread. It is an upper bound
-of the true one, as every attack's is: accuracies are upper bounds too.
+A sample holds at every bound below the distance ``d`` of its closest misclassified image and at
+none from there on, so the accuracy is the step function ``A(eps) = |{d > eps}| / N`` and never
+rises. ``d`` is the smallest over all stages, and 0 where the clean image was misclassified. It is
+an upper bound of the true one, as every attack's is: accuracies are upper bounds too.
 """
 
 import math
@@ -44,11 +45,15 @@ class Point:
 
 @dataclass(frozen=True, repr=False)
 class Curve(html.Shown):
-    """Accuracy against ``eps``, from the distances of ``N`` samples' closest misread images."""
+    """Accuracy against ``eps``, from the distances of ``N`` samples' closest misclassified
+    images.
+    """
 
     norm: str
     distance: NDArray[np.float64]
-    """``(N,)``; 0 where the clean image was misread, infinite where no misread one was found."""
+    """``(N,)``; 0 where the clean image was misclassified, infinite where no misclassified one was
+    found.
+    """
     label: NDArray[np.int64]
     """``(N,)``, the true class of each."""
     names: tuple[str, ...] | None = None
@@ -89,10 +94,11 @@ class Curve(html.Shown):
         return [self.at(float(value)) for value in eps[kept]]
 
     def quantile(self, share: float) -> float:
-        """The distance within which this share of the samples read right can be misread.
+        """The distance within which this share of the samples classified correctly can be
+        misclassified.
 
-        It is that of a sample, not between two; infinite where fewer were misread, ``nan`` where
-        none was read right.
+        It is that of a sample, not between two; infinite where fewer were misclassified, ``nan``
+        where none was classified correctly.
         """
         if not 0 <= share <= 1:
             raise InvalidParameterError(f"share is {share}; expected 0 to 1")
@@ -103,12 +109,12 @@ class Curve(html.Shown):
 
     @property
     def median(self) -> float:
-        """The median smallest perturbation of the samples read right."""
+        """The median smallest perturbation of the samples classified correctly."""
         return self.quantile(0.5)
 
     @property
     def right(self) -> int:
-        """Samples whose clean image is read right."""
+        """Samples whose clean image is classified correctly."""
         return int((self.distance > 0).sum())
 
     @property

@@ -62,7 +62,7 @@ class Progress:
     looked: int
     """Of these, looked at clean."""
     holding: int
-    """Of those looked at, not misread so far."""
+    """Of those looked at, not misclassified so far."""
     done: float
     """Share of the work that lies behind, as far as that can be foreseen."""
     part: int
@@ -107,7 +107,7 @@ def _fed(job: Job, clean: pa.Table) -> str:
         return words
     read = first["clean_prediction"].to_pylist()
     pictures = [
-        (images[at].cpu(), f"labelled {names[int(labels[at])]}\nread {names[read[at]]}")
+        (images[at].cpu(), f"labelled {names[int(labels[at])]}\npredicted {names[read[at]]}")
         for at in range(len(images))
     ]
     title = f"What {job.model.name} was fed: the first of {job.images.name}\n{scaling(job.model)}"
@@ -163,7 +163,7 @@ def evaluate(
     cancelled: Cancelled | None = None,
     enough: Cancelled | None = None,
 ) -> Verdict:
-    """How many of these pictures a network reads right, and how many still under attack.
+    """How many of these pictures a network classifies correctly, and how many still under attack.
 
     Args:
         model: the network under study. If it was prepared for speed, the plain one has the last

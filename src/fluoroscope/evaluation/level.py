@@ -1,10 +1,10 @@
 """Whether a network reads clean pictures better than somebody who never looks at them.
 
 Such a one names the classes as often as the network does, but in any order: of ``N`` pictures,
-``n_c`` of them labelled ``c`` and ``m_c`` read as ``c``, ``sum_c n_c m_c / N`` would be right, with
-the spread of a table whose rows and columns add up to these (Cohen 1960, Mantel 1963). Where the
-network says the same of all pictures, or all are of one class, that is all that are right, however
-many they are.
+``n_c`` of them labelled ``c`` and ``m_c`` predicted as ``c``, ``sum_c n_c m_c / N`` would be right,
+with the spread of a table whose rows and columns add up to these (Cohen 1960, Mantel 1963). Where
+the network says the same of all pictures, or all are of one class, that is all that are right,
+however many they are.
 """
 
 import math
@@ -40,7 +40,7 @@ class Level:
         self._read: list[Tensor] = []
 
     def add(self, labels: Tensor, read: Tensor) -> Self:
-        """Pictures of these classes ``(N,)`` were read as those ``(N,)``."""
+        """Pictures of these classes ``(N,)`` were predicted as those ``(N,)``."""
         self._labels.append(labels.long().cpu())
         self._read.append(read.long().cpu())
         return self
@@ -52,12 +52,12 @@ class Level:
 
     @property
     def read(self) -> Tensor:
-        """``(N,)``, what they were read as."""
+        """``(N,)``, what they were predicted as."""
         return _joined(self._read)
 
     @property
     def at_chance(self) -> bool:
-        """Whether what was read so far tells it from nobody; never of fewer than 20 pictures."""
+        """Whether what was seen so far tells it from nobody; never of fewer than 20 pictures."""
         labels, read = self.labels, self.read
         count = len(labels)
         if count < _FEWEST:
@@ -95,7 +95,7 @@ class Level:
         """Refuse a network that is at chance; ``fed`` says what it was given.
 
         Raises:
-            ChanceLevelError: of 20 pictures or more, and nobody would read as many right.
+            ChanceLevelError: of 20 pictures or more, and anybody guessing would have as many right.
         """
         if not self.at_chance:
             return
@@ -112,7 +112,7 @@ class Level:
         labels, read = self.labels, self.read
         count, classes = len(labels), self.model.num_classes
         right = int((labels == read).sum())
-        reads = f"{self.model.name} reads {right} of {count} pictures as labelled"
+        reads = f"{self.model.name} classifies {right} of {count} pictures correctly"
         if len(labels.unique()) == 1:
             return (
                 f"{reads}, and all are of one class, {self._name(labels)}: no better than chance, "

@@ -5,8 +5,9 @@ stand beside RobustBench's: Auto-PGD on the cross-entropy; targeted Auto-PGD on 
 logits ratio and targeted FAB, 9 targets each; 100 iterations in all three; Square with 5,000
 queries; each on the samples that no earlier one fooled. ``fast`` comes to the same verdict with
 far fewer passes (:mod:`.fast`). ``rand``, for networks that answer at random, is Auto-PGD on both
-losses, each answer the mean of 20. ``curve`` looks for the closest misread image of every sample,
-which is the accuracy at all bounds at once. ``black-box`` reads no gradient, for networks that have
+losses, each answer the mean of 20. ``curve`` looks for the closest misclassified image of every
+sample, which is the accuracy at all bounds at once. ``black-box`` reads no gradient, for networks
+that have
 none: Square, longer on samples whose margin it brought down to a quarter, and HopSkipJump (GeoDA in
 L1), which reads decisions and so also sees behind scores that say nothing.
 """
@@ -32,19 +33,21 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class History:
-    """What the stages so far made of ``N`` samples that the network reads as labelled."""
+    """What the stages so far made of ``N`` samples that the network classifies correctly."""
 
     clean_margin: NDArray[np.float64]
     """``(N,)``, by how much the label's logit leads over the strongest other; above 0."""
     margin: NDArray[np.float64]
-    """``(N,)``, the smallest lead that any allowed image had; 0 or less where one was misread."""
+    """``(N,)``, the smallest lead that any allowed image had; 0 or less where one was
+    misclassified.
+    """
     distance: NDArray[np.float64]
-    """``(N,)``, of the closest misread image; infinite where there is none."""
+    """``(N,)``, of the closest misclassified image; infinite where there is none."""
     margins: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     """By stage ``(N,)``, the smallest lead that it found; infinite where it did not look."""
 
     def holds(self, threat: Threat) -> NDArray[np.bool_]:
-        """Which samples no misread image within the bound is known of."""
+        """Which samples no misclassified image within the bound is known of."""
         return (self.distance > float(threat.eps) + ROUNDING) | np.isinf(self.distance)
 
 
@@ -70,7 +73,9 @@ class Stage:
     judged_by: tuple[str, ...] = ()
     """The earlier stages whose searches count for that; by default all."""
     near: float = math.inf
-    """Leave out samples whose closest misread image is farther than so many times the bound."""
+    """Leave out samples whose closest misclassified image is farther than so many times the
+    bound.
+    """
 
     def __post_init__(self) -> None:
         if not is_name(self.name):
@@ -172,7 +177,7 @@ class Plan:
 
     @property
     def finds_distances(self) -> bool:
-        """Whether it looks for every sample's closest misread image, however far."""
+        """Whether it looks for every sample's closest misclassified image, however far."""
         searches = (stage.attack for stage in self.stages if stage.everyone)
         return any(one.minimum_norm and math.isinf(float(one.threat.eps)) for one in searches)
 
@@ -225,12 +230,13 @@ def black_box(threat: Threat) -> Plan:
 
 
 def curve(threat: Threat) -> Plan:
-    """The closest misread image of every sample, however far; ``threat`` marks the verdict's point.
+    """The closest misclassified image of every sample, however far; ``threat`` marks the verdict's
+    point.
 
     One or two searches for the closest go over every sample, and a long one over those that the
     first found nothing for: its finding nothing is a sign of a network on which short searches in
-    this norm do badly. Where the threat has a bound, Auto-PGD tries those again that were misread a
-    little beyond.
+    this norm do badly. Where the threat has a bound, Auto-PGD tries those again that were
+    misclassified a little beyond.
 
     Raises:
         InvalidParameterError: the norm is not Linf, L2 or L1.
@@ -260,7 +266,7 @@ def nearest(threat: Threat) -> Method:
 def _searches(norm: str) -> "tuple[_Search, ...]":
     if norm not in _CLOSEST:
         raise InvalidParameterError(
-            f"the norm is {norm}, in which nothing here looks for the closest misread image; "
+            f"the norm is {norm}, in which nothing here looks for the closest misclassified image; "
             f"expected {', '.join(_CLOSEST)}"
         )
     return _CLOSEST[norm]

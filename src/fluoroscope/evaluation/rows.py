@@ -22,9 +22,9 @@ SCHEMA = pa.schema(
         ("attack", pa.string()),  # the stage's name
         ("clean_prediction", pa.int32()),
         ("clean_margin", pa.float64()),  # lead of the label's logit over the strongest other
-        ("success", pa.bool_()),  # misread within the stage's bound
+        ("success", pa.bool_()),  # misclassified within the stage's bound
         ("prediction", pa.int32()),  # of what was kept
-        ("distance", pa.float64()),  # of what was kept from the clean image; 0 if that was misread
+        ("distance", pa.float64()),  # of what was kept from the clean image; 0 if that is wrong
         ("margin", pa.float64()),  # smallest lead of any allowed image looked at
         ("finished", pa.bool_()),  # the search came to its end; a budget cut the others
         ("forwards", pa.int64()),

@@ -69,7 +69,7 @@ def search(
     cancelled: Callable[[], bool] | None = None,
     bookmark: Bookmark | None = None,
 ) -> tuple[pa.Table, AttackResult]:
-    """Attack images ``(N, C, H, W)`` that the network reads as labelled, and say it in rows.
+    """Attack images ``(N, C, H, W)`` that the network classifies correctly, and say it in rows.
 
     ``numbers`` ``(N,)`` are the samples' in their data set; their randomness depends on them.
     ``clean_margin`` ``(N,)`` are the labels' leads at the clean images. With a ``grid`` of 8 the

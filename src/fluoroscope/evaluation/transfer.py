@@ -2,9 +2,9 @@
 
 Szegedy et al. (2014, 1312.6199) made pictures against one network and showed them to others. Here
 each of several networks is attacked, and each reads what was made on every one of them. A rate is
-the share of the pictures that **both** networks read right before, which the other one then
-misreads. Whether the attack worked on its own network is not asked: all that it makes is shown. On
-the diagonal stands the attack on the network itself.
+the share of the pictures that **both** networks classified correctly before, which the other one
+then misclassifies. Whether the attack worked on its own network is not asked: all that it makes is
+shown. On the diagonal stands the attack on the network itself.
 
 All networks are shown the same pictures, at the size of the largest one; a smaller one sees them
 stretched to its own.
@@ -61,12 +61,14 @@ class TransferMatrix(html.Shown):
     count: int
     """Pictures."""
     clean: tuple[Share, ...]
-    """By network: read right as they are."""
+    """By network: classified correctly as they are."""
     fooled: tuple[tuple[Share, ...], ...]
-    """Made on the network of the row and read by that of the column: misread, of those that both
-    read right before."""
+    """Made on the network of the row and read by that of the column: misclassified, of those that
+    both classified correctly before."""
     under_others: tuple[Share, ...]
-    """By network: read right as they are, and as what was made on every *other* network."""
+    """By network: classified correctly as they are, and as what was made on every *other*
+    network.
+    """
     under_all: tuple[Share, ...]
     """Likewise, and as what was made on the network itself."""
     forwards: int
@@ -139,8 +141,9 @@ def transfer_matrix(
 ) -> TransferMatrix:
     """Attack every picture on every network, and let every network read what came of it.
 
-    A picture is attacked on the networks that read it right, away from its class. An attack within
-    a bound spends all its steps, since the first image that fools one network rarely fools another.
+    A picture is attacked on the networks that classify it correctly, away from its class. An attack
+    within a bound spends all its steps, since the first image that fools one network rarely fools
+    another.
 
     Args:
         models: two networks or more with the same classes, channels, device and type, of any input
@@ -173,7 +176,7 @@ def transfer_matrix(
     truth, levels = Truth.of(joint, data), [Level(view) for view in views]
     work = _Work(views, attack, seed, batch_size, len(data), on_progress, cancelled)
     count = len(models)
-    clean, misread = (
+    clean, misclassified = (
         [torch.zeros(0, count, dtype=torch.float32, device="cpu").bool()],
         [torch.zeros(0, count, count, dtype=torch.float32, device="cpu").bool()],
     )
@@ -195,14 +198,14 @@ def transfer_matrix(
         if len(rows) < count:
             break
         clean.append(right)
-        misread.append(torch.stack(rows, 1))
+        misclassified.append(torch.stack(rows, 1))
     for level in levels:
         if not at_chance and sum(map(len, clean)) == len(data):
             level.check(fed)
     seen = Seen.of(joint, levels[0].labels[: sum(map(len, clean))])
     return _matrix(
         torch.cat(clean),
-        torch.cat(misread),
+        torch.cat(misclassified),
         models=tuple(view.plain.name for view in views),
         forwards=work.forwards,
         backwards=work.backwards,
@@ -237,7 +240,8 @@ def transfer_figure(matrix: TransferMatrix) -> "Figure":
     return heat_map(
         rows, names, names, kept, list(below),
         row_title="made on", column_title="read by",
-        bar="misread, % of those both read right", under_bar="read right, % of all",
+        bar="misclassified, % of those both had right",
+        under_bar="accuracy, %",
         title=f"{matrix.record['attack']['attack']}, {matrix.count:,} pictures",
     )  # fmt: skip
 
@@ -265,16 +269,17 @@ class _Work:
     behind: int = 0
 
     def reads(self, view: Classifier, images: Tensor) -> Tensor:
-        """What the plain network reads images ``(N, C, H, W)`` as ``(N,)``."""
+        """What the plain network predicts images ``(N, C, H, W)`` to be ``(N,)``."""
         self.forwards += len(images) * view.plain.passes
         return predict(view.plain, images, batch_size=self.batch_size).winners
 
     def fooled(
         self, images: Tensor, truth: Tensor, right: Tensor, numbers: Tensor
     ) -> Iterator[Tensor]:
-        """For each network attacked, who misreads ``(N, readers)`` what was made of the images.
+        """For each network attacked, who misclassifies ``(N, readers)`` what was made of the
+        images.
 
-        A picture that the network attacked misreads as it is stays as it is. Ends early when
+        A picture that the network attacked misclassifies as it is stays as it is. Ends early when
         cancelled.
         """
         for view, chosen in zip(self.views, right.unbind(1), strict=True):
@@ -330,17 +335,19 @@ def _views(models: Sequence[Classifier]) -> tuple[list[Classifier], Classifier]:
     return [Ensemble([model], input_size=size, name=model.name) for model in models], joint
 
 
-def _matrix(clean: Tensor, misread: Tensor, *, total: int, **rest: Any) -> TransferMatrix:
-    """From what each network read right ``(N, models)``, and misread ``(N, made on, read by)``."""
+def _matrix(clean: Tensor, misclassified: Tensor, *, total: int, **rest: Any) -> TransferMatrix:
+    """From what each network classified correctly ``(N, models)``, and misclassified ``(N, made on,
+    read by)``.
+    """
     both = clean[:, :, None] & clean[:, None, :]
-    holds = clean[:, None, :] & ~misread
+    holds = clean[:, None, :] & ~misclassified
     own = torch.eye(clean.shape[1], dtype=torch.bool, device="cpu")
     return TransferMatrix(
         count=len(clean),
         clean=_shares(clean.sum(0), len(clean)),
         fooled=tuple(
             tuple(_share(int(fooled), int(trials)) for fooled, trials in zip(row, of, strict=True))
-            for row, of in zip((both & misread).sum(0), both.sum(0), strict=True)
+            for row, of in zip((both & misclassified).sum(0), both.sum(0), strict=True)
         ),
         under_others=_shares((holds | own & clean[:, None, :]).all(1).sum(0), len(clean)),
         under_all=_shares(holds.all(1).sum(0), len(clean)),

@@ -30,7 +30,7 @@ class Component:
     given: int
     """Samples it attacked."""
     fooled: int
-    """Of these, misread within its bound."""
+    """Of these, misclassified within its bound."""
     unfinished: int
     """Searches that a budget or an interruption cut."""
     robust_accuracy: float
@@ -50,7 +50,9 @@ class Verdict(html.Shown):
     clean_accuracy: float
     clean_interval: Interval
     robust_accuracy: float
-    """Share of the samples read as labelled that no attack of the plan fooled within the bound."""
+    """Share of the samples classified correctly that no attack of the plan fooled within the
+    bound.
+    """
     robust_interval: Interval
     forwards: int
     """Images that went through the network, the clean looks included."""
@@ -68,7 +70,9 @@ class Verdict(html.Shown):
     behind: tuple[Behind, ...] = ()
     """Classes far behind the others, in clean or in robust accuracy."""
     curve: Curve | None = None
-    """Accuracy against the bound, if the plan looks for every sample's closest misread image."""
+    """Accuracy against the bound, if the plan looks for every sample's closest misclassified
+    image.
+    """
 
     @property
     def trust_forwards(self) -> int:
@@ -142,7 +146,7 @@ class Verdict(html.Shown):
 
 
 def history(tables: list[pa.Table]) -> History:
-    """Of the samples that the first table, the clean look, says are read as labelled."""
+    """Of the samples that the first table, the clean look, says are classified correctly."""
     right = pc.filter(tables[0]["index"], pc.invert(tables[0]["success"])).to_numpy()
     clean = tables[0].filter(pc.invert(tables[0]["success"]))
     margin = clean["clean_margin"].to_numpy().copy()
@@ -256,14 +260,14 @@ def _behind(
 
 
 def _as_one(clean: Sequence[pa.Table]) -> tuple[str, ...]:
-    """A word on a network that reads everything as one class, where there are several."""
+    """A word on a network that classifies everything as one class, where there are several."""
     labels, read = (
         torch.tensor([row for table in clean for row in table[of].to_pylist()], device="cpu")
         for of in ("label", "clean_prediction")
     )
     if not one_class(read, labels):
         return ()
-    return (f"all {len(read)} pictures are read as one class, number {int(read[0])}",)
+    return (f"all {len(read)} pictures are predicted as one class, number {int(read[0])}",)
 
 
 def _named(tables: list[pa.Table], names: set[str]) -> list[pa.Table]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture ``(C, H, W)`` in ``[0, 1]`` before and after, and what each was read as."""
+    """A picture ``(C, H, W)`` in ``[0, 1]`` before and after, and what each was predicted as."""
 
     before: Tensor
     after: Tensor

@@ -30,7 +30,7 @@ class Reference:
     accuracy: tuple[float, ...]
     """At each of ``eps`` and up to the next."""
     median: float
-    """The change that half of what it reads right are fooled by."""
+    """The change that half of what it classifies correctly are fooled by."""
 
     def at(self, eps: float) -> float:
         """The accuracy at a bound."""

@@ -111,7 +111,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Closest:
-    """The smallest change found of each of ``N`` pictures that are read as labelled."""
+    """The smallest change found of each of ``N`` pictures that are classified correctly."""
 
     indices: Tensor
     """``(N,)``, in the data set."""
@@ -120,7 +120,7 @@ class Closest:
     distances: Tensor
     """``(N,)``, infinite where none was found."""
     became: Tensor
-    """``(N,)``, the class it was read as; the label where none was found."""
+    """``(N,)``, the class it was predicted as; the label where none was found."""
     stages: tuple[str, ...]
     """``(N,)``, the attack that found it."""
 
@@ -449,7 +449,7 @@ class Study:
 
     @property
     def verdict(self) -> Verdict:
-        """How many pictures it still reads right under attack."""
+        """How many pictures it still classifies correctly under attack."""
         return self._evaluated[0]
 
     @property

@@ -3,7 +3,8 @@
 MNIST's writers slant their digits and draw a one as a bare stroke, a seven without its bar and a
 nine with a straight tail. The built-in pictures come from other writers: upright and narrow, with a
 flag on the one, a bar through the seven and a tail that curls under the nine. Of these a network
-that has seen only MNIST misreads many, a linear one every fourth. So a share of each training batch
+that has seen only MNIST misclassifies many, a linear one every fourth. So a share of each training
+batch
 is rewritten: strokes are added, the slant is drawn anew around upright, and the digit is brought
 back into MNIST's frame.
 

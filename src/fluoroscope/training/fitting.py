@@ -117,15 +117,15 @@ class FitStep(html.Shown):
     loss: float
     """Mean of the batch, before the update."""
     accuracy: float
-    """Share of the batch read right, before the update and in training mode; in adversarial
-    training, of the moved pictures."""
+    """Share of the batch classified correctly, before the update and in training mode; in
+    adversarial training, of the moved pictures."""
     learning_rate: float
     seconds: float
     """Since the start; of a training that went on, without the pause."""
     held_out: float | None
-    """After the last batch of an epoch: share of the held-out pictures read right."""
+    """After the last batch of an epoch: share of the held-out pictures classified correctly."""
     held_out_adversarial: float | None = None
-    """Share of them still read right under attack, where somebody looked."""
+    """Share of them still classified correctly under attack, where somebody looked."""
 
     def _line(self) -> str:
         held_out = "" if self.held_out is None else f", {percent(self.held_out)} held out"
@@ -242,7 +242,9 @@ def training_identity(
 
 
 def accuracy(module: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = 1000) -> float:
-    """Share of images ``(N, C, H, W)`` read as their label ``(N,)``; the module stays untouched."""
+    """Share of images ``(N, C, H, W)`` classified as their label ``(N,)``; the module stays
+    untouched.
+    """
     right, weight = 0, next(module.parameters())
     for chosen in torch.arange(len(images), device="cpu").split(batch_size):
         batch, classes = _batch(images[chosen], labels[chosen], weight)

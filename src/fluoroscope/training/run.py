@@ -348,7 +348,7 @@ class TrainingRun:
 def _resists(
     classifier: Classifier, images: Tensor, labels: Tensor, attack: FixedStep, restarts: int = 1
 ) -> int:
-    """How many of the 8-bit images are read right, and still are after the attack."""
+    """How many of the 8-bit images are classified correctly, and still are after the attack."""
     result = attack(classifier, images / 255, labels, keep="first", restarts=restarts)
     return int((~result.success).sum())
 

@@ -24,7 +24,7 @@ by_case = pytest.mark.parametrize(
 
 
 def watched(attack: Any, model: fs.Classifier, images: Tensor, classes: Any, **how: Any) -> Any:
-    """The result, and each sample's images and whether they were read as wanted, in order."""
+    """The result, and each sample's images and whether they were predicted as wanted, in order."""
     seen: list[list[tuple[Tensor, bool]]] = [[] for _ in images]
 
     def note(step: Step) -> None:
@@ -101,7 +101,7 @@ def test_many_probes_at_once_find_what_one_by_one_do(
 
 
 def one_class_but(dark: int) -> fs.Classifier:
-    """Reads everything as class 0 but pictures darker than 0.01, those as the given class."""
+    """Classifies everything as class 0 but pictures darker than 0.01, those as the given class."""
 
     class Network(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -331,7 +331,7 @@ def test_targets_are_the_highest_wrong_classes_of_the_clean_image_in_turn() -> N
 def test_with_candidates_the_nearest_linearised_border_comes_first(threat: Threat) -> None:
     model, images = network(3, classes=8), pictures(6)
     classes = model(images).detach().argmax(1)
-    classes[0] = (classes[0] + 1) % 8  # not read as labelled: leaves another class all the same
+    classes[0] = (classes[0] + 1) % 8  # not classified correctly: leaves another class all the same
     attack = APGDT(threat=threat, steps=4, targets=3, candidates=5)
     reordered = 0
     for row, path in enumerate(paths(attack, model, images, classes)):

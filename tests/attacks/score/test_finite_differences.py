@@ -157,7 +157,7 @@ def test_a_linear_network_is_left_along_the_signs(kind: type[FiniteDifferences])
 
 @both
 def test_only_images_between_the_steps_are_finds(kind: type[FiniteDifferences]) -> None:
-    # Steps that lead nowhere, and probes that are misread within a wide ball.
+    # Steps that lead nowhere, and probes that are misclassified within a wide ball.
     model, images = network(), pictures(6)
     classes = model(images).argmax(1)
     attack = kind(threat=fs.Linf(1.0), samples=4, queries=20, width=0.9, lr=1e-9)  # type: ignore[call-arg]

@@ -152,7 +152,7 @@ def test_the_network_itself_says_what_is_a_success() -> None:
 
     model = fs.Classifier(Corner())
     images = torch.full((2, 3, 6, 6), 0.5)
-    # Half as bright it is read as class 1 throughout, so that the mean over scales is wrong.
+    # Half as bright it is predicted as class 1 throughout, so that the mean over scales is wrong.
     assert fs.ScaleInvariant(model)(images).argmax(1).tolist() == [1, 1]
     weak = fs.attack("si-fgsm", eps=0.01)(model, images, 0)
     assert not weak.success.any()

@@ -238,7 +238,7 @@ def test_it_is_written_to_be_looked_at_and_to_be_printed(tmp_path: Path) -> None
 
 def test_as_good_as_arts_patch() -> None:
     # The same 100 digits, discs of 10 pixels, turns, steps of 0.1 and passes (15 epochs of 20),
-    # judged on 100 others by our placing: the share of 5 places each that is read as a 3.
+    # judged on 100 others by our placing: the share of 5 places each that is predicted as a 3.
     pytest.importorskip("art")
     import numpy as np
     from art.attacks.evasion import AdversarialPatchPyTorch

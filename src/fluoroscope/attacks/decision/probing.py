@@ -76,7 +76,7 @@ class ProbingMethod(DecisionMethod):
         raise NotImplementedError
 
     def _heard_all(self, state: P, query: Query, answer: Answer) -> tuple[P, Tensor, Probes]:
-        """So many evaluations more; who else was read as wanted ``(n,)``; and the probes."""
+        """So many evaluations more; who else was predicted as wanted ``(n,)``; and the probes."""
         owners = query.whose
         count = owners.bincount(minlength=len(state.done))
         queries = state.queries + count

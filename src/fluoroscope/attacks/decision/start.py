@@ -1,14 +1,14 @@
 """What all searches by decisions share: a first success, and the way from it to the border.
 
-They read the winning class alone. So they begin at a picture that is read as wanted, wherever it
-is, and halve the way from it to the original until it ends at the border:
+They read the winning class alone. So they begin at a picture that is predicted as wanted, wherever
+it is, and halve the way from it to the original until it ends at the border:
 ``x' = x + share * (success - x)``, or with the difference cut at ``± share * |success - x|_inf``
 in Linf.
 
 The first success is the papers' own, a picture of uniform noise, drawn anew until one is read
 otherwise, ``TRIES`` times at the most; or one of ``starts``, tried in a random order of the
-sample's own until one is read as wanted. Noise is never read as a class that somebody chose, so
-towards a class ``starts`` are needed. Where none is found the search ends.
+sample's own until one is predicted as wanted. Noise is never predicted as a class that somebody
+chose, so towards a class ``starts`` are needed. Where none is found the search ends.
 """
 
 from dataclasses import dataclass, replace
@@ -99,7 +99,7 @@ class DecisionMethod(Method):
         if self.starts is None and bool((samples.towards > 0).any()):
             raise InvalidParameterError(
                 f"targeted is True and starts is missing: {type(self).__name__} needs pictures "
-                "that are read as the wanted class to begin from; give starts, a tensor "
+                "that are predicted as the wanted class to begin from; give starts, a tensor "
                 "(M, C, H, W), or --others on the command line"
             )
         if self.starts is not None and self.starts.shape[1:] != samples.images.shape[1:]:
@@ -124,7 +124,7 @@ class DecisionMethod(Method):
         return self._on_the_way(search)
 
     def _heard(self, state: F, answer: Answer) -> tuple[F, Tensor]:
-        """One evaluation more, and who was read as wanted."""
+        """One evaluation more, and who was predicted as wanted."""
         queries = state.queries + 1
         state = replace(state, queries=queries, done=queries >= self.queries)
         return state, is_reached(answer, state.samples.classes, state.samples.towards)

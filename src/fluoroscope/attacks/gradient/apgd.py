@@ -247,8 +247,8 @@ class APGDT(Method):
     """Auto-PGD on the targeted difference of logits ratio, towards one class after the other.
 
     First it looks at the clean image. The targets are its ``targets`` highest-scoring
-    wrong classes, each with a run of ``steps`` and a random start of its own; any misreading is
-    success. If called ``targeted`` there is one run, towards the wanted class.
+    wrong classes, each with a run of ``steps`` and a random start of its own; any misclassification
+    is success. If called ``targeted`` there is one run, towards the wanted class.
 
     With ``candidates`` the targets are those of so many highest-scoring classes whose borders are
     nearest in the linearised network, the nearest first, as in MALT; it looks at the clean image

@@ -6,9 +6,9 @@ layer gives out; ``eps`` is 10/255 there. Here
 
 * the search is a projected descent along the sign of a moving sum of gradients, each divided by its
   mean size, with steps that shrink along half a cosine; the paper uses L-BFGS-B;
-* a picture takes the nearest of the guides that the network reads as the wanted class, or, where it
-  is to leave a class, of those that are not read as that one; with one guide for each class it is
-  the paper's.
+* a picture takes the nearest of the guides that the network classifies as the wanted class, or,
+  where it is to leave a class, of those that are not predicted as that one; with one guide for each
+  class it is the paper's.
 
 Success is in the network's reading, as for every attack. The objective is minus the squared
 distance, so the relative distance ``||phi(x) - phi(guide)|| / ||phi(source) - phi(guide)||`` is the
@@ -177,8 +177,8 @@ def _nearness(towards: Tensor) -> Objective:
             first = int(without.nonzero()[0])
             which = "as" if towards[first] > 0 else "as another class than"
             raise InvalidParameterError(
-                f"the network reads none of the guides {which} {int(classes[first])}; expected at "
-                "least one such guide for every picture"
+                f"the network classifies none of the guides {which} {int(classes[first])}; "
+                "expected at least one such guide for every picture"
             )
         return -found
 

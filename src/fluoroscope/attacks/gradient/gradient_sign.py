@@ -148,7 +148,8 @@ def fgsm(
 ) -> AttackResult:
     """One signed step of ``eps`` away from the given classes, or towards them if ``targeted``.
 
-    Every image is stepped, those read wrong already included, and kept whether it succeeds or not.
+    Every image is stepped, those misclassified already included, and kept whether it succeeds or
+    not.
 
     Args:
         model: the network under study.

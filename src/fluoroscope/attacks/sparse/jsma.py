@@ -19,9 +19,9 @@ is that of one channel, so in colour pictures a pair may be two channels of one 
 ``eps`` are in L0, which counts pixel positions, and a search is over once it has changed more.
 
 The paper only goes towards a wanted class. Away from a class this goes towards another one, as is
-usual: the strongest other at the clean image, and with restarts the next strongest. Any misreading
-is a success. (ART draws that class; torchattacks takes the label plus 1.) With ten classes
-``restarts=9`` keeps the closest of all nine.
+usual: the strongest other at the clean image, and with restarts the next strongest. Any
+misclassification is a success. (ART draws that class; torchattacks takes the label plus 1.) With
+ten classes ``restarts=9`` keeps the closest of all nine.
 
 All ``d^2`` pairs are searched without looking at each: the best pair has no value that two others
 beat in both derivatives. What remains is a handful, found by one sort.

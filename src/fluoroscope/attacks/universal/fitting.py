@@ -46,7 +46,7 @@ class FitStep:
     objective: float
     """Mean of the batch, before the update."""
     success: float
-    """Share of the batch that was read as wanted, before the update."""
+    """Share of the batch that was predicted as wanted, before the update."""
 
 
 class Fitted(Method, ABC):
@@ -258,10 +258,11 @@ class Fitted(Method, ABC):
 def successes(
     attack: Fitted, model: Classifier, images: Tensor, classes: Classes, **options: Any
 ) -> Tensor:
-    """How often each picture was read as wanted with the thing in it, of all times it was asked.
+    """How often each picture was predicted as wanted with the thing in it, of all times it was
+    asked.
 
     ``(N,)`` between 0 and 1: for a patch, the share of its places that succeed. Pictures that were
-    read so before anything was put in are asked about too.
+    predicted so before anything was put in are asked about too.
     """
     asked, reached = torch.zeros(2, len(images), dtype=torch.float32, device="cpu")
 

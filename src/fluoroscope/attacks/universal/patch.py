@@ -1,4 +1,5 @@
-"""Adversarial patches: a picture that, put anywhere into another one, decides what it is read as.
+"""Adversarial patches: a picture that, put anywhere into another one, decides what it is predicted
+as.
 
 Brown, Mané, Roy, Abadi, Gilmer (2017) raise ``E_{pictures, places} [log p(class | A(patch, picture,
 place))]``, where ``A`` puts the patch, scaled and turned, at a random place (the expectation over
@@ -13,7 +14,7 @@ at first as in that code; the patch lives in ``[0, 1]`` by clamping. It may also
 true class, and be square.
 
 Applied, it is asked about at ``places`` random places of each picture, drawn for each sample by
-itself. A success means: *one of them* was read as wanted, and that placement is kept. With one
+itself. A success means: *one of them* was predicted as wanted, and that placement is kept. With one
 place, the default, the success rate is the probability that a random placement fools the network;
 :func:`.fitting.successes` counts the share of all places.
 """

@@ -65,9 +65,9 @@ class Comparison(html.Shown):
     second: str
     count: int
     clean: Paired
-    """Read as labelled."""
+    """Classified correctly."""
     robust: Paired
-    """Read as labelled, and held against every attack of the run's plan."""
+    """Classified correctly, and robust against every attack of the run's plan."""
     fooled_in_first_only: tuple[int, ...]
     """Numbers of the samples in their data set, of those that are robust in the other run."""
     fooled_in_second_only: tuple[int, ...]

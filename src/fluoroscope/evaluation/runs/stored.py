@@ -90,7 +90,7 @@ class StoredRun:
     plan: str
     stages: tuple[str, ...]
     finds_distances: bool
-    """Whether every sample's closest misread image was looked for."""
+    """Whether every sample's closest misclassified image was looked for."""
     parts: tuple[tuple[pa.Table, ...], ...]
     """Of each part the rows of its clean look, and of those stages that were made."""
     ended: bool

@@ -95,23 +95,23 @@ class Bench:
     def path(self) -> "Path":
         """Gradient ascent from the pictures themselves, whoever is fooled on the way."""
         objective = torch.zeros(STEPS + 1, self.count, dtype=torch.double, device="cpu")
-        misread = torch.zeros(STEPS + 1, self.count, dtype=torch.bool, device="cpu")
+        misclassified = torch.zeros(STEPS + 1, self.count, dtype=torch.bool, device="cpu")
 
         def see(step: Step) -> None:
             assert step.answer.objective is not None
             at = step.numbers.cpu(), step.indices.cpu()
             objective[at] = step.answer.objective.double().cpu()
-            misread[at] = step.reached.cpu()
+            misclassified[at] = step.reached.cpu()
 
         self.run("bim", keep="last", on_step=see, steps=STEPS)
-        return Path(objective, misread)
+        return Path(objective, misclassified)
 
     @cached_property
     def white_box(self) -> tuple[Tensor, Tensor]:
         """What Auto-PGD did.
 
-        After how many steps on the cross-entropy each picture was misread, ``(N,)``, and who holds
-        against it and against the same on the difference of logits ratio.
+        After how many steps on the cross-entropy each picture was misclassified, ``(N,)``, and who
+        holds against it and against the same on the difference of logits ratio.
         """
         when = torch.full((self.count,), torch.inf, dtype=torch.float32, device="cpu")
 
@@ -281,7 +281,7 @@ class Path:
 
     objective: Tensor
     """``(steps + 1, N)``, what was raised."""
-    misread: Tensor
+    misclassified: Tensor
     """``(steps + 1, N)`` booleans."""
 
 

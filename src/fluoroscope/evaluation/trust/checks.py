@@ -23,6 +23,7 @@ from fluoroscope.evaluation.trust.bench import Bench, CancelledError, ball_of
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.models.wrappers.randomised import random_state_aside
 from fluoroscope.pictures.checks import check_images
+from fluoroscope.words import count
 
 Look = Callable[[Bench], Check]
 
@@ -53,9 +54,9 @@ def trust_checks(
         labels: ``(N,)``, the true class of each.
         threat: how far an image may move, as for :func:`fluoroscope.evaluate`. The attacks here are
             made in Linf and L2; in the place of another ball comes the smallest of L2 around it.
-        pictures: how many of those that the network reads right, the first ones, are looked at; by
-            default 64, and 16 where they are larger than 64×64 in colour. The cost is at most about
-            1,550 forward and 750 backward passes each.
+        pictures: how many of those that the network classifies correctly, the first ones, are
+            looked at; by default 64, and 16 where they are larger than 64×64 in colour. The cost is
+            at most about 1,550 forward and 750 backward passes each.
         seed: for everything random.
         batch_size: images evaluated at once.
         on_check: called with each check as soon as it is made.
@@ -67,7 +68,7 @@ def trust_checks(
         cancelled stand at the end as not made.
 
     Raises:
-        InvalidImagesError: no batch of images, or none that is read as labelled.
+        InvalidImagesError: no batch of images, or none that is classified correctly.
         UnknownLabelError, InvalidParameterError: other unusable input.
     """
     model = as_classifier(model)
@@ -83,8 +84,8 @@ def trust_checks(
     rows = (read == classes).nonzero().squeeze(1)[:most]
     if not len(rows):
         raise InvalidImagesError(
-            f"{model.name} reads none of the {len(batch)} image(s) as labelled; expected some, "
-            "since only those can be attacked"
+            f"{model.name} classifies none of the {count(len(batch), 'image')} correctly; expected "
+            "some, since only those can be attacked"
         )
     bench = Bench(model, batch[rows], classes[rows], ball_of(threat, batch), seed, size, cancelled)
     bench.forwards += len(batch) * model.plain.passes  # charged to the first check

@@ -120,8 +120,8 @@ def from_rows(parts: Sequence[Sequence[pa.Table]], plan: Plan) -> tuple[Check, .
     if attacked:
         status = by_share(silent, attacked)
         words = (
-            f"{silent} of {attacked} searches met a misread image that is allowed, and yet do not "
-            "count as successes"
+            f"{silent} of {attacked} searches met a misclassified image that is allowed, and yet "
+            "do not count as successes"
         ) + ending(
             status,
             "the network that searches is not the one that judges. Choose a higher precision, or "
@@ -133,7 +133,9 @@ def from_rows(parts: Sequence[Sequence[pa.Table]], plan: Plan) -> tuple[Check, .
 
 
 def _spread(parts: Sequence[Sequence[pa.Table]], most: int) -> list[int]:
-    """Numbers of samples that are read right, evenly over the data, whatever order they are in."""
+    """Numbers of samples that are classified correctly, evenly over the data, whatever order they
+    are in.
+    """
     right = np.concatenate(
         [part[0].filter(pc.invert(part[0]["success"]))["index"].to_numpy() for part in parts]
     )

@@ -4,10 +4,10 @@ Their thresholds, beside the rule of shares:
 
 * *loss*: a picture counts where 20 steps of gradient ascent end no higher than they began; and a
   warning if fewer than half of the steps rise, which a coin would do.
-* *single step*: where one step is misread half way but not at its end, or fools where 20 steps fail
-  (Carlini et al.: iterated attacks are never weaker); and a warning where 20 steps fool at least
-  half of the pictures and one step less than a quarter of these, a failure below a tenth: the
-  loss is bent as in catastrophic overfitting (Wong et al. 2020, 2001.03994; Kim et al. 2021,
+* *single step*: where one step is misclassified half way but not at its end, or fools where 20
+  steps fail (Carlini et al.: iterated attacks are never weaker); and a warning where 20 steps fool
+  at least half of the pictures and one step less than a quarter of these, a failure below a tenth:
+  the loss is bent as in catastrophic overfitting (Wong et al. 2020, 2001.03994; Kim et al. 2021,
   2010.01799).
 * *growing eps*, *no bound*: in the whole box every picture can become any other, so one that holds
   is a failed search. One is a warning; the rule's 2 % is a failure. The norm is the threat's own: a
@@ -60,7 +60,7 @@ def single_step(bench: Bench) -> Check:
         bench.run("fgsm", replace(bench.ball, eps=share * float(bench.ball.eps))).success
         for share in FRACTIONS
     ]
-    end, many = fooled[-1], bench.path.misread.any(0).cpu()
+    end, many = fooled[-1], bench.path.misclassified.any(0).cpu()
     before = torch.stack(fooled[:-1]).any(0)
     between = int((before & ~end).sum())
     better = int((end & ~many).sum())
@@ -72,8 +72,8 @@ def single_step(bench: Bench) -> Check:
     status = worst(by_share(between, bench.count), overshoots, bent)
     words = (
         f"One step of FGSM fools {int(end.sum())} of {bench.count} pictures and {STEPS} smaller "
-        f"ones {by_many}; {better} fall to the one alone, and {between} are misread on its way "
-        "but not at its end"
+        f"ones {by_many}; {better} fall to the one alone, and {between} are misclassified on its "
+        "way but not at its end"
     ) + ending(
         status,
         "small steps lose their way where one large one does not. Follow a smoother gradient "

@@ -36,7 +36,9 @@ def clean(study: Study) -> Content:
     held = calibration(reading.confidence.numpy(), right.numpy(), seed=study.seed)
     numbers = [
         Number(
-            percent(share), "read as labelled", f"95\N{NO-BREAK SPACE}% interval {interval(bounds)}"
+            percent(share),
+            "classified correctly",
+            f"95\N{NO-BREAK SPACE}% interval {interval(bounds)}",
         ),
         *(
             [Number(percent(top5), "with the label among the first five", "")]
@@ -189,7 +191,9 @@ def _by_class(study: Study, reading: Reading) -> tuple[list[Block], dict[str, ob
     if common:
         rows = [[names[a], names[b], str(n)] for (a, b), n in common]
         blocks.append(
-            Table(["labelled", "read as", "pictures"], rows, "What it takes for what", right=(2,))
+            Table(
+                ["labelled", "predicted as", "pictures"], rows, "What it takes for what", right=(2,)
+            )
         )
     first = [f"{names[a]} as {names[b]}" for (a, b), _ in common[:3]]
     data["confusions"] = [
@@ -197,5 +201,5 @@ def _by_class(study: Study, reading: Reading) -> tuple[list[Block], dict[str, ob
         for (a, b), n in common
     ]
     if first and common[0][1] > 1:
-        blocks.append(Text(f"Most often it reads {listed(first)}.", "note"))
+        blocks.append(Text(f"Most often it takes {listed(first)}.", "note"))
     return blocks, data

@@ -36,16 +36,16 @@ def curve(study: Study) -> Content:
 def _in_words(study: Study, found: Curve, others: list[Reference]) -> str:
     ruler = study.ruler
     if not found.right:
-        return "It reads none of these pictures right, so there is nothing to take away from it."
+        return "It classifies none of these pictures correctly, so there is nothing to take from it."
     if not isfinite(found.median):
         return (
-            "Fewer than half of the pictures that it reads right were led to another class by any "
-            "change at all: either it is very robust, or these attacks do not reach it. See "
-            "whether the verdict can be trusted."
+            "Fewer than half of the pictures that it classifies correctly were led to another "
+            "class by any change at all: either it is very robust, or these attacks do not reach "
+            "it. See whether the verdict can be trusted."
         )
     quarter, three = found.quantile(0.25), found.quantile(0.75)
     words = (
-        f"Half of the pictures that it reads right are misread after a change of "
+        f"Half of the pictures that it classifies correctly are misclassified after a change of "
         f"{ruler.short(found.median)} or less, {ruler.measure}; a quarter after "
         f"{ruler.short(quarter)}, three quarters after {ruler.short(three)}."
     )
@@ -103,7 +103,7 @@ def _figure(study: Study, found: Curve, others: list[Reference]) -> Figure:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,)))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.minorticks_off()
-        axes.set(xlabel=ruler.unit, ylabel="read right")
+        axes.set(xlabel=ruler.unit, ylabel="accuracy")
         percent_axis(axes)
         axes.grid(color=LINE, alpha=0.5)
         axes.legend(
@@ -121,9 +121,9 @@ def _figure(study: Study, found: Curve, others: list[Reference]) -> Figure:
         says=f"Curves of accuracy, which fall as the {ruler.unit} grows, for {', '.join(names)}. "
         "The numbers are in the table below.",
         caption=(
-            "The share of pictures that are read right however they are changed, up to the size "
-            "on the axis, which is logarithmic. The band is the 95 % interval; the upright line is "
-            "the verdict's bound."
+            "Robust accuracy: the share of pictures classified correctly however they are changed, "
+            "up to the size on the axis, which is logarithmic. The band is the 95 % interval; the "
+            "upright line is the verdict's bound."
             + (
                 " Dashed: the networks that come with Fluoroscope, on their own pictures, to show "
                 "what an undefended and a hardened network look like."
@@ -132,7 +132,7 @@ def _figure(study: Study, found: Curve, others: list[Reference]) -> Figure:
             )
         ),
         table=Table(
-            ["change up to", "read right", "95\N{NO-BREAK SPACE}% interval",
+            ["change up to", "accuracy", "95\N{NO-BREAK SPACE}% interval",
              *(one.model for one in others)],
             rows,
             "Accuracy against the size of the change",
@@ -147,7 +147,7 @@ def _table(study: Study, found: Curve, others: list[Reference]) -> Table:
     at = [found.at(0.0), *(found.at(float(f"{eps:.2g}")) for eps in grid[:-2])]
     at += [found.at(eps) for eps in grid[-2:]]
     return Table(
-        ["change up to", "read right", "95\N{NO-BREAK SPACE}% interval",
+        ["change up to", "accuracy", "95\N{NO-BREAK SPACE}% interval",
          *(one.model for one in others)],
         [
             [

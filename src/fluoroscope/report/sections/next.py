@@ -12,7 +12,7 @@ from fluoroscope.words import count, listed, percent
 # A verdict is sharp enough from this half width on; so many pictures give it in the worst case.
 _SHARP = 0.05
 _SHARPER = ceil(0.25 * (1.96 / 0.03) ** 2)
-# The lead of a misread picture's probability from which its label deserves a look.
+# The lead of a misclassified picture's probability from which its label deserves a look.
 _SURE = 0.9
 
 
@@ -74,10 +74,10 @@ def _harden(study: Study) -> Iterator[Step]:
         )
     yield Step(
         "Train it against attacks, if somebody could want to fool it",
-        f"Attacks within {study.bound} take {percent(lost, 0)} of what it reads right, as they do "
-        "of any network that was trained on clean pictures alone. Adversarial training is the "
-        "defence that has held up; it costs several times the training and some clean accuracy. "
-        "Begin below the bound you want, and make this report again."
+        f"Attacks within {study.bound} take {percent(lost, 0)} of what it classifies correctly, as "
+        "they do of any network that was trained on clean pictures alone. Adversarial training is "
+        "the defence that has held up; it costs several times the training and some clean "
+        "accuracy. Begin below the bound you want, and make this report again."
         + ("" if snippet else " Our training takes networks that return logits, one a class."),
         snippet,
     )
@@ -134,7 +134,7 @@ def _labels(study: Study) -> Iterator[Step]:
         indices = [str(study.images.indices[row]) for row in sure]
         shown = listed(indices if len(indices) <= 6 else [*indices[:5], f"{len(indices) - 5} more"])
         yield Step(
-            "Check the labels of pictures that it is sure of and reads wrong",
+            "Check the labels of pictures that it is sure of and misclassifies",
             f"It is more than {percent(_SURE, 0)} sure of "
             f"{count(len(sure), 'picture')} that it reads otherwise than labelled: number {shown} "
             "of the data. Either the label is wrong, or this is a blind spot worth training data.",

@@ -94,7 +94,7 @@ def _card(study: Study, one: Flipped) -> Card:
             ),
             Picture(
                 uri(one.after),
-                f"The changed picture, read as {became}",
+                f"The changed picture, predicted as {became}",
                 f"{became} ({percent(one.confidence, 0)})",
             ),
         ],
@@ -115,7 +115,7 @@ def _misread(study: Study) -> list[Block]:
     cards = [
         Card(
             f"labelled {names[int(reading.labels[row])]}, "
-            f"read as {names[int(reading.winners[row])]}",
+            f"predicted as {names[int(reading.winners[row])]}",
             [
                 Picture(
                     uri(image),
@@ -127,10 +127,10 @@ def _misread(study: Study) -> list[Block]:
         for row, name, image in zip(rows, called, images, strict=True)
     ]
     return [
-        Heading("Misread as they are"),
+        Heading("Misclassified as they are"),
         Text(
-            "Clean pictures that it reads wrong and is surest of. Look whether the label is right "
-            "before you blame the network.",
+            "Clean pictures that it misclassifies and is surest of. Look whether the label is "
+            "right before you blame the network.",
             "note",
         ),
         Gallery(cards),

@@ -53,13 +53,13 @@ def _sentence(study: Study, found: Verdict) -> str:
     name = study.name
     bound = study.ruler.bound(study.eps)
     start = (
-        f"{name} reads {percent(found.clean_accuracy)} of {count(found.count, 'picture')} right. "
-        f"When {bound}, "
+        f"{name} classifies {percent(found.clean_accuracy)} of {count(found.count, 'picture')} "
+        f"correctly. When {bound}, "
     )
     sure = f"(95\N{NO-BREAK SPACE}% interval {interval(found.robust_interval)})"
     if found.robust_accuracy == 0:
-        return f"{start}it reads none of them right {sure}."
-    return f"{start}{percent(found.robust_accuracy)} stay right under every attack tried {sure}."
+        return f"{start}it classifies none of them correctly {sure}."
+    return f"{start}{percent(found.robust_accuracy)} survive every attack tried {sure}."
 
 
 def _numbers(study: Study, found: Verdict) -> Numbers:
@@ -79,7 +79,7 @@ def _numbers(study: Study, found: Verdict) -> Numbers:
         numbers.append(
             Number(
                 study.ruler.short(found.curve.median),
-                "fools half of what it reads right",
+                "fools half of what it classifies correctly",
                 f"median of the smallest changes found, {study.ruler.measure}",
             )
         )
