@@ -137,9 +137,9 @@ def evaluations(name: str, scale: Scale) -> Section:
 
 def _cells(bound: str, seed: int, by: str, found: Found, standard: Found) -> list[str]:
     count = len(found.fooled)
-    holds = int((~found.fooled).sum())
+    surviving = int((~found.fooled).sum())
     return [
-        bound, str(seed), by, f"{percent(holds / count)} ({holds} of {count})",
+        bound, str(seed), by, f"{percent(surviving / count)} ({surviving} of {count})",
         f"{found.passes.forwards:,}", f"{found.passes.backwards:,}",
         f"{found.total / standard.total:.3f}", f"{found.seconds:.0f}",
         f"{found.seconds / standard.seconds:.3f}", f"{found.wall:.0f}",

@@ -89,7 +89,7 @@ class Costs:
     stages: tuple[str, ...]
     fooled: Numbers
     """``(N, stages, 2)`` forward and backward passes of pictures that were fooled at some stage."""
-    holding: Numbers
+    surviving: Numbers
     """The same of those that no stage fooled."""
     row_bytes: float
     """of a row in the run's files"""
@@ -100,7 +100,7 @@ class Costs:
         found = np.zeros((setting.pictures, 1 + len(self.stages), 2))
         found[:, 0, 0] = 1
         for rows, chosen in (
-            (self.holding, fate < setting.robust),
+            (self.surviving, fate < setting.robust),
             (self.fooled, (fate >= setting.robust) & (fate < setting.clean)),
         ):
             found[chosen, 1:] = rows[rng.integers(len(rows), size=int(chosen.sum()))]
@@ -200,7 +200,7 @@ def costs_of(table: pa.Table, stages: tuple[str, ...], row_bytes: float) -> Cost
         passes[place[row.index], stages.index(row.attack)] = row.forwards, row.backwards
         fooled[place[row.index]] |= row.success
     if not fooled.any() or fooled.all():
-        raise Skipped("the run needs pictures that are fooled and pictures that hold")
+        raise Skipped("the run needs pictures that are fooled and pictures that survive")
     return Costs(stages, passes[fooled], passes[~fooled], row_bytes)
 
 
@@ -240,7 +240,7 @@ def _write(section: Section, plan: str, setting: Setting, costs: Costs, draws: i
             name,
             *(
                 f"{value:,.0f}"
-                for rows in (costs.fooled, costs.holding)
+                for rows in (costs.fooled, costs.surviving)
                 for value in rows[:, number].mean(0)
             ),
         ]
@@ -248,10 +248,10 @@ def _write(section: Section, plan: str, setting: Setting, costs: Costs, draws: i
     ]
     section.text(
         f"Passes of a picture, means over {len(costs.fooled)} that were fooled in the end and "
-        f"{len(costs.holding)} that were not:"
+        f"{len(costs.surviving)} that were not:"
     )
     section.table(
-        ["stage", "fooled: forward>", "backward>", "holding: forward>", "backward>"], shares
+        ["stage", "fooled: forward>", "backward>", "surviving: forward>", "backward>"], shares
     )
     rows = []
     for gpus in sorted({1, 8, setting.gpus, 4 * setting.gpus}):
@@ -336,12 +336,12 @@ def _told(setting: Setting, run: Path | None, limit: int, draws: int) -> list[st
         f"the rows of {run}"
         if run
         else f"runs of {limit} test digits of MNIST on `digits-robust` at Linf 0.3, whose fooled "
-        "and holding pictures are weighted to the accuracies below: another network needs other "
-        "numbers of passes where it is fooled, while the budgets of what holds are the plan's"
+        "and surviving pictures are weighted to the accuracies below: another network needs other "
+        "numbers of passes where it is fooled, while the budgets of what survives are the plan's"
     )
     return [
         "Parts of the data set go to idle workers one at a time. A worker decodes a part's "
-        "pictures, looks at them clean, and leads those that hold through the stages; each ends "
+        "pictures, looks at them clean, and leads those that survive through the stages; each ends "
         "with a file. A stage takes the sum of its pictures' passes, or, where few are left, the "
         "longest search's passes one by one. A worker that dies starts anew and goes on with its "
         "part from the last file. The network is sent to every worker at every start, and every "

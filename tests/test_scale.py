@@ -18,8 +18,8 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     from benchmarks.scale import Costs, Setting, simulate
 
     # Two stages; who is fooled is so in the first.
-    fooled, holding = np.array([[[4.0, 3], [0, 0]]]), np.array([[[10.0, 10], [7, 0]]])
-    costs = Costs(("one", "two"), fooled, holding, 8)
+    fooled, surviving = np.array([[[4.0, 3], [0, 0]]]), np.array([[[10.0, 10], [7, 0]]])
+    costs = Costs(("one", "two"), fooled, surviving, 8)
     plain = Setting(
         pictures=1000, part=10, gpus=1, forward=0.5, backward=2.0, step=0.0, clean=0.8, robust=0.5,
         start=0.0, decode=0.0, write=0.0, mean_life=np.inf, spread=0.0, slow=0.0,
@@ -29,13 +29,13 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
 def test_passes_and_hours_on_one(simulated: Callable[..., Any]) -> None:
     run = simulated()
-    # Each picture is looked at; f fooled and h holding ones follow from the two sums of passes.
-    fooled, holding = np.linalg.solve([[4, 17], [3, 10]], [run.forwards - 1000, run.backwards])
+    # Each picture is looked at; f fooled and s surviving ones follow from the two sums of passes.
+    fooled, surviving = np.linalg.solve([[4, 17], [3, 10]], [run.forwards - 1000, run.backwards])
     assert fooled == pytest.approx(300, abs=60)
-    assert holding == pytest.approx(500, abs=60)
+    assert surviving == pytest.approx(500, abs=60)
     assert run.hours == pytest.approx((0.5 * run.forwards + 2 * run.backwards) / 3600)
     assert run.busy == pytest.approx(run.hours)
-    assert run.rows == pytest.approx(8 * (1000 + fooled + 2 * holding))
+    assert run.rows == pytest.approx(8 * (1000 + fooled + 2 * surviving))
     assert run.files <= 300
     assert run.read == 1000 * 126e3
     assert run.sent == 102.2e6

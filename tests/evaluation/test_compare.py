@@ -115,14 +115,14 @@ def test_two_runs_sample_by_sample(run: Run, tmp_path: Path, few: fs.ImageSet) -
     found = fs.compare_runs(tmp_path / "a", tmp_path / "b")
     batch = next(iter(few.batches(60)))
     assert batch.labels is not None
-    holds = []
+    surviving = []
     for stages in (plan().stages, stronger.stages):
         model = fs.load_model("digits-linear")
         left = fs.predict(model, batch.images).winners == batch.labels
         for stage in stages:
             left &= ~stage.attack(model, batch.images, batch.labels).success
-        holds.append(left)
-    first, second = holds
+        surviving.append(left)
+    first, second = surviving
     assert found.fooled_in_first_only == tuple((second & ~first).nonzero()[:, 0].tolist())
     assert found.fooled_in_second_only == tuple((first & ~second).nonzero()[:, 0].tolist())
     assert found.robust.both == int((first & second).sum())

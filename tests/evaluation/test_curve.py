@@ -131,7 +131,7 @@ def test_the_verdict_stands_on_the_curve_and_on_disk(digits: fs.ImageSet, tmp_pa
     shares = []
     verdict = fs.evaluate(
         model, digits, threat="linf:0.04", plan="curve", out=tmp_path, part=25,
-        on_progress=lambda p: shares.append((p.done, p.holding)),
+        on_progress=lambda p: shares.append((p.done, p.surviving)),
     )  # fmt: skip
     made = verdict.curve
     assert made is not None
@@ -147,7 +147,7 @@ def test_the_verdict_stands_on_the_curve_and_on_disk(digits: fs.ImageSet, tmp_pa
     done = [share for share, _ in shares]
     assert done == sorted(done)
     assert done[-1] == pytest.approx(1)
-    assert min(holding for _, holding in shares) >= 0
+    assert min(surviving for _, surviving in shares) >= 0
     assert shares[-1][1] == round(40 * verdict.robust_accuracy)
 
 
@@ -164,7 +164,7 @@ def test_fixed_bounds_lower_the_curve_for_larger_ones_only() -> None:
 def test_no_bound_is_a_threat() -> None:
     assert as_threat("linf") == fs.Linf(math.inf)
     history = History(np.ones(2), np.ones(2), np.array([0.5, math.inf]))
-    assert history.holds(fs.Linf(math.inf)).tolist() == [False, True]
+    assert history.surviving(fs.Linf(math.inf)).tolist() == [False, True]
     plan = find_plan("curve", as_threat("l2"))
     assert plan.finds_distances
     assert not find_plan("standard", fs.Linf(0.1)).finds_distances

@@ -32,11 +32,11 @@ def test_counts_what_each_attack_of_the_plan_leaves(
     batch = next(iter(digits.batches(60)))
     assert batch.labels is not None
     right = fs.predict(model, batch.images).winners == batch.labels
-    expected, holds = [int(right.sum())], right
+    expected, surviving = [int(right.sum())], right
     for stage in plan().stages:
         result = stage.attack(model, batch.images, batch.labels)
-        holds = holds & ~result.success
-        expected.append(int(holds.sum()))
+        surviving = surviving & ~result.success
+        expected.append(int(surviving.sum()))
     assert round(verdict.clean_accuracy * 60) == expected[0]
     assert [round(each.robust_accuracy * 60) for each in verdict.components] == expected[1:]
     assert verdict.robust_accuracy == verdict.components[-1].robust_accuracy

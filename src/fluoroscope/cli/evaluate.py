@@ -131,5 +131,7 @@ def evaluate(
 
 def _state(progress: "Progress") -> str:
     part = f" {progress.part + 1}/{progress.parts}" if progress.parts > 1 else ""
-    share = progress.holding / max(progress.looked, 1)
-    return f"{progress.stage}{part}: {progress.holding} of {progress.looked} holding ({share:.1%})"
+    share = progress.surviving / max(progress.looked, 1)
+    return (
+        f"{progress.stage}{part}: {progress.surviving} of {progress.looked} survive ({share:.1%})"
+    )

@@ -185,7 +185,7 @@ class _Looking:
             self._doubt(
                 "random",
                 "answers the same picture differently each time: a success here may be luck, and "
-                "so may what holds. Take the expectation over its randomness: "
+                "so may what survives. Take the expectation over its randomness: "
                 "EOT(model, samples=20)",
             )
             return
@@ -238,7 +238,7 @@ class _Looking:
         self._doubt(
             "gradient",
             "lets no gradient through to the pixels: only methods that need none, such as square, "
-            "can be used, and what they leave may not hold",
+            "can be used, and what they leave may not be robust",
         )
 
     def _outputs(self, logits: Tensor) -> None:
@@ -332,7 +332,7 @@ def zero_gradient(model: Classifier, flat: int, seen: int) -> str:
     """What is said of a gradient that is zero at every pixel of so many pictures."""
     return (
         f"{model.name} has a gradient of zero at every pixel where {flat} of {seen} searches "
-        "begin: what holds against it there says nothing. Try a method that needs no gradient, "
+        "begin: what survives there says nothing. Try a method that needs no gradient, "
         "such as square, or replace the layer that hides it (BPDA)"
     )
 

@@ -1,7 +1,7 @@
 """Accuracy against the bound: one search for each sample's closest misclassified image tells all of
 it.
 
-A sample holds at every bound below the distance ``d`` of its closest misclassified image and at
+A sample survives at every bound below the distance ``d`` of its closest misclassified image and at
 none from there on, so the accuracy is the step function ``A(eps) = |{d > eps}| / N`` and never
 rises. ``d`` is the smallest over all stages, and 0 where the clean image was misclassified. It is
 an upper bound of the true one, as every attack's is: accuracies are upper bounds too.
@@ -73,8 +73,8 @@ class Curve(html.Shown):
 
     @property
     def accuracy(self) -> NDArray[np.float64]:
-        """The share that holds at each of ``eps``."""
-        return self._holding(self.eps) / max(len(self), 1)
+        """The share that survives at each of ``eps``."""
+        return self._surviving(self.eps) / max(len(self), 1)
 
     def at(self, eps: float) -> Point:
         """The accuracy at a bound, as the verdict counts it, with its 95 % interval of Wilson's.
@@ -84,8 +84,8 @@ class Curve(html.Shown):
         """
         if not eps >= 0:
             raise InvalidParameterError(f"eps is {eps}; expected 0 or more")
-        holding = int(self._holding(np.array([eps]))[0])
-        return Point(eps, holding / max(len(self), 1), wilson(holding, len(self)))
+        surviving = int(self._surviving(np.array([eps]))[0])
+        return Point(eps, surviving / max(len(self), 1), wilson(surviving, len(self)))
 
     def points(self, most: int = _MOST) -> list[Point]:
         """The curve from 0 to where it ends, at no more than ``most`` of its steps."""
@@ -178,10 +178,11 @@ class Curve(html.Shown):
             "quantiles": {str(share): _finite(self.quantile(share)) for share in QUANTILES},
         }
 
-    def _holding(self, eps: NDArray[np.float64]) -> NDArray[np.int64]:
-        """How many samples hold at each bound; a distance that only rounding puts beyond it is not.
+    def _surviving(self, eps: NDArray[np.float64]) -> NDArray[np.int64]:
+        """How many samples survive at each bound; a distance that only rounding puts beyond it is
+        not.
 
-        At 0 a sample holds if its clean image does.
+        At 0 a sample survives if its clean image is classified correctly.
         """
         reach = np.where(eps > 0, eps + ROUNDING, 0.0)
         return len(self) - np.searchsorted(self._sorted, reach, side="right")

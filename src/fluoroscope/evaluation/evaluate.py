@@ -61,7 +61,7 @@ class Progress:
     """Samples."""
     looked: int
     """Of these, looked at clean."""
-    holding: int
+    surviving: int
     """Of those looked at, not misclassified so far."""
     done: float
     """Share of the work that lies behind, as far as that can be foreseen."""
@@ -299,11 +299,11 @@ class _Meter:
         """A trust check was made, after all parts."""
         if self._tell is None:
             return
-        holding, passes = self._looked - self._lost, check.forwards + check.backwards
+        surviving, passes = self._looked - self._lost, check.forwards + check.backwards
         stage, last = f"trust: {check.name}", self._parts - 1
         self._tell(
             Progress(
-                self._total, self._looked, holding, 1.0, last, self._parts, stage, passes
+                self._total, self._looked, surviving, 1.0, last, self._parts, stage, passes
             )
         )  # fmt: skip
 
@@ -316,18 +316,18 @@ class _Meter:
         whole = sum(self._costs.values())
         everyone = any(stage.everyone for stage in self._stages.values())
         tables: list[pa.Table] = []
-        right = holding = given = ended = passes = 0
+        right = surviving = given = ended = passes = 0
         present = CLEAN
 
         def see(stage: str, seen: Step | pa.Table) -> None:
-            nonlocal right, holding, given, ended, passes, present
+            nonlocal right, surviving, given, ended, passes, present
             if stage != present:
                 present, ended, passes = stage, 0, 0
                 given = int(self._stages[stage].chooses(history(tables)).sum())
             if stage == CLEAN:
                 assert not isinstance(seen, Step)
                 tables.append(seen)
-                right = holding = int(pc.sum(pc.invert(seen["success"])).as_py() or 0)
+                right = surviving = int(pc.sum(pc.invert(seen["success"])).as_py() or 0)
                 self._looked += count
                 self._lost += count - right
                 place = 0.0
@@ -340,10 +340,10 @@ class _Meter:
                     place += self._costs[stage] * min(1.0, most)
                 else:
                     tables.append(seen)
-                    was, holding = holding, int(history(tables).holds(self._threat).sum())
-                    self._lost += was - holding
+                    was, surviving = surviving, int(history(tables).surviving(self._threat).sum())
+                    self._lost += was - surviving
                     place += self._costs[stage]
-            left = right if everyone else holding
+            left = right if everyone else surviving
             behind = before + count - left + left * place / whole
             self._behind = max(self._behind, behind / self._total)
             assert self._tell is not None
@@ -364,6 +364,6 @@ class _Meter:
 
 
 def _cost(attack: Method) -> float:
-    """How often an attack asks about a sample that holds, roughly."""
+    """How often an attack asks about a sample that survives, roughly."""
     numbers = vars(attack)
     return float(numbers.get("queries") or numbers.get("steps", 1) * numbers.get("targets", 1))

@@ -1,7 +1,8 @@
 """The plan ``fast``: the verdict of AutoAttack's standard plan for a fraction of its passes.
 
-In ``standard`` a sample that holds costs 8,800 passes, whether its label's lead over the strongest
-other class (the margin) nearly vanished or hardly moved. Here the passes follow the margin:
+In ``standard`` a sample that survives costs 8,800 passes, whether its label's lead over the
+strongest other class (the margin) nearly vanished or hardly moved. Here the passes follow the
+margin:
 
 * Short searches come first, and every sample goes through them: Auto-PGD on the cross-entropy, and
   towards the three classes whose borders are nearest in the linearised network (MALT: Melamed,

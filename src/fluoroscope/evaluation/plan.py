@@ -46,7 +46,7 @@ class History:
     margins: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     """By stage ``(N,)``, the smallest lead that it found; infinite where it did not look."""
 
-    def holds(self, threat: Threat) -> NDArray[np.bool_]:
+    def surviving(self, threat: Threat) -> NDArray[np.bool_]:
         """Which samples no misclassified image within the bound is known of."""
         return (self.distance > float(threat.eps) + ROUNDING) | np.isinf(self.distance)
 
@@ -106,10 +106,10 @@ class Stage:
         )
 
     def chooses(self, history: History) -> NDArray[np.bool_]:
-        """Which samples this stage attacks: the ones that still hold within its bound."""
+        """Which samples this stage attacks: the ones that still survive within its bound."""
         if self.everyone:
             return np.ones(len(history.distance), dtype=bool)
-        chosen = history.holds(self.attack.threat)
+        chosen = history.surviving(self.attack.threat)
         if self.near < math.inf:
             chosen &= history.distance <= self.near * float(self.attack.threat.eps)
         if self.hopeful < 1:

@@ -340,7 +340,7 @@ def _matrix(clean: Tensor, misclassified: Tensor, *, total: int, **rest: Any) ->
     read by)``.
     """
     both = clean[:, :, None] & clean[:, None, :]
-    holds = clean[:, None, :] & ~misclassified
+    surviving = clean[:, None, :] & ~misclassified
     own = torch.eye(clean.shape[1], dtype=torch.bool, device="cpu")
     return TransferMatrix(
         count=len(clean),
@@ -349,8 +349,8 @@ def _matrix(clean: Tensor, misclassified: Tensor, *, total: int, **rest: Any) ->
             tuple(_share(int(fooled), int(trials)) for fooled, trials in zip(row, of, strict=True))
             for row, of in zip((both & misclassified).sum(0), both.sum(0), strict=True)
         ),
-        under_others=_shares((holds | own & clean[:, None, :]).all(1).sum(0), len(clean)),
-        under_all=_shares(holds.all(1).sum(0), len(clean)),
+        under_others=_shares((surviving | own & clean[:, None, :]).all(1).sum(0), len(clean)),
+        under_all=_shares(surviving.all(1).sum(0), len(clean)),
         complete=len(clean) == total,
         **rest,
     )

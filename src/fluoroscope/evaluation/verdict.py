@@ -34,7 +34,7 @@ class Component:
     unfinished: int
     """Searches that a budget or an interruption cut."""
     robust_accuracy: float
-    """Share of all samples that hold after it and those before."""
+    """Share of all samples that survive it and those before."""
     robust_interval: Interval
     forwards: int
     backwards: int
@@ -177,18 +177,18 @@ def verdict_of(
 ) -> Verdict:
     """The verdict on the rows of each part: of its clean look, and of its stages in their order.
 
-    Samples that were not attacked to the end count as holding; there are such if it was
+    Samples that were not attacked to the end count as surviving; there are such if it was
     ``stopped``, or if a stage has a budget. ``notes`` are what else is to be said of it, and
     ``names`` those of the classes.
     """
     count = sum(len(tables[0]) for tables in parts)
     right = sum(int(pc.sum(pc.invert(tables[0]["success"])).as_py()) for tables in parts)
-    components, holds = [], right
+    components, surviving = [], right
     for place, stage in enumerate(stages):
         rows = [table for tables in parts for table in tables[1:] if _name(table) == stage]
         after = set(stages[: place + 1])
-        holds = sum(
-            int(history([tables[0], *_named(tables, after)]).holds(threat).sum())
+        surviving = sum(
+            int(history([tables[0], *_named(tables, after)]).surviving(threat).sum())
             for tables in parts
         )
         components.append(
@@ -197,8 +197,8 @@ def verdict_of(
                 given=sum(map(len, rows)),
                 fooled=_sum(rows, "success"),
                 unfinished=sum(map(len, rows)) - _sum(rows, "finished"),
-                robust_accuracy=holds / count if count else 0.0,
-                robust_interval=wilson(holds, count),
+                robust_accuracy=surviving / count if count else 0.0,
+                robust_interval=wilson(surviving, count),
                 forwards=_sum(rows, "forwards"),
                 backwards=_sum(rows, "backwards"),
                 seconds=_seconds(rows),
@@ -209,7 +209,7 @@ def verdict_of(
     whole = count == total and not unfinished and not stopped
     cut = (
         f"stopped early: {count} of {total} samples were looked at, and {unfinished} search(es) "
-        "cut off; what was not attacked to the end counts as holding",
+        "cut off; what was not attacked to the end counts as surviving",
     )
     told = [note for table in everything for note in notes_in(table)]
     behind = _behind(parts, threat, names)
@@ -218,8 +218,8 @@ def verdict_of(
         classes=classes,
         clean_accuracy=right / count if count else 0.0,
         clean_interval=wilson(right, count),
-        robust_accuracy=holds / count if count else 0.0,
-        robust_interval=wilson(holds, count),
+        robust_accuracy=surviving / count if count else 0.0,
+        robust_interval=wilson(surviving, count),
         forwards=_sum(everything, "forwards"),
         backwards=_sum(everything, "backwards"),
         seconds=_seconds(everything),
@@ -248,7 +248,7 @@ def _behind(
     for tables in parts:
         own = ~tables[0]["success"].to_numpy()
         after = own.copy()
-        after[own] = history(tables).holds(threat)
+        after[own] = history(tables).surviving(threat)
         labels.append(tables[0]["label"].to_numpy())
         right.append(own)
         holding.append(after)

@@ -615,7 +615,7 @@ class Study:
                     self.model, self.images, threat=self.threat, plan=self.plan, out=place,
                     part=PART_LARGE if self._large() else PART, seed=self.seed, at_chance=True,
                     on_progress=lambda now: self.tell(
-                        f"attacking, {now.holding} of {now.looked} hold", now.done
+                        f"attacking, {now.surviving} of {now.looked} survive", now.done
                     ),
                     cancelled=self._cancelled,
                     enough=lambda: time.monotonic() > ends,

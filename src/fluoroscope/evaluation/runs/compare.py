@@ -251,7 +251,7 @@ def samples_of(run: StoredRun) -> RunSamples:
     robust = []
     for tables in run.parts:
         right = ~np.asarray(tables[0]["success"])
-        right[right] = history(list(tables)).holds(run.threat)
+        right[right] = history(list(tables)).surviving(run.threat)
         robust.append(right)
     named = np.asarray(rows["label"]).astype(np.int64)
     label = named
@@ -336,7 +336,7 @@ def _most(change: ClassChange) -> int:
 
 def _notes(one: StoredRun, other: StoredRun, shared: int) -> tuple[str, ...]:
     notes = [
-        f"{run.path} did not come to its end; what was not attacked to the end counts as holding"
+        f"{run.path} did not come to its end; what was not attacked to the end counts as surviving"
         for run in (one, other)
         if not run.ended
     ]

@@ -111,7 +111,7 @@ class Bench:
         """What Auto-PGD did.
 
         After how many steps on the cross-entropy each picture was misclassified, ``(N,)``, and who
-        holds against it and against the same on the difference of logits ratio.
+        survives against it and against the same on the difference of logits ratio.
         """
         when = torch.full((self.count,), torch.inf, dtype=torch.float32, device="cpu")
 
@@ -123,11 +123,11 @@ class Bench:
     def left_by_both(
         self, ball: Threat | None, steps: int, on_step: Callable[[Step], None] | None = None
     ) -> Tensor:
-        """Who holds against Auto-PGD on the cross-entropy, then on the difference of ratios."""
+        """Who survives Auto-PGD on the cross-entropy, then on the difference of ratios."""
         first = self.run("apgd", ball, on_step=on_step, steps=steps)
-        held = (~first.success).nonzero().squeeze(1)
-        second = self.run("apgd", ball, rows=held, steps=steps, loss="dlr")
-        return held[~second.success]
+        left = (~first.success).nonzero().squeeze(1)
+        second = self.run("apgd", ball, rows=left, steps=steps, loss="dlr")
+        return left[~second.success]
 
     @property
     def left(self) -> Tensor:

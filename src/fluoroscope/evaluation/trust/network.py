@@ -71,7 +71,7 @@ def randomness(bench: Bench) -> Check:
     if drawn:
         words = (
             "The same picture gets another answer each time: a success may be luck, and so may "
-            "what holds. Take the expectation: the plan rand, or EOT(model)."
+            "what survives. Take the expectation: the plan rand, or EOT(model)."
         )
     elif bench.draws:
         words = "The network draws at random, and its expectation is taken (EOT)."
@@ -128,8 +128,8 @@ def differentiable(bench: Bench) -> Check:
     if cut:
         words = (
             "No gradient comes through the network, so no white-box attack can be made, and "
-            "what black-box ones leave may not hold. Replace the layer that cuts it (BPDA), or "
-            "take the detach() or no_grad() out."
+            "what black-box ones leave may not be robust. Replace the layer that cuts it (BPDA), "
+            "or take the detach() or no_grad() out."
         )
     return Check(
         "differentiable",

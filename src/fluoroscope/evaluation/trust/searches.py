@@ -9,9 +9,10 @@ Their thresholds, beside the rule of shares:
   at least half of the pictures and one step less than a quarter of these, a failure below a tenth:
   the loss is bent as in catastrophic overfitting (Wong et al. 2020, 2001.03994; Kim et al. 2021,
   2010.01799).
-* *growing eps*, *no bound*: in the whole box every picture can become any other, so one that holds
-  is a failed search. One is a warning; the rule's 2 % is a failure. The norm is the threat's own: a
-  network trained in Linf does hide its gradient in L2 (Tramèr and Boneh 2019, 1904.13000).
+* *growing eps*, *no bound*: in the whole box every picture can become any other, so one that
+  survives is a failed search. One is a warning; the rule's 2 % is a failure. The norm is the
+  threat's own: a network trained in Linf does hide its gradient in L2 (Tramèr and Boneh 2019,
+  1904.13000).
 """
 
 from dataclasses import replace
@@ -152,31 +153,31 @@ def growing(bench: Bench) -> Check:
     assert ball is not None
     whole = float(whole_box(ball, bench.images).eps)
     sizes = [size for size in (whole / 2, whole) if size > float(ball.eps)] or [whole]
-    held = {float(ball.eps): len(bench.left)} if float(ball.eps) < sizes[0] else {}
+    surviving = {float(ball.eps): len(bench.left)} if float(ball.eps) < sizes[0] else {}
     for size in sizes:
-        held[size] = len(bench.left_by_both(replace(ball, eps=size), WHITE_BOX_STEPS // 2))
+        surviving[size] = len(bench.left_by_both(replace(ball, eps=size), WHITE_BOX_STEPS // 2))
     return _whole_box(
         "growing eps",
-        held[sizes[-1]],
+        surviving[sizes[-1]],
         bench.count,
         "Auto-PGD leaves "
-        + ", ".join(f"{count} at {size:.3g}" for size, count in held.items())
+        + ", ".join(f"{count} at {size:.3g}" for size, count in surviving.items())
         + f" of {bench.count} pictures; the last is the whole box",
-        {"held": {f"{size:.6g}": count for size, count in held.items()}},
+        {"held": {f"{size:.6g}": count for size, count in surviving.items()}},
     )
 
 
 def no_bound(bench: Bench) -> Check:
     """Does gradient ascent without a bound succeed on every picture?"""
     result = bench.run("bim", whole_box(bench.ball, bench.images), steps=WHITE_BOX_STEPS // 2)
-    held = bench.count - int(result.success.sum())
+    surviving = bench.count - int(result.success.sum())
     return _whole_box(
         "no bound",
-        held,
+        surviving,
         bench.count,
-        f"Plain gradient ascent that nothing bounds but the box leaves {held} of {bench.count} "
-        "pictures",
-        {"held": held, "steps": WHITE_BOX_STEPS // 2},
+        f"Plain gradient ascent that nothing bounds but the box leaves {surviving} of "
+        f"{bench.count} pictures",
+        {"held": surviving, "steps": WHITE_BOX_STEPS // 2},
     )
 
 
@@ -195,9 +196,11 @@ def black_box(bench: Bench) -> Check:
     )
 
 
-def _whole_box(name: str, held: int, of: int, words: str, evidence: dict[str, Any]) -> Check:
-    """The check on how many pictures hold where every picture is allowed."""
-    status: Status = "pass" if not held else "fail" if wilson(held, of)[0] > WARN else "warn"
+def _whole_box(name: str, surviving: int, of: int, words: str, evidence: dict[str, Any]) -> Check:
+    """The check on how many pictures survive where every picture is allowed."""
+    status: Status = (
+        "pass" if not surviving else "fail" if wilson(surviving, of)[0] > WARN else "warn"
+    )
     words += ending(
         status,
         "where every picture is allowed each can become another class, so the search fails, not "

@@ -26,7 +26,7 @@ from fluoroscope.words import count, interval, listed, percent, sentence
 _SHOWN, _ENOUGH = 12, 5
 
 
-@section("clean", "How well it reads clean pictures", order=20, cost=10, free=True)
+@section("clean", "How well it classifies clean pictures", order=20, cost=10, free=True)
 def clean(study: Study) -> Content:
     reading = study.reading
     right = reading.right
@@ -166,7 +166,11 @@ def _by_class(study: Study, reading: Reading) -> tuple[list[Block], dict[str, ob
             [names[c], str(n), percent(right[c] / n), interval(wilson(int(right[c]), n), 0)]
             for c, n in shown
         ]
-        what = "Every class" if whole else f"The {_SHOWN} classes it reads worst, of {len(ranked)}"
+        what = (
+            "Every class"
+            if whole
+            else f"The {_SHOWN} classes it classifies worst, of {len(ranked)}"
+        )
         blocks.append(
             Table(
                 ["class", "pictures", "right", "95\N{NO-BREAK SPACE}% interval"],
@@ -180,7 +184,7 @@ def _by_class(study: Study, reading: Reading) -> tuple[list[Block], dict[str, ob
             Text(
                 f"There are only {count(len(labels), 'picture')} of "
                 f"{count(len(classes), 'class', 'classes')}"
-                f", fewer than {_ENOUGH} of each: too few to say which classes it reads well."
+                f", fewer than {_ENOUGH} of each: too few to say which classes it classifies well."
             )
         )
     wrong = ~reading.right

@@ -36,7 +36,7 @@ def curve(study: Study) -> Content:
 def _in_words(study: Study, found: Curve, others: list[Reference]) -> str:
     ruler = study.ruler
     if not found.right:
-        return "It classifies none of these pictures correctly, so there is nothing to take from it."
+        return "It classifies none of these pictures correctly: there is nothing to take away."
     if not isfinite(found.median):
         return (
             "Fewer than half of the pictures that it classifies correctly were led to another "

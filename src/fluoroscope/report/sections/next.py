@@ -136,8 +136,9 @@ def _labels(study: Study) -> Iterator[Step]:
         yield Step(
             "Check the labels of pictures that it is sure of and misclassifies",
             f"It is more than {percent(_SURE, 0)} sure of "
-            f"{count(len(sure), 'picture')} that it reads otherwise than labelled: number {shown} "
-            "of the data. Either the label is wrong, or this is a blind spot worth training data.",
+            f"{count(len(sure), 'picture')} that it classifies otherwise than labelled: number "
+            f"{shown} of the data. Either the label is wrong, or this is a blind spot worth "
+            "training data.",
         )
 
 
