@@ -51,7 +51,7 @@ def section() -> Section:
         "the share of the test "
         "pictures classified correctly that FGSM changes. The last two columns: uniform noise plus "
         f"the template of a class, scaled to a largest change of {255 * AMPLITUDE:.0f}/255; share "
-        f"read as that class and its mean probability, {NOISES} noises for each of the ten."
+        f"predicted as that class and its mean probability, {NOISES} noises for each of the ten."
     )
     expected = (
         ("41.4 %", "24.2, 45.7, 75.4, 98.5", "100 % / .62"),

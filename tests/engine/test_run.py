@@ -302,7 +302,7 @@ def test_already_misread_images_are_told_apart() -> None:
     assert result.success[:3].all()
     assert result.distance[:3].tolist() == [0, 0, 0]
     assert result.forwards[:3].tolist() == [1, 1, 1]
-    assert result.notes[0].startswith("3 of 24 image(s) were of another class")
+    assert result.notes[0].startswith("3 of 24 images were of another class")
     towards = pgd(0.0001)(MODEL, PICTURES, CLASSES, targeted=True)
     assert towards.at_start.all()
     assert "as the wanted class" in towards.notes[0]
