@@ -159,7 +159,7 @@ def test_what_it_refuses() -> None:
     ):
         with pytest.raises(fs.FluoroscopeError, match=words):
             fs.class_map(model, images, labels, **options)  # type: ignore[arg-type]
-    with pytest.raises(fs.FluoroscopeError, match="reads no picture"):
+    with pytest.raises(fs.FluoroscopeError, match="classifies no picture"):
         fs.class_map(model, images, wrong)
 
 

@@ -187,5 +187,5 @@ def test_bad_input(models: list[fs.Classifier], images: torch.Tensor) -> None:
     with pytest.raises(fs.FluoroscopeError, match="none for 40 images"):
         fs.transfer_matrix(models, images, attack)
     wrong = (fs.predict(models[0], images).winners + 1) % 3
-    with pytest.raises(fs.FluoroscopeError, match="net 0 reads 0 of 40 pictures"):
+    with pytest.raises(fs.FluoroscopeError, match="net 0 classifies 0 of 40 pictures"):
         fs.transfer_matrix(models, images, attack, wrong)

@@ -197,7 +197,7 @@ def test_only_pictures_that_are_read_right_are_looked_at(
 ) -> None:
     images, labels = digits
     model = fs.load_model("digits-linear")
-    with pytest.raises(InvalidImagesError, match="reads none of the 4"):
+    with pytest.raises(InvalidImagesError, match="classifies none of the 4 images"):
         trust_checks(model, images[:4], (labels[:4] + 1) % 10, "linf:0.1")
     with pytest.raises(fs.FluoroscopeError, match="pictures is 0"):
         trust_checks(model, images, labels, "linf:0.1", pictures=0)

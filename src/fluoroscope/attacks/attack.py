@@ -605,8 +605,8 @@ def _kinds(kind: type) -> dict[str, set[type]]:
 def _already(outcome: Outcome, targeted: bool) -> str:
     how = "of the wanted class" if targeted else "of another class than the given one"
     return (
-        f"{int(outcome.at_start.sum())} of {count(len(outcome.at_start), 'image')} were {how} before "
-        "anything was changed; they count as successes, and at_start says which"
+        f"{int(outcome.at_start.sum())} of {count(len(outcome.at_start), 'image')} were {how} "
+        "before anything was changed; they count as successes, and at_start says which"
     )
 
 

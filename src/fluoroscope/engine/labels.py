@@ -20,6 +20,7 @@ from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.matching import Matching, match
 from fluoroscope.notices import tell
 from fluoroscope.pictures.checks import check_images
+from fluoroscope.words import count
 
 # Classes without pictures that a line names.
 _NAMED = 5
@@ -180,7 +181,7 @@ class Seen:
 
     def __str__(self) -> str:
         classes, seen = len(self.names), len(self.names) - len(self.without)
-        text = f"{int(self.counts.sum()):,} picture(s) of {seen:,} of {classes:,} classes"
+        text = f"{count(int(self.counts.sum()), 'picture')} of {seen:,} of {classes:,} classes"
         if seen == classes:
             return text
         few = ", ".join(map(repr, self.without[:_NAMED]))
@@ -210,7 +211,7 @@ def what_was_fed(model: Classifier, images: Tensor, labels: Tensor) -> str:
     return (
         f"images of {'×'.join(map(str, images.shape[1:]))} with values from {images.min():.3g} to "
         f"{images.max():.3g}, mean {images.mean():.3g}, {scaling(model)} (as "
-        f"{model.preprocessing.stated_by} states); the first are labelled {first}"
+        f"{model.preprocessing.stated_by} states), the first labelled {first}"
     )
 
 

@@ -99,14 +99,12 @@ class Level:
         """
         if not self.at_chance:
             return
-        why = (
+        mend = (
             ""
             if len(self.labels.unique()) == 1
-            else ": mostly the preprocessing or the numbering of the classes is another than in "
-            f"training, or nobody trained it. It was fed {fed()}. Check mean=, std=, input_size= "
-            "and labels="
+            else f", fed {fed()}: check mean=, std=, input_size= and labels="
         )
-        raise ChanceLevelError(f"{self._says()}{why}; at_chance= goes on all the same")
+        raise ChanceLevelError(f"{self._says()}{mend}, or go on with at_chance=")
 
     def _says(self) -> str:
         labels, read = self.labels, self.read
@@ -116,8 +114,8 @@ class Level:
         if len(labels.unique()) == 1:
             return (
                 f"{reads}, and all are of one class, {self._name(labels)}: no better than chance, "
-                f"for a network that always says so reads all of them right; expected pictures of "
-                f"several of its {classes} classes"
+                f"as always saying so is right too; expected pictures of several of its {classes} "
+                "classes"
             )
         same = f" and says {self._name(read)} of every one" if len(read.unique()) == 1 else ""
         how = "no" if self._unsure(labels, read) else "hardly"

@@ -244,18 +244,18 @@ def _behind(
 ) -> tuple[Behind, ...]:
     if not parts:
         return ()
-    labels, right, holding = [], [], []
+    labels, right, surviving = [], [], []
     for tables in parts:
         own = ~tables[0]["success"].to_numpy()
         after = own.copy()
         after[own] = history(tables).surviving(threat)
         labels.append(tables[0]["label"].to_numpy())
         right.append(own)
-        holding.append(after)
+        surviving.append(after)
     every = np.concatenate(labels)
     return (
         *classes_behind(every, np.concatenate(right), names),
-        *classes_behind(every, np.concatenate(holding), names, "robust"),
+        *classes_behind(every, np.concatenate(surviving), names, "robust"),
     )
 
 
