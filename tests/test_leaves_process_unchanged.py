@@ -95,6 +95,7 @@ CALLS: dict[str, Callable[[Path, fs.Classifier], object]] = {
     "evaluate": evaluate,
     "drawn": drawn,
     "trained": trained,
+    "shown": lambda out, model: fs.morph(model, "digits:7", to=2, steps=2)._repr_html_(),
 }  # fmt: skip
 
 

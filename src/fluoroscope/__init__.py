@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         TranslationInvariant,
     )
     from fluoroscope.pictures.display import showing
+    from fluoroscope.pictures.show import show
     from fluoroscope.report.xray import Report, xray
 
 __version__ = version("fluoroscope")
@@ -128,6 +129,7 @@ _HOMES = {
     "morph_stream": "attacks.morph",
     "open_image": "data.reference",
     "predict": "engine.predict",
+    "show": "pictures.show",
     "showing": "pictures.display",
     "xray": "report.xray",
     "read_run": "evaluation.runs.stored",
@@ -199,6 +201,7 @@ __all__ = [
     "read_run",
     "report",
     "runs_table",
+    "show",
     "showing",
     "training",
     "transfer_matrix",

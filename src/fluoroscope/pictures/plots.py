@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from fluoroscope.process import drawing
@@ -27,7 +28,6 @@ _VARIABLES = {
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "fluoroscope",
-    "font.family": "sans-serif",
     "font.size": 10,
     "text.color": INK,
     "axes.edgecolor": LINE,
@@ -52,8 +52,21 @@ _STYLE: dict[Any, Any] = {
 @contextmanager
 def page_style() -> Iterator[None]:
     """Matplotlib draws in the page's style inside the block, whoever draws."""
-    with drawing(_STYLE):
+    with drawing(_STYLE | {"font.family": _families()}):
         yield
+
+
+@cache
+def _families() -> list[str]:
+    """Fonts to measure text by, which the page then draws in its own.
+
+    Names of classes are in any script, and Matplotlib warns of each sign that its own font lacks;
+    so the last one, which newer versions of it bring, has every sign there is.
+    """
+    from matplotlib.font_manager import fontManager
+
+    last = "Last Resort High-Efficiency"
+    return ["sans-serif", last] if last in fontManager.get_font_names() else ["sans-serif"]
 
 
 class Canvas:
@@ -99,6 +112,7 @@ def svg(figure: "Figure") -> str:
     for stand_in, variable in _VARIABLES.items():
         text = text.replace(stand_in, f"var({variable})")
     text = re.sub(r'font: ([\d.]+)px [^;"]*', r"font-size: \1px", text)
+    text = re.sub(r'font-family: [^;"]*(; )?', "", text)  # that of the page
     width, height = re.findall(r'(?:width|height)="([\d.]+)pt"', text)[:2]
     head = (
         f'<svg viewBox="0 0 {width} {height}" aria-hidden="true" focusable="false"'

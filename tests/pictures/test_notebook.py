@@ -1,0 +1,385 @@
+"""Every result shows itself: in a line as text, and in a notebook without network, harm or fail."""
+
+import base64
+import inspect
+import io
+import math
+import re
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import fluoroscope as fs
+from fluoroscope.attacks.morph import MorphPlan, MorphStep
+from fluoroscope.data.batches import Batch, Sample
+from fluoroscope.evaluation.check import Check
+from fluoroscope.evaluation.class_map import Pair
+from fluoroscope.evaluation.runs.compare import ClassChange, paired
+from fluoroscope.evaluation.transfer import Share
+from fluoroscope.evaluation.verdict import Component
+from fluoroscope.pictures import html
+from fluoroscope.training.fitting import FitStep
+
+HOSTILE = ('<script>alert("x")</script>', "_x", "$\\frac$", "a' onerror=b &amp; <b>", "鶴\n\u202e")
+MOST = 1_500_000
+# What a page of ours is made of; an element beyond these is somebody's markup.
+TAGS = {
+    "div", "style", "p", "strong", "table", "thead", "tbody", "tr", "th", "td", "figure", "img",
+    "figcaption", "br", "iframe", "svg", "g", "path", "defs", "use", "text", "tspan", "clippath",
+    "rect", "image",
+}  # fmt: skip
+
+
+class Page(HTMLParser):
+    """What a browser would see: elements with their attributes, and text."""
+
+    def __init__(self, markup: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(markup)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+    def pictures(self) -> Iterator[tuple[Image.Image, dict[str, str | None]]]:
+        for tag, attributes in self.elements:
+            if tag == "img":
+                kind, _, content = str(attributes["src"]).partition(",")
+                assert kind == "data:image/png;base64"
+                yield Image.open(io.BytesIO(base64.b64decode(content))), attributes
+
+
+def labels_of(classes: int) -> tuple[str, ...]:
+    return (*HOSTILE, *map(str, range(len(HOSTILE), classes)))[:classes]
+
+
+def noise(*shape: int) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+def a_morph(channels: int = 1, classes: int = 10, side: int = 6, **changed: Any) -> fs.MorphResult:
+    steps = 12
+    frames = noise(steps, channels, side, side)
+    logits = 9 * torch.eye(classes)[torch.arange(steps).clamp(max=classes - 1)]
+    found: dict[str, Any] = {
+        "model": HOSTILE[0],
+        "labels": labels_of(classes),
+        "plan": MorphPlan("to", 1, 11, 0.1, "sign", "linf", 0.3, "logit", False, None, 0),
+        "original": frames[0],
+        "image": frames[-1],
+        "frames": frames,
+        "frame_steps": torch.arange(steps),
+        "probabilities": logits.softmax(1),
+        "objective": torch.zeros(steps, dtype=torch.float64),
+        "l0": torch.arange(steps),
+        "l2": torch.linspace(0, 1, steps),
+        "linf": torch.linspace(0, 0.3, steps),
+        "provenance": {},
+    }
+    return fs.MorphResult(**(found | changed))
+
+
+def an_attack(
+    channels: int = 1, classes: int = 10, side: int = 6, count: int = 9, fill: float | None = None
+) -> fs.AttackResult:
+    originals = noise(count, channels, side, side)
+    images = originals.flip(0) if fill is None else torch.full_like(originals, fill)
+    rows = torch.arange(count)
+    return fs.AttackResult(
+        images=images,
+        originals=originals,
+        logits=noise(count, classes) if fill is None else torch.full((count, classes), fill),
+        success=rows % 4 != 3,
+        at_start=rows == 0,
+        finished=rows != 1,
+        distance=rows / 10,
+        forwards=rows + 1,
+        backwards=rows,
+        read_as=rows % classes,
+        read_probability=torch.full((count,), 0.5),
+        notes=(HOSTILE[0], *HOSTILE),
+        classes=rows % classes,
+        numbers=rows,
+        record={"attack": "PGD", "model": HOSTILE[0], "targeted": False},
+        names=tuple(HOSTILE[row % len(HOSTILE)] for row in range(count)),
+        labels=labels_of(classes),
+    )
+
+
+def a_verdict(curve: fs.Curve | None = None) -> fs.Verdict:
+    part = Component(HOSTILE[0], 9, 3, 0, 0.5, (0.2, 0.8), 10, 10, 1.0)
+    return fs.Verdict(
+        10, 10, 0.9, (0.6, 1.0), 0.5, (0.2, 0.8), 30, 10, 65.0, (part,), True, (HOSTILE[0],),
+        (Check(HOSTILE[3], "warn", HOSTILE[0]),),
+        {"identity": {"model": HOSTILE[0], "threat": {"norm": "linf", "eps": 8 / 255},
+                      "plan": {"name": HOSTILE[1]}}},
+        curve,
+    )  # fmt: skip
+
+
+def a_curve(*distances: float) -> fs.Curve:
+    return fs.Curve("linf", np.array(distances, float), np.zeros(len(distances), np.int64), HOSTILE)
+
+
+def a_map(classes: int, *pairs: Pair) -> fs.ClassMap:
+    return fs.ClassMap(
+        labels_of(classes), "linf", pairs, "all", 3, 10, 10, 1.0, True, {"model": HOSTILE[0]}
+    )
+
+
+def many_pairs(classes: int) -> list[Pair]:
+    ends = [(a, b) for a in range(min(classes, 60)) for b in range(min(classes, 60)) if a != b]
+    return [Pair(a, b, math.inf if b == 3 else 0.01 * (a + b), 1, 1) for a, b in ends]
+
+
+def a_matrix() -> fs.TransferMatrix:
+    some, none = Share(1, 4, 0.25, (0.0, 0.7)), Share(0, 0, None, (0.0, 1.0))
+    return fs.TransferMatrix(
+        HOSTILE[:2], 4, (some, none), ((some, none), (some, some)), (some, none), (some, none),
+        1, 1, 1.0, False, {"attack": {"attack": HOSTILE[0]}, "notes": [HOSTILE[0]]},
+    )  # fmt: skip
+
+
+def a_comparison() -> fs.Comparison:
+    first, second = np.array([True, False, True]), np.array([True, True, True])
+    return fs.Comparison(
+        HOSTILE[0], HOSTILE[1], 3, paired(first, second), paired(first, second), (1,), (),
+        tuple(ClassChange(label, 1, 0, 1) for label in labels_of(40)),
+        {"network": (HOSTILE[0], HOSTILE[2])}, (HOSTILE[0],),
+    )  # fmt: skip
+
+
+def a_check(*shape: int) -> fs.GradientCheck:
+    values = torch.linspace(0, 1, math.prod(shape)).view(shape).double()
+    codes = torch.full(shape, 4)
+    return fs.GradientCheck(torch.arange(shape[1]), values, values, codes, 1e-6, "float64")
+
+
+def a_network(classes: int = 10, channels: int = 1) -> fs.Classifier:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(36 * channels, classes))
+    return fs.Classifier(
+        module, labels=labels_of(classes), channels=channels, input_size=6, name=HOSTILE[0]
+    )
+
+
+def a_set(channels: int = 1) -> fs.ImageSet:
+    return fs.load_images(noise(30, channels, 6, 6), labels=torch.arange(30) % 5, channels=channels)
+
+
+RESULTS: dict[str, Callable[[], Any]] = {
+    **{
+        f"morph {channels} {classes}": lambda c=channels, k=classes: a_morph(c, k)
+        for channels in (1, 2, 3, 13)
+        for classes in (2, 10, 1000)
+    },
+    "morph of NaN": lambda: a_morph(
+        image=torch.full((1, 6, 6), math.nan), probabilities=torch.full((12, 10), math.nan)
+    ),
+    "morph of no steps": lambda: a_morph(
+        frames=noise(1, 1, 6, 6), frame_steps=torch.tensor([0]),
+        probabilities=noise(1, 10).softmax(1),
+    ),
+    "morph at large": lambda: a_morph(3, 1000, 224),
+    **{
+        f"attack {channels} {classes}": lambda c=channels, k=classes: an_attack(c, k)
+        for channels in (1, 3, 13)
+        for classes in (2, 1000)
+    },
+    "attack of NaN": lambda: an_attack(fill=math.nan),
+    "attack of nothing": lambda: an_attack(count=0),
+    "attack at large": lambda: an_attack(3, 1000, 224, 40),
+    "prediction": lambda: fs.Prediction(noise(100, 10), labels_of(10)),
+    "prediction of many": lambda: fs.Prediction(noise(100, 1000), labels_of(1000)),
+    "prediction of two": lambda: fs.Prediction(noise(1, 2), labels_of(2)),
+    "prediction of NaN": lambda: fs.Prediction(torch.full((3, 10), math.nan), labels_of(10)),
+    "prediction of nothing": lambda: fs.Prediction(noise(0, 10), labels_of(10)),
+    "check": lambda: a_check(2, 5),
+    "check of nothing": lambda: a_check(0, 5),
+    "verdict": a_verdict,
+    "verdict with curve": lambda: a_verdict(a_curve(0.0, 0.1, 0.2, math.inf)),
+    "verdict of nothing": lambda: fs.Verdict(
+        0, 10, 0.0, (0.0, 1.0), 0.0, (0.0, 1.0), 0, 0, 0.0, (), False
+    ),
+    "curve": lambda: a_curve(0.0, 0.1, 0.2, math.inf),
+    "curve of none read right": lambda: a_curve(0.0, 0.0),
+    "curve of nothing": lambda: a_curve(),
+    **{f"map {k}": lambda k=k: a_map(k, *many_pairs(k)) for k in (2, 10, 1000)},
+    "map without a way": lambda: a_map(3, Pair(0, 1, math.inf, 2, 0)),
+    "map of nothing": lambda: a_map(3),
+    "matrix": a_matrix,
+    "comparison": a_comparison,
+    "report": lambda: fs.Report(f"<p class='a'>{HOSTILE[3]}</p>", HOSTILE[0], (), {}),
+    "network": a_network,
+    "network of many": lambda: a_network(1000, 13),
+    "network of nobody": lambda: fs.Classifier(nn.Identity()),
+    "set": a_set,
+    "set of many channels": lambda: a_set(13),
+    "set without labels": lambda: fs.load_images(noise(3, 1, 6, 6), channels=1),
+    "sample": lambda: a_set(3)[0],
+    "batch": lambda: next(a_set(3).batches(30)),
+    "no batch": lambda: Batch(noise(0, 1, 6, 6), None, torch.zeros(0)),
+    "no picture": lambda: Sample(noise(1, 0, 6), None, 0, HOSTILE[0]),
+    "morph step": lambda: MorphStep(3, noise(1, 6, 6), noise(4), 0.5, 1, 0.1, 0.1, 2),
+    "training step": lambda: FitStep(1, 1, math.nan, 0.5, 0.1, 3.0, None),
+    "shown": lambda: fs.show(noise(20, 3, 6, 6), [HOSTILE[0]] * 20),
+    "shown gradients": lambda: fs.show(noise(3, 6, 6) - 0.5),
+    "shown NaN": lambda: fs.show(torch.full((2, 1, 6, 6), math.nan), signed=True),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", RESULTS)
+def test_every_result_shows_itself(name: str) -> None:
+    result = RESULTS[name]()
+    line, markup = repr(result), result._repr_html_()
+    assert line.startswith(f"<{type(result).__name__} ")
+    assert line.endswith(">")
+    assert "\n" not in line
+    assert "tensor(" not in line
+    assert len(line) < 400
+    assert len(markup) < MOST
+    page = Page(markup)
+    assert {tag for tag, _ in page.elements} <= TAGS
+    for tag, attributes in page.elements:
+        assert not any(each.startswith("on") for each in attributes), tag
+        address = attributes.get("src") or attributes.get("xlink:href") or "#"
+        assert address.startswith(("data:image/png;base64,", "#"))
+    assert "pixelated" in markup
+    for picture, attributes in page.pictures():
+        assert max(picture.size) <= 224
+        picture.load()
+        assert int(str(attributes["width"])) >= 1 <= int(str(attributes["height"]))
+
+
+def test_every_public_result_is_among_them() -> None:
+    """A new public class without a display fails here, unless it is a parameter."""
+    without = {
+        "Budget", "FluoroscopeError", "FluoroscopeWarning", "L0", "L1", "L2", "Linf", "Objective",
+        "Unbounded",
+    }  # fmt: skip
+    public = {name for name in fs.__all__ if inspect.isclass(getattr(fs, name))}
+    assert {name for name in public if not issubclass(getattr(fs, name), html.Shown)} == without
+
+
+def test_a_picture_is_shown_pixel_by_pixel() -> None:
+    image = noise(3, 5, 7)
+    page = Page(html.picture(image, "a < b\nc"))
+    ((picture, attributes),) = page.pictures()
+    for channel, row, column in np.ndindex(3, 5, 7):
+        level = picture.getpixel((column, row))
+        assert isinstance(level, tuple)
+        assert level[channel] == round(255 * float(image[channel, row, column]))
+    assert (attributes["width"], attributes["height"]) == ("112", "80")
+    assert attributes["alt"] == "a < b, c"
+    assert page.words == "a < bc"
+
+
+def test_a_large_picture_is_scaled_down_and_changes_share_a_scale() -> None:
+    ((picture, _),) = Page(html.picture(noise(3, 500, 250))).pictures()
+    assert picture.size == (56, 112)
+    small, large = torch.zeros(1, 4, 4), torch.zeros(1, 4, 4)
+    small[0, 0, 0], large[0, 0, 0] = 0.1, 1.0
+    scale = html.scale_of([small, large])
+    shades = []
+    for values in (small, large):
+        ((picture, _),) = Page(html.change(values, scale)).pictures()
+        assert picture.getpixel((1, 1)) == (247, 246, 246)  # white is no change
+        shades.append(picture.getpixel((0, 0))[1])
+    assert shades[0] > 200 > 100 > shades[1]
+
+
+def test_names_are_seen_as_they_are_written() -> None:
+    page = Page(a_morph(classes=3)._repr_html_())
+    # Matplotlib would leave a name that begins with "_" out of the legend, and draw formulas.
+    assert page.words.count("_x") >= 3
+    assert page.words.count("$\\frac$") >= 2
+    assert page.words.count("<script>") >= 3
+    assert "<script>" in Page(an_attack()._repr_html_()).words
+
+
+def test_what_a_notebook_says_of_an_attack() -> None:
+    result = an_attack()
+    assert repr(result) == (
+        f"<AttackResult PGD on {HOSTILE[0]}: 6 of 8 pictures misclassified (1 more were so before)"
+        ", median distance 0.5>"
+    )
+    page = Page(result._repr_html_())
+    assert len(list(page.pictures())) == 3 * 6
+    assert "6 of 6 successes" in page.words
+    assert "searches that were cut off1" in page.words
+
+
+def test_the_strip_shows_where_a_class_takes_over() -> None:
+    found = a_morph(classes=4)
+    assert [step for step, _ in found.way_stations] == [0, 1, 2, 3]
+    steps = re.findall(r"step (\d+)<br>", found._repr_html_())
+    assert {"0", "1", "2", "3", "11"} <= set(steps)
+    assert len(steps) <= 8
+    # Of a way station that no kept frame shows there is no picture; the others are.
+    few = a_morph(classes=4, frames=noise(2, 1, 6, 6), frame_steps=torch.tensor([0, 11]))
+    assert re.findall(r"step (\d+)<br>", few._repr_html_()) == ["0", "11"]
+
+
+def test_the_network_is_never_run() -> None:
+    class Once(nn.Module):
+        calls = 0
+
+        def forward(self, images: Tensor) -> Tensor:
+            type(self).calls += 1
+            return images.flatten(1)[:, :4]
+
+    model = fs.Classifier(Once(), channels=1, input_size=6)
+    assert "not asked yet" in model._repr_html_()
+    found = [fs.morph(model, "noise", to=1, steps=2), fs.predict(model, noise(2, 1, 6, 6)), model]
+    before = Once.calls
+    for result in found:
+        repr(result)
+        result._repr_html_()
+    assert Once.calls == before > 0
+
+
+def test_a_report_is_a_page_in_a_frame_that_may_do_nothing() -> None:
+    document = '<!DOCTYPE html><p class="a">1 &lt; 2 &amp; "x"</p><script>alert(1)</script>'
+    page = Page(fs.Report(document, "a report", (), {})._repr_html_())
+    ((_, attributes),) = [one for one in page.elements if one[0] == "iframe"]
+    assert attributes["srcdoc"] == document
+    assert attributes["sandbox"] == ""
+    assert "script" not in {tag for tag, _ in page.elements}
+
+
+def test_channels_that_a_user_chose() -> None:
+    result = a_morph(13)
+    with fs.showing(4, 3, 2):
+        assert "channels 4, 3, 2 of 13" in result._repr_html_()
+    with fs.showing(20):
+        assert "channels to show are 20; the pictures have 13" in result._repr_html_()
+
+
+def test_what_show_refuses() -> None:
+    with pytest.raises(fs.errors.InvalidImagesError, match=r"images are \(6, 6\); expected"):
+        fs.show(noise(6, 6))
+    with pytest.raises(fs.errors.InvalidParameterError, match="captions holds 1; expected one"):
+        fs.show(noise(2, 1, 6, 6), ["a"])
+    assert not fs.show(noise(1, 6, 6)).signed
+    assert fs.show(noise(1, 6, 6), signed=True).signed
+    assert "±1" in fs.show(noise(1, 6, 6).round() - 1)._repr_html_()
+
+
+def test_a_picture_that_cannot_be_read_leaves_a_word(tmp_path: Any) -> None:
+    for name in ("a", "b"):
+        Image.new("L", (6, 6)).save(tmp_path / f"{name}.png")
+    images = fs.load_images(tmp_path, channels=1)
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    page = Page(images._repr_html_())
+    assert len(list(page.pictures())) == 1
+    assert "b.png" in page.words
