@@ -36,8 +36,9 @@ from fluoroscope.evaluation.intervals import Interval, wilson
 from fluoroscope.evaluation.level import Level, check_level
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.models.matching import is_imagenet
+from fluoroscope.pictures import html
 from fluoroscope.pictures.severities import severity_curves, severity_strip
-from fluoroscope.words import count
+from fluoroscope.words import count, interval, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,8 +60,8 @@ class Row:
     mean_interval: Interval
 
 
-@dataclass(frozen=True)
-class CorruptionTable:
+@dataclass(frozen=True, repr=False)
+class CorruptionTable(html.Shown):
     """How many of ``count`` pictures are classified correctly, clean and under each corruption.
 
     Intervals are Wilson's at 95 %. Those of a mean are as if all predictions of one picture agreed:
@@ -90,6 +91,35 @@ class CorruptionTable:
     def worst(self) -> Row:
         """Under which corruption the fewest are classified correctly."""
         return min(self.rows, key=lambda row: row.mean_accuracy)
+
+    def _line(self) -> str:
+        clean = f"{percent(self.clean_accuracy)} clean"
+        corruptions = count(len(self.rows), "corruption")
+        mce = "" if self.mce is None else f", {self.mce.name} {percent(self.mce.mce)}"
+        return (
+            f"{self.record.get('model', '')}: mean accuracy {percent(self.mean_accuracy)} "
+            f"({interval(self.mean_interval)}) under {corruptions}, {clean}{mce}, "
+            f"{count(self.count, 'picture')}{'' if self.complete else ', stopped early'}"
+        )
+
+    def _view(self) -> Iterator[html.Html]:
+        columns = len(self.severities) + 2
+        yield html.table(
+            ["accuracy at severity", *map(str, self.severities), "mean", "95 % interval"],
+            [
+                [row.corruption, *map(percent, (*row.accuracy, row.mean_accuracy)),
+                 interval(row.mean_interval)]
+                for row in self.rows
+            ],
+            right=range(1, columns),
+            most=len(self.rows),
+        )  # fmt: skip
+        yield html.paragraph(
+            f"Clean accuracy {percent(self.clean_accuracy)} ({interval(self.clean_interval)})."
+        )
+        yield html.notes(
+            [*self.record.get("notes", ()), *(self.mce.deviations if self.mce else ())]
+        )
 
     def describe(self) -> dict[str, Any]:
         """As plain values."""

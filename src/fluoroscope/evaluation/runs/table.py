@@ -8,7 +8,7 @@ more often than 1 in 20 times, so that p-values are Holm's (1979, Scandinavian J
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -19,6 +19,8 @@ from fluoroscope.evaluation.intervals import Interval
 from fluoroscope.evaluation.runs.compare import Paired, paired, samples_of, shared_samples
 from fluoroscope.evaluation.runs.stored import StoredRun, open_run
 from fluoroscope.models.labels import printable
+from fluoroscope.pictures import html
+from fluoroscope.words import count, interval, network_name, percent, shortened
 
 SIGNIFICANT = 0.05
 """From this p-value on a difference may be by chance."""
@@ -78,12 +80,28 @@ class RunRow:
     """Why it cannot be compared with the first; empty where it can."""
 
 
-@dataclass(frozen=True)
-class RunsTable:
+@dataclass(frozen=True, repr=False)
+class RunsTable(html.Shown):
     """Runs side by side, the first being the one that the others are compared with."""
 
     rows: tuple[RunRow, ...]
     notes: tuple[str, ...]
+
+    def _line(self) -> str:
+        each = "; ".join(
+            f"{shortened(network_name(row.network))} {percent(row.robust)}" for row in self.rows[:4]
+        )
+        more = f" and {len(self.rows) - 4} more" if len(self.rows) > 4 else ""
+        return f"{count(len(self.rows), 'run')}, robust accuracy: {each}{more}"
+
+    def _view(self) -> Iterator[html.Html]:
+        yield html.table(
+            ["run", "network", "threat", "plan", "pictures", "clean", "95 % interval", "robust",
+             "95 % interval", "above the first, points", "p"],
+            [[*_told(row)] for row in self.rows],
+            right=range(4, 11),
+        )  # fmt: skip
+        yield html.notes([*self.notes, *(row.apart for row in self.rows if row.apart)])
 
     def describe(self) -> dict[str, Any]:
         """As plain values."""
@@ -116,6 +134,16 @@ class RunsTable:
             r"\end{tabular}",
         ]
         return "\n".join(lines) + "\n"
+
+
+def _told(row: RunRow) -> Iterator[str]:
+    """A run as a notebook has it."""
+    yield from (row.run, row.network, row.threat, row.plan, f"{row.count:,}")
+    for share, bounds in ((row.clean, row.clean_interval), (row.robust, row.robust_interval)):
+        yield from (percent(share), interval(bounds))
+    beside = row.against
+    yield "" if beside is None else f"{100 * beside.robust.difference:+.1f}"
+    yield "" if beside is None else f"{beside.p_robust:.2g}"
 
 
 def runs_table(runs: Sequence[str | Path]) -> RunsTable:
