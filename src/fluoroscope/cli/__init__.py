@@ -30,6 +30,7 @@ from fluoroscope.cli.predict import predict
 from fluoroscope.cli.runs import runs
 from fluoroscope.cli.train import train
 from fluoroscope.cli.transfer import transfer
+from fluoroscope.cli.waiting import STOPPED, stoppable
 from fluoroscope.cli.xray import xray
 from fluoroscope.errors import FluoroscopeError
 
@@ -90,6 +91,8 @@ def main() -> None:
             code, message = _unwritable(problem)
         if message:
             with suppress(OSError):  # nobody is there to be told
+                if code == STOPPED and sys.stderr.isatty():
+                    sys.stderr.write("\r\x1b[K")  # over the ^C that the terminal shows
                 sys.stderr.write(f"fluoroscope: {one_line(in_options(message))}\n")
                 sys.stderr.flush()
     finally:
@@ -100,8 +103,9 @@ def main() -> None:
 def _outcome() -> tuple[int, str]:
     """The exit code of the command, and what is to be said of it."""
     try:
-        with Output("-").telling():
-            return app(standalone_mode=False) or 0, ""
+        with Output("-").telling(), stoppable():
+            code = app(standalone_mode=False) or 0
+            return code, "stopped" if code == STOPPED else ""
     except FluoroscopeError as error:
         return 2, str(error)
     except typer.TyperException as error:
@@ -109,7 +113,9 @@ def _outcome() -> tuple[int, str]:
     except typer.Abort as stop:
         if isinstance(stop.__cause__, EOFError):
             raise stop.__cause__ from None  # a fault of ours, which typer takes for a Ctrl-D
-        return 130, "stopped"
+        return STOPPED, "stopped"
+    except KeyboardInterrupt:
+        return STOPPED, "stopped"
     except OSError as problem:
         if problem.filename is not None or problem.errno not in _STREAM_FAULTS:
             raise

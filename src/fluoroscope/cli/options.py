@@ -11,7 +11,8 @@ import typer
 from typer.core import TyperCommand
 
 from fluoroscope.cli.mistakes import tell_mistakes
-from fluoroscope.cli.output import one_line, told_already
+from fluoroscope.cli.output import Output, one_line
+from fluoroscope.cli.waiting import waiting
 from fluoroscope.errors import InvalidParameterError, UnknownDataError
 from fluoroscope.files import regular, user_path
 
@@ -132,7 +133,8 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         tell_mistakes(ctx.command.name, ctx.params)
-        return super().invoke(ctx)
+        with waiting.running():
+            return super().invoke(ctx)
 
 
 def _new_name(word: str) -> str:
@@ -229,9 +231,11 @@ def load(
     outputs: str | None = None,
 ) -> "Classifier":
     """The network that the options describe."""
+    waiting.says("importing PyTorch")
     from fluoroscope.engine.memory import keep_freed_memory
     from fluoroscope.models.loading import load_model
 
+    waiting.says(f"loading {one_line(name)}")
     keep_freed_memory()
     sides = _size(resize, "resize")
     return load_model(
@@ -275,11 +279,12 @@ def open_pictures(
 
     if first and limit is None:
         raise InvalidParameterError("--first says which pictures --limit takes; expected both")
+    waiting.says(f"opening {one_line(data)}")
     found = load_images(data, split, channels=channels)
     found = found.take(limit, first=first) if limit else found
     for note in found.notes:
-        if not told_already(one_line(note)):
-            typer.echo(f"note: {one_line(note)}", err=True)
+        Output("-").note(note)
+    waiting.says("working")
     return found
 
 

@@ -27,6 +27,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from fluoroscope.cli.waiting import waiting
 from fluoroscope.errors import FluoroscopeWarning, InvalidParameterError, ResultFormatError
 from fluoroscope.files import atomic_path
 
@@ -96,6 +97,10 @@ class _Console(Console):
     def on_broken_pipe(self) -> None:
         raise
 
+    def print(self, *objects: Any, **how: Any) -> None:
+        with waiting.hidden():
+            super().print(*objects, **how)
+
 
 class Output:
     """Where one command's words go.
@@ -139,13 +144,13 @@ class Output:
 
     def progress(self, items: Iterable[T], total: int | None, what: str) -> Iterator[T]:
         """Pass the items on under a bar with the time left; it vanishes when done."""
-        with self._bar() as bar:
+        with waiting.hidden(), self._bar() as bar:
             yield from bar.track(items, total=total, description=harmless(what))
 
     @contextmanager
     def counting(self, total: int, what: str) -> Iterator[Callable[[int, str], None]]:
         """A bar that is moved by calling what it gives with a count and a word on the state."""
-        with self._bar() as bar:
+        with waiting.hidden(), self._bar() as bar:
             task = bar.add_task(harmless(what), total=total)
             yield lambda count, state: bar.update(
                 task, advance=count, description=harmless(f"{what} ({state})")
@@ -154,17 +159,20 @@ class Output:
     @contextmanager
     def measuring(self) -> Iterator[Callable[[float, str], None]]:
         """A bar that is moved by calling what it gives with the share done and the state."""
-        with Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
-            TaskProgressColumn(),
-            TimeRemainingColumn(compact=True),
-            TextColumn("left"),
-            console=self._progress,
-            transient=True,
-            disable=not self._progress.is_terminal,
-            expand=True,
-        ) as bar:
+        with (
+            waiting.hidden(),
+            Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=None),
+                TaskProgressColumn(),
+                TimeRemainingColumn(compact=True),
+                TextColumn("left"),
+                console=self._progress,
+                transient=True,
+                disable=not self._progress.is_terminal,
+                expand=True,
+            ) as bar,
+        ):
             task, moved = bar.add_task("", total=1.0), -_EVERY
 
             def move(share: float, state: str) -> None:
@@ -222,14 +230,14 @@ class Output:
                 text.encode(sys.stdout.encoding or "utf-8")  # a notebook's or a test's has none
             except UnicodeEncodeError:
                 text = json.dumps(value, indent=1)
-            sys.stdout.write(text + "\n")
+            _print(text + "\n")
             return
         self.file(self.json_target, text + "\n")
 
     def file(self, target: str | None, text: str) -> None:
         """A text to standard output or a file, if it was asked for."""
         if target == "-":
-            sys.stdout.write(text)
+            _print(text)
         elif target is not None:
             with atomic_path(target) as draft:
                 draft.write_text(text, encoding="utf-8")
@@ -240,6 +248,11 @@ class Output:
         for directory in dict.fromkeys(path.parent for path in paths):
             names = "  ".join(path.name for path in paths if path.parent == directory)
             self.say(f"wrote {directory}/  {names}")
+
+
+def _print(text: str) -> None:
+    with waiting.hidden():
+        sys.stdout.write(text)
 
 
 def json_text(value: Any) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fluoroscope.cli.options import Json
+from fluoroscope.cli.options import Command, Json
 from fluoroscope.cli.output import Output
 from fluoroscope.cli.verdict_report import interval, report, share
 from fluoroscope.errors import InvalidParameterError
@@ -34,7 +34,7 @@ Latex = Annotated[
 ]
 
 
-@runs.command()
+@runs.command(cls=Command)
 def show(
     run: Annotated[Path, typer.Argument(help="Directory of the run.")],
     csv: Csv = None,
@@ -53,7 +53,7 @@ def show(
     _write(output, [run], csv, latex)
 
 
-@runs.command()
+@runs.command(cls=Command)
 def compare(
     runs: Annotated[
         list[Path],

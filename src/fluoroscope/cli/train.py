@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from fluoroscope.cli.options import DATA, OUT, Json, Seed
-from fluoroscope.cli.output import Output
+from fluoroscope.cli.output import Output, one_line
+from fluoroscope.cli.waiting import waiting
 
 
 def train(
@@ -50,9 +51,11 @@ def train(
       fluoroscope train digits-linear --data path/to/mnist
       fluoroscope train digits-cnn --data path/to/mnist --adversarial pgd --eps 0.3
     """
+    waiting.says("importing PyTorch")
     from fluoroscope.engine.memory import keep_freed_memory
     from fluoroscope.training.run import TrainingRun
 
+    waiting.says(f"opening {one_line(data)}")
     keep_freed_memory()
     output = Output(json)
     run = TrainingRun(

@@ -26,6 +26,7 @@ from fluoroscope.cli.options import (
     open_pictures,
 )
 from fluoroscope.cli.output import Output
+from fluoroscope.cli.waiting import waiting
 from fluoroscope.models.labels import printable
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def transfer(
       fluoroscope transfer -m digits-cnn -m digits-robust -d digits --eps 0.2
       fluoroscope transfer -m ONE -m TWO -m THREE -d FOLDER --method di-fgsm
     """
+    waiting.says("importing PyTorch")
     from fluoroscope.attacks import registry
     from fluoroscope.engine.threats import usual_threat
     from fluoroscope.evaluation.transfer import transfer_figure, transfer_matrix
