@@ -22,7 +22,7 @@ from fluoroscope.report.study import Study
 
 pytestmark = pytest.mark.usefixtures("page", "quick")
 
-ALL = ["verdict", "clean", "curve", "pictures", "map", "gradients", "next"]
+ALL = ["verdict", "clean", "curve", "pictures", "map", "corruptions", "gradients", "next"]
 
 
 class Tags(HTMLParser):

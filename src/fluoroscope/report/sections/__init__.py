@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.report.registry import SECTIONS, Section
 from fluoroscope.report.sections import clean as clean
+from fluoroscope.report.sections import corruptions as corruptions
 from fluoroscope.report.sections import curve as curve
 from fluoroscope.report.sections import gradients as gradients
 from fluoroscope.report.sections import map as map

@@ -6,6 +6,7 @@ from typing import Any
 
 from fluoroscope.report.blocks import Code, Content, Facts, Heading, Step, Steps, Text
 from fluoroscope.report.registry import section
+from fluoroscope.report.sections.corruptions import spoken
 from fluoroscope.report.study import Study
 from fluoroscope.words import count, listed, percent
 
@@ -14,13 +15,18 @@ _SHARP = 0.05
 _SHARPER = ceil(0.25 * (1.96 / 0.03) ** 2)
 # The lead of a misclassified picture's probability from which its label deserves a look.
 _SURE = 0.9
+# A corruption's upper end lies so far below the others' mean where it is worth a step of its own.
+_FAR_WORSE = 0.1
 
 
 @section("next", "What to do next", order=90, cost=1000, free=True)
 def next_steps(study: Study) -> Content:
     steps = [
         step
-        for rule in (_trust, _harden, _confirm, _sharpen, _calibrate, _labels, _neighbours, _maps)
+        for rule in (
+            *(_trust, _harden, _confirm, _sharpen, _calibrate, _labels, _neighbours),
+            *(_corruption, _maps),
+        )
         for step in rule(study)
     ]
     blocks = [
@@ -167,6 +173,28 @@ def _maps(study: Study) -> Iterator[Step]:
             "Do not explain decisions by gradients of this network",
             "Its maps look like those of a network that learnt nothing.",
         )
+
+
+def _corruption(study: Study) -> Iterator[Step]:
+    """One corruption is far worse than the others."""
+    found = study.data.get("corruptions")
+    if found is None or len(found["rows"]) < 2:
+        return
+    rows = sorted(found["rows"], key=lambda row: row["mean_accuracy"])
+    worst, others = rows[0], [row["mean_accuracy"] for row in rows[1:]]
+    usual = sum(others) / len(others)
+    if worst["mean_interval"][1] > usual - _FAR_WORSE:
+        return
+    name = worst["corruption"]
+    in_python = f'fs.corruption_accuracy(model, images, corruptions=["{name}"])'
+    yield Step(
+        f"Train on pictures with {spoken(name)}, if it will meet any",
+        f"It classifies {percent(worst['mean_accuracy'])} of them correctly, where under the other "
+        f"corruptions it is {percent(usual)} on average. Measure it on all pictures first.",
+        f"fluoroscope corrupt {study.named} --corruption {name}"
+        if study.named
+        else f"import fluoroscope as fs\n{in_python}",
+    )
 
 
 def _repeat(study: Study) -> Iterator[Code | Facts | Text]:
