@@ -60,9 +60,9 @@ def cluster(scale: Scale) -> Section:
     section.text(
         f"{count:,} test digits of MNIST in parts of {part}, `digits-cnn`, Linf 0.1, one stage: "
         f"PGD of {scale.steps or 100} steps on all that are classified correctly, to the last "
-        f"step. The plain loop has {torch.get_num_threads()} thread(s), each worker its share of "
-        "the processors. Ray's start is what the same call takes on two pictures: its processes, "
-        "their imports, the network's way there. Both count the same passes: "
+        f"step. The plain loop has {count(torch.get_num_threads(), 'thread')}, each worker its "
+        "share of the processors. Ray's start is what the same call takes on two pictures: its "
+        "processes, their imports, the network's way there. Both count the same passes: "
         + ("yes" if same else "NO")
         + "."
     )

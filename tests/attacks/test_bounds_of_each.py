@@ -99,13 +99,13 @@ def test_bounds_go_with_the_pictures_of_a_data_set(monkeypatch: pytest.MonkeyPat
         for image, original in zip(part.images, part.originals, strict=True)
     ]
     assert away == pytest.approx(bounds, abs=1e-6)
-    with pytest.raises(InvalidParameterError, match=r"eps has 3 bound\(s\) for 2 picture"):
+    with pytest.raises(InvalidParameterError, match=r"eps has 3 bounds for 2 picture"):
         list(attack_parts(model, attack, data.select(range(2))))
 
 
 def test_another_number_of_bounds_is_refused_at_the_call(setting: Any) -> None:
     model, images, classes = setting
-    with pytest.raises(InvalidParameterError, match=r"eps has 2 bound\(s\) for 3 image\(s\)"):
+    with pytest.raises(InvalidParameterError, match=r"eps has 2 bounds for 3 images"):
         fs.attack("pgd", eps=torch.tensor([0.1, 0.2]))(model, images, classes)
 
 

@@ -106,7 +106,7 @@ def test_a_second_attack_leaves_nothing_of_the_first(fluoroscope: Call, tmp_path
     fluoroscope("attack", "deepfool", *common, "--to", "all")
     assert (tmp_path / "curve.png").exists()
     said = fluoroscope("attack", "fgsm", *common, "--eps", "0.001")
-    assert "removed 10 part(s) that an earlier attack had left there" in said.out
+    assert "removed 10 parts that an earlier attack had left there" in said.out
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         "part-00000.json", "part-00000.parquet", "part-00000.safetensors",
     ]  # fmt: skip
@@ -276,7 +276,7 @@ def test_what_is_made_for_all_pictures_is_written(
     assert made.abs().max() > 0
     for file in files:
         assert (tmp_path / file).stat().st_size > 50
-    assert "learnt from 8 picture(s), 3" in done.err
+    assert "learnt from 8 pictures, 3" in done.err
 
 
 @pytest.mark.parametrize(

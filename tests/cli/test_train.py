@@ -46,7 +46,7 @@ def test_hardens_and_says_how_far(
     assert strong["pictures"] == 4
     assert strong["right"] <= plain["right"]
     assert "under attack" in said.err
-    assert "right under PGD (100 step(s), 10 start(s))" in said.err
+    assert "survive PGD (100 steps, 10 starts)" in said.err
     assert json.loads((tmp_path / "digits-linear.json").read_text("utf-8")) == record
 
 

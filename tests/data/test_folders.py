@@ -150,15 +150,13 @@ def test_links_lead_nowhere_else(lay: Callable[..., Path], tmp_path: Path) -> No
     images = load_images(root)
     assert read(images) == {"cat/1.png": "cat", "cat/4.png": "cat", "dog/2.png": "dog"}
     assert images.notes == (
-        "left out 1 file(s) that are pipes, sockets, devices or broken links",
-        "left out 3 file(s) that link to folders or out of the data set's own",
+        "left out 1 file that are pipes, sockets, devices or broken links",
+        "left out 3 files that link to folders or out of the data set's own",
     )
     linked = tmp_path / "linked"
     linked.mkdir()
     (linked / "cat").symlink_to(root / "cat")
-    with pytest.raises(
-        UnknownDataError, match=r"holds no pictures \(left out 1 file\(s\) that link"
-    ):
+    with pytest.raises(UnknownDataError, match=r"holds no pictures \(left out 1 file that link"):
         load_images(linked)
 
 
@@ -168,7 +166,7 @@ def test_pipes_and_folders_called_like_pictures(lay: Callable[..., Path]) -> Non
     os.mkfifo(root / "README.md")
     images = load_images(root)
     assert read(images) == {"cat/1.png": "cat", "dog/2.png": "dog"}
-    assert "left out 2 file(s) that are pipes" in images.notes[0]
+    assert "left out 2 files that are pipes" in images.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -191,7 +189,7 @@ def test_tables_of_names_and_labels(
     images = load_images(root)
     assert {Path(file).stem: label for file, label in read(images).items()} == expected
     left = 2 - len(expected)
-    assert images.notes == ((f"left out 1 picture(s) that {name!r} does not name",) if left else ())
+    assert images.notes == ((f"left out 1 picture that {name!r} does not name",) if left else ())
 
 
 def test_a_table_leads_nowhere_else(lay: Callable[..., Path], tmp_path: Path) -> None:

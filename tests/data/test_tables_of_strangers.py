@@ -141,7 +141,7 @@ def test_what_lies_beside_tables_changes_nothing(tmp_path: Path, paint: Paint) -
 def test_tables_of_no_part_are_counted(tmp_path: Path) -> None:
     for name in ("test", "train", "extra"):
         write(tmp_path / f"{name}.parquet", [1])
-    assert "left out 1 table(s) of no part, such as 'extra.parquet'" in load_images(tmp_path).notes
+    assert "left out 1 table of no part, such as 'extra.parquet'" in load_images(tmp_path).notes
 
 
 def test_a_table_of_features_leaves_class_folders_alone(tmp_path: Path, paint: Paint) -> None:

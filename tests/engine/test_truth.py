@@ -113,7 +113,7 @@ def test_no_labels_is_said_where_there_are_none() -> None:
 
 def test_which_classes_were_seen() -> None:
     seen = Seen.of(network(CLASSES), torch.tensor([2, 2, 0]))
-    assert str(seen) == "3 picture(s) of 2 of 3 classes; none of 'hen, chicken'"
+    assert str(seen) == "3 pictures of 2 of 3 classes; none of 'hen, chicken'"
     assert seen.notes == (str(seen),)
     assert seen.describe()["by_class"] == [["cat", 1], ["räv", 2]]
     assert Seen.of(network(CLASSES), torch.tensor([0, 1, 2])).notes == ()

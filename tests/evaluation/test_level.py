@@ -139,7 +139,7 @@ def test_at_chance_goes_on_and_says_so() -> None:
     )
     assert verdict.clean_accuracy == 1
     seen, note = (note for note in verdict.notes if "classes" in note)
-    assert seen.startswith("40 picture(s) of 1 of 10 classes; none of 'c1', 'c2'")
+    assert seen.startswith("40 pictures of 1 of 10 classes; none of 'c1', 'c2'")
     assert "all are of one class, 'c0': no better than chance" in note
 
 

@@ -177,7 +177,7 @@ def test_the_picture(models: list[fs.Classifier], images: torch.Tensor) -> None:
 def test_bad_input(models: list[fs.Classifier], images: torch.Tensor) -> None:
     attack = fs.attack("fgsm", eps=0.1)
     labels = torch.zeros(40, dtype=torch.long)
-    with pytest.raises(fs.FluoroscopeError, match=r"1 network\(s\) were given; expected two"):
+    with pytest.raises(fs.FluoroscopeError, match=r"given 1 network; expected two"):
         fs.transfer_matrix(models[:1], images, attack, labels)
     other = fs.Classifier(nn.Sequential(nn.Flatten(), nn.Linear(36, 4)), channels=1, input_size=6)
     with pytest.raises(fs.FluoroscopeError, match="has num_classes 3"):

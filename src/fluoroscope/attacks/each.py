@@ -19,6 +19,7 @@ from fluoroscope.engine.threats import Threat, bounds_of
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.pictures.checks import check_images
+from fluoroscope.words import count
 
 
 class Recorded(Protocol):
@@ -72,7 +73,8 @@ def within_each(
     bounds = bounds_of(method.threat) or ()
     if len(bounds) != len(batch):
         raise InvalidParameterError(
-            f"eps has {len(bounds)} bound(s) for {len(batch)} image(s); expected one each"
+            f"eps has {count(len(bounds), 'bound')} for {count(len(batch), 'image')}; expected one "
+            "each"
         )
     wanted = as_classes(model, classes, batch)
     numbers = torch.arange(len(batch), device="cpu") if numbers is None else numbers

@@ -24,6 +24,7 @@ from fluoroscope.engine.threats import bounds_of
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.files import regular, remove
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.words import count
 
 # Pixel values in a part: 0.13 GB in float32, of which a search keeps a few copies.
 _VALUES = 2**25
@@ -107,7 +108,8 @@ def _bounded(attack: Method, images: ImageSet) -> Callable[[Batch], Method]:
         return lambda batch: attack
     if len(bounds) != len(images):
         raise InvalidParameterError(
-            f"eps has {len(bounds)} bound(s) for {len(images)} picture(s); expected one each"
+            f"eps has {count(len(bounds), 'bound')} for {count(len(images), 'picture')}; expected "
+            "one each"
         )
     of = dict(zip(images.indices, bounds, strict=True))
     ball: Any = type(attack.threat)

@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import fluoroscope as fs
+from fluoroscope.words import count
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,8 +99,8 @@ def apart(
         )
     if fit_on >= len(data):
         raise InvalidParameterError(
-            f"fit-on is {fit_on} of {len(data)} picture(s); expected fewer, so that some are left "
-            "to be attacked"
+            f"fit-on is {fit_on} of {count(len(data), 'picture')}; expected fewer, so that some "
+            "are left to be attacked"
         )
     seen = data.take(fit_on)
     kept = set(seen.indices)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import fluoroscope as fs
 from fluoroscope.cli.output import Output
-from fluoroscope.words import NORMS, Ruler, as_percent
+from fluoroscope.words import NORMS, Ruler, as_percent, count
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,8 +100,9 @@ class Summary:
         )
         if self._fitted:
             output.say(
-                f"learnt from {self._fitted['pictures']} picture(s), {self._fitted['epochs']} "
-                "forward and backward pass(es) each, which the table leaves out"
+                f"learnt from {count(self._fitted['pictures'], 'picture')}, "
+                f"{self._fitted['epochs']} times forward and backward each, which the table leaves "
+                "out"
                 + ("" if self._fitted["others_attacked"] else "; it is judged on the same pictures")
             )
         for note in dict.fromkeys(self._record["notes"]):
@@ -122,10 +123,12 @@ class Summary:
             self._paths.append(write_figure(directory / "curve.png", curve))
         output.wrote(self._paths)
         if self._removed:
-            output.say(f"removed {self._removed} part(s) that an earlier attack had left there")
+            output.say(
+                f"removed {count(self._removed, 'part')} that an earlier attack had left there"
+            )
         output.say(
-            f"wrote {directory}/part-*.parquet, .safetensors, .json: {self._parts} part(s), a row "
-            "for each picture"
+            f"wrote {directory}/part-*.parquet, .safetensors, .json: {count(self._parts, 'part')}, "
+            "a row for each picture"
         )
 
     def describe(self, method: str, data: str, to: str | None, seconds: float) -> dict[str, Any]:

@@ -8,6 +8,8 @@ import typer
 from fluoroscope.cli.options import DATA, OUT, Json, Seed
 from fluoroscope.cli.output import Output, one_line
 from fluoroscope.cli.waiting import waiting
+from fluoroscope.cli.output import Output
+from fluoroscope.words import count
 
 
 def train(
@@ -90,7 +92,7 @@ def train(
         output.say(
             f"within {hardened['eps']:g} of {judged['pictures']} test pictures "
             f"{100 * judged['accuracy']:.1f} % survive {judged['attack']} "
-            f"({judged['steps']} step(s), {judged['restarts']} start(s))"
+            f"({count(judged['steps'], 'step')}, {count(judged['restarts'], 'start')})"
         )
     output.wrote([result.weights, result.weights.with_suffix(".json")])
     output.json(result.record)

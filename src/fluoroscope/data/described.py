@@ -15,6 +15,7 @@ from typing import Any
 
 from fluoroscope.data.columns import Classes, read_classes
 from fluoroscope.errors import UnknownDataError
+from fluoroscope.words import count
 
 # Tables of this size hold the labels of some ten million pictures.
 MAX_BYTES = 2**30
@@ -92,10 +93,10 @@ def describe(
         )
     if len(set(files)) < len(files):
         twice = sum(count > 1 for count in Counter(files).values())
-        notes.append(f"{table!r} names {twice} picture(s) more than once")
+        notes.append(f"{table!r} names {count(twice, 'picture')} more than once")
     if len(wanted) > len(set(files)):
         unlisted = len(wanted) - len(set(files))
-        notes.append(f"left out {unlisted} picture(s) that {table!r} does not name")
+        notes.append(f"left out {count(unlisted, 'picture')} that {table!r} does not name")
     rest = {
         name: [column[row] for row in kept] for name, column in columns.items() if name != naming
     }

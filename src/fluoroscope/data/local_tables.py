@@ -18,6 +18,7 @@ from fluoroscope.data.scan import TABLES, Scan
 from fluoroscope.data.sources import Opened, choose_split
 from fluoroscope.data.tables import open_rows, opened, require_library
 from fluoroscope.errors import UnknownDataError
+from fluoroscope.words import count
 
 # What a table may unpack to: anything up to this size, and of larger ones so many times its own.
 MAX_UNPACKED = 2**31
@@ -158,7 +159,11 @@ def _local_splits(
         part = split_of(file) or next((one for one in folders if one), "")
         found.setdefault(part, []).append(file)
     beside = found.pop("", []) if len(found) > 1 else []
-    notes = [f"left out {len(beside)} table(s) of no part, such as {beside[0]!r}"] if beside else []
+    notes = (
+        [f"left out {count(len(beside), 'table')} of no part, such as {beside[0]!r}"]
+        if beside
+        else []
+    )
     return found, notes
 
 

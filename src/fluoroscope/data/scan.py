@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from fluoroscope.data.places import Member
 from fluoroscope.pictures.arrays import ARRAY_SUFFIX, BAND_SUFFIXES
 from fluoroscope.pictures.read import picture_suffixes
+from fluoroscope.words import count as counted
 
 TABLES = (".parquet", ".arrow", ".tar")
 LISTS = (".csv", ".tsv", ".jsonl", ".txt")
@@ -71,7 +72,7 @@ class Scan:
             kinds = ", ".join(f"{count} {kind}" for kind, count in self.left.most_common(4))
             more = f" and {len(self.left) - 4} more kinds" if len(self.left) > 4 else ""
             found.append(f"{_files(self.left.total())} whose ending is no picture's: {kinds}{more}")
-        found += [f"{count} file(s) {kind}" for kind, count in sorted(self.odd.items())]
+        found += [f"{counted(count, 'file')} {kind}" for kind, count in sorted(self.odd.items())]
         return [f"left out {one}" for one in found]
 
 

@@ -14,6 +14,7 @@ from fluoroscope.errors import UnknownLabelError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.labels import find_class
 from fluoroscope.models.matching import match
+from fluoroscope.words import count as counted
 
 Given = Tensor | NDArray[Any] | Sequence[int | str]
 """One class for each sample: indices, names or booleans, or a row of zeros and a single one."""
@@ -65,7 +66,10 @@ def class_values(
     if not isinstance(given, list):
         given = [given] * count
     if len(given) != count:
-        raise UnknownLabelError(f"{len(given)} class(es) for {count} image(s); expected one each")
+        raise UnknownLabelError(
+            f"{counted(len(given), 'class', 'classes')} for {counted(count, 'image')}; expected "
+            "one each"
+        )
     kinds = {_kind(value) for value in given}
     if len(kinds) > 1:
         raise UnknownLabelError(

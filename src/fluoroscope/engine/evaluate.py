@@ -22,6 +22,7 @@ from fluoroscope.engine.vectors import column, wide
 from fluoroscope.errors import ModelOutputError, NoGradientError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wording import first_line
+from fluoroscope.words import count
 
 # Below this slope a gradient keeps its direction but no longer shrinks: float32 ends near 1e-38,
 # and a gradient that became zero would point nowhere.
@@ -215,6 +216,6 @@ def _check_finite(model: Classifier, logits: Tensor) -> None:
         return
     bad = int((~torch.isfinite(logits).all(1)).sum())
     raise ModelOutputError(
-        f"{model.name} returned NaN or infinite logits for {bad} of {len(logits)} image(s); "
+        f"{model.name} returned NaN or infinite logits for {bad} of {count(len(logits), 'image')}; "
         "expected finite numbers: check its weights, precision and normalisation"
     )

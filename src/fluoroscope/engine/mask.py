@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.words import count as counted
 
 Mask = Tensor | NDArray[Any] | Sequence[Any]
 """1 where pixels may change, else 0: ``(H, W)``, ``(1 or C, H, W)``, or one for each picture."""
@@ -39,7 +40,7 @@ def as_mask(mask: Mask, images: Tensor) -> Tensor:
     ):
         raise InvalidParameterError(
             f"mask has shape {shape}; expected ({height}, {width}), with 1 or {channels} channels "
-            f"before, or one such for each of the {count} image(s)"
+            f"before, or one such for each of the {counted(count, 'image')}"
         )
     found = given == 1
     if not bool((found | (given == 0)).all()):
@@ -49,7 +50,7 @@ def as_mask(mask: Mask, images: Tensor) -> Tensor:
     empty = int((~found.flatten(1).any(1)).sum())
     if empty:
         raise InvalidParameterError(
-            f"mask is 0 everywhere for {empty if len(found) > 1 else count} image(s); expected 1 "
-            "where pixels may change"
+            f"mask is 0 everywhere for {counted(empty if len(found) > 1 else count, 'image')}; "
+            "expected 1 where pixels may change"
         )
     return found.expand(count, -1, -1, -1)

@@ -11,6 +11,7 @@ import torch
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.around import Around
 from fluoroscope.models.wrappers.prepared import Prepared
+from fluoroscope.words import count
 
 
 def provenance(model: Classifier) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def provenance(model: Classifier) -> dict[str, Any]:
         "fluoroscope": version("fluoroscope"),
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "machine": f"{processor()}, {torch.get_num_threads()} thread(s)",
+        "machine": f"{processor()}, {count(torch.get_num_threads(), 'thread')}",
         "device": str(model.device),
         "precision": str(model.precision).removeprefix("torch."),
         "model": model.name,

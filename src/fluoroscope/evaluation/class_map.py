@@ -391,8 +391,8 @@ def class_map(
         norm=threat.name,
         pairs=_pairs(rows),
         chosen=(
-            f"{how} among {len(studied)} classes; of each the first {number} picture(s) that "
-            f"are classified correctly, {len(positions)} in all"
+            f"{how} among {len(studied)} classes; of each the first {count(number, 'picture')} "
+            f"classified correctly, {len(positions)} in all"
         ),
         pictures=len(positions),
         forwards=watch.forwards,
@@ -635,7 +635,7 @@ def _studied(model: Classifier, classes: Sequence[str | int] | None) -> list[int
         studied = sorted({model.find_class(label) for label in classes})
     if len(studied) < 2:
         raise InvalidParameterError(
-            f"the map is between {len(studied)} class(es); expected at least 2"
+            f"the map is between {count(len(studied), 'class', 'classes')}; expected at least 2"
         )
     return studied
 

@@ -325,7 +325,7 @@ def _views(models: Sequence[Classifier]) -> tuple[list[Classifier], Classifier]:
     """The networks for pictures of one size, and one that stands for what they have in common."""
     if len(models) < 2:
         raise InvalidParameterError(
-            f"{len(models)} network(s) were given; expected two or more, for something to carry "
+            f"given {count(len(models), 'network')}; expected two or more, for something to carry "
             "over from one to another"
         )
     joint = Ensemble(models)  # refuses networks of other classes, channels or types

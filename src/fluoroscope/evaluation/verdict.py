@@ -20,6 +20,7 @@ from fluoroscope.evaluation.rows import notes_in
 from fluoroscope.notices import distinct
 from fluoroscope.pictures import html
 from fluoroscope.words import count, duration, interval, number, percent, threat_name
+from fluoroscope.words import count as counted
 
 
 @dataclass(frozen=True)
@@ -208,8 +209,9 @@ def verdict_of(
     unfinished = sum(each.unfinished for each in components)
     whole = count == total and not unfinished and not stopped
     cut = (
-        f"stopped early: {count} of {total} samples were looked at, and {unfinished} search(es) "
-        "cut off; what was not attacked to the end counts as surviving",
+        f"stopped early: {count} of {total} samples were looked at, and "
+        f"{counted(unfinished, 'search', 'searches')} cut off; what was not attacked to the end "
+        "counts as surviving",
     )
     told = [note for table in everything for note in notes_in(table)]
     behind = _behind(parts, threat, names)

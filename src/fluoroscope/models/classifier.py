@@ -26,7 +26,7 @@ from fluoroscope.models.passes import fixed_size, in_batches, out_of_memory, run
 from fluoroscope.models.preprocessing import ChannelOrder, Interpolation, Preprocessing, Size
 from fluoroscope.models.wording import first_line
 from fluoroscope.pictures import html
-from fluoroscope.words import some
+from fluoroscope.words import count, some
 
 # What networks compute in; others, such as 8 bits, belong to weights alone.
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -140,8 +140,8 @@ class Classifier(html.Shown):
         )
         if outputs == "logit" and labels is not None and len(labels) != 2:
             raise InvalidParameterError(
-                f"labels holds {len(labels)} name(s), and outputs is 'logit'; expected two: of a "
-                "logit below 0, and of one above"
+                f"labels holds {count(len(labels), 'name')}, and outputs is 'logit'; expected two: "
+                "of a logit below 0, and of one above"
             )
         self._labels = None if labels is None else tuple(map(printable, labels))
         self._classes: int | None = None
@@ -239,8 +239,8 @@ class Classifier(html.Shown):
         if size is None:
             return ()
         return (
-            f"{self.name} takes {size} image(s) at a time and no other number; they go through it "
-            "in batches of that size, the last one filled up",
+            f"{self.name} takes {count(size, 'image')} at a time and no other number; they go "
+            "through it in batches of that size, the last one filled up",
         )
 
     @property
@@ -298,8 +298,9 @@ class Classifier(html.Shown):
         assert first is not None
         raise ModelOutputError(
             f"{self.name} cannot be asked how many classes it has, since nobody stated what "
-            f"pictures it takes and it answers none of {self.channels} channel(s) and a usual size "
-            f"({first_line(first)}); pass the right input_size= and channels=, or labels="
+            f"pictures it takes and it answers none of {count(self.channels, 'channel')} and a "
+            f"usual size ({first_line(first)}); pass the right input_size= and channels=, or "
+            "labels="
         ) from first
 
     @property

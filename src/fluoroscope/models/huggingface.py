@@ -30,6 +30,7 @@ from fluoroscope.models.hub import fetch_repository, no_progress_bars, require
 from fluoroscope.models.preprocessing import Interpolation, Preprocessing, Size
 from fluoroscope.models.timm_zoo import load_timm_directory
 from fluoroscope.models.wording import first_line
+from fluoroscope.words import count
 
 # Pillow's numbers. Lanczos has no differentiable form here and differs little from bicubic.
 _FILTERS: dict[int, Interpolation] = {0: "nearest", 1: "bicubic", 2: "bilinear", 3: "bicubic"}
@@ -133,7 +134,7 @@ def _load_module(folder: Path) -> nn.Module:
     lacking = sorted(report["missing_keys"])
     if lacking:
         raise ModelFormatError(
-            f"{folder}: model.safetensors lacks {len(lacking)} weight(s) of "
+            f"{folder}: model.safetensors lacks {count(len(lacking), 'weight')} of "
             f"{type(module).__name__}, first {lacking[0]}; expected a network trained to classify"
         )
     loaded: nn.Module = module

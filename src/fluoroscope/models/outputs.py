@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fluoroscope.errors import InvalidParameterError, ModelOutputError
+from fluoroscope.words import count as counted
 
 Outputs = Literal["logits", "logit", "probabilities", "log-probabilities"]
 """``logit`` is one number for each picture, above 0 for the second of two classes."""
@@ -55,7 +56,7 @@ def logits_of(output: Any, outputs: Outputs, count: int, name: str) -> Tensor:
     elif outputs == "logits" and rows.shape[1] == 1:
         raise ModelOutputError(
             f"{name} returned one number for each image, {rows.dtype} of shape "
-            f"{tuple(_tensor(output, name).shape)} for {count} image(s); expected logits "
+            f"{tuple(_tensor(output, name).shape)} for {counted(count, 'image')}; expected logits "
             f"({count}, classes): state outputs='logit' if its sign tells two classes, or {_WRAP}"
         )
     elif outputs == "probabilities":
@@ -102,8 +103,8 @@ def _rows(found: Tensor, count: int, name: str) -> Tensor:
     if rows.dim() != 2 or len(rows) != count or not rows.is_floating_point():
         other = rows.dim() > 0 and len(rows) not in (1, count)
         raise (OtherRowsError if other else ModelOutputError)(
-            f"{name} returned {found.dtype} of shape {tuple(found.shape)} for {count} image(s); "
-            f"expected floating-point logits ({count}, classes); {_WRAP}"
+            f"{name} returned {found.dtype} of shape {tuple(found.shape)} for "
+            f"{counted(count, 'image')}; expected floating-point logits ({count}, classes); {_WRAP}"
         )
     return rows
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.words import count
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 ChannelOrder = Literal["rgb", "bgr"]
@@ -67,7 +68,7 @@ class Preprocessing:
             ):
                 raise InvalidParameterError(
                     f"{name} is {list(values)}; expected one finite number for each of the "
-                    f"{self.channels} channel(s)"
+                    f"{count(self.channels, 'channel')}"
                 )
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and max(map(abs, values)) > _LARGEST:

@@ -34,7 +34,7 @@ from fluoroscope.training.checkpoint import (
     save_checkpoint,
     sha256,
 )
-from fluoroscope.words import duration, percent
+from fluoroscope.words import count, duration, percent
 
 Augment = Callable[[Tensor, Tensor], Tensor]
 """From images ``(N, C, H, W)`` in ``[0, 1]`` and labels ``(N,)`` to the images to learn from."""
@@ -313,8 +313,9 @@ def _steps(
                     if "more than 1 value per channel" not in str(problem):
                         raise
                     raise InvalidParameterError(
-                        f"batches are of {len(batch)} picture(s), and the network normalises over "
-                        "a batch; expected 2 or more: a larger batch_size, or more pictures"
+                        f"batches are of {count(len(batch), 'picture')}, and the network "
+                        "normalises over a batch; expected 2 or more: a larger batch_size, or more "
+                        "pictures"
                     ) from problem
                 if not math.isfinite(value.item()):
                     raise InvalidParameterError(

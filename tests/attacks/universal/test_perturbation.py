@@ -100,7 +100,7 @@ def test_an_unfitted_one_fits_itself_and_says_so() -> None:
     assert torch.equal(result.images, again.images)
     assert torch.equal(result.forwards, again.forwards + 3)
     assert torch.equal(result.backwards, again.backwards + 3)
-    assert "fitted on these 60 picture(s)" in result.record["notes"][-1]
+    assert "fitted on these 60 pictures" in result.record["notes"][-1]
     assert result.record["notes"][-1] in result.notes
     held = result.record["parameters"]["perturbation"]
     assert held["shape"] == [1, 4, 5]

@@ -331,7 +331,7 @@ def test_wrong_use(model: fs.Classifier) -> None:
         (lambda: Admix(model, POOL, copies=0), r"copies is 0; expected a whole number of 1"),
         (lambda: Admix(model, POOL, mixtures=0), r"mixtures is 0; expected a whole number of 1"),
         (lambda: Admix(model, POOL, share=0), r"share is 0; expected"),
-        (lambda: Admix(model, POOL[:2]), r"holds 2 image\(s\) to mix in; expected at least 3"),
+        (lambda: Admix(model, POOL[:2]), r"holds 2 images to mix in; expected at least 3"),
         (lambda: Admix(model, 255 * POOL), r"images hold values"),
         (lambda: Admix(anywhere, POOL[..., :9])(IMAGES), r"expected the same shape"),
         (lambda: ScaleInvariant("model"), r"network is a str; expected a"),  # type: ignore[arg-type]

@@ -31,6 +31,7 @@ from fluoroscope.files import atomic_path, output_directory, remove
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.pictures.write import write_png
+from fluoroscope.words import count as counted
 
 FIT_BATCH = 32
 
@@ -229,8 +230,8 @@ class Fitted(Method, ABC):
         )  # fmt: skip
         result = fitted(model, images, classes, **options)
         note = (
-            f"fitted on these {len(images)} picture(s) before, {passes} forward and backward "
-            "pass(es) each, which are counted here; on pictures not seen it may succeed less often"
+            f"fitted on these {counted(len(images), 'picture')} before, {passes} times forward and "
+            "backward each, which is counted here; on pictures not seen it may succeed less often"
         )
         return replace(
             result,

@@ -35,6 +35,7 @@ from fluoroscope.engine.stream import Query, Samples
 from fluoroscope.engine.threats import Threat, Unbounded
 from fluoroscope.engine.vectors import column
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.words import count as counted
 
 Shape = Literal["disc", "square"]
 
@@ -162,7 +163,7 @@ class Patch(Fitted):
         assert self.patch is not None
         if len(self.patch) != samples.images.shape[1]:
             raise InvalidParameterError(
-                f"the patch has {len(self.patch)} channel(s), the images "
+                f"the patch has {counted(len(self.patch), 'channel')}, the images "
                 f"{samples.images.shape[1]}; expected as many"
             )
         self._width(samples.images)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fluoroscope.errors import ModelOutputError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.layers import find_layer, sharing_twin
+from fluoroscope.words import count
 
 Readout = Callable[[Tensor], Tensor]
 """From a layer's output ``(N, ...)`` to numbers ``(N, D)``, differentiable."""
@@ -87,8 +88,8 @@ class Features(Classifier):
         if not isinstance(output, Tensor) or output.dim() < 2 or len(output) != len(images):
             shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ModelOutputError(
-                f"the layer {self.layer!r} of {self.name} gave out {shape} for {len(images)} "
-                "image(s); expected one tensor (N, ...): choose another layer"
+                f"the layer {self.layer!r} of {self.name} gave out {shape} for "
+                f"{count(len(images), 'image')}; expected one tensor (N, ...): choose another layer"
             )
         told = output.flatten(1) if self.readout is None else self.readout(output)
         return torch.cat([logits, told.to(logits.dtype)], 1)

@@ -31,6 +31,7 @@ from fluoroscope.models.wrappers.around import Asking, Surrogate
 from fluoroscope.models.wrappers.draws import row_uniform
 from fluoroscope.models.wrappers.ensemble import averaged
 from fluoroscope.pictures.checks import check_images
+from fluoroscope.words import count
 
 
 class DiverseInput(Surrogate):
@@ -206,8 +207,8 @@ class Admix(Surrogate):
         pool = model.fit(check_images(pool, model.channels).to(model.device, model.dtype))
         if len(pool) < mixtures:
             raise InvalidImagesError(
-                f"the pool holds {len(pool)} image(s) to mix in; expected at least {mixtures}, "
-                "which is mixtures"
+                f"the pool holds {count(len(pool), 'image')} to mix in; expected at least "
+                f"{mixtures}, which is mixtures"
             )
         super().__init__(
             model, _Admix, copies * mixtures,
