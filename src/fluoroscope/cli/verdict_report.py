@@ -88,8 +88,8 @@ def _report_curve(output: Output, curve: "Curve") -> None:
 
     quantiles = [(share, curve.quantile(share)) for share in QUANTILES]
     output.table(
-        ["of those classified correctly", *(f"{at:.0%}>" for at, _ in quantiles)],
-        [[f"are misclassified within {curve.norm}", *(f"{eps:.4g}" for _, eps in quantiles)]],
+        ["fooled, of those correct", *(f"{at:.0%}>" for at, _ in quantiles)],
+        [[f"within {curve.norm}", *(f"{eps:.4g}" for _, eps in quantiles)]],
     )
 
 

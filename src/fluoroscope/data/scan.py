@@ -71,7 +71,9 @@ class Scan:
         if self.left:
             kinds = ", ".join(f"{count} {kind}" for kind, count in self.left.most_common(4))
             more = f" and {len(self.left) - 4} more kinds" if len(self.left) > 4 else ""
-            found.append(f"{_files(self.left.total())} whose ending is no picture's: {kinds}{more}")
+            found.append(
+                f"{counted(self.left.total(), 'file')} whose ending is no picture's: {kinds}{more}"
+            )
         found += [f"{counted(count, 'file')} {kind}" for kind, count in sorted(self.odd.items())]
         return [f"left out {one}" for one in found]
 
@@ -188,7 +190,3 @@ def _put(folder: Folder, parts: tuple[str, ...]) -> None:
         folder = folder.folders.setdefault(part, Folder(f"{folder.path}{part}/"))
         folder.count += 1
     folder.files.append(parts[-1])
-
-
-def _files(count: int) -> str:
-    return f"{count} file" if count == 1 else f"{count} files"
