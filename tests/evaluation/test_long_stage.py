@@ -43,13 +43,13 @@ def assert_same(out: Path, whole: Path) -> None:
 
 
 def test_killed_in_it_at_random_moments(whole: Path, tmp_path: Path) -> None:
-    chance, kills, place = random.Random(3), 0, tmp_path / "parts" / "00000-square.going"
+    rng, kills, place = random.Random(3), 0, tmp_path / "parts" / "00000-square.going"
     for _ in range(2):
         before = place.stat().st_mtime_ns if place.exists() else 0
         at_work = runs.process(run_kept_often, tmp_path)
         while at_work.is_alive() and (not place.exists() or place.stat().st_mtime_ns == before):
             time.sleep(0.002)
-        time.sleep(chance.uniform(0, 0.05))
+        time.sleep(rng.uniform(0, 0.05))
         kills += runs.kill(at_work)
     assert kills
     if place.exists():

@@ -184,7 +184,7 @@ def test_a_fixed_batch_size_is_found_and_used(
     images = torch.rand(11, 1, 6, 6)
     expected = classifier(Net())(images)
     assert torch.allclose(model(images), expected, atol=1e-6)
-    assert f"takes {size} image a time" in model.notes[0]
+    assert f"takes {size} image{'' if size == 1 else 's'} at a time" in model.notes[0]
     seen.clear()
     assert torch.allclose(model(images), expected, atol=1e-6)
     assert seen == [size] * -(-11 // size)

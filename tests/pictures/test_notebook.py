@@ -236,7 +236,7 @@ RESULTS: dict[str, Callable[[], Any]] = {
         0, 10, 0.0, (0.0, 1.0), 0.0, (0.0, 1.0), 0, 0, 0.0, (), False
     ),
     "curve": lambda: a_curve(0.0, 0.1, 0.2, math.inf),
-    "curve of none read right": lambda: a_curve(0.0, 0.0),
+    "curve of none classified correctly": lambda: a_curve(0.0, 0.0),
     "curve of nothing": lambda: a_curve(),
     **{f"map {k}": lambda k=k: a_map(k, *many_pairs(k)) for k in (2, 10, 1000)},
     "map without a way": lambda: a_map(3, Pair(0, 1, math.inf, 2, 0)),
