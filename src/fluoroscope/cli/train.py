@@ -8,7 +8,6 @@ import typer
 from fluoroscope.cli.options import DATA, OUT, Json, Seed
 from fluoroscope.cli.output import Output, one_line
 from fluoroscope.cli.waiting import waiting
-from fluoroscope.cli.output import Output
 from fluoroscope.words import count
 
 
