@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from fluoroscope.evaluation.corruptions.table import CorruptionTable, corruption_accuracy
     from fluoroscope.evaluation.curve import Curve
     from fluoroscope.evaluation.evaluate import evaluate
+    from fluoroscope.evaluation.requirements import Requirements
     from fluoroscope.evaluation.runs.compare import Comparison, compare_runs
     from fluoroscope.evaluation.runs.stored import read_run
     from fluoroscope.evaluation.runs.table import RunsTable, runs_table
@@ -108,6 +109,7 @@ _HOMES = {
     "Objective": "engine.objectives",
     "Prediction": "engine.predict",
     "Report": "report.xray",
+    "Requirements": "evaluation.requirements",
     "RunsTable": "evaluation.runs.table",
     "TransferMatrix": "evaluation.transfer",
     "Unbounded": "engine.threats",
@@ -165,6 +167,7 @@ __all__ = [
     "Prediction",
     "Prepared",
     "Report",
+    "Requirements",
     "RunsTable",
     "ScaleInvariant",
     "TransferMatrix",

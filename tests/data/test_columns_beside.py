@@ -136,7 +136,7 @@ def test_many_numbers_are_cut_into_quarters() -> None:
     found = slices(images, "age")
     counts = Counter(found.values())
     assert counts == {
-        "up to 12": 25, "above 12 to 24.5": 25, "above 24.5 to 37": 25, "above 37 to 49.5": 25,
+        "up to 12": 25, "> 12 to 24.5": 25, "> 24.5 to 37": 25, "> 37 to 49.5": 25,
         MISSING: 1,
     }  # fmt: skip
     for index, age in enumerate(ages):

@@ -23,6 +23,14 @@ from fluoroscope.cli.options import (
     with_model,
 )
 from fluoroscope.cli.output import Output
+from fluoroscope.cli.requirements import (
+    Junit,
+    Require,
+    check_junit,
+    end_unless_met,
+    report_outcomes,
+)
+from fluoroscope.cli.slices import Slices
 from fluoroscope.cli.verdict_report import draw_curve, report
 
 if TYPE_CHECKING:
@@ -65,6 +73,9 @@ def evaluate(
         typer.Option("--trust", help="Look as well for reasons not to trust the number."),
     ] = False,
     on_grid: OnGrid = False,
+    slices: Slices = None,
+    require: Require = None,
+    junit: Junit = None,
     batch_size: BatchSize = 128,
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="In this process, or on a Ray cluster.")
@@ -88,11 +99,13 @@ def evaluate(
       fluoroscope evaluate --model digits-cnn --data digits --threat linf:0.1 --out out/run
       fluoroscope evaluate -m digits-robust -d digits --threat linf:0.3 --plan fast
       fluoroscope evaluate -m digits-robust -d digits --threat linf --plan curve
+      fluoroscope evaluate -m digits-cnn -d digits --require "clean>=0.95 class>=0.9"
       fluoroscope runs show out/run
     """
     from fluoroscope.evaluation.evaluate import evaluate as run
     from fluoroscope.models.wrappers.prepared import prepare
 
+    check_junit(require, junit)
     images = open_pictures(data, split, limit, model.channels, first)
     output = Output(json)
     with output.telling(), interruptible() as interrupted, output.measuring() as move:
@@ -110,6 +123,8 @@ def evaluate(
             at_chance=at_chance,
             trust=trust,
             grid=8 if on_grid else None,
+            slices=slices or (),
+            require=require,
             engine=engine,
             workers=workers,
             address=address,
@@ -121,11 +136,17 @@ def evaluate(
     output.say(f"wrote {out}/  {files}{', parts/*.safetensors' if save_images else ''}")
     if verdict.curve is not None:
         output.wrote([draw_curve(verdict, out)])
+    report_outcomes(
+        output, verdict.requirements, title=f"{model.name} on {images.name}",
+        checks=verdict.trust, junit=junit,
+    )  # fmt: skip
     output.json(verdict.describe())
     if not verdict.trust:
         output.say("can the number be trusted? the same command with --trust looks into that")
     if interrupted():
         output.say("the same command goes on where this one stopped")
+    end_unless_met(verdict.requirements)
+    if interrupted():
         raise typer.Abort
 
 

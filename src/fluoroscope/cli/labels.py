@@ -7,8 +7,10 @@ import typer
 
 from fluoroscope.cli.options import OUT, Data, Json, Split, open_pictures, with_model
 from fluoroscope.cli.output import Output
+from fluoroscope.errors import InvalidParameterError
 
 if TYPE_CHECKING:
+    from fluoroscope.data.imageset import ImageSet
     from fluoroscope.models.classifier import Classifier
     from fluoroscope.models.matching import Matching
 
@@ -18,8 +20,8 @@ _SHOWN = 10
 
 @with_model
 def labels(
-    model: "Classifier",
     data: Data,
+    model: "Classifier | None" = None,
     split: Split = None,
     out: Annotated[
         Path | None,
@@ -33,7 +35,10 @@ def labels(
 ) -> None:
     """Show which of a network's classes those of a data set are, and what told it.
 
+    Without --model, the classes of the data, and the columns that --slice can tell them apart by.
+
     [bold]Examples:[/]
+      fluoroscope labels -d photos
       fluoroscope labels -m digits-cnn -d digits
       fluoroscope labels -m torchvision/resnet50 -d photos --out names.txt
       fluoroscope evaluate -m torchvision/resnet50 --labels names.txt -d photos
@@ -42,8 +47,14 @@ def labels(
     from fluoroscope.files import atomic_path
     from fluoroscope.models.matching import match
 
-    images, output = open_pictures(data, split, None, model.channels), Output(json)
-    counts = images.class_counts()
+    channels = model.channels if model is not None else 3
+    images, output = open_pictures(data, split, None, channels), Output(json)
+    counts, columns = images.class_counts(), _columns(images)
+    if model is None:
+        if out is not None:
+            raise InvalidParameterError("--out writes names of a network's; expected --model")
+        _alone(output, images, counts, columns)
+        return
     found = matching(model, images.labels)
     if found is None:
         # The data's numbers are the network's; those that it has not are refused with pictures.
@@ -66,6 +77,7 @@ def labels(
         output.say(f"not in the data: {', '.join(map(repr, without[:_SHOWN]))}{more}")
     for line in (*images.notes, *found.notes, *filter(None, [found.refusal, _why(images, counts)])):
         output.say(line)
+    _tell_columns(output, columns)
     if out is not None:
         named = [one or own for one, own in zip(found.partners(), model.labels, strict=True)]
         with atomic_path(out) as draft:
@@ -80,8 +92,39 @@ def labels(
             "without": without,
             "notes": list(found.notes),
             "refusal": found.refusal,
+            "columns": columns,
         }
     )
+
+
+def _alone(
+    output: Output, images: "ImageSet", counts: dict[str, int] | None, columns: dict[str, str]
+) -> None:
+    """The data without a network."""
+    output.table(["the data's class", "pictures>"], (counts or {}).items())
+    for line in (*images.notes, *filter(None, [_why(images, counts)])):
+        output.say(line)
+    _tell_columns(output, columns)
+    output.json(
+        {
+            "data": images.name,
+            "split": images.split,
+            "classes": [{"name": name, "pictures": many} for name, many in (counts or {}).items()],
+            "columns": columns,
+        }
+    )
+
+
+def _columns(images: "ImageSet") -> dict[str, str]:
+    """What stands in each column, in words."""
+    from fluoroscope.data.slices import describe
+
+    return {name: describe(images, name) for name in images.columns}
+
+
+def _tell_columns(output: Output, columns: dict[str, str]) -> None:
+    if columns:
+        output.table(["column, for --slice", "what it holds"], columns.items())
 
 
 def _rows(found: "Matching", pictures: list[int]) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ MODEL_HELP = (
     "Hugging Face format, a .pt2 file, or python:package.module:function."
 )
 Model = Annotated[str, typer.Option(*MODEL, help=MODEL_HELP)]
+MaybeModel = Annotated[str | None, typer.Option(*MODEL, help=MODEL_HELP)]
 Checkpoint = Annotated[Path | None, typer.Option(help="Weights to load into the network.")]
 CheckpointKey = Annotated[
     str | None,
@@ -160,17 +161,32 @@ NETWORK: dict[str, tuple[Any, Any]] = {
 
 
 def with_model(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command that wants ``model: Classifier`` the options to name and load one."""
+    """Give a command that wants ``model: Classifier`` the options to name and load one.
+
+    A command whose ``model`` is by default ``None`` can do without.
+    """
 
     @wraps(command)
-    def loading(*, model: str, **given: Any) -> None:
+    def loading(*, model: str | None = None, **given: Any) -> None:
         stated = {name: given.pop(name) for name in NETWORK}
-        command(model=load(model, **stated), **given)
+        if model is None:
+            _nothing_stated(stated)
+        command(model=None if model is None else load(model, **stated), **given)
 
     kept = _parameters(command, without="model")
+    optional = inspect.signature(command).parameters["model"].default is None
+    named = _parameter("model", MaybeModel, None) if optional else _parameter("model", Model)
     # The command's own options come first on the help page, after the network.
-    _sign(loading, [_parameter("model", Model), *kept, *_network_parameters()])
+    _sign(loading, [named, *kept, *_network_parameters()])
     return loading
+
+
+def _nothing_stated(stated: dict[str, Any]) -> None:
+    """Refuse what is said of a network that is not named."""
+    said = [name for name, (_, default) in NETWORK.items() if stated[name] != default]
+    if said:
+        option = said[0].replace("_", "-")
+        raise InvalidParameterError(f"--{option} says something of a network; expected --model")
 
 
 def what_was_named(context: typer.Context) -> str:

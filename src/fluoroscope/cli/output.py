@@ -40,9 +40,9 @@ _ARGUMENTS = {
     for name in (
         *("channels", "channel_order", "input_size", "resize", "interpolation", "outputs"),
         *("labels", "mean", "std", "checkpoint", "checkpoint_key", "device"),
-        *("batch_size", "at_chance"),
+        *("batch_size", "at_chance", "require", "sections"),
     )
-} | {"images": "input-size"}
+} | {"images": "input-size", "slices": "slice"}
 _ARGUMENT = re.compile(
     rf'(?<![\w./-])({"|".join(_ARGUMENTS)})=(?:["\']([\w.-]+)["\']|(\d+))?(?![\w=])'
 )

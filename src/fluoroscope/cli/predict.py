@@ -18,8 +18,11 @@ from fluoroscope.cli.options import (
     with_model,
 )
 from fluoroscope.cli.output import Output
+from fluoroscope.cli.slices import Slices, report_slices
+from fluoroscope.errors import InvalidParameterError
 
 if TYPE_CHECKING:
+    from fluoroscope.data.imageset import ImageSet
     from fluoroscope.models.classifier import Classifier
 
 
@@ -32,6 +35,7 @@ def predict(
     limit: Limit = None,
     first: First = False,
     top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
+    slices: Slices = None,
     batch_size: BatchSize = 64,
     seed: Seed = 0,
     json: Json = None,
@@ -41,12 +45,16 @@ def predict(
     [bold]Examples:[/]
       fluoroscope predict --model digits-cnn --image digits:7
       fluoroscope predict --model digits-cnn --data digits
+      fluoroscope predict --model digits-cnn --data photos --slice camera
     """
     just_one(data, image, split=split, limit=limit, first=first)
+    if slices and data is None:
+        raise InvalidParameterError("--slice tells the pictures of --data apart; expected both")
     output = Output(json)
     with output.telling():
         if data is not None:
-            output.json(_accuracy(output, model, data, split, limit, first, batch_size))
+            pictures = open_pictures(data, split, limit, model.channels, first)
+            output.json(_accuracy(output, model, pictures, slices or [], batch_size))
         else:
             output.json(_pictures(output, model, image or [], top, seed))
 
@@ -74,32 +82,39 @@ def _pictures(
 
 
 def _accuracy(
-    output: Output,
-    model: "Classifier",
-    data: str,
-    split: str | None,
-    limit: int | None,
-    first: bool,
-    batch_size: int,
+    output: Output, model: "Classifier", pictures: "ImageSet", columns: list[str], batch_size: int
 ) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from fluoroscope.data.slices import slices
     from fluoroscope.engine.labels import Seen, Truth, labelled
     from fluoroscope.engine.predict import predict as ask
     from fluoroscope.evaluation.level import Level
+    from fluoroscope.evaluation.slices import slicing
 
-    images = labelled(model, open_pictures(data, split, limit, model.channels, first))
+    images = labelled(model, pictures)
+    values = {name: slices(images, name) for name in columns}
     truth, level = Truth.of(model, images), Level(model)
     batches = images.batches(batch_size, fit=model.preprocessing)
     total = -(-len(images) // batch_size)
     for batch in output.progress(batches, total, f"reading {images.name}"):
         level.add(truth.labels(batch), ask(model, batch.images).winners)
-    right = int((level.labels == level.read).sum())
+    flags = (level.labels == level.read).cpu()
+    right = int(flags.sum())
     seen, accuracy = Seen.of(model, level.labels), right / len(images)
     output.say(
         f"{model.name} classifies {right} of {len(images)} correctly: {100 * accuracy:.2f} %"
     )
     output.say(str(seen))
+    found = [
+        slicing(name, [of[index] for index in images.indices], flags.numpy())
+        for name, of in values.items()
+    ]
+    report_slices(output, found)
     for note in level.notes:
         output.note(note)
+    wrong = (~flags).nonzero().squeeze(1).tolist()
+    names = images.names([images.indices[row] for row in wrong])
     return {
         "model": model.name,
         "data": images.name,
@@ -107,6 +122,16 @@ def _accuracy(
         "pictures": len(images),
         "right": right,
         "accuracy": accuracy,
+        "slices": [asdict(one) for one in found],
+        "misclassified": [
+            {
+                "index": images.indices[row],
+                "name": name,
+                "label": model.labels[int(level.labels[row])],
+                "predicted": model.labels[int(level.read[row])],
+            }
+            for row, name in zip(wrong, names, strict=True)
+        ],
         "seen": seen.describe(),
         "notes": [*truth.notes, *level.notes],
     }

@@ -7,6 +7,13 @@ import typer
 
 from fluoroscope.cli.options import Command, Json
 from fluoroscope.cli.output import Output
+from fluoroscope.cli.requirements import (
+    Junit,
+    Require,
+    check_junit,
+    end_unless_met,
+    report_outcomes,
+)
 from fluoroscope.cli.verdict_report import interval, report, share
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.labels import printable
@@ -37,6 +44,8 @@ Latex = Annotated[
 @runs.command(cls=Command)
 def show(
     run: Annotated[Path, typer.Argument(help="Directory of the run.")],
+    require: Require = None,
+    junit: Junit = None,
     csv: Csv = None,
     latex: Latex = None,
     json: Json = None,
@@ -45,12 +54,21 @@ def show(
 
     [bold]Example:[/] fluoroscope runs show out/run
     """
+    from dataclasses import replace
+
+    from fluoroscope.evaluation.requirements import as_requirements
     from fluoroscope.evaluation.runs.stored import read_run
 
+    check_junit(require, junit)
     output, verdict = Output(json, csv=csv, latex=latex), read_run(run)
     report(output, verdict)
+    required = as_requirements(require)
+    if required is not None:
+        verdict = replace(verdict, requirements=required.of(verdict))
+    report_outcomes(output, verdict.requirements, title=str(run), checks=verdict.trust, junit=junit)
     output.json(verdict.describe())
     _write(output, [run], csv, latex)
+    end_unless_met(verdict.requirements)
 
 
 @runs.command(cls=Command)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fluoroscope.cli.output import Output
+from fluoroscope.cli.slices import report_slices
 from fluoroscope.models.labels import printable
 from fluoroscope.words import threat_name
 
@@ -54,6 +55,7 @@ def report(output: Output, verdict: "Verdict") -> None:
     )  # fmt: skip
     if verdict.curve is not None:
         _report_curve(output, verdict.curve)
+    report_slices(output, verdict.slices)
     if verdict.trust:
         output.table(
             ["can it be trusted?", "", "what was seen"],

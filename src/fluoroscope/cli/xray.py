@@ -24,6 +24,14 @@ from fluoroscope.cli.options import (
     with_model,
 )
 from fluoroscope.cli.output import Output
+from fluoroscope.cli.requirements import (
+    Junit,
+    Require,
+    check_junit,
+    end_unless_met,
+    report_outcomes,
+)
+from fluoroscope.cli.slices import Slices
 
 if TYPE_CHECKING:
     from fluoroscope.models.classifier import Classifier
@@ -59,6 +67,9 @@ def xray(
             "there, and writes a finished report again in seconds."
         ),
     ] = None,
+    slices: Slices = None,
+    require: Require = None,
+    junit: Junit = None,
     plain: Plain = False,
     seed: Seed = 0,
     json: Json = None,
@@ -76,6 +87,7 @@ def xray(
     from fluoroscope.report.xray import xray as look_through
 
     names = None if sections is None else [name.strip() for name in sections.split(",")]
+    check_junit(require, junit)
     images = open_pictures(data, split, limit, model.channels, first)
     output = Output(json)
     with output.telling(), interruptible() as interrupted, output.measuring() as move:
@@ -87,6 +99,8 @@ def xray(
             budget=budget,
             run=run,
             seed=seed,
+            slices=slices or (),
+            require=require,
             command=shlex.join(["fluoroscope", *sys.argv[1:]]),
             named=what_was_named(context),
             on_progress=lambda what, share: move(share, what),
@@ -97,7 +111,11 @@ def xray(
     for name, why in report.missing.items():
         output.say(f"left out: {name}. {why}")
     output.say(f"wrote {path} ({_size(path.stat().st_size)}); open it in a browser")
+    report_outcomes(
+        output, report.requirements, title=report.title, checks=report.trust, junit=junit
+    )
     output.json(report.describe())
+    end_unless_met(report.requirements)
     if interrupted():
         raise typer.Abort
     return report.draws

@@ -56,12 +56,17 @@ def slices(images: ImageSet, column: str) -> dict[int, str]:
 
 
 def describe(images: ImageSet, column: str) -> str:
-    """What is in a column, in a few words: how many values, and the most frequent ones."""
-    counts = Counter(str(one) for one in images.column(column) if not _missing(one))
-    most = [_printable(value) for value, _ in counts.most_common(3)]
-    more = ", …" if len(counts) > len(most) else ""
-    values = "1 value" if len(counts) == 1 else f"{len(counts)} values"
-    return f"{values}: {', '.join(most)}{more}" if counts else "no value"
+    """What is in a column, in a few words: its numbers, or how many values and which."""
+    values = [one for one in images.column(column) if not _missing(one)]
+    if not values:
+        return "no value"
+    if all(map(_is_number, values)):
+        return f"numbers from {min(values):g} to {max(values):g}"
+    counts = Counter(map(str, values))
+    most = ", ".join(_printable(value) for value, _ in counts.most_common(3))
+    more = ", …" if len(counts) > 3 else ""
+    much = " (too many for slices)" if len(counts) > MOST else ""
+    return f"{len(counts)} value{'' if len(counts) == 1 else 's'}{much}: {most}{more}"
 
 
 def _missing(value: Any) -> bool:
@@ -88,7 +93,7 @@ def _quarters(column: Sequence[Any]) -> list[str | None]:
     there = numbers[~np.isnan(numbers)]
     # Quartiles that are values of pictures; equal values are in one quarter.
     ends = np.unique(np.quantile(there, [0.25, 0.5, 0.75, 1], method="inverted_cdf"))
-    names = [f"up to {ends[0]:g}", *(f"above {low:g} to {high:g}" for low, high in pairwise(ends))]
+    names = [f"up to {ends[0]:g}", *(f"> {low:g} to {high:g}" for low, high in pairwise(ends))]
     places = np.searchsorted(ends, numbers)
     return [
         None if math.isnan(number) else names[place]

@@ -12,7 +12,7 @@ honest network differ by.
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from fluoroscope.evaluation.intervals import wilson
+from fluoroscope.evaluation.intervals import Interval, wilson
 
 Status = Literal["pass", "warn", "fail", "not applicable", "not made"]
 """Not applicable: it says neither good nor ill here; not made: nobody waited for it."""
@@ -34,6 +34,30 @@ class Check:
     forwards: int = 0
     """Images that went through the network for it."""
     backwards: int = 0
+
+    def describe(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a requirement on a verdict came out."""
+
+    text: str
+    """The requirement, as ``robust>=0.6``."""
+    status: Literal["met", "not met", "cannot be shown"]
+    words: str
+    """What was measured and what was required, or why nothing is shown."""
+    measured: float | None = None
+    interval: Interval | None = None
+    """Of what was measured, 95 %."""
+    bound: float | None = None
+
+    @property
+    def met(self) -> bool:
+        """Whether it was shown."""
+        return self.status == "met"
 
     def describe(self) -> dict[str, Any]:
         """As plain values."""

@@ -1,6 +1,6 @@
 """Evaluating a data set by a plan: part by part, stage by stage, and a verdict at the end."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fluoroscope.attacks.attack import Method, as_plain
 from fluoroscope.attacks.parts import part_size
 from fluoroscope.data.imageset import ImageSet
+from fluoroscope.data.slices import slices as sliced_by
 from fluoroscope.engine.classes import Given
 from fluoroscope.engine.grid import as_grid, nothing_between
 from fluoroscope.engine.labels import Seen, Truth, labelled, scaling, what_was_fed
@@ -39,10 +40,12 @@ from fluoroscope.evaluation.parts import (
 )
 from fluoroscope.evaluation.plan import Plan
 from fluoroscope.evaluation.plans import find_plan
+from fluoroscope.evaluation.requirements import Requirements, as_requirements
 from fluoroscope.evaluation.rows import CLEAN
+from fluoroscope.evaluation.runs.columns_file import write_columns
 from fluoroscope.evaluation.runs.run_directory import RunDirectory
 from fluoroscope.evaluation.trust.of_run import trust_of_run
-from fluoroscope.evaluation.verdict import Verdict, history, verdict_of
+from fluoroscope.evaluation.verdict import Verdict, history, in_slices, verdict_of
 from fluoroscope.hashing import as_seed
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.models.wrappers.randomised import EOT
@@ -156,6 +159,8 @@ def evaluate(
     at_chance: bool = False,
     trust: bool = False,
     grid: int | None = None,
+    slices: Sequence[str] = (),
+    require: str | Requirements | None = None,
     engine: str = "local",
     workers: int | None = None,
     address: str | None = None,
@@ -189,6 +194,10 @@ def evaluate(
         grid: 8 for the verdict in 8 bits: the pictures are rounded to the 256 levels that a file
             holds, and so is every image that an attack shows the network, so all that it finds
             survives being saved. The trust checks search in floating point all the same.
+        slices: columns of the data, such as ``"camera"``: the accuracies of the pictures of each
+            value come beside those of all; see :attr:`.ImageSet.columns`.
+        require: what the verdict must say, such as ``"robust>=0.6 class.low>=80%"``; how that came
+            out is in :attr:`.Verdict.requirements`. See :class:`.Requirements`.
         engine: ``local``, or ``ray`` for several processes or machines at once.
         workers: processes of ``ray``; by default one for each GPU if the network is on one, else
             one for each processor.
@@ -202,11 +211,15 @@ def evaluate(
 
     Raises:
         UnknownLabelError, InvalidImagesError: labels that are missing or not the network's.
-        InvalidParameterError: no such plan; a directory that holds another run, or is in use.
+        UnknownDataError: the data have no such column.
+        InvalidParameterError: no such plan; requirements that nobody can read; a directory that
+            holds another run, or is in use.
         ChanceLevelError: the clean accuracy is at chance level.
         NoGradientError: the plan reads gradients, and the network has none.
         MissingExtraError, ClusterError: Ray is not installed; its cluster fails.
     """
+    required = as_requirements(require)
+    trust = trust or (required is not None and required.trust)
     model = as_classifier(model)
     run = _engine(engine, workers, address)
     data, seed, grid = labelled(model, images, labels), as_seed(seed), as_grid(grid)
@@ -215,6 +228,7 @@ def evaluate(
     looked_at = EOT(model, samples=chosen.samples, seed=seed) if chosen.samples > 1 else model
     size = part_size(model) if part is None else check_batch_size(part)
     truth = Truth.of(model, data)
+    columns = columns_of(data, slices, required)
     about = provenance(looked_at)
     identity = {
         "model": about["model"],
@@ -260,6 +274,9 @@ def evaluate(
             stopped=stopped, record={"identity": identity, **about, "seen": seen.describe()},
             notes=(*truth.notes, *seen.notes, *level.notes, *fine), names=model.labels,
         )  # fmt: skip
+        if columns and directory is not None:
+            write_columns(directory.path, columns)
+        verdict = in_slices(verdict, found, threat, model.labels, columns)
         if chosen.finds_distances and found:
             verdict = replace(verdict, curve=curve_of(found, threat.name, model.labels))
         if trust and not (cancelled is not None and cancelled()):
@@ -269,9 +286,30 @@ def evaluate(
                 cancelled=cancelled,
             )  # fmt: skip
             verdict = replace(verdict, trust=checks)
+        if required is not None:
+            verdict = replace(verdict, requirements=required.of(verdict))
         if directory is not None:
             directory.write_json("verdict.json", verdict.describe())
         return verdict
+
+
+def columns_of(
+    data: ImageSet, names: Sequence[str], required: Requirements | None
+) -> dict[str, dict[int, str]]:
+    """The slices of the data by each of these columns.
+
+    Raises:
+        UnknownDataError: there is no such column.
+        InvalidParameterError: it cannot be sliced by, or slices are required and there are none.
+    """
+    if isinstance(names, str):
+        raise InvalidParameterError(f"slices is {names!r}; expected a list of columns")
+    if required is not None and required.slices and not names:
+        raise InvalidParameterError(
+            "require= asks for an accuracy of slices, and none are named; expected a column in "
+            "slices= with it"
+        )
+    return {name: sliced_by(data, name) for name in names}
 
 
 class _Meter:

@@ -1,6 +1,7 @@
 """What an evaluation says: accuracies with their intervals, and what each attack did and cost."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -8,15 +9,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from numpy.typing import NDArray
 
+from fluoroscope.data.slices import MISSING
 from fluoroscope.engine.first_look import one_class
 from fluoroscope.engine.threats import Threat
 from fluoroscope.evaluation.behind import Behind, classes_behind, in_words
-from fluoroscope.evaluation.check import Check
+from fluoroscope.evaluation.check import Check, Outcome
 from fluoroscope.evaluation.curve import Curve
 from fluoroscope.evaluation.intervals import Interval, wilson
 from fluoroscope.evaluation.plan import History
 from fluoroscope.evaluation.rows import notes_in
+from fluoroscope.evaluation.slices import Flags, Slice, Slicing, slices_of, slicing
 from fluoroscope.notices import distinct
 from fluoroscope.pictures import html
 from fluoroscope.words import count, duration, interval, number, percent, threat_name
@@ -74,6 +78,12 @@ class Verdict(html.Shown):
     """Accuracy against the bound, if the plan looks for every sample's closest misclassified
     image.
     """
+    by_class: tuple[Slice, ...] = ()
+    """The accuracies of each class that has samples, the lowest under attack first."""
+    slices: tuple[Slicing, ...] = ()
+    """The accuracies by the values of columns, where somebody asked."""
+    requirements: tuple[Outcome, ...] = ()
+    """How requirements came out, where there are some."""
 
     @property
     def trust_forwards(self) -> int:
@@ -117,6 +127,10 @@ class Verdict(html.Shown):
             right=(1,),
         )
         yield html.table(
+            ["required", "", "what was measured"],
+            [[one.text, one.status, one.words] for one in self.requirements],
+        )
+        yield html.table(
             ["attack", "given", "fooled", "robust accuracy left", "forwards", "backwards", "time"],
             [
                 [
@@ -129,6 +143,12 @@ class Verdict(html.Shown):
         )  # fmt: skip
         if self.curve is not None:
             yield from self.curve._view()
+        for each in self.slices:
+            yield html.table(
+                [each.column, "pictures", "clean accuracy", "95 % interval", "robust accuracy",
+                 "95 % interval"],
+                [one.cells() for one in each.slices], right=range(1, 6),
+            )  # fmt: skip
         yield html.table(
             ["can it be trusted?", "", "what was seen"],
             [[check.name, check.status, check.words] for check in self.trust],
@@ -162,6 +182,55 @@ def history(tables: list[pa.Table]) -> History:
         margin = np.minimum(margin, own)
         distance[rows] = np.minimum(distance[rows], table["distance"].to_numpy())
     return History(clean["clean_margin"].to_numpy(), margin, distance, margins)
+
+
+def outcomes(
+    parts: Sequence[Sequence[pa.Table]], threat: Threat
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Flags, Flags]:
+    """Of every sample its index, its class, whether it is classified correctly, and whether it
+    stays so under attack; each ``(N,)``.
+    """
+    found = []
+    for clean, *stages in parts:
+        right = ~np.asarray(clean["success"])
+        robust = right.copy()
+        robust[right] = history([clean, *stages]).surviving(threat)
+        found.append((np.asarray(clean["index"]), np.asarray(clean["label"]), right, robust))
+    index, label, right, robust = (np.concatenate(each) for each in zip(*found, strict=True))
+    return index, label, right, robust
+
+
+def in_slices(
+    verdict: Verdict,
+    parts: Sequence[Sequence[pa.Table]],
+    threat: Threat,
+    labels: Sequence[str],
+    columns: Mapping[str, Mapping[int, str]],
+) -> Verdict:
+    """The verdict with the accuracies of the classes, and of what else the samples are told by.
+
+    Args:
+        verdict: on these parts.
+        parts: of each its clean look and the rows of its stages.
+        threat: within which a sample is robust.
+        labels: the names of the network's classes.
+        columns: of each column the value of every sample, by its index.
+    """
+    if not parts:
+        return verdict
+    index, label, right, robust = outcomes(parts, threat)
+    by_column = [
+        slicing(name, [of.get(one, MISSING) for one in index.tolist()], right, robust)
+        for name, of in columns.items()
+    ]
+    by_class = slices_of(_class_names(label.tolist(), labels), right, robust)
+    return replace(verdict, by_class=by_class, slices=tuple(by_column))
+
+
+def _class_names(numbers: Sequence[int], labels: Sequence[str]) -> list[str]:
+    """Names of classes; with its number where several classes share one."""
+    several = {name for name, many in Counter(labels).items() if many > 1}
+    return [f"{labels[one]} ({one})" if labels[one] in several else labels[one] for one in numbers]
 
 
 def verdict_of(
@@ -246,18 +315,10 @@ def _behind(
 ) -> tuple[Behind, ...]:
     if not parts:
         return ()
-    labels, right, surviving = [], [], []
-    for tables in parts:
-        own = ~tables[0]["success"].to_numpy()
-        after = own.copy()
-        after[own] = history(tables).surviving(threat)
-        labels.append(tables[0]["label"].to_numpy())
-        right.append(own)
-        surviving.append(after)
-    every = np.concatenate(labels)
+    _, labels, right, robust = outcomes(parts, threat)
     return (
-        *classes_behind(every, np.concatenate(right), names),
-        *classes_behind(every, np.concatenate(surviving), names, "robust"),
+        *classes_behind(labels, right, names),
+        *classes_behind(labels, robust, names, "robust"),
     )
 
 

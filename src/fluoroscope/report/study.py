@@ -35,13 +35,14 @@ from fluoroscope.errors import (
     InvalidParameterError,
     ResultFormatError,
 )
-from fluoroscope.evaluation.check import Check
+from fluoroscope.evaluation.check import Check, Outcome
 from fluoroscope.evaluation.class_map import ClassMap, class_map
 from fluoroscope.evaluation.curve import Curve
-from fluoroscope.evaluation.evaluate import evaluate
+from fluoroscope.evaluation.evaluate import columns_of, evaluate
 from fluoroscope.evaluation.level import Level
 from fluoroscope.evaluation.plan import Plan, nearest
 from fluoroscope.evaluation.plans import find_plan
+from fluoroscope.evaluation.requirements import Requirements
 from fluoroscope.evaluation.rows import CLEAN
 from fluoroscope.evaluation.runs.run_directory import RunDirectory, data_hash
 from fluoroscope.evaluation.trust.checks import LARGE, trust_checks
@@ -168,6 +169,8 @@ class Study:
         named: the options that name network and pictures in other commands.
         tell: called with what is being done and the share of it that is done.
         cancelled: asked at every step; once true, nothing new is begun.
+        slices: columns of the data by whose values the accuracies are told apart.
+        required: what the verdict must say.
     """
 
     def __init__(
@@ -183,6 +186,8 @@ class Study:
         named: str = "",
         tell: Tell | None = None,
         cancelled: Callable[[], bool] | None = None,
+        slices: Sequence[str] = (),
+        required: Requirements | None = None,
     ) -> None:
         if not 0 < float(threat.eps) < inf:
             raise InvalidParameterError(
@@ -192,6 +197,11 @@ class Study:
         keys = randomness.keys(seed, torch.arange(len(images), device="cpu"))
         self.model, self.images = model, images.select(bits(keys, 0, 1)[:, 0].argsort())
         self.threat, self.seed, self.command, self.named = threat, seed, command, named
+        self.slices, self.required = tuple(slices), required
+        self.judged: Verdict | None = None
+        """The verdict with its trust checks and how what is required of it came out."""
+        # What they lack is said before the long run.
+        columns_of(images, slices, required)
         self.directory = output_directory(directory) if directory else None
         self.cut: set[str] = set()
         """Findings that are not whole because time was up or a person stopped them."""
@@ -501,6 +511,13 @@ class Study:
         rows = self.written("trust", [str(self.threat), self.plan.describe()], as_rows)
         return tuple(Check(**row) for row in rows)
 
+    def judge(self, checks: tuple[Check, ...]) -> tuple[Outcome, ...]:
+        """How what is required of the verdict came out, with these trust checks."""
+        if self.required is not None:
+            self.judged = replace(self.verdict, trust=checks)
+            self.judged = replace(self.judged, requirements=self.required.of(self.judged))
+        return () if self.judged is None else self.judged.requirements
+
     @property
     def class_map(self) -> ClassMap:
         """How far the classes lie from each other."""
@@ -614,6 +631,7 @@ class Study:
                 verdict = evaluate(
                     self.model, self.images, threat=self.threat, plan=self.plan, out=place,
                     part=PART_LARGE if self._large() else PART, seed=self.seed, at_chance=True,
+                    slices=self.slices,
                     on_progress=lambda now: self.tell(
                         f"attacking, {now.surviving} of {now.looked} survive", now.done
                     ),

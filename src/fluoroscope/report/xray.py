@@ -1,7 +1,7 @@
 """One call, one page: what a network sees, how it fails, and what to do."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,9 @@ from fluoroscope.engine.classes import Given
 from fluoroscope.engine.labels import labelled
 from fluoroscope.engine.numbers import as_seconds
 from fluoroscope.engine.threats import Threat, as_threat, usual_threat
-from fluoroscope.errors import FluoroscopeError, StorageError
+from fluoroscope.errors import FluoroscopeError, InvalidParameterError, StorageError
+from fluoroscope.evaluation.check import Check, Outcome
+from fluoroscope.evaluation.requirements import Requirements, as_requirements
 from fluoroscope.files import atomic_path, disk_full, in_use, output_directory, user_path
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.pictures import html as notebook
@@ -38,6 +40,10 @@ class Report(notebook.Shown):
     sections: tuple[Shown, ...]
     record: dict[str, Any]
     """Network, data, threat model, seed, versions and hardware, as plain values."""
+    requirements: tuple[Outcome, ...] = ()
+    """How what was required of the verdict came out."""
+    trust: tuple[Check, ...] = ()
+    """What was found on whether it can be trusted."""
 
     @property
     def missing(self) -> dict[str, str]:
@@ -72,6 +78,7 @@ class Report(notebook.Shown):
             "record": self.record,
             "sections": {one.name: one.data for one in self.sections if not one.missing},
             "missing": self.missing,
+            "requirements": [one.describe() for one in self.requirements],
         }
 
     def save(self, path: str | Path) -> Path:
@@ -97,6 +104,8 @@ def xray(
     budget: float | str | None = None,
     run: str | Path | None = None,
     seed: int = 0,
+    slices: Sequence[str] = (),
+    require: str | Requirements | None = None,
     command: str | None = None,
     named: str | None = None,
     on_progress: Tell | None = None,
@@ -116,7 +125,11 @@ def xray(
             out, and it says so.
         run: a directory in which findings are kept. The same call goes on where it was stopped.
         seed: for everything random; what is random of a sample depends on it and the
-        sample's index alone.
+            sample's index alone.
+        slices: columns of the data, such as ``"camera"``, whose values' accuracies stand beside
+            those of all; see :attr:`.ImageSet.columns`.
+        require: what the verdict must say, such as ``"robust>=0.6 class.low>=80%"``; how that came
+            out is in :attr:`Report.requirements`. See :class:`.Requirements`.
         command: how to repeat it, as the page is to say.
         named: the options that name network and pictures on the command line, for the commands that
             the page advises; by default it advises calls of the library.
@@ -131,6 +144,12 @@ def xray(
     """
     model = as_classifier(model)
     chosen = find_sections(sections)
+    required = as_requirements(require)
+    if required is not None and all(one.name != "verdict" for one in chosen):
+        raise InvalidParameterError(
+            "require= asks for a verdict, and sections= leaves it out; expected the section "
+            "verdict among them"
+        )
     seconds = None if budget is None else as_seconds(budget)
     data = labelled(model, images, labels)
     study = Study(
@@ -144,13 +163,30 @@ def xray(
         named=named or "",
         tell=on_progress,
         cancelled=cancelled,
+        slices=slices,
+        required=required,
     )
     with nullcontext() if study.directory is None else in_use(study.directory):
         study.check()
         shown = {one.name: _made(one, study) for one in sorted(chosen, key=lambda each: each.cost)}
         ordered = tuple(shown[one.name] for one in chosen)
         title = f"{study.name} on {study.data_name}"
-        return Report(render(title, study.about, ordered), title, ordered, study.record)
+        outcomes, checks = _judged(study, shown)
+        page = render(title, study.about, ordered)
+        return Report(page, title, ordered, study.record, outcomes, checks)
+
+
+def _judged(
+    study: Study, shown: Mapping[str, Shown]
+) -> tuple[tuple[Outcome, ...], tuple[Check, ...]]:
+    """How the requirements came out, and the trust checks: also where there is no verdict."""
+    if study.required is None:
+        return (), ()
+    if study.judged is not None:
+        return study.judged.requirements, study.judged.trust
+    missing = shown["verdict"].missing
+    why = "there is no verdict" + (f": {missing.why}" if missing else "")
+    return tuple(Outcome(one.text, "cannot be shown", why) for one in study.required.items), ()
 
 
 def _made(one: Section, study: Study) -> Shown:

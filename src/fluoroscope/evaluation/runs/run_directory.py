@@ -102,6 +102,7 @@ class RunDirectory:
         stages = self._stages()
         (self.path / "verdict.json").unlink(missing_ok=True)
         (self.path / "trust.json").unlink(missing_ok=True)
+        (self.path / "slices.parquet").unlink(missing_ok=True)
         for file in [] if parts.is_symlink() else list(parts.iterdir()):
             name = PART.fullmatch(file.name) or _GOING.fullmatch(file.name)
             if name and name[2] in stages:

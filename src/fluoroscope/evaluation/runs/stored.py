@@ -21,9 +21,10 @@ from fluoroscope.evaluation.check import Check
 from fluoroscope.evaluation.curve import curve_of
 from fluoroscope.evaluation.plan import is_name
 from fluoroscope.evaluation.rows import CLEAN
+from fluoroscope.evaluation.runs.columns_file import read_columns
 from fluoroscope.evaluation.runs.part_files import read_rows
 from fluoroscope.evaluation.runs.run_directory import PART, RunDirectory
-from fluoroscope.evaluation.verdict import Verdict, verdict_of
+from fluoroscope.evaluation.verdict import Verdict, in_slices, verdict_of
 from fluoroscope.files import user_path
 
 # A whole number that a float holds exactly, and far above what any data set has.
@@ -112,6 +113,8 @@ class StoredRun:
             record=self.record,
             names=self.labels,
         )
+        columns = read_columns(self.path)
+        verdict = in_slices(verdict, parts, self.threat, self.labels, columns)
         curve = None
         if self.finds_distances and parts:
             curve = curve_of(parts, self.threat.name, self.labels)

@@ -137,13 +137,13 @@ def _labels(study: Study) -> Iterator[Step]:
     reading = study.reading
     sure = (~reading.right & (reading.confidence > _SURE)).nonzero().squeeze(1).tolist()
     if sure:
-        indices = [str(study.images.indices[row]) for row in sure]
+        indices = [study.picture(study.images.indices[row]) for row in sure]
         shown = listed(indices if len(indices) <= 6 else [*indices[:5], f"{len(indices) - 5} more"])
         yield Step(
             "Check the labels of pictures that it is sure of and misclassifies",
             f"It is more than {percent(_SURE, 0)} sure of "
-            f"{count(len(sure), 'picture')} that it classifies otherwise than labelled: number "
-            f"{shown} of the data. Either the label is wrong, or this is a blind spot worth "
+            f"{count(len(sure), 'picture')} that it classifies otherwise than labelled: {shown} "
+            "of the data. Either the label is wrong, or this is a blind spot worth "
             "training data.",
         )
 

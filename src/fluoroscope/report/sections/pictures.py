@@ -98,6 +98,7 @@ def _card(study: Study, one: Flipped) -> Card:
                 f"{became} ({percent(one.confidence, 0)})",
             ),
         ],
+        f"picture {called}",
     )
 
 

@@ -14,6 +14,7 @@ from fluoroscope.report.blocks import (
     Table,
     Text,
 )
+from fluoroscope.report.judged import required, sliced
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import LeftOutError, Study
 from fluoroscope.words import count, duration, interval, listed, percent, sentence
@@ -35,6 +36,7 @@ def verdict(study: Study) -> Content:
         notes = notes[1:]  # the same in other words
     blocks += [Text(sentence(note), "note") for note in notes]
     blocks.append(_attacks(found))
+    blocks += sliced(found.slices)
     blocks.append(Heading("Can this number be trusted?"))
     data = found.describe()
     try:
@@ -45,7 +47,12 @@ def verdict(study: Study) -> Content:
             blocks.append(Text("For want of time the other checks were left out.", "note"))
         data["trust"] = [check.describe() for check in checks]
     except LeftOutError as reason:
+        checks = (Found("trust checks", "not made", str(reason)),)
         blocks.append(Text(sentence(reason), "note"))
+    outcomes = study.judge(checks)
+    data["requirements"] = [one.describe() for one in outcomes]
+    # Whoever asked for something wants to see first whether it is so.
+    blocks[2:2] = required(outcomes)
     return Content(blocks, data)
 
 
