@@ -1,14 +1,16 @@
 """What can be said of a network on the command line, and how what it lacks is asked for."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from fluoroscope.cli import app
 from fluoroscope.cli.options import NETWORK
-from fluoroscope.cli.output import in_options
+from fluoroscope.cli.output import begin, in_options
 
 GREY = """
 from torch import nn
@@ -20,6 +22,7 @@ def grey():
 def softmax():
     return nn.Sequential(fs.load_model("digits-cnn").module, nn.Softmax(1))
 """
+ON_DIGITS = ["-m", "digits-linear", "-d", "digits", "--limit", "3"]
 GREY_IT_IS = ["--channels", "1", "--input-size", "28"]
 
 
@@ -72,4 +75,38 @@ def test_what_it_returns_can_be_stated_and_is_doubted_otherwise(nets: Path) -> N
     ],
 )  # fmt: skip
 def test_arguments_are_said_as_options(said: str, heard: str) -> None:
+    begin()
     assert in_options(said) == heard
+
+
+@pytest.mark.parametrize(
+    ("mistake", "heard"),
+    [
+        (["attack", "pgd", *ON_DIGITS], "far an image may move: --eps 8/255"),
+        (["attack", "pgd", *ON_DIGITS, "--eps", "much"], "fluoroscope: --eps is 'much'; expected"),
+        (
+            ["attack", "pgd", *ON_DIGITS, "--eps", "1", "--param", "x"],
+            "fluoroscope: --param is 'x'",
+        ),
+        (["attack", "patch", *ON_DIGITS, "--fit-on", "9"], "fluoroscope: --fit-on is 9 of 3"),
+        (["evaluate", *ON_DIGITS, "--threat", "l9:1"], "fluoroscope: --threat is 'l9'; expected"),
+        (["evaluate", *ON_DIGITS, "--workers", "2"], "--engine ray with them"),
+        (["map", *ON_DIGITS, "--route", "1"], "fluoroscope: --route is '1'; expected"),
+        (["corrupt", *ON_DIGITS, "--scale", "x"], "fluoroscope: --scale is 'x'; expected"),
+        (["xray", *ON_DIGITS, "--sections", "x"], "fluoroscope: --sections holds 'x'; expected"),
+        (["predict", *ON_DIGITS, "--std", "0"], "fluoroscope: --std is [0.0]; expected"),
+        (["predict", *ON_DIGITS, "--channel-order", "x"], "fluoroscope: --channel-order is 'x'"),
+        (
+            ["predict", "-m", "digits-linear", "-d", "labels"],
+            "fluoroscope: labels holds no pictures",
+        ),
+    ],
+)
+def test_mistakes_are_told_in_the_options_of_the_command(
+    fluoroscope: Callable[..., Any], nets: Path, mistake: list[str], heard: str
+) -> None:
+    (nets / "labels").mkdir()
+    (nets / "labels" / "a.txt").touch()
+    said = fluoroscope(*mistake)
+    assert said.code == 2
+    assert heard in said.err

@@ -40,5 +40,6 @@ def test_a_mistake_is_one_harmless_line(fluoroscope: Callable[..., Any], tmp_pat
     (folder / "a.png").write_text("broken")
     said = fluoroscope("predict", "-m", "digits-linear", "-d", str(folder))
     assert said.code == 2
+    assert "No such option" not in said.err
     assert said.err.count("\n") == 1
     assert said.err[:-1].isprintable()

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from fluoroscope.cli.mistakes import tell_mistakes
-from fluoroscope.cli.output import Output, one_line
+from fluoroscope.cli.output import Output, one_line, speak_of
 from fluoroscope.cli.waiting import waiting
 from fluoroscope.errors import InvalidParameterError, UnknownDataError
 from fluoroscope.files import regular, user_path
@@ -130,6 +130,7 @@ class Command(TyperCommand):
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        speak_of({str(one.name): one.opts[0].lstrip("-") for one in self.params})
         return super().parse_args(ctx, [_new_name(word) for word in args])
 
     def invoke(self, ctx: Any) -> Any:

@@ -34,27 +34,44 @@ from fluoroscope.files import atomic_path
 T = TypeVar("T")
 # Seconds between two looks at a bar.
 _EVERY = 0.1
-# Arguments of the library that are options here, if only of some commands.
+# Arguments of the library that are options of every command with a network.
 _ARGUMENTS = {
     name: name.replace("_", "-")
     for name in (
         *("channels", "channel_order", "input_size", "resize", "interpolation", "outputs"),
         *("labels", "mean", "std", "checkpoint", "checkpoint_key", "device"),
-        *("batch_size", "at_chance", "require", "sections"),
+        *("batch_size", "at_chance"),
     )
-} | {"images": "input-size", "slices": "slice"}
-_ARGUMENT = re.compile(
-    rf'(?<![\w./-])({"|".join(_ARGUMENTS)})=(?:["\']([\w.-]+)["\']|(\d+))?(?![\w=])'
-)
+} | {"images": "input-size"}
+# Arguments, and the option that stands for them in commands that have none of their name.
+_OTHERWISE = {"eps": "threat", "norm": "threat", "grid": "on_grid", "corruptions": "corruption",
+              "slices": "slice"}
+# What the library calls otherwise than an option of that name.
+_NOT_ARGUMENTS = {"data", "model", "image", "images", "json", "out", "run", "split", "first"}
 # Signs of a message.
 _LONGEST = 2000
 # The notes and warnings of this command so far.
 _told: list[str] = []
 
 
+# Options of this command, by the name of their argument.
+_options: dict[str, str] = {}
+
+
 def begin() -> None:
     """Another command has told of nothing yet."""
     _told.clear()
+    _options.clear()
+
+
+def speak_of(options: dict[str, str]) -> None:
+    """From now on what the library says of these arguments is said of these options."""
+    _options.update((name, as_) for name, as_ in options.items() if name not in _NOT_ARGUMENTS)
+    _options.update(
+        (name, options[other])
+        for name, other in _OTHERWISE.items()
+        if other in options and name not in options
+    )
 
 
 def told_already(note: str) -> bool:
@@ -82,12 +99,24 @@ def one_line(text: object) -> str:
 
 def in_options(text: str) -> str:
     """What the library says of its arguments, said of options: ``--channels 1``."""
+    known = _ARGUMENTS | _options
+    names = "|".join(map(re.escape, known))
 
     def option(found: re.Match[str]) -> str:
-        name, value = found[1], found[2] or found[3]
-        return f"--{_ARGUMENTS[name]}" + (f" {value}" if value else "")
+        name, value = known[found[1]], found[2] or found[3]
+        return f"--{name}" + (f" {value}" if value and name != "8bit" else "")
 
-    return _ARGUMENT.sub(option, text)
+    given = rf"""(?<![\w./-])({names})=(?:["']([\w./:-]+)["']|(\d+))?(?![\w=])"""
+    # At the beginning, if it is no file's name that stands there.
+    first = rf"^({names})(?= (?:is (?!empty|an? |no )|was given|holds [\d']))()()"
+    missing = rf"\b({names})(?= is missing)()()"
+    dashed = {name.replace("_", "-"): name for name in known}
+    head = re.match(r"[a-z]+(?:-[a-z0-9]+)+", text)
+    if head and head[0] in dashed:
+        text = dashed[head[0]] + text[head.end() :]
+    for pattern in (given, first, missing):
+        text = re.sub(pattern, option, text)
+    return text
 
 
 class _Console(Console):

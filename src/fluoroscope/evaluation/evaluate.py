@@ -137,8 +137,8 @@ def _engine(name: str, workers: int | None, address: str | None) -> Engine:
         raise InvalidParameterError(f"engine is {name!r}; expected 'local' or 'ray'")
     if workers is not None or address is not None:
         raise InvalidParameterError(
-            "workers and address are for a cluster, and the engine is local: one process, with all "
-            "of PyTorch's threads; expected engine 'ray' with them"
+            "workers= and address= are for a cluster, and the engine is local: one process, with "
+            "all of PyTorch's threads; expected engine='ray' with them"
         )
     return here
 
