@@ -110,3 +110,21 @@ def test_mistakes_are_told_in_the_options_of_the_command(
     said = fluoroscope(*mistake)
     assert said.code == 2
     assert heard in said.err
+
+
+def test_pages_of_options_leave_room_for_words_at_80_columns() -> None:
+    page = CliRunner().invoke(app, ["attack", "--help"], env={"COLUMNS": "80"}).output
+    assert "[x>=1]" not in page
+    assert "<" not in page.split("The network")[1]
+    # The widest name of a type leaves the words half of the line.
+    assert "Only so many pictures: the first, or some" in page
+    told = CliRunner().invoke(app, ["attack", "pgd", *ON_DIGITS, "--batch-size", "0"])
+    assert told.exit_code == 2
+
+
+def test_a_network_that_nothing_is_doubtful_in_has_no_empty_lines(
+    fluoroscope: Callable[..., Any],
+) -> None:
+    shown = fluoroscope("models", "show", "digits-cnn").out
+    assert "doubts: none" in shown
+    assert not [line for line in shown.splitlines() if line.rstrip().endswith("information:")]

@@ -185,11 +185,11 @@ def attack(
     """Fool a network on labelled pictures, and say how often and how closely it worked.
 
     [bold]Examples:[/]
-      fluoroscope attack pgd --model digits-cnn --data digits --limit 100 --eps 0.1
+      fluoroscope attack pgd -m digits-cnn -d digits --limit 100 --eps 0.1
       fluoroscope attack deepfool --model digits-cnn --data digits --limit 50
-      fluoroscope attack bim -m digits-cnn --image digits:7 --eps 0.3 --to least-likely
+      fluoroscope attack bim -m digits-cnn -i digits:7 --eps 0.3 --to random
       fluoroscope attack patch -m digits-cnn -d digits --to 3 --fit-on 500
-      fluoroscope attack mi-fgsm -m ONE -d FOLDER --eps 16/255 --through di --transfer-to TWO
+      fluoroscope attack mi-fgsm -m ONE -d FOLDER --eps 16/255 --transfer-to TWO
     """
     from fluoroscope.attacks import registry
     from fluoroscope.attacks.parts import attack_parts, fit_to, part_name

@@ -76,7 +76,7 @@ def class_map(
 
     [bold]Examples:[/]
       fluoroscope map --model digits-cnn --data digits
-      fluoroscope map -m NETWORK --data FOLDER --classes "giant panda;ostrich;vulture"
+      fluoroscope map -m NETWORK -d FOLDER --classes "giant panda;ostrich;vulture"
       fluoroscope map -m NETWORK --data FOLDER --route "giant panda;vulture"
     """
     from fluoroscope.evaluation.class_map import class_map as run

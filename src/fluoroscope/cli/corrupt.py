@@ -78,7 +78,7 @@ def corrupt(
 
     [bold]Examples:[/]
       fluoroscope corrupt --model digits-cnn --data digits --scale imagenet-c
-      fluoroscope corrupt -m timm/resnet18.a1_in1k -d FOLDER --corruption jpeg --limit 500
+      fluoroscope corrupt -m timm/resnet18 -d FOLDER --corruption jpeg --limit 500
     """
     from fluoroscope.evaluation.corruptions.catalogue import SEVERITIES
     from fluoroscope.evaluation.corruptions.frost import as_frost

@@ -96,7 +96,7 @@ def evaluate(
     Killed or stopped, the same command goes on where it was.
 
     [bold]Examples:[/]
-      fluoroscope evaluate --model digits-cnn --data digits --threat linf:0.1 --out out/run
+      fluoroscope evaluate -m digits-cnn -d digits --threat linf:0.1 --out out/run
       fluoroscope evaluate -m digits-robust -d digits --threat linf:0.3 --plan fast
       fluoroscope evaluate -m digits-robust -d digits --threat linf --plan curve
       fluoroscope evaluate -m digits-cnn -d digits --require "clean>=0.95 class>=0.9"

@@ -1,5 +1,6 @@
 """``fluoroscope models``: which networks there are, and what one expects of a picture."""
 
+from textwrap import indent
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -52,7 +53,9 @@ def show(
     output = Output(json)
     output.json(described)
     if json != "-":
-        output.table(["", name], ((key, _plain(value)) for key, value in described.items()))
+        found = described["first_look"]
+        told = described | {"first_look": found | {"doubts": found["doubts"] or "none"}}
+        output.table(["", name], ((_words(key), _plain(value)) for key, value in told.items()))
 
 
 def _pictures(model: "Classifier") -> "Tensor":
@@ -66,10 +69,19 @@ def _pictures(model: "Classifier") -> "Tensor":
 
 def _plain(value: Any) -> str:
     if isinstance(value, dict):
-        return "\n".join(f"{key}: {_plain(inner)}" for key, inner in value.items())
+        told = {_words(key): _plain(inner) for key, inner in value.items() if inner not in ([], {})}
+        # What has several lines stands below its name, a little to the right.
+        return "\n".join(
+            f"{key}:\n{indent(text, '  ')}" if "\n" in text else f"{key}: {text}"
+            for key, text in told.items()
+        )
     if isinstance(value, list | tuple):
         return ", ".join(map(_plain, value))
     return "not stated" if value is None else str(value)
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
 
 
 def _print_list(output: Output, found: dict[str, Any]) -> None:

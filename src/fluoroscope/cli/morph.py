@@ -53,8 +53,8 @@ def morph(
 
     [bold]Examples:[/]
       fluoroscope morph --model digits-cnn --image digits:7 --to 2 --gif
-      fluoroscope morph --model torchvision/resnet18 --image panda.jpg --to vulture --eps 2/255
-      fluoroscope morph --model digits-cnn --image black --to 3 --8bit --stop-at 0.99
+      fluoroscope morph -m torchvision/resnet18 -i cat.jpg --to vulture --eps 2/255
+      fluoroscope morph -m digits-cnn -i black --to 3 --8bit --stop-at 0.99
     """
     from fluoroscope.attacks.morph import morph_stream
     from fluoroscope.errors import InvalidParameterError

@@ -66,7 +66,9 @@ DATA = ("--data", "-d")
 DATA_HELP = "digits, a folder, Parquet or a hub id."
 Data = Annotated[str, typer.Option(*DATA, help=DATA_HELP)]
 MaybeData = Annotated[str | None, typer.Option(*DATA, help=DATA_HELP)]
-Split = Annotated[str | None, typer.Option(help="Its split.")]
+Split = Annotated[
+    str | None, typer.Option("--split", help="The part of the data set, as train or test.")
+]
 Limit = Annotated[
     int | None,
     typer.Option(
@@ -133,10 +135,25 @@ class Command(TyperCommand):
         speak_of({str(one.name): one.opts[0].lstrip("-") for one in self.params})
         return super().parse_args(ctx, [_new_name(word) for word in args])
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the page; what the words of an option say already leaves them the room."""
+        for one in self.get_params(ctx):
+            if one.param_type_name == "option":
+                # This call does nothing but print, so the bounds are not missed.
+                told: Any = one
+                told.metavar, told.min, told.max = told.metavar or _metavar(told), None, None
+        super().format_help(ctx, formatter)
+
     def invoke(self, ctx: Any) -> Any:
         tell_mistakes(ctx.command.name, ctx.params)
         with waiting.running():
             return super().invoke(ctx)
+
+
+def _metavar(option: Any) -> str:
+    """What stands for a value on the page: nothing for a switch, ``N`` for a whole number."""
+    kinds = {"bool": "", "int": "N", "float": "X", "path": "PATH"}
+    return kinds.get(option.bare_type().lower().removeprefix("list[").rstrip("]"), "TEXT")
 
 
 def _new_name(word: str) -> str:
@@ -159,6 +176,8 @@ NETWORK: dict[str, tuple[Any, Any]] = {
     "device": (Device, "cpu"),
 }
 """What can be said of a network beside its name: of each option its annotation and default."""
+for _kind, _ in NETWORK.values():
+    _kind.__metadata__[0].rich_help_panel = "The network"
 
 
 def with_model(command: Callable[..., None]) -> Callable[..., None]:

@@ -50,7 +50,7 @@ def train(
 
     [bold]Examples:[/]
       fluoroscope train digits-linear --data path/to/mnist
-      fluoroscope train digits-cnn --data path/to/mnist --adversarial pgd --eps 0.3
+      fluoroscope train digits-cnn -d path/to/mnist --adversarial pgd --eps 0.3
     """
     waiting.says("importing PyTorch")
     from fluoroscope.engine.memory import keep_freed_memory

@@ -80,8 +80,8 @@ def xray(
 
     [bold]Examples:[/]
       fluoroscope xray --model digits-cnn --data digits --limit 300
-      fluoroscope xray -m digits-robust -d digits --threat l2:2 --budget 2m --run out/xray
-      fluoroscope xray -m torchvision/resnet50 -d photos --limit 200 --sections verdict,pictures
+      fluoroscope xray -m digits-robust -d digits --budget 2m --run out/xray
+      fluoroscope xray -m torchvision/resnet50 -d photos --sections verdict,pictures
     """
     from fluoroscope.models.wrappers.prepared import prepare
     from fluoroscope.report.xray import xray as look_through
