@@ -1,5 +1,7 @@
 """Every command on the built-in networks: what it says, writes and refuses."""
 
+import csv
+import io
 import json
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 import fluoroscope as fs
+from fluoroscope.evaluation.intervals import wilson
 
 Call = Callable[..., object]
 
@@ -146,6 +149,35 @@ def test_predict_pictures_and_accuracy(fluoroscope: Call) -> None:
     assert found["pictures"] == 100
     assert found["right"] == round(found["accuracy"] * 100)
     assert found["accuracy"] > 0.9
+    assert found["interval"] == list(wilson(found["right"], 100))
+    assert "95 % interval" in counted.err
+    batch = next(fs.load_images("digits", channels=1).take(100).batches(100))
+    said = fs.predict(fs.load_model("digits-cnn"), batch.images)
+    rows = found["rows"]
+    assert [row["predicted"] for row in rows] == [str(digit) for digit in said.winners.tolist()]
+    assert [row["label"] for row in rows] == [str(digit) for digit in batch.labels.tolist()]
+    assert [row["name"] for row in rows] == list(batch.names)
+    assert sum(row["correct"] for row in rows) == found["right"]
+    likely = torch.tensor([row["probability"] for row in rows])
+    torch.testing.assert_close(likely, said.probabilities.amax(1))
+
+
+def test_predictions_are_rows_of_a_spreadsheet(fluoroscope: Call, tmp_path: Path) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(["=cmd()", *"123456789"]))
+    network = ("predict", "-m", "digits-cnn", "--labels", str(names))
+    table = tmp_path / "rows.csv"
+    assert fluoroscope(*network, "-i", "digits:0", "-i", "digits:7", "--csv", str(table)).code == 0
+    rows = list(csv.DictReader(table.open()))
+    assert [row["predicted"] for row in rows] == ["'=cmd()", "7"]
+    assert [row["image"] for row in rows] == ["digits:0", "digits:7"]
+    printed = fluoroscope(
+        "predict", "-m", "digits-cnn", "-d", "digits", "--limit", "3", "--csv", "-"
+    )
+    rows = list(csv.DictReader(io.StringIO(printed.out)))
+    assert [row["correct"] for row in rows] == ["True"] * 3
+    both = fluoroscope("predict", "-m", "digits-cnn", "-d", "digits", "--csv", "-", "--json", "-")
+    assert both.code == 2
 
 
 def test_gradient_writes_maps_and_exact_floats(fluoroscope: Call, tmp_path: Path) -> None:

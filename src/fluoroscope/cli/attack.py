@@ -22,6 +22,7 @@ from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import (
     BatchSize,
     First,
+    Invert,
     Json,
     Limit,
     MaybeData,
@@ -34,6 +35,7 @@ from fluoroscope.cli.options import (
     Split,
     Steps,
     just_one,
+    open_picture,
     open_pictures,
     with_model,
 )
@@ -118,6 +120,7 @@ def attack(
     split: Split = None,
     limit: Limit = None,
     first: First = False,
+    invert: Invert = False,
     fit_on: Annotated[
         int | None,
         typer.Option(
@@ -194,17 +197,15 @@ def attack(
     from fluoroscope.attacks import registry
     from fluoroscope.attacks.parts import attack_parts, fit_to, part_name
     from fluoroscope.attacks.universal.fitting import Fitted
-    from fluoroscope.data.reference import open_one
     from fluoroscope.files import output_directory
     from fluoroscope.models.wrappers.prepared import prepare
 
     given = parameters(param) | ({} if steps is None else {"steps": steps})
     just_one(data, image, split=split, limit=limit, first=first)
     if data is None:
-        size = model.input_size or (224, 224)
-        images = open_one(str(image), channels=model.channels, size=size, seed=seed)
+        images = open_picture(str(image), model, seed, invert=invert)
     else:
-        images = open_pictures(data, split, limit, model.channels, first)
+        images = open_pictures(data, split, limit, model.channels, first, invert)
     held, load_others = other_pictures(method, others, through or [], images, model)
     chosen = registry.attack(method, eps=eps, norm=norm, **given | held)
     free = None if mask is None else picture_mask(mask, model)

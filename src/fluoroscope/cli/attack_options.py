@@ -58,7 +58,9 @@ def other_pictures(
     from fluoroscope.errors import InvalidParameterError
 
     def load() -> "Tensor":
-        source = data if others is None else load_images(others, channels=model.channels)
+        source = data
+        if others is not None:
+            source = load_images(others, channels=model.channels, invert=data.inverted)
         few = source.take(part_size(model))
         return torch.cat([batch.images for batch in few.batches(fit=model.preprocessing)])
 

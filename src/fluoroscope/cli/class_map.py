@@ -13,6 +13,7 @@ from fluoroscope.cli.options import (
     BatchSize,
     Data,
     First,
+    Invert,
     Json,
     Limit,
     OnGrid,
@@ -38,6 +39,7 @@ def class_map(
     split: Split = None,
     limit: Limit = None,
     first: First = False,
+    invert: Invert = False,
     threat: Annotated[
         str, typer.Option(help="The norm, as l2; or with how far a picture may go, as l2:3.")
     ] = "linf",
@@ -85,7 +87,7 @@ def class_map(
     from fluoroscope.pictures.class_maps import class_map_figure
     from fluoroscope.pictures.maps import write_figure
 
-    images = open_pictures(data, split, limit, model.channels, first)
+    images = open_pictures(data, split, limit, model.channels, first, invert)
     named = None if classes is None else [name.strip() for name in classes.split(";")]
     ends = _ends(model, route)
     directory, output = output_directory(out), Output(json)

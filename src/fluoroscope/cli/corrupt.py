@@ -12,6 +12,7 @@ from fluoroscope.cli.options import (
     BatchSize,
     Data,
     First,
+    Invert,
     Json,
     Limit,
     Out,
@@ -40,6 +41,7 @@ def corrupt(
     split: Split = None,
     limit: Limit = None,
     first: First = False,
+    invert: Invert = False,
     corruption: Annotated[
         list[str] | None,
         typer.Option(
@@ -91,7 +93,7 @@ def corrupt(
     from fluoroscope.pictures.display import shown_channels
     from fluoroscope.pictures.maps import write_figure
 
-    images = open_pictures(data, split, limit, model.channels, first)
+    images = open_pictures(data, split, limit, model.channels, first, invert)
     photographs = as_frost(frost)
     output, directory = Output(json), output_directory(out)
     with output.telling(), interruptible() as interrupted, output.measuring() as move:

@@ -11,6 +11,7 @@ from fluoroscope.cli.options import (
     BatchSize,
     Data,
     First,
+    Invert,
     Json,
     Limit,
     OnGrid,
@@ -45,6 +46,7 @@ def evaluate(
     split: Split = None,
     limit: Limit = None,
     first: First = False,
+    invert: Invert = False,
     threat: Threat = None,
     plan: Annotated[
         str,
@@ -106,7 +108,7 @@ def evaluate(
     from fluoroscope.models.wrappers.prepared import prepare
 
     check_junit(require, junit)
-    images = open_pictures(data, split, limit, model.channels, first)
+    images = open_pictures(data, split, limit, model.channels, first, invert)
     output = Output(json)
     with output.telling(), interruptible() as interrupted, output.measuring() as move:
         verdict = run(

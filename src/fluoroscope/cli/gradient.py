@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fluoroscope.cli.display import with_display
-from fluoroscope.cli.options import OBJECTIVE_HELP, Image, Json, Out, Seed, with_model
+from fluoroscope.cli.options import (
+    OBJECTIVE_HELP,
+    Image,
+    Invert,
+    Json,
+    Out,
+    Seed,
+    open_picture,
+    with_model,
+)
 from fluoroscope.cli.output import Output
 
 if TYPE_CHECKING:
@@ -24,6 +33,7 @@ _AMPLIFIED = re.compile(r"gradient-times-50-\d+\.png")
 def gradient(
     model: "Classifier",
     image: Image,
+    invert: Invert = False,
     to: Annotated[
         list[str] | None,
         typer.Option("--class", "-c", help="Class to differentiate; repeatable. Default: winner."),
@@ -44,7 +54,6 @@ def gradient(
     """
     from safetensors.torch import save_file
 
-    from fluoroscope.data.reference import open_image
     from fluoroscope.engine.predict import predict
     from fluoroscope.files import atomic_path, output_directory, remove
     from fluoroscope.gradients.input_gradient import input_gradient
@@ -52,9 +61,7 @@ def gradient(
     from fluoroscope.pictures.maps import amplified, map_figure, write_figure
     from fluoroscope.pictures.write import enlarged, to_pil, write_png
 
-    size = model.input_size or (224, 224)
-    sample = open_image(image, channels=model.channels, size=size, seed=seed)
-    picture = model.fit(sample.image)
+    picture = model.fit(open_picture(image, model, seed, invert=invert)[0].image)
     said = predict(model, picture)
     classes = [model.find_class(name) for name in to] if to else [int(said.winners)]
     copies = picture.expand(len(classes), *picture.shape)

@@ -7,7 +7,16 @@ import typer
 
 from fluoroscope.cli.display import with_display
 from fluoroscope.cli.interrupt import interruptible
-from fluoroscope.cli.options import OBJECTIVE_HELP, Image, Json, Out, Seed, with_model
+from fluoroscope.cli.options import (
+    OBJECTIVE_HELP,
+    Image,
+    Invert,
+    Json,
+    Out,
+    Seed,
+    open_picture,
+    with_model,
+)
 from fluoroscope.cli.output import Output
 from fluoroscope.words import Ruler, count
 
@@ -23,6 +32,7 @@ if TYPE_CHECKING:
 def morph(
     model: "Classifier",
     image: Image,
+    invert: Invert = False,
     to: Annotated[str | None, typer.Option(help="The wanted class: label, prefix, index.")] = None,
     less: Annotated[str | None, typer.Option(help="Or: a class to become less of.")] = None,
     away: Annotated[bool, typer.Option("--away", help="Or: leave the present class.")] = False,
@@ -68,7 +78,7 @@ def morph(
 
     moving = morph_stream(
         model,
-        image,
+        open_picture(image, model, seed, invert=invert)[0].image,
         to=to,
         less=less,
         away=away,

@@ -77,6 +77,13 @@ Limit = Annotated[
         "lie in order of class.",
     ),
 ]
+Invert = Annotated[
+    bool,
+    typer.Option(
+        "--invert",
+        help="Show the network the negatives: for dark ink on white, if it learnt white on black.",
+    ),
+]
 First = Annotated[bool, typer.Option("--first", help="With --limit: the first ones always.")]
 Plain = Annotated[
     bool,
@@ -214,8 +221,11 @@ def what_was_named(context: typer.Context) -> str:
     words = []
     for option in context.command.params:
         value = context.params.get(option.name or "")
-        if option.name in ("model", "data", "split", *NETWORK) and value != option.default:
-            words += [option.opts[0], str(value)]
+        if (
+            option.name in ("model", "data", "split", "invert", *NETWORK)
+            and value != option.default
+        ):
+            words += [option.opts[0], *([] if value is True else [str(value)])]
     return shlex.join(words)
 
 
@@ -308,7 +318,12 @@ def just_one(data: object, image: object, **only_data: object) -> None:
 
 
 def open_pictures(
-    data: str, split: str | None, limit: int | None, channels: int, first: bool = False
+    data: str,
+    split: str | None,
+    limit: int | None,
+    channels: int,
+    first: bool = False,
+    invert: bool = False,
 ) -> "ImageSet":
     """The pictures that the options name."""
     from fluoroscope.data.imageset import load_images
@@ -316,8 +331,20 @@ def open_pictures(
     if first and limit is None:
         raise InvalidParameterError("--first says which pictures --limit takes; expected both")
     waiting.says(f"opening {one_line(data)}")
-    found = load_images(data, split, channels=channels)
-    found = found.take(limit, first=first) if limit else found
+    found = load_images(data, split, channels=channels, invert=invert)
+    return _told(found.take(limit, first=first) if limit else found)
+
+
+def open_picture(image: str, model: "Classifier", seed: int, *, invert: bool) -> "ImageSet":
+    """The one picture that ``--image`` names, as a set that has but this one."""
+    from fluoroscope.data.reference import open_one
+
+    waiting.says(f"opening {one_line(image)}")
+    size = model.input_size or (224, 224)
+    return _told(open_one(image, channels=model.channels, size=size, seed=seed, invert=invert))
+
+
+def _told(found: "ImageSet") -> "ImageSet":
     for note in found.notes:
         Output("-").note(note)
     waiting.says("working")

@@ -7,6 +7,7 @@ import typer
 from fluoroscope.cli.options import (
     BatchSize,
     First,
+    Invert,
     Json,
     Limit,
     MaybeData,
@@ -14,12 +15,14 @@ from fluoroscope.cli.options import (
     SeveralImages,
     Split,
     just_one,
+    open_picture,
     open_pictures,
     with_model,
 )
 from fluoroscope.cli.output import Output
 from fluoroscope.cli.slices import Slices, report_slices
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.words import as_percent, interval, percent
 
 if TYPE_CHECKING:
     from fluoroscope.data.imageset import ImageSet
@@ -34,10 +37,15 @@ def predict(
     split: Split = None,
     limit: Limit = None,
     first: First = False,
-    top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
+    invert: Invert = False,
+    top: Annotated[int, typer.Option(min=1, help="How many classes to show of each --image.")] = 5,
     slices: Slices = None,
     batch_size: BatchSize = 64,
     seed: Seed = 0,
+    csv: Annotated[
+        str | None,
+        typer.Option("--csv", metavar="FILE|-", help="A row for each picture as CSV; - prints."),
+    ] = None,
     json: Json = None,
 ) -> None:
     """Say what a network sees in pictures, or how often it is right on a data set.
@@ -45,36 +53,57 @@ def predict(
     [bold]Examples:[/]
       fluoroscope predict --model digits-cnn --image digits:7
       fluoroscope predict --model digits-cnn --data digits
+      fluoroscope predict -m digits-cnn -d digits --csv predictions.csv
       fluoroscope predict --model digits-cnn --data photos --slice camera
     """
     just_one(data, image, split=split, limit=limit, first=first)
     if slices and data is None:
         raise InvalidParameterError("--slice tells the pictures of --data apart; expected both")
-    output = Output(json)
+    output = Output(json, csv=csv)
     with output.telling():
         if data is not None:
-            pictures = open_pictures(data, split, limit, model.channels, first)
-            output.json(_accuracy(output, model, pictures, slices or [], batch_size))
+            images = open_pictures(data, split, limit, model.channels, first, invert)
+            found = _accuracy(output, model, images, slices or [], batch_size)
+            rows = found["rows"]
         else:
-            output.json(_pictures(output, model, image or [], top, seed))
+            found = _pictures(output, model, image or [], top, seed, invert=invert)
+            rows = [
+                {"image": each["image"], "label": each["label"], **_winner(each["top"][0])}
+                for each in found["pictures"]
+            ]
+    if csv is not None:
+        from fluoroscope.evaluation.runs.table import as_csv
+
+        output.file(csv, as_csv(rows))
+    output.json(found)
+
+
+def _winner(first: dict[str, Any]) -> dict[str, Any]:
+    return {"predicted": first["label"], "probability": first["probability"]}
 
 
 def _pictures(
-    output: Output, model: "Classifier", references: list[str], top: int, seed: int
+    output: Output,
+    model: "Classifier",
+    references: list[str],
+    top: int,
+    seed: int,
+    *,
+    invert: bool,
 ) -> dict[str, Any]:
-    from fluoroscope.data.reference import open_image
     from fluoroscope.engine.predict import predict as ask
 
     found = []
     for reference in references:
-        size = model.input_size or (224, 224)
-        sample = open_image(reference, channels=model.channels, size=size, seed=seed)
+        images = open_picture(reference, model, seed, invert=invert)
+        sample = images[0]
         ranked = ask(model, model.fit(sample.image)).top(top)[0]
-        output.table([reference, "probability>"], ([label, f"{p:.4f}"] for label, p in ranked))
+        output.table([reference, "probability>"], ([label, as_percent(p)] for label, p in ranked))
         found.append(
             {
                 "image": reference,
                 "label": sample.label,
+                "inverted": images.inverted,
                 "top": [{"label": label, "probability": p} for label, p in ranked],
             }
         )
@@ -87,51 +116,72 @@ def _accuracy(
     from dataclasses import asdict
 
     from fluoroscope.data.slices import slices
-    from fluoroscope.engine.labels import Seen, Truth, labelled
+    from fluoroscope.engine.labels import Seen, Truth, labelled, negatives
     from fluoroscope.engine.predict import predict as ask
+    from fluoroscope.evaluation.intervals import wilson
     from fluoroscope.evaluation.level import Level
     from fluoroscope.evaluation.slices import slicing
 
     images = labelled(model, pictures)
     values = {name: slices(images, name) for name in columns}
-    truth, level = Truth.of(model, images), Level(model)
+    truth, level, names = Truth.of(model, images), Level(model), model.labels
     batches = images.batches(batch_size, fit=model.preprocessing)
     total = -(-len(images) // batch_size)
-    for batch in output.progress(batches, total, f"reading {images.name}"):
-        level.add(truth.labels(batch), ask(model, batch.images).winners)
-    flags = (level.labels == level.read).cpu()
-    right = int(flags.sum())
-    seen, accuracy = Seen.of(model, level.labels), right / len(images)
+    rows: list[dict[str, Any]] = []
+    turned: list[str] = []
+    for batch in output.progress(batches, total, f"predicting {images.name}"):
+        labels, said = truth.labels(batch), ask(model, batch.images)
+        level.add(labels, said.winners)
+        if not rows:
+            turned = negatives(model, batch.images, labels, said.winners)
+        told = (batch.indices, labels, said.winners, said.probabilities.amax(1))
+        rows += [
+            {
+                "index": index,
+                "name": name,
+                "label": names[label],
+                "predicted": names[winner],
+                "probability": probability,
+                "correct": winner == label,
+            }
+            for name, index, label, winner, probability in zip(
+                batch.names, *(column.tolist() for column in told), strict=True
+            )
+        ]
+    right = sum(row["correct"] for row in rows)
+    seen, accuracy, bounds = (
+        Seen.of(model, level.labels),
+        right / len(rows),
+        wilson(right, len(rows)),
+    )
     output.say(
-        f"{model.name} classifies {right} of {len(images)} correctly: {100 * accuracy:.2f} %"
+        f"{model.name} classifies {right} of {len(rows)} correctly: {percent(accuracy, 2)}, "
+        f"95 % interval {interval(bounds, 2)}"
     )
     output.say(str(seen))
     found = [
-        slicing(name, [of[index] for index in images.indices], flags.numpy())
+        slicing(name, [of[index] for index in images.indices], (level.labels == level.read).numpy())
         for name, of in values.items()
     ]
     report_slices(output, found)
-    for note in level.notes:
+    notes = [*level.notes, *turned]
+    for note in notes:
         output.note(note)
-    wrong = (~flags).nonzero().squeeze(1).tolist()
-    names = images.names([images.indices[row] for row in wrong])
     return {
         "model": model.name,
         "data": images.name,
         "split": images.split,
-        "pictures": len(images),
+        "pictures": len(rows),
         "right": right,
         "accuracy": accuracy,
+        "interval": list(bounds),
         "slices": [asdict(one) for one in found],
         "misclassified": [
-            {
-                "index": images.indices[row],
-                "name": name,
-                "label": model.labels[int(level.labels[row])],
-                "predicted": model.labels[int(level.read[row])],
-            }
-            for row, name in zip(wrong, names, strict=True)
+            {key: row[key] for key in ("index", "name", "label", "predicted")}
+            for row in rows
+            if not row["correct"]
         ],
         "seen": seen.describe(),
-        "notes": [*truth.notes, *level.notes],
+        "notes": [*truth.notes, *notes],
+        "rows": rows,
     }

@@ -14,6 +14,7 @@ from fluoroscope.cli.options import (
     Data,
     Device,
     First,
+    Invert,
     Json,
     Limit,
     Norm,
@@ -45,6 +46,7 @@ def transfer(
     split: Split = None,
     limit: Limit = None,
     first: First = False,
+    invert: Invert = False,
     method: Annotated[str, typer.Option(help="The attack; see: fluoroscope attacks.")] = "mi-fgsm",
     eps: Annotated[
         str | None,
@@ -95,7 +97,7 @@ def transfer(
     given = parameters(param) | ({} if steps is None else {"steps": steps})
     norm = norm or registry.find_attack(method.partition("|")[0].strip()).norms[0]
     models = [load(name, device=device) for name in model]
-    images = open_pictures(data, split, limit, models[0].channels, first)
+    images = open_pictures(data, split, limit, models[0].channels, first, invert)
     output, directory = Output(json), output_directory(out)
     if eps is None and norm == "linf":
         usual = usual_threat(models[0], images)

@@ -13,6 +13,7 @@ from fluoroscope.cli.options import (
     OUT,
     Data,
     First,
+    Invert,
     Json,
     Limit,
     Plain,
@@ -46,6 +47,7 @@ def xray(
     split: Split = None,
     limit: Limit = None,
     first: First = False,
+    invert: Invert = False,
     threat: Threat = None,
     out: Annotated[Path, typer.Option(*OUT, help="The page.")] = Path("out/xray/report.html"),
     sections: Annotated[
@@ -88,7 +90,7 @@ def xray(
 
     names = None if sections is None else [name.strip() for name in sections.split(",")]
     check_junit(require, junit)
-    images = open_pictures(data, split, limit, model.channels, first)
+    images = open_pictures(data, split, limit, model.channels, first, invert)
     output = Output(json)
     with output.telling(), interruptible() as interrupted, output.measuring() as move:
         report = look_through(

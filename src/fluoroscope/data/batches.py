@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fluoroscope.errors import FluoroscopeError, InvalidImagesError, PictureError
+from fluoroscope.notices import collected, distinct, tell
 from fluoroscope.pictures import html
 from fluoroscope.process import one_thread
 from fluoroscope.words import count
@@ -44,13 +45,15 @@ class Sample(html.Shown):
 @dataclass(frozen=True, repr=False)
 class Batch(html.Shown):
     """Several pictures: ``images`` ``(N, C, H, W)`` in ``[0, 1]``, ``labels`` ``(N,)`` int64 where
-    every picture has one, ``indices`` ``(N,)`` in the data set, and ``names`` of the pictures.
+    every picture has one, ``indices`` ``(N,)`` in the data set, ``names`` of the pictures, and
+    ``notes`` on how they were read.
     """
 
     images: Tensor
     labels: Tensor | None
     indices: Tensor
     names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def _line(self) -> str:
         labels = "" if self.labels is not None else ", without labels"
@@ -99,12 +102,17 @@ def read_batches(
         # The loader draws a seed for its workers, by default from the global generator.
         generator=torch.Generator(),
     )
+    told: set[str] = set()
     try:
         with torch.device("cpu"):  # of that generator, whatever place the process has chosen
             batches = iter(loader)
         for batch in batches:
             if isinstance(batch, FluoroscopeError):
                 raise batch
+            for note in batch.notes:
+                if note not in told:
+                    told.add(note)
+                    tell(note)
             yield batch
     except RuntimeError as error:
         if "killed by signal" not in str(error) and "exited unexpectedly" not in str(error):
@@ -148,8 +156,9 @@ class _Batches(Dataset[Batch | FluoroscopeError]):
         start = number * self.batch_size
         try:
             # As in the loader's workers: small pictures are not worth several threads each.
-            with one_thread():
-                return self._batch(range(start, min(start + self.batch_size, self.count)))
+            with one_thread(), collected() as told:
+                batch = self._batch(range(start, min(start + self.batch_size, self.count)))
+            return replace(batch, notes=distinct(told))
         except FluoroscopeError as error:
             # Raised in a worker, it would come back with a traceback in its message.
             return error

@@ -34,6 +34,8 @@ _NO_COLUMNS = (
     "classes, or columns= in Python"
 )
 
+_NEGATIVES = "the network sees the negatives of the pictures: white where they are black"
+
 
 class ImageSet(html.Shown):
     """Pictures in a fixed order, decoded when they are asked for; `load_images` makes one.
@@ -46,6 +48,7 @@ class ImageSet(html.Shown):
         notes: what a reader of results should know of the data: what was left out, with its count,
             and how the pictures were chosen.
         why_unlabelled: why there are no labels, where there are none.
+        inverted: whether the negatives are handed out: 1 less each value.
     """
 
     def __init__(
@@ -58,13 +61,15 @@ class ImageSet(html.Shown):
         channels: int = 3,
         notes: Sequence[str] = (),
         why_unlabelled: str | None = None,
+        inverted: bool = False,
         columns: Callable[[], Columns] = dict,
     ) -> None:
         self.name = name
         self.split = split
         self.labels = None if labels is None else tuple(labels)
         self.channels = channels
-        self.notes = tuple(notes)
+        self.inverted = inverted
+        self.notes = (*notes, _NEGATIVES) if inverted else tuple(notes)
         self.why_unlabelled = why_unlabelled
         self._source, self._columns = source, columns
         self._classes = source.classes()
@@ -228,6 +233,8 @@ class ImageSet(html.Shown):
         about: dict[str, Any] = {"name": self.name, "split": self.split, "count": len(self)}
         if self.indices != tuple(range(len(self))):
             about["chosen"] = sha256(repr(self.indices).encode()).hexdigest()[:16]
+        if self.inverted:
+            about["inverted"] = True
         return about
 
     def names(self, indices: Sequence[int] | Tensor | None = None) -> tuple[str, ...]:
@@ -298,8 +305,9 @@ class ImageSet(html.Shown):
         if not -len(self) <= position < len(self):
             raise self._no_such(position)
         index = self._positions[position]
+        image = self._source.image(index, channels)
         return Sample(
-            image=self._source.image(index, channels),
+            image=1 - image if self.inverted else image,
             label=self._label(index),
             index=index,
             name=self._source.name(index),
@@ -343,6 +351,7 @@ def load_images(
     *,
     labels: Any = None,
     channels: int | None = None,
+    invert: bool = False,
     columns: Mapping[str, Sequence[Any]] | None = None,
 ) -> ImageSet:
     """Find pictures by name, or take them from memory.
@@ -361,6 +370,7 @@ def load_images(
         channels: 3 for colour, 1 for grey; files are converted, arrays must fit. With any other
             number ``.npy`` files and pictures of so many bands are read. By default 3, and for an
             array or a list of them what it has, where its shape leaves no doubt.
+        invert: hand out the negatives: dark ink on white for a network that learnt white on black.
         columns: what else is known of the pictures, such as ``{"camera": ["a", "b", …]}``: one
             value for each picture of the data set, beside the columns that it has itself.
 
@@ -381,5 +391,6 @@ def load_images(
         channels=found.channels if channels is None else channels,
         notes=found.notes,
         why_unlabelled=found.why_unlabelled,
+        inverted=invert,
         columns=found.columns if columns is None else with_columns(found, columns),
     )

@@ -15,7 +15,12 @@ from fluoroscope.files import looking_up
 
 
 def open_image(
-    reference: str, *, channels: int = 3, size: tuple[int, int] | None = None, seed: int = 0
+    reference: str,
+    *,
+    channels: int = 3,
+    size: tuple[int, int] | None = None,
+    seed: int = 0,
+    invert: bool = False,
 ) -> Sample:
     """Find one picture.
 
@@ -26,39 +31,46 @@ def open_image(
         channels: 3 for colour, 1 for grey.
         size: ``(height, width)`` of a blank; pictures keep their own.
         seed: of the noise.
+        invert: its negative, for a network that learnt white ink on black.
 
     Raises:
         UnknownDataError: no such file, data set, split or index.
         PictureError: a file that is no picture.
         InvalidParameterError: a blank without a size.
     """
-    found = open_one(reference, channels=channels, size=size, seed=seed)
+    found = open_one(reference, channels=channels, size=size, seed=seed, invert=invert)
     sample, file = found[0], Path(found.name, found.names()[0])
     # What a person can type again.
     return replace(sample, name=str(file) if file.is_file() else reference)
 
 
 def open_one(
-    reference: str, *, channels: int = 3, size: tuple[int, int] | None = None, seed: int = 0
+    reference: str,
+    *,
+    channels: int = 3,
+    size: tuple[int, int] | None = None,
+    seed: int = 0,
+    invert: bool = False,
 ) -> ImageSet:
     """Find one picture, as a set that has but this one; see :func:`open_image`."""
     if reference in BLANKS:
         blank = _blank(reference, channels, size, seed)
-        return ImageSet(ArraySource(blank[None], reference), reference, channels=channels)
+        source = ArraySource(blank[None], reference)
+        return ImageSet(source, reference, channels=channels, inverted=invert)
     with looking_up(reference):
-        return _find(reference, channels)
+        return _find(reference, channels, invert)
 
 
-def _find(reference: str, channels: int) -> ImageSet:
+def _find(reference: str, channels: int, invert: bool) -> ImageSet:
     path = Path(reference).expanduser()
     if path.is_file():
-        return ImageSet(PictureSource([path]), reference, channels=channels)
+        return ImageSet(PictureSource([path]), reference, channels=channels, inverted=invert)
     if path.is_dir():
         raise UnknownDataError(
             f"{path} is a folder; expected one picture: add its index, as in {path}:0"
         )
     data, split, index = place_of(reference)
-    return load_images(data, split, channels=channels).select([index])
+    return load_images(data, split, channels=channels, invert=invert).select([index])
 
 
 def _blank(kind: str, channels: int, size: tuple[int, int] | None, seed: int) -> Tensor:

@@ -2,8 +2,9 @@
 
 With up to four of the first pictures: does an answer come again, does each picture alone get the
 same one as among others, are they logits, does anything at all depend on the picture, does a
-gradient come back and is it finite, do the pictures lie where the normalisation expects them, and
-was anything loaded into the weights. It costs at most 16 pictures' passes, once for a network; what
+gradient come back and is it finite, do the pictures lie where the normalisation expects them, are
+they not the negatives of those it learnt from, and was anything loaded into the weights. It costs
+at most 16 pictures' passes, or 20 where they are dark ink on white, once for a network; what
 was found stays with it (:attr:`.Classifier.look`) and is warned of in one go.
 
 It is looked at the networks behind a classifier, not at what is wrapped around them: what a wrapper
@@ -22,6 +23,7 @@ from torch import Tensor
 from fluoroscope.engine.memory import out_of_memory
 from fluoroscope.engine.weights import untouched
 from fluoroscope.errors import FluoroscopeError, NoGradientError
+from fluoroscope.models.builtin import STATED_BY
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.preprocessing import Preprocessing
 from fluoroscope.models.wrappers.around import Around
@@ -33,7 +35,16 @@ from fluoroscope.models.wrappers.randomised import EOT, random_state_aside
 from fluoroscope.notices import tell, tell_all
 
 Kind = Literal[
-    "random", "batch", "constant", "outputs", "gradient", "zero", "finite", "scale", "weights"
+    "random",
+    "batch",
+    "constant",
+    "outputs",
+    "gradient",
+    "zero",
+    "finite",
+    "scale",
+    "weights",
+    "negative",
 ]
 
 PICTURES = 4
@@ -45,6 +56,13 @@ _TF32 = 2.0**-10
 _FARTHEST_MEAN, _WIDEST = 5.0, 20.0
 _LEVELS = 1.5 / 255
 _DARK = 0.01
+# Ink on paper: at least so much of a picture is nearly white, and so much of it is dark.
+_PAPER, _WHITE, _INK, _DARK_INK = 0.5, 0.9, 0.01, 0.5
+# The mean of the digits that the networks within the package learnt from, in white ink on black.
+_OWN_MEAN = 0.13
+# By how much nearer to that mean negatives are, and how much surer of them (in logits of its
+# confidence) a network of which no mean is known.
+_NEARER, _SURER = 0.25, 2.0
 # Pictures of which it says something that they are all predicted as one class.
 _ENOUGH = 10
 
@@ -75,6 +93,15 @@ class Look:
         words = tuple(finding.words for finding in self.findings)
         return (*words, *self.information) if words else ()
 
+    def found(self, kind: Kind) -> bool:
+        """Whether there is a finding of this kind."""
+        return any(finding.kind == kind for finding in self.findings)
+
+    def without(self, *kinds: Kind) -> "Look":
+        """The same but for findings of these kinds."""
+        kept = tuple(finding for finding in self.findings if finding.kind not in kinds)
+        return replace(self, findings=kept)
+
     def describe(self) -> dict[str, Any]:
         """As plain values."""
         return {
@@ -96,6 +123,9 @@ def first_look(model: Classifier, images: Tensor) -> None:
         images: ``(N, C, H, W)``, the first pictures it is used with.
     """
     for network, expected in _behind(model):
+        look = network.look
+        if isinstance(look, Look) and look.found("negative") and not _dark_on_white(images):
+            network.look = look.without("negative")  # it is shown others by now
         if network.look is None and len(images):
             with _lock:
                 if network.look is not None:  # another thread's, or this one's further up
@@ -110,9 +140,12 @@ def first_look(model: Classifier, images: Tensor) -> None:
 
 
 def remind(model: Classifier) -> None:
-    """Warn again of what was found earlier, where another result is to be made."""
+    """Warn again of what was found earlier, where another result is to be made.
+
+    Not of the first pictures' ink: those that come now may be their negatives.
+    """
     for network, expected in _behind(model):
-        _warn(network, expected)
+        _warn(network, expected, "negative")
 
 
 def notes_of(model: Classifier) -> tuple[str, ...]:
@@ -127,7 +160,7 @@ def remark(model: Classifier, kind: Kind, words: str) -> None:
     network = networks[0] if len(networks) == 1 else model
     look = network.look or Look()
     assert isinstance(look, Look)
-    if all(finding.kind != kind for finding in look.findings):
+    if not look.found(kind):
         network.look = replace(look, findings=(*look.findings, Finding(kind, words)))
         tell(words)
 
@@ -179,6 +212,7 @@ class _Looking:
         if not bool(logits.isfinite().all()):
             return  # refused by whoever asked
         self._outputs(logits)
+        self._negative(logits)
         alone = [self._answer(picture[None]) for picture in self.pictures]
         again = self._answer(self.pictures[:1])
         if bool(((alone[0] - again).abs() > _noise(self.model, logits)).any()):
@@ -264,6 +298,34 @@ class _Looking:
         if len(changes) and bool((changes <= noise).all()):
             self._doubt("constant", "gives the same answer whatever the picture")
 
+    def _negative(self, logits: Tensor) -> None:
+        """Pictures in dark ink on white, for a network that learnt white ink on black."""
+        if not _dark_on_white(self.pictures):
+            return
+        name, mean = self.model.name, float(self.pictures.mean())
+        learnt = _learnt_mean(_inner(self.model))
+        if learnt is not None:
+            if abs(mean - learnt) > abs(1 - mean - learnt) + _NEARER:
+                self._doubt(
+                    "negative",
+                    f"was given dark ink on white, with a mean of {mean:.2f}; what it learnt from "
+                    f"has one of {learnt:.2f}, as the negatives have: invert= shows it those",
+                )
+            return
+        turned = self._answer(1 - self.pictures)
+        own, other = (rows.softmax(1).amax(1).double() for rows in (logits, turned))
+        apart = logits.argmax(1) != turned.argmax(1)
+        surer = float((apart * (other.logit(1e-6) - own.logit(1e-6))).mean())
+        if surer > _SURER:
+            self.findings.append(
+                Finding(
+                    "negative",
+                    f"the pictures are dark ink on white, and {name} is far surer of their "
+                    f"negatives ({other.mean():.1%} on average, and not {own.mean():.1%}): if it "
+                    "learnt white ink on black, invert= shows it those",
+                )
+            )
+
     def _scale(self) -> None:
         inner = _inner(self.model)
         stated, name = inner.preprocessing, self.model.name
@@ -305,6 +367,23 @@ class _Looking:
                 f"has layers with the numbers that they are made with ({named}): nothing was "
                 "learnt there or loaded into them",
             )
+
+
+def _dark_on_white(pictures: Tensor) -> bool:
+    """Whether these are grey, mostly nearly white, and have some ink."""
+    if pictures.shape[1] != 1:
+        return False
+    paper, ink = (pictures >= _WHITE).float().mean(), (pictures < _DARK_INK).float().mean()
+    return bool((paper >= _PAPER) & (ink >= _INK))
+
+
+def _learnt_mean(network: Classifier) -> float | None:
+    """The mean of the pictures that a network learnt from, where it is stated and says anything."""
+    stated = network.preprocessing
+    if stated.stated_by == STATED_BY:
+        return _OWN_MEAN
+    mean = stated.mean[0] if stated.mean else 0.5
+    return None if abs(mean - 0.5) < _NEARER / 2 else mean
 
 
 def not_finite(model: Classifier) -> str:
@@ -364,18 +443,16 @@ def _inner(model: Classifier) -> Classifier:
     return model
 
 
-def _notes(network: Classifier, expected: bool) -> tuple[str, ...]:
+def _notes(network: Classifier, expected: bool, *others: Kind) -> tuple[str, ...]:
+    """What was found but for these kinds, and for randomness whose expectation is taken."""
     look = network.look
     if not isinstance(look, Look):
         return ()
-    if expected:
-        kept = tuple(finding for finding in look.findings if finding.kind != "random")
-        look = replace(look, findings=kept)
-    return look.notes
+    return look.without(*others, *(("random",) if expected else ())).notes
 
 
-def _warn(network: Classifier, expected: bool) -> None:
-    tell_all(_notes(network, expected), stacklevel=3)
+def _warn(network: Classifier, expected: bool, *but: Kind) -> None:
+    tell_all(_notes(network, expected, *but), stacklevel=3)
 
 
 def _epsilon(model: Classifier, logits: Tensor) -> float:

@@ -15,6 +15,7 @@ from fluoroscope.data.batches import Batch
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.data.sources import ArraySource
 from fluoroscope.engine.classes import Given, class_values, names_of, within
+from fluoroscope.engine.predict import predict
 from fluoroscope.errors import InvalidImagesError, UnknownLabelError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.matching import Matching, match
@@ -24,6 +25,8 @@ from fluoroscope.words import count
 
 # Classes without pictures that a line names.
 _NAMED = 5
+# Pictures whose negatives are looked at.
+_TURNED = 32
 
 
 def labelled(model: Classifier, images: ImageSet | Tensor, labels: Given | None = None) -> ImageSet:
@@ -205,13 +208,38 @@ class Seen:
         }
 
 
+def negatives(
+    model: Classifier, images: Tensor, labels: Tensor, winners: Tensor | None = None
+) -> list[str]:
+    """A note where a network classifies few of some grey pictures ``(N, 1, H, W)`` correctly, and
+    far more of their negatives; of the first ones, in one small pass where the ``winners`` ``(N,)``
+    are known.
+    """
+    if images.shape[1] != 1:
+        return []
+    images, labels = images[:_TURNED], labels[:_TURNED].cpu()
+    if winners is None:
+        winners = predict(model, images).winners
+    right = int((winners[:_TURNED].cpu() == labels).sum())
+    if 2 * right >= len(labels):
+        return []
+    turned = int((predict(model, 1 - images).winners == labels).sum())
+    if turned - right < max(3, len(labels) / 3):
+        return []
+    return [
+        f"of the first {len(labels)} pictures {model.name} classifies {right} correctly, and "
+        f"{turned} of their negatives; invert= shows it those"
+    ]
+
+
 def what_was_fed(model: Classifier, images: Tensor, labels: Tensor) -> str:
     """A few words on a batch ``(N, C, H, W)`` for whoever wonders why it is misclassified."""
     first = ", ".join(repr(model.labels[label]) for label in labels[:3].tolist())
+    turned = "".join(f"; {note}" for note in negatives(model, images, labels))
     return (
         f"images of {'×'.join(map(str, images.shape[1:]))} with values from {images.min():.3g} to "
         f"{images.max():.3g}, mean {images.mean():.3g}, {scaling(model)} (as "
-        f"{model.preprocessing.stated_by} states), the first labelled {first}"
+        f"{model.preprocessing.stated_by} states), the first labelled {first}{turned}"
     )
 
 

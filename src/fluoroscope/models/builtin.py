@@ -12,6 +12,9 @@ from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.names import WEIGHTS, not_built_in
 from fluoroscope.models.preprocessing import Preprocessing
 
+STATED_BY = "fluoroscope"
+"""Who states the preprocessing of these networks, which learnt white ink on black."""
+
 
 def build_architecture(name: str) -> nn.Module:
     """An untrained network, from grey 28×28 images to ten logits.
@@ -52,7 +55,7 @@ def build_architecture(name: str) -> nn.Module:
 
 def digits_classifier(name: str, module: nn.Module) -> Classifier:
     """A network of a built-in architecture with its labels and preprocessing."""
-    seen = Preprocessing(input_size=(28, 28), channels=1, stated_by="fluoroscope")
+    seen = Preprocessing(input_size=(28, 28), channels=1, stated_by=STATED_BY)
     return Classifier(module, labels=tuple("0123456789"), name=name, preprocessing=seen)
 
 

@@ -18,9 +18,12 @@ from fluoroscope.errors import (
     PictureError,
 )
 from fluoroscope.files import missing_file
+from fluoroscope.notices import tell
 from fluoroscope.pictures.arrays import ARRAY_SUFFIX, read_array, read_bands
 
 MAX_PIXELS = 50_000_000
+TRANSPARENT = "what is transparent in pictures is laid on white: the network sees white there"
+"""What is told of pictures with an alpha channel that lets anything through."""
 
 # What Pillow can open but this list leaves out is rare, or (EPS, WMF) runs other programs.
 FORMATS = (
@@ -157,6 +160,8 @@ def _tensor(image: Image.Image, channels: int, name: str) -> Tensor:
         return _deep_grey(image, name).expand(channels, -1, -1).contiguous()
     if image.has_transparency_data:
         image = image.convert("RGBA")
+        if image.getchannel("A").getextrema() != (255, 255):
+            tell(TRANSPARENT)
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     image = image.convert("L" if channels == 1 else "RGB")

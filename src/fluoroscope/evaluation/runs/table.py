@@ -8,7 +8,7 @@ more often than 1 in 20 times, so that p-values are Holm's (1979, Scandinavian J
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -109,12 +109,7 @@ class RunsTable(html.Shown):
 
     def csv(self) -> str:
         """One line for a run, numbers as numbers; no cell begins as a formula would."""
-        file = io.StringIO()
-        rows = [_flat(row) for row in self.rows]
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-        return file.getvalue()
+        return as_csv([_flat(row) for row in self.rows])
 
     def latex(self) -> str:
         """A ``tabular`` for the package booktabs; bold is what is surely the highest."""
@@ -317,6 +312,15 @@ def _flat(row: RunRow) -> dict[str, Any]:
             f"{name}_p_holm": beside and getattr(beside, f"p_{name}"),
         }
     return cells
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of the same columns, at least one, as CSV; no cell begins as a formula would."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    return file.getvalue()
 
 
 def _cell(value: Any) -> Any:
