@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT := out
 
-.PHONY: demo test fuzz check reproductions references digits catalogue bench clean
+.PHONY: demo test fuzz check reproductions references digits catalogue bench examples clean
 .DEFAULT_GOAL := demo
 
 # Turn a built-in handwritten 7 into a 2, and X-ray the network that read it. Uses no network once
@@ -61,6 +61,10 @@ catalogue: $(VENV)/.user
 # Writes docs/benchmarks.md; one section alone: .venv/bin/python -m benchmarks NAME.
 bench: $(VENV)/.developer
 	$(BIN)/python -m benchmarks
+
+# Runs the notebooks anew and keeps what they show.
+examples: $(VENV)/.developer
+	OMP_NUM_THREADS=1 $(BIN)/python -m examples
 
 clean:
 	rm -rf $(VENV) $(OUT) build dist src/*.egg-info
