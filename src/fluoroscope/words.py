@@ -70,6 +70,13 @@ def network_name(name: str) -> str:
     return name.rstrip("/").rpartition("/")[2] or name if local else name
 
 
+def picture_name(name: str, index: int, most: int = 32) -> str:
+    """What a picture is called in a line: the end of its file's name, else its number."""
+    if not name or name.endswith(f":{index}"):
+        return str(index)
+    return name if len(name) <= most else f"…{name[1 - most :]}"
+
+
 def sentence(text: object) -> str:
     """With a capital and a full stop."""
     words = " ".join(str(text).split())

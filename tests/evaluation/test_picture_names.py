@@ -85,3 +85,22 @@ def test_any_name_can_be_written() -> None:
     assert written[0] == "a\\udcffb.png"
     assert (len(written[1]), written[2:]) == (4096, ["", "ligne\n2"])
     assert b"".join(one.encode() for one in written)
+
+
+def test_a_comparison_names_the_pictures(run: Run, few: fs.ImageSet, tmp_path: Path) -> None:
+    from fluoroscope.words import picture_name
+
+    run("a")
+    run("b", threat="linf:0.001")
+    found = fs.compare_runs(tmp_path / "a", tmp_path / "b")
+    fooled = {*found.fooled_in_first_only, *found.fooled_in_second_only}
+    assert fooled
+    assert found.names == {index: f"digits:{index}" for index in fooled}
+    as_before(tmp_path / "a")
+    assert fs.compare_runs(tmp_path / "a", tmp_path / "b").names == found.names
+    as_before(tmp_path / "b")
+    plain = fs.compare_runs(tmp_path / "a", tmp_path / "b").names
+    assert plain == {index: str(index) for index in fooled}
+    assert [picture_name(name, 7) for name in ("", "digits:7", "7", "x" * 40)] == [
+        "7", "7", "7", "…" + "x" * 31,
+    ]  # fmt: skip

@@ -227,17 +227,21 @@ def _runs(folder: Path) -> list[Tree]:
     trees = []
     for number, threat in enumerate(("linf:0.1", "l2:1")):
         plan = Plan("short", stages[number : number + 1])
-        data = fs.load_images("digits", channels=1).take(12)
+        digits = fs.load_images("digits", channels=1).take(12)
+        labels = [one.label for one in digits]
+        columns = {"camera": ["a", ESCAPE, None] * 4}
+        data = fs.load_images([one.image for one in digits], labels=labels, columns=columns)
         model = fs.load_model("digits-linear")
         out = folder / str(number)
-        fs.evaluate(model, data, threat=threat, plan=plan, out=out, part=6)
+        slices = ["camera"]
+        fs.evaluate(model, data, threat=threat, plan=plan, out=out, part=6, slices=slices)
         trees.append(read_tree(out))
     return trees
 
 
 def _show_run(folder: Path) -> None:
     with contextlib.suppress(fs.FluoroscopeError):
-        fs.read_run(folder)
+        fs.Requirements("class>=0.1 slice>=0.1 trust").of(fs.read_run(folder))
     with contextlib.suppress(fs.FluoroscopeError):
         command("runs", "compare", str(folder), str(folder))
     with contextlib.suppress(fs.FluoroscopeError):
@@ -349,7 +353,13 @@ def _folders(folder: Path) -> list[Tree]:
 
 
 def _go_through(folder: Path) -> object:
+    from fluoroscope.data.slices import describe, slices
+
     images = fs.load_images(str(folder))
+    for column in images.columns:
+        with contextlib.suppress(fs.FluoroscopeError):
+            assert describe(images, column).isprintable()
+            assert all(value.isprintable() for value in slices(images, column).values())
     return [
         (images[at].image.shape, images[at].label, images[at].name) for at in range(len(images))
     ]

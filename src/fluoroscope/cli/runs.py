@@ -17,6 +17,7 @@ from fluoroscope.cli.requirements import (
 from fluoroscope.cli.verdict_report import interval, report, share
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.labels import printable
+from fluoroscope.words import picture_name
 
 if TYPE_CHECKING:
     from fluoroscope.evaluation.intervals import Interval
@@ -216,8 +217,8 @@ def _print(output: Output, found: "Comparison") -> None:
     for run, indices in (("A", found.fooled_in_first_only), ("B", found.fooled_in_second_only)):
         if indices:
             more = f" and {len(indices) - _LISTED} more" if len(indices) > _LISTED else ""
-            listed = ", ".join(map(str, indices[:_LISTED]))
-            output.say(f"fooled in {run} only: pictures {listed}{more}")
+            called = [picture_name(found.names[one], one) for one in indices[:_LISTED]]
+            output.say(f"fooled in {run} only: pictures {', '.join(map(printable, called))}{more}")
     for note in found.notes:
         output.note(note)
 

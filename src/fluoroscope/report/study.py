@@ -54,7 +54,7 @@ from fluoroscope.models.classifier import Classifier
 from fluoroscope.notices import collected
 from fluoroscope.pictures.display import shown_channels
 from fluoroscope.tensor_files import read_tensors, write_tensors
-from fluoroscope.words import NORMS, Ruler, count, listed, shortened
+from fluoroscope.words import NORMS, Ruler, count, listed, picture_name, shortened
 
 # Raised when what is kept in a directory changes its form.
 FORMAT = 1
@@ -72,8 +72,6 @@ SOME, FEW = 32, 4
 # pictures in all, and classes that each is led to.
 MAP_SHARE, MAP_PICTURES, MAP_CLASSES = 0.8, 5, 20
 MAP_LARGE, MAP_TARGETS = 15, 4
-# Of a picture's name on the page.
-_LONGEST = 32
 VERDICT = "fast"
 NEAREST_NORMS = ("linf", "l2", "l1")
 # Steps of a search where pictures are large.
@@ -374,10 +372,7 @@ class Study:
 
     def picture(self, index: int) -> str:
         """A picture's name: the end of its file's where it has one, else its number."""
-        (name,) = self.images.names([index])
-        if name.endswith(f":{index}"):
-            return str(index)
-        return name if len(name) <= _LONGEST else f"…{name[1 - _LONGEST :]}"
+        return picture_name(self.images.names([index])[0], index)
 
     def load(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Pictures ``(N, C, H, W)`` as the network sees them, and its labels of them ``(N,)``."""

@@ -9,19 +9,18 @@ method 10): from the Wilson limits ``l, u`` of both shares ``p`` and their corre
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.evaluation.intervals import Interval, wilson
 from fluoroscope.evaluation.runs.part_files import hash_of
 from fluoroscope.evaluation.runs.stored import StoredRun, open_run
-from fluoroscope.evaluation.verdict import history
+from fluoroscope.evaluation.verdict import outcomes
 from fluoroscope.pictures import html
 from fluoroscope.words import count, percent, shortened
 
@@ -76,6 +75,8 @@ class Comparison(html.Shown):
     apart: dict[str, tuple[str, str]]
     """What is not the same about the runs: network, threat, plan."""
     notes: tuple[str, ...]
+    names: dict[int, str] = field(default_factory=dict)
+    """What the pictures fooled in one run only are called: by their files, if they are known."""
 
     def _line(self) -> str:
         low, high = self.robust.interval
@@ -136,6 +137,8 @@ def compare_runs(first: str | Path, second: str | Path) -> Comparison:
     one, other = open_run(first), open_run(second)
     shared, a, b = shared_samples(one, other)
     robust = paired(a.robust, b.robust)
+    apart = a.robust != b.robust
+    named = zip(shared[apart], a.name[apart], b.name[apart], strict=True)
     return Comparison(
         first=str(one.path),
         second=str(other.path),
@@ -156,6 +159,7 @@ def compare_runs(first: str | Path, second: str | Path) -> Comparison:
             if mine != yours
         },
         notes=_notes(one, other, len(shared)),
+        names={int(index): mine or yours or str(index) for index, mine, yours in named},
     )
 
 
@@ -217,6 +221,8 @@ class RunSamples:
     """As the network does."""
     right: Flags
     robust: Flags
+    name: NDArray[np.object_]
+    """Of the picture; empty where the run does not know it."""
 
     def take(self, rows: NDArray[np.int64]) -> "RunSamples":
         return RunSamples(*(value[rows] for value in vars(self).values()))
@@ -247,20 +253,14 @@ def samples_of(run: StoredRun) -> RunSamples:
         raise InvalidParameterError(
             f"{run.path} has no finished part yet; expected a run that got further"
         )
-    rows = pa.concat_tables([tables[0] for tables in run.parts])
-    robust = []
-    for tables in run.parts:
-        right = ~np.asarray(tables[0]["success"])
-        right[right] = history(list(tables)).surviving(run.threat)
-        robust.append(right)
-    named = np.asarray(rows["label"]).astype(np.int64)
-    label = named
+    index, named, right, robust = outcomes(run.parts, run.threat)
+    label = named = named.astype(np.int64)
     if run.class_numbers is not None:
         back = np.full(len(run.labels), -1, dtype=np.int64)
         back[list(run.class_numbers)] = np.arange(len(run.class_numbers))
         label = back[named]
-    index = np.asarray(rows["index"])
-    return RunSamples(index, label, named, ~np.asarray(rows["success"]), np.concatenate(robust))
+    names = [name for clean, *_ in run.parts for name in clean["name"].to_pylist()]
+    return RunSamples(index, label, named, right, robust, np.array(names, dtype=object))
 
 
 def _check_same_data(one: StoredRun, other: StoredRun, a: RunSamples, b: RunSamples) -> None:
