@@ -4,7 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
-from benchmarks import cluster, evaluation, families, peers, scale, speed
+from benchmarks import cluster, corruptions, evaluation, families, peers, scale, speed
 from benchmarks.page import PAGE, Scale, Skipped
 
 HEAD = """# Benchmarks
@@ -32,6 +32,7 @@ SECTIONS = {
     **evaluation.SECTIONS,
     "memory": speed.memory,
     "preparation": speed.preparation,
+    "corruptions": corruptions.corruptions,
     **cluster.SECTIONS,
     "scale": scale.scale,
 }

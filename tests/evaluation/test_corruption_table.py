@@ -138,7 +138,7 @@ def test_bad_input(reader: fs.Classifier) -> None:
         ({"corruptions": ["rain"]}, "'rain'; expected one of gaussian-noise"),
         ({"severities": [0]}, "severity is 0; expected a whole number from 1 to 5"),
         ({"severities": []}, "no severity was chosen"),
-        ({"frost": "nowhere"}, "frost is 'nowhere', which is no folder"),
+        ({"frost": "nowhere"}, "frost= is 'nowhere', which is no folder"),
         ({"corruptions": []}, "no corruption was chosen"),
         ({"scale": "mnist-c"}, "scale is 'mnist-c'; expected 'cifar-10-c' or"),
         ({"batch_size": 0}, "batch_size is 0"),

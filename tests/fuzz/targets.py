@@ -23,6 +23,7 @@ from safetensors.torch import save
 from torch import nn
 
 import fluoroscope as fs
+from fluoroscope.evaluation.corruptions.catalogue import corrupt
 from fluoroscope.pictures.read import FORMATS, read_picture
 from tests.fuzz.mutate import ESCAPE, SECRET, Tree
 
@@ -425,6 +426,18 @@ def _name_a_network(folder: Path) -> None:
         command("models", "show", name)
 
 
+def _frosts(folder: Path) -> list[Tree]:
+    kinds = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}
+    return [
+        {f"frost{number}{end}": _encoded(_picture(), kind) for number in range(1, 6)}
+        for end, kind in kinds.items()
+    ]
+
+
+def _corrupt_with_frost(folder: Path) -> object:
+    return corrupt(torch.full((6, 3, 9, 14), 0.5), "frost", 3, frost=folder)
+
+
 TARGETS: dict[str, Target] = {
     "pictures": Target(_pictures, _open_picture, 1500),
     "checkpoints": Target(_checkpoints, _load_checkpoint, 400),
@@ -439,6 +452,7 @@ TARGETS: dict[str, Target] = {
     "tables": Target(_tables, _go_through, 25),
     "folders": Target(_folders, _predict_folder, 25),
     "labels": Target(_label_files, _predict_with_labels, 40),
+    "frost": Target(_frosts, _corrupt_with_frost, 60),
     "plans": Target(_plans, _find_plan, 300),
     "names": Target(_words, _name_a_network, 40),
 }

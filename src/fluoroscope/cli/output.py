@@ -40,7 +40,7 @@ _ARGUMENTS = {
     for name in (
         *("channels", "channel_order", "input_size", "resize", "interpolation", "outputs"),
         *("labels", "mean", "std", "checkpoint", "checkpoint_key", "device"),
-        *("batch_size", "at_chance", "invert"),
+        *("batch_size", "at_chance", "invert", "frost"),
     )
 } | {"images": "input-size"}
 # Arguments, and the option that stands for them in commands that have none of their name.

@@ -40,7 +40,7 @@ class Frost:
         place = user_path(folder)
         if not place.is_dir():
             raise UnknownDataError(
-                f"frost is {str(folder)!r}, which is no folder; expected one with the pictures "
+                f"frost= is {str(folder)!r}, which is no folder; expected one with the pictures "
                 f"frost1 to frost{_PICTURES}, as PNG or JPEG"
             )
         found = []
@@ -49,7 +49,7 @@ class Frost:
             files = [place / name for name in names if (place / name).is_file()]
             if not files:
                 raise UnknownDataError(
-                    f"frost is {str(folder)!r}, which has no frost{number}.png or .jpg; expected "
+                    f"frost= is {str(folder)!r}, which has no frost{number}.png or .jpg; expected "
                     f"the pictures frost1 to frost{_PICTURES}"
                 )
             found.append(read_picture(files[0]))

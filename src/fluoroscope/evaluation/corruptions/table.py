@@ -117,9 +117,7 @@ class CorruptionTable(html.Shown):
         yield html.paragraph(
             f"Clean accuracy {percent(self.clean_accuracy)} ({interval(self.clean_interval)})."
         )
-        yield html.notes(
-            [*self.record.get("notes", ()), *(self.mce.deviations if self.mce else ())]
-        )
+        yield html.notes(self.record.get("notes", ()))
 
     def describe(self) -> dict[str, Any]:
         """As plain values."""
@@ -311,7 +309,7 @@ def _notes(
     if "frost" in names and photographs is None:
         notes.append(
             "frost is a drawn texture, not the photographs of the published benchmark, whose "
-            "owners nobody names: with the authors' own in a folder (frost1 to frost5), name it"
+            "owners nobody names; frost= takes the folder of the authors' own (frost1 to frost5)"
         )
     return notes
 
