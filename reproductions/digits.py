@@ -9,7 +9,7 @@ from torch import Tensor
 
 import fluoroscope as fs
 from benchmarks.page import Section, percent
-from fluoroscope.attacks.morph_files import morph_figure
+from fluoroscope.attacks.morph_result import morph_figure
 from fluoroscope.pictures.maps import map_figure, write_figure
 from reproductions.sources import PAGE, mnist
 

@@ -7,7 +7,7 @@ import torch
 
 import fluoroscope as fs
 from benchmarks.page import Section, percent
-from fluoroscope.attacks.morph_files import morph_figure
+from fluoroscope.attacks.morph_result import morph_figure
 from fluoroscope.pictures.maps import write_figure
 from reproductions.sources import IMAGENET, NETWORKS, PAGE, imagenet
 

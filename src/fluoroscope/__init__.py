@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     )
     from fluoroscope.attacks.attack import AttackResult
     from fluoroscope.attacks.gradient.gradient_sign import fgsm
-    from fluoroscope.attacks.morph import MorphResult, MorphStep, morph, morph_stream
+    from fluoroscope.attacks.morph import morph, morph_stream
+    from fluoroscope.attacks.morph_result import MorphResult, MorphStep
     from fluoroscope.attacks.registry import attack
     from fluoroscope.data.imageset import ImageSet, load_images
     from fluoroscope.data.reference import open_image
@@ -104,8 +105,8 @@ _HOMES = {
     "L1": "engine.threats",
     "L2": "engine.threats",
     "Linf": "engine.threats",
-    "MorphResult": "attacks.morph",
-    "MorphStep": "attacks.morph",
+    "MorphResult": "attacks.morph_result",
+    "MorphStep": "attacks.morph_result",
     "Objective": "engine.objectives",
     "Prediction": "engine.predict",
     "Report": "report.xray",

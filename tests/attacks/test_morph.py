@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import fluoroscope as fs
-from fluoroscope.attacks.morph import MorphResult
+from fluoroscope.attacks.morph_result import MorphResult
 from fluoroscope.errors import (
     InvalidImagesError,
     InvalidParameterError,

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import fluoroscope as fs
-from fluoroscope.attacks.morph import MorphPlan, MorphStep
+from fluoroscope.attacks.morph_result import MorphPlan, MorphStep
 from fluoroscope.data.batches import Batch, Sample
 from fluoroscope.evaluation.check import Check
 from fluoroscope.evaluation.class_map import Pair

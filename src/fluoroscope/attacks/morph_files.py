@@ -7,29 +7,48 @@ a choice of them, which ``morph.json`` names.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from torch import Tensor
 
-from fluoroscope.attacks.morph import MorphPlan, MorphResult
 from fluoroscope.errors import ResultFormatError
 from fluoroscope.files import atomic_path, output_directory, regular, remove, user_path
-from fluoroscope.pictures.curves import probability_curves
 from fluoroscope.pictures.maps import signed_map, write_figure
 from fluoroscope.pictures.write import enlarged, to_pil, write_gif, write_png
 from fluoroscope.tensor_files import read_tensors, seal_of, write_tensors
 
-_TENSORS = (
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+T = TypeVar("T")
+TENSORS = (
     "original", "image", "frames", "frame_steps", "probabilities", "objective", "l0", "l2", "linf"
 )  # fmt: skip
+"""Those of a morph, by name."""
 _FORMAT = 1
 
 
-def save_morph(result: MorphResult, directory: str | Path, *, gif: bool = True) -> list[Path]:
+def save_morph(
+    directory: str | Path,
+    *,
+    tensors: dict[str, Tensor],
+    record: dict[str, Any],
+    slide: "Image",
+    figure: Any,
+    captions: list[str] | None,
+) -> list[Path]:
     """Write the files into a directory, made if need be; each appears whole or not at all.
+
+    Args:
+        directory: where to.
+        tensors: those of `TENSORS`, as a :class:`.MorphResult` describes them.
+        record: what ``morph.json`` says beside the format.
+        slide: the picture for a slide.
+        figure: the curve.
+        captions: of the frames of the GIF, where there is to be one.
 
     Returns:
         The paths written.
@@ -39,34 +58,28 @@ def save_morph(result: MorphResult, directory: str | Path, *, gif: bool = True) 
     """
     out = output_directory(directory)
     remove(out / "morph.json")
-    if not gif:
+    if captions is None:
         remove(out / "morph.gif")
-    difference, _ = signed_map(result.image - result.original)
+    difference, _ = signed_map(tensors["image"] - tensors["original"])
     written = [
-        write_png(out / "slide.png", result.slide()),
-        write_png(out / "original.png", result.original),
-        write_png(out / "result.png", result.image),
+        write_png(out / "slide.png", slide),
+        write_png(out / "original.png", tensors["original"]),
+        write_png(out / "result.png", tensors["image"]),
         write_png(out / "difference.png", enlarged(to_pil(difference))),
     ]
-    figure = morph_figure(result)
     written += [write_figure(out / name, figure) for name in ("curve.png", "curve.svg")]
-    if gif:
-        written.append(write_gif(out / "morph.gif", list(result.frames), _captions(result)))
+    if captions is not None:
+        written.append(write_gif(out / "morph.gif", list(tensors["frames"]), captions))
     written.append(out / "morph.safetensors")
-    seal = write_tensors(written[-1], {name: getattr(result, name) for name in _TENSORS})
+    seal = write_tensors(written[-1], tensors)
     with atomic_path(out / "morph.json") as draft:
-        record = {
-            "format": _FORMAT,
-            **result.describe(),
-            "labels": list(result.labels),
-            "sha256": seal,
-        }
-        draft.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
+        sealed = {"format": _FORMAT, **record, "sha256": seal}
+        draft.write_text(json.dumps(sealed, indent=1, ensure_ascii=False), encoding="utf-8")
     return [*written, out / "morph.json"]
 
 
-def load_morph(directory: str | Path) -> MorphResult:
-    """Read back what :func:`save_morph` wrote.
+def load_morph(directory: str | Path, made: Callable[[dict[str, Any], dict[str, Tensor]], T]) -> T:
+    """What ``made`` makes of the record and tensors that :func:`save_morph` wrote.
 
     Raises:
         ResultFormatError: files missing, broken, or of a newer version.
@@ -83,13 +96,7 @@ def load_morph(directory: str | Path) -> MorphResult:
         if record["sha256"] != seal_of(tensors, about):
             raise ValueError("morph.json and morph.safetensors are of two morphs")
         _check_shapes(tensors, len(record["labels"]))
-        return MorphResult(
-            model=TypeAdapter(str).validate_python(record["model"]),
-            labels=TypeAdapter(tuple[str, ...]).validate_python(record["labels"]),
-            plan=TypeAdapter(MorphPlan).validate_python(record["plan"]),
-            provenance=TypeAdapter(dict[str, Any]).validate_python(record["provenance"]),
-            **{name: tensors[name] for name in _TENSORS},
-        )
+        return made(record, {name: tensors[name] for name in TENSORS})
     except OSError as error:
         raise ResultFormatError(
             f"{folder} holds no morph: {error}; expected morph.json and morph.safetensors"
@@ -117,25 +124,3 @@ def _check_shapes(tensors: dict[str, Tensor], classes: int) -> None:
             raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, not {expected}")
     if int(tensors["frame_steps"].amax()) >= steps:
         raise ValueError("a frame belongs to no step")
-
-
-def morph_figure(result: MorphResult) -> Any:
-    """Probability against step for the classes that mattered, way stations marked."""
-    names = result.labels
-    title = f"{names[result.winners[0]]} → {names[result.plan.target]}"
-    if result.plan.mode != "to":
-        title = f"{names[result.winners[0]]}, away from {names[result.plan.target]}"
-    return probability_curves(
-        result.probabilities,
-        names,
-        always=list(dict.fromkeys([result.winners[0], result.plan.target])),
-        stations=result.way_stations,
-        title=title,
-    )
-
-
-def _captions(result: MorphResult) -> list[str]:
-    shown = [(step, result.winners[step]) for step in result.frame_steps.tolist()]
-    return [
-        f"{result.labels[c]} · {100 * result.probabilities[step, c]:.0f} %" for step, c in shown
-    ]

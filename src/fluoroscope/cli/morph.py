@@ -23,7 +23,7 @@ from fluoroscope.words import Ruler, count
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from fluoroscope.attacks.morph import MorphResult, MorphStep
+    from fluoroscope.attacks.morph_result import MorphResult, MorphStep
     from fluoroscope.models.classifier import Classifier
 
 
