@@ -159,6 +159,13 @@ def fit_to(
     return fitted, count
 
 
+def search_length(attack: Method) -> int:
+    """How often an attack asks about a sample that survives it, as far as its parameters say."""
+    numbers = vars(attack)
+    found = numbers.get("queries") or numbers.get("steps", 1) * numbers.get("targets", 1)
+    return max(1, int(found))
+
+
 def part_size(model: Classifier) -> int:
     """Pictures in a part."""
     height, width = model.input_size or (224, 224)

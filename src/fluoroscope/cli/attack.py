@@ -195,7 +195,7 @@ def attack(
       fluoroscope attack mi-fgsm -m ONE -d FOLDER --eps 16/255 --transfer-to TWO
     """
     from fluoroscope.attacks import registry
-    from fluoroscope.attacks.parts import attack_parts, fit_to, part_name
+    from fluoroscope.attacks.parts import attack_parts, fit_to, part_name, search_length
     from fluoroscope.attacks.universal.fitting import Fitted
     from fluoroscope.files import output_directory
     from fluoroscope.models.wrappers.prepared import prepare
@@ -232,7 +232,7 @@ def attack(
                 )  # fmt: skip
             summary.made(chosen.save_made(directory, method), learnt, told.passes, bool(fit_on))
         with output.counting(searches, method) as count:
-            done = _Progress(count)
+            done = _Progress(count, search_length(chosen) * restarts)
             for number, result in enumerate(
                 attack_parts(
                     model,
@@ -280,15 +280,22 @@ class _Epochs:
 class _Progress:
     """Pictures done with; those that needed no search are counted when their part ends."""
 
-    def __init__(self, count: Any) -> None:
-        self._count, self._within, self._passes = count, 0, 0
+    def __init__(self, count: Any, length: int) -> None:
+        self._count, self._length, self._passes = count, length, 0
+        self._finished, self._within = 0, 0.0
 
     def step(self, step: "Step") -> None:
-        finished = int(step.done.sum())
-        self._within += finished
         self._passes += len(step.indices)
-        self._count(finished, f"{self._passes} evaluations")
+        step = step.ends()
+        self._finished += int(step.done.sum())
+        # Those under way count by the share of their search that is behind.
+        going = ((step.numbers + 1).double() / self._length).clamp(max=0.99)[~step.done]
+        self._move(self._finished + float(going.sum()))
 
     def part(self, result: "AttackResult") -> None:
-        self._count(len(result.images) - self._within, f"{self._passes} evaluations")
-        self._within = 0
+        self._move(len(result.images))
+        self._finished, self._within = 0, 0.0
+
+    def _move(self, within: float) -> None:
+        self._count(max(0.0, within - self._within), f"{self._passes} evaluations")
+        self._within = max(self._within, within)

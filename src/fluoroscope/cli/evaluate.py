@@ -130,7 +130,7 @@ def evaluate(
             engine=engine,
             workers=workers,
             address=address,
-            on_progress=lambda progress: move(progress.done, _state(progress)),
+            on_progress=lambda progress: move(progress.done, _state(progress), progress.left),
             cancelled=interrupted,
         )
     report(output, verdict)

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, Protocol, TextIO, TypeVar
 
 from rich.box import SIMPLE
 from rich.console import Console, JustifyMethod
@@ -27,6 +27,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from fluoroscope.cli.time_left import TimeLeft
 from fluoroscope.cli.waiting import waiting
 from fluoroscope.errors import FluoroscopeWarning, InvalidParameterError, ResultFormatError
 from fluoroscope.files import atomic_path
@@ -118,6 +119,13 @@ def in_options(text: str) -> str:
     return text
 
 
+class Move(Protocol):
+    """Moves a bar."""
+
+    def __call__(self, share: float, state: str, left: float | None = None) -> None:
+        """To a share, with a word on the state, and how many seconds are left if that is known."""
+
+
 class _Console(Console):
     def __init__(self, *, stderr: bool) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, stderr=stderr)
@@ -176,7 +184,7 @@ class Output:
             yield from bar.track(items, total=total, description=harmless(what))
 
     @contextmanager
-    def counting(self, total: int, what: str) -> Iterator[Callable[[int, str], None]]:
+    def counting(self, total: int, what: str) -> Iterator[Callable[[float, str], None]]:
         """A bar that is moved by calling what it gives with a count and a word on the state."""
         with waiting.hidden(), self._bar() as bar:
             task = bar.add_task(harmless(what), total=total)
@@ -185,30 +193,33 @@ class Output:
             )
 
     @contextmanager
-    def measuring(self) -> Iterator[Callable[[float, str], None]]:
-        """A bar that is moved by calling what it gives with the share done and the state."""
+    def measuring(self) -> Iterator["Move"]:
+        """A bar that is moved by calling what it gives with the share done and the state.
+
+        Whoever knows better than the share how many seconds are left may say so, too.
+        """
         with (
             waiting.hidden(),
             Progress(
                 TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=None),
                 TaskProgressColumn(),
-                TimeRemainingColumn(compact=True),
-                TextColumn("left"),
+                TextColumn("{task.fields[left]}", justify="right"),
                 console=self._progress,
                 transient=True,
                 disable=not self._progress.is_terminal,
                 expand=True,
             ) as bar,
         ):
-            task, moved = bar.add_task("", total=1.0), -_EVERY
+            task, moved, clock = bar.add_task("", total=1.0, left=""), -_EVERY, TimeLeft()
 
-            def move(share: float, state: str) -> None:
+            def move(share: float, state: str, left: float | None = None) -> None:
                 nonlocal moved
                 now = time.monotonic()
                 if now - moved >= _EVERY:
                     moved = now
-                    bar.update(task, completed=share, description=harmless(state))
+                    shown = clock.at(now, share, left)
+                    bar.update(task, completed=share, description=harmless(state), left=shown)
 
             yield move
 

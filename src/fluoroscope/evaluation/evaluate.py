@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor, nn
 
-from fluoroscope.attacks.attack import Method, as_plain
+from fluoroscope.attacks.attack import as_plain
 from fluoroscope.attacks.parts import part_size
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.data.slices import slices as sliced_by
@@ -27,6 +27,7 @@ from fluoroscope.errors import (
 from fluoroscope.evaluation.check import Check
 from fluoroscope.evaluation.curve import curve_of
 from fluoroscope.evaluation.level import Level
+from fluoroscope.evaluation.pace import Pace
 from fluoroscope.evaluation.parts import (
     Cancelled,
     Engine,
@@ -55,6 +56,9 @@ from fluoroscope.pictures.maps import write_figure
 # Pictures shown of what was fed.
 _SHOWN = 12
 
+# The share of the work that trust checks are taken for, and how many there mostly are.
+_TRUST, _CHECKS = 0.3, 16
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -73,6 +77,8 @@ class Progress:
     stage: str
     passes: int
     """Forward and backward passes in this stage so far."""
+    left: float | None = None
+    """Seconds until the end, as far as that can be foreseen; ``None`` where it cannot."""
 
 
 def check_level(job: Job, parts: list[Part], cancelled: Cancelled | None) -> None:
@@ -256,7 +262,7 @@ def evaluate(
         if not at_chance:
             check_level(job, parts, cancelled)
         found: list[list[pa.Table]] = []
-        meter = _Meter(len(data), parts, chosen, threat, on_progress)
+        meter = _Meter(len(data), parts, chosen, threat, on_progress, trust=trust)
         for tables in run(job, parts, meter.watch, cancelled):
             found.append(tables)
             if enough is not None and enough():
@@ -313,7 +319,7 @@ def columns_of(
 
 
 class _Meter:
-    """Counts what lies behind, from the steps and tables of each stage."""
+    """Says how far an evaluation is, from the steps and tables of each stage."""
 
     def __init__(
         self,
@@ -322,86 +328,62 @@ class _Meter:
         plan: Plan,
         threat: Threat,
         tell: Callable[[Progress], None] | None,
+        *,
+        trust: bool,
     ) -> None:
-        self._threat, self._stages = threat, {stage.name: stage for stage in plan.stages}
-        self._total, self._parts, self._tell = total, len(parts), tell
-        costs = [_cost(stage.attack) * stage.restarts for stage in plan.stages]
-        self._costs = dict(zip(plan.stage_names, costs, strict=True))
-        behind = [sum(costs[:number]) for number in range(len(costs))]
-        self._places = dict(zip(plan.stage_names, behind, strict=True))
-        self._looked = self._lost = 0
-        self._begun = 0
-        self._behind = 0.0
+        self._threat, self._total, self._parts, self._tell = threat, total, len(parts), tell
+        self._pace = Pace(plan, total)
+        self._looked = self._lost = self._checks = 0
+        # What the checks will take of the whole.
+        self._share = 1 - _TRUST if trust else 1.0
 
     def check(self, check: Check) -> None:
         """A trust check was made, after all parts."""
-        if self._tell is None:
-            return
-        surviving, passes = self._looked - self._lost, check.forwards + check.backwards
-        stage, last = f"trust: {check.name}", self._parts - 1
-        self._tell(
-            Progress(
-                self._total, self._looked, surviving, 1.0, last, self._parts, stage, passes
-            )
-        )  # fmt: skip
+        self._checks += 1
+        done = self._share + _TRUST * min(1.0, self._checks / _CHECKS)
+        passes = check.forwards + check.backwards
+        self._say(self._parts - 1, f"trust: {check.name}", passes, done)
 
     def watch(self, part: Part) -> "Watch | None":
         """What is to be called with the stages of this part."""
         if self._tell is None:
             return None
-        before, count = self._begun, len(part.positions)
-        self._begun += count
-        whole = sum(self._costs.values())
-        everyone = any(stage.everyone for stage in self._stages.values())
         tables: list[pa.Table] = []
-        right = surviving = given = ended = passes = 0
+        surviving = passes = 0
         present = CLEAN
 
         def see(stage: str, seen: Step | pa.Table) -> None:
-            nonlocal right, surviving, given, ended, passes, present
-            if stage != present:
-                present, ended, passes = stage, 0, 0
-                given = int(self._stages[stage].chooses(history(tables)).sum())
+            nonlocal surviving, passes, present
             if stage == CLEAN:
                 assert not isinstance(seen, Step)
                 tables.append(seen)
-                right = surviving = int(pc.sum(pc.invert(seen["success"])).as_py() or 0)
-                self._looked += count
-                self._lost += count - right
-                place = 0.0
+                surviving = int(pc.sum(pc.invert(seen["success"])).as_py() or 0)
+                self._looked += len(part.positions)
+                self._lost += len(part.positions) - surviving
+                self._pace.part(len(part.positions), seen)
             else:
-                place = self._places[stage]
+                if stage != present:
+                    present, passes = stage, 0
+                    self._pace.begin(stage, tables)
                 if isinstance(seen, Step):
-                    ended += int(seen.done.sum())
                     passes += len(seen.indices)
-                    most = max(ended, passes / self._costs[stage]) / max(given, 1)
-                    place += self._costs[stage] * min(1.0, most)
+                    self._pace.step(seen)
                 else:
                     tables.append(seen)
                     was, surviving = surviving, int(history(tables).surviving(self._threat).sum())
                     self._lost += was - surviving
-                    place += self._costs[stage]
-            left = right if everyone else surviving
-            behind = before + count - left + left * place / whole
-            self._behind = max(self._behind, behind / self._total)
-            assert self._tell is not None
-            self._tell(
-                Progress(
-                    self._total,
-                    self._looked,
-                    self._looked - self._lost,
-                    self._behind,
-                    part.number,
-                    self._parts,
-                    stage,
-                    passes,
-                )
-            )
+                    self._pace.end(stage, tables)
+            self._say(part.number, stage, passes, self._share * self._pace.share)
 
         return see
 
-
-def _cost(attack: Method) -> float:
-    """How often an attack asks about a sample that survives, roughly."""
-    numbers = vars(attack)
-    return float(numbers.get("queries") or numbers.get("steps", 1) * numbers.get("targets", 1))
+    def _say(self, part: int, stage: str, passes: int, done: float) -> None:
+        if self._tell is not None:
+            left = self._pace.left if self._share == 1 else None
+            surviving = self._looked - self._lost
+            self._tell(
+                Progress(
+                    self._total, self._looked, surviving, done, part, self._parts, stage, passes,
+                    left,
+                )
+            )  # fmt: skip

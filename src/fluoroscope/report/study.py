@@ -53,6 +53,7 @@ from fluoroscope.hashing import bits
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.notices import collected
 from fluoroscope.pictures.display import shown_channels
+from fluoroscope.report.phases import Phases
 from fluoroscope.tensor_files import read_tensors, write_tensors
 from fluoroscope.words import NORMS, Ruler, count, listed, picture_name, shortened
 
@@ -165,7 +166,8 @@ class Study:
         seconds: how long everything may take.
         command: how to repeat it.
         named: the options that name network and pictures in other commands.
-        tell: called with what is being done and the share of it that is done.
+        tell: called with what is being done and the share of all work that is done.
+        phases: the work that there is.
         cancelled: asked at every step; once true, nothing new is begun.
         slices: columns of the data by whose values the accuracies are told apart.
         required: what the verdict must say.
@@ -183,6 +185,7 @@ class Study:
         command: str = "",
         named: str = "",
         tell: Tell | None = None,
+        phases: Phases | None = None,
         cancelled: Callable[[], bool] | None = None,
         slices: Sequence[str] = (),
         required: Requirements | None = None,
@@ -203,6 +206,7 @@ class Study:
         self.directory = output_directory(directory) if directory else None
         self.cut: set[str] = set()
         """Findings that are not whole because time was up or a person stopped them."""
+        self.phases = phases or Phases(())
         self.data: dict[str, dict[str, Any]] = {}
         """Findings of the sections made so far, as plain values."""
         self.ruler = Ruler.of(threat, model.channels)
@@ -223,10 +227,10 @@ class Study:
         """Seconds that are left."""
         return inf if self._ends is None else self._ends - time.monotonic()
 
-    def tell(self, what: str, share: float) -> None:
-        """Say what is being done, and which share of it lies behind."""
+    def tell(self, what: str, share: float, phase: str = "") -> None:
+        """Say what is being done, and which share of that phase lies behind; see :mod:`.phases`."""
         if self._tell is not None:
-            self._tell(what, share)
+            self._tell(what, self.phases.at(phase, share))
 
     def go_on(self, what: str) -> None:
         """Stop here if a person said so or time is up.
@@ -409,7 +413,7 @@ class Study:
             found: list[Tensor] = []
             digest = hashlib.sha256()
             for batch in self.images.batches(BATCH, fit=self.model.preprocessing):
-                self.tell("reading clean pictures", sum(map(len, found)) / len(self.images))
+                self.tell("reading clean pictures", sum(map(len, found)) / len(self.images), "read")
                 labels = self._as_numbers([batch])
                 digest.update(data_hash(batch.images, labels).encode())
                 logits = predict(self.model.plain, batch.images, batch_size=BATCH).logits.double()
@@ -492,7 +496,7 @@ class Study:
 
             def note(check: Check) -> None:
                 made.append(check)
-                self.tell(f"can it be trusted: {check.name}", min(len(made) / 16, 1.0))
+                self.tell(f"can it be trusted: {check.name}", min(len(made) / 16, 1.0), "trust")
 
             trust_checks(
                 self.model, images, labels, self.threat, pictures=pictures, seed=self.seed,
@@ -530,7 +534,9 @@ class Study:
             found = class_map(
                 self.model, images, threat=self.threat.name, attack=self._nearest(),
                 pictures=pictures, targets=targets, seed=self.seed, at_chance=True,
-                on_progress=lambda now: self.tell("map between classes", now.done / now.total),
+                on_progress=lambda now: self.tell(
+                    "map between classes", now.done / now.total, "map"
+                ),
                 cancelled=lambda: self.cancelled() or time.monotonic() > ends,
             )  # fmt: skip
             if file is not None and found.complete:
@@ -590,7 +596,7 @@ class Study:
                 mine = [n for n, row in enumerate(rows) if closest.stages[row] == stage.name]
                 if not mine:
                     continue
-                self.tell("drawing what was found", 0.0)
+                self.tell("drawing what was found", 0.0, "draw")
                 with collected():
                     found = stage.attack(
                         self.model, images[mine], labels[mine], keep=stage.keep,
@@ -628,7 +634,8 @@ class Study:
                     part=PART_LARGE if self._large() else PART, seed=self.seed, at_chance=True,
                     slices=self.slices,
                     on_progress=lambda now: self.tell(
-                        f"attacking, {now.surviving} of {now.looked} survive", now.done
+                        f"attacking, {now.surviving} of {now.looked} survive", now.done,
+                        "attack",
                     ),
                     cancelled=self._cancelled,
                     enough=lambda: time.monotonic() > ends,

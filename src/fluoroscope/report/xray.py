@@ -22,6 +22,7 @@ from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.pictures import html as notebook
 from fluoroscope.report.blocks import Gallery, Text
 from fluoroscope.report.page import Missing, Shown, render
+from fluoroscope.report.phases import Phases
 from fluoroscope.report.registry import Section
 from fluoroscope.report.sections import find_sections
 from fluoroscope.report.study import LeftOutError, Study, Tell
@@ -133,7 +134,7 @@ def xray(
         command: how to repeat it, as the page is to say.
         named: the options that name network and pictures on the command line, for the commands that
             the page advises; by default it advises calls of the library.
-        on_progress: called with what is being done and the share of it that is done.
+        on_progress: called with what is being done and the share of all work that is done.
         cancelled: asked at every step; once true, the report is of what was found so far.
 
     Raises:
@@ -162,6 +163,7 @@ def xray(
         command=command or "",
         named=named or "",
         tell=on_progress,
+        phases=Phases(one.name for one in chosen),
         cancelled=cancelled,
         slices=slices,
         required=required,

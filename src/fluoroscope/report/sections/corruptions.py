@@ -70,7 +70,9 @@ def _found(study: Study) -> dict[str, Any]:
         table = corruption_accuracy(
             study.model, images, severities=severities, seed=study.seed, batch_size=batch,
             at_chance=True,
-            on_progress=lambda done, total: study.tell("noise, blur and weather", done / total),
+            on_progress=lambda done, total: study.tell(
+                "noise, blur and weather", done / total, "corruptions"
+            ),
             cancelled=lambda: study.cancelled() or time.monotonic() > ends,
         )  # fmt: skip
         if not table.complete:

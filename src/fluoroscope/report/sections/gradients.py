@@ -142,9 +142,9 @@ def _compare(study: Study) -> dict[str, Tensor]:
     rows = rows[:most]
     images, labels = study.load([study.images.indices[row] for row in rows])
     winners = reading.winners[rows]
-    study.tell("input gradients", 0.1)
+    study.tell("input gradients", 0.1, "gradients")
     mine = input_gradient(model, images, winners, batch_size=16)
-    study.tell("input gradients of a network with random weights", 0.5)
+    study.tell("input gradients of a network with random weights", 0.5, "gradients")
     twin = with_random_weights(model, images, seed=study.seed)
     with collected():  # what its gradients are like is nobody's trouble
         other = input_gradient(twin, images, winners, batch_size=16)
