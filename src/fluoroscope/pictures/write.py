@@ -15,6 +15,8 @@ from fluoroscope.pictures.display import said, said_at_length, shown
 
 _CAPTION_BACKGROUND = (24, 24, 27)
 _CAPTION_INK = (250, 250, 250)
+# Pixels that the colours of a GIF are chosen from.
+_SAMPLED = 2**16
 _EXACT = "The exact values of all channels are in the .safetensors file beside it."
 
 
@@ -72,10 +74,13 @@ def write_gif(
         pause: how long the first and the last frame stay.
     """
     which = said(len(frames[0]))
+    drawn = [enlarged(to_pil(shown(frame))) for frame in frames]
     pictures = [
-        captioned(enlarged(to_pil(shown(frame))), f"{caption}\n{which}".strip())
-        for frame, caption in zip(frames, captions, strict=True)
+        captioned(picture, f"{caption}\n{which}".strip())
+        for picture, caption in zip(drawn, captions, strict=True)
     ]
+    grey = all(picture.mode == "L" for picture in drawn)
+    pictures = [one.convert("L") for one in pictures] if grey else _on_one_palette(pictures)
     # The format counts in hundredths of a second, and viewers slow down what is below two.
     each = max(20, round(1000 * seconds / len(pictures) / 10) * 10)
     durations = [each] * len(pictures)
@@ -90,6 +95,21 @@ def write_gif(
             loop=0,
         )
     return user_path(path)
+
+
+def _on_one_palette(pictures: list[Image.Image]) -> list[Image.Image]:
+    """The frames in the same 256 colours, so that what does not change does not flicker.
+
+    They are chosen once, from some of the pixels of every frame.
+    """
+    width, height = pictures[0].size
+    step = ceil((len(pictures) * width * height / _SAMPLED) ** 0.5)
+    few = max(1, width // step), max(1, height // step)
+    sampled = Image.new("RGB", (few[0], few[1] * len(pictures)))
+    for number, picture in enumerate(pictures):
+        sampled.paste(picture.resize(few, Image.Resampling.NEAREST), (0, few[1] * number))
+    palette = sampled.quantize(256, method=Image.Quantize.MEDIANCUT)
+    return [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
 
 
 def captioned(picture: Image.Image, caption: str) -> Image.Image:
