@@ -59,8 +59,13 @@ def test_the_small_commands_and_mistakes_in_names_import_no_pytorch(tmp_path: Pa
     assert not heavy & there
 
 
-def test_predicting_imports_what_it_uses(tmp_path: Path) -> None:
-    codes, there = imported(["predict", *DIGITS, "--limit", "20"], cwd=tmp_path)
-    assert codes == [0]
+def test_predicting_and_attacking_import_what_they_use(tmp_path: Path) -> None:
+    codes, there = imported(
+        ["predict", *DIGITS, "--limit", "20"],
+        ["attack", "pgd", *DIGITS, "--limit", "20", "--eps", "0.1", "--steps", "5"],
+        cwd=tmp_path,
+    )
+    assert codes == [0, 0]
+    assert list(tmp_path.glob("out/*/pictures.png"))
     assert "torch" in there
     assert not UNUSED & there

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import fluoroscope as fs
 from fluoroscope.pictures.display import said, said_at_length, shown, shown_array, shown_channels
-from fluoroscope.pictures.pairs import Pair, pair_figure
+from fluoroscope.pictures.pairs import Pair, pair_sheet
 from fluoroscope.pictures.write import to_pil, write_gif, write_png
 
 EACH = torch.arange(13).view(13, 1, 1).expand(13, 2, 3) / 255  # the number of a channel, from 0
@@ -61,10 +61,25 @@ def test_exact_pictures_are_grey_or_rgb() -> None:
         to_pil(EACH[:4])
 
 
-def test_captions_say_it(tmp_path: Path) -> None:
-    figure = pair_figure([Pair(EACH, EACH.flip(0), "wheat", "rye")])
-    words = [axes.get_ylabel() for axes in figure.axes]
-    assert words == ["before\nchannels 1, 2, 3 of 13", "change", "after\nchannels 1, 2, 3 of 13"]
+def test_captions_say_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words: list[str] = []
+    drawn = ImageDraw.ImageDraw.text
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            ImageDraw.ImageDraw,
+            "text",
+            lambda self, at, text, *rest, **how: (
+                words.append(text),
+                drawn(self, at, text, *rest, **how),
+            ),
+        )
+        sheet = pair_sheet([Pair(EACH, EACH.flip(0), "wheat", "rye")])
+    said = " ".join(words)
+    for row in ("before channels 1, 2, 3 of 13", "change × 10", "after channels 1, 2, 3 of 13"):
+        assert row in said
+    assert "largest change" in said, words
+    assert {"wheat", "rye"} <= set(words)
+    assert sheet.width > 280
     tall, plain = (
         Image.open(write_gif(tmp_path / f"{count}.gif", [EACH[:count]], ["wheat"])).height
         for count in (13, 3)

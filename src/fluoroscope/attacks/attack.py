@@ -205,8 +205,9 @@ class AttackResult(html.Shown, Outcome):
 
         The record is there while the three belong together.
         """
-        import pyarrow
         from pyarrow import parquet
+
+        from fluoroscope.arrow import table_of
 
         out = output_directory(directory)
         tensors = {
@@ -219,7 +220,7 @@ class AttackResult(html.Shown, Outcome):
         text = json.dumps(self.record, indent=1, ensure_ascii=False, allow_nan=False)
         with atomic_set(record, table, whole) as drafts:
             save_file(tensors, drafts[2])
-            parquet.write_table(pyarrow.table(self.rows()), drafts[1])
+            parquet.write_table(table_of(self.rows()), drafts[1])
             drafts[0].write_text(text, "utf-8")
         return paths
 

@@ -69,7 +69,7 @@ class Summary:
     def report(self, output: Output, method: "Method", directory: Path, seconds: float) -> None:
         from fluoroscope.pictures.curves import success_curve
         from fluoroscope.pictures.maps import write_figure
-        from fluoroscope.pictures.pairs import pair_figure
+        from fluoroscope.pictures.pairs import pair_sheet
         from fluoroscope.pictures.write import write_png
 
         numbers = self._numbers()
@@ -111,7 +111,7 @@ class Summary:
             output.say(_became(self._alone, method))
             self._paths.append(write_png(directory / "slide.png", self._alone.slide()))
         if self._pairs:
-            self._paths.append(write_figure(directory / "pictures.png", pair_figure(self._pairs)))
+            self._paths.append(write_png(directory / "pictures.png", pair_sheet(self._pairs)))
         if method.minimum_norm and searched:
             curve = success_curve(
                 numbers["distances"],

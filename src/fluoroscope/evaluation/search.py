@@ -8,6 +8,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from fluoroscope.arrow import table_of
 from fluoroscope.attacks.attack import AttackResult
 from fluoroscope.engine.bookmark import Bookmark, UnusableBookmarkError
 from fluoroscope.engine.first_look import notes_of
@@ -170,4 +171,4 @@ def _table(began: float, **columns: Any) -> pa.Table:
     seconds = time.perf_counter() - began
     passes = columns["forwards"] + columns["backwards"]
     share = passes.double() / passes.sum().clamp(min=1)
-    return pa.table({**found, "seconds": (seconds * share).tolist()}, schema=SCHEMA)
+    return table_of({**found, "seconds": (seconds * share).tolist()}, schema=SCHEMA)

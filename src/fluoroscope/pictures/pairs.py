@@ -2,17 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
+from PIL import Image, ImageDraw
 from torch import Tensor
 
-from fluoroscope.pictures.display import said, shown_array
-from fluoroscope.pictures.maps import signed_map
+from fluoroscope.pictures.display import said, shown
+from fluoroscope.pictures.lettering import broken, lettering
+from fluoroscope.pictures.maps import amplified
+from fluoroscope.pictures.slide import amplification
+from fluoroscope.pictures.write import enlarged, to_pil
 from fluoroscope.words import Ruler
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+# In pixels: the side that pictures are brought near to, the narrowest column, the room between two,
+# and the size of type.
+_SIDE, _NARROWEST, _GAP, _TITLE = 280, 250, 24, 20
 
 
 @dataclass(frozen=True)
@@ -25,38 +29,71 @@ class Pair:
     read_after: str
 
 
-def pair_figure(pairs: Sequence[Pair]) -> "Figure":
-    """A column for each pair: before, the change, after; all changes on one scale."""
-    from matplotlib.figure import Figure
+def pair_sheet(pairs: Sequence[Pair]) -> Image.Image:
+    """A column for each pair: before, the change, after.
 
-    figure = Figure(figsize=(2.1 * len(pairs) + 0.7, 6.9), layout="constrained", dpi=150)
-    axes = figure.subplots(3, len(pairs), squeeze=False)
-    scale = max(signed_map(pair.after - pair.before)[1] for pair in pairs)
-    for column, pair in zip(axes.T, pairs, strict=True):
-        change, _ = signed_map(pair.after - pair.before, scale=scale, style="diverging")
-        largest = float((pair.after - pair.before).abs().max())
-        far = Ruler("linf", len(pair.before)).short(largest)
-        titles = (pair.read_before, f"largest change {far}", pair.read_after)
-        arrays = (
-            shown_array(pair.before),
-            change.permute(1, 2, 0).numpy(),
-            shown_array(pair.after),
-        )
-        for axis, array, title in zip(column, arrays, titles, strict=True):
-            axis.imshow(array, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            axis.set_title(_short(title), parse_math=False, fontsize=9)
-            axis.set(xticks=[], yticks=[])
-            for side in axis.spines.values():
-                side.set_color("#bbbbbb")
+    Of the changes is shown mid-grey plus one factor times them, as on a slide. Small pictures are
+    enlarged by whole factors, pixels staying square, and large ones shrunk.
+    """
+    factor = amplification(max(map(_largest, pairs)))
+    cells = [_column(pair, factor) for pair in pairs]
+    wide, high = (max(picture.size[axis] for column in cells for picture, _ in column)
+                  for axis in (0, 1))  # fmt: skip
+    wide = max(wide, _NARROWEST)
+    words, line = lettering(_TITLE), round(1.3 * _TITLE)
     which = said(len(pairs[0].before))
-    words = (f"before\n{which}".strip(), "change", f"after\n{which}".strip())
-    for axis, word in zip(axes[:, 0], words, strict=True):
-        axis.set_ylabel(word)
-    return figure
+    rows = (f"before {which}".strip(), f"change × {factor:g}", f"after {which}".strip())
+    names = [_upwards(row, high) for row in rows]
+    left, down, across = (
+        max(name.width for name in names) + _GAP,
+        high + 2 * line + _GAP,
+        wide + _GAP,
+    )
+    sheet = Image.new("RGB", (left + across * len(pairs), down * 3), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, name in enumerate(names):
+        sheet.paste(name, (_GAP // 2, number * down + 2 * line))
+        for place, column in enumerate(cells):
+            picture, title = column[number]
+            x, y = left + place * across + (wide - picture.width) // 2, number * down + 2 * line
+            sheet.paste(picture, (x, y))
+            edge = (x - 1, y - 1, x + picture.width, y + picture.height)
+            draw.rectangle(edge, outline="#bbbbbb")
+            text = broken(title, words, wide, 2)
+            for above, part in enumerate(reversed(text)):
+                middle = left + place * across + wide // 2
+                draw.text((middle, y - 6 - above * line), part, "black", words, anchor="ms")
+    return sheet
 
 
-def _short(title: str) -> str:
-    return title if len(title) <= 24 else title[:23] + "…"
+def _largest(pair: Pair) -> float:
+    return float((pair.after - pair.before).abs().max())
+
+
+def _column(pair: Pair, factor: float) -> list[tuple[Image.Image, str]]:
+    change = amplified(pair.after - pair.before, factor)
+    far = Ruler("linf", len(pair.before)).short(_largest(pair))
+    titles = (pair.read_before, f"largest change {far}", pair.read_after)
+    pictures = (pair.before, change, pair.after)
+    return [(_sized(shown(each)), title) for each, title in zip(pictures, titles, strict=True)]
+
+
+def _sized(picture: Tensor) -> Image.Image:
+    made = enlarged(to_pil(picture), _SIDE)
+    made.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    return made
+
+
+def _upwards(text: str, length: int) -> Image.Image:
+    """Words that are read from below, in the middle of such a length."""
+    font, line = lettering(_TITLE), round(1.3 * _TITLE)
+    lines = broken(text, font, length, 3)
+    made = Image.new("RGB", (length, line * len(lines)), "white")
+    draw = ImageDraw.Draw(made)
+    for number, part in enumerate(lines):
+        middle = (length // 2, round((number + 0.5) * line))
+        draw.text(middle, part, fill="black", font=font, anchor="mm")
+    return made.rotate(90, expand=True)
 
 
 def spread(count: int, most: int) -> Tensor:
