@@ -11,20 +11,16 @@ from fluoroscope.cli.options import (
     OUT,
     AtChance,
     BatchSize,
-    Data,
-    First,
-    Invert,
     Json,
-    Limit,
     OnGrid,
     Seed,
-    Split,
-    open_pictures,
     with_model,
+    with_pictures,
 )
 from fluoroscope.cli.output import Output
 
 if TYPE_CHECKING:
+    from fluoroscope.data.imageset import ImageSet
     from fluoroscope.evaluation.class_map import ClassMap, MapProgress
     from fluoroscope.models.classifier import Classifier
 
@@ -33,13 +29,10 @@ _LINES, _STATIONS = 25, 3
 
 
 @with_model
+@with_pictures
 def class_map(
     model: "Classifier",
-    data: Data,
-    split: Split = None,
-    limit: Limit = None,
-    first: First = False,
-    invert: Invert = False,
+    images: "ImageSet",
     threat: Annotated[
         str, typer.Option(help="The norm, as l2; or with how far a picture may go, as l2:3.")
     ] = "linf",
@@ -87,7 +80,6 @@ def class_map(
     from fluoroscope.pictures.class_maps import class_map_figure
     from fluoroscope.pictures.maps import write_figure
 
-    images = open_pictures(data, split, limit, model.channels, first, invert)
     named = None if classes is None else [name.strip() for name in classes.split(";")]
     ends = _ends(model, route)
     directory, output = output_directory(out), Output(json)

@@ -10,16 +10,11 @@ from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import (
     AtChance,
     BatchSize,
-    Data,
-    First,
-    Invert,
     Json,
-    Limit,
     Out,
     Seed,
-    Split,
-    open_pictures,
     with_model,
+    with_pictures,
 )
 from fluoroscope.cli.output import Output
 from fluoroscope.cli.verdict_report import interval, share
@@ -27,6 +22,7 @@ from fluoroscope.models.labels import printable
 from fluoroscope.words import count
 
 if TYPE_CHECKING:
+    from fluoroscope.data.imageset import ImageSet
     from fluoroscope.evaluation.corruptions.catalogue import Scale
     from fluoroscope.evaluation.corruptions.table import CorruptionTable
     from fluoroscope.evaluation.intervals import Interval
@@ -35,13 +31,10 @@ if TYPE_CHECKING:
 
 @with_model
 @with_display
+@with_pictures
 def corrupt(
     model: "Classifier",
-    data: Data,
-    split: Split = None,
-    limit: Limit = None,
-    first: First = False,
-    invert: Invert = False,
+    images: "ImageSet",
     corruption: Annotated[
         list[str] | None,
         typer.Option(
@@ -93,7 +86,6 @@ def corrupt(
     from fluoroscope.pictures.display import shown_channels
     from fluoroscope.pictures.maps import write_figure
 
-    images = open_pictures(data, split, limit, model.channels, first, invert)
     photographs = as_frost(frost)
     output, directory = Output(json), output_directory(out)
     with output.telling(), interruptible() as interrupted, output.measuring() as move:

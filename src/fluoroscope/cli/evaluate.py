@@ -9,19 +9,14 @@ from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import (
     AtChance,
     BatchSize,
-    Data,
-    First,
-    Invert,
     Json,
-    Limit,
     OnGrid,
     Out,
     Plain,
     Seed,
-    Split,
     Threat,
-    open_pictures,
     with_model,
+    with_pictures,
 )
 from fluoroscope.cli.output import Output
 from fluoroscope.cli.requirements import (
@@ -35,18 +30,16 @@ from fluoroscope.cli.slices import Slices
 from fluoroscope.cli.verdict_report import draw_curve, report
 
 if TYPE_CHECKING:
+    from fluoroscope.data.imageset import ImageSet
     from fluoroscope.evaluation.evaluate import Progress
     from fluoroscope.models.classifier import Classifier
 
 
 @with_model
+@with_pictures
 def evaluate(
     model: "Classifier",
-    data: Data,
-    split: Split = None,
-    limit: Limit = None,
-    first: First = False,
-    invert: Invert = False,
+    images: "ImageSet",
     threat: Threat = None,
     plan: Annotated[
         str,
@@ -108,7 +101,6 @@ def evaluate(
     from fluoroscope.models.wrappers.prepared import prepare
 
     check_junit(require, junit)
-    images = open_pictures(data, split, limit, model.channels, first, invert)
     output = Output(json)
     with output.telling(), interruptible() as interrupted, output.measuring() as move:
         verdict = run(

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 from typer.core import TyperCommand
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fluoroscope.data.imageset import ImageSet
     from fluoroscope.models.classifier import Classifier
 
+T = TypeVar("T")
 MODEL = ("--model", "-m")
 MODEL_HELP = (
     "A built-in (digits-cnn), torchvision/NAME, timm/NAME, hf/OWNER/NAME, a local directory in the "
@@ -208,6 +209,32 @@ def with_model(command: Callable[..., None]) -> Callable[..., None]:
     return loading
 
 
+PICTURES: dict[str, tuple[Any, Any]] = {
+    "data": (Data, inspect.Parameter.empty),
+    "split": (Split, None),
+    "limit": (Limit, None),
+    "first": (First, False),
+    "invert": (Invert, False),
+}
+"""What names the pictures of a data set: of each option its annotation and default."""
+
+
+def with_pictures(command: Callable[..., T]) -> Callable[..., T]:
+    """Give a command that wants ``images: ImageSet`` for ``model`` the options to name them."""
+
+    @wraps(command)
+    def opening(*, model: "Classifier", **given: Any) -> T:
+        data, split, limit, first, invert = (given.pop(name) for name in PICTURES)
+        images = open_pictures(data, split, limit, model.channels, first, invert)
+        return command(model=model, images=images, **given)
+
+    named = [_parameter(name, kind, default) for name, (kind, default) in PICTURES.items()]
+    kept = _parameters(command, without="images")
+    after = 1 + [one.name for one in kept].index("model")
+    _sign(opening, [*kept[:after], *named, *kept[after:]])
+    return opening
+
+
 def _nothing_stated(stated: dict[str, Any]) -> None:
     """Refuse what is said of a network that is not named."""
     said = [name for name, (_, default) in NETWORK.items() if stated[name] != default]
@@ -250,13 +277,13 @@ def _parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> 
     return inspect.Parameter(name, only, default=default, annotation=kind)
 
 
-def _parameters(command: Callable[..., None], *, without: str) -> list[inspect.Parameter]:
+def _parameters(command: Callable[..., Any], *, without: str) -> list[inspect.Parameter]:
     own = inspect.signature(command, eval_str=False).parameters
     only = inspect.Parameter.KEYWORD_ONLY
     return [value.replace(kind=only) for name, value in own.items() if name != without]
 
 
-def _sign(command: Callable[..., None], parameters: list[inspect.Parameter]) -> None:
+def _sign(command: Callable[..., Any], parameters: list[inspect.Parameter]) -> None:
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in parameters}
 

@@ -11,18 +11,13 @@ from fluoroscope.cli.display import with_display
 from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import (
     OUT,
-    Data,
-    First,
-    Invert,
     Json,
-    Limit,
     Plain,
     Seed,
-    Split,
     Threat,
-    open_pictures,
     what_was_named,
     with_model,
+    with_pictures,
 )
 from fluoroscope.cli.output import Output
 from fluoroscope.cli.requirements import (
@@ -35,19 +30,17 @@ from fluoroscope.cli.requirements import (
 from fluoroscope.cli.slices import Slices
 
 if TYPE_CHECKING:
+    from fluoroscope.data.imageset import ImageSet
     from fluoroscope.models.classifier import Classifier
 
 
 @with_model
 @with_display
+@with_pictures
 def xray(
     context: typer.Context,
     model: "Classifier",
-    data: Data,
-    split: Split = None,
-    limit: Limit = None,
-    first: First = False,
-    invert: Invert = False,
+    images: "ImageSet",
     threat: Threat = None,
     out: Annotated[Path, typer.Option(*OUT, help="The page.")] = Path("out/xray/report.html"),
     sections: Annotated[
@@ -90,7 +83,6 @@ def xray(
 
     names = None if sections is None else [name.strip() for name in sections.split(",")]
     check_junit(require, junit)
-    images = open_pictures(data, split, limit, model.channels, first, invert)
     output = Output(json)
     with output.telling(), interruptible() as interrupted, output.measuring() as move:
         report = look_through(
