@@ -194,7 +194,7 @@ def test_a_curve_has_its_picture(evaluate: Call, fluoroscope: Call, tmp_path: Pa
     said = json.loads(done.out)
     assert said["curve"]["median"] > 0
     assert said["record"]["identity"]["threat"] == {"norm": "linf", "eps": "inf"}
-    assert "within linf" in done.err
+    assert "within L∞" in done.err
     with Image.open(tmp_path / "run" / "curve.png") as picture:
         assert min(picture.size) > 300
     again = fluoroscope("runs", "show", str(tmp_path / "run"), "--json", "-")

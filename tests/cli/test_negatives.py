@@ -1,6 +1,7 @@
 """Dark ink on white, shown to a network that learnt white ink on black, is noticed and mended."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ from PIL import Image
 from torch import Tensor, nn
 
 import fluoroscope as fs
+import fluoroscope.evaluation.evaluate
 from fluoroscope.engine.first_look import look_at, notes_of
 from fluoroscope.engine.labels import negatives, what_was_fed
-from fluoroscope.errors import FluoroscopeWarning
+from fluoroscope.errors import ChanceLevelError, FluoroscopeWarning
 from fluoroscope.notices import collected
 from fluoroscope.pictures.write import to_pil
 
 DIGITS = next(fs.load_images("digits", channels=1).take(200).batches(200))
+evaluate = sys.modules["fluoroscope.evaluation.evaluate"]
 NETWORKS = ["digits-linear", "digits-cnn", "digits-robust"]
 
 
@@ -158,3 +161,25 @@ def test_transparent_parts_are_laid_on_white_and_said(tmp_path: Path) -> None:
     with collected() as told:
         fs.open_image(str(tmp_path / "solid.png"), channels=1)
     assert not told
+
+
+def test_a_refused_network_is_shown_what_it_was_fed_of_several_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert DIGITS.labels is not None
+    order = DIGITS.labels.argsort(stable=True)
+    words: list[str] = []
+    real = evaluate.captioned_figure
+
+    def observed(pictures: Any, title: str) -> Any:
+        words.extend(caption for _, caption in pictures)
+        return real(pictures, title)
+
+    monkeypatch.setattr(evaluate, "captioned_figure", observed)
+    with pytest.raises(ChanceLevelError, match=r"of the first 12 pictures .* of their negatives"):
+        fs.evaluate(
+            fs.load_model("digits-linear"), 1 - DIGITS.images[order], DIGITS.labels[order],
+            threat="linf:0.1", plan="fast", out=tmp_path,
+        )  # fmt: skip
+    labels = [caption.splitlines()[0].removeprefix("labelled ") for caption in words]
+    assert labels == [*"0123456789", "0", "1"]

@@ -7,8 +7,15 @@ import pytest
 import torch
 from matplotlib import colormaps
 
-from fluoroscope.pictures.curves import probability_curves
+from fluoroscope.pictures.captioned import captioned_figure
+from fluoroscope.pictures.curves import (
+    probability_curves,
+    query_curves,
+    robustness_curves,
+    success_curve,
+)
 from fluoroscope.pictures.maps import amplified, map_figure, signed_map, write_figure
+from fluoroscope.words import Ruler
 
 
 def color(name: str, position: float) -> torch.Tensor:
@@ -71,3 +78,49 @@ def test_same_figure_same_bytes_and_labels_stay_text(tmp_path: Path) -> None:
     assert "<script>" not in text
     shown = [entry.get_text() for entry in figure.axes[0].get_legend().get_texts()]
     assert shown == labels
+
+
+def test_a_bar_that_saturates_says_how_far_the_values_go() -> None:
+    values = torch.linspace(-1, 1, 64).view(1, 8, 8)
+    values[0, 0, 0] = -7.28
+    [*_, bar] = map_figure([("five", values)]).axes
+    assert "the ends stand for up to ±7.28" in bar.get_ylabel()
+    [*_, bar] = map_figure([("five", values)], scale=8.0).axes
+    assert "ends" not in bar.get_ylabel()
+
+
+@pytest.mark.parametrize("name", ["_x", "$a_b$", "<b>"])
+def test_no_name_is_left_out_of_a_legend(name: str) -> None:
+    several = {name: [(0.0, 1.0, 0.9, 1.0)], "other": [(0.0, 1.0, 0.9, 1.0)]}
+    figures = [
+        probability_curves(torch.tensor([[0.9, 0.1]]), [name, "other"], always=[0, 1]),
+        robustness_curves(several, norm="linf"),
+        query_curves({"eps": {name: [1, 2], "other": [3]}}, 4, 10),
+    ]
+    for figure in figures:
+        legend = figure.axes[0].get_legend().get_texts()
+        assert [text.get_text() for text in legend] == [name, "other"]
+        assert not any(text.get_parse_math() for text in legend)
+        figure.draw_without_rendering()
+
+
+def test_colour_is_measured_in_255ths_on_every_axis() -> None:
+    points = {"one": [(0.0, 0.9, 0.8, 1.0), (4 / 255, 0.5, 0.4, 0.6)]}
+    for channels, last in ((1, 4 / 255), (3, 4.0)):
+        axes = robustness_curves(points, norm="linf", channels=channels, mark=2 / 255).axes[0]
+        assert axes.get_lines()[0].get_xdata()[1] == pytest.approx(last)
+        assert ("255ths" in axes.get_xlabel()) == (channels == 3)
+        ruler = Ruler("linf", channels)
+        axes = success_curve([4 / 255, 1 / 255], 2, ruler=ruler, half=1 / 255).axes[0]
+        assert axes.get_lines()[0].get_xdata()[2] == pytest.approx(last)
+        assert axes.texts[0].get_text() == (
+            "half within 1/255" if channels == 3 else "half within 0.00392"
+        )
+
+
+def test_a_long_title_stays_within_the_pictures() -> None:
+    figure = captioned_figure([(torch.rand(1, 8, 8), "a\nb")] * 2, "a title " * 20)
+    figure.draw_without_rendering()
+    box = figure._suptitle.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width

@@ -18,6 +18,7 @@ from fluoroscope.cli.options import (
     with_pictures,
 )
 from fluoroscope.cli.output import Output
+from fluoroscope.words import NORMS, Ruler
 
 if TYPE_CHECKING:
     from fluoroscope.data.imageset import ImageSet
@@ -102,13 +103,16 @@ def class_map(
             on_progress=told,
             cancelled=interrupted,
         )
+    ruler = Ruler(found.norm, model.channels)
     remove(directory / "class_map.png")  # never beside another map's numbers
     written = [found.save(directory)]
     if found.pairs:
-        figure = class_map_figure(found.distance, found.labels, norm=found.norm, title=model.name)
+        far = found.distance * ruler.scaled(1.0)
+        figure = class_map_figure(far, found.labels, norm=found.norm, title=model.name)
+        figure.axes[-1].set_ylabel(f"median {ruler.unit}")
         written.append(write_figure(directory / "class_map.png", figure))
-    _report(output, found)
-    between = None if ends is None else _between(output, found, *ends)
+    _report(output, found, ruler)
+    between = None if ends is None else _between(output, found, ruler, *ends)
     output.wrote(written)
     output.json({**found.describe(), "route": between})
     if interrupted():
@@ -129,15 +133,16 @@ def _ends(model: "Classifier", route: str | None) -> tuple[int, int] | None:
     return first, last
 
 
-def _report(output: Output, found: "ClassMap") -> None:
+def _report(output: Output, found: "ClassMap", ruler: Ruler) -> None:
     sources = sorted({pair.source for pair in found.pairs})
     rows = []
     for source in sources[:_LINES]:
         near = [
-            f"{found.labels[pair.target]} {pair.distance:.3g}" for pair in found.neighbours(source)
+            f"{found.labels[pair.target]} {ruler.short(pair.distance)}"
+            for pair in found.neighbours(source)
         ]
         rows.append([found.labels[source], ", ".join(near)])
-    output.table(["class", f"nearest by {found.norm}"], rows)
+    output.table(["class", f"nearest by {NORMS.get(found.norm, found.norm)}"], rows)
     if len(sources) > _LINES:
         output.say(f"and {len(sources) - _LINES} more classes in class_map.json")
     output.say(f"{len(found.pairs)} pairs: {found.chosen}")
@@ -147,7 +152,9 @@ def _report(output: Output, found: "ClassMap") -> None:
         output.say("note: stopped early; what was found so far")
 
 
-def _between(output: Output, found: "ClassMap", first: int, last: int) -> dict[str, Any] | None:
+def _between(
+    output: Output, found: "ClassMap", ruler: Ruler, first: int, last: int
+) -> dict[str, Any] | None:
     """What lies between two classes, said and as plain values."""
     way = found.route(first, last)
     names = found.labels
@@ -155,10 +162,10 @@ def _between(output: Output, found: "ClassMap", first: int, last: int) -> dict[s
         output.say(f"no measured pairs lead from {names[first]} to {names[last]}")
         return None
     hops = [
-        f" -{hop:.3g}-> {names[label]}"
+        f" -{ruler.short(hop)}-> {names[label]}"
         for hop, label in zip(way.hops, way.classes[1:], strict=True)
     ]
-    direct = "not measured" if math.isnan(way.direct) else f"{way.direct:.3g}"
+    direct = "not measured" if math.isnan(way.direct) else ruler.short(way.direct)
     output.say(f"{names[first]}{''.join(hops)} (straight: {direct})")
     straight = found.pair(first, last)
     stations = [] if straight is None else list(straight.stations)

@@ -18,6 +18,7 @@ from fluoroscope.cli.options import (
     with_model,
 )
 from fluoroscope.cli.output import Output
+from fluoroscope.words import percent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,14 +74,16 @@ def gradient(
     earlier = directory.glob("gradient-times-50-*.png")
     remove(*(file for file in earlier if _AMPLIFIED.fullmatch(file.name)))
     unit = f"{objective} per unit of pixel value"
+    views = [amplified(slope) for slope in slopes]
+    cut = [float(((view <= 0) | (view >= 1)).float().mean()) for view in views]
     figure = map_figure(list(zip(names, slopes, strict=True)), picture=picture, unit=unit)
     written = [
         write_figure(directory / "gradient.png", figure),
         write_figure(directory / "gradient.svg", figure),
     ]
-    for number, slope in zip(classes, slopes, strict=True):
-        view = enlarged(to_pil(shown(amplified(slope))))
-        written.append(write_png(directory / f"gradient-times-50-{number}.png", view))
+    for number, view in zip(classes, views, strict=True):
+        drawn = enlarged(to_pil(shown(view)))
+        written.append(write_png(directory / f"gradient-times-50-{number}.png", drawn))
     with atomic_path(directory / "gradient.safetensors") as draft:
         save_file({"image": picture.contiguous(), "gradients": slopes}, draft)
     written.append(directory / "gradient.safetensors")
@@ -95,6 +98,11 @@ def gradient(
         title=f"gradient of the {objective} at {image}",
     )
     checks = [_check(output, model, picture, c, objective, check, seed) for c in classes if check]
+    if max(cut) > 0:
+        output.note(
+            f"gradient-times-50 is black or white where 50 times the gradient leaves the scale: up "
+            f"to {percent(max(cut))} of the values; gradient.safetensors has them all"
+        )
     output.wrote(written)
     output.json(
         {

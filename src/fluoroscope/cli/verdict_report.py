@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from fluoroscope.cli.output import Output
 from fluoroscope.cli.slices import report_slices
 from fluoroscope.models.labels import printable
-from fluoroscope.words import threat_name
+from fluoroscope.words import NORMS, Ruler, threat_name
 
 if TYPE_CHECKING:
     from fluoroscope.evaluation.curve import Curve
@@ -54,7 +54,7 @@ def report(output: Output, verdict: "Verdict") -> None:
         ],
     )  # fmt: skip
     if verdict.curve is not None:
-        _report_curve(output, verdict.curve)
+        _report_curve(output, verdict.curve, _channels(verdict))
     report_slices(output, verdict.slices)
     if verdict.trust:
         output.table(
@@ -79,19 +79,32 @@ def draw_curve(verdict: "Verdict", directory: Path) -> Path:
     figure = robustness_curves(
         {"all": [(point.eps, point.accuracy, *point.interval) for point in curve.points()]},
         norm=curve.norm,
+        channels=_channels(verdict),
         mark=eps if isinstance(eps, float) else None,
         title=f"{identity['model']} on {identity['data']['name']}",
     )
     return write_figure(directory / "curve.png", figure)
 
 
-def _report_curve(output: Output, curve: "Curve") -> None:
+def _channels(verdict: "Verdict") -> int:
+    """Of the pictures; runs of earlier versions do not say."""
+    found = verdict.record.get("channels")
+    return found if isinstance(found, int) else 1
+
+
+def _report_curve(output: Output, curve: "Curve", channels: int) -> None:
     from fluoroscope.evaluation.curve import QUANTILES
 
+    ruler = Ruler(curve.norm, channels)
     quantiles = [(share, curve.quantile(share)) for share in QUANTILES]
     output.table(
         ["fooled, of those correct", *(f"{at:.0%}>" for at, _ in quantiles)],
-        [[f"within {curve.norm}", *(f"{eps:.4g}" for _, eps in quantiles)]],
+        [
+            [
+                f"within {NORMS.get(curve.norm, curve.norm)}",
+                *(ruler.short(eps, 4) for _, eps in quantiles),
+            ]
+        ],
     )
 
 

@@ -27,6 +27,7 @@ def provenance(model: Classifier) -> dict[str, Any]:
         "device": str(model.device),
         "precision": str(model.precision).removeprefix("torch."),
         "model": model.name,
+        "channels": model.channels,
         "model_sha256": model.fingerprint(),
         "prepared": list(asked.steps) if isinstance(asked, Prepared) else [],
     }

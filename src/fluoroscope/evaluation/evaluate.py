@@ -1,5 +1,6 @@
 """Evaluating a data set by a plan: part by part, stage by stage, and a verdict at the end."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -109,7 +110,7 @@ def _said(level: Level, clean: pa.Table) -> Level:
 
 def _fed(job: Job, clean: pa.Table) -> str:
     """What the network was given, in words, and in a picture beside the run's other files."""
-    first = clean.slice(0, _SHOWN)
+    first = clean.take(_of_several_classes(clean["label"].to_pylist(), _SHOWN))
     images, labels = job.samples(first["index"].to_pylist())
     names, words = job.model.labels, what_was_fed(job.model, images, labels)
     if job.directory is None:
@@ -119,9 +120,19 @@ def _fed(job: Job, clean: pa.Table) -> str:
         (images[at].cpu(), f"labelled {names[int(labels[at])]}\npredicted {names[read[at]]}")
         for at in range(len(images))
     ]
-    title = f"What {job.model.name} was fed: the first of {job.images.name}\n{scaling(job.model)}"
+    title = f"What {job.model.name} was fed: some of {job.images.name}, {scaling(job.model)}"
     path = write_figure(job.directory.path / "fed.png", captioned_figure(pictures, title))
     return f"{words}, see {path}"
+
+
+def _of_several_classes(labels: list[int], most: int) -> list[int]:
+    """Rows of as many classes as there are, the first of each, then the second, and so on."""
+    seen: Counter[int] = Counter()
+    turns = []
+    for row, label in enumerate(labels):
+        turns.append((seen[label], row))
+        seen[label] += 1
+    return [row for _, row in sorted(turns)[:most]]
 
 
 def here(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import ceil
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -20,10 +21,12 @@ def captioned_figure(pictures: Sequence[tuple[Tensor, str]], title: str = "") ->
 
     across = min(_ACROSS, len(pictures))
     down = ceil(len(pictures) / across)
-    size = (1.9 * across + 0.2, 2.5 * down + 0.7)
+    size = (1.9 * across + 0.2, 2.3 * down + 0.6)
     figure = Figure(figsize=size, layout="constrained", dpi=150)
     which = said(len(pictures[0][0]))
-    figure.suptitle(f"{title}\n{which}".strip(), fontsize=10, parse_math=False)
+    # A title is as wide as the pictures, and a file's name in it may have no space.
+    lines = wrap(f"{title} {which}".strip(), 26 * across)
+    figure.suptitle("\n".join(lines), fontsize=10, parse_math=False)
     axes = figure.subplots(down, across, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()

@@ -138,6 +138,7 @@ def robustness_curves(
     curves: Mapping[str, Sequence[tuple[float, float, float, float]]],
     *,
     norm: str,
+    channels: int = 1,
     bands: bool = True,
     mark: float | None = None,
     title: str = "",
@@ -148,6 +149,7 @@ def robustness_curves(
     Args:
         curves: by name, ``(eps, accuracy, low, high)`` where the accuracy falls, from 0 on.
         norm: what ``eps`` is in.
+        channels: of the pictures; largest changes in colour are drawn in 255ths.
         bands: whether to draw the intervals.
         mark: a bound to draw a line at.
         title: above the plot.
@@ -157,11 +159,14 @@ def robustness_curves(
 
     figure = Figure(figsize=(6.4, 3.6), layout="constrained", dpi=150)
     axes = figure.subplots()
-    end = 1.05 * max([mark or 0.0, *(points[-1][0] for points in curves.values())]) or 1.0
+    ruler = Ruler(norm, channels)
+    last = max([mark or 0.0, *(points[-1][0] for points in curves.values())])
+    end = 1.05 * ruler.scaled(last) or 1.0
     named = []
     for number, (name, points) in enumerate(curves.items()):
         # To the right of its last step a curve stays where it is.
-        eps, *heights = zip(*points, (end, *points[-1][1:]), strict=True)
+        steps = [(ruler.scaled(far), *at) for far, *at in points]
+        eps, *heights = zip(*steps, (end, *points[-1][1:]), strict=True)
         accuracy, low, high = ([100 * height for height in heights[i]] for i in range(3))
         color = COLORS[number % len(COLORS)]
         style = "-" if number < len(COLORS) else "--"
@@ -170,12 +175,12 @@ def robustness_curves(
         if bands:
             axes.fill_between(eps, low, high, step="post", color=color, alpha=0.18, linewidth=0)
     if mark is not None:
-        axes.axvline(mark, color="#666666", linewidth=1, linestyle="--")
+        axes.axvline(ruler.scaled(mark), color="#666666", linewidth=1, linestyle="--")
         axes.annotate(
-            f"{mark:.3g}", (mark, 1), (3, -3), xycoords=("data", "axes fraction"),
-            textcoords="offset points", va="top", fontsize=9, color="#666666",
+            ruler.short(mark), (ruler.scaled(mark), 1), (3, -3), textcoords="offset points",
+            xycoords=("data", "axes fraction"), va="top", fontsize=9, color="#666666",
         )  # fmt: skip
-    axes.set(xlabel=f"{norm} eps", ylabel="accuracy, %", ylim=(-2, 102), xlim=(0, end))
+    axes.set(xlabel=ruler.unit, ylabel="accuracy, %", ylim=(-2, 102), xlim=(0, end))
     axes.grid(alpha=0.25)
     axes.set_title(title, parse_math=False)
     if len(curves) > 1:

@@ -93,11 +93,16 @@ def map_figure(
     for axis in axes:
         axis.set_axis_off()
     bar = ScalarMappable(Normalize(-limit, limit), _COLORMAPS[style])
-    colorbar = figure.colorbar(bar, ax=list(axes), shrink=0.85)
+    largest = max(float(np.abs(_flat(values, limit)[0]).max()) for _, values in panels)
+    beyond = largest > limit * (1 + 1e-6)
+    # Pointed ends: there are values beyond, in the same colours.
+    extend = "both" if beyond else "neither"
+    colorbar = figure.colorbar(bar, ax=list(axes), shrink=0.85, extend=extend)
     colorbar.set_ticks([-limit, -limit / 2, 0, limit / 2, limit])
     colorbar.ax.set_yticklabels([f"{tick:.3g}" for tick in colorbar.get_ticks()])
     meaning = {"ink": "black: less ink · yellow: more ink", "diverging": "blue: less · red: more"}
-    colorbar.set_label(f"{unit}\n{meaning[style]}" if unit else meaning[style])
+    words = [unit, meaning[style], f"the ends stand for up to ±{largest:.3g}" if beyond else ""]
+    colorbar.set_label("\n".join(filter(None, words)))
     return figure
 
 
