@@ -46,9 +46,10 @@ check: $(VENV)/.developer
 reproductions: $(VENV)/.developer
 	$(BIN)/python -m reproductions
 
-# Measures anew the curves that reports show beside a network's own.
-references: $(VENV)/.user
-	$(BIN)/python -m fluoroscope.report.references
+# Measures anew the curves that reports show beside a network's own; those whose networks or pictures
+# are not in ../shared stay as they are.
+references: $(VENV)/.developer
+	$(BIN)/python -m reproductions.references
 
 # Writes anew the digits of the package, which are scikit-learn's.
 digits: $(VENV)/.developer

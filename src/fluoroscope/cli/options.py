@@ -243,16 +243,17 @@ def _nothing_stated(stated: dict[str, Any]) -> None:
         raise InvalidParameterError(f"--{option} says something of a network; expected --model")
 
 
+SAME_CASE = ("model", *NETWORK, "data", "split", "limit", "first", "invert")
+"""The options that say what is looked at: another command with them looks at the same."""
+
+
 def what_was_named(context: typer.Context) -> str:
-    """The options of this call that name network and pictures, for other commands to be shown."""
+    """The options of this call that say what is looked at, for other commands to be shown."""
     words = []
     for option in context.command.params:
         value = context.params.get(option.name or "")
-        if (
-            option.name in ("model", "data", "split", "invert", *NETWORK)
-            and value != option.default
-        ):
-            words += [option.opts[0], *([] if value is True else [str(value)])]
+        if option.name in SAME_CASE and value != option.default:
+            words += [option.opts[0]] if value is True else [option.opts[0], str(value)]
     return shlex.join(words)
 
 

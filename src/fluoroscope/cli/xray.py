@@ -12,6 +12,7 @@ from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import (
     OUT,
     Json,
+    OnGrid,
     Plain,
     Seed,
     Threat,
@@ -65,6 +66,19 @@ def xray(
     slices: Slices = None,
     require: Require = None,
     junit: Junit = None,
+    on_grid: OnGrid = False,
+    title: Annotated[
+        str | None, typer.Option("--title", help="The page's; default: network and data.")
+    ] = None,
+    model_version: Annotated[
+        str | None, typer.Option("--model-version", help="To stand beside the network's hashes.")
+    ] = None,
+    data_description: Annotated[
+        str | None,
+        typer.Option(
+            "--data-description", help="What the pictures are: where from, how they were chosen."
+        ),
+    ] = None,
     plain: Plain = False,
     seed: Seed = 0,
     json: Json = None,
@@ -95,6 +109,10 @@ def xray(
             seed=seed,
             slices=slices or (),
             require=require,
+            grid=8 if on_grid else None,
+            title=title,
+            model_version=model_version,
+            data_description=data_description,
             command=shlex.join(["fluoroscope", *sys.argv[1:]]),
             named=what_was_named(context),
             on_progress=lambda what, share: move(share, what),

@@ -334,6 +334,17 @@ def as_threat(given: "Threat | str") -> Threat:
     return threat_for(*read_threat(given))
 
 
+def as_text(threat: Threat) -> str:
+    """What :func:`as_threat` takes for a threat model with one bound: ``"linf:8/255"``."""
+    eps = float(threat.eps)
+    if threat.name == "none" or eps == inf:
+        return threat.name
+    if eps == int(eps):
+        return f"{threat.name}:{int(eps)}"
+    levels = round(eps * 255)
+    return f"{threat.name}:{f'{levels}/255' if levels / 255 == eps else repr(eps)}"
+
+
 def usual_threat(model: "Classifier", images: "ImageSet | None" = None) -> Threat:
     """The bound in Linf that the field uses for such pictures: all commands' default.
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, Self, SupportsIndex
 from weakref import WeakKeyDictionary
 
@@ -90,6 +91,8 @@ class Classifier(html.Shown):
     weights_from: str | None = None
     """Where its weights were read from: ``""`` where nothing was loaded into it, ``None`` where
     nobody knows, since the module came as it is."""
+    files: tuple[Path, ...] = ()
+    """The files of this machine that its weights were read from, where a user named them."""
     _asks: bool = False
     """Whether the module asks other classifiers, which look after themselves."""
     passes: int = 1

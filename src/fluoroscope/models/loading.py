@@ -157,6 +157,7 @@ def _by_name(
     if checkpoint is not None:
         load_checkpoint(classifier.module, checkpoint, checkpoint_key)
     classifier.weights_from = _weights_from(classifier, checkpoint, pretrained)
+    classifier.files = _files(source, name, checkpoint)
     classifier.module.eval().requires_grad_(False)
     if device is not None:
         classifier.module.to(device)
@@ -172,6 +173,19 @@ def _weights_from(
         return ""
     python = classifier.name.startswith("python:")
     return classifier.weights_from if python else classifier.name
+
+
+def _files(source: str, name: str | Path, checkpoint: str | Path | None) -> tuple[Path, ...]:
+    """The files that hold the weights, of those that the user named."""
+    if checkpoint is not None:
+        return (user_path(checkpoint),)
+    if source == "exported program":
+        return (Path(name),)
+    if source == "directory":
+        from fluoroscope.models.directories import weight_files
+
+        return tuple(weight_files(Path(name)))
+    return ()
 
 
 def _from_source(

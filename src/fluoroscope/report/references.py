@@ -1,20 +1,17 @@
-"""Curves of networks that everybody has, to hold another beside: the built-in readers of digits.
+"""Curves of networks that others have, to hold another beside: only of networks of the same kind.
 
-``make references`` measures them anew and writes ``references.json``.
+A kind is grey or colour, and pictures of about the same size. ``make references`` measures them
+anew (``reproductions/references.py``) and writes ``references.json``.
 """
 
 import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
-from typing import Any
 
-NETWORKS = ("digits-cnn", "digits-robust")
-NORMS = ("linf", "l2")
-COUNT = 1000
-_POINTS = 60
 _FILE = "references.json"
+# How many times larger a side may be, for distances to mean about the same.
+_ALIKE = 2.0
 
 
 @dataclass(frozen=True)
@@ -22,6 +19,13 @@ class Reference:
     """The accuracy of a network at every bound."""
 
     model: str
+    about: str
+    """What it was trained on, and how."""
+    hardened: bool
+    """Whether it was trained against attacks."""
+    channels: int
+    side: int
+    """The longer side of its pictures."""
     data: str
     count: int
     norm: str
@@ -39,44 +43,21 @@ class Reference:
         ]
         return below[-1] if below else self.accuracy[0]
 
+    def alike(self, channels: int, side: int) -> bool:
+        """Whether a network of so many channels and this side is of its kind."""
+        return channels == self.channels and 1 / _ALIKE <= side / self.side <= _ALIKE
+
 
 @cache
-def references(norm: str) -> tuple[Reference, ...]:
-    """The curves that were measured in this norm."""
+def measured() -> tuple[Reference, ...]:
+    """All curves there are."""
     found = json.loads((files("fluoroscope.report") / _FILE).read_text("utf-8"))["curves"]
     return tuple(
         Reference(**{**one, "eps": tuple(one["eps"]), "accuracy": tuple(one["accuracy"])})
         for one in found
-        if one["norm"] == norm
     )
 
 
-def measure() -> dict[str, Any]:
-    """The curves of the built-in networks on the built-in digits, as plain values."""
-    import fluoroscope as fs
-
-    curves = []
-    for name in NETWORKS:
-        model = fs.load_model(name)
-        images = fs.load_images("digits", channels=1).take(COUNT)
-        for norm in NORMS:
-            found = fs.evaluate(model, images, threat=norm, plan="curve").curve
-            assert found is not None
-            points = found.points(_POINTS)
-            curves.append(
-                {
-                    "model": name,
-                    "data": "digits",
-                    "count": len(found),
-                    "norm": norm,
-                    "eps": [round(point.eps, 5) for point in points],
-                    "accuracy": [round(point.accuracy, 4) for point in points],
-                    "median": round(found.median, 5),
-                }
-            )
-    return {"made_by": "make references", "fluoroscope": fs.__version__, "curves": curves}
-
-
-if __name__ == "__main__":
-    text = json.dumps(measure(), separators=(",", ":")).replace('{"model"', '\n{"model"')
-    (Path(__file__).parent / _FILE).write_text(text + "\n", "utf-8")
+def references(norm: str, channels: int, side: int) -> tuple[Reference, ...]:
+    """The curves in this norm of networks of the same kind."""
+    return tuple(one for one in measured() if one.norm == norm and one.alike(channels, side))

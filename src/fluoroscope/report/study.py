@@ -7,9 +7,9 @@ is one. So a report of a finished run only reads.
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +26,7 @@ from fluoroscope.attacks.minimum_norm.fmn import FMN
 from fluoroscope.data.batches import Batch
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine import randomness
+from fluoroscope.engine.grid import HALF_A_LEVEL, as_grid, nothing_between, round_to_grid
 from fluoroscope.engine.labels import Seen, Truth, what_was_fed
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.provenance import provenance
@@ -39,8 +40,9 @@ from fluoroscope.evaluation.check import Check, Outcome
 from fluoroscope.evaluation.class_map import ClassMap, class_map
 from fluoroscope.evaluation.curve import Curve
 from fluoroscope.evaluation.evaluate import columns_of, evaluate
+from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.evaluation.level import Level
-from fluoroscope.evaluation.plan import Plan, nearest
+from fluoroscope.evaluation.plan import ROUNDING, Plan, nearest
 from fluoroscope.evaluation.plans import find_plan
 from fluoroscope.evaluation.requirements import Requirements
 from fluoroscope.evaluation.rows import CLEAN
@@ -66,6 +68,8 @@ BATCH = 64
 PART, PART_LARGE = 50, 8
 # The share of the time left that the evaluation may take.
 SHARE = 0.6
+# And the search in 8 bits, of what is left then.
+EIGHT_SHARE = 0.3
 # And the trust checks, of what is left then; pictures that they look at, small and large.
 TRUST_SHARE = 0.5
 SOME, FEW = 32, 4
@@ -74,6 +78,11 @@ SOME, FEW = 32, 4
 MAP_SHARE, MAP_PICTURES, MAP_CLASSES = 0.8, 5, 20
 MAP_LARGE, MAP_TARGETS = 15, 4
 VERDICT = "fast"
+MARK = "†"
+MARKED = (
+    f"{MARK} Less than half a level of 8 bits (0.5/255): lost when the changed picture is saved as "
+    "a file."
+)
 NEAREST_NORMS = ("linf", "l2", "l1")
 # Steps of a search where pictures are large.
 STEPS_LARGE = 12
@@ -107,6 +116,50 @@ class Reading:
     def right(self) -> Tensor:
         """``(N,)`` booleans."""
         return self.winners == self.labels
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What somebody says of network and pictures that they themselves do not tell."""
+
+    title: str | None = None
+    """The page's; by default network and data."""
+    version: str | None = None
+    """The network's."""
+    data: str | None = None
+    """What the pictures are, how and when they were gathered."""
+
+
+@dataclass(frozen=True)
+class EightBits:
+    """The pictures that were fooled in floating point, attacked again in 8 bits."""
+
+    fooled: int
+    """In floating point."""
+    searched: int
+    """Of these, attacked again."""
+    again: int
+    """Of these, fooled in 8 bits too."""
+    robust: int
+    """Pictures that are robust in 8 bits, if all were attacked again."""
+    count: int
+    """Pictures of the verdict."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all were attacked again."""
+        return self.searched == self.fooled
+
+    def describe(self) -> dict[str, Any]:
+        """As plain values."""
+        share = self.robust / self.count if self.whole and self.count else None
+        return {
+            "fooled": self.fooled,
+            "searched": self.searched,
+            "fooled_in_8_bits": self.again,
+            "robust_accuracy": share,
+            "robust_interval": None if share is None else list(wilson(self.robust, self.count)),
+        }
 
 
 @dataclass(frozen=True)
@@ -164,8 +217,11 @@ class Study:
         seed: for everything random.
         directory: where findings are kept; nowhere if ``None``.
         seconds: how long everything may take.
+        grid: 8 where it is about 8-bit pictures alone.
+        stated: what somebody says of it.
         command: how to repeat it.
         named: the options that name network and pictures in other commands.
+        called: the arguments that name them in calls of the library.
         tell: called with what is being done and the share of all work that is done.
         phases: the work that there is.
         cancelled: asked at every step; once true, nothing new is begun.
@@ -182,8 +238,11 @@ class Study:
         seed: int = 0,
         directory: Path | None = None,
         seconds: float | None = None,
+        grid: int | None = None,
+        stated: Stated = Stated(),
         command: str = "",
         named: str = "",
+        called: str = "model, images",
         tell: Tell | None = None,
         phases: Phases | None = None,
         cancelled: Callable[[], bool] | None = None,
@@ -197,16 +256,19 @@ class Study:
             )
         keys = randomness.keys(seed, torch.arange(len(images), device="cpu"))
         self.model, self.images = model, images.select(bits(keys, 0, 1)[:, 0].argsort())
-        self.threat, self.seed, self.command, self.named = threat, seed, command, named
         self.slices, self.required = tuple(slices), required
         self.judged: Verdict | None = None
         """The verdict with its trust checks and how what is required of it came out."""
         # What they lack is said before the long run.
         columns_of(images, slices, required)
+        self.threat, self.seed, self.grid, self.stated = threat, seed, as_grid(grid), stated
+        self.command, self.named, self.called = command, named, called
         self.directory = output_directory(directory) if directory else None
         self.cut: set[str] = set()
         """Findings that are not whole because time was up or a person stopped them."""
         self.phases = phases or Phases(())
+        self.marked = False
+        """Whether the section that is being made has marked a distance."""
         self.data: dict[str, dict[str, Any]] = {}
         """Findings of the sections made so far, as plain values."""
         self.ruler = Ruler.of(threat, model.channels)
@@ -318,6 +380,7 @@ class Study:
             "model": self.provenance["model_sha256"],
             "data": [self.images.name, self.images.split, list(self.images.indices)],
             "seed": self.seed,
+            **({} if self.grid is None else {"grid": self.grid}),
         }
 
     @property
@@ -333,10 +396,34 @@ class Study:
             },
             "threat": str(self.threat),
             "seed": self.seed,
+            "grid": self.grid,
+            "stated": asdict(self.stated),
+            "model_files": self.model_files,
             "command": self.command,
             "shown_channels": self.shown,
             "cut": sorted(self.cut),
         }
+
+    @property
+    def model_files(self) -> dict[str, str]:
+        """The files that the network's weights were read from, and the SHA-256 of each."""
+
+        def look() -> dict[str, str]:
+            found = {}
+            for file in self.model.plain.files:
+                try:
+                    with regular(file).open("rb") as opened:
+                        found[file.name] = hashlib.file_digest(opened, "sha256").hexdigest()
+                except OSError as problem:
+                    found[file.name] = f"not there any more ({problem.strerror})"
+            return found
+
+        return self.once("model files", look)
+
+    @property
+    def title(self) -> str:
+        """The page's."""
+        return self.stated.title or f"{self.name} on {self.data_name}"
 
     @property
     def name(self) -> str:
@@ -357,12 +444,29 @@ class Study:
         return (
             f"{count(len(self.images), 'picture')}{shape} from {self.data_name}{split}, "
             f"{count(self.model.num_classes, 'class', 'classes')}, attacks within {self.bound}"
+            + (", 8-bit pictures alone" if self.grid else "")
         )
+
+    @property
+    def side(self) -> int:
+        """The longer side of the pictures as the network sees them."""
+        return max(self.model.input_size or self.load(self.images.indices[:1])[0].shape[-2:])
 
     @property
     def bound(self) -> str:
         """The bound in short: ``L∞ 8/255``."""
         return f"{NORMS.get(self.threat.name, self.threat.name)} {self.ruler.short(self.eps)}"
+
+    def far(self, distance: float, digits: int = 3) -> str:
+        """A distance in short, marked if it is less than half a level of 8 bits."""
+        vanishes = self.vanishes(distance)
+        self.marked |= vanishes
+        return f"{self.ruler.short(distance, digits)}{MARK if vanishes else ''}"
+
+    def vanishes(self, distance: float) -> bool:
+        """Whether a change of this size is surely rounded away when a picture is saved."""
+        # In each of these norms no value can have moved by more than the distance.
+        return self.ruler.norm in ("linf", "l2", "l1") and 0 < distance < HALF_A_LEVEL
 
     @property
     def eps(self) -> float:
@@ -382,8 +486,15 @@ class Study:
         """Pictures ``(N, C, H, W)`` as the network sees them, and its labels of them ``(N,)``."""
         places = {index: place for place, index in enumerate(self.images.indices)}
         chosen = self.images.select([places[index] for index in indices])
-        batches = list(chosen.batches(fit=self.model.preprocessing))
+        batches = list(self._batches(chosen, 32))
         return torch.cat([one.images for one in batches]), self._as_numbers(batches)
+
+    def _batches(self, images: ImageSet, size: int) -> Iterator[Batch]:
+        """Pictures as the network sees them."""
+        for batch in images.batches(size, fit=self.model.preprocessing):
+            if self.grid is not None:
+                batch = replace(batch, images=round_to_grid(batch.images))
+            yield batch
 
     def _as_numbers(self, batches: Sequence[Batch]) -> Tensor:
         return torch.cat([self.truth.labels(one) for one in batches])
@@ -412,7 +523,7 @@ class Study:
         def look() -> dict[str, Tensor]:
             found: list[Tensor] = []
             digest = hashlib.sha256()
-            for batch in self.images.batches(BATCH, fit=self.model.preprocessing):
+            for batch in self._batches(self.images, BATCH):
                 self.tell("reading clean pictures", sum(map(len, found)) / len(self.images), "read")
                 labels = self._as_numbers([batch])
                 digest.update(data_hash(batch.images, labels).encode())
@@ -462,6 +573,37 @@ class Study:
         return self._evaluated[0]
 
     @property
+    def eight_bits(self) -> EightBits | None:
+        """What the verdict is in 8 bits; ``None`` where it is in 8 bits itself.
+
+        Rounding what was found would leave out successes that a search on the grid finds, so those
+        who were fooled are attacked again; who was not, counts as robust in both.
+        """
+        if self.grid is not None or self.threat.name not in NEAREST_NORMS:
+            return None
+
+        def search() -> EightBits:
+            found, closest = self.verdict, self.closest
+            within = closest.distances <= self.eps + ROUNDING
+            fooled = closest.indices[within].tolist()
+            robust = round(found.robust_accuracy * found.count)
+            if not fooled or nothing_between(self.threat, 8) is not None:
+                return EightBits(
+                    len(fooled), len(fooled), 0, robust + len(fooled), found.count
+                )  # fmt: skip
+            self.go_on("The verdict in 8 bits")
+            places = {index: place for place, index in enumerate(self.images.indices)}
+            again = self.images.select([places[index] for index in fooled])
+            plan = find_plan(VERDICT, self.threat)
+            eight, _ = self._evaluate("8-bit", again, plan, 8, EIGHT_SHARE)
+            holding = round(eight.robust_accuracy * eight.count)
+            return EightBits(
+                len(fooled), eight.count, eight.count - holding, robust + holding, found.count
+            )  # fmt: skip
+
+        return self.once("8 bits", search)
+
+    @property
     def curve(self) -> Curve:
         """Accuracy at every bound.
 
@@ -490,19 +632,19 @@ class Study:
             made: list[Check] = []
 
             def over() -> bool:
-                if self.cancelled() or time.monotonic() > ends:
-                    self.cut.add("trust")
-                return "trust" in self.cut
+                return self.cancelled() or time.monotonic() > ends
 
             def note(check: Check) -> None:
                 made.append(check)
                 self.tell(f"can it be trusted: {check.name}", min(len(made) / 16, 1.0), "trust")
 
-            trust_checks(
+            found = trust_checks(
                 self.model, images, labels, self.threat, pictures=pictures, seed=self.seed,
                 on_check=note, cancelled=over,
             )  # fmt: skip
-            return (*made, *seen)
+            if any(check.status == "not made" for check in found):
+                self.cut.add("trust")
+            return (*found, *seen)
 
         def as_rows() -> list[dict[str, Any]]:
             return [check.describe() for check in look()]
@@ -533,7 +675,7 @@ class Study:
                 images, pictures, targets = self.images.select(right), 1, MAP_TARGETS
             found = class_map(
                 self.model, images, threat=self.threat.name, attack=self._nearest(),
-                pictures=pictures, targets=targets, seed=self.seed, at_chance=True,
+                pictures=pictures, targets=targets, seed=self.seed, grid=self.grid, at_chance=True,
                 on_progress=lambda now: self.tell(
                     "map between classes", now.done / now.total, "map"
                 ),
@@ -600,7 +742,7 @@ class Study:
                 with collected():
                     found = stage.attack(
                         self.model, images[mine], labels[mine], keep=stage.keep,
-                        restarts=stage.restarts, seed=self.seed,
+                        restarts=stage.restarts, grid=self.grid, seed=self.seed,
                         numbers=torch.tensor([indices[n] for n in mine], device="cpu"),
                     )  # fmt: skip
                 after[mine] = found.images.to(after)
@@ -620,29 +762,34 @@ class Study:
 
     @property
     def _evaluated(self) -> tuple[Verdict, pa.Table]:
-        def run() -> tuple[Verdict, pa.Table]:
-            with ExitStack() as stack:
-                place: Path | str
-                kept = self._file("evaluation", [str(self.threat), self.plan.describe()], "run")
-                if kept is not None:
-                    place = kept
-                else:
-                    place = stack.enter_context(TemporaryDirectory(prefix="fluoroscope-"))
-                ends = time.monotonic() + SHARE * self.left()
-                verdict = evaluate(
-                    self.model, self.images, threat=self.threat, plan=self.plan, out=place,
-                    part=PART_LARGE if self._large() else PART, seed=self.seed, at_chance=True,
-                    slices=self.slices,
-                    on_progress=lambda now: self.tell(
-                        f"attacking, {now.surviving} of {now.looked} survive", now.done,
-                        "attack",
-                    ),
-                    cancelled=self._cancelled,
-                    enough=lambda: time.monotonic() > ends,
-                )  # fmt: skip
-                return verdict, RunDirectory(Path(place)).tables()
+        return self.once(
+            "evaluation",
+            lambda: self._evaluate("evaluation", self.images, self.plan, self.grid, SHARE),
+        )
 
-        return self.once("evaluation", run)
+    def _evaluate(
+        self, name: str, images: ImageSet, plan: Plan, grid: int | None, share: float
+    ) -> tuple[Verdict, pa.Table]:
+        """A verdict and its rows, for which this share of the time left may be spent."""
+        eight = name == "8-bit"
+        doing, phase = ("attacking in 8 bits", "8-bit") if eight else ("attacking", "attack")
+        with ExitStack() as stack:
+            kept = self._file(name, [str(self.threat), plan.describe()], "run")
+            place: Path | str = kept or stack.enter_context(
+                TemporaryDirectory(prefix="fluoroscope-")
+            )
+            ends = time.monotonic() + share * self.left()
+            verdict = evaluate(
+                self.model, images, threat=self.threat, plan=plan, out=place, grid=grid,
+                part=PART_LARGE if self._large() else PART, seed=self.seed, at_chance=True,
+                slices=self.slices if images is self.images else (),
+                on_progress=lambda now: self.tell(
+                    f"{doing}, {now.surviving} of {now.looked} survive", now.done, phase
+                ),
+                cancelled=self._cancelled,
+                enough=lambda: time.monotonic() > ends,
+            )  # fmt: skip
+            return verdict, RunDirectory(Path(place)).tables()
 
 
 def _seal(file: Path, found: Any) -> str:

@@ -25,7 +25,7 @@ from fluoroscope.report.page import Missing, Shown, render
 from fluoroscope.report.phases import Phases
 from fluoroscope.report.registry import Section
 from fluoroscope.report.sections import find_sections
-from fluoroscope.report.study import LeftOutError, Study, Tell
+from fluoroscope.report.study import MARKED, LeftOutError, Stated, Study, Tell
 from fluoroscope.words import count, sentence
 
 _log = logging.getLogger(__name__)
@@ -107,6 +107,10 @@ def xray(
     seed: int = 0,
     slices: Sequence[str] = (),
     require: str | Requirements | None = None,
+    grid: int | None = None,
+    title: str | None = None,
+    model_version: str | None = None,
+    data_description: str | None = None,
     command: str | None = None,
     named: str | None = None,
     on_progress: Tell | None = None,
@@ -131,6 +135,11 @@ def xray(
             those of all; see :attr:`.ImageSet.columns`.
         require: what the verdict must say, such as ``"robust>=0.6 class.low>=80%"``; how that came
             out is in :attr:`Report.requirements`. See :class:`.Requirements`.
+        grid: 8 for 8-bit pictures alone, as for :func:`~fluoroscope.evaluate`. Otherwise the
+            verdict in 8 bits stands beside the one in floating point.
+        title: of the page; by default network and data.
+        model_version: what the network's version is called, to stand beside its hashes.
+        data_description: what the pictures are: where they come from, how they were chosen.
         command: how to repeat it, as the page is to say.
         named: the options that name network and pictures on the command line, for the commands that
             the page advises; by default it advises calls of the library.
@@ -160,8 +169,11 @@ def xray(
         seed=seed,
         directory=None if run is None else user_path(run),
         seconds=seconds,
+        grid=grid,
+        stated=Stated(*(_said(one) for one in (title, model_version, data_description))),
         command=command or "",
         named=named or "",
+        called="model, images" + (", labels" if labels is not None else ""),
         tell=on_progress,
         phases=Phases(one.name for one in chosen),
         cancelled=cancelled,
@@ -172,10 +184,9 @@ def xray(
         study.check()
         shown = {one.name: _made(one, study) for one in sorted(chosen, key=lambda each: each.cost)}
         ordered = tuple(shown[one.name] for one in chosen)
-        title = f"{study.name} on {study.data_name}"
         outcomes, checks = _judged(study, shown)
-        page = render(title, study.about, ordered)
-        return Report(page, title, ordered, study.record, outcomes, checks)
+        page = render(study.title, study.about, ordered)
+        return Report(page, study.title, ordered, study.record, outcomes, checks)
 
 
 def _judged(
@@ -191,10 +202,16 @@ def _judged(
     return tuple(Outcome(one.text, "cannot be shown", why) for one in study.required.items), ()
 
 
+def _said(text: str | None) -> str | None:
+    """Text on one line, or nothing where there is none."""
+    return " ".join(str(text).split()) or None if text is not None else None
+
+
 def _made(one: Section, study: Study) -> Shown:
     try:
         if not one.free:
             study.go_on(one.title)
+        study.marked = False
         content = one.build(study)
     except LeftOutError as reason:
         missing = Missing("This section was left out.", sentence(reason))
@@ -216,5 +233,6 @@ def _made(one: Section, study: Study) -> Shown:
         )
     else:
         study.data[one.name] = content.data
-        return Shown(one.name, one.title, content.blocks, content.data)
+        marks = [Text(MARKED, "note")] if study.marked else []
+        return Shown(one.name, one.title, [*content.blocks, *marks], content.data)
     return Shown(one.name, one.title, (), {}, missing)

@@ -24,6 +24,10 @@ from fluoroscope.words import count, interval, listed, percent, sentence
 
 # Rows of a table that a reader looks at; a class needs so many pictures to have an accuracy.
 _SHOWN, _ENOUGH = 12, 5
+# Pictures from which on probabilities can be judged.
+_TELLS = 20
+# And the calibration error that chance alone gives on so few, above which nothing is told.
+_COARSE = 0.15
 
 
 @section("clean", "How well it classifies clean pictures", order=20, cost=10, free=True)
@@ -52,10 +56,10 @@ def clean(study: Study) -> Content:
             f"up to {percent(held.by_chance)} comes by chance on {count(len(right), 'picture')}",
         ),
     ]
-    blocks: list[Block] = [Text(_in_words(held), "lead"), Numbers(numbers)]
+    blocks: list[Block] = [Text(_in_words(held, len(right)), "lead"), Numbers(numbers)]
     blocks.append(Text(sentence(str(study.seen)), "note"))
     blocks += [Text(sentence(note), "note") for note in notes_of(study.model)]
-    if len(right) >= 20:
+    if len(right) >= _TELLS:
         blocks.append(_reliability(held, len(right)))
     by_class, data = _by_class(study, reading)
     return Content(
@@ -75,7 +79,12 @@ def clean(study: Study) -> Content:
     )
 
 
-def _in_words(held: Calibration) -> str:
+def _in_words(held: Calibration, pictures: int) -> str:
+    if pictures < _TELLS or held.by_chance > _COARSE:
+        return (
+            f"{count(pictures, 'picture')} cannot tell whether its probabilities can be taken at "
+            "their word: with so few, chance alone gives an error as large."
+        )
     gap = held.confidence - held.accuracy
     if held.error <= held.by_chance:
         return (

@@ -5,13 +5,14 @@ from math import isfinite
 import numpy as np
 from matplotlib.ticker import LogLocator
 
+from fluoroscope.engine.grid import HALF_A_LEVEL
 from fluoroscope.evaluation.curve import QUANTILES, Curve
 from fluoroscope.pictures.plots import INK, LINE, SERIES, SOFT, Canvas, percent_axis
 from fluoroscope.report.blocks import Block, Content, Figure, Table, Text
 from fluoroscope.report.references import Reference, references
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import Study
-from fluoroscope.words import interval, percent, shortened
+from fluoroscope.words import count, interval, percent, shortened
 
 # Bounds in the table.
 _BOUNDS = 8
@@ -21,7 +22,8 @@ _CLASSES = 20
 @section("curve", "How much change it stands", order=30)
 def curve(study: Study) -> Content:
     found = study.curve
-    others = [one for one in references(found.norm) if one.model != study.model.name]
+    alike = references(found.norm, study.model.channels, study.side)
+    others = [one for one in alike if one.model != study.model.name]
     blocks: list[Block] = [
         Text(_in_words(study, found, others), "lead"),
         _figure(study, found, others),
@@ -49,13 +51,16 @@ def _in_words(study: Study, found: Curve, others: list[Reference]) -> str:
         f"{ruler.short(found.median)} or less, {ruler.measure}; a quarter after "
         f"{ruler.short(quarter)}, three quarters after {ruler.short(three)}."
     )
-    nearest = [one for one in others if isfinite(one.median)]
-    if nearest and study.images.name == nearest[0].data:
-        ratios = [(found.median / one.median, one.model) for one in nearest]
-        words += " " + " ".join(
-            f"That is {_times(ratio)} what {model} stands." for ratio, model in ratios
+    if study.vanishes(found.median):
+        words += (
+            " The first is less than half a level of 8 bits (0.5/255): a saved picture cannot hold "
+            "such a change."
         )
-    return words
+    nearest = [one for one in others if isfinite(one.median) and one.data == study.images.name]
+    ratios = [(found.median / one.median, one.model) for one in nearest]
+    return " ".join(
+        [words, *(f"That is {_times(ratio)} what {model} stands." for ratio, model in ratios)]
+    )
 
 
 def _times(ratio: float) -> str:
@@ -99,6 +104,11 @@ def _figure(study: Study, found: Curve, others: list[Reference]) -> Figure:
             ha="center", va="bottom", fontsize=8.5, color=SOFT,
         )  # fmt: skip
         axes.set_xscale("log")
+        if study.vanishes(low):
+            ends_at = min(HALF_A_LEVEL, high)
+            axes.axvspan(
+                ruler.scaled(low), ruler.scaled(ends_at), color=LINE, alpha=0.35, linewidth=0
+            )
         axes.set_xlim(ruler.scaled(low), ruler.scaled(high))
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,)))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -112,7 +122,7 @@ def _figure(study: Study, found: Curve, others: list[Reference]) -> Figure:
         )  # fmt: skip
     names = [study.name, *(one.model for one in others)]
     rows = [
-        [ruler.short(at.eps), percent(at.accuracy), interval(at.interval),
+        [study.far(at.eps), percent(at.accuracy), interval(at.interval),
          *(percent(one.at(at.eps)) for one in others)]
         for at in found.points(24)
     ]  # fmt: skip
@@ -125,8 +135,18 @@ def _figure(study: Study, found: Curve, others: list[Reference]) -> Figure:
             "up to the size on the axis, which is logarithmic. The band is the 95 % interval; the "
             "upright line is the verdict's bound."
             + (
-                " Dashed: the networks that come with Fluoroscope, on their own pictures, to show "
-                "what an undefended and a hardened network look like."
+                " On the grey ground a change is less than half a level of 8 bits, and lost when "
+                "the picture is saved."
+                if study.vanishes(low)
+                else ""
+            )
+            + (
+                " Dashed, to hold it beside, networks of the same kind on their own pictures: "
+                + "; ".join(
+                    f"{one.model}, {one.about} ({count(one.count, 'picture')} of {one.data})"
+                    for one in others
+                )
+                + "."
                 if others
                 else ""
             )
@@ -151,7 +171,7 @@ def _table(study: Study, found: Curve, others: list[Reference]) -> Table:
          *(one.model for one in others)],
         [
             [
-                "nothing" if not one.eps else study.ruler.short(one.eps, 2),
+                "nothing" if not one.eps else study.far(one.eps, 2),
                 percent(one.accuracy),
                 interval(one.interval),
                 *(percent(other.at(one.eps)) for other in others),
@@ -172,9 +192,9 @@ def _by_class(study: Study, by_class: dict[int, Curve]) -> Table:
             [
                 study.labels[label],
                 f"{one.right:,}",
-                study.ruler.short(one.median),
-                study.ruler.short(one.quantile(low)),
-                study.ruler.short(one.quantile(high)),
+                study.far(one.median),
+                study.far(one.quantile(low)),
+                study.far(one.quantile(high)),
             ]
             for label, one in ranked
         ],

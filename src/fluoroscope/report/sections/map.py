@@ -8,10 +8,12 @@ from fluoroscope.pictures.plots import page_style, svg
 from fluoroscope.report.blocks import Block, Content, Figure, Heading, Table, Text
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import Study
-from fluoroscope.words import listed, number, sentence
+from fluoroscope.words import count, listed, number, sentence
 
 # Classes up to which all pairs are drawn, and rows of the table of neighbours.
 _DRAWN, _ROWS = 20, 20
+# Searches from which on a distance tells of classes.
+_ENOUGH = 3
 
 
 @section("map", "Which classes lie next to each other", order=50)
@@ -32,6 +34,15 @@ def class_map(study: Study) -> Content:
         blocks.append(_figure(study, found))
     blocks += [Heading("Nearest neighbours"), _neighbours(study, found, sources)]
     blocks.append(Text(f"How it was measured: {sentence(found.chosen)}", "note"))
+    searches = sorted(pair.searches for pair in found.pairs)
+    if (middle := searches[len(searches) // 2]) < _ENOUGH:
+        blocks.append(
+            Text(
+                f"Most of these distances are of {count(middle, 'picture')} alone: they tell of "
+                "pictures rather than of classes, and another choice may turn their order round.",
+                "note",
+            )
+        )
     if not found.complete:
         blocks.append(Text("The time was up before the map was finished.", "note"))
     return Content(blocks, found.describe())
@@ -41,12 +52,12 @@ def _in_words(study: Study, found: ClassMap, near: list[Pair]) -> str:
     names, first, last = study.labels, near[0], near[-1]
     words = (
         f"The shortest way leads from {names[first.source]} to {names[first.target]}: a change of "
-        f"{study.ruler.short(first.distance)} is enough. "
+        f"{study.far(first.distance)} is enough. "
     )
     if len(near) > 1:
         words += (
             f"The longest is from {names[last.source]} to {names[last.target]}, at "
-            f"{study.ruler.short(last.distance)}. "
+            f"{study.far(last.distance)}. "
         )
     met: dict[int, int] = {}
     for pair in found.pairs:
@@ -108,7 +119,7 @@ def _neighbours(study: Study, found: ClassMap, sources: list[int]) -> Table:
     )
     rows = []
     for label in ranked[:_ROWS]:
-        words = [f"{names[p.target]} ({study.ruler.short(p.distance, 2)})" for p in nearest[label]]
+        words = [f"{names[p.target]} ({study.far(p.distance, 2)})" for p in nearest[label]]
         met: dict[int, int] = {}
         for pair in found.pairs:
             if pair.source == label:

@@ -4,10 +4,14 @@ from collections.abc import Iterator
 from math import ceil
 from typing import Any
 
+from fluoroscope.engine.threats import as_text
+from fluoroscope.evaluation.behind import classes_behind
 from fluoroscope.report.blocks import Code, Content, Facts, Heading, Step, Steps, Text
+from fluoroscope.report.hardened import Training, training_of
+from fluoroscope.report.references import references
 from fluoroscope.report.registry import section
 from fluoroscope.report.sections.corruptions import spoken
-from fluoroscope.report.study import Study
+from fluoroscope.report.study import NEAREST_NORMS, LeftOutError, Study
 from fluoroscope.words import count, listed, percent
 
 # A verdict is sharp enough from this half width on; so many pictures give it in the worst case.
@@ -17,18 +21,15 @@ _SHARPER = ceil(0.25 * (1.96 / 0.03) ** 2)
 _SURE = 0.9
 # A corruption's upper end lies so far below the others' mean where it is worth a step of its own.
 _FAR_WORSE = 0.1
+# Files of weights that are listed.
+_FILES = 8
+# Classes that are named; searches of which a distance between classes is to be.
+_NAMED, _ENOUGH = 3, 3
 
 
 @section("next", "What to do next", order=90, cost=1000, free=True)
 def next_steps(study: Study) -> Content:
-    steps = [
-        step
-        for rule in (
-            *(_trust, _harden, _confirm, _sharpen, _calibrate, _labels, _neighbours),
-            *(_corruption, _maps),
-        )
-        for step in rule(study)
-    ]
+    steps = [step for rule in _RULES for step in rule(study)]
     blocks = [
         Steps(steps)
         if steps
@@ -57,50 +58,132 @@ def _trust(study: Study) -> Iterator[Step]:
         )
 
 
+def _behind(study: Study) -> Iterator[Step]:
+    found = _verdict(study) or {}
+    reading = study.reading
+    clean = classes_behind(reading.labels.numpy(), reading.right.numpy(), study.labels)
+    labels = dict.fromkeys(
+        [one.label for one in clean] + [one["label"] for one in found.get("behind", ())]
+    )
+    if not labels:
+        return
+    names = [study.labels[label] for label in labels]
+    shown = listed(names if len(names) <= _NAMED else [*names[:_NAMED], "others"])
+    it = "it" if len(names) == 1 else "them"
+    yield Step(
+        f"Find out why it fails on {shown}",
+        f"It does far worse on {it} than on the other classes, more than so many pictures let one "
+        f"expect by chance. Look at {'its' if len(names) == 1 else 'their'} pictures first: wrong "
+        "labels, another source than in training, or too few of them there. Until that is mended, "
+        f"one accuracy over all classes says too much for {it}.",
+    )
+
+
 def _harden(study: Study) -> Iterator[Step]:
     found = _verdict(study)
-    if found is None or not found["clean_accuracy"]:
+    clean = float(study.reading.right.double().mean())
+    if found is None or not found["clean_accuracy"] or not clean:
         return
     lost = 1 - found["robust_accuracy"] / found["clean_accuracy"]
     if lost < 0.5:
         return
-    eps, snippet = study.ruler.short(study.eps), ""
-    if study.model.outputs == "logits":
-        normalised = study.model.preprocessing
-        plain = normalised.mean is None and normalised.std is None
-        snippet = (
-            "import fluoroscope as fs\nfrom fluoroscope import training\n"
-            + (
-                ""
-                if plain
-                else "# images in [0, 1]: let the network's first layer normalise them\n"
-            )
-            + f'harden = training.PGDLoss(threat=fs.{type(study.threat).__name__}("{eps}"))\n'
-            "training.fit(network, images, labels, loss=harden)"
+    start = f"Attacks within {study.bound} take {percent(lost, 0)} of what it classifies correctly"
+    trained = _trained(study)
+    if trained == "hardened":
+        yield Step(
+            "Choose the bound that it was hardened for, or harden it further",
+            f"{start}, yet it stands far larger changes than networks that were trained on clean "
+            "pictures alone: it looks hardened, for a smaller bound than this. Quote the bound "
+            "that you need it to stand; if that is this one, train it against attacks of this "
+            "size.",
+            _training(study),
         )
+        return
+    snippet = _training(study)
     yield Step(
         "Train it against attacks, if somebody could want to fool it",
-        f"Attacks within {study.bound} take {percent(lost, 0)} of what it classifies correctly, as "
-        "they do of any network that was trained on clean pictures alone. Adversarial training is "
-        "the defence that has held up; it costs several times the training and some clean "
-        "accuracy. Begin below the bound you want, and make this report again."
+        start
+        + (
+            ", as they do of any network that was trained on clean pictures alone. "
+            if trained == "clean"
+            else ". "
+        )
+        + "Adversarial training is the defence that has held up; it costs several times the "
+        "training and some clean accuracy. Begin below the bound you want, and make this report "
+        "again."
         + ("" if snippet else " Our training takes networks that return logits, one a class."),
         snippet,
     )
 
 
+def _trained(study: Study) -> Training:
+    try:
+        found = study.curve
+    except LeftOutError:
+        return "unknown"
+    others = references(found.norm, study.model.channels, study.side)
+    return training_of(study, found, others)
+
+
+def _training(study: Study) -> str:
+    """What trains it against attacks, as far as our training can; it runs as it stands."""
+    model, sees = study.model, study.model.preprocessing
+    if model.outputs != "logits" or study.threat.name not in ("linf", "l2"):
+        return ""
+    kind, bound = type(study.threat).__name__, as_text(study.threat).partition(":")[2]
+    shape = f"(N, {model.channels}, {', '.join(map(str, model.input_size or ('H', 'W')))})"
+    lines = [
+        "import fluoroscope as fs",
+        "from fluoroscope import training",
+        f"# network: its torch.nn.Module; images {shape} in [0, 1] and labels (N,) to train on",
+    ]
+    if sees.mean is not None or sees.std is not None or sees.channel_order == "bgr":
+        if sees.channel_order == "bgr":
+            return ""
+        mean = list(sees.mean or [0.0] * model.channels)
+        std = list(sees.std or [1.0] * model.channels)
+        lines[2:2] = ["from torch import nn", "from torchvision.transforms import Normalize"]
+        lines.append(f"network = nn.Sequential(Normalize({mean}, {std}), network)")
+    return "\n".join(
+        [
+            *lines,
+            f'harden = training.PGDLoss(threat=fs.{kind}("{bound}"))',
+            "training.fit(network, images, labels, loss=harden)",
+        ]
+    )
+
+
 def _confirm(study: Study) -> Iterator[Step]:
     found = _verdict(study)
-    if found is None or found["robust_accuracy"] < 0.05:
+    if found is None or found["robust_accuracy"] < 0.05 or study.threat.name not in NEAREST_NORMS:
         return
-    threat = f"{study.threat.name}:{study.ruler.short(study.eps)}"
-    yield Step(
-        "Confirm the number before you publish it",
-        "AutoAttack's standard plan takes longer and is what others quote.",
-        f"fluoroscope evaluate {study.named} --threat {threat} --plan standard --out out/standard"
-        if study.named
-        else "import fluoroscope as fs\n"
-        f'fs.evaluate(model, images, threat="{threat}", plan="standard", out="out/standard")',
+    trust = {check["name"]: check["status"] for check in found.get("trust", ())}
+    plan, why = "standard", "AutoAttack's standard plan takes longer and is what others quote."
+    if trust.get("differentiable") == "fail":
+        plan, why = "black-box", "Without a gradient, only attacks that need none say something."
+    elif trust.get("randomness") == "fail":
+        plan, why = "rand", "It answers at random: AutoAttack has a plan for such networks."
+    threat = as_text(study.threat)
+    if study.named:
+        # What the commands that only look at clean pictures do not ask for.
+        own = " --8bit" if study.grid else ""
+        own += " --plain" if study.model.plain is study.model else ""
+        own += f" --seed {study.seed}" if study.seed else ""
+        command = f"fluoroscope evaluate {study.named}{own} --threat {threat} --plan {plan}"
+        command += f" --out out/{plan}"
+    else:
+        given = f'threat="{threat}", plan="{plan}"'
+        given += f", grid={study.grid}" if study.grid else ""
+        given += f", seed={study.seed}" if study.seed else ""
+        command = _in_python(study, "evaluate", f'{given}, out="out/{plan}"')
+    yield Step("Confirm the number before you publish it", why, command)
+
+
+def _in_python(study: Study, function: str, given: str) -> str:
+    """A call of ours on the same network and pictures."""
+    return (
+        f"import fluoroscope as fs\n# {study.called}: as this report was given them\n"
+        f"fs.{function}({study.called}, {given})"
     )
 
 
@@ -140,11 +223,10 @@ def _labels(study: Study) -> Iterator[Step]:
         indices = [study.picture(study.images.indices[row]) for row in sure]
         shown = listed(indices if len(indices) <= 6 else [*indices[:5], f"{len(indices) - 5} more"])
         yield Step(
-            "Check the labels of pictures that it is sure of and misclassifies",
+            "Check the labels of pictures that it is sure of and gets wrong",
             f"It is more than {percent(_SURE, 0)} sure of "
-            f"{count(len(sure), 'picture')} that it classifies otherwise than labelled: {shown} "
-            "of the data. Either the label is wrong, or this is a blind spot worth "
-            "training data.",
+            f"{count(len(sure), 'picture')} that it classifies otherwise than labelled: {shown}. "
+            "Either the label is wrong, or this is a blind spot worth training data.",
         )
 
 
@@ -153,7 +235,9 @@ def _neighbours(study: Study) -> Iterator[Step]:
     if found is None:
         return
     pairs = [pair for pair in found["pairs"] if pair["distance"] is not None]
-    if len(pairs) < 2:
+    searches = sorted(pair["searches"] for pair in pairs)
+    # Between two classes there is but one border, and of few pictures it is nobody's.
+    if study.model.num_classes < 3 or len(pairs) < 2 or searches[len(searches) // 2] < _ENOUGH:
         return
     near = sorted(pairs, key=lambda pair: pair["distance"])[:3]
     ways = listed(
@@ -186,15 +270,21 @@ def _corruption(study: Study) -> Iterator[Step]:
     if worst["mean_interval"][1] > usual - _FAR_WORSE:
         return
     name = worst["corruption"]
-    in_python = f'fs.corruption_accuracy(model, images, corruptions=["{name}"])'
     yield Step(
         f"Train on pictures with {spoken(name)}, if it will meet any",
         f"It classifies {percent(worst['mean_accuracy'])} of them correctly, where under the other "
-        f"corruptions it is {percent(usual)} on average. Measure it on all pictures first.",
+        f"corruptions it is {percent(usual)} on average. Measure it on all of these pictures "
+        "first.",
         f"fluoroscope corrupt {study.named} --corruption {name}"
         if study.named
-        else f"import fluoroscope as fs\n{in_python}",
+        else _in_python(study, "corruption_accuracy", f'corruptions=["{name}"]'),
     )
+
+
+_RULES = (
+    *(_trust, _behind, _harden, _confirm, _sharpen, _calibrate, _labels, _neighbours),
+    *(_corruption, _maps),
+)
 
 
 def _repeat(study: Study) -> Iterator[Code | Facts | Text]:
@@ -204,14 +294,26 @@ def _repeat(study: Study) -> Iterator[Code | Facts | Text]:
     images = study.images
     split = f", {images.split}" if images.split else ""
     made = ", ".join(one["name"] for one in (_verdict(study) or {}).get("components", ()))
+    stated = study.stated
+    files = [(f"File {name}", f"SHA-256 {told}") for name, told in study.model_files.items()]
+    described = [("What the pictures are", stated.data)] if stated.data else []
     facts = [
-        ("Network", f"{study.model.name}, SHA-256 {about['model_sha256']}"),
+        ("Network", f"{study.model.name}, SHA-256 of the weights {about['model_sha256']}"),
+        *([("Version", stated.version)] if stated.version else []),
+        *files[:_FILES],
+        *([("And", count(len(files) - _FILES, "more file"))] if len(files) > _FILES else []),
+        *described,
         (
             "Pictures",
             f"{count(len(images), 'picture')} of {images.name}{split}, in an order drawn from the "
             f"seed; SHA-256 {study.reading.sha256}",
         ),
-        ("Attacks", f"{study.bound}" + (f": {made}" if made else "")),
+        (
+            "Attacks",
+            study.bound
+            + (", 8-bit pictures" if study.grid else "")
+            + (f": {made}" if made else ""),
+        ),
         ("Seed", str(study.seed)),
         (
             "Versions",

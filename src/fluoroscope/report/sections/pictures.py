@@ -82,7 +82,7 @@ def _card(study: Study, one: Flipped) -> Card:
     names = study.labels
     label, became, called = names[one.label], names[one.became], study.picture(one.index)
     difference = one.after - one.before
-    largest = study.ruler.short(one.distance, 2)
+    largest = study.far(one.distance, 2)
     return Card(
         f"{label} → {became}",
         [
