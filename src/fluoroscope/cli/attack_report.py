@@ -199,7 +199,7 @@ class _Transfer:
     def row(self, *, targeted: bool) -> list[Any]:
         rate = f" ({100 * self._fooled / self._count:.1f} %)" if self._count else ""
         before = f"; {self._before} of that class before" if self._before else ""
-        did = "are of that class for" if targeted else "fool"
+        did = "succeed on" if targeted else "fool"
         return [
             f"of these {did} {self._target.name}",
             f"{self._fooled} of {self._count}{rate}{before}",
