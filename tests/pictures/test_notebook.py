@@ -282,6 +282,7 @@ def test_every_result_shows_itself(name: str) -> None:
         address = attributes.get("src") or attributes.get("xlink:href") or "#"
         assert address.startswith(("data:image/png;base64,", "#"))
     assert "pixelated" in markup
+    assert "±nan" not in markup
     for picture, attributes in page.pictures():
         assert max(picture.size) <= 224
         picture.load()

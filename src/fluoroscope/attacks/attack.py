@@ -38,7 +38,7 @@ from fluoroscope.notices import distinct, tell
 from fluoroscope.pictures import html
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.pictures.pairs import Pair
-from fluoroscope.words import count, number, percent, shortened
+from fluoroscope.words import Ruler, count, network_name, percent, shortened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -141,6 +141,9 @@ class AttackResult(html.Shown, Outcome):
         threat = self.record.get("parameters", {}).get("threat")
         return f"{threat['norm'].replace('none', 'l2')} " if isinstance(threat, dict) else ""
 
+    def _short(self, distance: float) -> str:
+        return Ruler(self._norm.strip(), self.images.shape[1]).short(distance)
+
     @property
     def _what(self) -> str:
         return "led to the wanted class" if self.record.get("targeted") else "misclassified"
@@ -148,10 +151,10 @@ class AttackResult(html.Shown, Outcome):
     def _line(self) -> str:
         led, already = int(self._led.sum()), int(self.at_start.sum())
         before = f" ({already} more were so before)" if already else ""
-        middle = self._median
-        median = "" if middle is None else f", median {self._norm}distance {number(middle)}"
+        middle, model = self._median, network_name(str(self.record.get("model")))
+        median = "" if middle is None else f", median {self._norm}distance {self._short(middle)}"
         return (
-            f"{self.record.get('attack')} on {self.record.get('model')}: {led} of "
+            f"{self.record.get('attack')} on {model}: {led} of "
             f"{count(len(self.success) - already, 'picture')} {self._what}{before}{median}"
         )
 
@@ -162,7 +165,8 @@ class AttackResult(html.Shown, Outcome):
         if rows:
             yield html.paragraph(
                 f"{len(rows)} of {count(len(led), 'success', 'successes')}: before, the change, "
-                f"after. The colours of all changes end at ±{scale:.2g}."
+                f"after. The colours of all changes end at "
+                f"{html.end_of(scale, self.images.shape[1])}."
             )
         yield html.cards(self._card(row, scale) for row in rows)
         each = max(len(self.success), 1)
@@ -173,7 +177,7 @@ class AttackResult(html.Shown, Outcome):
                 (f"{self._what} by a search", f"{len(led):,}"),
                 (
                     f"median {self._norm}distance of these",
-                    "" if self._median is None else number(self._median),
+                    "" if self._median is None else self._short(self._median),
                 ),
                 ("searches that were cut off", f"{int((~self.finished).sum()):,}"),
                 ("forward passes a picture", f"{self.forwards.sum().item() / each:.1f}"),
@@ -195,7 +199,7 @@ class AttackResult(html.Shown, Outcome):
             html.change(
                 self.images[row] - self.originals[row],
                 scale,
-                f"{self._norm}distance {number(self.distance[row].item())}",
+                f"{self._norm}distance {self._short(self.distance[row].item())}",
             ),
             html.picture(self.images[row], f"predicted as {shortened(labels[winner])}, {sure}"),
         ]

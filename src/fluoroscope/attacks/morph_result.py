@@ -13,7 +13,16 @@ from fluoroscope.pictures.curves import probability_curves
 from fluoroscope.pictures.display import shown_channels
 from fluoroscope.pictures.pairs import spread
 from fluoroscope.pictures.plots import SERIES, page_style
-from fluoroscope.words import Ruler, as_percent, count, number, percent, shortened
+from fluoroscope.words import (
+    Ruler,
+    as_percent,
+    count,
+    network_name,
+    number,
+    percent,
+    shortened,
+    threat_name,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -179,19 +188,19 @@ class MorphResult(html.Shown):
         if plan.mode == "to" and last != plan.target:
             aim = f" (wanted: {shortened(names[plan.target])})"
         return (
-            f"{self.model}: {shortened(names[first])} → {shortened(names[last])}{aim} at "
-            f"{percent(self.probabilities[-1, last].item())} after {count(steps, 'step')}, "
-            f"largest change {number(self.linf[-1].item())}"
+            f"{network_name(self.model)}: {shortened(names[first])} → {shortened(names[last])}{aim}"
+            f" at {percent(self.probabilities[-1, last].item())} after {count(steps, 'step')}, "
+            f"largest change {Ruler('linf', len(self.image)).short(self.linf[-1].item())}"
         )
 
     def _view(self) -> Iterator[html.Html]:
-        difference = self.image - self.original
+        difference, plan = self.image - self.original, self.plan
         scale = html.scale_of([difference])
-        first, last = self.winners[0], self.winners[-1]
+        first, last, end = self.winners[0], self.winners[-1], html.end_of(scale, len(difference))
         yield html.cards(
             [
                 [html.picture(self.original, self._said(0, first), side=_SIDE)],
-                [html.change(difference, scale, f"change, colours to ±{scale:.2g}", side=_SIDE)],
+                [html.change(difference, scale, f"change, colours to {end}", side=_SIDE)],
                 [html.picture(self.image, self._said(-1, last), side=_SIDE)],
             ]
         )
@@ -199,7 +208,7 @@ class MorphResult(html.Shown):
             figure = probability_curves(
                 self.probabilities,
                 self.labels,
-                always=list(dict.fromkeys([first, self.plan.target])),
+                always=list(dict.fromkeys([first, plan.target])),
                 stations=self.way_stations,
                 colors=SERIES,
             )
@@ -213,11 +222,12 @@ class MorphResult(html.Shown):
             for row in self._strip()
             for at in [int(self.frame_steps[row])]
         )
+        bound = "" if plan.eps is None else threat_name({"norm": plan.norm, "eps": plan.eps})
         yield html.facts(
             [
                 ("reached", "yes" if self.reached else "no"),
-                ("objective", self.plan.objective),
-                ("bound", "" if self.plan.eps is None else f"{self.plan.norm} {self.plan.eps:.3g}"),
+                ("objective", plan.objective),
+                ("bound", bound),
                 ("L2 of the change", number(self.l2[-1].item())),
                 ("pixels changed", f"{int(self.l0[-1]):,} of {self.image[0].numel():,}"),
             ]

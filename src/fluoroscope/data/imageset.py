@@ -84,8 +84,9 @@ class ImageSet(html.Shown):
         counts = self.class_counts()
         named = "without labels" + (f": {self.why_unlabelled}" if self.why_unlabelled else "")
         if counts is not None:
-            each = some([f"{shortened(name)} ({many:,})" for name, many in counts.items()], 20)
-            named = f"{counted(len(counts), 'class', 'classes')}: {each}"
+            there = [f"{shortened(name)} ({many:,})" for name, many in counts.items() if many]
+            of = "" if len(there) == len(counts) else f"{len(there):,} of "
+            named = f"{of}{counted(len(counts), 'class', 'classes')}: {some(there, 20)}"
         yield html.paragraph(named)
         places = spread(len(self), _SHOWN).tolist() if len(self) else []
         yield html.cards([self._picture(place)] for place in places)

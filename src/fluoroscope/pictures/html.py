@@ -158,6 +158,11 @@ def scale_of(changes: Sequence["Tensor"]) -> float:
     return max((signed_map(blocks_of(one.nan_to_num()))[1] for one in changes), default=1.0)
 
 
+def end_of(scale: float, channels: int) -> str:
+    """The scale of changes in words, as a picture of signed numbers is of all its channels."""
+    return f"±{scale:.2g}" + (", channels added up" if channels > 1 else "")
+
+
 def cards(groups: Iterable[Sequence[Html]]) -> Html:
     """Groups of pictures side by side, as many in a row as there is room for."""
     inside = "".join(f'<div class="card">{"".join(group)}</div>' for group in groups)

@@ -31,7 +31,8 @@ class Pictures(html.Shown):
         if self.signed:
             scale = html.scale_of(shown)
             yield html.paragraph(
-                f"Blue is below 0, white is 0 and red above; the colours end at ±{scale:.3g}."
+                "Blue is below 0, white is 0 and red above; the colours end at "
+                f"{html.end_of(scale, self.images.shape[1])}."
             )
             drawn = [
                 html.change(one, scale, words) for one, words in zip(shown, captions, strict=False)
