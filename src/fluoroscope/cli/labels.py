@@ -119,7 +119,13 @@ def _columns(images: "ImageSet") -> dict[str, str]:
     """What stands in each column, in words."""
     from fluoroscope.data.slices import describe
 
-    return {name: describe(images, name) for name in images.columns}
+    found = {}
+    for name in images.columns:
+        try:
+            found[name] = describe(images, name)
+        except InvalidParameterError as error:
+            found[name] = str(error)
+    return found
 
 
 def _tell_columns(output: Output, columns: dict[str, str]) -> None:
