@@ -154,6 +154,7 @@ def test_saved_files_read_back(tmp_path: Path, channels: int) -> None:
             assert getattr(loaded, name) == value, name
     with Image.open(tmp_path / "new/run/morph.gif") as gif:
         assert gif.n_frames == len(result.frames)
+        assert gif.width == 256
     reread = fs.open_image(str(tmp_path / "new/run/result.png"), channels=channels).image
     assert torch.equal(reread, result.image)
 

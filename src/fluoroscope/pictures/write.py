@@ -5,14 +5,17 @@ from math import ceil
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from fluoroscope.errors import InvalidImagesError
 from fluoroscope.files import atomic_path, user_path
 from fluoroscope.pictures.display import said, said_at_length, shown
+from fluoroscope.pictures.lettering import lettering
 
+# The side that a frame of a GIF is brought near to: twice 128, nine times 28.
+_FRAME = 256
 _CAPTION_BACKGROUND = (24, 24, 27)
 _CAPTION_INK = (250, 250, 250)
 # Pixels that the colours of a GIF are chosen from.
@@ -74,7 +77,7 @@ def write_gif(
         pause: how long the first and the last frame stay.
     """
     which = said(len(frames[0]))
-    drawn = [enlarged(to_pil(shown(frame))) for frame in frames]
+    drawn = [enlarged(to_pil(shown(frame)), _FRAME) for frame in frames]
     pictures = [
         captioned(picture, f"{caption}\n{which}".strip())
         for picture, caption in zip(drawn, captions, strict=True)
@@ -115,7 +118,7 @@ def _on_one_palette(pictures: list[Image.Image]) -> list[Image.Image]:
 def captioned(picture: Image.Image, caption: str) -> Image.Image:
     """The picture with a strip of text below it, its lines shortened to fit."""
     size = max(12, picture.width // 14)
-    font = ImageFont.load_default(size)
+    font = lettering(size)
     lines = caption.split("\n")
     strip = ceil(size * (0.4 + 1.4 * len(lines)))
     canvas = Image.new("RGB", (picture.width, picture.height + strip), _CAPTION_BACKGROUND)
