@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from fluoroscope.evaluation.transfer import Share
 from fluoroscope.evaluation.verdict import Component
 from fluoroscope.pictures import html
 from fluoroscope.training.fitting import FitStep
+from fluoroscope.training.run import Trained
 
 HOSTILE = ('<script>alert("x")</script>', "_x", "$\\frac$", "a' onerror=b &amp; <b>", "鶴\n\u202e")
 MOST = 1_500_000
@@ -257,6 +259,9 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "no batch": lambda: Batch(noise(0, 1, 6, 6), None, torch.zeros(0)),
     "no picture": lambda: Sample(noise(1, 0, 6), None, 0, HOSTILE[0]),
     "morph step": lambda: MorphStep(3, noise(1, 6, 6), noise(4), 0.5, 1, 0.1, 0.1, 2),
+    "trained": lambda: Trained(
+        a_network(), {"accuracy": {"test": 0.9}, "command": HOSTILE[0]}, Path(HOSTILE[0])
+    ),
     "training step": lambda: FitStep(1, 1, math.nan, 0.5, 0.1, 3.0, None),
     "shown": lambda: fs.show(noise(20, 3, 6, 6), [HOSTILE[0]] * 20),
     "shown gradients": lambda: fs.show(noise(3, 6, 6) - 0.5),
@@ -403,7 +408,7 @@ def test_what_show_refuses() -> None:
     assert "±1" in fs.show(noise(1, 6, 6).round() - 1)._repr_html_()
 
 
-def test_a_picture_that_cannot_be_read_leaves_a_word(tmp_path: Any) -> None:
+def test_a_picture_that_cannot_be_read_leaves_a_word(tmp_path: Path) -> None:
     for name in ("a", "b"):
         Image.new("L", (6, 6)).save(tmp_path / f"{name}.png")
     images = fs.load_images(tmp_path, channels=1)
