@@ -94,7 +94,7 @@ def evaluate(
       fluoroscope evaluate -m digits-cnn -d digits --threat linf:0.1 --out out/run
       fluoroscope evaluate -m digits-robust -d digits --threat linf:0.3 --plan fast
       fluoroscope evaluate -m digits-robust -d digits --threat linf --plan curve
-      fluoroscope evaluate -m digits-cnn -d digits --require "clean>=0.95 class>=0.9"
+      fluoroscope evaluate -m digits-cnn -d digits --require "clean>=0.95"
       fluoroscope runs show out/run
     """
     from fluoroscope.evaluation.evaluate import evaluate as run
