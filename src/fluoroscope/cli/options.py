@@ -243,7 +243,7 @@ def _nothing_stated(stated: dict[str, Any]) -> None:
         raise InvalidParameterError(f"--{option} says something of a network; expected --model")
 
 
-SAME_CASE = ("model", *NETWORK, "data", "split", "limit", "first", "invert")
+SAME_CASE = ("model", *NETWORK, *PICTURES)
 """The options that say what is looked at: another command with them looks at the same."""
 
 
