@@ -113,8 +113,8 @@ METHODS: dict[str, Callable[[fs.Classifier], object]] = {
     "failing": call_with_colour,
 }
 WITHOUT_A_NETWORK = {
-    "compare_runs", "list_models", "load_images", "open_image", "read_run", "runs_table", "show",
-    "showing",
+    "compare_reports", "compare_runs", "list_models", "load_images", "open_image", "read_run",
+    "runs_table", "show", "showing",
 }  # fmt: skip
 
 

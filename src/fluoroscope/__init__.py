@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     )
     from fluoroscope.pictures.display import showing
     from fluoroscope.pictures.show import show
+    from fluoroscope.report.comparison import compare_reports
     from fluoroscope.report.xray import Report, xray
 
 __version__ = version("fluoroscope")
@@ -118,6 +119,7 @@ _HOMES = {
     "attack": "attacks.registry",
     "check_gradient": "gradients.check",
     "class_map": "evaluation.class_map",
+    "compare_reports": "report.comparison",
     "compare_runs": "evaluation.runs.compare",
     "corruption_accuracy": "evaluation.corruptions.table",
     "describe_model": "models.loading",
@@ -179,6 +181,7 @@ __all__ = [
     "attacks",
     "check_gradient",
     "class_map",
+    "compare_reports",
     "compare_runs",
     "corruption_accuracy",
     "data",

@@ -252,6 +252,19 @@ def _show_run(folder: Path) -> None:
     command("runs", "show", str(folder), "--json", "-")
 
 
+def _xrays(folder: Path) -> list[Tree]:
+    place = folder / "xray"
+    fs.xray(
+        fs.load_model("digits-linear"), fs.load_images("digits", channels=1).take(12),
+        threat="linf:0.05", sections=["clean", "curve", "gradients"], run=place,
+    )  # fmt: skip
+    return [read_tree(place)]
+
+
+def _compare_xrays(folder: Path) -> object:
+    return fs.compare_reports(folder, folder).html
+
+
 def _bookmarks(folder: Path) -> list[Tree]:
     from fluoroscope.engine import bookmark
 
@@ -445,6 +458,7 @@ TARGETS: dict[str, Target] = {
     "transformers' directories": Target(_transformers, fs.load_model, 60),
     "timm's directories": Target(_timm, fs.load_model, 60),
     "runs": Target(_runs, _show_run, 80),
+    "X-rays that were kept": Target(_xrays, _compare_xrays, 15),
     "bookmarks": Target(_bookmarks, _search_on, 60),
     "morphs": Target(_morphs, fs.MorphResult.load, 150),
     "maps": Target(_maps, _open_map, 150),

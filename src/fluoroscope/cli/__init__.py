@@ -27,6 +27,7 @@ from fluoroscope.cli.morph import morph
 from fluoroscope.cli.options import Command
 from fluoroscope.cli.output import Output, begin, in_options, one_line
 from fluoroscope.cli.predict import predict
+from fluoroscope.cli.report import report
 from fluoroscope.cli.runs import runs
 from fluoroscope.cli.train import train
 from fluoroscope.cli.transfer import transfer
@@ -68,6 +69,7 @@ def fluoroscope(
 
 app.add_typer(models)
 app.add_typer(runs)
+app.add_typer(report)
 _COMMANDS = (
     *(predict, gradient, morph, attack, attacks, evaluate, transfer, corrupt, train),
     labels,
