@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from threading import Lock, RLock
 from typing import Any
 
-import torch
-
 random_state_lock = RLock()
 """Held by whoever seeds the global generators and puts their states back."""
 _drawing = RLock()
@@ -29,6 +27,8 @@ def drawing(style: dict[Any, Any]) -> Iterator[None]:
 
 def usual_threads() -> int:
     """PyTorch's threads outside every :func:`one_thread`."""
+    import torch
+
     with _counting:
         return _threads if _single else torch.get_num_threads()
 
@@ -36,6 +36,8 @@ def usual_threads() -> int:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """PyTorch works on one thread inside the block."""
+    import torch
+
     global _single, _threads
     with _counting:
         if not _single:

@@ -21,10 +21,10 @@ from fluoroscope.attacks.each import within_each
 from fluoroscope.engine import randomness
 from fluoroscope.engine.bookmark import Bookmark
 from fluoroscope.engine.classes import Classes, as_classes
-from fluoroscope.engine.first_look import notes_of, one_class, remind
+from fluoroscope.engine.first_look import notes_of, remind
 from fluoroscope.engine.grid import as_grid, nothing_between
 from fluoroscope.engine.mask import Mask, as_mask
-from fluoroscope.engine.numbers import whole_number
+from fluoroscope.engine.numbers import one_class, whole_number
 from fluoroscope.engine.objectives import Objective
 from fluoroscope.engine.predict import check_batch_size
 from fluoroscope.engine.provenance import provenance

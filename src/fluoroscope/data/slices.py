@@ -8,12 +8,14 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fluoroscope.data.imageset import ImageSet
 from fluoroscope.errors import InvalidParameterError
+
+if TYPE_CHECKING:
+    from fluoroscope.data.imageset import ImageSet
 
 MOST = 50
 """Values of a column; with more of them each has few pictures, and one is low by chance."""
@@ -27,7 +29,7 @@ _LARGEST = 2**53
 _LONGEST = 60
 
 
-def slices(images: ImageSet, column: str) -> dict[int, str]:
+def slices(images: "ImageSet", column: str) -> dict[int, str]:
     """The value of a column for each picture, by the picture's index in its data set.
 
     Raises:
@@ -55,7 +57,7 @@ def slices(images: ImageSet, column: str) -> dict[int, str]:
     return dict(zip(images.indices, found, strict=True))
 
 
-def describe(images: ImageSet, column: str) -> str:
+def describe(images: "ImageSet", column: str) -> str:
     """What is in a column, in a few words: its numbers, or how many values and which."""
     values = [one for one in images.column(column) if not _missing(one)]
     if not values:

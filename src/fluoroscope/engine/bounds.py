@@ -2,12 +2,24 @@
 
 from dataclasses import dataclass
 from math import inf, isfinite
-from typing import Any
+from typing import Any, Protocol
 
 from fluoroscope.errors import InvalidParameterError
 
 NORMS = ("linf", "l2", "l1", "l0")
 """The norms that have a bound; ``none`` is the name for no bound at all."""
+
+
+class Bounded(Protocol):
+    """A norm and a bound in it; threat models are such, and what was read of one."""
+
+    @property
+    def name(self) -> str:
+        """Of the norm, or ``none``."""
+
+    @property
+    def eps(self) -> float | str:
+        """The bound; infinite where there is none."""
 
 
 @dataclass(frozen=True)

@@ -63,8 +63,6 @@ _OWN_MEAN = 0.13
 # By how much nearer to that mean negatives are, and how much surer of them (in logits of its
 # confidence) a network of which no mean is known.
 _NEARER, _SURER = 0.25, 2.0
-# Pictures of which it says something that they are all predicted as one class.
-_ENOUGH = 10
 
 
 @dataclass(frozen=True)
@@ -414,12 +412,6 @@ def zero_gradient(model: Classifier, flat: int, seen: int) -> str:
         "begin: what survives there says nothing. Try a method that needs no gradient, "
         "such as square, or replace the layer that hides it (BPDA)"
     )
-
-
-def one_class(read_as: Tensor, labels: Tensor) -> bool:
-    """Whether all of several pictures ``(N,)`` of several classes are predicted as one."""
-    several = len(labels) >= _ENOUGH and bool((labels != labels[0]).any())
-    return several and bool((read_as == read_as[0]).all())
 
 
 def _behind(model: Classifier, expected: bool = False) -> Iterator[tuple[Classifier, bool]]:

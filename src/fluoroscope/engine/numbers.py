@@ -4,10 +4,12 @@ import math
 import re
 from collections.abc import Sequence
 from operator import index
-from typing import SupportsIndex, cast
+from typing import Any, SupportsIndex, cast
 
 from fluoroscope.errors import InvalidParameterError
 
+# Pictures of which it says something that they are all predicted as one class.
+_ENOUGH = 10
 _SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 
 
@@ -50,3 +52,12 @@ def as_seconds(value: float | str, name: str = "budget") -> float:
             f"{name} is {value!r}; expected a time above 0, in seconds or such as 90s, 10m or 1h"
         )
     return seconds
+
+
+def one_class(read_as: Any, labels: Any) -> bool:
+    """Whether all of several pictures ``(N,)`` of several classes are predicted as one.
+
+    Both are tensors, or arrays of NumPy.
+    """
+    several = len(labels) >= _ENOUGH and bool((labels != labels[0]).any())
+    return several and bool((read_as == read_as[0]).all())

@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.evaluation.history import ROUNDING
 from fluoroscope.evaluation.intervals import Interval, wilson
-from fluoroscope.evaluation.plan import ROUNDING
 from fluoroscope.evaluation.rows import CLEAN
 from fluoroscope.pictures import html
 from fluoroscope.pictures.curves import robustness_curves

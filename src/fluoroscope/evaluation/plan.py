@@ -13,9 +13,7 @@ L1), which reads decisions and so also sees behind scores that say nothing.
 """
 
 import math
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
@@ -26,34 +24,7 @@ from fluoroscope.attacks.registry import attack
 from fluoroscope.engine.run import Keep
 from fluoroscope.engine.threats import Threat, one_bound
 from fluoroscope.errors import InvalidParameterError
-
-ROUNDING = 1e-6
-"""What float rounding adds to a distance."""
-
-
-@dataclass(frozen=True)
-class History:
-    """What the stages so far made of ``N`` samples that the network classifies correctly."""
-
-    clean_margin: NDArray[np.float64]
-    """``(N,)``, by how much the label's logit leads over the strongest other; above 0."""
-    margin: NDArray[np.float64]
-    """``(N,)``, the smallest lead that any allowed image had; 0 or less where one was
-    misclassified.
-    """
-    distance: NDArray[np.float64]
-    """``(N,)``, of the closest misclassified image; infinite where there is none."""
-    margins: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
-    """By stage ``(N,)``, the smallest lead that it found; infinite where it did not look."""
-
-    def surviving(self, threat: Threat) -> NDArray[np.bool_]:
-        """Which samples no misclassified image within the bound is known of."""
-        return (self.distance > float(threat.eps) + ROUNDING) | np.isinf(self.distance)
-
-
-def is_name(text: object) -> bool:
-    """Whether a stage may be called so: a name that is also a file's and leads nowhere else."""
-    return isinstance(text, str) and re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,59}", text) is not None
+from fluoroscope.evaluation.history import History, is_name
 
 
 @dataclass(frozen=True)

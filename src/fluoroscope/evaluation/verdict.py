@@ -8,17 +8,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from numpy.typing import NDArray
 
 from fluoroscope.data.slices import MISSING
-from fluoroscope.engine.first_look import one_class
-from fluoroscope.engine.threats import Threat
+from fluoroscope.engine.bounds import Bounded
+from fluoroscope.engine.numbers import one_class
 from fluoroscope.evaluation.behind import Behind, classes_behind, in_words
 from fluoroscope.evaluation.check import Check, Outcome
 from fluoroscope.evaluation.curve import Curve
+from fluoroscope.evaluation.history import History
 from fluoroscope.evaluation.intervals import Interval, wilson
-from fluoroscope.evaluation.plan import History
 from fluoroscope.evaluation.rows import notes_in
 from fluoroscope.evaluation.slices import Flags, Slice, Slicing, slices_of, slicing
 from fluoroscope.notices import distinct
@@ -185,7 +184,7 @@ def history(tables: list[pa.Table]) -> History:
 
 
 def outcomes(
-    parts: Sequence[Sequence[pa.Table]], threat: Threat
+    parts: Sequence[Sequence[pa.Table]], threat: Bounded
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Flags, Flags]:
     """Of every sample its index, its class, whether it is classified correctly, and whether it
     stays so under attack; each ``(N,)``.
@@ -203,7 +202,7 @@ def outcomes(
 def in_slices(
     verdict: Verdict,
     parts: Sequence[Sequence[pa.Table]],
-    threat: Threat,
+    threat: Bounded,
     labels: Sequence[str],
     columns: Mapping[str, Mapping[int, str]],
 ) -> Verdict:
@@ -236,7 +235,7 @@ def _class_names(numbers: Sequence[int], labels: Sequence[str]) -> list[str]:
 def verdict_of(
     parts: list[list[pa.Table]],
     stages: Sequence[str],
-    threat: Threat,
+    threat: Bounded,
     *,
     total: int,
     classes: int,
@@ -311,7 +310,7 @@ def verdict_of(
 
 
 def _behind(
-    parts: list[list[pa.Table]], threat: Threat, names: Sequence[str] | None
+    parts: list[list[pa.Table]], threat: Bounded, names: Sequence[str] | None
 ) -> tuple[Behind, ...]:
     if not parts:
         return ()
@@ -324,8 +323,10 @@ def _behind(
 
 def _as_one(clean: Sequence[pa.Table]) -> tuple[str, ...]:
     """A word on a network that classifies everything as one class, where there are several."""
+    if not clean:
+        return ()
     labels, read = (
-        torch.tensor([row for table in clean for row in table[of].to_pylist()], device="cpu")
+        np.concatenate([table[of].to_numpy() for table in clean])
         for of in ("label", "clean_prediction")
     )
     if not one_class(read, labels):

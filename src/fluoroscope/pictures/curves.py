@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
 from fluoroscope.words import Ruler, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+    from torch import Tensor
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
@@ -28,7 +27,7 @@ def add_legend(axes: "Axes", named: "Sequence[tuple[Line2D, str]]", **how: Any) 
 
 
 def probability_curves(
-    probabilities: Tensor,
+    probabilities: "Tensor",
     labels: Sequence[str],
     *,
     always: Sequence[int] = (),

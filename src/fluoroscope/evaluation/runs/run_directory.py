@@ -14,19 +14,20 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from safetensors.torch import save_file
-from torch import Tensor
 
-from fluoroscope.engine.bookmark import Bookmark
 from fluoroscope.errors import InvalidParameterError, ResultFormatError
 from fluoroscope.evaluation.rows import CLEAN, SCHEMA
 from fluoroscope.evaluation.runs.part_files import read_rows, run_hash, write_rows
 from fluoroscope.files import atomic_path, clear_drafts, in_use, output_directory, regular
-from fluoroscope.models.classifier import tensor_bytes
 from fluoroscope.notices import tell
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fluoroscope.engine.bookmark import Bookmark
 
 FORMAT = 2
 """Raised when an older version could not read what this one writes."""
@@ -196,9 +197,11 @@ class RunDirectory:
         self._forget(part, stage)
         return table
 
-    def bookmark(self, part: int, stage: str, given: list[int]) -> Bookmark:
+    def bookmark(self, part: int, stage: str, given: list[int]) -> "Bookmark":
         """Where the search of a part's stage, on the samples of these indices, is kept until it is
         done."""
+        from fluoroscope.engine.bookmark import Bookmark
+
         samples = hashlib.sha256(json.dumps(given).encode()).hexdigest()
         about = {"run": self.hash, "part": str(part), "stage": stage, "samples": samples}
         return Bookmark(self.file(part, stage, "going"), about)
@@ -213,7 +216,7 @@ class RunDirectory:
         stage: str,
         table: pa.Table,
         *,
-        images: Tensor | None = None,
+        images: "Tensor | None" = None,
         data: str | None = None,
     ) -> pa.Table:
         """Write the rows of a stage, after the images ``(N, C, H, W)`` they are of, if given.
@@ -221,6 +224,8 @@ class RunDirectory:
         ``data`` is the hash of what the rows are about; the table is returned with it.
         """
         if images is not None:
+            from safetensors.torch import save_file
+
             with atomic_path(self.file(part, stage, "safetensors")) as draft:
                 save_file({"images": images.contiguous()}, draft)
         table = write_rows(self.file(part, stage), table, self.hash, data)
@@ -250,8 +255,10 @@ class RunDirectory:
             ) from error
 
 
-def data_hash(images: Tensor, labels: Tensor) -> str:
+def data_hash(images: "Tensor", labels: "Tensor") -> str:
     """SHA-256 of images and labels."""
+    from fluoroscope.models.classifier import tensor_bytes
+
     digest = hashlib.sha256(tensor_bytes(images))
     digest.update(tensor_bytes(labels))
     return digest.hexdigest()

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
 
-from fluoroscope.engine.threats import Threat, threat_for
+from fluoroscope.engine.bounds import Stated, stated
 from fluoroscope.errors import FluoroscopeError, ResultFormatError
 from fluoroscope.evaluation.check import Check
 from fluoroscope.evaluation.curve import curve_of
-from fluoroscope.evaluation.plan import is_name
+from fluoroscope.evaluation.history import is_name
 from fluoroscope.evaluation.rows import CLEAN
 from fluoroscope.evaluation.runs.columns_file import read_columns
 from fluoroscope.evaluation.runs.part_files import read_rows
@@ -87,7 +87,7 @@ class StoredRun:
     """Samples that were to be looked at."""
     class_numbers: tuple[int, ...] | None
     """The network's number for each class of the data, where they differ."""
-    threat: Threat
+    threat: Stated
     plan: str
     stages: tuple[str, ...]
     finds_distances: bool
@@ -141,7 +141,7 @@ def open_run(path: str | Path) -> StoredRun:
     try:
         about = _About.model_validate(found, strict=True)
         eps = about.identity.threat.eps
-        threat = threat_for(about.identity.threat.norm, math.inf if eps == "inf" else eps)
+        threat = stated(about.identity.threat.norm, math.inf if eps == "inf" else eps)
         numbers = about.identity.class_numbers
         if numbers is not None and not all(0 <= one < len(about.labels) for one in numbers):
             raise ValueError("class_numbers are none of the network's")
