@@ -4,7 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
-from benchmarks import cluster, corruptions, evaluation, families, peers, scale, speed
+from benchmarks import cluster, corruptions, evaluation, families, peers, scale, speed, startup
 from benchmarks.page import PAGE, Scale, Skipped
 
 HEAD = """# Benchmarks
@@ -18,7 +18,7 @@ SECTIONS = {
     "passes": speed.passes,
     "differences": speed.differences,
     "first-look": speed.first_look,
-    "start": speed.start,
+    "start": startup.start,
     "pgd-digits": peers.pgd_digits,
     "pgd-resnet18": peers.pgd_resnet18,
     "pgd-mobilenet": peers.pgd_mobilenet,

@@ -9,7 +9,6 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -158,37 +157,6 @@ def first_look(scale: Scale) -> Section:
         ],
         rows,
     )  # fmt: skip
-    return section
-
-
-def start(scale: Scale) -> Section:
-    """Importing the package and asking the command line for help."""
-    section = Section(PAGE, "start", "Starting")
-    command = Path(sys.executable).with_name("fluoroscope")
-    timing = interleaved(
-        {
-            "torch": _python("import torch"),
-            "both": _python("import torch, fluoroscope"),
-            "used": _python("import torch, fluoroscope as fs; fs.load_model, fs.morph"),
-            "help": lambda: subprocess.run([command, "--help"], check=True, capture_output=True),
-        },
-        scale.repeats or 5,
-    )
-    section.table(
-        ["", "seconds, median>"],
-        [
-            ["`import torch`", f"{timing.median('torch'):.2f}"],
-            [
-                "`import fluoroscope` on top",
-                f"{timing.median('both') - timing.median('torch'):.2f}",
-            ],
-            [
-                "`fs.load_model`, `fs.morph` on top (what they import)",
-                f"{timing.median('used') - timing.median('torch'):.2f}",
-            ],
-            ["`fluoroscope --help`", f"{timing.median('help'):.2f}"],
-        ],
-    )
     return section
 
 
@@ -341,10 +309,6 @@ def _digits(count: int) -> tuple[Tensor, Tensor]:
 def _on_threads(count: int, work: Callable[[], None]) -> None:
     with on_threads(count):
         work()
-
-
-def _python(code: str) -> Callable[[], object]:
-    return lambda: subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def _row(name: str, threads: str, timing: Timing, floor: str = "floor") -> list[str]:

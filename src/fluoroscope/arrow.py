@@ -1,10 +1,11 @@
-"""Tables of Arrow from plain columns; for lists Arrow itself first imports pandas, if it can."""
+"""Tables of Arrow from plain columns and back: on both ways Arrow itself first imports pandas."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 # What a column of Python's values is where no schema says it.
 _KINDS: dict[type, pa.DataType] = {
@@ -37,3 +38,14 @@ def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         bits = pa.types.is_boolean(kind)
         buffers = [pa.py_buffer(np.packbits(numbers, bitorder="little") if bits else numbers)]
     return pa.Array.from_buffers(kind, len(values), [None, *buffers])
+
+
+def array_of(column: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
+    """A column of numbers or truth values without gaps, as NumPy has them; read-only."""
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if pa.types.is_boolean(column.type):
+        bits = np.frombuffer(whole.buffers()[1] or b"", np.uint8)
+        found = np.unpackbits(bits, bitorder="little").astype(bool)
+    else:
+        found = np.frombuffer(whole.buffers()[1] or b"", column.type.to_pandas_dtype())
+    return found[whole.offset : whole.offset + len(whole)]

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fluoroscope as fs
+
 RUN = """
 import contextlib, io, json, sys
 from fluoroscope.cli import main
@@ -57,6 +59,18 @@ def test_the_small_commands_and_mistakes_in_names_import_no_pytorch(tmp_path: Pa
     codes, there = imported(*wrong, cwd=tmp_path)
     assert codes == [2] * len(wrong)
     assert not heavy & there
+
+
+def test_a_run_is_shown_without_pytorch(tmp_path: Path) -> None:
+    whole = fs.load_images("digits", channels=1).take(12)
+    fs.evaluate(
+        fs.load_model("digits-linear"), whole, threat="linf", plan="curve", out=tmp_path / "run"
+    )
+    codes, there = imported(
+        ["runs", "show", "run"], ["runs", "compare", "run", "run"], cwd=tmp_path
+    )
+    assert codes == [0, 0]
+    assert not ({"torch", "PIL"} | UNUSED) & there
 
 
 def test_predicting_and_attacking_import_what_they_use(tmp_path: Path) -> None:

@@ -242,12 +242,10 @@ def test_a_full_disk_loses_nothing(
 def test_what_safetensors_says_of_a_full_disk(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from safetensors import SafetensorError
 
-    from fluoroscope.evaluation.runs import run_directory
-
     def full(*_: object) -> None:
         raise SafetensorError("Error while serializing: I/O error: No space left (os error 28)")
 
-    monkeypatch.setattr(run_directory, "save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(StorageError, match=r"00000-fgsm.safetensors: the disk is full"):
         run(save_images=True)
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fluoroscope.arrow import array_of
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.evaluation.history import ROUNDING
 from fluoroscope.evaluation.intervals import Interval, wilson
@@ -204,19 +204,16 @@ def curve_of(
     table = rows
     if not isinstance(table, pa.Table):
         table = pa.concat_tables([each for tables in rows for each in tables])
-    unattacked = pc.and_(pc.equal(table["attack"], CLEAN), pc.invert(table["success"]))
-    distance = pc.if_else(unattacked, math.inf, table["distance"])
-    nearest = (
-        pa.table({"index": table["index"], "label": table["label"], "distance": distance})
-        .group_by("index", use_threads=False)
-        .aggregate([("label", "min"), ("distance", "min")])
-    )
-    return Curve(
-        norm,
-        nearest["distance_min"].to_numpy(),
-        nearest["label_min"].to_numpy().astype(np.int64),
-        None if names is None else tuple(names),
-    )
+    stages = table["attack"].combine_chunks().dictionary_encode()
+    clean = np.array([name == CLEAN for name in stages.dictionary.to_pylist()], dtype=bool)
+    unattacked = clean[array_of(stages.indices)] & ~array_of(table["success"])
+    distance = np.where(unattacked, np.inf, array_of(table["distance"]))
+    _, first, sample = np.unique(array_of(table["index"]), return_index=True, return_inverse=True)
+    nearest = np.full(len(first), np.inf)
+    np.minimum.at(nearest, sample, distance)
+    order = np.argsort(first)  # as the rows have them
+    label = array_of(table["label"]).astype(np.int64)[first[order]]
+    return Curve(norm, nearest[order], label, None if names is None else tuple(names))
 
 
 def _finite(value: float) -> float | None:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor, nn
 
+from fluoroscope.arrow import array_of
 from fluoroscope.attacks.attack import as_plain
 from fluoroscope.attacks.parts import part_size
 from fluoroscope.data.imageset import ImageSet
@@ -103,7 +104,7 @@ def check_level(job: Job, parts: list[Part], cancelled: Cancelled | None) -> Non
 
 def _said(level: Level, clean: pa.Table) -> Level:
     labels, read = (
-        torch.tensor(clean[of].to_numpy(), device="cpu") for of in ("label", "clean_prediction")
+        torch.tensor(array_of(clean[of]), device="cpu") for of in ("label", "clean_prediction")
     )
     return level.add(labels, read)
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from fluoroscope.arrow import array_of
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine.grid import round_to_grid
 from fluoroscope.engine.labels import Truth
@@ -118,7 +119,7 @@ def evaluate_part(
         chosen = np.flatnonzero(stage.chooses(history(tables)))
         if not len(chosen):
             continue
-        given = right["index"].to_numpy()[chosen]
+        given = array_of(right["index"])[chosen]
         table = directory.load(part.number, stage.name, given.tolist()) if directory else None
         if table is None:
             if batch is None:
@@ -133,7 +134,7 @@ def evaluate_part(
             try:
                 table, result = search(
                     model, stage, images[rows], labels[rows], indices[rows],
-                    torch.from_numpy(right["clean_margin"].to_numpy()[chosen]),
+                    torch.from_numpy(array_of(right["clean_margin"])[chosen]),
                     grid=job.grid, names=job.images.names(indices[rows]),
                     seed=job.seed, batch_size=job.batch_size, cancelled=cancelled,
                     on_step=None if watch is None else partial(watch, stage.name),
@@ -167,7 +168,7 @@ def read_part(job: Job, part: Part) -> list[pa.Table] | None:
     if clean is None:
         return None
     tables = [clean]
-    right = clean.filter(pc.invert(clean["success"]))["index"].to_numpy()
+    right = array_of(clean.filter(pc.invert(clean["success"]))["index"])
     for stage in job.plan.stages:
         given = right[stage.chooses(history(tables))]
         if not len(given):

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fluoroscope.arrow import array_of
 from fluoroscope.data.slices import MISSING
 from fluoroscope.engine.bounds import Bounded
 from fluoroscope.engine.numbers import one_class
@@ -167,20 +168,20 @@ class Verdict(html.Shown):
 
 def history(tables: list[pa.Table]) -> History:
     """Of the samples that the first table, the clean look, says are classified correctly."""
-    right = pc.filter(tables[0]["index"], pc.invert(tables[0]["success"])).to_numpy()
+    right = array_of(pc.filter(tables[0]["index"], pc.invert(tables[0]["success"])))
     clean = tables[0].filter(pc.invert(tables[0]["success"]))
-    margin = clean["clean_margin"].to_numpy().copy()
+    margin = array_of(clean["clean_margin"]).copy()
     distance = np.full(len(right), np.inf)
     margins = {}
     order = np.argsort(right)
     for table in tables[1:]:
-        rows = order[np.searchsorted(right, table["index"].to_numpy(), sorter=order)]
+        rows = order[np.searchsorted(right, array_of(table["index"]), sorter=order)]
         own = np.full(len(right), np.inf)
-        own[rows] = table["margin"].to_numpy()
+        own[rows] = array_of(table["margin"])
         margins[_name(table)] = own
         margin = np.minimum(margin, own)
-        distance[rows] = np.minimum(distance[rows], table["distance"].to_numpy())
-    return History(clean["clean_margin"].to_numpy(), margin, distance, margins)
+        distance[rows] = np.minimum(distance[rows], array_of(table["distance"]))
+    return History(array_of(clean["clean_margin"]), margin, distance, margins)
 
 
 def outcomes(
@@ -191,10 +192,10 @@ def outcomes(
     """
     found = []
     for clean, *stages in parts:
-        right = ~np.asarray(clean["success"])
+        right = ~array_of(clean["success"])
         robust = right.copy()
         robust[right] = history([clean, *stages]).surviving(threat)
-        found.append((np.asarray(clean["index"]), np.asarray(clean["label"]), right, robust))
+        found.append((array_of(clean["index"]), array_of(clean["label"]), right, robust))
     index, label, right, robust = (np.concatenate(each) for each in zip(*found, strict=True))
     return index, label, right, robust
 
@@ -326,7 +327,7 @@ def _as_one(clean: Sequence[pa.Table]) -> tuple[str, ...]:
     if not clean:
         return ()
     labels, read = (
-        np.concatenate([table[of].to_numpy() for table in clean])
+        np.concatenate([array_of(table[of]) for table in clean])
         for of in ("label", "clean_prediction")
     )
     if not one_class(read, labels):

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
+from fluoroscope.arrow import array_of
 from fluoroscope.errors import ResultFormatError
 from fluoroscope.evaluation.rows import SCHEMA, UNNAMED, with_names
 from fluoroscope.files import atomic_path, regular
@@ -80,21 +81,17 @@ def read_rows(path: Path, stage: str, run: str) -> pa.Table:
 
 
 def _check_numbers(table: pa.Table) -> None:
-    index = table["index"].to_numpy()
+    index = array_of(table["index"])
     if len(np.unique(index)) < len(index) or index.min() < 0:
         raise ValueError("its rows are twice of one sample, or of none")
     for name in ("clean_margin", "distance", "margin", "seconds"):
-        if np.isnan(table[name].to_numpy()).any():
+        if np.isnan(array_of(table[name])).any():
             raise ValueError(f"its {name} is not a number")
-    seconds = table["seconds"].to_numpy()
-    if (
-        seconds.min() < 0
-        or not np.isfinite(seconds.sum())
-        or table["distance"].to_numpy().min() < 0
-    ):
+    seconds = array_of(table["seconds"])
+    if seconds.min() < 0 or not np.isfinite(seconds.sum()) or array_of(table["distance"]).min() < 0:
         raise ValueError("it has times or distances that cannot be")
     for name in ("forwards", "backwards"):
-        passes = table[name].to_numpy()
+        passes = array_of(table[name])
         if passes.min() < 0 or passes.max() > _MOST_PASSES:
             raise ValueError(f"its {name} cannot be")
 
@@ -109,5 +106,5 @@ def _seal(table: pa.Table, run: str) -> str:
         if name in ("attack", "name"):
             digest.update(json.dumps(column.to_pylist()).encode())
         else:
-            digest.update(np.ascontiguousarray(column.to_numpy()).tobytes())
+            digest.update(np.ascontiguousarray(array_of(column)).tobytes())
     return digest.hexdigest()

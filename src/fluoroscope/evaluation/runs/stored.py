@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
 
+from fluoroscope.arrow import array_of
 from fluoroscope.engine.bounds import Stated, stated
 from fluoroscope.errors import FluoroscopeError, ResultFormatError
 from fluoroscope.evaluation.check import Check
@@ -195,11 +196,11 @@ def _parts(
         if CLEAN not in files:
             continue  # It is made anew when the run goes on, and the others with it.
         clean = _table(directory, files.pop(CLEAN), CLEAN, classes, None)
-        given = clean["index"].to_numpy()
+        given = array_of(clean["index"])
         if len(np.intersect1d(seen, given)):
             raise ResultFormatError(f"{folder} has samples twice; make the run anew")
         seen = np.concatenate([seen, given])
-        right = clean.filter(pc.invert(clean["success"]))["index"].to_numpy()
+        right = array_of(clean.filter(pc.invert(clean["success"]))["index"])
         made = [
             _table(directory, files[name], name, classes, right) for name in stages if name in files
         ]
@@ -212,10 +213,10 @@ def _table(directory: RunDirectory, path: Path, stage: str, classes: int, right:
     try:
         table = read_rows(path, stage, directory.hash)
         for name in ("label", "clean_prediction", "prediction"):
-            numbers = table[name].to_numpy()
+            numbers = array_of(table[name])
             if numbers.min() < 0 or numbers.max() >= classes:
                 raise ResultFormatError("it has classes that the network lacks")
-        if right is not None and not np.isin(table["index"].to_numpy(), right).all():
+        if right is not None and not np.isin(array_of(table["index"]), right).all():
             raise ResultFormatError("it has samples that were not to be attacked")
     except ResultFormatError as error:
         raise ResultFormatError(

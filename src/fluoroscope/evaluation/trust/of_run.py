@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
+from fluoroscope.arrow import array_of
 from fluoroscope.engine.threats import Threat
 from fluoroscope.evaluation.check import Check, by_share, ending
 from fluoroscope.evaluation.plan import Plan
@@ -137,7 +138,7 @@ def _spread(parts: Sequence[Sequence[pa.Table]], most: int) -> list[int]:
     are in.
     """
     right = np.concatenate(
-        [part[0].filter(pc.invert(part[0]["success"]))["index"].to_numpy() for part in parts]
+        [array_of(part[0].filter(pc.invert(part[0]["success"]))["index"]) for part in parts]
     )
     right.sort()
     places = np.linspace(0, len(right) - 1, min(most, len(right))).round().astype(int)
