@@ -40,9 +40,10 @@ from fluoroscope.evaluation.check import Check, Outcome
 from fluoroscope.evaluation.class_map import ClassMap, class_map
 from fluoroscope.evaluation.curve import Curve
 from fluoroscope.evaluation.evaluate import columns_of, evaluate
+from fluoroscope.evaluation.history import ROUNDING
 from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.evaluation.level import Level
-from fluoroscope.evaluation.plan import ROUNDING, Plan, nearest
+from fluoroscope.evaluation.plan import Plan, nearest
 from fluoroscope.evaluation.plans import find_plan
 from fluoroscope.evaluation.requirements import Requirements
 from fluoroscope.evaluation.rows import CLEAN
