@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT := out
 
-.PHONY: demo test fuzz check reproductions references digits catalogue bench examples clean
+.PHONY: demo test fuzz check reproductions references digits catalogue pictures bench examples clean
 .DEFAULT_GOAL := demo
 
 # Turn a built-in handwritten 7 into a 2, and X-ray the network that read it. Uses no network once
@@ -58,6 +58,10 @@ digits: $(VENV)/.developer
 # Writes down what the attacks say of themselves, for `fluoroscope attacks`.
 catalogue: $(VENV)/.user
 	$(BIN)/python -m fluoroscope.attacks.registry
+
+# Makes the pictures of README.md and docs/report.md anew; needs ../shared and Chromium.
+pictures: $(VENV)/.developer
+	$(BIN)/python -m reproductions.docs_pictures
 
 # Writes docs/benchmarks.md; one section alone: .venv/bin/python -m benchmarks NAME.
 bench: $(VENV)/.developer

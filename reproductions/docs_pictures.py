@@ -1,0 +1,114 @@
+"""The pictures in README.md and docs/report.md.
+
+Written by ``make pictures``; one alone by ``python -m reproductions.docs_pictures NAME``.
+
+The photograph is Chelsea, the cat of scikit-image, by Stéfan van der Walt (CC0). Full-size networks
+and the sample of ImageNet lie in ``../shared``; of that sample no picture is shown. Pages are
+photographed in Chromium.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from PIL import Image
+from skimage.data import chelsea
+
+import fluoroscope as fs
+from fluoroscope.attacks.morph_files import morph_figure
+from fluoroscope.files import atomic_path
+from fluoroscope.pictures.maps import write_figure
+from reproductions.sources import IMAGENET, NETWORKS
+
+README = Path("docs/readme")
+REPORT = Path("docs/report")
+SEED = 0
+# A laptop's window, and a phone's.
+LAPTOP, PHONE = (1280, 800), (390, 780)
+
+
+def cat() -> None:
+    """A cat that a full-size network takes for a vulture at 2/255, and its curve."""
+    model = fs.load_model(NETWORKS["MobileNet v2 1.0"])
+    photograph = model.fit(torch.from_numpy(chelsea()).permute(2, 0, 1)[None] / 255)
+    morph = fs.morph(
+        model, photograph, to="vulture", eps="2/255", step_size="0.5/255", steps=12, on_grid=True,
+        seed=SEED,
+    )  # fmt: skip
+    slide = morph.slide()
+    # The README has no use for a projector's margins.
+    kept = slide.crop((0, slide.height // 10, slide.width, slide.height * 4 // 5))
+    _write(kept, README / "cat.webp")
+    write_figure(README / "cat-curve.png", morph_figure(morph))
+
+
+def digits() -> None:
+    """The report of a built-in network, as ``make demo`` makes it; on a laptop and on a phone."""
+    images = fs.load_images("digits", channels=1).take(300)
+    page = fs.xray(fs.prepare(fs.load_model("digits-robust")), images, seed=SEED)
+    _photograph(page, REPORT / "first-screen.webp", LAPTOP)
+    _photograph(page, REPORT / "phone.webp", PHONE, at="#curve")
+    _photograph(page, REPORT / "pictures.webp", LAPTOP, at="#pictures")
+    _photograph(page, REPORT / "map-dark.webp", LAPTOP, at="#map", dark=True)
+
+
+def network() -> None:
+    """The report of a full-size network: what is seen first."""
+    model = fs.prepare(fs.load_model(NETWORKS["MobileNet v2 1.0"]))
+    images = fs.load_images(IMAGENET).take(100)
+    sections = ["verdict", "clean", "curve", "next"]
+    page = fs.xray(model, images, threat="linf:0.25/255", sections=sections, seed=SEED)
+    _photograph(page, README / "report.webp", LAPTOP)
+
+
+def _photograph(
+    page: fs.Report, path: Path, size: tuple[int, int], *, at: str = "", dark: bool = False
+) -> None:
+    """What a window of this size shows of the page, from the section ``at`` on."""
+    from playwright.sync_api import sync_playwright
+
+    with TemporaryDirectory() as folder, sync_playwright() as playwright:
+        file = page.save(Path(folder) / "page.html").absolute()
+        browser = playwright.chromium.launch(
+            executable_path=_chromium(), args=["--no-sandbox", "--disable-gpu"]
+        )
+        window = browser.new_page(
+            viewport={"width": size[0], "height": size[1]}, device_scale_factor=1.5,
+            color_scheme="dark" if dark else "light",
+        )  # fmt: skip
+        window.goto(file.as_uri())
+        if at:
+            window.locator(at).scroll_into_view_if_needed()
+            window.evaluate("at => document.querySelector(at).scrollIntoView()", at)
+        shot = Path(folder) / "shot.png"
+        window.screenshot(path=str(shot))
+        browser.close()
+        with Image.open(shot) as picture:
+            _write(picture.convert("RGB"), path)
+
+
+def _chromium() -> str:
+    from shutil import which
+
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = next(filter(None, map(which, names)), None)
+    if found is None:
+        sys.exit(f"the pages are photographed in a browser; expected one of {', '.join(names)}")
+    return found
+
+
+def _write(picture: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as draft:
+        picture.save(draft, "WEBP", quality=88, method=6)
+    print(f"wrote {path} ({path.stat().st_size / 1e3:.0f} kB)")
+
+
+PICTURES: dict[str, Callable[[], None]] = {"cat": cat, "digits": digits, "network": network}
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or PICTURES:
+        PICTURES[name]()
