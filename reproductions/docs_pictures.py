@@ -17,7 +17,7 @@ from PIL import Image
 from skimage.data import chelsea
 
 import fluoroscope as fs
-from fluoroscope.attacks.morph_files import morph_figure
+from fluoroscope.attacks.morph_result import morph_figure
 from fluoroscope.files import atomic_path
 from fluoroscope.pictures.maps import write_figure
 from reproductions.sources import IMAGENET, NETWORKS
@@ -59,7 +59,7 @@ def network() -> None:
     model = fs.prepare(fs.load_model(NETWORKS["MobileNet v2 1.0"]))
     images = fs.load_images(IMAGENET).take(100)
     sections = ["verdict", "clean", "curve", "next"]
-    page = fs.xray(model, images, threat="linf:0.25/255", sections=sections, seed=SEED)
+    page = fs.xray(model, images, threat="linf:2/255", sections=sections, seed=SEED)
     _photograph(page, README / "report.webp", LAPTOP)
 
 
