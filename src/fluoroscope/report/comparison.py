@@ -149,7 +149,7 @@ def _verdict(pair: _Pair) -> Content:
         )
     ]
     blocks: list[Block] = [Text(_in_words(pair), "lead"), Numbers(numbers)]
-    blocks += [Text(sentence(note), "note") for note in pair.notes]
+    blocks += [Text(f"{note}.", "note") for note in pair.notes]  # they begin with a name
     names = pair.names
     blocks.append(
         Table(
@@ -363,7 +363,8 @@ def _classes(pair: _Pair) -> Content:
     rows.sort(key=lambda row: row[0])
     heads = ["class", "pictures", "clean A", "clean B", "robust A", "robust B", "points"]
     shown = [cells for _, cells, _ in rows]
-    named = f"A is {pair.names[0]}, B is {pair.names[1]}. Of few pictures, differences are chance."
+    a_name, b_name = pair.names
+    named = f"A is {a_name}, B is {b_name}. Differences on few pictures may be chance."
     blocks: list[Block] = [
         Text(named, "note"),
         Table(heads, shown[:_SHOWN], "By class, the largest difference first",
