@@ -4,7 +4,6 @@ What a class of the data is to a network is not decided here: `engine.labels` do
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,19 +12,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-# A hidden label, as in the test split of a competition, is stored as -1.
-MISSING = -1
-
-
-@dataclass(frozen=True)
-class Classes:
-    """The class of each picture: ``numbers`` ``(N,)`` int64, -1 where there is none, with the
-    ``names`` of the classes if they have any; or ``why`` no class could be read.
-    """
-
-    numbers: Tensor | None = None
-    names: tuple[str, ...] | None = None
-    why: str | None = None
+from fluoroscope.data.classes import MISSING, Classes
 
 
 def read_classes(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fluoroscope.data.columns import Classes, read_classes
+from fluoroscope.data.classes import Classes
 from fluoroscope.errors import UnknownDataError
 from fluoroscope.words import count
 
@@ -53,6 +53,8 @@ class Described:
         """The labels as class numbers; ``names`` are the words of all parts together."""
         if self.column is None:
             return Classes(why=self.why)
+        from fluoroscope.data.columns import read_classes
+
         read = read_classes(self.column, names)
         if self.names is not None and read.numbers is not None:
             return Classes(read.numbers, self.names)
@@ -146,6 +148,8 @@ def _labels(
     if len(rest) == 1:
         return next(iter(rest.values())), None, None
     if len(rest) > 1:
+        from fluoroscope.data.columns import read_classes
+
         rows = read_classes([list(row) for row in zip(*rest.values(), strict=True)])
         if rows.numbers is not None:
             return rows.numbers.tolist(), tuple(rest), None

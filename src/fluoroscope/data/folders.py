@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fluoroscope.data.columns import MISSING, Classes, distinct_names
+from fluoroscope.data.classes import MISSING, Classes
 from fluoroscope.data.described import Described, Finder, describe
 from fluoroscope.data.places import Member
 from fluoroscope.data.scan import Folder, Scan
@@ -75,6 +75,8 @@ class _Part:
     def names(self) -> set[str]:
         if self.table is None:
             return {word for word in self.words if word is not None}
+        from fluoroscope.data.columns import distinct_names
+
         return set() if self.table.column is None else distinct_names(self.table.column)
 
     def read(self, names: Sequence[str]) -> Classes:

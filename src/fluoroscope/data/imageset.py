@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fluoroscope.data.batches import Batch, Fit, Sample, read_batches, suitable_workers
-from fluoroscope.data.columns import MISSING
+from fluoroscope.data.classes import MISSING
 from fluoroscope.data.drawing import by_class, draw_evenly
 from fluoroscope.data.objects import with_columns
 from fluoroscope.data.opening import open_source

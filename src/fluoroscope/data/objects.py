@@ -24,7 +24,6 @@ from torch.utils.data import (
     default_collate,
 )
 
-from fluoroscope.data.columns import read_classes
 from fluoroscope.data.sources import (
     COLOUR,
     ArraySource,
@@ -101,6 +100,8 @@ def open_object(source: Any, split: str | None, channels: int) -> Opened:
         return Opened(
             ObjectSource(source, name, None), notes=tuple(notes), why_unlabelled="no labels"
         )
+    from fluoroscope.data.columns import read_classes
+
     words = names if names and isinstance(column[0], str) else None
     read = read_classes(column, words, hidden=False)
     if names and read.numbers is not None and int(read.numbers.max()) >= len(names):
@@ -141,6 +142,8 @@ def given_labels(labels: Any, count: int) -> tuple[Tensor, Sequence[str] | None]
         raise InvalidImagesError(
             f"labels= has {size} for {count} pictures; expected a sequence with one for each"
         )
+    from fluoroscope.data.columns import read_classes
+
     read = read_classes(labels, hidden=False)
     if read.numbers is None:
         raise InvalidImagesError(

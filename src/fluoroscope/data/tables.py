@@ -14,7 +14,8 @@ from typing import Any, cast
 import pyarrow.compute as pc
 from torch import Tensor
 
-from fluoroscope.data.columns import Classes, distinct_names, read_classes
+from fluoroscope.data.classes import Classes
+from fluoroscope.data.columns import distinct_names, read_classes
 from fluoroscope.data.described import LABEL_COLUMNS
 from fluoroscope.data.places import Member, inside
 from fluoroscope.data.sources import Columns, Opened, choose_split
