@@ -85,7 +85,7 @@ def _draw(ink: Tensor, middle: Tensor, scale: Tensor, level: Tensor) -> Tensor:
     down = _lanczos(seen_at[:, 0, :, None] - torch.arange(ink.shape[1], device="cpu"))
     across = _lanczos(seen_at[:, 1, :, None] - torch.arange(ink.shape[2], device="cpu"))
     fine = down @ ink @ across.transpose(1, 2)
-    stroke = ((fine - level.view(-1, 1, 1)) * INK_SLOPE + 0.5).clamp(0, 1)
+    stroke = fine.sub_(level.view(-1, 1, 1)).mul_(INK_SLOPE).add_(0.5).clamp_(0, 1)
     return torch.nn.functional.avg_pool2d(stroke, OVERSAMPLING)
 
 
