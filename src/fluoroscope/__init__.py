@@ -5,7 +5,6 @@ nothing and the command line answers at once.
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ if TYPE_CHECKING:
     from fluoroscope.report.comparison import compare_reports
     from fluoroscope.report.xray import Report, xray
 
-__version__ = version("fluoroscope")
+__version__: str
 
 _ROOMS = (
     "attacks",
@@ -217,6 +216,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("fluoroscope")
     if name in _ROOMS:
         return import_module(f"fluoroscope.{name}")
     if name in _HOMES:

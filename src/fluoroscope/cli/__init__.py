@@ -10,7 +10,6 @@ import platform
 import signal
 import sys
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -50,6 +49,8 @@ app = typer.Typer(
 
 def _say_version(asked: bool) -> None:
     if asked:
+        from importlib.metadata import version
+
         there = f"PyTorch {version('torch')}, Python {platform.python_version()}"
         typer.echo(f"fluoroscope {version('fluoroscope')} ({there})")
         raise typer.Exit
