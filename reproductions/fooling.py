@@ -10,8 +10,8 @@ from fluoroscope.attacks.gradient.gradient_sign import BIM, FGSM
 from fluoroscope.engine import randomness
 from fluoroscope.engine.grid import round_to_grid
 from fluoroscope.engine.threats import Linf
-from fluoroscope.pictures.maps import write_figure
-from fluoroscope.pictures.pairs import pair_figure
+from fluoroscope.pictures.pairs import pair_sheet
+from fluoroscope.pictures.write import write_png
 from reproductions.sources import IMAGENET, NETWORKS, PAGE, held, imagenet
 
 SEED = 0
@@ -211,7 +211,7 @@ def _targets(page: Section, model: fs.Classifier, images: Tensor, labels: Tensor
 def _show(page: Section, model: fs.Classifier, result: AttackResult, labels: Tensor) -> None:
     assert torch.equal(result.read_as, labels)
     path = page.picture("random-targets.png", "Pictures that become a class drawn at random.")
-    write_figure(path, pair_figure(result.pairs(model.labels, 3)))
+    write_png(path, pair_sheet(result.pairs(model.labels, 3)))
 
 
 def _panda(page: Section, model: fs.Classifier) -> None:

@@ -9,8 +9,7 @@ from fluoroscope.attacks.universal.patch import Patch
 from fluoroscope.attacks.universal.perturbation import UniversalPerturbation
 from fluoroscope.engine.threats import Linf
 from fluoroscope.evaluation.intervals import wilson
-from fluoroscope.pictures.maps import write_figure
-from fluoroscope.pictures.pairs import pair_figure
+from fluoroscope.pictures.pairs import pair_sheet
 from fluoroscope.pictures.write import enlarged, to_pil, write_png
 from reproductions.sources import IMAGENET, PAGE, SHARED, imagenet
 
@@ -88,7 +87,7 @@ def _perturbation(page: Section, model: fs.Classifier, images: Tensor, read: Ten
         ["added to each", "fooled, seen>", "fooled, not seen>", "mostly becomes (how often)"], rows
     )
     path = page.picture("universal.png", "Five pictures before and after, all changed alike.")
-    write_figure(path, pair_figure(pairs))
+    write_png(path, pair_sheet(pairs))
     loud = page.picture("universal-amplified.png", "The perturbation, amplified around mid-grey.")
     write_png(loud, enlarged(to_pil(fitted.pictures()["-amplified"]), 384))
 
@@ -136,7 +135,7 @@ def _patch(page: Section, model: fs.Classifier, images: Tensor, read: Tensor) ->
     )
     if pairs:
         path = page.picture("patch.png", f"Pictures with the patch, predicted as a {TARGET}.")
-        write_figure(path, pair_figure(pairs))
+        write_png(path, pair_sheet(pairs))
     print_ready = page.picture("patch-print.png", "The patch, to be printed.")
     write_png(print_ready, fitted.pictures()["-print"])
 

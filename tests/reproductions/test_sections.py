@@ -25,6 +25,12 @@ def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shared: Path) -> Any:
     return named
 
 
+@pytest.mark.parametrize("room", ["reproductions", "benchmarks"])
+def test_what_writes_the_docs_can_be_imported(room: str) -> None:
+    for path in sorted((Path(__file__).parents[2] / room).glob("[!_]*.py")):
+        import_module(f"{room}.{path.stem}")
+
+
 def test_goodfellow_runs(load: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     section, linear = load("goodfellow"), load("linear")
     digits = fs.load_images("digits", channels=1).take(200)
