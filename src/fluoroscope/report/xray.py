@@ -25,7 +25,8 @@ from fluoroscope.report.page import Missing, Shown, render
 from fluoroscope.report.phases import Phases
 from fluoroscope.report.registry import Section
 from fluoroscope.report.sections import find_sections
-from fluoroscope.report.study import MARKED, LeftOutError, Stated, Study, Tell
+from fluoroscope.report.study import Study
+from fluoroscope.report.subject import MARKED, LeftOutError, Stated, Tell
 from fluoroscope.words import count, sentence
 
 _log = logging.getLogger(__name__)

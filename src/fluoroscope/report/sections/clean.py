@@ -18,8 +18,9 @@ from fluoroscope.report.blocks import (
     Table,
     Text,
 )
+from fluoroscope.report.findings import Reading
 from fluoroscope.report.registry import section
-from fluoroscope.report.study import Reading, Study
+from fluoroscope.report.study import Study
 from fluoroscope.words import count, interval, listed, percent, sentence
 
 # Rows of a table that a reader looks at; a class needs so many pictures to have an accuracy.

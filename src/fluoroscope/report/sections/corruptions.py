@@ -16,7 +16,8 @@ from fluoroscope.pictures.uris import uri
 from fluoroscope.report.blocks import Block, Card, Content, Figure, Gallery, Picture, Table, Text
 from fluoroscope.report.pictures import which_channels
 from fluoroscope.report.registry import section
-from fluoroscope.report.study import LeftOutError, Study
+from fluoroscope.report.study import Study
+from fluoroscope.report.subject import LeftOutError
 from fluoroscope.words import count, interval, listed, percent
 
 # Pictures, and those of them that go together; where pictures are large, fewer of both, and not at

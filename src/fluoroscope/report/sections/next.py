@@ -11,7 +11,8 @@ from fluoroscope.report.hardened import Training, training_of
 from fluoroscope.report.references import references
 from fluoroscope.report.registry import section
 from fluoroscope.report.sections.corruptions import spoken
-from fluoroscope.report.study import NEAREST_NORMS, LeftOutError, Study
+from fluoroscope.report.study import NEAREST_NORMS, Study
+from fluoroscope.report.subject import LeftOutError
 from fluoroscope.words import count, listed, percent
 
 # A verdict is sharp enough from this half width on; so many pictures give it in the worst case.

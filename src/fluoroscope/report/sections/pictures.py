@@ -2,9 +2,10 @@
 
 from fluoroscope.pictures.uris import signed_uri, uri
 from fluoroscope.report.blocks import Block, Card, Content, Gallery, Heading, Picture, Text
+from fluoroscope.report.findings import Closest, Flipped
 from fluoroscope.report.pictures import which_channels
 from fluoroscope.report.registry import section
-from fluoroscope.report.study import Closest, Flipped, Study
+from fluoroscope.report.study import Study
 from fluoroscope.words import percent
 
 # Pictures of each kind.

@@ -19,9 +19,11 @@ from fluoroscope.report.blocks import (
     Table,
     Text,
 )
+from fluoroscope.report.findings import EightBits
 from fluoroscope.report.judged import required, sliced
 from fluoroscope.report.registry import section
-from fluoroscope.report.study import EightBits, LeftOutError, Study
+from fluoroscope.report.study import Study
+from fluoroscope.report.subject import LeftOutError
 from fluoroscope.words import count, duration, interval, listed, percent, sentence
 
 # Of fewer pictures a check says little, and so do the numbers.
