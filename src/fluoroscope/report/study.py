@@ -22,9 +22,7 @@ from fluoroscope.engine.grid import nothing_between
 from fluoroscope.engine.labels import Seen, what_was_fed
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.threats import as_threat
-from fluoroscope.errors import (
-    ResultFormatError,
-)
+from fluoroscope.errors import ResultFormatError
 from fluoroscope.evaluation.check import Check, Outcome
 from fluoroscope.evaluation.class_map import ClassMap, class_map
 from fluoroscope.evaluation.curve import Curve
