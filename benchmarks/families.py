@@ -24,7 +24,8 @@ from benchmarks.evaluation import Passes
 from benchmarks.page import PAGE, Scale, Section, Skipped, percent
 from benchmarks.peers import FAIR, SHARED, Contest, digit_contest, picture_contest
 from benchmarks.timing import interleaved
-from fluoroscope.attacks.attack import AttackResult, Method
+from fluoroscope.attacks.attack import Method
+from fluoroscope.attacks.result import AttackResult
 
 SMALL = SHARED / "models/mobilenet_v1_0.25_128"
 _CLOSE = 1.05

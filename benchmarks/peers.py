@@ -25,7 +25,8 @@ from benchmarks.adapters import (
 )
 from benchmarks.page import PAGE, Scale, Section, Skipped, percent
 from benchmarks.timing import Timing, cpu_and_wall
-from fluoroscope.attacks.attack import AttackResult, Method
+from fluoroscope.attacks.attack import Method
+from fluoroscope.attacks.result import AttackResult
 
 SHARED = Path("../shared")
 MNIST = SHARED / "data/mnist"

@@ -5,8 +5,8 @@ from torch import Tensor
 
 import fluoroscope as fs
 from benchmarks.page import Section, percent
-from fluoroscope.attacks.attack import AttackResult
 from fluoroscope.attacks.gradient.gradient_sign import BIM, FGSM
+from fluoroscope.attacks.result import AttackResult
 from fluoroscope.engine import randomness
 from fluoroscope.engine.grid import round_to_grid
 from fluoroscope.engine.threats import Linf

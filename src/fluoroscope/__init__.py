@@ -20,11 +20,11 @@ if TYPE_CHECKING:
         report,
         training,
     )
-    from fluoroscope.attacks.attack import AttackResult
     from fluoroscope.attacks.gradient.gradient_sign import fgsm
     from fluoroscope.attacks.morph import morph, morph_stream
     from fluoroscope.attacks.morph_result import MorphResult, MorphStep
     from fluoroscope.attacks.registry import attack
+    from fluoroscope.attacks.result import AttackResult
     from fluoroscope.data.imageset import ImageSet, load_images
     from fluoroscope.data.reference import open_image
     from fluoroscope.engine.objectives import Objective
@@ -91,7 +91,7 @@ _HOMES = {
     "TranslationInvariant": "models.wrappers.transformed",
     "is_random": "models.wrappers.randomised",
     "prepare": "models.wrappers.prepared",
-    "AttackResult": "attacks.attack",
+    "AttackResult": "attacks.result",
     "Budget": "engine.stream",
     "ClassMap": "evaluation.class_map",
     "Classifier": "models.classifier",

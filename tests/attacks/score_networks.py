@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import fluoroscope as fs
-from fluoroscope.attacks.attack import AttackResult, Method
+from fluoroscope.attacks.attack import Method
+from fluoroscope.attacks.result import AttackResult
 from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.stream import Samples, Step

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import fluoroscope as fs
-from fluoroscope.attacks.attack import AttackResult, Method
+from fluoroscope.attacks.attack import Method
 from fluoroscope.attacks.registry import ATTACKS
+from fluoroscope.attacks.result import AttackResult
 from fluoroscope.data.digits import digits
 
 # Of attacks that need a bound; the others go without.

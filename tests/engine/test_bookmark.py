@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 import fluoroscope as fs
-from fluoroscope.attacks.attack import AttackResult
 from fluoroscope.attacks.registry import ATTACKS
+from fluoroscope.attacks.result import AttackResult
 from fluoroscope.engine import bookmark as room
 from fluoroscope.engine.bookmark import Bookmark, UnusableBookmarkError
 from fluoroscope.tensor_files import read_tensors, write_tensors

@@ -1,23 +1,21 @@
 """Calling an attack: from a user's images and classes to a result that says what happened."""
 
 import hashlib
-import json
 import math
 import sys
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cache
-from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, get_args, get_type_hints
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fluoroscope.attacks.each import within_each
+from fluoroscope.attacks.result import AttackResult, joined
 from fluoroscope.engine import randomness
 from fluoroscope.engine.bookmark import Bookmark
 from fluoroscope.engine.classes import Classes, as_classes
@@ -32,16 +30,13 @@ from fluoroscope.engine.run import Keep, Outcome, run
 from fluoroscope.engine.stream import DEFAULT_BATCH, Attack, Budget, Step
 from fluoroscope.engine.threats import Threat, beyond_the_box, bounds_of
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.files import atomic_set, output_directory
 from fluoroscope.models.classifier import Classifier, as_classifier, tensor_bytes
 from fluoroscope.notices import distinct, tell
-from fluoroscope.pictures import html
 from fluoroscope.pictures.checks import check_images
-from fluoroscope.pictures.pairs import Pair
-from fluoroscope.words import Ruler, count, network_name, percent, shortened
+from fluoroscope.words import count
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    pass
 
 # Kinds of parameters that JSON and TOML know, too.
 _KINDS: dict[type, str] = {
@@ -52,181 +47,8 @@ _KINDS: dict[type, str] = {
     NoneType: "nothing",
 }
 
-# Pictures that a notebook shows of a result.
-_SHOWN = 6
-
 Access = Literal["gradient", "score", "decision"]
 """What an attack reads of a network: gradients, or only the logits, or only the winning class."""
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class AttackResult(html.Shown, Outcome):
-    """What an attack made of ``N`` images; all tensors are on the CPU."""
-
-    classes: Tensor
-    """``(N,)``, the class to leave, or the wanted one."""
-    numbers: Tensor
-    """``(N,)``, which samples of their data set these are."""
-    record: dict[str, Any]
-    """Attack, parameters, seed, versions and the network's content hash, as plain values."""
-    names: tuple[str, ...] = ()
-    """What the samples are called in their data set, where they come from one."""
-    labels: tuple[str, ...] = ()
-    """The network's names of the classes."""
-
-    def rows(self) -> dict[str, list[Any]]:
-        """A row for each sample, as columns."""
-        columns = {
-            "index": self.numbers,
-            "class": self.classes,
-            "read_as": self.read_as,
-            "becomes": self.logits.argmax(1),
-        }
-        for name in ("success", "at_start", "finished", "distance", "forwards", "backwards"):
-            columns[name] = getattr(self, name)
-        found = {name: column.tolist() for name, column in columns.items()}
-        return {**found, "name": list(self.names)} if self.names else found
-
-    def pairs(self, labels: Sequence[str], most: int = 6) -> list[Pair]:
-        """A few of the images that a search has led to a success, before and after."""
-        rows = self._led.nonzero().squeeze(1)
-        probabilities = self.logits.softmax(1)
-        return [
-            Pair(
-                before=self.originals[row],
-                after=self.images[row],
-                read_before=labels[int(self.read_as[row])],
-                read_after=f"{labels[int(winner)]} ({probability:.2f})",
-            )
-            for row in rows[:most].tolist()
-            for probability, winner in [probabilities[row].max(0)]
-        ]
-
-    def slide(self, index: int = 0) -> "Image":
-        """One of the images, plus its change, equals what it became: a picture for a slide.
-
-        See :func:`.pictures.slide.slide`. Probabilities are those of the exact values.
-
-        Raises:
-            InvalidParameterError: there is no such image.
-        """
-        from fluoroscope.pictures.slide import Caption, slide
-
-        count = len(self.images)
-        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < count:
-            raise InvalidParameterError(f"index is {index!r}; expected 0 to {count - 1}")
-        probability, winner = self.logits[index].softmax(0).max(0)
-        return slide(
-            self.originals[index],
-            self.images[index],
-            was=Caption(self.labels[int(self.read_as[index])], float(self.read_probability[index])),
-            became=Caption(self.labels[int(winner)], float(probability)),
-            network=str(self.record["model"]),
-        )
-
-    @property
-    def _led(self) -> Tensor:
-        """``(N,)`` booleans: a search has led it to a success."""
-        return self.success & ~self.at_start
-
-    @property
-    def _median(self) -> float | None:
-        """The median distance of what searches found; of two in the middle the farther."""
-        far = self.distance[self._led].sort().values
-        return far[len(far) // 2].item() if len(far) else None
-
-    @property
-    def _norm(self) -> str:
-        """What the distances are in, with a blank after it, where the record says so."""
-        threat = self.record.get("parameters", {}).get("threat")
-        return f"{threat['norm'].replace('none', 'l2')} " if isinstance(threat, dict) else ""
-
-    def _short(self, distance: float) -> str:
-        return Ruler(self._norm.strip(), self.images.shape[1]).short(distance)
-
-    @property
-    def _what(self) -> str:
-        return "led to the wanted class" if self.record.get("targeted") else "misclassified"
-
-    def _line(self) -> str:
-        led, already = int(self._led.sum()), int(self.at_start.sum())
-        before = f" ({already} more were so before)" if already else ""
-        middle, model = self._median, network_name(str(self.record.get("model")))
-        median = "" if middle is None else f", median {self._norm}distance {self._short(middle)}"
-        return (
-            f"{self.record.get('attack')} on {model}: {led} of "
-            f"{count(len(self.success) - already, 'picture')} {self._what}{before}{median}"
-        )
-
-    def _view(self) -> Iterator[html.Html]:
-        led = self._led.nonzero().squeeze(1)
-        rows = led[:_SHOWN].tolist()
-        scale = html.scale_of([self.images[row] - self.originals[row] for row in rows])
-        if rows:
-            yield html.paragraph(
-                f"{len(rows)} of {count(len(led), 'success', 'successes')}: before, the change, "
-                f"after. The colours of all changes end at "
-                f"{html.end_of(scale, self.images.shape[1])}."
-            )
-        yield html.cards(self._card(row, scale) for row in rows)
-        each = max(len(self.success), 1)
-        yield html.facts(
-            [
-                ("pictures", f"{len(self.success):,}"),
-                (f"{self._what} before anything was changed", f"{int(self.at_start.sum()):,}"),
-                (f"{self._what} by a search", f"{len(led):,}"),
-                (
-                    f"median {self._norm}distance of these",
-                    "" if self._median is None else self._short(self._median),
-                ),
-                ("searches that were cut off", f"{int((~self.finished).sum()):,}"),
-                ("forward passes a picture", f"{self.forwards.sum().item() / each:.1f}"),
-                ("backward passes a picture", f"{self.backwards.sum().item() / each:.1f}"),
-            ]
-        )
-        yield html.notes(self.notes)
-
-    def _card(self, row: int, scale: float) -> list[html.Html]:
-        """A picture before, the change, and the picture after."""
-        labels = self.labels or tuple(map(str, range(self.logits.shape[1])))
-        probabilities = self.logits[row].softmax(0)
-        winner = int(probabilities.argmax())
-        sure = percent(probabilities[winner].item(), 0)
-        called = self.names[row] if self.names else f"picture {int(self.numbers[row])}"
-        before = shortened(labels[int(self.read_as[row])])
-        return [
-            html.picture(self.originals[row], f"predicted as {before}\n{called}"),
-            html.change(
-                self.images[row] - self.originals[row],
-                scale,
-                f"{self._norm}distance {self._short(self.distance[row].item())}",
-            ),
-            html.picture(self.images[row], f"predicted as {shortened(labels[winner])}, {sure}"),
-        ]
-
-    def save(self, directory: str | Path, name: str = "attack") -> list[Path]:
-        """Write every tensor (safetensors), a row for each sample (Parquet), the record (JSON).
-
-        The record is there while the three belong together.
-        """
-        from pyarrow import parquet
-
-        from fluoroscope.arrow import table_of
-
-        out = output_directory(directory)
-        tensors = {
-            field.name: getattr(self, field.name).contiguous()
-            for field in fields(self)
-            if isinstance(getattr(self, field.name), Tensor)
-        }
-        kinds = ("safetensors", "parquet", "json")
-        whole, table, record = paths = [out / f"{name}.{kind}" for kind in kinds]
-        text = json.dumps(self.record, indent=1, ensure_ascii=False, allow_nan=False)
-        with atomic_set(record, table, whole) as drafts:
-            save_file(tensors, drafts[2])
-            parquet.write_table(table_of(self.rows()), drafts[1])
-            drafts[0].write_text(text, "utf-8")
-        return paths
 
 
 class Method:
@@ -570,7 +392,7 @@ class Chain(Method):
                 mask=None if free is None else free[left],
                 **options,
             )
-            result = _joined(result, found, left)
+            result = joined(result, found, left)
         return replace(result, record=result.record | self.stated | {"notes": [*result.notes]})
 
     def within(self, threat: Threat) -> "Chain":
@@ -582,20 +404,6 @@ class Chain(Method):
         """Their names and parameters as plain values, for records."""
         named = " | ".join(type(attack).__name__ for attack in self.attacks)
         return {"attack": named, "parameters": as_plain(self.attacks)}
-
-
-def _joined(before: AttackResult, after: AttackResult, rows: Tensor) -> AttackResult:
-    """The results of all, with what came after for those rows."""
-    taken = {
-        name: getattr(before, name).index_copy(0, rows, getattr(after, name))
-        for name in ("images", "logits", "success", "finished", "distance")
-    }
-    spent = {
-        name: getattr(before, name).index_add(0, rows, getattr(after, name))
-        for name in ("forwards", "backwards")
-    }
-    notes = tuple(dict.fromkeys((*before.notes, *after.notes)))
-    return replace(before, **taken, **spent, notes=notes)
 
 
 @cache

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fluoroscope.attacks.attack import AttackResult, Method
+from fluoroscope.attacks.attack import Method
+from fluoroscope.attacks.result import AttackResult
 from fluoroscope.attacks.universal.fitting import FIT_BATCH, FitStep, Fitted
 from fluoroscope.data.batches import Batch
 from fluoroscope.data.imageset import ImageSet

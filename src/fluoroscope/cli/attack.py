@@ -42,7 +42,7 @@ from fluoroscope.cli.options import (
 from fluoroscope.cli.output import Output
 
 if TYPE_CHECKING:
-    from fluoroscope.attacks.attack import AttackResult
+    from fluoroscope.attacks.result import AttackResult
     from fluoroscope.attacks.universal.fitting import FitStep
     from fluoroscope.engine.stream import Step
     from fluoroscope.models.classifier import Classifier

@@ -11,7 +11,8 @@ from fluoroscope.words import NORMS, Ruler, as_percent, count
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from fluoroscope.attacks.attack import AttackResult, Method
+    from fluoroscope.attacks.attack import Method
+    from fluoroscope.attacks.result import AttackResult
     from fluoroscope.models.classifier import Classifier
     from fluoroscope.pictures.pairs import Pair
 

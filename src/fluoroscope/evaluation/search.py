@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fluoroscope.arrow import table_of
-from fluoroscope.attacks.attack import AttackResult
+from fluoroscope.attacks.result import AttackResult
 from fluoroscope.engine.bookmark import Bookmark, UnusableBookmarkError
 from fluoroscope.engine.first_look import notes_of
 from fluoroscope.engine.objectives import MARGIN

@@ -18,8 +18,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from fluoroscope.attacks.attack import AttackResult, Method
+from fluoroscope.attacks.attack import Method
 from fluoroscope.attacks.gradient.ascent import AscentState, Direction, GradientAscent
+from fluoroscope.attacks.result import AttackResult
 from fluoroscope.engine import randomness
 from fluoroscope.engine.bounds import as_number
 from fluoroscope.engine.classes import Classes

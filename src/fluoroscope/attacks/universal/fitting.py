@@ -18,7 +18,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fluoroscope.attacks.attack import AttackResult, Method
+from fluoroscope.attacks.attack import Method
+from fluoroscope.attacks.result import AttackResult
 from fluoroscope.engine import randomness
 from fluoroscope.engine.classes import Classes, as_classes
 from fluoroscope.engine.evaluate import evaluate
