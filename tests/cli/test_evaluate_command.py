@@ -195,6 +195,7 @@ def test_a_curve_has_its_picture(evaluate: Call, fluoroscope: Call, tmp_path: Pa
     assert said["curve"]["median"] > 0
     assert said["record"]["identity"]["threat"] == {"norm": "linf", "eps": "inf"}
     assert "within L∞" in done.err
+    assert "robust accuracy" not in done.err  # without a bound it would say nothing
     with Image.open(tmp_path / "run" / "curve.png") as picture:
         assert min(picture.size) > 300
     again = fluoroscope("runs", "show", str(tmp_path / "run"), "--json", "-")

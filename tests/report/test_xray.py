@@ -16,6 +16,7 @@ from torch import nn
 import fluoroscope as fs
 from fluoroscope.errors import StorageError
 from fluoroscope.files import in_use
+from fluoroscope.report.blocks import Figure
 from fluoroscope.report.registry import SECTIONS, Section
 from fluoroscope.report.sections import find_sections
 from fluoroscope.report.study import Study
@@ -136,9 +137,13 @@ def test_markup_in_names_stays_text() -> None:
 
 def test_formulas_in_names_are_no_formulas() -> None:
     model, images, numbers = small(3, labels=["$x^2$", r"$\frac{", "c_1"])
+    model.name = "_$y^2$"  # an underscore in front would leave it out of a legend
     report = fs.xray(model, images, numbers, threat="linf:0.02", sections=["map", "curve"])
     assert not report.missing
     assert "$x^2$" in Tags(report.html).text
+    [curve] = [one for one in report.sections if one.name == "curve"]
+    [figure] = [block for block in curve.blocks if isinstance(block, Figure)]
+    assert "_$y^2$" in figure.svg
 
 
 def test_a_section_that_fails_says_so_and_the_others_stand(monkeypatch: Any) -> None:

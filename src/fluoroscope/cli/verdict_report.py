@@ -30,9 +30,14 @@ def report(output: Output, verdict: "Verdict") -> None:
                 f"plan {printable(plan)}",
             ],
             ["clean accuracy", share(verdict.clean_accuracy), interval(verdict.clean_interval)],
-            ["robust accuracy", share(verdict.robust_accuracy), interval(verdict.robust_interval)],
+            *(
+                [["robust accuracy", share(verdict.robust_accuracy),
+                  interval(verdict.robust_interval)]]
+                if verdict.bounded
+                else []
+            ),
         ],
-    )
+    )  # fmt: skip
     right = round(verdict.clean_accuracy * verdict.count)
     attacks = [
         [each.name, each.given, each.fooled, share(each.robust_accuracy), *_spent(each)]

@@ -101,6 +101,12 @@ class Verdict(html.Shown):
         found = self.record.get("identity", {})
         return found if isinstance(found, dict) else {}
 
+    @property
+    def bounded(self) -> bool:
+        """Whether an image may move so far and no farther; else a robust accuracy says nothing."""
+        threat = self._said.get("threat")
+        return not threat or isinstance(threat.get("eps"), int | float)
+
     def _line(self) -> str:
         threat, plan = self._said.get("threat", {}), self._said.get("plan", {}).get("name", "")
         told = (self._said.get("model", ""), threat_name(threat), plan and f"plan {plan}")
@@ -108,8 +114,7 @@ class Verdict(html.Shown):
         robust = (
             f"robust accuracy {percent(self.robust_accuracy)} ({interval(self.robust_interval)})"
         )
-        if self.curve is not None and not isinstance(threat.get("eps"), float):
-            # Without a bound a robust accuracy says nothing.
+        if self.curve is not None and not self.bounded:
             robust = f"median smallest change {number(self.curve.median)}"
         return (
             f"{about + ': ' if about else ''}{robust}, clean accuracy "
@@ -122,7 +127,17 @@ class Verdict(html.Shown):
             ["", "", "95 % interval"],
             [
                 ["clean accuracy", percent(self.clean_accuracy), interval(self.clean_interval)],
-                ["robust accuracy", percent(self.robust_accuracy), interval(self.robust_interval)],
+                *(
+                    [
+                        [
+                            "robust accuracy",
+                            percent(self.robust_accuracy),
+                            interval(self.robust_interval),
+                        ]
+                    ]
+                    if self.bounded
+                    else []
+                ),
             ],
             right=(1,),
         )

@@ -3,10 +3,10 @@
 from math import isfinite
 
 import numpy as np
-from matplotlib.ticker import LogLocator
 
 from fluoroscope.engine.grid import HALF_A_LEVEL
 from fluoroscope.evaluation.curve import QUANTILES, Curve
+from fluoroscope.pictures.curves import add_legend
 from fluoroscope.pictures.plots import INK, LINE, SERIES, SOFT, Canvas, percent_axis
 from fluoroscope.report.blocks import Block, Content, Figure, Table, Text
 from fluoroscope.report.references import Reference, references
@@ -70,19 +70,23 @@ def _times(ratio: float) -> str:
 
 
 def _figure(study: Study, found: Curve, others: list[Reference]) -> Figure:
+    from matplotlib.ticker import LogLocator
+
     ruler, points = study.ruler, found.points()
     finite = found.distance[np.isfinite(found.distance) & (found.distance > 0)]
     own = [float(np.quantile(finite, share)) for share in (0.02, 1.0)] if len(finite) else []
     ends = [one.eps[2] for one in others] + [one.eps[-1] for one in others]
     ends += [*own, study.eps]
     low, high = 0.6 * min(ends), 1.5 * max(ends)
+    named = []
     with (canvas := Canvas(5.0, 3.4)) as axes:
         for number, one in enumerate(others, 1):
             where = [ruler.scaled(eps) for eps in (low, *one.eps[1:], high)]
-            axes.step(
+            [line] = axes.step(
                 where, [*one.accuracy, one.accuracy[-1]], where="post", color=SERIES[number],
-                linewidth=1.3, linestyle="--", label=one.model,
+                linewidth=1.3, linestyle="--",
             )  # fmt: skip
+            named.append((line, one.model))
         where = [ruler.scaled(eps) for eps in (low, *(at.eps for at in points[1:]), high)]
         shares = [at.accuracy for at in points]
         bounds = [at.interval for at in points]
@@ -91,13 +95,8 @@ def _figure(study: Study, found: Curve, others: list[Reference]) -> Figure:
             [*(b[1] for b in bounds), bounds[-1][1]],
             step="post", color=SERIES[0], alpha=0.18, linewidth=0,
         )  # fmt: skip
-        axes.step(
-            where,
-            [*shares, shares[-1]],
-            where="post",
-            color=SERIES[0],
-            label=shortened(study.name, 24),
-        )
+        [line] = axes.step(where, [*shares, shares[-1]], where="post", color=SERIES[0])
+        named.append((line, shortened(study.name, 24)))
         axes.axvline(ruler.scaled(study.eps), color=SOFT, linewidth=1)
         axes.annotate(
             "verdict", (ruler.scaled(study.eps), 1.03), (0, 2), textcoords="offset points",
@@ -116,9 +115,9 @@ def _figure(study: Study, found: Curve, others: list[Reference]) -> Figure:
         axes.set(xlabel=ruler.unit, ylabel="accuracy")
         percent_axis(axes)
         axes.grid(color=LINE, alpha=0.5)
-        axes.legend(
-            loc="upper center", bbox_to_anchor=(0.45, 1.2), ncols=3, fontsize=9, labelcolor=INK,
-            handlelength=1.6, columnspacing=1.2,
+        add_legend(
+            axes, named, loc="upper center", bbox_to_anchor=(0.45, 1.2), ncols=3, fontsize=9,
+            labelcolor=INK, handlelength=1.6, columnspacing=1.2,
         )  # fmt: skip
     names = [study.name, *(one.model for one in others)]
     rows = [
