@@ -192,12 +192,18 @@ def test_there_is_one_clean_accuracy_where_time_was_short(monkeypatch: pytest.Mo
     right = int((fs.predict(model, images).winners == labels).sum())
     report = fs.xray(
         model, images, labels, threat="linf:0.02", sections=["verdict", "clean", "next"],
-        budget="100s",
+        budget="100s", require=f"clean>={right / 24:.6f} robust>=0",
     )  # fmt: skip
-    assert report.describe()["sections"]["verdict"]["count"] == 8
+    verdict = report.describe()["sections"]["verdict"]
+    assert verdict["count"] == 8
+    # Clean, all were looked at; under attack not.
+    assert [one["status"] for one in verdict["requirements"]] == ["met", "cannot be shown"]
+    assert verdict["requirements"][0]["measured"] == pytest.approx(right / 24)
     share = f"{100 * right / 24:.1f}\N{NARROW NO-BREAK SPACE}%"
     assert report.summary.startswith(f"small-3 classifies {share} of 24 pictures correctly")
-    assert "of the 8 that there was time to attack, drawn at random," in report.summary
+    attacked = f"{100 * verdict['clean_accuracy']:.1f}\N{NARROW NO-BREAK SPACE}%"
+    words = f"attack 8 of them, drawn at random, of which it classifies {attacked} correctly."
+    assert words in report.summary
     numbers = report.html.split('<dl class="numbers">')[1:3]
     assert all(f'<dd class="value">{share}</dd>' in one for one in numbers)
     assert "; of the 8 pictures attacked" in numbers[0]

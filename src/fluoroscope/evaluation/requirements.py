@@ -92,9 +92,18 @@ class Requirements:
         """Whether a slice is."""
         return any(one.measure.endswith("slice") for one in self.items)
 
-    def of(self, verdict: "Verdict") -> tuple[Outcome, ...]:
-        """How each came out."""
-        return tuple(_outcome(one, verdict) for one in self.items)
+    def of(self, verdict: "Verdict", clean: "Verdict | None" = None) -> tuple[Outcome, ...]:
+        """How each came out.
+
+        Args:
+            verdict: what was measured.
+            clean: what says more of the clean accuracies, where more pictures were looked at than
+                attacked.
+        """
+        return tuple(
+            _outcome(one, clean if clean and one.measure in ("clean", "class") else verdict)
+            for one in self.items
+        )
 
 
 _EXAMPLE = "robust>=0.6 clean>=90%"

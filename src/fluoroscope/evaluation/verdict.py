@@ -238,11 +238,11 @@ def in_slices(
         slicing(name, [of.get(one, MISSING) for one in index.tolist()], right, robust)
         for name, of in columns.items()
     ]
-    by_class = slices_of(_class_names(label.tolist(), labels), right, robust)
+    by_class = slices_of(class_names(label.tolist(), labels), right, robust)
     return replace(verdict, by_class=by_class, slices=tuple(by_column))
 
 
-def _class_names(numbers: Sequence[int], labels: Sequence[str]) -> list[str]:
+def class_names(numbers: Sequence[int], labels: Sequence[str]) -> list[str]:
     """Names of classes; with its number where several classes share one."""
     several = {name for name, many in Counter(labels).items() if many > 1}
     return [f"{labels[one]} ({one})" if labels[one] in several else labels[one] for one in numbers]

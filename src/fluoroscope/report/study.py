@@ -28,14 +28,16 @@ from fluoroscope.evaluation.class_map import ClassMap, class_map
 from fluoroscope.evaluation.curve import Curve
 from fluoroscope.evaluation.evaluate import evaluate
 from fluoroscope.evaluation.history import ROUNDING
+from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.evaluation.level import Level
 from fluoroscope.evaluation.plan import Plan, nearest
 from fluoroscope.evaluation.plans import find_plan
 from fluoroscope.evaluation.rows import CLEAN
 from fluoroscope.evaluation.runs.run_directory import RunDirectory, data_hash
+from fluoroscope.evaluation.slices import slices_of
 from fluoroscope.evaluation.trust.checks import LARGE, trust_checks
 from fluoroscope.evaluation.trust.of_run import from_rows
-from fluoroscope.evaluation.verdict import Verdict
+from fluoroscope.evaluation.verdict import Verdict, class_names
 from fluoroscope.notices import collected
 from fluoroscope.report.findings import Closest, EightBits, Flipped, Reading
 from fluoroscope.report.subject import LeftOutError, Subject
@@ -239,8 +241,18 @@ class Study(Subject):
     def judge(self, checks: tuple[Check, ...]) -> tuple[Outcome, ...]:
         """How what is required of the verdict came out, with these trust checks."""
         if self.required is not None:
+            right, labels = self.reading.right, self.reading.labels.tolist()
+            names = class_names(labels, self.model.labels)
+            # Clean, all pictures were looked at, whatever time there was to attack them.
+            clean = replace(
+                self.verdict, count=len(right), complete=True,
+                clean_accuracy=float(right.double().mean()),
+                clean_interval=wilson(int(right.sum()), len(right)),
+                by_class=slices_of(names, right.numpy()),
+            )  # fmt: skip
             self.judged = replace(self.verdict, trust=checks)
-            self.judged = replace(self.judged, requirements=self.required.of(self.judged))
+            outcomes = self.required.of(self.judged, clean)
+            self.judged = replace(self.judged, requirements=outcomes)
         return () if self.judged is None else self.judged.requirements
 
     @property

@@ -88,14 +88,17 @@ def _sentence(study: Study, found: Verdict) -> str:
     right = study.reading.right
     start = (
         f"{study.name} classifies {percent(float(right.double().mean()))} of "
-        f"{count(len(right), 'picture')} correctly. When {study.ruler.bound(study.eps)}, "
+        f"{count(len(right), 'picture')} correctly. "
     )
+    whom, when = "of them", f"When {study.ruler.bound(study.eps)}, "
+    if found.count < len(right):
+        start += (
+            f"There was time to attack {found.count:,} of them, drawn at random, of which it "
+            f"classifies {percent(found.clean_accuracy)} correctly. "
+        )
+        whom = f"of these {found.count:,}"
+    start += when
     sure = f"({_SURE} {interval(found.robust_interval)})"
-    whom = (
-        "of them"
-        if found.count == len(right)
-        else f"of the {found.count:,} that there was time to attack, drawn at random,"
-    )
     if found.robust_accuracy == 0:
         return f"{start}none {whom} is classified correctly any more {sure}."
     return (
@@ -117,7 +120,12 @@ def _numbers(study: Study, found: Verdict, eight: EightBits | None) -> Numbers:
             percent(found.robust_accuracy),
             f"robust accuracy within {study.bound}" + (" in 8 bits" if study.grid else ""),
             f"{_SURE} {interval(found.robust_interval)}"
-            + ("" if whole else f"; of the {count(found.count, 'picture')} attacked"),
+            + (
+                ""
+                if whole
+                else f"; of the {count(found.count, 'picture')} attacked, of which "
+                f"{percent(found.clean_accuracy)} are classified correctly as they are"
+            ),
         ),
     ]
     if eight is not None and eight.whole:
