@@ -204,6 +204,8 @@ def test_there_is_one_clean_accuracy_where_time_was_short(monkeypatch: pytest.Mo
     attacked = f"{100 * verdict['clean_accuracy']:.1f}\N{NARROW NO-BREAK SPACE}%"
     words = f"attack 8 of them, drawn at random, of which it classifies {attacked} correctly."
     assert words in report.summary
+    assert "Give it more time: 8 of 24 pictures were attacked" in report.html
+    assert "Look at more pictures" not in report.html
     numbers = report.html.split('<dl class="numbers">')[1:3]
     assert all(f'<dd class="value">{share}</dd>' in one for one in numbers)
     assert "; of the 8 pictures attacked" in numbers[0]

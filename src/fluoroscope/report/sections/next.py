@@ -193,11 +193,24 @@ def _sharpen(study: Study) -> Iterator[Step]:
     if found is None:
         return
     low, high = found["robust_interval"]
-    if (high - low) / 2 > _SHARP and found["count"] < _SHARPER:
+    if (high - low) / 2 <= _SHARP or found["count"] >= _SHARPER:
+        return
+    known = (
+        f"On {count(found['count'], 'picture')} the accuracy under attack is only known to lie "
+        f"between {percent(low)} and {percent(high)}."
+    )
+    given = len(study.images)
+    if found["count"] < given:
+        goes_on = (
+            " The same command goes on where this one stopped."
+            if study.directory
+            else " Kept in a directory (--run, run=), the work of one call serves the next."
+        )
+        yield Step(f"Give it more time: {found['count']:,} of {given:,} pictures were attacked",
+                   known + goes_on)  # fmt: skip
+    else:
         yield Step(
-            f"Look at more pictures: about {_SHARPER:,} pin the number down to ±3 points",
-            f"On {count(found['count'], 'picture')} the accuracy under attack is only known to lie "
-            f"between {percent(low)} and {percent(high)}.",
+            f"Look at more pictures: about {_SHARPER:,} pin the number down to ±3 points", known
         )
 
 
