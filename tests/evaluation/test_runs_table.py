@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,21 @@ def test_only_what_is_surely_the_highest_is_marked(run: Run, tmp_path: Path) -> 
     assert not any(row.best_robust or row.best_clean for row in tied.rows)
     assert r"\textbf" not in tied.latex()
     assert not any(row.best_robust for row in fs.runs_table([tmp_path / "strong"]).rows)
+
+
+def test_a_weaker_plan_wins_nothing_and_8_bits_are_a_threat_of_their_own(
+    run: Run, tmp_path: Path
+) -> None:
+    run("weak", plan=replace(plan(), name="weak"), model=fs.load_model("digits-robust"))
+    run("strong")
+    run("bits", grid=8)
+    table = fs.runs_table([tmp_path / name for name in ("strong", "weak", "bits")])
+    assert not any(row.best_robust for row in table.rows)
+    assert "the plans differ" in " ".join(table.notes)
+    assert [row.threat for row in table.rows][1:] == ["linf:0.02", "linf:0.02, 8-bit pictures"]
+    assert table.rows[2].apart == "another threat than linf:0.02"
+    lines = [line for line in table.latex().splitlines() if "digits" in line and " & " in line]
+    assert [line.split(" & ")[0] for line in lines] == ["strong", "weak", "bits"]
 
 
 def test_texts_of_strangers_are_texts(run: Run, tmp_path: Path) -> None:

@@ -283,7 +283,7 @@ def _check_same_data(one: StoredRun, other: StoredRun, a: RunSamples, b: RunSamp
     if (_last(one.data), one.split) != (_last(other.data), other.split):
         raise _other_data(one, other, f"{_called(one)} and {_called(other)}")
     same_network = one.model_sha256 == other.model_sha256
-    if common and same_network and _on_grid(one) == _on_grid(other):
+    if common and same_network and on_grid(one) == on_grid(other):
         raise _other_data(one, other, "their pictures differ")
     apart = np.flatnonzero(a.label != b.label)
     if len(apart):
@@ -308,11 +308,12 @@ def _called(run: StoredRun) -> str:
 
 
 def _threat(run: StoredRun) -> str:
-    bits = ", 8-bit pictures" if _on_grid(run) else ""
+    bits = ", 8-bit pictures" if on_grid(run) else ""
     return f"{run.threat.name}:{float(run.threat.eps):.6g}{bits}"
 
 
-def _on_grid(run: StoredRun) -> bool:
+def on_grid(run: StoredRun) -> bool:
+    """Whether it is about 8-bit pictures alone."""
     return bool(run.record["identity"].get("grid") == 8)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.evaluation.intervals import Interval
-from fluoroscope.evaluation.runs.compare import Paired, paired, samples_of, shared_samples
+from fluoroscope.evaluation.runs.compare import Paired, on_grid, paired, samples_of, shared_samples
 from fluoroscope.evaluation.runs.stored import StoredRun, open_run
 from fluoroscope.models.labels import printable
 from fluoroscope.pictures import html
@@ -74,6 +74,7 @@ class RunRow:
     """Whether its clean accuracy is surely the highest: above every other one's, each p < 0.05
     (Holm's for all pairs of runs that can be compared)."""
     best_robust: bool
+    """The same; never where plans differ, as a weaker plan leaves a higher number."""
     against: Against | None
     """Beside the first; nothing for itself, and where they cannot be compared."""
     apart: str
@@ -114,13 +115,13 @@ class RunsTable(html.Shown):
     def latex(self) -> str:
         """A ``tabular`` for the package booktabs; bold is what is surely the highest."""
         several = len(self.rows) > 1
-        head = ["Network", "Data", "Threat", "Plan", "$N$", r"Clean (\%)", r"Robust (\%)"]
+        head = ["Run", "Network", "Data", "Threat", "Plan", "$N$", r"Clean (\%)", r"Robust (\%)"]
         last = ["Passes", "Seconds"]
         more = [r"Difference (points)", "$p$"] if several else []
         lines = [
             r"% \usepackage{booktabs}; brackets: 95 % intervals (Wilson; differences: Newcombe)",
             *(f"% {printable(note)}" for note in self.notes),
-            rf"\begin{{tabular}}{{llll{'r' * (len(head + more + last) - 4)}}}",
+            rf"\begin{{tabular}}{{lllll{'r' * (len(head + more + last) - 5)}}}",
             r"\toprule",
             " & ".join(head + more + last) + r" \\",
             r"\midrule",
@@ -195,7 +196,7 @@ def _apart(one: StoredRun, other: StoredRun) -> str:
     samples_of(other)  # a run without rows is refused
     if other is one:
         return ""
-    if one.threat != other.threat:
+    if one.threat != other.threat or on_grid(one) != on_grid(other):
         return f"another threat than {_threat(one)}"
     try:
         shared_samples(one, other)
@@ -222,6 +223,8 @@ def _best(runs: Sequence[StoredRun]) -> list[StoredRun | None]:
             if p_value < SIGNIFICANT:
                 won[other if each.difference > 0 else one] += 1
         sure = [run for run, wins in zip(runs, won, strict=True) if wins == len(runs) - 1 > 0]
+        if which == 2 and len({run.plan for run in runs}) > 1:
+            sure = []
         best.append(sure[0] if sure else None)
     return best
 
@@ -287,7 +290,8 @@ def _threat(run: StoredRun) -> str:
     eps = float(run.threat.eps)
     levels = eps * 255
     whole = 1 <= levels <= 32 and abs(levels - round(levels)) < 1e-6
-    return f"{run.threat.name}:{f'{round(levels)}/255' if whole else f'{eps:.6g}'}"
+    far = f"{round(levels)}/255" if whole else f"{eps:.6g}"
+    return f"{run.threat.name}:{far}{', 8-bit pictures' if on_grid(run) else ''}"
 
 
 def _flat(row: RunRow) -> dict[str, Any]:
@@ -338,7 +342,8 @@ def as_latex(text: str) -> str:
 
 
 def _latex_row(row: RunRow, several: bool) -> list[str]:
-    cells = [as_latex(text) for text in (row.network, row.data, row.threat, row.plan)]
+    named = (Path(row.run).name, network_name(row.network), row.data, row.threat, row.plan)
+    cells = [as_latex(text) for text in named]
     cells += [f"{row.count}", _share(row.clean, row.clean_interval, row.best_clean)]
     cells.append(_share(row.robust, row.robust_interval, row.best_robust))
     if several:
