@@ -56,6 +56,16 @@ def test_a_plain_grey_network_is_described_and_read(nets: Path) -> None:
     assert read.exit_code == 0, read.output
 
 
+@pytest.mark.parametrize("command", ["attack fgsm --eps 0.1", "evaluate --threat linf:0.1"])
+def test_a_size_that_nobody_stated_is_that_of_the_pictures(nets: Path, command: str) -> None:
+    words = [*command.split(), "-m", "python:grey_nets:grey", "--channels", "1", "-d", "digits"]
+    if command.startswith("evaluate"):
+        (nets / "plan.toml").write_text('[[stages]]\nattack = "fgsm"\n')
+        words += ["--plan", "plan.toml"]
+    done = CliRunner().invoke(app, [*words, "--limit", "20"])
+    assert done.exit_code == 0, done.output
+
+
 def test_what_it_returns_can_be_stated_and_is_doubted_otherwise(nets: Path) -> None:
     shown = ["models", "show", "python:grey_nets:softmax", *GREY_IT_IS, "--json", "-"]
     doubts = json.loads(CliRunner().invoke(app, shown).stdout)["first_look"]["doubts"]

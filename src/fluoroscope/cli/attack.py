@@ -37,6 +37,7 @@ from fluoroscope.cli.options import (
     just_one,
     open_picture,
     open_pictures,
+    prepared,
     with_model,
 )
 from fluoroscope.cli.output import Output
@@ -198,7 +199,6 @@ def attack(
     from fluoroscope.attacks.parts import attack_parts, fit_to, part_name, search_length
     from fluoroscope.attacks.universal.fitting import Fitted
     from fluoroscope.files import output_directory
-    from fluoroscope.models.wrappers.prepared import prepare
 
     given = parameters(param) | ({} if steps is None else {"steps": steps})
     just_one(data, image, split=split, limit=limit, first=first)
@@ -212,7 +212,7 @@ def attack(
     targets = [transfer_target(model, name) for name in transfer_to or []]
     if targets and not chosen.minimum_norm:
         keep = keep or "last"
-    model = behind(model if plain else prepare(model), chosen, through or [], seed, load_others)
+    model = behind(prepared(model, images, plain), chosen, through or [], seed, load_others)
     seen, images = apart(method, chosen, images, fit_on)
     directory = output_directory(out)
     output, summary, began = Output(json), Summary(model, targets), time.perf_counter()

@@ -14,6 +14,7 @@ from fluoroscope.cli.options import (
     Json,
     OnGrid,
     Seed,
+    prepared,
     with_model,
     with_pictures,
 )
@@ -77,7 +78,6 @@ def class_map(
     """
     from fluoroscope.evaluation.class_map import class_map as run
     from fluoroscope.files import output_directory, remove
-    from fluoroscope.models.wrappers.prepared import prepare
     from fluoroscope.pictures.class_maps import class_map_figure
     from fluoroscope.pictures.maps import write_figure
 
@@ -90,7 +90,7 @@ def class_map(
             move(progress.done / progress.total, f"{progress.done} of {progress.total} searches")
 
         found = run(
-            model if plain else prepare(model),
+            prepared(model, images, plain),
             images,
             threat=threat,
             classes=named,

@@ -15,6 +15,7 @@ from fluoroscope.cli.options import (
     Plain,
     Seed,
     Threat,
+    prepared,
     with_model,
     with_pictures,
 )
@@ -98,13 +99,12 @@ def evaluate(
       fluoroscope runs show out/run
     """
     from fluoroscope.evaluation.evaluate import evaluate as run
-    from fluoroscope.models.wrappers.prepared import prepare
 
     check_junit(require, junit)
     output = Output(json)
     with output.telling(), interruptible() as interrupted, output.measuring() as move:
         verdict = run(
-            model if plain else prepare(model),
+            prepared(model, images, plain),
             images,
             threat=threat,
             plan=plan,

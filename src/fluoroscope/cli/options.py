@@ -235,6 +235,21 @@ def with_pictures(command: Callable[..., T]) -> Callable[..., T]:
     return opening
 
 
+def prepared(model: "Classifier", images: "ImageSet", plain: bool) -> "Classifier":
+    """The network made ready for many passes, if that is wanted.
+
+    Where nothing says which size it takes, it is tried on the first of the pictures that it is for.
+    """
+    from fluoroscope.models.wrappers.prepared import prepare
+
+    if plain:
+        return model
+    if model.input_size is not None or not len(images):
+        return prepare(model)
+    first = next(images.take(1, first=True).batches(1, fit=model.preprocessing))
+    return prepare(model, images=first.images)
+
+
 def _nothing_stated(stated: dict[str, Any]) -> None:
     """Refuse what is said of a network that is not named."""
     said = [name for name, (_, default) in NETWORK.items() if stated[name] != default]

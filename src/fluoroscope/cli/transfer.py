@@ -25,6 +25,7 @@ from fluoroscope.cli.options import (
     Steps,
     load,
     open_pictures,
+    prepared,
 )
 from fluoroscope.cli.output import Output
 from fluoroscope.cli.waiting import waiting
@@ -91,7 +92,6 @@ def transfer(
     from fluoroscope.engine.threats import usual_threat
     from fluoroscope.evaluation.transfer import transfer_figure, transfer_matrix
     from fluoroscope.files import output_directory
-    from fluoroscope.models.wrappers.prepared import prepare
     from fluoroscope.pictures.maps import write_figure
 
     given = parameters(param) | ({} if steps is None else {"steps": steps})
@@ -106,7 +106,7 @@ def transfer(
     attack = registry.attack(method, eps=eps, norm=norm, **given)
     with output.telling(), interruptible() as interrupted, output.measuring() as move:
         matrix = transfer_matrix(
-            models if plain else [prepare(each) for each in models],
+            [prepared(each, images, plain) for each in models],
             images,
             attack,
             seed=seed,

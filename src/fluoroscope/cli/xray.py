@@ -16,6 +16,7 @@ from fluoroscope.cli.options import (
     Plain,
     Seed,
     Threat,
+    prepared,
     what_was_named,
     with_model,
     with_pictures,
@@ -92,7 +93,6 @@ def xray(
       fluoroscope xray -m digits-robust -d digits --budget 2m --run out/xray
       fluoroscope xray -m torchvision/resnet50 -d photos --sections verdict,pictures
     """
-    from fluoroscope.models.wrappers.prepared import prepare
     from fluoroscope.report.xray import xray as look_through
 
     names = None if sections is None else [name.strip() for name in sections.split(",")]
@@ -100,7 +100,7 @@ def xray(
     output = Output(json)
     with output.telling(), interruptible() as interrupted, output.measuring() as move:
         report = look_through(
-            model if plain else prepare(model),
+            prepared(model, images, plain),
             images,
             threat=threat,
             sections=names,
