@@ -24,7 +24,7 @@ from fluoroscope.cli.labels import labels
 from fluoroscope.cli.models import models
 from fluoroscope.cli.morph import morph
 from fluoroscope.cli.options import Command
-from fluoroscope.cli.output import Output, begin, in_options, one_line
+from fluoroscope.cli.output import Output, begin, in_options, one_line, unread
 from fluoroscope.cli.predict import predict
 from fluoroscope.cli.report import report
 from fluoroscope.cli.runs import runs
@@ -107,7 +107,7 @@ def _outcome() -> tuple[int, str]:
     """The exit code of the command, and what is to be said of it."""
     try:
         with Output("-").telling(), stoppable():
-            code = app(standalone_mode=False) or 0
+            code = app(standalone_mode=False) or int(unread())
             return code, "stopped" if code == STOPPED else ""
     except FluoroscopeError as error:
         return 2, str(error)

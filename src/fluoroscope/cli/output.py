@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TextIO, TypeVar
+from typing import Any, ClassVar, Protocol, TextIO, TypeVar
 
 from rich.box import SIMPLE
 from rich.console import Console, JustifyMethod
@@ -61,6 +61,7 @@ _options: dict[str, str] = {}
 def begin() -> None:
     """Another command has told of nothing yet."""
     _told.clear()
+    _Console.unread = False
     _options.clear()
 
 
@@ -72,6 +73,11 @@ def speak_of(options: dict[str, str]) -> None:
         for name, other in _OTHERWISE.items()
         if other in options and name not in options
     )
+
+
+def unread() -> bool:
+    """Whether somebody stopped reading before this command had said everything."""
+    return _Console.unread
 
 
 def told_already(note: str) -> bool:
@@ -127,11 +133,15 @@ class Move(Protocol):
 
 
 class _Console(Console):
+    unread: ClassVar[bool] = False
+    """Whether somebody stopped reading what this command says."""
+
     def __init__(self, *, stderr: bool) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, stderr=stderr)
 
     def on_broken_pipe(self) -> None:
-        raise
+        """Whoever read has read enough; the files that were asked for are written all the same."""
+        self.quiet = _Console.unread = True
 
     def print(self, *objects: Any, **how: Any) -> None:
         with waiting.hidden():

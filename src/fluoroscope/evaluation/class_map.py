@@ -35,6 +35,7 @@ from fluoroscope.engine.classes import Given
 from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.grid import as_grid, nothing_between, round_to_grid
 from fluoroscope.engine.labels import Seen, Truth, labelled, what_was_fed
+from fluoroscope.engine.numbers import half_within
 from fluoroscope.engine.objectives import MARGIN, leads
 from fluoroscope.engine.predict import check_batch_size, predict
 from fluoroscope.engine.provenance import provenance
@@ -198,11 +199,11 @@ class ClassMap(html.Shown):
         return Route(tuple(way), hops, math.nan if direct is None else direct.distance)
 
     def _line(self) -> str:
-        middle = np.median([pair.distance for pair in self.pairs]) if self.pairs else math.nan
+        middle = _median([pair.distance for pair in self.pairs])
         total = len(self.labels) * (len(self.labels) - 1)
         early = "" if self.complete else ", stopped early"
         return (
-            f"{self.record.get('model', '')}: median {self.norm} distance {number(float(middle))} "
+            f"{self.record.get('model', '')}: median {self.norm} distance {number(middle)} "
             f"over {len(self.pairs):,} of {count(total, 'pair')} of classes, "
             f"{count(self.pictures, 'picture')}{early}"
         )
@@ -601,6 +602,12 @@ class _Watch:
         self._passes = self.forwards + self.backwards
 
 
+def _median(distances: Sequence[float]) -> float:
+    """As of an attack's distances: one of them, and infinite where fewer than half are finite."""
+    found = half_within([one for one in distances if math.isfinite(one)], len(distances))
+    return math.inf if found is None else found
+
+
 def _pairs(rows: list[_Row]) -> tuple[Pair, ...]:
     """The searches of each pair together, pairs in order."""
     grouped: dict[tuple[int, int], list[_Row]] = {}
@@ -610,7 +617,7 @@ def _pairs(rows: list[_Row]) -> tuple[Pair, ...]:
         Pair(
             source,
             target,
-            distance=float(np.median([row.distance for row in several])),
+            distance=_median([row.distance for row in several]),
             searches=len(several),
             found=sum(math.isfinite(row.distance) for row in several),
             stations=_stations(several),

@@ -158,8 +158,14 @@ def _outcome(one: Requirement, verdict: "Verdict") -> Outcome:
         return Outcome(one.text, "cannot be shown", words, None, None, one.bound)
     share, between, what, which = found
     measured = between[0] if one.low else share
-    asked = f"{'its lower end has to reach ' if one.low else ''}{percent(one.bound, 2)}"
-    said = f"{what} {percent(share, 2)} (95 % interval {interval(between, 2)}){which}; {asked}"
+    # So many digits that what differs looks different.
+    digits = next(
+        (some for some in (2, 4, 6) if percent(measured, some) != percent(one.bound, some)), 2
+    )
+    asked = f"{'its lower end has to reach ' if one.low else ''}{percent(one.bound, digits)}"
+    sure = interval(between, digits if one.low else 2)
+    said = f"{what} {percent(share, 2 if one.low else digits)} (95 % interval {sure}){which}"
+    said += f"; {asked}"
     said += "" if one.low else " required"
     reasons = _doubts(one, verdict)
     if measured < one.bound:
