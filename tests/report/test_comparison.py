@@ -93,6 +93,50 @@ def test_what_cannot_be_compared_is_said(kept: tuple[Path, Path], tmp_path: Path
     assert fs.compare_reports(kept[0], run).record["compared"]
 
 
+def test_every_number_is_of_the_pictures_that_both_have(tmp_path: Path) -> None:
+    digits, sections = fs.load_images("digits", channels=1), ["clean", "curve"]
+    few = xray(tmp_path / "few", "digits-cnn", images=digits.take(30), sections=sections)
+    many = xray(tmp_path / "many", "digits-cnn", images=digits.take(45), sections=sections,
+                threat="linf:0.03", seed=1)  # fmt: skip
+    report = fs.compare_reports(few, many)
+    # Networks of one name are told apart by where they were kept.
+    assert report.title == "few beside many"
+    assert "Of 30 and 45 pictures 30 are in both" in report.html
+    assert report.html.count("are in both") == 1
+    assert "30 pictures of digits" in report.html
+    rows = open_xray(many).run.parts
+    index = np.concatenate([tables[0]["index"].to_numpy() for tables in rows])
+    right = np.concatenate([~tables[0]["success"].to_numpy(False) for tables in rows])
+    shared = right[index < 30]
+    said = report.describe()["sections"]
+    for letter in "ab":
+        assert said["verdict"][letter]["count"] == 30
+        assert said["verdict"][letter]["clean_accuracy"] == pytest.approx(shared.mean())
+        assert said["curve"][letter]["count"] == 30
+    alone = fs.compare_reports(few, few)
+    assert "(A)" in alone.title
+    assert said["clean"]["a"]["error"] == alone.describe()["sections"]["clean"]["a"]["error"]
+    assert said["clean"]["b"]["error"] == pytest.approx(said["clean"]["a"]["error"])
+
+
+def test_a_class_that_falls_is_named_first(tmp_path: Path) -> None:
+    images, runs = fs.load_images("digits", channels=1).take(60), []
+    for name in ("digits-cnn", "digits-linear"):
+        runs.append(tmp_path / name)
+        fs.evaluate(fs.load_model(name), images, threat="linf:0.03", plan=study.VERDICT,
+                    out=runs[-1], at_chance=True)  # fmt: skip
+    report = fs.compare_reports(*runs)
+    worst, most = "", 0.0
+    for one in report.describe()["sections"]["classes"]["classes"]:
+        for before, after in (one["clean"], one["robust"]):
+            if (before - after) * one["counts"][0] > 2.5 and before - after > most:
+                worst, most = one["class"], before - after
+    assert most >= 0.2
+    assert f"Class {worst} loses most, from " in report.summary
+    # Nobody falls the other way round.
+    assert "loses most" not in fs.compare_reports(*reversed(runs)).summary
+
+
 def test_files_that_do_not_fit_are_not_there(kept: tuple[Path, Path], tmp_path: Path) -> None:
     place = tmp_path / "x"
     shutil.copytree(kept[0], place)

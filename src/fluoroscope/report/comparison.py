@@ -1,7 +1,7 @@
 """Two X-rays side by side on one page: before and after, or one network and another.
 
-Differences are those of the same pictures within the same threat, paired; where the two are not of
-the same, the page says so and gives none.
+Where both have pictures in common within the same threat, every number is of these, and differences
+are paired; where they have not, the page says so and gives none.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import numpy as np
 
 from fluoroscope.evaluation.curve import Curve
 from fluoroscope.evaluation.intervals import wilson
-from fluoroscope.evaluation.runs.compare import RunSamples, samples_of, shared_samples
+from fluoroscope.evaluation.runs.compare import RunSamples, paired, samples_of, shared_samples
 from fluoroscope.evaluation.runs.table import SIGNIFICANT, Against, RunsTable, runs_table
 from fluoroscope.pictures.plots import INK, LINE, SERIES, SOFT, Canvas, percent_axis
 from fluoroscope.pictures.uris import signed_uri, uri
@@ -47,6 +47,8 @@ from fluoroscope.words import (
 
 # Rows of a table that a reader looks at.
 _SHOWN = 20
+# A class that loses this share of its pictures, and so many, is named at the top.
+_FALLEN, _FALLEN_PICTURES = 0.2, 3
 _PLUS = "\N{PLUS SIGN}"
 _MINUS = "\N{MINUS SIGN}"
 
@@ -79,15 +81,18 @@ class _Pair:
     """Two X-rays, and what can be said of both together."""
 
     def __init__(self, a: KeptXray, b: KeptXray) -> None:
-        self.a, self.b, self.both = a, b, (a, b)
         same = a.run.path.resolve() == b.run.path.resolve()
         self.table: RunsTable | None = None if same else runs_table([a.run.path, b.run.path])
         self.apart = "both are the same run" if same else self.table.rows[1].apart  # type: ignore[union-attr]
         self.against: Against | None = self.table.rows[1].against if self.table else None
-        names = [shortened(one.name) for one in self.both]
-        if names[0] == names[1]:
-            names = [f"{name} ({letter})" for name, letter in zip(names, "AB", strict=True)]
-        self.names = names
+        self.names = _names(a, b)
+        self.counts = [len(one.clean_rows) for one in (a, b)]
+        if self.against is not None:
+            # With all their rows: these say whether both were shown the same pictures.
+            self._shared = shared_samples(a.run, b.run)
+            if max(self.counts) > self.against.count:
+                a, b = a.of(self._shared[0]), b.of(self._shared[0])
+        self.a, self.b, self.both = a, b, (a, b)
         self.rulers = [Ruler.of(one.run.threat, _channels(one)) for one in self.both]
 
     @property
@@ -103,11 +108,17 @@ class _Pair:
     def notes(self) -> list[str]:
         """What is to be known of the comparison; that there is none, and why, stands above."""
         said = []
+        if self.against is not None and max(self.counts) > self.against.count:
+            sets = " and ".join(f"{number:,}" for number in self.counts)
+            said.append(
+                f"Of {sets} pictures {self.against.count:,} are in both, and every number on this "
+                "page is of these"
+            )
         for note in self.table.notes if self.table else ():
             for one, name in zip(self.both, self.names, strict=True):
                 note = note.replace(str(one.run.path), name)
             said.append(note)
-        return [note for note in said if "not compared with" not in note]
+        return [note for note in said if " compared with " not in note]
 
     @property
     def bounds(self) -> list[str]:
@@ -119,8 +130,20 @@ class _Pair:
 
     def samples(self) -> tuple[list[int], RunSamples, RunSamples]:
         """Numbers of the pictures that both have, and what each found of them."""
-        shared, a, b = shared_samples(self.a.run, self.b.run)
+        shared, a, b = self._shared
         return shared.tolist(), a, b
+
+
+def _names(a: KeptXray, b: KeptXray) -> list[str]:
+    """What to call each: its network, its directory where they are of one name, else a letter."""
+    by_network, by_place = (
+        [shortened(name) for name in names]
+        for names in ((a.name, b.name), (a.path.resolve().name, b.path.resolve().name))
+    )
+    for names in (by_network, by_place):
+        if names[0] != names[1]:
+            return names
+    return [f"{name} ({letter})" for name, letter in zip(by_network, "AB", strict=True)]
 
 
 def _channels(one: KeptXray) -> int:
@@ -148,7 +171,8 @@ def _verdict(pair: _Pair) -> Content:
             ("robust_accuracy", "robust", "robust accuracy"),
         )
     ]
-    blocks: list[Block] = [Text(_in_words(pair), "lead"), Numbers(numbers)]
+    lead = " ".join(filter(None, (_in_words(pair), _fallen(pair))))
+    blocks: list[Block] = [Text(lead, "lead"), Numbers(numbers)]
     blocks += [Text(f"{note}.", "note") for note in pair.notes]  # they begin with a name
     names = pair.names
     blocks.append(
@@ -195,6 +219,31 @@ def _in_words(pair: _Pair) -> str:
         f"{said}: {better} is more robust by {100 * abs(robust.difference):.1f} points, and chance "
         f"does not explain that (p {_p(p_value)})."
     )
+
+
+def _fallen(pair: _Pair) -> str:
+    """The class that loses most from the first to the second, where that is much."""
+    if pair.against is None:
+        return ""
+    _, a, b = pair.samples()
+    worst: tuple[float, str] = (0.0, "")
+    for number in np.unique(a.named).tolist():
+        of = a.named == number
+        clean, robust = paired(a.right[of], b.right[of]), paired(a.robust[of], b.robust[of])
+        most = min(clean, robust, key=lambda each: each.difference)
+        if most.first - most.second < _FALLEN_PICTURES or -most.difference < _FALLEN:
+            continue
+        shares = [
+            f"{percent(each.first_share, 0)} to {percent(each.second_share, 0)} {what}"
+            for each, what in ((clean, "clean"), (robust, "under attack"))
+        ]
+        chance = ", which may be chance" if most.p_value >= SIGNIFICANT else ""
+        said = (
+            f"Class {shortened(pair.a.run.labels[number])} loses most, from {shares[0]} and from "
+            f"{shares[1]}, on {count(int(of.sum()), 'picture')}{chance} (p {_p(most.p_value)})."
+        )
+        worst = min(worst, (most.difference, said))
+    return worst[1]
 
 
 def _p(value: float) -> str:

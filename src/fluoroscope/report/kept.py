@@ -6,7 +6,7 @@ run itself, of which nothing could be said without it.
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
 
+from fluoroscope.arrow import array_of
 from fluoroscope.errors import ResultFormatError
 from fluoroscope.evaluation.calibration import Calibration, calibration
 from fluoroscope.evaluation.runs.stored import StoredRun, open_run
@@ -50,6 +51,18 @@ class KeptXray:
 
     path: Path
     run: StoredRun
+    whole: StoredRun | None = None
+    """Where ``run`` has some of its pictures alone, the run with all of them."""
+
+    def of(self, indices: NDArray[np.int64]) -> "KeptXray":
+        """Of the pictures with these numbers in the data alone."""
+        found = (
+            [table.filter(np.isin(array_of(table["index"]), indices)) for table in tables]
+            for tables in self.run.parts
+        )
+        parts = tuple((clean, *filter(len, stages)) for clean, *stages in found if len(clean))
+        run = replace(self.run, total=len(indices), parts=parts)
+        return replace(self, run=run, whole=self.run)
 
     @cached_property
     def verdict(self) -> Verdict:
@@ -81,17 +94,32 @@ class KeptXray:
                     found[name].numpy() for name in ("confidence", "labels", "winners")
                 )
                 if self._fits(sure, labels, winners):
-                    return calibration(sure, winners == labels)
+                    kept = self._positions(labels)
+                    return None if kept is None else calibration(
+                        sure[kept], winners[kept] == labels[kept]
+                    )  # fmt: skip
         return None
+
+    def _positions(self, labels: NDArray[np.generic]) -> NDArray[np.int64] | None:
+        """Where its pictures are among all that were looked at; nothing if nobody knows."""
+        if self.whole is None:
+            return np.arange(len(labels))
+        rows = KeptXray(self.path, self.whole).clean_rows
+        if not np.array_equal(labels[: len(rows)], array_of(rows["label"])):
+            return None
+        own = array_of(self.clean_rows["index"])
+        return np.flatnonzero(np.isin(array_of(rows["index"]), own))
 
     def _fits(self, sure: NDArray[np.generic], *classes: NDArray[np.generic]) -> bool:
         """Whether these can be the predictions of this run's pictures, or more of them."""
         shapes = {each.shape for each in (sure, *classes)}
-        if len(shapes) != 1 or sure.ndim != 1 or len(sure) != self.run.total:
+        run = self.whole or self.run
+        if len(shapes) != 1 or sure.ndim != 1 or len(sure) != run.total:
             return False
+        rows = KeptXray(self.path, run).clean_rows
         share = float(np.mean(classes[0] == classes[1]))
-        clean = 1 - float(pc.mean(self.clean_rows["success"].cast(pa.float64())).as_py())
-        whole = len(self.clean_rows) == self.run.total
+        clean = 1 - float(pc.mean(rows["success"].cast(pa.float64())).as_py())
+        whole = len(rows) == run.total
         likely = np.asarray(sure, dtype=np.float64)
         shares = bool(np.all((likely >= 0) & (likely <= 1)))
         return shares and (not whole or abs(share - clean) < 1e-9)
