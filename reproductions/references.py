@@ -94,6 +94,7 @@ def measure(one: Measured) -> list[dict[str, Any]]:
                 "hardened": one.hardened,
                 "channels": model.channels,
                 "side": max(height, width),
+                "classes": model.num_classes,
                 "data": one.data,
                 "count": len(found),
                 "norm": norm,

@@ -171,7 +171,7 @@ class Ruler:
         far = self.short(eps)
         match self.norm:
             case "linf":
-                return f"any pixel may change by up to {far} of the range from black to white"
+                return f"every pixel may change by up to {far} of the range from black to white"
             case "l2":
                 return f"the picture may change by a Euclidean length of up to {far}"
             case "l1":

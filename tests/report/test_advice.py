@@ -87,7 +87,7 @@ def test_the_plan_that_confirms_is_one_for_such_a_network(
 
 
 def _reference(median: float, hardened: bool) -> Reference:
-    return Reference("one", "", hardened, 3, 32, "data", 10, "linf", (0.0,), (1.0,), median)
+    return Reference("one", "", hardened, 3, 32, 10, "data", 10, "linf", (0.0,), (1.0,), median)
 
 
 def _curve(*distances: float) -> Curve:
@@ -111,10 +111,13 @@ def _curve(*distances: float) -> Curve:
 def test_whether_it_looks_hardened(
     distances: tuple[float, ...], others: tuple[Reference, ...], status: str, expected: str
 ) -> None:
-    model = SimpleNamespace(input_size=(32, 32), channels=3)
+    model = SimpleNamespace(input_size=(32, 32), channels=3, num_classes=10)
     trust = {"verdict": {"trust": [{"status": status}]}}
     study: Any = SimpleNamespace(model=model, images=None, data=trust)
     assert training_of(study, _curve(*distances), others) == expected
+    model.num_classes = 2  # incomparable with ten classes, and far apart by themselves
+    found = training_of(study, _curve(*distances), others)
+    assert found == ("clean" if distances[-1] == 0.003 else "unknown")
 
 
 @pytest.mark.parametrize(("model", "hardened"), [("digits-cnn", False), ("digits-robust", True)])

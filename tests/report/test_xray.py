@@ -14,6 +14,7 @@ from small_networks import MARKUP, small
 from torch import nn
 
 import fluoroscope as fs
+from fluoroscope.engine.labels import labelled
 from fluoroscope.errors import StorageError
 from fluoroscope.files import in_use
 from fluoroscope.report.blocks import Figure
@@ -332,3 +333,14 @@ def test_an_unwritable_place_is_told(page: fs.Report, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(fs.FluoroscopeError, match="cannot write"):
         page.save(tmp_path / "file" / "report.html")
+
+
+@pytest.mark.parametrize(("side", "large"), [(16, False), (72, True)])
+def test_without_a_stated_size_pictures_are_as_large_as_they_are(side: int, large: bool) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 3)).eval()
+    for size in (None, side):
+        model = fs.Classifier(module, input_size=size, channels=3, name="free")
+        images = labelled(model, torch.rand(3, 3, side, side), torch.arange(3))
+        study = Study(model, images, fs.Linf(0.02))
+        assert (study.size, study.side, study.large) == ((side, side), side, large)

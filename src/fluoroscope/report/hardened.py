@@ -17,6 +17,9 @@ _LIKE, _UNLIKE = 2.0, 3.0
 # that the field uses. An undefended one keeps less (0.39 of it the small one on CIFAR-10, hardly
 # anything those on ImageNet), a hardened one nearly all (0.87).
 _KEPT, _LOST = 2 / 3, 1 / 2
+# Those numbers are of networks with so many classes or more. Between fewer there is more room: what
+# stands much there need not have been hardened.
+_CLASSES = 10
 
 
 def training_of(study: Study, found: Curve, others: tuple[Reference, ...]) -> Training:
@@ -28,7 +31,12 @@ def training_of(study: Study, found: Curve, others: tuple[Reference, ...]) -> Tr
     trust = (study.data.get("verdict") or {}).get("trust", ())
     if any(check["status"] == "fail" for check in trust) or not found.right:
         return "unknown"
-    clean = [one.median for one in others if not one.hardened and isfinite(one.median)]
+    classes = study.model.num_classes
+    clean = [
+        one.median
+        for one in others
+        if not one.hardened and isfinite(one.median) and one.as_many(classes)
+    ]
     if clean:
         if found.median <= _LIKE * max(clean):
             return "clean"
@@ -37,4 +45,6 @@ def training_of(study: Study, found: Curve, others: tuple[Reference, ...]) -> Tr
     if found.norm != Linf.name:
         return "unknown"
     kept = found.at(float(usual.eps) / 4).accuracy / found.at(0.0).accuracy
-    return "hardened" if kept >= _KEPT else "clean" if kept <= _LOST else "unknown"
+    if kept >= _KEPT and classes >= _CLASSES:
+        return "hardened"
+    return "clean" if kept <= _LOST else "unknown"

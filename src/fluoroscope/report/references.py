@@ -10,7 +10,8 @@ from functools import cache
 from importlib.resources import files
 
 _FILE = "references.json"
-# How many times larger a side may be, for distances to mean about the same.
+# How many times larger a side may be, or how many times more classes there may be, for distances
+# to mean about the same.
 _ALIKE = 2.0
 
 
@@ -26,6 +27,7 @@ class Reference:
     channels: int
     side: int
     """The longer side of its pictures."""
+    classes: int
     data: str
     count: int
     norm: str
@@ -46,6 +48,10 @@ class Reference:
     def alike(self, channels: int, side: int) -> bool:
         """Whether a network of so many channels and this side is of its kind."""
         return channels == self.channels and 1 / _ALIKE <= side / self.side <= _ALIKE
+
+    def as_many(self, classes: int) -> bool:
+        """Whether a network of so many classes has borders as close by as this one."""
+        return 1 / _ALIKE <= classes / self.classes <= _ALIKE
 
 
 @cache

@@ -35,7 +35,7 @@ from fluoroscope.evaluation.plans import find_plan
 from fluoroscope.evaluation.rows import CLEAN
 from fluoroscope.evaluation.runs.run_directory import RunDirectory, data_hash
 from fluoroscope.evaluation.slices import slices_of
-from fluoroscope.evaluation.trust.checks import LARGE, trust_checks
+from fluoroscope.evaluation.trust.checks import trust_checks
 from fluoroscope.evaluation.trust.of_run import from_rows
 from fluoroscope.evaluation.verdict import Verdict, class_names
 from fluoroscope.notices import collected
@@ -137,7 +137,7 @@ class Study(Subject):
             stages = find_plan(VERDICT, self.threat).stages
             if self.threat.name in NEAREST_NORMS:
                 closest = [one for one in find_plan("curve", self.threat).stages if one.everyone]
-                if self._large():
+                if self.large:
                     closest = [replace(closest[0], attack=self._nearest())]
                 stages = (*closest, *stages)
             return Plan("x-ray", stages)
@@ -147,11 +147,7 @@ class Study(Subject):
     def _nearest(self) -> Method:
         """The search for the smallest change: the plan ``curve``'s first, or a shorter one."""
         found = nearest(as_threat(self.threat.name))
-        return replace(cast(FMN, found), steps=STEPS_LARGE) if self._large() else found
-
-    def _large(self) -> bool:
-        height, width = self.model.input_size or (224, 224)
-        return self.model.channels * height * width > LARGE
+        return replace(cast(FMN, found), steps=STEPS_LARGE) if self.large else found
 
     @property
     def verdict(self) -> Verdict:
@@ -211,7 +207,7 @@ class Study(Subject):
         def look() -> tuple[Check, ...]:
             parts, plan = self._parts(), self.plan
             seen = from_rows(parts, plan)
-            pictures = FEW if self._large() else SOME
+            pictures = FEW if self.large else SOME
             right = self.reading.right.nonzero().squeeze(1)[:pictures].tolist()
             images, labels = self.load([self.images.indices[row] for row in right])
             ends = time.monotonic() + TRUST_SHARE * self.left()
@@ -266,7 +262,7 @@ class Study(Subject):
                     return ClassMap.load(file)
             ends = time.monotonic() + MAP_SHARE * self.left()
             images, pictures, targets = self.images, MAP_PICTURES, None
-            if self._large() or self.model.num_classes > MAP_CLASSES:
+            if self.large or self.model.num_classes > MAP_CLASSES:
                 right = self.reading.right.nonzero().squeeze(1)[:MAP_LARGE]
                 images, pictures, targets = self.images.select(right), 1, MAP_TARGETS
             found = class_map(
@@ -377,7 +373,7 @@ class Study(Subject):
             ends = time.monotonic() + share * self.left()
             verdict = evaluate(
                 self.model, images, threat=self.threat, plan=plan, out=place, grid=grid,
-                part=PART_LARGE if self._large() else PART, seed=self.seed, at_chance=True,
+                part=PART_LARGE if self.large else PART, seed=self.seed, at_chance=True,
                 slices=self.slices if images is self.images else (),
                 on_progress=lambda now: self.tell(
                     f"{doing}, {now.surviving} of {now.looked} survive", now.done, phase

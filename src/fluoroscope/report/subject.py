@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, prod
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +31,7 @@ from fluoroscope.errors import (
 )
 from fluoroscope.evaluation.evaluate import columns_of
 from fluoroscope.evaluation.requirements import Requirements
+from fluoroscope.evaluation.trust.checks import LARGE
 from fluoroscope.evaluation.verdict import Verdict
 from fluoroscope.files import atomic_path, output_directory, regular
 from fluoroscope.hashing import bits
@@ -290,9 +291,27 @@ class Subject:
         )
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the pictures as the network sees them.
+
+        Where it takes any size, of the first.
+        """
+
+        def look() -> tuple[int, int]:
+            height, width = self.load(self.images.indices[:1])[0].shape[-2:]
+            return height, width
+
+        return self.model.input_size or self.once("size", look)
+
+    @property
     def side(self) -> int:
         """The longer side of the pictures as the network sees them."""
-        return max(self.model.input_size or self.load(self.images.indices[:1])[0].shape[-2:])
+        return max(self.size)
+
+    @property
+    def large(self) -> bool:
+        """Whether the pictures are so large that everything is done on fewer of them."""
+        return self.model.channels * prod(self.size) > LARGE
 
     @property
     def bound(self) -> str:

@@ -102,8 +102,9 @@ def from_rows(parts: Sequence[Sequence[pa.Table]], plan: Plan) -> tuple[Check, .
         fooled = sum(_successes(table) for name in blind for table in rows[name])
         given = sum(len(table) for table in rows[blind[0]])
         status = by_share(fooled, right)
+        see = "sees" if len(blind) == 1 else "see"
         words = (
-            f"{' and '.join(blind)}, which see no gradient, fooled {fooled} of the {given} "
+            f"{' and '.join(blind)}, which {see} no gradient, fooled {fooled} of the {given} "
             "pictures that the white-box attacks of the run had left"
         ) + ending(
             status,

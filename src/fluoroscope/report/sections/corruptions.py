@@ -10,7 +10,6 @@ from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine.predict import predict
 from fluoroscope.evaluation.corruptions.catalogue import SEVERITIES, corrupted
 from fluoroscope.evaluation.corruptions.table import corruption_accuracy
-from fluoroscope.evaluation.trust.checks import LARGE
 from fluoroscope.pictures.plots import Canvas
 from fluoroscope.pictures.uris import uri
 from fluoroscope.report.blocks import Block, Card, Content, Figure, Gallery, Picture, Table, Text
@@ -53,8 +52,7 @@ def spoken(corruption: str) -> str:
 
 def _sample(study: Study) -> tuple[ImageSet, int, tuple[int, ...]]:
     """Pictures, how many go together, and severities."""
-    height, width = study.model.input_size or (224, 224)
-    large = study.model.channels * height * width > LARGE
+    large = study.large
     many = min(_PICTURES_LARGE if large else _PICTURES, len(study.images))
     return (
         study.images.select(range(many)),

@@ -7,7 +7,6 @@ the picture, not what was learnt.
 import torch
 from torch import Tensor
 
-from fluoroscope.evaluation.trust.checks import LARGE
 from fluoroscope.gradients.input_gradient import input_gradient
 from fluoroscope.gradients.randomised import rank_correlation, with_random_weights
 from fluoroscope.notices import collected
@@ -35,7 +34,11 @@ def gradients(study: Study) -> Content:
         Card(
             f"{names[winner]}" + ("" if winner == label else f" (labelled {names[label]})"),
             [
-                Picture(uri(image), f"Picture {index}, labelled {names[label]}", "picture"),
+                Picture(
+                    uri(image),
+                    f"Picture {study.picture(index)}, labelled {names[label]}",
+                    "picture",
+                ),
                 Picture(
                     signed_uri(mine),
                     f"Gradient of {names[winner]} at each pixel",
@@ -130,8 +133,7 @@ def _in_words(middle: float | None) -> str:
 def _compare(study: Study) -> dict[str, Tensor]:
     model = study.model.plain
     reading = study.reading
-    values = study.load(study.images.indices[:1])[0].numel()
-    most = _COMPARED if values <= LARGE else _COMPARED_LARGE
+    most = _COMPARED_LARGE if study.large else _COMPARED
     # Of as many classes as there are, in the study's own order.
     rows, seen = [], set()
     for row, label in enumerate(reading.labels.tolist()):

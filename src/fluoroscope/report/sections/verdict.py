@@ -133,8 +133,9 @@ def _numbers(study: Study, found: Verdict, eight: EightBits | None) -> Numbers:
             Number(
                 percent(eight.robust / eight.count),
                 "robust accuracy in 8 bits",
-                f"the {count(eight.fooled, 'picture')} fooled were attacked again, with pictures "
-                "that a file can hold",
+                f"the {count(eight.fooled, 'picture')} fooled "
+                f"{'was' if eight.fooled == 1 else 'were'} attacked again, with pictures that a "
+                "file can hold",
             )
         )
     if found.curve is not None and found.curve.right:
