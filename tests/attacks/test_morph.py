@@ -241,8 +241,8 @@ def morphed(winners: list[int], target: int, mode: str = "to", **plan: object) -
          "cat (70.0 %) became dog at step 2; after 2 steps and a change of Euclidean length 2 it "
          "is dog (70.0 %)"),
         (lambda: morphed([0, 1, 0, 1], 1, stop_at=0.9), 3,
-         "cat (70.0 %) became dog at step 3; after 3 steps and a change of at most 0.1 a pixel it "
-         "is dog (70.0 %), of which 90.0 % were wanted"),
+         "cat (70.0 %) became dog for good at step 3, first at step 1; after 3 steps and a change "
+         "of at most 0.1 a pixel it is dog (70.0 %), of which 90.0 % were wanted"),
         (lambda: morphed([0, 0], 1), None,
          "cat (70.0 %) did not become dog: after 1 step and a change of at most 0.1 a pixel it is "
          "cat (70.0 %); dog went from 20.0 % to 20.0 %"),

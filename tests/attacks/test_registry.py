@@ -62,6 +62,11 @@ def test_no_parameter_is_accepted_and_ignored_by_name(name: str) -> None:
 def test_what_is_missing_or_misspelt_is_said() -> None:
     with pytest.raises(fs.FluoroscopeError, match="pgd needs an eps"):
         fs.attack("pgd")
+    for name, norm in (("pgd", "linf"), ("pgd", "l2"), ("apgd", "l1"), ("one-pixel", "l0")):
+        with pytest.raises(fs.FluoroscopeError, match="needs an eps") as refused:
+            fs.attack(name, norm=norm)
+        suggested = str(refused.value).rpartition("eps=")[2].strip("'")
+        assert fs.attack(name, norm=norm, eps=suggested).threat.name == norm
     with pytest.raises(fs.FluoroscopeError, match="did you mean pgd"):
         fs.attack("pdg", eps=0.1)
     with pytest.raises(fs.FluoroscopeError, match="eps is -1"):

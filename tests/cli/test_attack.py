@@ -132,6 +132,8 @@ def test_one_picture_is_said_and_shown(fluoroscope: Call, tmp_path: Path) -> Non
     assert (tmp_path / "slide.png").read_bytes() != slide
     already = fluoroscope("attack", "pgd", *one, "--eps", "0.1", "--to", "7")
     assert "7 (98.8 %) before anything was changed, the wanted class" in already.out
+    assert "1 of 1 picture was classified as the wanted class before anything was" in already.out
+    assert "not counted as a targeted success by a search" in " ".join(already.out.split())
     several = fluoroscope("attack", "pgd", *DIGITS, "--eps", "0.1", "--out", str(tmp_path))
     assert several.code == 0
     assert not (tmp_path / "slide.png").exists()

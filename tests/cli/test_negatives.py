@@ -129,6 +129,8 @@ def test_the_command_line_says_it_and_mends_it(
     mended = fluoroscope("predict", *seven, "--invert")
     assert "dark ink" not in mended.err
     assert "the network sees the negatives" in mended.err
+    turned = fluoroscope("predict", "-m", "digits-cnn", "-i", "digits:7", "--invert")
+    assert "--invert shows it those; leave it out if it is given" in turned.err
     [picture] = json.loads(mended.out)["pictures"]
     assert (picture["top"][0]["label"], picture["inverted"]) == ("7", True)
     out = ("--out", str(tmp_path / "out"))
@@ -148,7 +150,7 @@ def test_transparent_parts_are_laid_on_white_and_said(tmp_path: Path) -> None:
     folder.mkdir()
     for number in range(3):
         ink.save(folder / f"{number}.png")
-    with pytest.warns(FluoroscopeWarning, match="transparent in pictures is laid on white"):
+    with pytest.warns(FluoroscopeWarning, match="white there, and black in their negatives"):
         picture = fs.open_image(str(folder / "0.png"), channels=1).image
     assert picture[0, 0, 0] == 1
     assert picture[0, 10, 12] == 0

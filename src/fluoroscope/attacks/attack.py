@@ -416,10 +416,12 @@ def _kinds(kind: type) -> dict[str, set[type]]:
 
 
 def _already(outcome: Outcome, targeted: bool) -> str:
-    how = "of the wanted class" if targeted else "of another class than the given one"
+    how = "classified as the wanted class" if targeted else "misclassified"
+    already, all_of_them = int(outcome.at_start.sum()), count(len(outcome.at_start), "picture")
+    counted = "a targeted success" if targeted else "fooled"
     return (
-        f"{int(outcome.at_start.sum())} of {count(len(outcome.at_start), 'image')} were {how} "
-        "before anything was changed; they count as successes, and at_start says which"
+        f"{already} of {all_of_them} {'was' if already == 1 else 'were'} {how} before anything was "
+        f"changed: not counted as {counted} by a search (at_start says which)"
     )
 
 

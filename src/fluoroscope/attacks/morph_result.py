@@ -156,9 +156,11 @@ class MorphResult(html.Shown):
             short = f", of which {as_percent(plan.stop_at or 0)} were wanted"
             if not towards:
                 short = f", and {named} {shares[1]}: {as_percent(plan.stop_at or 0)} were wanted"
-            return f"{first} {verb} at step {self.changed_at}; {after}" + (
-                "" if self.reached else short
-            )
+            begun = self.winners.index(self.winners[-1])
+            when = f"at step {self.changed_at}"
+            if begun != self.changed_at:  # another class won again in between
+                when = f"for good {when}, first at step {begun}"
+            return f"{first} {verb} {when}; {after}" + ("" if self.reached else short)
         verb = f"did not become {named}" if towards else "was not left"
         others = f"; {named} went from {shares[0]} to {shares[1]}" if towards else ""
         return f"{first} {verb}: {after}{others}"

@@ -92,9 +92,15 @@ def attack(
             f"{name} is not defined for the norm {norm!r}; expected {' or '.join(kind.norms)}"
         )
     if eps is None and not kind.minimum_norm and norm != "none":
-        raise InvalidParameterError(f"{name} needs an eps, how far an image may move: eps='8/255'")
+        raise InvalidParameterError(
+            f"{name} needs an eps, how far an image may move: eps={_SUCH_AS[norm]!r}"
+        )
     threat = threat_for(norm, inf if eps is None and norm != "none" else eps)
     return kind(threat=threat, **parameters)  # type: ignore[call-arg]
+
+
+# A bound that makes sense in each norm, for whoever gave none.
+_SUCH_AS = {"linf": "8/255", "l2": "0.5", "l1": "12", "l0": "1"}
 
 
 def _chain(

@@ -47,6 +47,8 @@ Kind = Literal[
     "negative",
 ]
 
+TURN = "invert= shows it those; leave it out if it is given"
+"""What to do where the negatives of the pictures are what a network learnt."""
 PICTURES = 4
 """Pictures that are looked at, together and each alone."""
 # An accelerator multiplies float32 in 11 bits where it may, in other ways for other batches.
@@ -307,7 +309,7 @@ class _Looking:
                 self._doubt(
                     "negative",
                     f"was given dark ink on white, with a mean of {mean:.2f}; what it learnt from "
-                    f"has one of {learnt:.2f}, as the negatives have: invert= shows it those",
+                    f"has one of {learnt:.2f}, as the negatives have: {TURN}",
                 )
             return
         turned = self._answer(1 - self.pictures)
@@ -320,7 +322,7 @@ class _Looking:
                     "negative",
                     f"the pictures are dark ink on white, and {name} is far surer of their "
                     f"negatives ({other.mean():.1%} on average, and not {own.mean():.1%}): if it "
-                    "learnt white ink on black, invert= shows it those",
+                    f"learnt white ink on black, {TURN}",
                 )
             )
 

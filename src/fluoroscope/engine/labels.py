@@ -15,6 +15,7 @@ from fluoroscope.data.batches import Batch
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.data.sources import ArraySource
 from fluoroscope.engine.classes import Given, class_values, names_of, within
+from fluoroscope.engine.first_look import TURN
 from fluoroscope.engine.predict import predict
 from fluoroscope.errors import InvalidImagesError, UnknownLabelError
 from fluoroscope.models.classifier import Classifier
@@ -228,7 +229,7 @@ def negatives(
         return []
     return [
         f"of the first {len(labels)} pictures {model.name} classifies {right} correctly, and "
-        f"{turned} of their negatives; invert= shows it those"
+        f"{turned} of their negatives; {TURN}"
     ]
 
 

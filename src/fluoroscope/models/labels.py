@@ -1,6 +1,7 @@
 """The names of a network's classes, and finding one by what a person types."""
 
 import operator
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import SupportsIndex
@@ -8,15 +9,17 @@ from typing import SupportsIndex
 from fluoroscope.errors import UnknownLabelError
 from fluoroscope.models.matching import fold
 from fluoroscope.models.wording import suggestion
+from fluoroscope.notices import tell
 
 
 def find_class(wanted: str | SupportsIndex, labels: Sequence[str]) -> int:
-    """The index of the class a person means: an index, a whole name or a prefix of just one.
+    """The index of the class a person means: an index, a whole name or the beginning of just one.
 
     Names are compared without case and underscores. A label that lists synonyms ("tabby, tabby
     cat") answers to each of them, but a class whose whole label is the name comes first, and before
-    that the one spelled the same. A number is first looked for among the names, then taken as an
-    index.
+    that the one spelled the same. A beginning is told of, and one that ends within a word stands
+    back behind names that have it as a word: "cat" is no catamaran where there are cats. A number
+    is first looked for among the names, then taken as an index.
 
     Raises:
         UnknownLabelError: no class or several classes fit; the message lists the nearest.
@@ -25,6 +28,8 @@ def find_class(wanted: str | SupportsIndex, labels: Sequence[str]) -> int:
         return _checked_index(operator.index(wanted), len(labels))
     found = _matches(wanted.strip(), labels)
     if len(found) == 1:
+        if labels[found[0]] != wanted and fold(wanted) not in _names(labels[found[0]]):
+            tell(f"{wanted!r} is taken as {labels[found[0]]!r}", stacklevel=2)
         return found[0]
     if found:
         some = ", ".join(f"{index} ({labels[index]})" for index in found[:6])
@@ -57,7 +62,10 @@ def _matches(wanted: str, labels: Sequence[str]) -> list[int]:
     synonym = [index for index, known in enumerate(names) if query in known]
     if whole or synonym or query.isdecimal():
         return whole or synonym
-    return [i for i, known in enumerate(names) if any(name.startswith(query) for name in known)]
+    begun = [i for i, known in enumerate(names) if any(name.startswith(query) for name in known)]
+    word = re.compile(rf"(?<!\w){re.escape(query)}(?!\w)")
+    words = [i for i, known in enumerate(names) if begun and any(map(word.search, known))]
+    return words or begun
 
 
 def _names(label: str) -> list[str]:

@@ -22,7 +22,10 @@ from fluoroscope.notices import tell
 from fluoroscope.pictures.arrays import ARRAY_SUFFIX, read_array, read_bands
 
 MAX_PIXELS = 50_000_000
-TRANSPARENT = "what is transparent in pictures is laid on white: the network sees white there"
+TRANSPARENT = (
+    "what is transparent in pictures is laid on white: the network sees white there, and black in "
+    "their negatives"
+)
 """What is told of pictures with an alpha channel that lets anything through."""
 
 # What Pillow can open but this list leaves out is rare, or (EPS, WMF) runs other programs.
