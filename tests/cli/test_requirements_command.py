@@ -59,6 +59,7 @@ def test_what_is_not_met_ends_with_three_and_a_line_each(
     assert [line.split()[1] for line in lines] == ["robust>=99%", "class.low>=0.99"]
     assert "is not met: robust accuracy" in lines[0]
     assert file.read_text().count("<failure") == 2
+    assert f"wrote {file}" in done.err.replace("\n", "")
     shown = fluoroscope("runs", "show", run, "--require", "clean>=0.5")
     assert (shown.code, shown.err) == (0, "")
     assert "clean>=0.5" in shown.out

@@ -1,6 +1,7 @@
 """Who reads clean pictures no better than somebody who never looks at them."""
 
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,19 @@ def test_what_would_be_right_in_any_order_slowly() -> None:
 )
 def test_at_chance(labels: list[int], read: list[int], at_chance: bool) -> None:
     assert level(labels, read).at_chance is at_chance
+
+
+def test_guessing_that_is_unlikely_is_told_with_its_probability() -> None:
+    """21 of 40 among three classes: binomially P = 0.0096, but within what weights may see."""
+    labels = [0] * 14 + [1] * 13 + [2] * 13
+    read = [label if n % 2 == 0 or n == 1 else (label + 1) % 3 for n, label in enumerate(labels)]
+    found = level(labels, read, 3)
+    assert int((found.labels == found.read).sum()) == 21
+    share = _by_chance(found.labels, found.read)[0] / 40
+    slowly = sum(math.comb(40, k) * share**k * (1 - share) ** (40 - k) for k in range(21, 41))
+    with pytest.raises(ChanceLevelError, match=rf"\(guessing .* P = {slowly:.2g}, .*give more"):
+        found.check(lambda: "words")
+    assert not level(labels * 2, read * 2, 3).at_chance
 
 
 def test_a_few_of_a_thousand_classes_are_enough() -> None:

@@ -329,6 +329,13 @@ def test_chance_level_is_refused() -> None:
         fs.xray(model, images, (labels + 3) % 10)
 
 
+def test_a_report_at_chance_level_says_so() -> None:
+    model, images, labels = small(10)
+    wrong = (labels + 3) % 10
+    made = fs.xray(model, images, wrong, sections=["clean"], at_chance=True)
+    assert "no better than chance among 10 classes" in made.html
+
+
 def test_an_unwritable_place_is_told(page: fs.Report, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(fs.FluoroscopeError, match="cannot write"):

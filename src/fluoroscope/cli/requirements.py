@@ -81,7 +81,7 @@ def report_outcomes(
     if junit is not None:
         from fluoroscope.evaluation.junit import write_junit
 
-        output.wrote([write_junit(junit, title, outcomes, checks)])
+        output.say(f"wrote {write_junit(junit, title, outcomes, checks)}")
 
 
 def end_unless_met(outcomes: "Sequence[Outcome]") -> None:

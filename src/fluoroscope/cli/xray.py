@@ -11,6 +11,7 @@ from fluoroscope.cli.display import with_display
 from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import (
     OUT,
+    AtChance,
     Json,
     OnGrid,
     Plain,
@@ -48,7 +49,8 @@ def xray(
     sections: Annotated[
         str | None,
         typer.Option(
-            help="Only these, with commas: verdict, clean, curve, pictures, map, gradients, next."
+            help="Only these, with commas: verdict, clean, curve, pictures, map, gradients, "
+            "corruptions, next."
         ),
     ] = None,
     budget: Annotated[
@@ -68,6 +70,7 @@ def xray(
     require: Require = None,
     junit: Junit = None,
     on_grid: OnGrid = False,
+    at_chance: AtChance = False,
     title: Annotated[
         str | None, typer.Option("--title", help="The page's; default: network and data.")
     ] = None,
@@ -110,6 +113,7 @@ def xray(
             slices=slices or (),
             require=require,
             grid=8 if on_grid else None,
+            at_chance=at_chance,
             title=title,
             model_version=model_version,
             data_description=data_description,

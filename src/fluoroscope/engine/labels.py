@@ -239,8 +239,8 @@ def what_was_fed(model: Classifier, images: Tensor, labels: Tensor) -> str:
     turned = "".join(f"; {note}" for note in negatives(model, images, labels))
     return (
         f"images of {'×'.join(map(str, images.shape[1:]))} with values from {images.min():.3g} to "
-        f"{images.max():.3g}, mean {images.mean():.3g}, {scaling(model)} (as "
-        f"{model.preprocessing.stated_by} states), the first labelled {first}{turned}"
+        f"{images.max():.3g}, mean {images.mean():.3g}, {scaling(model)} (stated "
+        f"by {model.preprocessing.stated_by}), the first labelled {first}{turned}"
     )
 
 

@@ -99,11 +99,11 @@ class Level:
         """
         if not self.at_chance:
             return
-        mend = (
-            ""
-            if len(self.labels.unique()) == 1
-            else f", fed {fed()}: check mean=, std=, input_size= and labels="
-        )
+        mend = ""
+        if len(self.labels.unique()) > 1:
+            mend = f", fed {fed()}: check mean=, std=, input_size= and labels="
+            if not self._unsure(self.labels, self.read):
+                mend += ", give more pictures"
         raise ChanceLevelError(f"{self._says()}{mend}, or go on with at_chance=")
 
     def _says(self) -> str:
@@ -118,8 +118,13 @@ class Level:
                 "classes"
             )
         same = f" and says {self._name(read)} of every one" if len(read.unique()) == 1 else ""
-        how = "no" if self._unsure(labels, read) else "hardly"
-        return f"{reads}{same}, {how} better than chance among {classes} classes"
+        if self._unsure(labels, read):
+            return f"{reads}{same}, no better than chance among {classes} classes"
+        p_value = _guessing(right, count, _by_chance(labels, read)[0] / count)
+        return (
+            f"{reads}{same}, hardly better than chance among {classes} classes (guessing gives as "
+            f"many with P = {p_value:.2g}, but weights that nobody trained may, too)"
+        )
 
     def _name(self, classes: Tensor) -> str:
         return repr(self.model.labels[int(classes[0])])
@@ -163,6 +168,13 @@ def _by_chance(labels: Tensor, read: Tensor) -> tuple[float, float]:
     both = ours * its
     varies = (both * (count - ours) * (count - its)).sum() + both.sum() ** 2 - (both**2).sum()
     return float(both.sum()) / count, math.sqrt(float(varies) / (count**2 * (count - 1)))
+
+
+def _guessing(right: int, count: int, share: float) -> float:
+    """How probable it is that so many or more are right where each is with this probability."""
+    from scipy.stats import binom
+
+    return float(binom.sf(right - 1, count, share))
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

@@ -93,9 +93,12 @@ class Study(Subject):
         Raises:
             InvalidImagesError, UnknownLabelError, ChanceLevelError: see :func:`.xray`.
         """
-        Level(self.model).add(self.reading.labels, self.reading.winners).check(
-            lambda: what_was_fed(self.model, *self.load(self.images.indices[:3]))
-        )
+        self.level.check(lambda: what_was_fed(self.model, *self.load(self.images.indices[:3])))
+
+    @property
+    def level(self) -> Level:
+        """Whether the network tells the clean pictures from chance."""
+        return Level(self.model).add(self.reading.labels, self.reading.winners)
 
     @property
     def seen(self) -> Seen:

@@ -59,7 +59,9 @@ def clean(study: Study) -> Content:
     ]
     blocks: list[Block] = [Text(_in_words(held, len(right)), "lead"), Numbers(numbers)]
     blocks.append(Text(sentence(str(study.seen)), "note"))
-    blocks += [Text(sentence(note), "note") for note in notes_of(study.model)]
+    blocks += [
+        Text(sentence(note), "note") for note in (*study.level.notes, *notes_of(study.model))
+    ]
     if len(right) >= _TELLS:
         blocks.append(_reliability(held, len(right)))
     by_class, data = _by_class(study, reading)
