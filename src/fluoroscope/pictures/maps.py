@@ -1,13 +1,12 @@
 """Signed numbers as colours, on a scale that the picture states.
 
-Digits: black where removing ink raises the number, yellow where adding ink does, as in Falcon and
-Canziani (2020). Pictures of more channels: blue below zero, red above. The scale is symmetric, so
-that one colour always means zero.
+Blue below zero, white at it and red above, for pictures of any number of channels: one key for all
+maps, on pages, in notebooks and in files. The scale is symmetric.
 """
 
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,18 +20,12 @@ from fluoroscope.process import drawing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Style = Literal["ink", "diverging"]
-_COLORMAPS: dict[Style, str] = {"ink": "inferno", "diverging": "RdBu_r"}
+_COLORS = "RdBu_r"
+# True of dark ink on white as of white ink on black, where to add ink is to darken or to brighten.
+_KEY = "red: brighter pixels raise it\nblue: darker pixels raise it"
 
 
-def style_for(channels: int) -> Style:
-    """``ink`` for grey images, ``diverging`` for those of more channels."""
-    return "ink" if channels == 1 else "diverging"
-
-
-def signed_map(
-    values: Tensor, *, scale: float | None = None, style: Style | None = None
-) -> tuple[Tensor, float]:
+def signed_map(values: Tensor, *, scale: float | None = None) -> tuple[Tensor, float]:
     """Colour a signed ``(C, H, W)``, its channels added up, as ``(3, H, W)`` in ``[0, 1]``.
 
     Returns the picture and the scale: the value at the end of the colours, by default the 98th
@@ -42,8 +35,7 @@ def signed_map(
     from matplotlib import colormaps
 
     flat, limit = _flat(values, scale)
-    colors = colormaps[_COLORMAPS[style or style_for(len(values))]]
-    rgb = colors(np.clip(0.5 + flat / (2 * limit), 0, 1))[..., :3]
+    rgb = colormaps[_COLORS](np.clip(0.5 + flat / (2 * limit), 0, 1))[..., :3]
     return torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).float(), limit
 
 
@@ -62,7 +54,7 @@ def map_figure(
     scale: float | None = None,
     unit: str = "",
 ) -> "Figure":
-    """Signed maps, up to five in a row, on one scale, with a colour bar that states the numbers.
+    """Gradients, up to five in a row, on one scale, with a colour bar that states the numbers.
 
     Args:
         panels: a title and a signed ``(C, H, W)`` each.
@@ -85,14 +77,13 @@ def map_figure(
         axes[0].imshow(shown_array(picture), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         which = said(len(picture))
         axes[0].set_title(f"picture\n{which}".strip(), parse_math=False)
-    style = style_for(len(panels[0][1]))
     for axis, (title, values) in zip(axes[count - len(panels) : count], panels, strict=True):
-        rgb, _ = signed_map(values, scale=limit, style=style)
+        rgb, _ = signed_map(values, scale=limit)
         axis.imshow(rgb.permute(1, 2, 0).numpy(), interpolation="nearest")
         axis.set_title(title, parse_math=False)
     for axis in axes:
         axis.set_axis_off()
-    bar = ScalarMappable(Normalize(-limit, limit), _COLORMAPS[style])
+    bar = ScalarMappable(Normalize(-limit, limit), _COLORS)
     largest = max(float(np.abs(_flat(values, limit)[0]).max()) for _, values in panels)
     beyond = largest > limit * (1 + 1e-6)
     # Pointed ends: there are values beyond, in the same colours.
@@ -100,8 +91,7 @@ def map_figure(
     colorbar = figure.colorbar(bar, ax=list(axes), shrink=0.85, extend=extend)
     colorbar.set_ticks([-limit, -limit / 2, 0, limit / 2, limit])
     colorbar.ax.set_yticklabels([f"{tick:.3g}" for tick in colorbar.get_ticks()])
-    meaning = {"ink": "black: less ink · yellow: more ink", "diverging": "blue: less · red: more"}
-    words = [unit, meaning[style], f"the ends stand for up to ±{largest:.3g}" if beyond else ""]
+    words = [unit, _KEY, f"the ends stand for up to ±{largest:.3g}" if beyond else ""]
     colorbar.set_label("\n".join(filter(None, words)))
     return figure
 

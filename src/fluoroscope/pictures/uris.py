@@ -39,7 +39,7 @@ def signed_uri(values: Tensor, scale: float | None = None) -> str:
 
     Large ones are the means of small blocks: single pixels would be too small to be seen.
     """
-    picture = to_pil(signed_map(blocks_of(values), scale=scale, style="diverging")[0])
+    picture = to_pil(signed_map(blocks_of(values), scale=scale)[0])
     return _data(picture, "png", optimize=True)
 
 
