@@ -101,7 +101,7 @@ def one_line(done: Any, message: str) -> None:
     ("arguments", "message"),
     [
         (["--threat", "none"], "not defined for the norm 'none'"),
-        (["--threat", "linf:inf"], "eps is 'inf'"),
+        (["--threat", "linf:inf"], "--threat is 'inf'"),
         (["--threat", "linf"], "eps is infinite; FGSM expects a bound such as 8/255"),
         (["--threat", "l0:3"], "not defined for the norm 'l0'"),
         (["--threat", "l0:3", "--plan", "curve"], "expected linf, l2, l1"),

@@ -67,6 +67,9 @@ def test_what_a_person_stopped_is_searched_on(
                      cancelled=lambda: len(steps) == 100)  # fmt: skip
     assert not first.complete
     assert "00000-square.going" in runs.parts(tmp_path)
+    told = fs.read_run(tmp_path).notes
+    assert any(note.startswith("square was put down in the middle of its search") for note in told)
+    assert not any("0 searches" in note for note in told)
     left: list[object] = []
     second = runs.run(tmp_path, **OPTIONS, on_progress=left.append)
     everything: list[object] = []
@@ -77,6 +80,7 @@ def test_what_a_person_stopped_is_searched_on(
     again = runs.run(whole, **OPTIONS)
     assert (second.robust_accuracy, second.forwards) == (again.robust_accuracy, again.forwards)
     assert second.seconds > first.seconds
+    assert not any("put down" in note for note in fs.read_run(tmp_path).notes)
 
 
 def test_a_bookmark_of_another_search_is_no_matter(

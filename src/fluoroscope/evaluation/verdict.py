@@ -292,10 +292,10 @@ def verdict_of(
     everything = [table for tables in parts for table in tables]
     unfinished = sum(each.unfinished for each in components)
     whole = count == total and not unfinished and not stopped
+    off = f", and {counted(unfinished, 'search', 'searches')} cut off" if unfinished else ""
     cut = (
-        f"stopped early: {count} of {total} samples were looked at, and "
-        f"{counted(unfinished, 'search', 'searches')} cut off; what was not attacked to the end "
-        "counts as surviving",
+        f"stopped early: {count} of {total} samples were looked at{off}; what was not attacked to "
+        "the end counts as surviving",
     )
     told = [note for table in everything for note in notes_in(table)]
     behind = _behind(parts, threat, names)

@@ -206,6 +206,13 @@ class RunDirectory:
         about = {"run": self.hash, "part": str(part), "stage": stage, "samples": samples}
         return Bookmark(self.file(part, stage, "going"), about)
 
+    def going(self) -> list[str]:
+        """The stages whose search in some part was put down before its end."""
+        stages = self._stages()
+        names = [_GOING.fullmatch(file.name) for file in (self.path / "parts").glob("*.going")]
+        found = {name[2] for name in names if name}
+        return [stage for stage in stages if stage in found]
+
     def _forget(self, part: int, stage: str) -> None:
         with suppress(OSError):
             self.file(part, stage, "going").unlink(missing_ok=True)

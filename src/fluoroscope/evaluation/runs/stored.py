@@ -100,6 +100,8 @@ class StoredRun:
     trust: tuple[Check, ...]
     """What was found on whether its accuracy can be trusted, where somebody asked."""
     record: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    """What is to be said of its rows."""
 
     def verdict(self) -> Verdict:
         """What the rows say."""
@@ -112,6 +114,7 @@ class StoredRun:
             classes=len(self.labels),
             stopped=not self.ended,
             record=self.record,
+            notes=self.notes,
             names=self.labels,
         )
         columns = read_columns(self.path)
@@ -171,6 +174,11 @@ def open_run(path: str | Path) -> StoredRun:
         parts=tuple(_parts(directory, stages, len(about.labels))),
         ended=bool(last.get("complete")),
         trust=_checks(last.get("trust", ())),
+        notes=tuple(
+            f"{stage} was put down in the middle of its search: what it found so far comes into "
+            "the numbers once the command that made the run is given again"
+            for stage in directory.going()
+        ),
         record={name: value for name, value in found.items() if name not in ("format", "labels")},
     )
 
