@@ -70,12 +70,17 @@ def test_what_a_person_stopped_is_searched_on(
     told = fs.read_run(tmp_path).notes
     assert any(note.startswith("square was put down in the middle of its search") for note in told)
     assert not any("0 searches" in note for note in told)
-    left: list[object] = []
+    left: list[fs.evaluation.evaluate.Progress] = []
     second = runs.run(tmp_path, **OPTIONS, on_progress=left.append)
     everything: list[object] = []
     runs.run(None, **(OPTIONS | {"save_images": False}), on_progress=everything.append)
-    # Less what was searched before, and the clean look.
-    assert len(left) == len(everything) - 99
+    # Less what was searched before, and the clean look; and a word that it is taken up.
+    assert len(left) == len(everything) - 98
+    assert [one.stage for one in left[:3]] == [
+        "clean", "taking up square where it stopped", "square",
+    ]  # fmt: skip
+    assert left[1].done == pytest.approx(steps[-1].done)
+    assert all(one.done >= steps[-1].done > 0 for one in left[1:])
     assert_same(tmp_path, whole)
     again = runs.run(whole, **OPTIONS)
     assert (second.robust_accuracy, second.forwards) == (again.robust_accuracy, again.forwards)

@@ -221,7 +221,7 @@ class Output:
                 expand=True,
             ) as bar,
         ):
-            task, moved, clock = bar.add_task("", total=1.0, left=""), -_EVERY, TimeLeft()
+            task, moved, clock = bar.add_task("beginning", total=1.0, left=""), -_EVERY, TimeLeft()
 
             def move(share: float, state: str, left: float | None = None) -> None:
                 nonlocal moved

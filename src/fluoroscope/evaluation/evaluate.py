@@ -36,6 +36,7 @@ from fluoroscope.evaluation.parts import (
     Job,
     Looked,
     Part,
+    TakenUp,
     Watch,
     Watching,
     clean_look,
@@ -364,10 +365,10 @@ class _Meter:
         surviving = passes = 0
         present = CLEAN
 
-        def see(stage: str, seen: Step | pa.Table) -> None:
+        def see(stage: str, seen: Step | pa.Table | TakenUp) -> float:
             nonlocal surviving, passes, present
             if stage == CLEAN:
-                assert not isinstance(seen, Step)
+                assert isinstance(seen, pa.Table)
                 tables.append(seen)
                 surviving = int(pc.sum(pc.invert(seen["success"])).as_py() or 0)
                 self._looked += len(part.positions)
@@ -377,7 +378,9 @@ class _Meter:
                 if stage != present:
                     present, passes = stage, 0
                     self._pace.begin(stage, tables)
-                if isinstance(seen, Step):
+                if isinstance(seen, TakenUp):
+                    self._pace.take_up(seen.seconds, seen.share)
+                elif isinstance(seen, Step):
                     passes += len(seen.indices)
                     self._pace.step(seen)
                 else:
@@ -385,7 +388,9 @@ class _Meter:
                     was, surviving = surviving, int(history(tables).surviving(self._threat).sum())
                     self._lost += was - surviving
                     self._pace.end(stage, tables)
-            self._say(part.number, stage, passes, self._share * self._pace.share)
+            said = f"taking up {stage} where it stopped" if isinstance(seen, TakenUp) else stage
+            self._say(part.number, said, passes, self._share * self._pace.share)
+            return self._pace.share
 
         return see
 

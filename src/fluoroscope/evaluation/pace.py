@@ -114,8 +114,7 @@ class Pace:
             for number, stage in enumerate(plan.stages)
         }
         self._parts = 0
-        """Samples of parts that are behind, and what they cost in seconds."""
-        self._costs = {name: [0.0, 0.0] for name in self._seen}
+        """Samples of parts that are behind."""
         self._spent = self._share = 0.0
         self._fresh = False
         self._begun = self._now = time.monotonic()
@@ -150,6 +149,13 @@ class Pace:
         self._waiting, self._under_way = float(self._given), np.zeros(0, dtype=np.int64)
         self._fooled = self._survived = 0.0
         self._before, self._reached = (self._present.tried, self._present.won), set[int]()
+
+    def take_up(self, seconds: float, share: float) -> None:
+        """The stage that was begun is gone on with: after so many seconds of it, and with this
+        share of all work behind."""
+        self._spent += seconds
+        self._share = max(self._share, min(share, 1.0))
+        self._now = time.monotonic()
 
     def step(self, step: Step) -> None:
         """A step of the stage that was begun."""
@@ -203,7 +209,6 @@ class Pace:
         self._spent += seconds
         if stage is not None:
             stage.seconds += seconds
-            self._costs[stage.stage.name][0] += seconds
 
     def _estimate(self, tables: Sequence[pa.Table] | None) -> None:
         """What is left, after these tables of the part or in the middle of its present stage."""

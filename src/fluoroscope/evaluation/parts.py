@@ -4,8 +4,8 @@ Whoever hands the parts out, in this process or on a cluster, is an `Engine`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fluoroscope.arrow import array_of
 from fluoroscope.data.imageset import ImageSet
+from fluoroscope.engine.bookmark import Bookmark, UnusableBookmarkError
 from fluoroscope.engine.grid import round_to_grid
 from fluoroscope.engine.labels import Truth
 from fluoroscope.engine.stream import Step
@@ -85,8 +86,20 @@ class Looked:
     batch: tuple[Tensor, Tensor, Tensor] | None = None
 
 
-Watch = Callable[[str, Step | pa.Table], None]
-"""Called with a stage's name and each of its steps, and with its rows when it ends."""
+@dataclass(frozen=True)
+class TakenUp:
+    """A stage's search goes on where it was put down."""
+
+    seconds: float
+    """That it took so far."""
+    share: float
+    """Of all work, what lay behind then."""
+
+
+Watch = Callable[[str, Step | pa.Table | TakenUp], float]
+"""Called with a stage's name and each of its steps, and with its rows when it ends; before the
+first step with what it is taken up from, if it is. Answers with the share of all work that lies
+behind."""
 Cancelled = Callable[[], bool]
 Watching = Callable[[Part], Watch | None]
 Engine = Callable[[Job, list[Part], Watching, Cancelled | None], Iterator[list[pa.Table]]]
@@ -131,13 +144,16 @@ def evaluate_part(
             bookmark = (
                 directory.bookmark(part.number, stage.name, given.tolist()) if directory else None
             )
+            see = None if watch is None else _Seen(watch, stage.name)
+            if see is not None and bookmark is not None:
+                see.take_up(bookmark)
             try:
                 table, result = search(
                     model, stage, images[rows], labels[rows], indices[rows],
                     torch.from_numpy(array_of(right["clean_margin"])[chosen]),
                     grid=job.grid, names=job.images.names(indices[rows]),
                     seed=job.seed, batch_size=job.batch_size, cancelled=cancelled,
-                    on_step=None if watch is None else partial(watch, stage.name),
+                    on_step=see,
                     bookmark=bookmark,
                 )  # fmt: skip
             except NoGradientError as error:
@@ -157,6 +173,24 @@ def evaluate_part(
         if watch is not None:
             watch(stage.name, table)
     return tables
+
+
+class _Seen:
+    """Hands the steps of a stage on to a watch, and keeps in the bookmark how far that sees it."""
+
+    def __init__(self, watch: Watch, stage: str) -> None:
+        self._watch, self._stage, self._share = watch, stage, 0.0
+
+    def __call__(self, step: Step) -> None:
+        self._share = self._watch(self._stage, step)
+
+    def take_up(self, bookmark: Bookmark) -> None:
+        """Say what lies behind where the bookmark has something."""
+        if bookmark.found:
+            with suppress(UnusableBookmarkError):  # it begins anew
+                before = TakenUp(bookmark.kept("seconds", 0.0), bookmark.kept("share", 0.0))
+                self._share = self._watch(self._stage, before)
+        bookmark.keep("share", lambda: self._share)
 
 
 def read_part(job: Job, part: Part) -> list[pa.Table] | None:
