@@ -38,9 +38,8 @@ def cat() -> None:
         seed=SEED,
     )  # fmt: skip
     slide = morph.slide()
-    # The README has no use for a projector's margins.
-    kept = slide.crop((0, slide.height // 10, slide.width, slide.height * 4 // 5))
-    _write(kept, README / "cat.webp")
+    slide.thumbnail((1920, 1920), Image.Resampling.LANCZOS)  # a README is no wider
+    _write(slide, README / "cat.webp")
     write_figure(README / "cat-curve.png", morph_figure(morph))
 
 

@@ -17,10 +17,10 @@ def percent(share: float, digits: int = 1) -> str:
 
 
 def as_percent(probability: float) -> str:
-    """A probability as people say it; near the ends it does not become a certainty."""
-    if 0 < probability < 0.0005:
+    """A network's probability as people say it: none is 0 or 1 but by rounding, also of floats."""
+    if probability < 0.0005:
         return f"< 0.1{_THIN}%"
-    if 0.9995 <= probability < 1:
+    if probability >= 0.9995:
         return f"> 99.9{_THIN}%"
     return percent(probability)
 
@@ -43,6 +43,14 @@ def number(value: float, digits: int = 3) -> str:
 def count(many: int, one: str, several: str | None = None) -> str:
     """A count with its noun: ``1 picture``, ``1,000 pictures``."""
     return f"{many:,} {one if many == 1 else several or one + 's'}"
+
+
+def of_classes(seen: int, known: int) -> str:
+    """How many of the classes there are pictures of: ``all 10 classes``, ``3 of 10 classes``."""
+    classes = count(known, "class", "classes")
+    if seen < known:
+        return f"{seen:,} of {classes}"
+    return f"all {classes}" if known > 1 else classes
 
 
 def listed(words: Sequence[str], joint: str = "and") -> str:
@@ -151,6 +159,11 @@ class Ruler:
         if not isfinite(distance):
             return "none found"
         return f"{number(self.scaled(distance), digits)}{'/255' if self.levels else ''}"
+
+    def share(self, distance: float) -> str:
+        """A largest change as a part of the range: ``10 %``, ``2/255 of black to white``."""
+        far = self.short(distance) if self.levels else f"{number(100 * distance)}{_THIN}%"
+        return f"{far} of black to white"
 
     def change(self, distance: float) -> str:
         """A change of this size, as the end of a sentence."""

@@ -65,7 +65,7 @@ def test_take_on_sorted_data_sees_every_class() -> None:
     assert few.class_counts() == {"a": 10, "b": 10, "c": 10}
     assert list(few.indices) == sorted(few.indices)
     assert "drawn evenly" in few.notes[0]
-    assert few.describe_classes() == "30 pictures, drawn evenly over the classes, of 3 of 3 classes"
+    assert few.describe_classes() == "30 pictures, drawn evenly over the classes, of all 3 classes"
     assert few.indices == images.take(30).indices != images.take(30, seed=1).indices
     first = images.take(30, first=True)
     assert first.indices == tuple(range(30))
@@ -105,6 +105,7 @@ def test_counts_name_what_is_missing() -> None:
     assert images.describe_classes() == (
         "3 pictures of 2 of 6 classes, none of 'a', 'b', 'c' and 1 more"
     )
+    assert images.take(1).describe_classes() == "1 picture of class 'crane (4)'"
     assert load_images(torch.rand(1, 3, 2, 2)).class_counts() is None
     assert load_images(torch.rand(1, 3, 2, 2)).describe_classes() == "1 picture, without labels"
 

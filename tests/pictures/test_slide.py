@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 import fluoroscope as fs
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.pictures.lettering import broken, lettering
-from fluoroscope.pictures.slide import Caption, amplification, slide
+from fluoroscope.pictures.slide import Caption, amplification, drawn_at, slide
 from fluoroscope.pictures.write import to_pil
 
 
@@ -38,16 +38,19 @@ def test_the_three_pictures_are_there_pixel_by_pixel(channels: int, side: tuple[
     before = torch.rand(channels, *side) * 0.6 + 0.2
     after = before + 0.1 * torch.randn(channels, *side).sign()
     made = slide(before, after, was=Caption("a", 0.5), became=Caption("b", 0.5))
-    assert made.size == (1920, 1080)
     pixels = np.asarray(made)
-    factor = round(540 / max(side))
+    factor = round(640 / max(side))
+    cell = factor * max(side)
+    between = round(105 * cell / 540)
     for number, picture in enumerate((before, 0.5 + 5 * (after - before), after)):
         wanted = np.asarray(to_pil(picture.clamp(0, 1)).convert("RGB"))
         wanted = wanted.repeat(factor, 0).repeat(factor, 1)
-        middle = 960 + (number - 1) * (max(540, wanted.shape[1]) + 105)
+        middle = made.width // 2 + (number - 1) * (cell + between)
         left = middle - wanted.shape[1] // 2
         columns = pixels[:, left : left + wanted.shape[1]]
-        first = next(y for y in range(1080) if (columns[y : y + 9, 0] == wanted[:9, 0]).all())
+        first = next(
+            y for y in range(made.height) if (columns[y : y + 9, 0] == wanted[:9, 0]).all()
+        )
         np.testing.assert_array_equal(columns[first : first + len(wanted)], wanted)
 
 
@@ -75,10 +78,11 @@ def test_it_says_what_was_what_became_and_how_much_was_changed(
 ) -> None:
     said = words_of(monkeypatch, channels=3, network="/home/someone/nets/mine")
     assert said == [
-        "seven", "99.0\u202f%", "change × 5", "at most 25.5/255 a pixel", "two", "84.0\u202f%",
-        "+", "=", "mine",
+        "seven", "99.0\u202f%", "change × 5", "at most 25.5/255 of", "black to white", "two",
+        "84.0\u202f%", "+", "=", "mine",
     ]  # fmt: skip
-    assert "at most 0.1 a pixel" in words_of(monkeypatch)
+    assert "at most 10\u202f% of black" in words_of(monkeypatch)
+    assert words_of(monkeypatch, failed="wanted: 2")[-3:] == ["wanted: 2", "+", "="]
     assert "channels 1, 2, 3 of 5" in words_of(monkeypatch, channels=5)
 
 
@@ -100,11 +104,41 @@ def test_long_words_are_broken_between_words_and_cut() -> None:
     assert len(one) == 2
 
 
-def test_large_pictures_are_shrunk_and_middling_ones_widen_the_slide() -> None:
-    assert drawn(3, (700, 1000)).size == (1920, 1080)
-    wider = drawn(3, (299, 299))
-    assert 1920 < wider.width < 2200
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [(60, "change × 60"), (1, "change"), (0.5, "change at half strength"),
+     (0.7, "change at 70\u202f% strength")],
+)  # fmt: skip
+def test_a_change_that_is_drawn_weaker_is_said_so(factor: float, words: str) -> None:
+    assert drawn_at(factor) == words
+
+
+@pytest.mark.parametrize("side", [8, 28, 32, 128, 224, 299, 384, 448, 640])
+def test_pictures_fill_the_slide_whatever_their_size(side: int) -> None:
+    made = drawn(3, (side, side))
+    assert 1500 < made.width < 2900
+    assert 3 * round(640 / side) * side > 0.8 * made.width
+
+
+def test_large_pictures_are_shrunk_and_narrow_ones_have_room_for_words() -> None:
+    assert drawn(3, (700, 1000)).size == drawn(3, (1400, 2000)).size
     assert drawn(1, (1, 300)).width > 1900
+    assert drawn(1, (300, 1)).width > 1900
+
+
+def test_what_did_not_come_about_is_on_the_slide(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = fs.load_model("digits-robust")
+    seven = fs.open_image("digits:7", channels=1).image
+    told: list[str] = []
+    monkeypatch.setattr(
+        "fluoroscope.pictures.slide.slide", lambda *_, failed, **__: told.append(failed)
+    )
+    fs.morph(model, seven, to=2, eps=0.05, steps=2).slide()
+    fs.morph(model, seven, away=True, eps=0.05, steps=2).slide()
+    fs.attack("fgsm", eps=0.01)(model, seven[None], [7]).slide()
+    fs.attack("fgsm", eps=0.01)(model, seven[None], [2], targeted=True).slide()
+    fs.morph(model, seven, to=7, steps=2).slide()
+    assert told == ["wanted: 2", "still 7", "not fooled", "wanted: 2", ""]
 
 
 def test_a_network_and_its_probabilities_are_on_a_morphs_slide() -> None:

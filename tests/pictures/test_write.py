@@ -20,7 +20,7 @@ def test_a_gif_keeps_greys_and_nearly_keeps_colours(tmp_path: Path) -> None:
     frames = [ramp, ramp.flip(2)]
     made = frames_of(write_gif(tmp_path / "grey.gif", frames, ["one", "two"]))
     for frame, gif in zip(frames, made, strict=True):
-        wanted = np.asarray(enlarged(to_pil(frame)))
+        wanted = np.asarray(enlarged(to_pil(frame), 256))
         assert (np.asarray(gif)[: len(wanted)] == wanted[..., None]).all()
 
     still = torch.stack([ramp[0], ramp[0] / 2, 1 - ramp[0]])  # 64 colours
@@ -28,10 +28,10 @@ def test_a_gif_keeps_greys_and_nearly_keeps_colours(tmp_path: Path) -> None:
     spot[:, :8, :8] = torch.tensor([1.0, 0, 0]).view(3, 1, 1)
     made = frames_of(write_gif(tmp_path / "colour.gif", [still, spot, still], ["a"] * 3))
     for frame, gif in zip([still, spot, still], made, strict=True):
-        wanted = np.asarray(enlarged(to_pil(frame))).astype(float)
+        wanted = np.asarray(enlarged(to_pil(frame), 256)).astype(float)
         off = np.abs(np.asarray(gif)[: len(wanted)] - wanted)
         assert off.max() < 12
     apart = np.asarray(made[0]) != np.asarray(made[1])
-    assert not apart[24:].any()
-    assert apart[:24, :24].any(axis=2).all()
+    assert not apart[32:].any()
+    assert apart[:32, :32].any(axis=2).all()
     assert np.array_equal(*map(np.asarray, made[::2]))

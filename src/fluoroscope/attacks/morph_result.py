@@ -54,7 +54,7 @@ class MorphStep(html.Shown):
     def _line(self) -> str:
         return (
             f"{self.number}: class {self.winner} at "
-            f"{percent(self.probabilities[self.winner].item())}, largest change {self.linf:.3g}"
+            f"{as_percent(self.probabilities[self.winner].item())}, largest change {self.linf:.3g}"
         )
 
     def _view(self) -> Iterator[html.Html]:
@@ -153,9 +153,9 @@ class MorphResult(html.Shown):
             return f"{why}: nothing had to change" + (f"; {after}" if last else "")
         if towards == (self.winners[-1] == plan.target):
             verb = f"became {named}" if towards else f"was left for {self.labels[self.winners[-1]]}"
-            short = f", of which {as_percent(plan.stop_at or 0)} were wanted"
+            short = f", of which {percent(plan.stop_at or 0)} were wanted"
             if not towards:
-                short = f", and {named} {shares[1]}: {as_percent(plan.stop_at or 0)} were wanted"
+                short = f", and {named} {shares[1]}: {percent(plan.stop_at or 0)} were wanted"
             begun = self.winners.index(self.winners[-1])
             when = f"at step {self.changed_at}"
             if begun != self.changed_at:  # another class won again in between
@@ -181,7 +181,17 @@ class MorphResult(html.Shown):
             Caption(self.labels[self.winners[step]], float(self.probabilities[step].max()))
             for step in (0, -1)
         ]
-        return slide(self.original, self.image, was=ends[0], became=ends[1], network=self.model)
+        wanted = self.labels[self.plan.target]
+        failed = f"wanted: {wanted}" if self.plan.mode == "to" else f"still {wanted}"
+        won = (self.winners[-1] == self.plan.target) == (self.plan.mode == "to")
+        return slide(
+            self.original,
+            self.image,
+            was=ends[0],
+            became=ends[1],
+            network=self.model,
+            failed="" if won else failed,
+        )
 
     def _line(self) -> str:
         names, (first, *_, last) = self.labels, [self.winners[0], *self.winners]
@@ -191,7 +201,7 @@ class MorphResult(html.Shown):
             aim = f" (wanted: {shortened(names[plan.target])})"
         return (
             f"{network_name(self.model)}: {shortened(names[first])} → {shortened(names[last])}{aim}"
-            f" at {percent(self.probabilities[-1, last].item())} after {count(steps, 'step')}, "
+            f" at {as_percent(self.probabilities[-1, last].item())} after {count(steps, 'step')}, "
             f"largest change {Ruler('linf', len(self.image)).short(self.linf[-1].item())}"
         )
 
@@ -250,7 +260,7 @@ class MorphResult(html.Shown):
         return sorted({*stations, *between})
 
     def _said(self, step: int, winner: int) -> str:
-        probability = percent(self.probabilities[step, winner].item(), 0)
+        probability = as_percent(self.probabilities[step, winner].item())
         return f"predicted as {shortened(self.labels[winner])}, {probability}"
 
     def save(self, directory: str | Path, *, gif: bool = True) -> list[Path]:
@@ -366,5 +376,6 @@ def morph_figure(result: MorphResult) -> Any:
 def _captions(result: MorphResult) -> list[str]:
     shown = [(step, result.winners[step]) for step in result.frame_steps.tolist()]
     return [
-        f"{result.labels[c]} · {100 * result.probabilities[step, c]:.0f} %" for step, c in shown
+        f"{result.labels[c]} · {as_percent(result.probabilities[step, c].item())}"
+        for step, c in shown
     ]

@@ -14,7 +14,7 @@ from fluoroscope.errors import InvalidParameterError
 from fluoroscope.files import atomic_set, output_directory
 from fluoroscope.pictures import html
 from fluoroscope.pictures.pairs import Pair
-from fluoroscope.words import Ruler, count, network_name, percent, shortened
+from fluoroscope.words import Ruler, as_percent, count, network_name, shortened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -86,7 +86,13 @@ class AttackResult(html.Shown, Outcome):
             was=Caption(self.labels[int(self.read_as[index])], float(self.read_probability[index])),
             became=Caption(self.labels[int(winner)], float(probability)),
             network=str(self.record["model"]),
+            failed="" if bool(self.success[index]) else self._failed(index),
         )
+
+    def _failed(self, index: int) -> str:
+        if not self.record.get("targeted"):
+            return "not fooled"
+        return f"wanted: {self.labels[int(self.classes[index])]}"
 
     @property
     def _led(self) -> Tensor:
@@ -155,7 +161,7 @@ class AttackResult(html.Shown, Outcome):
         labels = self.labels or tuple(map(str, range(self.logits.shape[1])))
         probabilities = self.logits[row].softmax(0)
         winner = int(probabilities.argmax())
-        sure = percent(probabilities[winner].item(), 0)
+        sure = as_percent(probabilities[winner].item())
         called = self.names[row] if self.names else f"picture {int(self.numbers[row])}"
         before = shortened(labels[int(self.read_as[row])])
         return [

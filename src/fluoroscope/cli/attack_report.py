@@ -110,7 +110,8 @@ class Summary:
             output.note(note)
         if self._alone is not None:
             output.say(_became(self._alone, method))
-            self._paths.append(write_png(directory / "slide.png", self._alone.slide()))
+            if not bool((self._alone.images == self._alone.originals).all()):
+                self._paths.append(write_png(directory / "slide.png", self._alone.slide()))
         if self._pairs:
             self._paths.append(write_png(directory / "pictures.png", pair_sheet(self._pairs)))
         if method.minimum_norm and searched:

@@ -22,7 +22,7 @@ from fluoroscope.errors import FluoroscopeError, InvalidParameterError, UnknownD
 from fluoroscope.pictures import html
 from fluoroscope.pictures.pairs import spread
 from fluoroscope.words import count as counted
-from fluoroscope.words import shortened, some
+from fluoroscope.words import of_classes, shortened, some
 
 # Pictures that a notebook shows of a set.
 _SHOWN = 8
@@ -211,15 +211,18 @@ class ImageSet(html.Shown):
         """How many pictures of which classes these are, in words for results: ``100 pictures of 9
         of 10 classes, none of 'cat'``.
         """
-        pictures = f"{len(self)} picture{'s' if len(self) != 1 else ''}{self._chosen}"
+        pictures = counted(len(self), "picture") + self._chosen
         counts = self.class_counts()
         if counts is None:
             return f"{pictures}, without labels"
-        empty = [name for name, count in counts.items() if not count]
+        empty = [name for name, many in counts.items() if not many]
+        if len(self) == 1 and len(empty) == len(counts) - 1:
+            [own] = counts.keys() - set(empty)
+            return f"1 picture of class {own!r}"
         comma = "," if self._chosen else ""
         if self.labels is None:
-            return f"{pictures}{comma} of {len(counts)} class{'es' if len(counts) != 1 else ''}"
-        words = f"{pictures}{comma} of {len(counts) - len(empty)} of {len(counts)} classes"
+            return f"{pictures}{comma} of {counted(len(counts), 'class', 'classes')}"
+        words = f"{pictures}{comma} of {of_classes(len(counts) - len(empty), len(counts))}"
         if not empty:
             return words
         listed = ", ".join(repr(name) for name in empty[:3])

@@ -22,7 +22,7 @@ from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.matching import Matching, match
 from fluoroscope.notices import tell
 from fluoroscope.pictures.checks import check_images
-from fluoroscope.words import count
+from fluoroscope.words import count, of_classes
 
 # Classes without pictures that a line names.
 _NAMED = 5
@@ -184,8 +184,11 @@ class Seen:
         )
 
     def __str__(self) -> str:
-        classes, seen = len(self.names), len(self.names) - len(self.without)
-        text = f"{count(int(self.counts.sum()), 'picture')} of {seen:,} of {classes:,} classes"
+        classes, pictures = len(self.names), int(self.counts.sum())
+        seen = classes - len(self.without)
+        if pictures == 1:
+            return f"1 picture of class {self.names[int(self.counts.argmax())]!r}"
+        text = f"{count(pictures, 'picture')} of {of_classes(seen, classes)}"
         if seen == classes:
             return text
         few = ", ".join(map(repr, self.without[:_NAMED]))

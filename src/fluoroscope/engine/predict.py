@@ -11,7 +11,7 @@ from fluoroscope.engine.numbers import whole_number
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.pictures import html
 from fluoroscope.pictures.checks import check_images
-from fluoroscope.words import count, percent, shortened
+from fluoroscope.words import as_percent, count, shortened
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,16 +48,16 @@ class Prediction(html.Shown):
             return ""
         (label, probability), *_ = self.top(1)[0]
         of = "" if len(self.logits) == 1 else "the first "
-        return f", {of}predicted as {shortened(label)} at {percent(probability)}"
+        return f", {of}predicted as {shortened(label)} at {as_percent(probability)}"
 
     def _view(self) -> Iterator[html.Html]:
         shown = Prediction(self.logits[: html.ROWS], self.labels).top(3)
         words = [
-            [str(row), *(f"{shortened(label)}, {percent(sure)}" for label, sure in best)]
+            [str(row), *(f"{shortened(label)}, {as_percent(sure)}" for label, sure in best)]
             for row, best in enumerate(shown)
         ]
         yield html.table(
-            ["picture", "predicted as", "or", "or"][: len(words[0]) if words else 0], words
+            ["picture", "predicted as", "second", "third"][: len(words[0]) if words else 0], words
         )
         left = len(self.logits) - len(words)
         yield html.paragraph(f"and {left:,} more" if left else "")

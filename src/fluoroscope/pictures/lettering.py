@@ -28,7 +28,9 @@ def broken(text: str, font: Font, width: float, lines: int) -> list[str]:
     it is wider than a line, and cut with an ellipsis where it is longer than they are.
     """
     found: list[str] = []
-    left = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    # The narrow space keeps a number and its unit together.
+    seen = "".join(sign if sign.isprintable() or sign == "\u202f" else " " for sign in text)
+    left = " ".join(filter(None, seen.split(" ")))
     while left and len(found) < lines:
         last = len(found) == lines - 1
         end = _fits(left, font, width)

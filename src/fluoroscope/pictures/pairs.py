@@ -10,7 +10,7 @@ from torch import Tensor
 from fluoroscope.pictures.display import said, shown
 from fluoroscope.pictures.lettering import broken, lettering
 from fluoroscope.pictures.maps import amplified
-from fluoroscope.pictures.slide import amplification
+from fluoroscope.pictures.slide import amplification, drawn_at
 from fluoroscope.pictures.write import enlarged, to_pil
 from fluoroscope.words import Ruler
 
@@ -42,7 +42,7 @@ def pair_sheet(pairs: Sequence[Pair]) -> Image.Image:
     wide = max(wide, _NARROWEST)
     words, line = lettering(_TITLE), round(1.3 * _TITLE)
     which = said(len(pairs[0].before))
-    rows = (f"before {which}".strip(), f"change × {factor:g}", f"after {which}".strip())
+    rows = (f"before {which}".strip(), drawn_at(factor), f"after {which}".strip())
     names = [_upwards(row, high) for row in rows]
     left, down, across = (
         max(name.width for name in names) + _GAP,

@@ -4,6 +4,7 @@ Szegedy et al. 2013 and Goodfellow et al. 2014 showed it so. Drawn by Pillow alo
 there at once; pixels are enlarged by whole factors and stay square.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import floor, log10
 
@@ -11,17 +12,19 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from fluoroscope.pictures.display import said, shown
-from fluoroscope.pictures.lettering import broken, lettering
+from fluoroscope.pictures.lettering import Font, broken, lettering
 from fluoroscope.pictures.write import to_pil
-from fluoroscope.words import Ruler, as_percent, network_name, shortened
+from fluoroscope.words import Ruler, as_percent, network_name, percent, shortened
 
-WIDTH = 1920
-"""Of a slide in pixels; a little more where pictures can only be doubled to fit."""
-# The side that a picture is brought near to, the room between two, and that around everything.
-_SIDE, _BETWEEN, _AROUND = 540, 105, 45
-# Sizes of type on a slide of WIDTH: 1080 pixels high, so 48 are what 24 points are on a slide.
+# Lengths where pictures are _SIDE long, which makes a slide 1920 pixels wide: the room between
+# two pictures, that around everything and that above the words. All grow with the pictures.
+_SIDE, _BETWEEN, _AROUND, _GAP = 540, 105, 45, 40
+# The longer side that a picture is brought near to by a whole factor, and the longest.
+_NEAR, _LONGEST = 640, 860
+# Sizes of type: on a slide 1080 pixels high, 48 are what 24 points are.
 _LABEL, _NUMBER, _SIGN, _FOOT = 60, 50, 110, 32
 _INK, _SOFT, _FRAME, _PAPER = (24, 24, 27), (82, 82, 91), (190, 190, 196), (255, 255, 255)
+_FAILED = (180, 35, 24)
 # Mid-grey plus the change times a factor reaches the end of the scale where that is half of it.
 _ROOM = 0.5
 
@@ -34,14 +37,29 @@ class Caption:
     probability: float
 
 
+@dataclass(frozen=True)
+class _Words:
+    """What stands below a picture."""
+
+    label: str
+    below: str
+    failed: str = ""
+
+
 def slide(
-    before: Tensor, after: Tensor, *, was: Caption, became: Caption, network: str = ""
+    before: Tensor,
+    after: Tensor,
+    *,
+    was: Caption,
+    became: Caption,
+    network: str = "",
+    failed: str = "",
 ) -> Image.Image:
     """The original with its class, plus the change, equals the result with its class.
 
     Of the change is shown mid-grey plus a factor times it, which is written below it: the largest
     one of one digit with which no value leaves the scale. Pictures are enlarged by whole factors,
-    nearest neighbour; those too large for the slide are shrunk.
+    nearest neighbour; large ones are shrunk.
 
     Args:
         before: ``(C, H, W)`` in ``[0, 1]``.
@@ -49,24 +67,34 @@ def slide(
         was: what the network says of ``before``, with its probability.
         became: what it says of ``after``.
         network: whose words these are, for the bottom line.
+        failed: where the result is not what was wanted, words for that.
 
     Returns:
-        A picture in colour, about 1920 pixels wide and 1080 high.
+        A picture in colour, filled by the three: about 1500 to 2700 pixels wide, and as high as
+        they and their words are.
     """
     change = (after - before).detach().cpu().float()
     largest = float(change.abs().max())
     factor = amplification(largest)
     grey = (_ROOM + factor * change).clamp(0, 1)
     pictures = [_sized(to_pil(shown(each))) for each in (before, grey, after)]
-    ruler = Ruler("linf", len(before))
-    at_most = f"at most {ruler.short(largest)} a pixel"
+    at_most = f"at most {Ruler('linf', len(before)).share(largest)}"
     words = [
-        (was.label, as_percent(was.probability)),
-        (f"change × {factor:g}", at_most) if largest else ("no change", ""),
-        (became.label, as_percent(became.probability)),
+        _Words(was.label, as_percent(was.probability)),
+        _Words(drawn_at(factor), at_most) if largest else _Words("no change", ""),
+        _Words(became.label, as_percent(became.probability), failed),
     ]
     foot = " · ".join(filter(None, [network_name(network), said(len(before))]))
     return _composed(pictures, words, foot)
+
+
+def drawn_at(factor: float) -> str:
+    """How much of a change is drawn, in words: ``change × 60``, ``change at half strength``."""
+    if factor == 1:
+        return "change"
+    if factor > 1:
+        return f"change × {factor:g}"
+    return f"change at {'half' if factor == _ROOM else percent(factor, 0)} strength"
 
 
 def amplification(largest: float) -> float:
@@ -80,48 +108,68 @@ def amplification(largest: float) -> float:
 
 
 def _sized(picture: Image.Image) -> Image.Image:
-    """About the side that a slide has room for: whole factors up, or shrunk to it."""
+    """About the side that is wanted: whole factors up, or shrunk to it."""
     longer = max(picture.size)
-    factor = max(1, round(_SIDE / longer))
-    if factor * longer > 1.3 * _SIDE:
-        picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    factor = max(1, round(_NEAR / longer))
+    if factor * longer > _LONGEST:
+        picture.thumbnail((_NEAR, _NEAR), Image.Resampling.LANCZOS)
         return picture
     size = (picture.width * factor, picture.height * factor)
     return picture.resize(size, Image.Resampling.NEAREST)
 
 
-def _composed(pictures: list[Image.Image], words: list[tuple[str, str]], foot: str) -> Image.Image:
-    wide, high = pictures[0].size
-    cell = max(wide, _SIDE)
-    width = max(WIDTH, 3 * cell + 2 * _BETWEEN + _AROUND)
-    label, number = lettering(_LABEL, bold=True), lettering(_NUMBER)
+def _composed(pictures: list[Image.Image], words: list[_Words], foot: str) -> Image.Image:
+    (wide, high), cell = pictures[0].size, max(pictures[0].size)
+
+    def at(length: float) -> int:
+        return round(length * cell / _SIDE)
+
+    between, around, gap = at(_BETWEEN), at(_AROUND), at(_GAP)
+    width = 3 * cell + 2 * (between + around)
     # Words may reach into the room between the pictures.
-    names = [broken(shortened(name, 60), label, cell + 0.6 * _BETWEEN, 2) for name, _ in words]
-    rows = max(map(len, names))
-    text = 40 + round(1.2 * _LABEL) * rows + round(1.4 * _NUMBER)
-    bottom = 2 * _FOOT + _AROUND if foot else _AROUND
-    height = max(width * 9 // 16, high + text + bottom + 2 * _AROUND)
+    texts = [_lines(each, cell + 0.6 * between, at) for each in words]
+    text = max(sum(line.size * 6 // 5 for line in lines) for lines in texts)
+    bottom = 2 * at(_FOOT) if foot else 0
+    height = high + gap + text + bottom + 2 * around
     canvas = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(canvas)
-    top = (height - bottom - high - text) // 2
-    middles = [width // 2 + step * (cell + _BETWEEN) for step in (-1, 0, 1)]
-    for middle, picture, lines, (_, below) in zip(middles, pictures, names, words, strict=True):
-        left = middle - wide // 2
-        canvas.paste(picture, (left, top))
-        draw.rectangle(
-            (left - 2, top - 2, left + wide + 1, top + high + 1), outline=_FRAME, width=2
-        )
-        y = top + high + 40
+    middles = [width // 2 + step * (cell + between) for step in (-1, 0, 1)]
+    for middle, picture, lines in zip(middles, pictures, texts, strict=True):
+        left, y = middle - wide // 2, around + high + gap
+        canvas.paste(picture, (left, around))
+        frame = (left - 2, around - 2, left + wide + 1, around + high + 1)
+        draw.rectangle(frame, outline=_FRAME, width=2)
         for line in lines:
-            draw.text((middle, y), line, fill=_INK, font=label, anchor="ma")
-            y += round(1.2 * _LABEL)
-        draw.text((middle, y + 6), below, fill=_SOFT, font=number, anchor="ma")
-    sign = lettering(_SIGN)
+            draw.text((middle, y), line.text, fill=line.ink, font=line.font, anchor="ma")
+            y += line.size * 6 // 5
+    sign = lettering(at(_SIGN))
     for joint, left, right in (("+", 0, 1), ("=", 1, 2)):
-        place = ((middles[left] + middles[right]) // 2, top + high // 2)
+        place = ((middles[left] + middles[right]) // 2, around + high // 2)
         draw.text(place, joint, fill=_INK, font=sign, anchor="mm")
     if foot:
-        small = lettering(_FOOT)
-        [line] = broken(foot, small, width - 2 * _AROUND, 1)
-        draw.text((width // 2, height - _AROUND), line, fill=_SOFT, font=small, anchor="ms")
+        small = lettering(at(_FOOT))
+        [line] = broken(foot, small, width - 2 * around, 1)
+        draw.text((width // 2, height - around), line, fill=_SOFT, font=small, anchor="ms")
     return canvas
+
+
+@dataclass(frozen=True)
+class _Line:
+    text: str
+    font: Font
+    size: int
+    ink: tuple[int, int, int]
+
+
+def _lines(words: _Words, width: float, at: Callable[[float], int]) -> list[_Line]:
+    """The words below a picture, broken to a width in pixels."""
+    parts = (
+        (shortened(words.label, 60), _LABEL, True, _INK),
+        (words.below, _NUMBER, False, _SOFT),
+        (words.failed, _NUMBER, True, _FAILED),
+    )
+    return [
+        _Line(line, lettering(at(size), bold=bold), at(size), ink)
+        for text, size, bold, ink in parts
+        for line in broken(text, lettering(at(size), bold=bold), width, 2)
+    ]
