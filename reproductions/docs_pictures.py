@@ -38,7 +38,7 @@ def cat() -> None:
         seed=SEED,
     )  # fmt: skip
     slide = morph.slide()
-    slide.thumbnail((1920, 1920), Image.Resampling.LANCZOS)  # a README is no wider
+    slide.thumbnail((1600, 1600), Image.Resampling.LANCZOS)  # a README is no wider
     _write(slide, README / "cat.webp")
     write_figure(README / "cat-curve.png", morph_figure(morph))
 
