@@ -40,6 +40,11 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
+def average(value: float) -> str:
+    """A mean of counts: ``1,004.5``, ``40,401``."""
+    return f"{value:,.1f}".removesuffix(".0")
+
+
 def count(many: int, one: str, several: str | None = None) -> str:
     """A count with its noun: ``1 picture``, ``1,000 pictures``."""
     return f"{many:,} {one if many == 1 else several or one + 's'}"
@@ -178,6 +183,20 @@ class Ruler:
             case "l0":
                 return f"a change of {count(round(distance), 'pixel')}"
         return f"a change of {far} ({self.norm})"
+
+    def limit(self, eps: float) -> str:
+        """A bound with its unit, after "within": ``8/255 a pixel``, ``1 pixel``."""
+        far = self.short(eps)
+        match self.norm:
+            case "linf":
+                return f"{far} a pixel"
+            case "l2":
+                return f"a Euclidean length of {far}"
+            case "l1":
+                return f"a sum of {far}"
+            case "l0":
+                return count(round(eps), "pixel")
+        return f"{far} ({self.norm})"
 
     def bound(self, eps: float) -> str:
         """What an attacker may do within ``eps``, as the end of a sentence."""

@@ -252,13 +252,13 @@ def morphed(winners: list[int], target: int, mode: str = "to", **plan: object) -
         (lambda: morphed([1], 1, stop_at=0.5), None,
          "it was dog (70.0 %) to begin with: nothing had to change"),
         (lambda: morphed([0, 1], 0, "away"), 1,
-         "cat (70.0 %) was left for dog at step 1; after 1 step and a change of at most 0.1 a "
+         "cat (70.0 %) became dog at step 1; after 1 step and a change of at most 0.1 a "
          "pixel it is dog (70.0 %)"),
         (lambda: morphed([0, 1], 0, "less", stop_at=0.01), 1,
-         "cat (70.0 %) was left for dog at step 1; after 1 step and a change of at most 0.1 a "
+         "cat (70.0 %) became dog at step 1; after 1 step and a change of at most 0.1 a "
          "pixel it is dog (70.0 %), and cat 5.0 %: 1.0 % were wanted"),
         (lambda: morphed([0, 0], 0, "away"), None,
-         "cat (70.0 %) was not left: after 1 step and a change of at most 0.1 a pixel it is cat "
+         "cat (70.0 %) stayed cat: after 1 step and a change of at most 0.1 a pixel it is cat "
          "(70.0 %)"),
         (lambda: morphed([2, 2], 0, "less"), None,
          "it was $a_b$ <b>& (70.0 %) to begin with, and not cat: nothing had to change; after 1 "

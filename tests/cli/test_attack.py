@@ -20,6 +20,7 @@ import fluoroscope as fs
 from fluoroscope.attacks import registry
 from fluoroscope.pictures import curves
 from fluoroscope.pictures.write import write_png
+from fluoroscope.words import Ruler
 
 Call = Callable[..., Any]
 MODEL = fs.load_model("digits-cnn")
@@ -126,7 +127,7 @@ def test_one_picture_is_said_and_shown(fluoroscope: Call, tmp_path: Path) -> Non
     assert (tmp_path / "slide.png").exists()
     held = fluoroscope("attack", "pgd", *one, "--eps", "0.001")
     assert (
-        "7 (98.8 %) was not fooled: no change that fools the network was found within 0.001"
+        "7 (98.8 %) was not fooled: no change that fools the network was found within 0.001 a pixel"
         in held.out
     )
     assert not (tmp_path / "slide.png").exists()  # nothing was changed, so there is nothing to see
@@ -365,3 +366,26 @@ def test_attacks_go_through_changes_of_the_input(fluoroscope: Call, tmp_path: Pa
     assert passes("pgd", "--through", "admix", "--others", "digits")[1] == 30
     assert passes("admix") == ("digits-cnn", 30)
     assert passes("mi-fgsm", "--through", "di", "--plain")[1] == 2
+
+
+def test_a_picture_without_a_label_cannot_be_misclassified_before(
+    fluoroscope: Call, tmp_path: Path
+) -> None:
+    seven = fs.open_image("digits:7", channels=1).image
+    write_png(tmp_path / "seven.png", seven)
+    own = ("-m", "digits-cnn", "--out", str(tmp_path / "out"))
+    unknown = fluoroscope("attack", "deepfool", *own, "-i", str(tmp_path / "seven.png"))
+    known = fluoroscope("attack", "deepfool", *own, "-i", "digits:7")
+    assert "misclassified before" not in unknown.out
+    assert "misclassified before" in known.out
+    for one in (unknown, known):
+        assert one.code == 0
+        assert "L2 distance" in one.out
+        assert "median" not in one.out
+    assert not (tmp_path / "out" / "curve.png").exists()  # of one picture it would be one step
+
+
+def test_a_bound_is_said_with_its_unit() -> None:
+    assert Ruler("linf", 3).limit(8 / 255) == "8/255 a pixel"
+    assert Ruler("l0", 1).limit(1.0) == "1 pixel"
+    assert Ruler("l2", 1).limit(0.5) == "a Euclidean length of 0.5"

@@ -152,7 +152,7 @@ class MorphResult(html.Shown):
             why = f"it was {first} to begin with" + ("" if towards else f", and not {named}")
             return f"{why}: nothing had to change" + (f"; {after}" if last else "")
         if towards == (self.winners[-1] == plan.target):
-            verb = f"became {named}" if towards else f"was left for {self.labels[self.winners[-1]]}"
+            verb = f"became {named}" if towards else f"became {self.labels[self.winners[-1]]}"
             short = f", of which {percent(plan.stop_at or 0)} were wanted"
             if not towards:
                 short = f", and {named} {shares[1]}: {percent(plan.stop_at or 0)} were wanted"
@@ -161,7 +161,7 @@ class MorphResult(html.Shown):
             if begun != self.changed_at:  # another class won again in between
                 when = f"for good {when}, first at step {begun}"
             return f"{first} {verb} {when}; {after}" + ("" if self.reached else short)
-        verb = f"did not become {named}" if towards else "was not left"
+        verb = f"did not become {named}" if towards else f"stayed {named}"
         others = f"; {named} went from {shares[0]} to {shares[1]}" if towards else ""
         return f"{first} {verb}: {after}{others}"
 
@@ -228,7 +228,11 @@ class MorphResult(html.Shown):
             figure,
             "probability of each class that mattered, step by step; dots: it begins to win",
         )
-        yield html.paragraph("Where another class takes over, and some steps between:")
+        yield html.paragraph(
+            "Where another class takes over, and some steps between:"
+            if len(self.way_stations) > 1
+            else f"Some of the steps; it stays {shortened(self.labels[first])} throughout:"
+        )
         yield html.cards(
             [html.picture(self.frames[row], f"step {at}\n{self._said(at, self.winners[at])}")]
             for row in self._strip()

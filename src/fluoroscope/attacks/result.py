@@ -14,7 +14,7 @@ from fluoroscope.errors import InvalidParameterError
 from fluoroscope.files import atomic_set, output_directory
 from fluoroscope.pictures import html
 from fluoroscope.pictures.pairs import Pair
-from fluoroscope.words import Ruler, as_percent, count, network_name, shortened
+from fluoroscope.words import NORMS, Ruler, as_percent, count, network_name, shortened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -107,12 +107,17 @@ class AttackResult(html.Shown, Outcome):
 
     @property
     def _norm(self) -> str:
-        """What the distances are in, with a blank after it, where the record says so."""
+        """What the distances are in, where the record says so."""
         threat = self.record.get("parameters", {}).get("threat")
-        return f"{threat['norm'].replace('none', 'l2')} " if isinstance(threat, dict) else ""
+        return threat["norm"].replace("none", "l2") if isinstance(threat, dict) else ""
+
+    @property
+    def _far(self) -> str:
+        """What a distance is called."""
+        return f"{NORMS.get(self._norm, self._norm)} distance".strip()
 
     def _short(self, distance: float) -> str:
-        return Ruler(self._norm.strip(), self.images.shape[1]).short(distance)
+        return Ruler(self._norm, self.images.shape[1]).short(distance)
 
     @property
     def _what(self) -> str:
@@ -122,7 +127,7 @@ class AttackResult(html.Shown, Outcome):
         led, already = int(self._led.sum()), int(self.at_start.sum())
         before = f" ({already} more were so before)" if already else ""
         middle, model = self._median, network_name(str(self.record.get("model")))
-        median = "" if middle is None else f", median {self._norm}distance {self._short(middle)}"
+        median = "" if middle is None else f", median {self._far} {self._short(middle)}"
         return (
             f"{self.record.get('attack')} on {model}: {led} of "
             f"{count(len(self.success) - already, 'picture')} {self._what}{before}{median}"
@@ -146,7 +151,7 @@ class AttackResult(html.Shown, Outcome):
                 (f"{self._what} before anything was changed", f"{int(self.at_start.sum()):,}"),
                 (f"{self._what} by a search", f"{len(led):,}"),
                 (
-                    f"median {self._norm}distance of these",
+                    f"median {self._far} of these",
                     "" if self._median is None else self._short(self._median),
                 ),
                 ("searches that were cut off", f"{int((~self.finished).sum()):,}"),
@@ -169,7 +174,7 @@ class AttackResult(html.Shown, Outcome):
             html.change(
                 self.images[row] - self.originals[row],
                 scale,
-                f"{self._norm}distance {self._short(self.distance[row].item())}",
+                f"{self._far} {self._short(self.distance[row].item())}",
             ),
             html.picture(self.images[row], f"predicted as {shortened(labels[winner])}, {sure}"),
         ]

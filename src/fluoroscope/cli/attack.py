@@ -41,6 +41,7 @@ from fluoroscope.cli.options import (
     with_model,
 )
 from fluoroscope.cli.output import Output
+from fluoroscope.words import count as counted
 
 if TYPE_CHECKING:
     from fluoroscope.attacks.result import AttackResult
@@ -215,7 +216,8 @@ def attack(
     model = behind(prepared(model, images, plain), chosen, through or [], seed, load_others)
     seen, images = apart(method, chosen, images, fit_on)
     directory = output_directory(out)
-    output, summary, began = Output(json), Summary(model, targets), time.perf_counter()
+    output, began = Output(json), time.perf_counter()
+    summary = Summary(model, targets, labelled=bool(images.class_counts()))
     searches = len(images) * (model.num_classes if to == "all" else 1)
     with interruptible() as interrupted:
 
@@ -297,5 +299,5 @@ class _Progress:
         self._finished, self._within = 0, 0.0
 
     def _move(self, within: float) -> None:
-        self._count(max(0.0, within - self._within), f"{self._passes} evaluations")
+        self._count(max(0.0, within - self._within), counted(self._passes, "evaluation"))
         self._within = max(self._within, within)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import fluoroscope as fs
 from fluoroscope.cli.output import Output
-from fluoroscope.words import NORMS, Ruler, as_percent, count
+from fluoroscope.words import NORMS, Ruler, as_percent, average, count, percent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,11 +29,13 @@ _LEFT = (
 class Summary:
     """What is kept of the parts: numbers, and a few pictures."""
 
-    def __init__(self, model: "Classifier", targets: "list[Classifier]") -> None:
+    def __init__(
+        self, model: "Classifier", targets: "list[Classifier]", *, labelled: bool = True
+    ) -> None:
         from fluoroscope.pictures.display import shown_channels
 
         self._labels, self._shown = model.labels, shown_channels(model.channels)
-        self._channels = model.channels
+        self._channels, self._labelled = model.channels, labelled
         self._transfers = [_Transfer(target) for target in targets]
         self._rows: dict[str, list[Any]] = {}
         self._pairs: list[Pair] = []
@@ -82,20 +84,23 @@ class Summary:
         output.table(
             [f"{self._record['attack']} against {self._record['model']}", ">"],
             [
-                ["pictures × classes to reach" if targeted else "pictures", numbers["count"]],
                 [
-                    "of that class before" if targeted else "misclassified before",
-                    numbers["at_start"],
+                    "pictures × classes to reach" if targeted else "pictures",
+                    f"{numbers['count']:,}",
                 ],
+                *self._before(numbers["at_start"], targeted=targeted),
                 [
                     "targeted success" if targeted else "fooled",
-                    f"{numbers['fooled']} of {searched} ({100 * numbers['success_rate']:.1f} %)",
+                    f"{numbers['fooled']:,} of {searched:,} ({percent(numbers['success_rate'])})",
                 ],
-                [f"median {NORMS[norm]} distance", _median(ruler, numbers)],
-                ["forward passes a picture", f"{numbers['forwards_mean']:.1f}"],
-                ["backward passes a picture", f"{numbers['backwards_mean']:.1f}"],
+                [
+                    f"{'median ' if numbers['count'] > 1 else ''}{NORMS[norm]} distance",
+                    _median(ruler, numbers),
+                ],
+                ["forward passes a picture", average(numbers["forwards_mean"])],
+                ["backward passes a picture", average(numbers["backwards_mean"])],
                 *(transfer.row(targeted=targeted) for transfer in self._transfers),
-                ["not finished", numbers["unfinished"]],
+                ["not finished", f"{numbers['unfinished']:,}"],
                 ["seconds", f"{seconds:.1f}"],
             ],
         )
@@ -114,7 +119,7 @@ class Summary:
                 self._paths.append(write_png(directory / "slide.png", self._alone.slide()))
         if self._pairs:
             self._paths.append(write_png(directory / "pictures.png", pair_sheet(self._pairs)))
-        if method.minimum_norm and searched:
+        if method.minimum_norm and searched > 1:
             curve = success_curve(
                 numbers["distances"],
                 searched,
@@ -132,6 +137,12 @@ class Summary:
             f"wrote {directory}/part-*.parquet, .safetensors, .json: {count(self._parts, 'part')}, "
             "a row for each picture"
         )
+
+    def _before(self, many: int, *, targeted: bool) -> list[list[str]]:
+        """The row of those that needed no search; a picture without a label cannot be one."""
+        if targeted:
+            return [["of that class before", f"{many:,}"]]
+        return [["misclassified before", f"{many:,}"]] if self._labelled else []
 
     def describe(self, method: str, data: str, to: str | None, seconds: float) -> dict[str, Any]:
         numbers = self._numbers()
@@ -222,7 +233,7 @@ def _median(ruler: Ruler, numbers: dict[str, Any]) -> str:
     if not numbers["searched"]:
         return "nothing was searched"
     if numbers["median_distance"] is None:
-        return "none: fewer than half were fooled"
+        return "none: fewer than half were fooled" if numbers["searched"] > 1 else "none found"
     return ruler.short(numbers["median_distance"])
 
 
@@ -252,7 +263,7 @@ def _became(result: "AttackResult", method: "Method") -> str:
     if ends["success"]:
         return f"{was} became {became} by {ruler.change(ends['distance'])}"
     eps = method.threat.eps
-    within = f" within {ruler.short(eps)}" if isinstance(eps, float) and isfinite(eps) else ""
+    within = f" within {ruler.limit(eps)}" if isinstance(eps, float) and isfinite(eps) else ""
     goal = f" that makes it {wanted}" if result.record["targeted"] else " that fools the network"
     ended = f"; after {ruler.change(ends['distance'])} it is {became}" if ends["distance"] else ""
     return f"{was} was not fooled: no change{goal} was found{within}{ended}"

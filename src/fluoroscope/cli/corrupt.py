@@ -122,7 +122,7 @@ def _report(output: Output, table: "CorruptionTable") -> None:
     split = f":{record['data']['split']}" if record["data"]["split"] else ""
     lines = [
         ["data", printable(record["data"]["name"] + split), count(table.count, "picture")],
-        ["severities", record["scale"], count(len(table.rows), "corruption")],
+        [count(len(table.rows), "corruption"), f"as strong as in {record['scale'].upper()}", ""],
         ["clean accuracy", share(table.clean_accuracy), interval(table.clean_interval)],
         ["mean under corruption", share(table.mean_accuracy), interval(table.mean_interval)],
         ["mean error", share(1 - table.mean_accuracy), interval(_errors(table.mean_interval))],

@@ -18,7 +18,7 @@ from fluoroscope.cli.options import (
     with_model,
 )
 from fluoroscope.cli.output import Output
-from fluoroscope.words import Ruler, count
+from fluoroscope.words import NORMS, Ruler, count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -121,7 +121,13 @@ def _report(output: Output, result: "MorphResult") -> None:
     last = len(result.winners) - 1
     stations = dict([*result.way_stations, (last, result.winners[-1])])
     output.table(
-        ["step>", "predicted as", "probability>", labels[result.plan.target] + ">", "L2>", "Linf>"],
+        [
+            "step>",
+            "predicted as",
+            "probability>",
+            labels[result.plan.target] + ">",
+            *(f"{NORMS[norm]}>" for norm in norms),
+        ],
         (
             [
                 step,
@@ -132,6 +138,6 @@ def _report(output: Output, result: "MorphResult") -> None:
             ]
             for step, winner in stations.items()
         ),
-        title=f"{labels[result.winners[0]]}, its way stations, and its end",
+        title="the start, each change of the predicted class, and the end",
     )
     output.say(result.summary)

@@ -20,17 +20,19 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskProgressColumn,
     TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from fluoroscope.cli.time_left import TimeLeft
 from fluoroscope.cli.waiting import waiting
 from fluoroscope.errors import FluoroscopeWarning, InvalidParameterError, ResultFormatError
 from fluoroscope.files import atomic_path
+from fluoroscope.words import duration
 
 T = TypeVar("T")
 # Seconds between two looks at a bar.
@@ -123,6 +125,14 @@ def in_options(text: str) -> str:
     for pattern in (given, first, missing):
         text = re.sub(pattern, option, text)
     return text
+
+
+class _Time(ProgressColumn):
+    """How long it has been, and what is left where that is known."""
+
+    def render(self, task: Task) -> Text:
+        left = "" if task.time_remaining is None else f", {duration(task.time_remaining)} left"
+        return Text(f"{duration(round(task.elapsed or 0.0))}{left}")
 
 
 class Move(Protocol):
@@ -261,9 +271,7 @@ class Output:
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            _Time(),
             console=self._progress,
             transient=True,
             disable=not self._progress.is_terminal,

@@ -155,7 +155,7 @@ def _accuracy(
         wilson(right, len(rows)),
     )
     output.say(
-        f"{model.name} classifies {right} of {len(rows)} correctly: {percent(accuracy, 2)}, "
+        f"{model.name} classifies {right:,} of {len(rows):,} correctly: {percent(accuracy, 2)}, "
         f"95 % interval {interval(bounds, 2)}"
     )
     output.say(str(seen))

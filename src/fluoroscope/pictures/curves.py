@@ -93,7 +93,11 @@ def success_curve(
         middle = ruler.scaled(half)
         axes.axvline(middle, color=COLORS[1], linewidth=1, linestyle="--")
         words = f"half within {ruler.short(half)}"
-        axes.annotate(words, (middle, 0.04), (4, 0), textcoords="offset points")
+        right = middle < end / 2  # where there is more room
+        axes.annotate(
+            words, (middle, 0.04), (4 if right else -4, 0), textcoords="offset points",
+            ha="left" if right else "right",
+        )  # fmt: skip
     axes.set(xlabel=ruler.unit, ylabel="share fooled", ylim=(-0.02, 1.02), xlim=(0, end))
     axes.grid(alpha=0.25)
     axes.set_title(title, parse_math=False)

@@ -148,8 +148,8 @@ def _composed(pictures: list[Image.Image], words: list[_Words], foot: str) -> Im
         draw.text(place, joint, fill=_INK, font=sign, anchor="mm")
     if foot:
         small = lettering(at(_FOOT))
-        [line] = broken(foot, small, width - 2 * around, 1)
-        draw.text((width // 2, height - around), line, fill=_SOFT, font=small, anchor="ms")
+        [words_below] = broken(foot, small, width - 2 * around, 1)
+        draw.text((width // 2, height - around), words_below, fill=_SOFT, font=small, anchor="ms")
     return canvas
 
 

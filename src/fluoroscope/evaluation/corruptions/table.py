@@ -309,7 +309,7 @@ def _notes(
     if "frost" in names and photographs is None:
         notes.append(
             "frost is a drawn texture, not the photographs of the published benchmark, whose "
-            "owners nobody names; frost= takes the folder of the authors' own (frost1 to frost5)"
+            "licences are not stated; frost= takes the authors' own folder (frost1 to frost5)"
         )
     return notes
 
