@@ -14,7 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 import fluoroscope as fs
+from fluoroscope.data.names import check_image
 from fluoroscope.evaluation.intervals import wilson
+from fluoroscope.pictures.write import write_png
 
 Call = Callable[..., object]
 
@@ -304,3 +306,65 @@ def test_help_imports_nothing_heavy() -> None:
 def test_importing_the_package_imports_nothing_heavy() -> None:
     code = "import sys, fluoroscope; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_pictures_without_labels_are_predicted_one_by_one(
+    fluoroscope: Call, tmp_path: Path
+) -> None:
+    images, folder = fs.load_images("digits", channels=1), tmp_path / "loose"
+    folder.mkdir()
+    for index in range(22):
+        write_png(folder / f"{index:02}.png", images[index].image)
+    asked = ("predict", "-m", "digits-cnn")
+    said = fluoroscope(
+        *asked, "-d", str(folder), "--top", "2", "--csv", str(tmp_path / "all.csv"),
+        "--batch-size", "5", "--json", "-",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    told = json.loads(said.out)
+    assert "accuracy" not in told
+    assert any("has no labels" in note for note in told["notes"])
+    assert said.err.count("note: ") == 1
+    alone = json.loads(
+        fluoroscope(*asked, "-i", str(folder / "07.png"), "--top", "2", "--json", "-").out
+    )
+    [seven] = alone["pictures"]
+    assert told["pictures"][7]["image"] == "07.png"
+    for one, other in zip(told["pictures"][7]["top"], seven["top"], strict=True):
+        assert one["label"] == other["label"]
+        assert one["probability"] == pytest.approx(other["probability"], abs=1e-6)
+    assert "19.png" in said.err
+    assert "20.png" not in said.err
+    assert "and 2 pictures more" in said.err
+    rows = (tmp_path / "all.csv").read_text().splitlines()
+    assert rows[0] == "index,name,predicted,probability"
+    assert len(rows) == 23
+    assert rows[8].startswith("7,07.png,7,0.9")
+
+    refused = fluoroscope(*asked, "-d", str(folder), "--slice", "camera")
+    assert (refused.code, "expected labelled data, or no --slice" in refused.err) == (2, True)
+    with pytest.raises(fs.FluoroscopeError, match="give the folder as data"):
+        check_image(str(folder))  # before a network is loaded
+    assert "is a folder; expected one picture" in fluoroscope(*asked, "-i", str(folder)).err
+
+
+def test_an_interrupted_table_of_corruptions_draws_what_is_done(
+    fluoroscope: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, told = iter([False] * 3), []
+
+    @contextmanager
+    def interrupted() -> Iterator[Callable[[], bool]]:
+        yield lambda: next(asked, True)
+
+    command = sys.modules["fluoroscope.cli.corrupt"]
+    monkeypatch.setattr(command, "interruptible", interrupted)
+    monkeypatch.setattr(command.waiting, "says", told.append)
+    said = fluoroscope(
+        "corrupt", "-m", "digits-cnn", "-d", "digits", "--limit", "40", "--batch-size", "20",
+        "--corruption", "contrast", "--severity", "1", "--out", str(tmp_path), "--at-chance",
+    )  # fmt: skip
+    assert said.code == 130, said.err
+    assert "after 20 of 40 pictures" in said.out
+    assert told[-1] == "stopping, drawing what is done"
+    assert [path.name for path in tmp_path.iterdir()] == ["corruption.png"]

@@ -133,3 +133,39 @@ def test_ctrl_c_while_pytorch_is_imported_is_one_line(tmp_path: Path) -> None:
     assert (code, out) == (room.STOPPED, "")
     assert seen.replace("\r\n", "\n").split(GONE)[-1] == "fluoroscope: stopped\n"
     assert "Traceback" not in seen
+
+
+IMPORTING = """
+import signal, sys
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name == "fluoroscope.cli.options":
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt as stop:
+                raise ImportError("something was interrupted") from stop
+sys.meta_path.insert(0, Interrupted())
+from fluoroscope.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_ctrl_c_while_the_command_line_is_imported_is_one_line(ignored: bool) -> None:
+    ignore = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" if ignored else ""
+    said = subprocess.run(
+        [sys.executable, "-c", ignore + IMPORTING, "--version"], capture_output=True, text=True
+    )
+    if ignored:
+        assert (said.returncode, said.stderr) == (0, "")
+        assert said.stdout.startswith("fluoroscope ")
+    else:
+        assert (said.returncode, said.stdout) == (room.STOPPED, "")
+        assert said.stderr == "fluoroscope: stopped\n"
+
+
+def test_it_is_also_a_module() -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "fluoroscope", "--version"], capture_output=True, text=True
+    )
+    assert said.stdout.startswith("fluoroscope "), said.stderr

@@ -18,6 +18,7 @@ from fluoroscope.cli.options import (
 )
 from fluoroscope.cli.output import Output
 from fluoroscope.cli.verdict_report import interval, share
+from fluoroscope.cli.waiting import waiting
 from fluoroscope.models.labels import printable
 from fluoroscope.words import count
 
@@ -106,11 +107,14 @@ def corrupt(
         )
     if table.count:
         _report(output, table)
+        waiting.says("drawing" if table.complete else "stopping, drawing what is done")
         remove(directory / "corrupted.png")  # never beside another network's curves
-        picture = images[0]
-        strip = corruption_strip(model.fit(picture.image), table, picture.index, photographs)
-        curves = write_figure(directory / "corruption.png", corruption_figure(table))
-        output.wrote([curves, write_figure(directory / "corrupted.png", strip)])
+        written = [write_figure(directory / "corruption.png", corruption_figure(table))]
+        if table.complete:  # whoever stops it waits for nothing that was not measured
+            picture = images[0]
+            strip = corruption_strip(model.fit(picture.image), table, picture.index, photographs)
+            written.append(write_figure(directory / "corrupted.png", strip))
+        output.wrote(written)
     output.json(table.describe() | {"shown_channels": shown_channels(model.channels)})
     if not table.complete:
         output.say(f"stopped early: after {table.count} of {count(len(images), 'picture')}")

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from fluoroscope.data.imageset import ImageSet
     from fluoroscope.models.classifier import Classifier
 
+# Pictures without labels of which a table each is printed.
+_TABLES = 20
+
 
 @with_model
 def predict(
@@ -38,7 +41,7 @@ def predict(
     limit: Limit = None,
     first: First = False,
     invert: Invert = False,
-    top: Annotated[int, typer.Option(min=1, help="How many classes to show of each --image.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="How many classes to show of each picture.")] = 5,
     slices: Slices = None,
     batch_size: BatchSize = 64,
     seed: Seed = 0,
@@ -48,7 +51,7 @@ def predict(
     ] = None,
     json: Json = None,
 ) -> None:
-    """Say what a network sees in pictures, or how often it is right on a data set.
+    """Say what a network sees in pictures, or how often it is right on labelled ones.
 
     [bold]Examples:[/]
       fluoroscope predict --model digits-cnn --image digits:7
@@ -63,8 +66,16 @@ def predict(
     with output.telling():
         if data is not None:
             images = open_pictures(data, split, limit, model.channels, first, invert)
-            found = _accuracy(output, model, images, slices or [], batch_size)
-            rows = found["rows"]
+            if any((images.class_counts() or {}).values()):
+                found = _accuracy(output, model, images, slices or [], batch_size)
+                rows = found["rows"]
+            else:
+                if slices:
+                    raise InvalidParameterError(
+                        f"--slice tells accuracies apart, and {images.name} has no labels; "
+                        "expected labelled data, or no --slice"
+                    )
+                found, rows = _unlabelled(output, model, images, top, batch_size)
         else:
             found = _pictures(output, model, image or [], top, seed, invert=invert)
             rows = [
@@ -98,16 +109,48 @@ def _pictures(
         images = open_picture(reference, model, seed, invert=invert)
         sample = images[0]
         ranked = ask(model, model.fit(sample.image)).top(top)[0]
-        output.table([reference, "probability>"], ([label, as_percent(p)] for label, p in ranked))
-        found.append(
-            {
-                "image": reference,
-                "label": sample.label,
-                "inverted": images.inverted,
-                "top": [{"label": label, "probability": p} for label, p in ranked],
-            }
-        )
+        one = {
+            "image": reference,
+            "label": sample.label,
+            "inverted": images.inverted,
+            "top": [{"label": label, "probability": p} for label, p in ranked],
+        }
+        _ranking(output, one)
+        found.append(one)
     return {"model": model.name, "pictures": found}
+
+
+def _unlabelled(
+    output: Output, model: "Classifier", images: "ImageSet", top: int, batch_size: int
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The first classes of each picture of a set without labels, and its rows."""
+    from fluoroscope.engine.predict import predict as ask
+
+    why = f" ({images.why_unlabelled})" if images.why_unlabelled else ""
+    note = f"{images.name} has no labels{why}: what is predicted, and no accuracy"
+    output.note(note)
+    batches = images.batches(batch_size, fit=model.preprocessing)
+    total = -(-len(images) // batch_size)
+    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    for batch in output.progress(batches, total, f"predicting {images.name}"):
+        names = batch.names or images.names(batch.indices)
+        ranked = ask(model, batch.images).top(top)
+        for index, name, classes in zip(batch.indices.tolist(), names, ranked, strict=True):
+            best = [{"label": label, "probability": p} for label, p in classes]
+            found.append({"image": name, "inverted": images.inverted, "top": best})
+            rows.append({"index": index, "name": name, **_winner(best[0])})
+    for one in found[:_TABLES]:
+        _ranking(output, one)
+    if len(found) > _TABLES:
+        output.say(f"and {len(found) - _TABLES:,} pictures more: --csv and --json tell of all")
+    about = {"model": model.name, "data": images.name, "split": images.split}
+    return {**about, "pictures": found, "notes": [*images.notes, note]}, rows
+
+
+def _ranking(output: Output, one: dict[str, Any]) -> None:
+    ranked = ([each["label"], as_percent(each["probability"])] for each in one["top"])
+    output.table([one["image"], "probability>"], ranked)
 
 
 def _accuracy(

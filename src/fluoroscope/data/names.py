@@ -37,7 +37,9 @@ def check_image(reference: str) -> None:
         return
     with looking_up(reference):
         path = Path(reference).expanduser()
-        if path.is_file() or path.is_dir():
+        if path.is_dir():
+            raise no_picture(path)
+        if path.is_file():
             return
         data, _, _ = place_of(reference)
     check_data(data)
@@ -65,6 +67,14 @@ def may_be_on_hub(name: str) -> bool:
     """Whether it is written as ``owner/name``, and the first part is no folder here."""
     written = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) is not None
     return written and not Path(name.partition("/")[0]).exists()
+
+
+def no_picture(path: Path) -> UnknownDataError:
+    """The error for a folder where one picture was to be."""
+    return UnknownDataError(
+        f"{path} is a folder; expected one picture: add its index, as in {path}:0, or give "
+        "the folder as data (--data) where all of its pictures are meant"
+    )
 
 
 def no_data(path: Path) -> UnknownDataError:

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from fluoroscope.data.batches import Sample
 from fluoroscope.data.imageset import ImageSet, load_images
-from fluoroscope.data.names import BLANKS, place_of
+from fluoroscope.data.names import BLANKS, no_picture, place_of
 from fluoroscope.data.sources import ArraySource, PictureSource
-from fluoroscope.errors import InvalidParameterError, UnknownDataError
+from fluoroscope.errors import InvalidParameterError
 from fluoroscope.files import looking_up
 
 
@@ -66,9 +66,7 @@ def _find(reference: str, channels: int, invert: bool) -> ImageSet:
     if path.is_file():
         return ImageSet(PictureSource([path]), reference, channels=channels, inverted=invert)
     if path.is_dir():
-        raise UnknownDataError(
-            f"{path} is a folder; expected one picture: add its index, as in {path}:0"
-        )
+        raise no_picture(path)
     data, split, index = place_of(reference)
     return load_images(data, split, channels=channels, invert=invert).select([index])
 
