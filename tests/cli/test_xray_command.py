@@ -16,6 +16,7 @@ from fluoroscope.cli.options import SAME_CASE
 from fluoroscope.evaluation.plan import Plan, Stage
 from fluoroscope.evaluation.plans import PLANS
 from fluoroscope.pictures.write import write_png
+from fluoroscope.report.sections import find_sections
 
 Call = Callable[..., object]
 
@@ -157,3 +158,9 @@ def test_a_mistake_is_one_line(fluoroscope: Call, options: list[str], message: s
     assert said.code == 2
     assert message in said.err
     assert len(said.err.strip().splitlines()) == 1
+
+
+def test_help_names_every_section(fluoroscope: Call) -> None:
+    told = " ".join(fluoroscope("xray", "--help").out.replace("│", " ").split())
+    ordered = [one.name for one in find_sections(None)]
+    assert f"Only these, with commas: {', '.join(ordered)}." in told

@@ -12,6 +12,7 @@ from fluoroscope.errors import InvalidParameterError, MissingExtraError
 from fluoroscope.evaluation import junit
 from fluoroscope.evaluation.check import Check, Outcome
 from fluoroscope.evaluation.intervals import wilson
+from fluoroscope.evaluation.requirements import Requirements
 from fluoroscope.evaluation.slices import Slice, Slicing
 
 
@@ -34,8 +35,19 @@ def verdict(**changed: Any) -> fs.Verdict:
     return replace(made, **changed)
 
 
-def check(status: Any, name: str = "black box") -> Check:
-    return Check(name, status, "seen")
+def check(status: Any, name: str = "black box", pictures: int = 0) -> Check:
+    return Check(name, status, "seen", {"pictures": pictures})
+
+
+@pytest.mark.parametrize(("pictures", "doubt"), [((4, 1), "4 pictures"), ((32, 1), ""), ((), "")])
+def test_checks_on_few_pictures_say_so(pictures: tuple[int, ...], doubt: str) -> None:
+    made = tuple(check("pass", pictures=many) for many in pictures) or (check("pass"),)
+    # The run's own is of as many pictures as there were, and no look at the network.
+    made += (check("pass", "black box in the run", 100),)
+    [found] = Requirements("trust").of(verdict(trust=made))
+    assert found.status == "met"
+    assert ("looked at" in found.words) == bool(doubt)
+    assert doubt in found.words
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,27 @@ def test_checks_on_few_pictures_say_what_they_could_have_seen(
     text = verdict_of(fs.xray(*small(3), **BRIEF))
     assert "Nothing speaks against it" not in text
     assert "4 pictures alone: most of them only see a fault that shows on 2 of these" in text
+    assert text.count('<li class="few">') == 2 * 11  # short, and with what each saw
+    monkeypatch.setattr(studies, "trust_checks", lambda *_, **__: _checks(11, 0, 32))
+    assert '<li class="few">' not in verdict_of(fs.xray(*small(3), **BRIEF))
+
+
+def test_what_was_required_and_missed_is_something_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(studies, "trust_checks", lambda *_, **__: _checks(11, 0))
+    given = {**BRIEF, "named": "--model m --data d"}
+    report = fs.xray(*small(3), **given, require="clean>=0.9 class>=0.99 robust>=0.99 pictures>=1")
+    clean, robust = (
+        step for step in report.describe()["sections"]["next"]["steps"] if "Reach" in step["title"]
+    )
+    assert clean["title"].endswith("clean pictures: clean>=0.9 and class>=0.99")
+    # Every eighth picture is labelled otherwise than it is predicted.
+    wrong = clean["why"].partition("first: ")[2].partition(". Mend")[0]
+    assert sorted(wrong.replace(" and", ",").split(", ")) == ["0", "16", "8"]
+    assert clean["command"].startswith("fluoroscope predict --model m --data d --csv ")
+    assert robust["title"].endswith("under attack: robust>=0.99")
+    assert "training.fit" in robust["command"]
+    met = fs.xray(*small(3), **given, require="clean>=0.1 robust>=0")
+    assert "Reach" not in steps_of(met)
 
 
 def test_there_is_one_clean_accuracy_where_time_was_short(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,3 +145,27 @@ def test_advice_where_one_is_far_worse() -> None:
     [step] = next_steps._corruption(study)
     assert "shot noise" in step.title
     assert step.command == "fluoroscope corrupt -m net -d data --corruption shot-noise"
+
+
+@pytest.mark.parametrize(
+    ("means", "clean", "many", "words"),
+    [
+        ((0.5, 0.6), 0.9, 1000, "Worst is glass blur: "),
+        ((0.5, 0.5), 0.9, 1000, "Worst are glass blur and frost: "),
+        ((0.5, 0.5), 0.6, 10, "the differences may come by chance"),
+        ((0.1, 0.9), 0.6, 10, "the difference on average may come by chance"),
+    ],
+)
+def test_what_is_equally_bad_or_may_be_chance_is_said(
+    means: tuple[float, float], clean: float, many: int, words: str
+) -> None:
+    rows = [
+        {"corruption": name, "mean_accuracy": mean, "mean_interval": [0.0, 1.0]}
+        for name, mean in zip(("glass-blur", "frost"), means, strict=True)
+    ]
+    table = {
+        "rows": rows, "mean_accuracy": sum(means) / 2, "clean_accuracy": clean, "count": many
+    }  # fmt: skip
+    said = section._in_words(table)
+    assert words in said
+    assert ("chance" in said) == (many == 10)

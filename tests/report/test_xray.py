@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -14,11 +15,15 @@ from small_networks import MARKUP, small
 from torch import nn
 
 import fluoroscope as fs
+from fluoroscope.data.imageset import ImageSet
+from fluoroscope.data.sources import ArraySource
 from fluoroscope.engine.labels import labelled
 from fluoroscope.errors import StorageError
+from fluoroscope.evaluation.curve import Curve
 from fluoroscope.files import in_use
 from fluoroscope.report.blocks import Figure
 from fluoroscope.report.registry import SECTIONS, Section
+from fluoroscope.report.sections import curve as curve_section
 from fluoroscope.report.sections import find_sections
 from fluoroscope.report.study import Study
 
@@ -351,3 +356,44 @@ def test_without_a_stated_size_pictures_are_as_large_as_they_are(side: int, larg
         images = labelled(model, torch.rand(3, 3, side, side), torch.arange(3))
         study = Study(model, images, fs.Linf(0.02))
         assert (study.size, study.side, study.large) == ((side, side), side, large)
+
+
+@pytest.mark.parametrize("own", [None, ["Cat", "bird", "ship"]])
+def test_classes_with_numbers_alone_go_by_the_names_of_the_data(own: list[str] | None) -> None:
+    model, pictures, labels = small(3)
+    model = model if own is None else model.restated(labels=own)
+    images = ImageSet(
+        ArraySource(pictures, "photos", labels), "photos", labels=["cat", "dog", "ship"]
+    )
+    report = fs.xray(
+        model, images, threat="linf:0.02", sections=["verdict", "clean", "next"], require="class>=1"
+    )  # fmt: skip
+    by_class = set(report.describe()["sections"]["clean"]["by_class"])
+    assert by_class == {"cat", "dog", "ship"} if own is None else set(own)
+    named = "0 is &#39;cat&#39;, 1 is &#39;dog&#39; and 2 is &#39;ship&#39;"
+    assert (named in report.html) == (own is None)
+    [required] = report.requirements
+    assert required.words.split(":")[0].removeprefix("class ") in by_class
+    assert model.labels == (("0", "1", "2") if own is None else tuple(own))
+
+
+def test_no_row_of_a_curve_stands_twice() -> None:
+    model, images, labels = small(3)
+    study = Study(model, labelled(model, images, labels), fs.Linf(0.02))
+    # Levels of 8 bits, as float32 has the differences between them.
+    levels = np.array([1, 1, 1, 2, 2, 3]) / 255 + np.arange(6) * 1e-9
+    found = Curve("linf", levels, np.zeros(6, dtype=np.int64))
+    rows = curve_section._figure(study, found, []).table.rows
+    assert [row[0] for row in rows[1:]] == ["1/255", "2/255", "3/255"]
+    # Of those that are one, the last: half of them are fooled by then.
+    assert rows[1][1] == "50.0\N{NARROW NO-BREAK SPACE}%"
+
+
+def test_classes_without_a_place_in_the_table_of_classes_are_named() -> None:
+    model, pictures, _ = small(3, labels=["cat", "dog", "ship"])
+    read = fs.predict(model, pictures).winners
+    pictures = torch.cat([pictures[read != 1].repeat(4, 1, 1, 1), pictures[read == 1][:1]])
+    labels = fs.predict(model, pictures).winners
+    report = fs.xray(model, pictures, labels, threat="linf:0.02", sections=["curve"])
+    assert "The smallest change by class" in report.html
+    assert "classified correctly: dog." in report.html

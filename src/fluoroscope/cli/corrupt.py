@@ -20,7 +20,7 @@ from fluoroscope.cli.output import Output
 from fluoroscope.cli.verdict_report import interval, share
 from fluoroscope.cli.waiting import waiting
 from fluoroscope.models.labels import printable
-from fluoroscope.words import count
+from fluoroscope.words import count, listed
 
 if TYPE_CHECKING:
     from fluoroscope.data.imageset import ImageSet
@@ -150,8 +150,9 @@ def _report(output: Output, table: "CorruptionTable") -> None:
         ],
     )  # fmt: skip
     worst = table.worst
+    tied = [row.corruption for row in table.rows if row.mean_accuracy == worst.mean_accuracy]
     output.say(
-        f"worst under {worst.corruption}: {share(worst.mean_accuracy)} correct, interval "
+        f"worst under {listed(tied)}: {share(worst.mean_accuracy)} correct, interval "
         f"{interval(worst.mean_interval)}"
     )
     for note in record["notes"]:

@@ -11,7 +11,6 @@ from fluoroscope.cli.display import with_display
 from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import (
     OUT,
-    AtChance,
     Json,
     OnGrid,
     Plain,
@@ -49,8 +48,8 @@ def xray(
     sections: Annotated[
         str | None,
         typer.Option(
-            help="Only these, with commas: verdict, clean, curve, pictures, map, gradients, "
-            "corruptions, next."
+            help="Only these, with commas: verdict, clean, curve, pictures, map, corruptions, "
+            "gradients, next."
         ),
     ] = None,
     budget: Annotated[
@@ -70,7 +69,6 @@ def xray(
     require: Require = None,
     junit: Junit = None,
     on_grid: OnGrid = False,
-    at_chance: AtChance = False,
     title: Annotated[
         str | None, typer.Option("--title", help="The page's; default: network and data.")
     ] = None,
@@ -113,7 +111,6 @@ def xray(
             slices=slices or (),
             require=require,
             grid=8 if on_grid else None,
-            at_chance=at_chance,
             title=title,
             model_version=model_version,
             data_description=data_description,

@@ -121,6 +121,18 @@ def matching(model: Classifier, names: Sequence[str] | None) -> Matching | None:
     return match(names, model.labels, network=model.name)
 
 
+def in_words_of(model: Classifier, names: Sequence[str] | None) -> Classifier:
+    """The network with the data's class names, where it has numbers alone and places match them.
+
+    Otherwise the network as it is: whatever names it has, are its own.
+    """
+    if names is None or model.labels != tuple(map(str, range(model.num_classes))):
+        return model
+    found = matching(model, names)
+    placed = found is not None and found.refusal is None and set(found.how) == {"place"}
+    return model.restated(labels=names) if placed else model
+
+
 def class_numbers(model: Classifier, names: Sequence[str] | None) -> Tensor | None:
     """For each class of the data ``(K,)`` the network's number for it; ``None`` if they agree.
 

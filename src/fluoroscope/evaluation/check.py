@@ -9,6 +9,7 @@ AutoAttack's three white-box attacks); a tenth is more than any two published ev
 honest network differ by.
 """
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -19,6 +20,8 @@ Status = Literal["pass", "warn", "fail", "not applicable", "not made"]
 
 WARN = 0.02
 FAIL = 0.1
+FEW = 20
+"""On fewer pictures than these, that nothing was found says little."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,16 @@ class Outcome:
     def describe(self) -> dict[str, Any]:
         """As plain values."""
         return asdict(self)
+
+
+def few_pictures(checks: Iterable[Check]) -> int:
+    """How many pictures checks of a network looked at, where these are few; otherwise 0.
+
+    One check may need but one, so the most that any of them looked at counts.
+    """
+    of_network = [one for one in checks if one.name != "black box in the run"]
+    most = max((int(one.evidence.get("pictures", 0)) for one in of_network), default=0)
+    return most if most < FEW else 0
 
 
 def by_share(count: int, of: int) -> Status:

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.evaluation.check import Outcome
+from fluoroscope.evaluation.check import Outcome, few_pictures
 from fluoroscope.words import count, interval, listed, percent
 
 if TYPE_CHECKING:
@@ -247,7 +247,10 @@ def _trusted(one: Requirement, verdict: "Verdict") -> Outcome:
         return Outcome(one.text, "cannot be shown", words)
     warned = sum(check.status == "warn" for check in made)
     words = f"none of {count(len(made), 'trust check')} failed"
-    return Outcome(one.text, "met", words + (f", {warned} warned" if warned else ""))
+    words += f", {warned} warned" if warned else ""
+    if few := few_pictures(made):
+        words += f"; they looked at {count(few, 'picture')} alone, which shows little"
+    return Outcome(one.text, "met", words)
 
 
 def _checks(names: Sequence[str]) -> str:

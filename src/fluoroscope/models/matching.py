@@ -170,8 +170,8 @@ def _by_place(
     elsewhere = [place for place, one in enumerate(found) if one and place not in one.best]
     if odd and unnamed:
         notes.append(
-            f"{who.network} names its classes by numbers alone, so {who.of}'s are matched by "
-            f"their places ({names[0]!r} is 0); labels= states names"
+            f"the classes of {who.network} are named by numbers alone, so {who.of}'s are matched "
+            f"by their places ({names[0]!r} is 0); labels= states names"
         )
     elif odd:
         share = f"{sum(fits)} of {len(names)} fit theirs; " if any(fits) else ""

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Status = Literal["pass", "warn", "fail", "unknown"]
+Status = Literal["pass", "few", "warn", "fail", "unknown"]
+"""``few``: it came out well, on so few pictures that it says little."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,13 @@ from fluoroscope.report.blocks import Block
 if TYPE_CHECKING:
     from jinja2 import Template
 
-_MARKS = {"pass": "fine", "warn": "look", "fail": "problem", "unknown": "not known"}
+_MARKS = {
+    "pass": "fine",
+    "few": "few pictures",
+    "warn": "look",
+    "fail": "problem",
+    "unknown": "not known",
+}
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from fluoroscope.data.batches import Batch
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine import randomness
 from fluoroscope.engine.grid import HALF_A_LEVEL, as_grid, round_to_grid
-from fluoroscope.engine.labels import Truth
+from fluoroscope.engine.labels import Truth, in_words_of
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.threats import Threat
 from fluoroscope.errors import (
@@ -39,7 +39,7 @@ from fluoroscope.models.classifier import Classifier
 from fluoroscope.pictures.display import shown_channels
 from fluoroscope.report.phases import Phases
 from fluoroscope.tensor_files import read_tensors, write_tensors
-from fluoroscope.words import NORMS, Ruler, count, picture_name, shortened
+from fluoroscope.words import NORMS, Ruler, count, listed, picture_name, shortened
 
 # Raised when what is kept in a directory changes its form.
 FORMAT = 1
@@ -141,6 +141,8 @@ class Subject:
         self._tell, self._cancelled = tell, cancelled
         self.truth = Truth.of(model, images)
         """What the pictures' labels mean for the network."""
+        # People read names; that they are the data's is a note.
+        self.model = in_words_of(model, images.labels)
         self._known: dict[str, Any] = {}
 
     # How time is spent
@@ -312,6 +314,18 @@ class Subject:
     def large(self) -> bool:
         """Whether the pictures are so large that everything is done on fewer of them."""
         return self.model.channels * prod(self.size) > LARGE
+
+    @property
+    def naming(self) -> list[str]:
+        """What is to be said where the classes' names are the data's."""
+        if self.truth.model is self.model:
+            return []
+        first = listed([f"{n} is {name!r}" for n, name in enumerate(self.labels[:3])])
+        return [
+            f"the classes have numbers alone in {self.name}; the names here are those that "
+            f"{self.data_name} has at their places: {first}. Were they learnt in another order, "
+            "every number here would be about other classes"
+        ]
 
     @property
     def bound(self) -> str:

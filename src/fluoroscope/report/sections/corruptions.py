@@ -10,6 +10,7 @@ from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine.predict import predict
 from fluoroscope.evaluation.corruptions.catalogue import SEVERITIES, corrupted
 from fluoroscope.evaluation.corruptions.table import corruption_accuracy
+from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.pictures.plots import Canvas
 from fluoroscope.pictures.uris import uri
 from fluoroscope.report.blocks import Block, Card, Content, Figure, Gallery, Picture, Table, Text
@@ -25,6 +26,8 @@ _PICTURES, _BATCH = 100, 50
 _PICTURES_LARGE, _BATCH_LARGE, _SEVERITIES_LARGE = 16, 4, (1, 3, 5)
 # Of the time left.
 _SHARE = 0.3
+# Corruptions that are equally bad and named.
+_TIED = 3
 # Names that are not simply their words.
 _SPOKEN = {"gaussian-noise": "Gaussian noise", "jpeg": "JPEG compression"}
 
@@ -36,7 +39,7 @@ def corruptions(study: Study) -> Content:
     rows = table["rows"]
     worst = min(rows, key=lambda row: row["mean_accuracy"])
     blocks: list[Block] = [
-        Text(_in_words(table, worst), "lead"),
+        Text(_in_words(table), "lead"),
         _figure(table),
         *_example(study, found),
         *which_channels(study.model.channels),
@@ -122,13 +125,23 @@ def _versions(
     )  # fmt: skip
 
 
-def _in_words(table: dict[str, Any], worst: dict[str, Any]) -> str:
-    return (
+def _in_words(table: dict[str, Any]) -> str:
+    least = min(row["mean_accuracy"] for row in table["rows"])
+    last = [row for row in table["rows"] if row["mean_accuracy"] == least]
+    names = [spoken(row["corruption"]) for row in last]
+    shown = listed(names if len(names) <= _TIED else [*names[:_TIED], f"{len(names) - _TIED} more"])
+    clean = wilson(round(table["clean_accuracy"] * table["count"]), table["count"])
+    words = (
         f"Corrupted, {percent(table['mean_accuracy'])} of {count(table['count'], 'picture')} are "
         f"classified correctly on average; as they are, {percent(table['clean_accuracy'])}. Worst "
-        f"is {spoken(worst['corruption'])}: {percent(worst['mean_accuracy'])}, 95 % interval "
-        f"{interval(worst['mean_interval'])}."
+        f"{'is' if len(names) == 1 else 'are'} {shown}: {percent(least)}, 95 % interval "
+        f"{interval(last[0]['mean_interval'])}."
     )
+    if clean[0] <= least:
+        words += " On so few pictures the differences may come by chance."
+    elif clean[0] <= table["mean_accuracy"]:
+        words += " On so few pictures the difference on average may come by chance."
+    return words
 
 
 def _figure(table: dict[str, Any]) -> Figure:

@@ -12,11 +12,13 @@ from fluoroscope.report.blocks import Block, Content, Figure, Table, Text
 from fluoroscope.report.references import Reference, references
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import Study
-from fluoroscope.words import count, interval, percent, shortened
+from fluoroscope.words import count, interval, listed, percent, shortened
 
 # Bounds in the table.
 _BOUNDS = 8
 _CLASSES = 20
+# Pictures that a class needs to have a place among them; classes without that are named.
+_ENOUGH, _NAMED = 5, 5
 
 
 @section("curve", "How much change it stands", order=30)
@@ -29,9 +31,19 @@ def curve(study: Study) -> Content:
         _figure(study, found, others),
         _table(study, found, others),
     ]
-    by_class = {label: one for label, one in found.classes.items() if one.right >= 5}
+    by_class = {label: one for label, one in found.classes.items() if one.right >= _ENOUGH}
     if 1 < len(by_class) <= _CLASSES:
         blocks.append(_by_class(study, by_class))
+        few = [name for label, name in enumerate(study.labels) if label not in by_class]
+        if few:
+            named = few if len(few) <= _NAMED else [*few[:_NAMED], f"{len(few) - _NAMED} more"]
+            blocks.append(
+                Text(
+                    f"Not in that table, as fewer than {_ENOUGH} of the pictures attacked are of "
+                    f"them and classified correctly: {listed(named)}.",
+                    "note",
+                )
+            )
     return Content(blocks, found.describe())
 
 
@@ -125,6 +137,8 @@ def _figure(study: Study, found: Curve, others: list[Reference]) -> Figure:
          *(percent(one.at(at.eps)) for one in others)]
         for at in found.points(24)
     ]  # fmt: skip
+    # In 8 bits many distances are one and the same up to rounding.
+    rows = list({row[0]: row for row in rows}.values())
     return Figure(
         canvas.svg,
         says=f"Curves of accuracy, which fall as the {ruler.unit} grows, for {', '.join(names)}. "

@@ -27,22 +27,22 @@ def class_map(study: Study) -> Content:
             [Text("No picture was led to a class of choice, so there is no map.", "lead")],
             found.describe(),
         )
-    blocks: list[Block] = [Text(_in_words(study, found, near), "lead")]
+    searches = sorted(pair.searches for pair in found.pairs)
+    middle = searches[len(searches) // 2]
+    told = _in_words(study, found, near)
+    if middle < _ENOUGH:
+        told = (
+            f"Most of these distances are of {count(middle, 'picture')} alone: they tell of "
+            "pictures rather than of classes, and another choice may turn their order round. Of "
+            f"these: {told[0].lower()}{told[1:]}"
+        )
+    blocks: list[Block] = [Text(told, "lead")]
     sources = sorted({pair.source for pair in found.pairs})
     whole = len(found.pairs) == len(found.labels) * (len(found.labels) - 1)
     if 2 < len(found.labels) <= _DRAWN and whole:
         blocks.append(_figure(study, found))
     blocks += [Heading("Nearest neighbours"), _neighbours(study, found, sources)]
     blocks.append(Text(f"How it was measured: {sentence(found.chosen)}", "note"))
-    searches = sorted(pair.searches for pair in found.pairs)
-    if (middle := searches[len(searches) // 2]) < _ENOUGH:
-        blocks.append(
-            Text(
-                f"Most of these distances are of {count(middle, 'picture')} alone: they tell of "
-                "pictures rather than of classes, and another choice may turn their order round.",
-                "note",
-            )
-        )
     if not found.complete:
         blocks.append(Text("The time was up before the map was finished.", "note"))
     return Content(blocks, found.describe())

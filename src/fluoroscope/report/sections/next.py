@@ -1,11 +1,14 @@
 """What to do next, from what was found, and how to repeat it."""
 
+import re
 from collections.abc import Iterator
 from math import ceil
 from typing import Any
 
 from fluoroscope.engine.threats import as_text
 from fluoroscope.evaluation.behind import classes_behind
+from fluoroscope.evaluation.check import Outcome
+from fluoroscope.evaluation.history import ROUNDING
 from fluoroscope.report.blocks import Code, Content, Facts, Heading, Step, Steps, Text
 from fluoroscope.report.hardened import Training, training_of
 from fluoroscope.report.references import references
@@ -13,7 +16,7 @@ from fluoroscope.report.registry import section
 from fluoroscope.report.sections.corruptions import spoken
 from fluoroscope.report.study import NEAREST_NORMS, Study
 from fluoroscope.report.subject import LeftOutError
-from fluoroscope.words import count, listed, percent
+from fluoroscope.words import count, listed, percent, sentence
 
 # A verdict is sharp enough from this half width on; so many pictures give it in the worst case.
 _SHARP = 0.05
@@ -71,13 +74,71 @@ def _behind(study: Study) -> Iterator[Step]:
     names = [study.labels[label] for label in labels]
     shown = listed(names if len(names) <= _NAMED else [*names[:_NAMED], "others"])
     it = "it" if len(names) == 1 else "them"
+    wrong = [row for row in _misclassified(study) if int(reading.labels[row]) in labels]
     yield Step(
         f"Find out why it fails on {shown}",
         f"It does far worse on {it} than on the other classes, more than so many pictures let one "
         f"expect by chance. Look at {'its' if len(names) == 1 else 'their'} pictures first: wrong "
         "labels, another source than in training, or too few of them there. Until that is mended, "
-        f"one accuracy over all classes says too much for {it}.",
+        f"one accuracy over all classes says too much for {it}."
+        + (f" Misclassified as they are: {_files(study, wrong)}." if wrong else ""),
+        _listing(study),
     )
+
+
+def _misclassified(study: Study) -> list[int]:
+    """Rows of the reading, the surest mistakes first."""
+    reading = study.reading
+    wrong = (~reading.right).nonzero().squeeze(1)
+    return wrong[reading.confidence[wrong].argsort(descending=True)].tolist()
+
+
+def _files(study: Study, rows: list[int]) -> str:
+    """What the pictures in these rows of the reading are called."""
+    return _few([study.picture(study.images.indices[row]) for row in rows])
+
+
+def _few(names: list[str]) -> str:
+    return listed(names if len(names) <= 6 else [*names[:5], f"{len(names) - 5} more"])
+
+
+def _listing(study: Study) -> str:
+    """The command that lists every picture with what it is predicted as."""
+    return f"fluoroscope predict {study.named} --csv out/predictions.csv" if study.named else ""
+
+
+def _required(study: Study) -> Iterator[Step]:
+    """Accuracies that were required and not reached; of the trust checks another rule tells."""
+    missed = [one for one in _outcomes(study) if one.status == "not met"]
+    of = {one.text: re.split(r"\.low|>=", one.text)[0] for one in missed}
+    clean = [one for one in missed if of[one.text] in ("clean", "class", "slice")]
+    robust = [one for one in missed if of[one.text].startswith("robust")]
+    if clean:
+        wrong = _misclassified(study)
+        yield Step(
+            f"Reach what is required of clean pictures: {listed([one.text for one in clean])}",
+            f"{' '.join(sentence(one.words) for one in clean)} It misclassifies "
+            f"{count(len(wrong), 'picture')}, the surest mistakes first: {_files(study, wrong)}. "
+            "Mend the labels that are wrong among them, and train on more pictures like the rest."
+            + (" The command lists all." if _listing(study) else ""),
+            _listing(study),
+        )
+    if robust:
+        closest = study.closest
+        near = [row for row in closest.ranked() if closest.distances[row] <= study.eps + ROUNDING]
+        names = _few([study.picture(int(closest.indices[row])) for row in near])
+        yield Step(
+            f"Reach what is required under attack: {listed([one.text for one in robust])}",
+            f"{' '.join(sentence(one.words) for one in robust)} "
+            + (f"Fooled by the smallest changes: {names}. " if near else "")
+            + "No setting mends that: train it against attacks of this size, or choose a network "
+            "that was, and require what the use needs.",
+            _training(study),
+        )
+
+
+def _outcomes(study: Study) -> tuple[Outcome, ...]:
+    return () if study.judged is None else study.judged.requirements
 
 
 def _harden(study: Study) -> Iterator[Step]:
@@ -234,12 +295,11 @@ def _labels(study: Study) -> Iterator[Step]:
     reading = study.reading
     sure = (~reading.right & (reading.confidence > _SURE)).nonzero().squeeze(1).tolist()
     if sure:
-        indices = [study.picture(study.images.indices[row]) for row in sure]
-        shown = listed(indices if len(indices) <= 6 else [*indices[:5], f"{len(indices) - 5} more"])
         yield Step(
             "Check the labels of pictures that it is sure of and gets wrong",
             f"It is more than {percent(_SURE, 0)} sure of "
-            f"{count(len(sure), 'picture')} that it classifies otherwise than labelled: {shown}. "
+            f"{count(len(sure), 'picture')} that it classifies otherwise than labelled: "
+            f"{_files(study, sure)}. "
             "Either the label is wrong, or this is a blind spot worth training data.",
         )
 
@@ -296,7 +356,7 @@ def _corruption(study: Study) -> Iterator[Step]:
 
 
 _RULES = (
-    *(_trust, _behind, _harden, _confirm, _sharpen, _calibrate, _labels, _neighbours),
+    *(_trust, _required, _behind, _harden, _confirm, _sharpen, _calibrate, _labels, _neighbours),
     *(_corruption, _maps),
 )
 

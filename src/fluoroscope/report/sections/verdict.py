@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from fluoroscope.evaluation.behind import classes_behind, in_words
+from fluoroscope.evaluation.check import FEW, by_share, few_pictures
 from fluoroscope.evaluation.check import Check as Found
-from fluoroscope.evaluation.check import by_share
 from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.evaluation.verdict import Verdict
 from fluoroscope.report.blocks import (
@@ -26,8 +26,6 @@ from fluoroscope.report.study import Study
 from fluoroscope.report.subject import LeftOutError
 from fluoroscope.words import count, duration, interval, listed, percent, sentence
 
-# Of fewer pictures a check says little, and so do the numbers.
-_FEW = 20
 _SURE = "95\N{NO-BREAK SPACE}% interval"
 
 
@@ -43,8 +41,8 @@ def verdict(study: Study) -> Content:
     cut, notes = sum(one.unfinished for one in found.components), list(found.notes)
     if found.count < len(study.images) and not cut:
         notes = notes[1:]  # the sentence says it in other words
-    notes = [*why, *(note for note in notes if note not in in_words(found.behind))]
-    if found.count < _FEW:
+    notes = [*why, *study.naming, *(note for note in notes if note not in in_words(found.behind))]
+    if found.count < FEW:
         notes.insert(0, f"{count(found.count, 'picture')} say little: see how wide the interval is")
     blocks += [Text(sentence(note), "note") for note in notes]
     blocks.append(_attacks(found))
@@ -202,12 +200,17 @@ def _trust(checks: tuple[Found, ...]) -> list[Block]:
         "not made": "unknown",
         "pass": "pass",
     }
+
+    few = few_pictures(made)
+
+    def mark(check: Found) -> Status:
+        doubted = few and check.status == "pass" and "pictures" in check.evidence
+        return "few" if doubted else marks[check.status]
+
     ranked = sorted([*made, *open_], key=lambda check: [*marks].index(check.status))
     blocks: list[Block] = [
         Text(_trusted(made, open_)),
-        Checks(
-            [Check(marks[one.status], one.name.capitalize(), sentence(one.words)) for one in ranked]
-        ),
+        Checks([Check(mark(one), one.name.capitalize(), sentence(one.words)) for one in ranked]),
     ]
     if without:
         needs = "needs" if len(without) == 1 else "need"
@@ -236,7 +239,7 @@ def _trusted(made: list[Found], open_: list[Found]) -> str:
     elif worrying:
         words = f"Mostly. Of {count(len(made), 'check')} {_calls(worrying)}."
     elif few := _of_few(made):
-        return f"So far: all {len(made)} checks came out well.{few}"
+        return f"As far as so few pictures tell: all {len(made)} checks came out well.{few}"
     else:
         words = (
             f"Nothing speaks against it: all {len(made)} checks for a hidden gradient, randomness "
@@ -253,9 +256,8 @@ def _calls(worrying: list[Found]) -> str:
 
 def _of_few(made: list[Found]) -> str:
     """What checks on few pictures could have seen at all."""
-    of_network = [one for one in made if one.name != "black box in the run"]
-    pictures = max((int(one.evidence.get("pictures", 0)) for one in of_network), default=0)
-    if not 0 < pictures < _FEW:
+    pictures = few_pictures(made)
+    if not pictures:
         return ""
     needed = next((n for n in range(1, pictures + 1) if by_share(n, pictures) != "pass"), None)
     looked = f" They looked at {count(pictures, 'picture')} alone"
