@@ -97,12 +97,13 @@ def test_each_command_has_a_directory_of_its_own(
 def test_a_gradient_replaces_what_an_earlier_one_left_and_nothing_else(
     fluoroscope: Call, tmp_path: Path
 ) -> None:
-    (tmp_path / "gradient-times-50-mine.png").write_bytes(b"mine")
+    (tmp_path / "gradient-on-grey-mine.png").write_bytes(b"mine")
+    (tmp_path / "gradient-times-50-3.png").write_bytes(b"of an earlier version")
     given = ("gradient", "-m", "digits-linear", "-i", "digits:5", "--out", str(tmp_path))
     assert fluoroscope(*given, "-c", "5", "-c", "8").code == 0
     assert fluoroscope(*given, "-c", "3").code == 0
-    assert {path.name for path in tmp_path.glob("gradient-times-50-*")} == {
-        "gradient-times-50-mine.png", "gradient-times-50-3.png",
+    assert {path.name for path in tmp_path.glob("gradient-*.png")} == {
+        "gradient-on-grey-mine.png", "gradient-on-grey-3-3.png",
     }  # fmt: skip
 
 
@@ -197,7 +198,7 @@ def test_gradient_writes_maps_and_exact_floats(fluoroscope: Call, tmp_path: Path
     )
     assert torch.equal(tensors["gradients"], expected)
     names = {path.name for path in tmp_path.iterdir()}
-    assert {"gradient.png", "gradient.svg", "gradient-times-50-5.png"} <= names
+    assert {"gradient.png", "gradient.svg", "gradient-on-grey-5-5.png"} <= names
 
 
 def test_models_show_tells_the_normalisation_and_who_states_it(

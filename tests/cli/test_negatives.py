@@ -97,6 +97,8 @@ def test_labels_tell_it_too(name: str) -> None:
     right = int((fs.predict(model, DIGITS.images[:32]).winners == labels[:32]).sum())
     assert f"and {right} of their negatives; invert= shows it those" in note
     assert note in what_was_fed(model, 1 - DIGITS.images, labels)
+    [short] = negatives(model, 1 - DIGITS.images, labels, advised=True)
+    assert note.startswith(f"{short}; ")
     assert not negatives(model, torch.rand(32, 1, 28, 28), labels)
     colour = torch.rand(4, 3, 8, 8)
     assert not negatives(fs.Classifier(nn.Flatten(), channels=3), colour, labels[:4])

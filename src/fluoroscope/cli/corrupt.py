@@ -143,8 +143,8 @@ def _report(output: Output, table: "CorruptionTable") -> None:
         [
             [
                 row.corruption,
-                *(f"{100 * value:.1f}" for value in (*row.accuracy, row.mean_accuracy)),
-                f"{100 * row.mean_interval[0]:.1f} to {100 * row.mean_interval[1]:.1f}",
+                *map(_cell, (*row.accuracy, row.mean_accuracy)),
+                " to ".join(map(_cell, row.mean_interval)),
             ]
             for row in table.rows
         ],
@@ -157,6 +157,11 @@ def _report(output: Output, table: "CorruptionTable") -> None:
     )
     for note in record["notes"]:
         output.note(note)
+
+
+def _cell(share: float) -> str:
+    """In per cent, so short that a line of the table fits a terminal of 80 columns."""
+    return f"{100 * share:.1f}".replace("100.0", "100")
 
 
 def _errors(accuracy: "Interval") -> "Interval":

@@ -18,7 +18,7 @@ from fluoroscope.cli.options import (
     with_model,
 )
 from fluoroscope.cli.output import Output
-from fluoroscope.words import percent
+from fluoroscope.words import shortened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fluoroscope.models.classifier import Classifier
 
 # The classes of an earlier call may be others.
-_AMPLIFIED = re.compile(r"gradient-times-50-\d+\.png")
+_DRAWN = re.compile(r"gradient-(on-grey-\d+-.*|times-50-\d+)\.png")
 
 
 @with_model
@@ -59,7 +59,8 @@ def gradient(
     from fluoroscope.files import atomic_path, output_directory, remove
     from fluoroscope.gradients.input_gradient import input_gradient
     from fluoroscope.pictures.display import shown, shown_channels
-    from fluoroscope.pictures.maps import amplified, map_figure, write_figure
+    from fluoroscope.pictures.maps import amplified, map_figure, signed_map, write_figure
+    from fluoroscope.pictures.slide import amplification
     from fluoroscope.pictures.write import enlarged, to_pil, write_png
 
     picture = model.fit(open_picture(image, model, seed, invert=invert)[0].image)
@@ -71,38 +72,33 @@ def gradient(
 
     output = Output(json)
     directory = output_directory(out)
-    earlier = directory.glob("gradient-times-50-*.png")
-    remove(*(file for file in earlier if _AMPLIFIED.fullmatch(file.name)))
+    earlier = directory.glob("gradient-*.png")
+    remove(*(file for file in earlier if _DRAWN.fullmatch(file.name)))
     unit = f"{objective} per unit of pixel value"
-    views = [amplified(slope) for slope in slopes]
-    cut = [float(((view <= 0) | (view >= 1)).float().mean()) for view in views]
+    # On the scale of the maps: what leaves it is as black or white as its end.
+    factors = [amplification(signed_map(slope)[1]) for slope in slopes]
     figure = map_figure(list(zip(names, slopes, strict=True)), picture=picture, unit=unit)
     written = [
         write_figure(directory / "gradient.png", figure),
         write_figure(directory / "gradient.svg", figure),
     ]
-    for number, view in zip(classes, views, strict=True):
-        drawn = enlarged(to_pil(shown(view)))
-        written.append(write_png(directory / f"gradient-times-50-{number}.png", drawn))
+    for number, slope, factor in zip(classes, slopes, factors, strict=True):
+        drawn = enlarged(to_pil(shown(amplified(slope, factor))))
+        written.append(write_png(directory / _on_grey(number, model.labels[number]), drawn))
     with atomic_path(directory / "gradient.safetensors") as draft:
         save_file({"image": picture.contiguous(), "gradients": slopes}, draft)
     written.append(directory / "gradient.safetensors")
 
     rows = [_summary(name, slope) for name, slope in zip(names, slopes, strict=True)]
     output.table(
-        ["class", "lowest>", "highest>", "L2>"],
+        ["class", "lowest>", "highest>", "L2>", "on grey>"],
         (
-            [row["label"], *(f"{row[key]:.4g}" for key in ("lowest", "highest", "l2"))]
-            for row in rows
+            [row["label"], *(f"{row[key]:.4g}" for key in ("lowest", "highest", "l2")), f"× {by:g}"]
+            for row, by in zip(rows, factors, strict=True)
         ),
-        title=f"gradient of the {objective} at {image}",
+        title=f"gradient of the {objective}",
     )
     checks = [_check(output, model, picture, c, objective, check, seed) for c in classes if check]
-    if max(cut) > 0:
-        output.note(
-            f"gradient-times-50 is black or white where 50 times the gradient leaves the scale: up "
-            f"to {percent(max(cut))} of the values; gradient.safetensors has them all"
-        )
     output.wrote(written)
     output.json(
         {
@@ -116,6 +112,12 @@ def gradient(
             "files": [str(path) for path in written],
         }
     )
+
+
+def _on_grey(number: int, label: str) -> str:
+    """The name of a file, in which a label is no path."""
+    name = re.sub(r"[^\w.]+", "-", shortened(label))
+    return f"gradient-on-grey-{number}-{name}.png"
 
 
 def _summary(label: str, slope: "Tensor") -> dict[str, Any]:

@@ -176,7 +176,8 @@ def _accuracy(
         labels, said = truth.labels(batch), ask(model, batch.images)
         level.add(labels, said.winners)
         if not rows:
-            turned = negatives(model, batch.images, labels, said.winners)
+            advised = model.look is not None and model.look.found("negative")
+            turned = negatives(model, batch.images, labels, said.winners, advised=advised)
         told = (batch.indices, labels, said.winners, said.probabilities.amax(1))
         rows += [
             {

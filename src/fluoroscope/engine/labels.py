@@ -225,11 +225,16 @@ class Seen:
 
 
 def negatives(
-    model: Classifier, images: Tensor, labels: Tensor, winners: Tensor | None = None
+    model: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    winners: Tensor | None = None,
+    *,
+    advised: bool = False,
 ) -> list[str]:
     """A note where a network classifies few of some grey pictures ``(N, 1, H, W)`` correctly, and
     far more of their negatives; of the first ones, in one small pass where the ``winners`` ``(N,)``
-    are known.
+    are known. Where the first look has ``advised`` to show it those, that is not said again.
     """
     if images.shape[1] != 1:
         return []
@@ -244,7 +249,7 @@ def negatives(
         return []
     return [
         f"of the first {len(labels)} pictures {model.name} classifies {right} correctly, and "
-        f"{turned} of their negatives; {TURN}"
+        f"{turned} of their negatives{'' if advised else f'; {TURN}'}"
     ]
 
 
