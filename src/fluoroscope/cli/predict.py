@@ -159,6 +159,7 @@ def _accuracy(
     from dataclasses import asdict
 
     from fluoroscope.data.slices import slices
+    from fluoroscope.engine.first_look import Look
     from fluoroscope.engine.labels import Seen, Truth, labelled, negatives
     from fluoroscope.engine.predict import predict as ask
     from fluoroscope.evaluation.intervals import wilson
@@ -176,7 +177,7 @@ def _accuracy(
         labels, said = truth.labels(batch), ask(model, batch.images)
         level.add(labels, said.winners)
         if not rows:
-            advised = model.look is not None and model.look.found("negative")
+            advised = isinstance(model.look, Look) and model.look.found("negative")
             turned = negatives(model, batch.images, labels, said.winners, advised=advised)
         told = (batch.indices, labels, said.winners, said.probabilities.amax(1))
         rows += [
