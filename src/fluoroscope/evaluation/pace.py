@@ -30,8 +30,8 @@ from fluoroscope.evaluation.verdict import history
 _FIRST, _LATER, _WEIGHT = 0.3, 0.02, 3.0
 # Of those left, who a stage that chooses its samples takes.
 _CHOSEN = 0.5
-# A pass back costs about as much as so many forward.
-_BACK = 2.0
+# A pass back costs about as much as so many forward: it goes to the image alone, not to weights.
+_BACK = 1.0
 # Seconds between two estimates, and how far the share may move from one to the next.
 _EVERY, _FARTHEST = 0.1, 0.03
 
