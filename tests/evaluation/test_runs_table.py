@@ -135,3 +135,11 @@ def test_what_is_no_list_of_runs(run: Run, tmp_path: Path) -> None:
     for given in ([], str(tmp_path / "a"), [tmp_path / "a", tmp_path / "b" / ".." / "a"]):
         with pytest.raises(InvalidParameterError, match="expected the directories of"):
             fs.runs_table(given)  # type: ignore[arg-type]
+
+
+def test_all_bounds_at_once_are_the_norm_alone(run: Run, tmp_path: Path, few: fs.ImageSet) -> None:
+    run("all", images=few.select(range(8)), threat="linf", plan="curve")
+    run("one", images=few.select(range(8)))
+    names = [tmp_path / "all", tmp_path / "one"]
+    assert fs.runs_table(names).rows[0].threat == "linf"
+    assert fs.compare_runs(*names).apart["threat"][0] == "linf"

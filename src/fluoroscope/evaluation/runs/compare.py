@@ -153,7 +153,7 @@ def compare_runs(first: str | Path, second: str | Path) -> Comparison:
             for what, mine, yours in (
                 ("network", one.model, other.model),
                 ("weights", one.model_sha256[:12], other.model_sha256[:12]),
-                ("threat", _threat(one), _threat(other)),
+                ("threat", threat_of(one), threat_of(other)),
                 ("plan", one.plan, other.plan),
             )
             if mine != yours
@@ -307,9 +307,14 @@ def _called(run: StoredRun) -> str:
     return run.data + (f":{run.split}" if run.split else "")
 
 
-def _threat(run: StoredRun) -> str:
+def threat_of(run: StoredRun) -> str:
+    """What it is within, in a word; of all bounds at once the norm alone."""
+    eps = float(run.threat.eps)
+    levels = eps * 255
+    whole = 1 <= levels <= 32 and abs(levels - round(levels)) < 1e-6
+    far = f":{round(levels)}/255" if whole else f":{eps:.6g}"
     bits = ", 8-bit pictures" if on_grid(run) else ""
-    return f"{run.threat.name}:{float(run.threat.eps):.6g}{bits}"
+    return f"{run.threat.name}{'' if math.isinf(eps) else far}{bits}"
 
 
 def on_grid(run: StoredRun) -> bool:

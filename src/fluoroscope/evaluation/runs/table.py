@@ -16,7 +16,14 @@ from typing import Any
 
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.evaluation.intervals import Interval
-from fluoroscope.evaluation.runs.compare import Paired, on_grid, paired, samples_of, shared_samples
+from fluoroscope.evaluation.runs.compare import (
+    Paired,
+    on_grid,
+    paired,
+    samples_of,
+    shared_samples,
+    threat_of,
+)
 from fluoroscope.evaluation.runs.stored import StoredRun, open_run
 from fluoroscope.models.labels import printable
 from fluoroscope.pictures import html
@@ -197,7 +204,7 @@ def _apart(one: StoredRun, other: StoredRun) -> str:
     if other is one:
         return ""
     if one.threat != other.threat or on_grid(one) != on_grid(other):
-        return f"another threat than {_threat(one)}"
+        return f"another threat than {threat_of(one)}"
     try:
         shared_samples(one, other)
     except InvalidParameterError:
@@ -238,7 +245,7 @@ def _row(
         network=run.model,
         weights=run.model_sha256,
         data=run.data + (f":{run.split}" if run.split else ""),
-        threat=_threat(run),
+        threat=threat_of(run),
         plan=run.plan,
         count=verdict.count,
         clean=verdict.clean_accuracy,
@@ -284,14 +291,6 @@ def _notes(runs: Sequence[StoredRun], rows: Sequence[RunRow]) -> tuple[str, ...]
             "corrected for that (Holm)"
         )
     return tuple(notes)
-
-
-def _threat(run: StoredRun) -> str:
-    eps = float(run.threat.eps)
-    levels = eps * 255
-    whole = 1 <= levels <= 32 and abs(levels - round(levels)) < 1e-6
-    far = f"{round(levels)}/255" if whole else f"{eps:.6g}"
-    return f"{run.threat.name}:{far}{', 8-bit pictures' if on_grid(run) else ''}"
 
 
 def _flat(row: RunRow) -> dict[str, Any]:
