@@ -8,7 +8,7 @@ from fluoroscope.training.adversarial import (
     adversarial_loss,
 )
 from fluoroscope.training.fitting import FitStep, Moment, Recipe, accuracy, fit, fit_stream
-from fluoroscope.training.run import TrainingRun, train
+from fluoroscope.training.run import Trained, TrainingRun, train
 
 __all__ = [
     "AdversarialLoss",
@@ -18,6 +18,7 @@ __all__ = [
     "PGDLoss",
     "Recipe",
     "TRADESLoss",
+    "Trained",
     "TrainingRun",
     "accuracy",
     "adversarial_loss",
