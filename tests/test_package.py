@@ -23,6 +23,11 @@ def tracked() -> list[str]:
     return listed.stdout.splitlines()
 
 
+def clean() -> dict[str, str]:
+    """Variables that lead Python nowhere else."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The sdist of a clean checkout, and the wheel that is made of that sdist alone."""
@@ -49,7 +54,7 @@ def installed(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
     subprocess.run(
         [sys.executable, "-m", "pip", "--quiet", "--python", str(home / "bin/python"), "install",
          "--no-deps", "--no-index", "--disable-pip-version-check", str(built[1])],
-        check=True,
+        check=True, env=clean(),
     )  # fmt: skip
     # A path alone: what an editable installation has put there is not followed.
     (packages / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
@@ -58,10 +63,9 @@ def installed(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
 
 def run(home: Path, *command: str, cwd: Path) -> str:
     """What a command of the environment prints."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     done = subprocess.run(
         [str(home / "bin" / command[0]), *command[1:]],
-        cwd=cwd, env=environment, capture_output=True, text=True,
+        cwd=cwd, env=clean(), capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import redirect_stderr, suppress
 from pathlib import Path
 
@@ -29,8 +30,12 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture(autouse=True)
-def _named(monkeypatch: pytest.MonkeyPatch) -> None:
+def _as_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """It has a name, and Ctrl-C is heard, which background jobs may have been told not to."""
     monkeypatch.setenv("TERM", "xterm")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_words_are_there_at_once_and_gone_for_whatever_is_said() -> None:

@@ -302,7 +302,7 @@ def test_already_misread_images_are_told_apart() -> None:
     assert result.success[:3].all()
     assert result.distance[:3].tolist() == [0, 0, 0]
     assert result.forwards[:3].tolist() == [1, 1, 1]
-    assert result.notes[0].startswith("3 of 24 images were of another class")
+    assert result.notes[0].startswith("3 of 24 pictures were misclassified before")
     towards = pgd(0.0001)(MODEL, PICTURES, CLASSES, targeted=True)
     assert towards.at_start.all()
     assert "as the wanted class" in towards.notes[0]
@@ -391,7 +391,7 @@ def test_results_hold_no_graph_and_work_without_gradients_enabled() -> None:
         ({"grid": 7}, "grid is 7"),
         ({"keep": "some"}, "keep is 'some'"),
         ({"classes": 4}, "class 4"),
-        ({"classes": [0, 1]}, r"2 class\(es\) for 24"),
+        ({"classes": [0, 1]}, r"2 classes for 24"),
         ({"images": PICTURES[:0]}, "no pixels"),
     ],
 )

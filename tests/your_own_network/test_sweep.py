@@ -15,18 +15,18 @@ KINDS = {"right": "r", "noted": "n", "refused": "x"}
 # or all pictures of one class; and an attack leads pictures without labels away from what the
 # network classifies them as.
 EXPECTED = {
-    "logits": ("rrnxxrrxxrxr", "rrnnrrrrrrxr", "rrnnnrrxxrxr"),
+    "logits": ("rrnxxrrxxrxr", "rrnnrrrrrrxr", "rrnnnrrnnrxr"),
     "one output": ("xxxxxxxxxxxx", "xxxxxxxxxxxx", "xxxxxxxxxxxx"),
-    "probabilities": ("nnnxxnnxxnxn", "nnnnnnnnnnxn", "nnnnnnnxxnxn"),
-    "bfloat16": ("rrnxxrrxxrxr", "rrnnrrrrrrxr", "rrnnnrrxxrxr"),
-    "depends on the batch": ("nnnxxnnxxnxn", "nnnnnnnnnnxn", "nnnnnnnxxnxn"),
-    "draws at random": ("nnnxxnnxxnxn", "nnnnnnnnnnxn", "nnnnnnnxxnxn"),
-    "gradient 0": ("nnnxxnnxxnxn", "nnnnnnnnnnxn", "nnnnnnnxxnxn"),
-    "gradient not finite": ("nnnxxnnxxnxn", "nnnnnnnnnnxn", "nnnnnnnxxnxn"),
+    "probabilities": ("nnnxxnnxxnxn", "nnnnnnnnnnxn", "nnnnnnnnnnxn"),
+    "bfloat16": ("rrnxxrrxxrxr", "rrnnrrrrrrxr", "rrnnnrrnnrxr"),
+    "depends on the batch": ("nnnxxnnxxnxn", "nnnnnnnnnnxn", "nnnnnnnnnnxn"),
+    "draws at random": ("nnnxxnnxxnxn", "nnnnnnnnnnxn", "nnnnnnnnnnxn"),
+    "gradient 0": ("nnnxxnnxxnxn", "nnnnnnnnnnxn", "nnnnnnnnnnxn"),
+    "gradient not finite": ("nnnxxnnxxnxn", "nnnnnnnnnnxn", "nnnnnnnnnnxn"),
     "raises": ("xxxxxxxxxxxx", "xxxxxxxxxxxx", "xxxxxxxxxxxx"),
-    "batches of four": ("rrnxxrrxxrxr", "rrnnrrrrrrxr", "rrnnnrrxxrxr"),
+    "batches of four": ("rrnxxrrxxrxr", "rrnnrrrrrrxr", "rrnnnrrnnrxr"),
     "not a number": ("xxxxxxxxxxxx", "xxxxxxxxxxxx", "xxxxxxxxxxxx"),
-    "untrained": ("xxxxxxxxxxxx", "nnnnnnnnnnxn", "nnnnnnnxxnxn"),
+    "untrained": ("xxxxxxxxxxxx", "nnnnnnnnnnxn", "nnnnnnnnnnxn"),
 }
 COLUMNS = {"attack": 1, "predict": 2}
 # Where the words of the data are not the network's, places are a guess.
