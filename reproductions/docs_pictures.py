@@ -78,9 +78,9 @@ def _photograph(
             color_scheme="dark" if dark else "light",
         )  # fmt: skip
         window.goto(file.as_uri())
-        if at:
-            window.locator(at).scroll_into_view_if_needed()
+        for _ in range(3 if at else 0):  # what is laid out on the way moves it
             window.evaluate("at => document.querySelector(at).scrollIntoView()", at)
+            window.wait_for_timeout(300)
         shot = Path(folder) / "shot.png"
         window.screenshot(path=str(shot))
         browser.close()
