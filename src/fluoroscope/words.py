@@ -55,6 +55,8 @@ def of_classes(seen: int, known: int) -> str:
     classes = count(known, "class", "classes")
     if seen < known:
         return f"{seen:,} of {classes}"
+    if known == 2:
+        return "both classes"
     return f"all {classes}" if known > 1 else classes
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from fluoroscope.cli import app
@@ -64,6 +65,16 @@ def test_a_size_that_nobody_stated_is_that_of_the_pictures(nets: Path, command: 
         words += ["--plan", "plan.toml"]
     done = CliRunner().invoke(app, [*words, "--limit", "20"])
     assert done.exit_code == 0, done.output
+
+
+def test_where_names_are_stated_is_told_as_an_option(nets: Path) -> None:
+    for name in "abcdefghij":
+        (nets / "photos" / name).mkdir(parents=True)
+        Image.new("L", (28, 28)).save(nets / "photos" / name / "one.png")
+    words = ["labels", "-m", "python:grey_nets:grey", *GREY_IT_IS, "-d", "photos"]
+    done = CliRunner().invoke(app, words)
+    assert "--labels states names" in " ".join(done.output.split())
+    assert "labels=" not in done.output
 
 
 def test_what_it_returns_can_be_stated_and_is_doubted_otherwise(nets: Path) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fluoroscope.cli.options import OUT, Data, Json, Split, open_pictures, with_model
-from fluoroscope.cli.output import Output
+from fluoroscope.cli.output import Output, in_options
 from fluoroscope.errors import InvalidParameterError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def labels(
         more = f" and {len(without) - _SHOWN} more" if len(without) > _SHOWN else ""
         output.say(f"not in the data: {', '.join(map(repr, without[:_SHOWN]))}{more}")
     for line in (*images.notes, *found.notes, *filter(None, [found.refusal, _why(images, counts)])):
-        output.say(line)
+        output.say(in_options(line))
     _tell_columns(output, columns)
     if out is not None:
         named = [one or own for one, own in zip(found.partners(), model.labels, strict=True)]
@@ -103,7 +103,7 @@ def _alone(
     """The data without a network."""
     output.table(["the data's class", "pictures>"], (counts or {}).items())
     for line in (*images.notes, *filter(None, [_why(images, counts)])):
-        output.say(line)
+        output.say(in_options(line))
     _tell_columns(output, columns)
     output.json(
         {
