@@ -110,14 +110,19 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}{_THIN}h {whole % 3600 // 60}{_THIN}min"
 
 
+def whole_levels(eps: float) -> int | None:
+    """A bound as a number of 255ths, where people quote it so: 8 of ``8/255``."""
+    levels = eps * 255
+    return round(levels) if 1 <= levels <= 32 and abs(levels - round(levels)) < 1e-6 else None
+
+
 def threat_name(threat: Mapping[str, object]) -> str:
     """A threat model as records hold it: ``linf 8/255``, ``l2 0.5``."""
     norm, eps = threat.get("norm", ""), threat.get("eps")
     if not isinstance(eps, float):
         return str(norm)
-    levels = eps * 255
-    whole = 1 <= levels <= 32 and abs(levels - round(levels)) < 1e-9
-    return f"{norm} {f'{round(levels)}/255' if whole else f'{eps:g}'}"
+    levels = whole_levels(eps)
+    return f"{norm} {f'{levels}/255' if levels else f'{eps:g}'}"
 
 
 class _Named(Protocol):

@@ -43,6 +43,7 @@ from fluoroscope.words import (
     sentence,
     shortened,
     some,
+    whole_levels,
 )
 
 # Rows of a table that a reader looks at.
@@ -150,8 +151,7 @@ def _channels(one: KeptXray) -> int:
     """Of the pictures; where none was kept, as the bound reads: 255ths are said of colours."""
     if one.maps is not None:
         return int(one.maps.images.shape[1])
-    levels = float(one.run.threat.eps) * 255
-    return 3 if 1 <= levels <= 32 and abs(levels - round(levels)) < 1e-6 else 1
+    return 3 if whole_levels(float(one.run.threat.eps)) else 1
 
 
 class _LeftOut(Exception):  # noqa: N818  said on the page

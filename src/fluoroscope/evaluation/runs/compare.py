@@ -22,7 +22,7 @@ from fluoroscope.evaluation.runs.part_files import hash_of
 from fluoroscope.evaluation.runs.stored import StoredRun, open_run
 from fluoroscope.evaluation.verdict import outcomes
 from fluoroscope.pictures import html
-from fluoroscope.words import count, percent, shortened
+from fluoroscope.words import count, percent, shortened, whole_levels
 
 Flags = NDArray[np.bool_]
 
@@ -310,9 +310,8 @@ def _called(run: StoredRun) -> str:
 def threat_of(run: StoredRun) -> str:
     """What it is within, in a word; of all bounds at once the norm alone."""
     eps = float(run.threat.eps)
-    levels = eps * 255
-    whole = 1 <= levels <= 32 and abs(levels - round(levels)) < 1e-6
-    far = f":{round(levels)}/255" if whole else f":{eps:.6g}"
+    levels = whole_levels(eps)
+    far = f":{levels}/255" if levels else f":{eps:.6g}"
     bits = ", 8-bit pictures" if on_grid(run) else ""
     return f"{run.threat.name}{'' if math.isinf(eps) else far}{bits}"
 
