@@ -372,7 +372,7 @@ def class_map(
     positions = search.read_right(number)
     if not at_chance and not search.cancelled():
         check_level(
-            level, truth, data.select(range(len(level.labels), len(data))), search.fed,
+            level, truth, search.fed,
             fit=model.preprocessing, batch_size=batch_size, cancelled=cancelled,
         )  # fmt: skip
     if not positions:

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from fluoroscope.data.batches import Fit
-from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine.labels import Truth
 from fluoroscope.engine.predict import predict
 from fluoroscope.errors import ChanceLevelError
@@ -133,14 +132,13 @@ class Level:
 def check_level(
     level: Level,
     truth: Truth,
-    left: ImageSet,
     fed: Callable[[], str],
     *,
     fit: Fit,
     batch_size: int,
     cancelled: Callable[[], bool] | None = None,
 ) -> None:
-    """Refuse a network at chance once all pictures are read: the others, in ``left``, at once.
+    """Refuse a network at chance once all pictures are read: those after ``level``'s at once.
 
     Data sets are often sorted by class, and their first pictures may be those it reads worst. What
     is read here does not count in ``level``.
@@ -151,6 +149,7 @@ def check_level(
     if not level.at_chance:
         return
     model, whole = level.model, Level(level.model).add(level.labels, level.read)
+    left = truth.images.select(range(len(level.labels), len(truth.images)))
     for batch in left.batches(batch_size, fit=fit) if len(left) else ():
         if cancelled is not None and cancelled():
             return

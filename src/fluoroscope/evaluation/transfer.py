@@ -189,9 +189,8 @@ def transfer_matrix(
             if len(clean) == 1:
                 fed = partial(what_was_fed, view, batch.images, own)
                 if not at_chance:
-                    rest = data.select(range(len(own), len(data)))
                     check_level(
-                        level, truth, rest, fed,
+                        level, truth, fed,
                         fit=joint.preprocessing, batch_size=batch_size, cancelled=cancelled,
                     )  # fmt: skip
         rows = list(work.fooled(batch.images, own, right, batch.indices))

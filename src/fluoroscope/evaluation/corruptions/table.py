@@ -205,9 +205,8 @@ def corruption_accuracy(
             if len(columns) + len(found) == 2:
                 fed = partial(what_was_fed, model, batch.images, own)
                 if not at_chance:
-                    rest = data.select(range(len(own), len(data)))
                     check_level(
-                        level, truth, rest, fed,
+                        level, truth, fed,
                         fit=model.preprocessing, batch_size=batch_size, cancelled=cancelled,
                     )  # fmt: skip
         if len(columns) <= len(cells):
