@@ -12,6 +12,7 @@ from torch import nn
 
 import fluoroscope as fs
 from fluoroscope.attacks import registry
+from fluoroscope.attribution import names as attribution_names
 from fluoroscope.evaluation.plan import Plan, Stage
 
 TWO = torch.linspace(0, 1, 72).view(2, 1, 6, 6)  # drawn numbers would move the random state
@@ -72,7 +73,15 @@ ATTACKS: dict[str, dict[str, Any]] = {
     "universal": {"epochs": 2},
     "patch": {"eps": None, "epochs": 2, "places": 2},
 }
+ATTRIBUTIONS: dict[str, dict[str, Any]] = {
+    "gradient": {},
+    "gradient-x-input": {},
+}
 CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
+    "attribute": lambda m, _: [
+        fs.attribute(m, TWO, [0, 1], method=name, **options)
+        for name, options in ATTRIBUTIONS.items()
+    ],
     "attack": lambda m, out: [
         fs.attack(name, **({"eps": 0.1} | options))(m, TWO, [0, 1], keep="best").save(out)
         for name, options in ATTACKS.items()
@@ -203,3 +212,7 @@ def test_every_attack_is_covered() -> None:
 
 def test_public_names_are_the_declared_ones() -> None:
     assert set(fs.__all__) == set(fs._ROOMS) | set(fs._HOMES)
+
+
+def test_every_attribution_method_is_covered() -> None:
+    assert ATTRIBUTIONS.keys() == attribution_names.METHODS.keys()

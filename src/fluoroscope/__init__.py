@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fluoroscope import (
         attacks,
+        attribution,
         data,
         engine,
         errors,
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from fluoroscope.attacks.morph_result import MorphResult, MorphStep
     from fluoroscope.attacks.registry import attack
     from fluoroscope.attacks.result import AttackResult
+    from fluoroscope.attribution.attribute import attribute
+    from fluoroscope.attribution.result import Attribution
     from fluoroscope.data.imageset import ImageSet, load_images
     from fluoroscope.data.reference import open_image
     from fluoroscope.engine.objectives import Objective
@@ -68,6 +71,7 @@ __version__: str
 
 _ROOMS = (
     "attacks",
+    "attribution",
     "data",
     "engine",
     "errors",
@@ -92,6 +96,7 @@ _HOMES = {
     "is_random": "models.wrappers.randomised",
     "prepare": "models.wrappers.prepared",
     "AttackResult": "attacks.result",
+    "Attribution": "attribution.result",
     "Budget": "engine.stream",
     "ClassMap": "evaluation.class_map",
     "Classifier": "models.classifier",
@@ -116,6 +121,7 @@ _HOMES = {
     "Unbounded": "engine.threats",
     "Verdict": "evaluation.verdict",
     "attack": "attacks.registry",
+    "attribute": "attribution.attribute",
     "check_gradient": "gradients.check",
     "class_map": "evaluation.class_map",
     "compare_reports": "report.comparison",
@@ -149,6 +155,7 @@ __all__ = [
     "L2",
     "Admix",
     "AttackResult",
+    "Attribution",
     "Budget",
     "ClassMap",
     "Classifier",
@@ -178,6 +185,8 @@ __all__ = [
     "Verdict",
     "attack",
     "attacks",
+    "attribute",
+    "attribution",
     "check_gradient",
     "class_map",
     "compare_reports",

@@ -18,9 +18,10 @@ from fluoroscope.engine.first_look import first_look, not_finite, remark
 from fluoroscope.engine.memory import out_of_memory
 from fluoroscope.engine.objectives import Objective, Several, log_probabilities_given
 from fluoroscope.engine.threads import suitable_threads
-from fluoroscope.engine.vectors import column, wide
+from fluoroscope.engine.vectors import wide
 from fluoroscope.errors import ModelOutputError, NoGradientError
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.layers import one_output, tapped
 from fluoroscope.models.wording import first_line
 from fluoroscope.words import count
 
@@ -45,6 +46,10 @@ class Answer:
     """``(N, R)``, several numbers at once, in float64."""
     jacobian: Tensor | None = None
     """``(N, R, C, H, W)``, the derivatives of each of them with respect to the pixels."""
+    activation: Tensor | None = None
+    """``(N, ...)``, what the layer that was asked about gave out."""
+    activation_gradient: Tensor | None = None
+    """``(N, ...)``, the objective's derivative with respect to that."""
     mended: bool = False
     """Whether the network was asked twice, since a derivative was not finite."""
     not_finite: Tensor | None = None
@@ -61,6 +66,7 @@ def evaluate(
     *,
     gradient: bool = False,
     several: Several | None = None,
+    layer: str | None = None,
     look: bool = True,
 ) -> Answer:
     """Run the network on images ``(N, C, H, W)``, and back to the pixels if ``gradient``.
@@ -68,6 +74,10 @@ def evaluate(
     With ``several`` numbers for each image there is one pass back for each of them, all through the
     same graph. A derivative that is NaN or infinite is taken a hair inside the box instead, at the
     cost of another pass, and is 0 where it is not finite there either.
+
+    With a ``layer``, by its name, the answer holds what it gave out and, if ``gradient``, the
+    derivative with respect to that in place of the pixels'; of a layer that is used several times
+    the last output counts.
 
     The first pictures that a network is used with are looked at by themselves, unless not
     ``look``; see :mod:`fluoroscope.engine.first_look`.
@@ -78,9 +88,12 @@ def evaluate(
     Raises:
         ModelOutputError: logits that are NaN or infinite.
         NoGradientError: the logits do not depend differentiably on the pixels.
+        InvalidParameterError: no such layer, or one without an output of ``N`` rows.
     """
     if look:
         first_look(model, images)
+    if layer is not None:
+        return _at_layer(model, images, classes, objective, layer, gradient=gradient)
     ask = partial(
         _evaluate, model,
         classes=classes, objective=objective, gradient=gradient, several=several,
@@ -140,6 +153,38 @@ def _evaluate(
         )  # fmt: skip
 
 
+def _at_layer(
+    model: Classifier,
+    images: Tensor,
+    classes: Tensor | None,
+    objective: Objective | None,
+    layer: str,
+    *,
+    gradient: bool,
+) -> Answer:
+    with (
+        suitable_threads(images),
+        torch.inference_mode(False),
+        torch.set_grad_enabled(gradient),
+        model.held(),
+        tapped(model, layer) as kept,
+    ):
+        pixels = images.detach().clone()
+        logits = model(pixels.requires_grad_() if gradient else pixels)
+        _check_finite(model, logits)
+        output = one_output(kept, layer, len(images), model)
+        kept.clear()
+        said = logits.detach()
+        if objective is None or classes is None:
+            return Answer(said, activation=output.detach())
+        double, found = said.to(wide(said)), None
+        with log_probabilities_given(model.log_probabilities):
+            values, slopes = objective.with_slopes(double, classes)
+        if gradient:
+            found = _pixel_gradient(model, output, logits, slopes, more=False)
+        return Answer(said, values, activation=output.detach(), activation_gradient=found)
+
+
 def _pixel_gradient(
     model: Classifier, pixels: Tensor, logits: Tensor, slopes: Tensor, more: bool
 ) -> Tensor:
@@ -171,7 +216,7 @@ def _pixel_gradient(
             "use a method that needs no gradient, or replace the layer that cuts it"
         )
     size = torch.where(scale > 0, scale.clamp(min=_SMALLEST_SLOPE), scale)
-    result: Tensor = found.mul_(column(size.to(found.dtype)))
+    result: Tensor = found.mul_(size.to(found.dtype).view(-1, *[1] * (found.dim() - 1)))
     return result
 
 

@@ -97,6 +97,8 @@ class Query:
     """``(n,)`` ascending, whose each image is, at least one for each sample; or ``None``."""
     aside: Tensor | None = None
     """``(n,)`` booleans: images that are no find, whatever they are predicted as."""
+    layer: str | None = None
+    """A layer whose output, and gradient in place of the pixels', is wanted."""
 
     @property
     def any_gradient(self) -> bool:
@@ -364,7 +366,7 @@ def _steps(
         try:
             answer = evaluate(
                 model, images, query.classes, query.objective,
-                gradient=query.any_gradient, several=query.several,
+                gradient=query.any_gradient, several=query.several, layer=query.layer,
             )  # fmt: skip
         except RuntimeError as problem:
             if not out_of_memory(problem) or len(images) < 2:

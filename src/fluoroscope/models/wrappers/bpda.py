@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier, as_classifier
+from fluoroscope.models.layers import find_layer, sharing_twin
 from fluoroscope.models.wrappers.around import Around, Asking
-from fluoroscope.models.wrappers.layers import find_layer, sharing_twin
 from fluoroscope.models.wrappers.randomised import Transform
 
 Layer = Callable[..., Tensor]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fluoroscope.errors import ModelOutputError
 from fluoroscope.models.classifier import Classifier
-from fluoroscope.models.wrappers.layers import find_layer, sharing_twin
+from fluoroscope.models.layers import find_layer, sharing_twin
 from fluoroscope.words import count
 
 Readout = Callable[[Tensor], Tensor]

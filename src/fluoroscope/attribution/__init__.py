@@ -1,0 +1,1 @@
+"""Maps of a decision: which pixels it depends on, and whether such a map can be believed."""

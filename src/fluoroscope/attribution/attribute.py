@@ -1,0 +1,115 @@
+"""The door of every attribution method: it checks what is given and makes the result."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fluoroscope.attacks.attack import as_plain
+from fluoroscope.attribution.classes import Targets, as_targets
+from fluoroscope.attribution.method import Method
+from fluoroscope.attribution.registry import make_method
+from fluoroscope.attribution.result import Attribution
+from fluoroscope.attribution.search import explain
+from fluoroscope.engine import randomness
+from fluoroscope.engine.first_look import notes_of, remind
+from fluoroscope.engine.predict import check_batch_size, predict
+from fluoroscope.engine.provenance import provenance
+from fluoroscope.engine.stream import Step
+from fluoroscope.errors import InvalidParameterError
+from fluoroscope.models.classifier import Classifier, as_classifier
+from fluoroscope.pictures.checks import check_images
+
+
+def attribute(
+    model: Classifier | nn.Module,
+    images: Tensor,
+    classes: Targets | None = None,
+    *,
+    method: str | Method = "gradient",
+    batch_size: int = 64,
+    seed: int = 0,
+    numbers: Tensor | None = None,
+    on_step: Callable[[Step], None] | None = None,
+    **options: Any,
+) -> Attribution:
+    """Which pixels a decision depends on, by one of many methods.
+
+    Args:
+        model: the network under study.
+        images: ``(N, C, H, W)`` or one ``(C, H, W)``, in ``[0, 1]``.
+        classes: what is explained: a class for all pictures or one for each (label, unique prefix
+            or index); a tuple ``(a, b)`` is the difference of their logits, "why a and not b", for
+            all pictures, and a list of tuples one for each. By default the predicted class.
+        method: by name; ``fluoroscope attribute list`` lists them.
+        batch_size: images evaluated at once.
+        seed: for everything random; a picture's map depends on it and the picture's number alone.
+        numbers: ``(N,)``, which pictures of their data set these are; by default 0 and up.
+        on_step: called with every step.
+        options: the method's own.
+
+    Raises:
+        InvalidImagesError, UnknownLabelError, InvalidParameterError: what was given is unusable.
+        NoGradientError: the logits do not depend differentiably on the pixels.
+    """
+    model = as_classifier(model)
+    batch = check_images(images, model.channels)
+    how = make_method(method, **options)
+    size, seed = check_batch_size(batch_size), randomness.as_seed(seed)
+    numbers = torch.arange(len(batch), device="cpu") if numbers is None else numbers
+    if numbers.shape != (len(batch),):
+        raise InvalidParameterError(
+            f"numbers have shape {tuple(numbers.shape)}; expected ({len(batch)},), one each"
+        )
+    if classes is None:
+        classes = predict(model, batch, batch_size=size).winners
+    targets = as_targets(model, classes, batch)
+    remind(model)
+    found = explain(
+        model,
+        how,
+        batch.to(model.device, model.dtype),
+        targets,
+        seed=seed,
+        numbers=numbers,
+        batch_size=size,
+        on_step=on_step,
+    )
+    assert found is not None
+    notes = [*notes_of(model)]
+    record = {
+        **stated(how),
+        "coverage": found.coverage.describe() if found.coverage is not None else None,
+        "batch_size": size,
+        "seed": seed,
+        "notes": notes,
+        **provenance(model),
+    }
+    return Attribution(
+        maps=found.maps,
+        images=batch.cpu(),
+        targets=targets.cpu(),
+        values=found.values,
+        error=found.error,
+        forwards=found.forwards,
+        backwards=found.backwards,
+        numbers=numbers,
+        record=record,
+        labels=model.labels,
+        notes=tuple(notes),
+    )
+
+
+def stated(method: Method) -> dict[str, Any]:
+    """A method's name, options and promise as plain values."""
+    return {
+        "method": method.name,
+        "options": {
+            field.name: as_plain(getattr(method, field.name))
+            for field in fields(method)
+            if field.init
+        },
+        "promise": method.promise,
+    }

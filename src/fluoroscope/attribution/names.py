@@ -1,0 +1,64 @@
+"""Every method in plain words: names, papers, formulas, promises, costs. Imports no PyTorch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from fluoroscope.errors import InvalidParameterError
+
+
+@dataclass(frozen=True)
+class About:
+    """What a method says of itself."""
+
+    home: str
+    """Where its class is: ``module:Class`` within ``fluoroscope.attribution``."""
+    summary: str
+    """What its map is, in a line."""
+    formula: str
+    paper: str
+    cost: str
+    """Passes for each picture and class."""
+    promise: str = "none"
+    """What its map adds up to."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """What each option means; its name and default are those of the class."""
+
+
+_OBJECTIVE = {"objective": "the number to explain: logit, log-probability, probability or margin"}
+
+METHODS: dict[str, About] = {
+    "gradient": About(
+        home="gradient:Gradient",
+        summary="which way each pixel moves the class, to first order",
+        formula="df_c / dx",
+        paper="Simonyan et al. 2013 (1312.6034)",
+        cost="1 forward and backward",
+        options=_OBJECTIVE,
+    ),
+    "gradient-x-input": About(
+        home="gradient:GradientTimesInput",
+        summary="what each pixel adds to the class, if the network were linear and black nothing",
+        formula="x * df_c / dx",
+        paper="Shrikumar et al. 2016 (1605.01713)",
+        cost="1 forward and backward",
+        options=_OBJECTIVE,
+    ),
+}
+"""All methods by name, in the order in which they are listed."""
+
+
+def check_method(name: object) -> None:
+    """Refuse a name that is no method's; ``captum:NAME`` is looked up where it is used.
+
+    Raises:
+        InvalidParameterError: no such method.
+    """
+    if isinstance(name, str) and (name in METHODS or name.startswith("captum:")):
+        return
+    near = get_close_matches(str(name), METHODS, n=1)
+    raise InvalidParameterError(
+        f"there is no attribution method {name!r}; "
+        + (f"did you mean {near[0]}? " if near else "")
+        + f"expected one of {', '.join(METHODS)}"
+    )

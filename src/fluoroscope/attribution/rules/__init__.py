@@ -1,0 +1,1 @@
+"""Methods that change how a network is gone back through, applied where operations happen."""

@@ -1,0 +1,125 @@
+"""Where rules are applied: at each operation, whoever calls it and however it is spelled.
+
+``nn.ReLU``, ``F.relu``, ``torch.relu``, ``x.relu_()``, a module that is used twice: all of them end
+in one call that ``torch.overrides.TorchFunctionMode`` sees. So no module is hooked, rewritten or
+left changed. What runs below it is not seen: scripted and compiled parts, and the inside of
+operations written in C++ or as an ``autograd.Function``. A mode belongs to its thread.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from fluoroscope.attribution.rules.table import LINEAR, PRODUCTS
+
+Operation = Callable[..., Any]
+Rule = Callable[[Operation, tuple[Any, ...], dict[str, Any]], Any]
+"""Stands in for an operation: given it and what it is called with, returns what it returns, with
+another way back. It never works in place: the mode copies what an in-place call was to write."""
+
+# One name for one operation.
+_SAME = {
+    "__add__": "add", "__radd__": "add", "__iadd__": "add_", "__sub__": "sub", "__isub__": "sub_",
+    "__rsub__": "rsub", "__mul__": "mul", "__rmul__": "mul", "__imul__": "mul_", "multiply": "mul",
+    "__truediv__": "div", "__itruediv__": "div_", "__rtruediv__": "rdiv", "__rdiv__": "rdiv",
+    "true_divide": "div", "divide": "div", "subtract": "sub", "__matmul__": "matmul",
+    "__rmatmul__": "rmatmul", "__pow__": "pow", "__rpow__": "rpow", "__neg__": "neg",
+    "negative": "neg", "absolute": "abs", "__abs__": "abs", "_softmax": "softmax",
+    "native_layer_norm": "layer_norm", "clip": "clamp",
+}  # fmt: skip
+
+
+@dataclass
+class Coverage:
+    """Which operations that depend on the picture had a rule, by name and how often."""
+
+    handled: Counter[str] = field(default_factory=Counter)
+    """With a rule of their own."""
+    linear: Counter[str] = field(default_factory=Counter)
+    """That need none, since they are linear or only move numbers."""
+    missed: Counter[str] = field(default_factory=Counter)
+    """Without one: there the way back is the plain gradient's."""
+
+    def describe(self) -> dict[str, dict[str, int]]:
+        """As plain values."""
+        return {name: dict(sorted(kind.items())) for name, kind in vars(self).items()}
+
+
+class Rules(TorchFunctionMode):
+    """Inside, operations follow their rules.
+
+    Args:
+        rules: by the operation's name, without the underscore of in-place calls.
+        coverage: where it is noted what had a rule.
+    """
+
+    def __init__(self, rules: Mapping[str, Rule], coverage: Coverage) -> None:
+        super().__init__()
+        self._rules, self._coverage = rules, coverage
+
+    def __torch_function__(
+        self,
+        func: Operation,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        name, in_place = operation(func, kwargs)
+        rule = self._rules.get(name)
+        if rule is None or not any(map(depends, tensors_in((args, kwargs)))):
+            found = func(*args, **kwargs)
+            if rule is None and name != "__get__" and any(map(depends, tensors_in((found,)))):
+                linear = is_linear(name, args, kwargs)
+                (self._coverage.linear if linear else self._coverage.missed)[name] += 1
+            return found
+        self._coverage.handled[name] += 1
+        if not in_place:
+            return rule(func, args, kwargs)
+        # A copy is worked on, and what comes of it written where the call would have: so views
+        # and other names of the tensor see it, and what the rule has saved stays as it was.
+        written = args[0]
+        copied = {**kwargs, "inplace": False} if "inplace" in kwargs else kwargs
+        made = rule(func, (written.clone(), *args[1:]), copied)
+        written.copy_(made)
+        return written
+
+
+def operation(func: Operation, kwargs: Mapping[str, Any] | None = None) -> tuple[str, bool]:
+    """The one name of an operation, and whether this call works in place."""
+    name = str(getattr(func, "__name__", func)).partition(".")[0]
+    name = _SAME.get(name, name)
+    in_place = bool(kwargs and kwargs.get("inplace"))
+    if name.endswith("_") and not name.endswith("__"):
+        name, in_place = name[:-1], True
+        name = _SAME.get(name, name)
+    return name, in_place
+
+
+def is_linear(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a call is linear in what depends on the picture."""
+    if name not in PRODUCTS:
+        return name in LINEAR
+    factors = sum(map(depends, tensors_in((args, dict(kwargs)))))
+    return factors == 1 and (name != "div" or any(map(depends, tensors_in(args[:1]))))
+
+
+def tensors_in(given: Any) -> Iterator[Tensor]:
+    """All tensors among arguments, those in lists, tuples and dictionaries too."""
+    if isinstance(given, Tensor):
+        yield given
+    elif isinstance(given, list | tuple):
+        for one in given:
+            yield from tensors_in(one)
+    elif isinstance(given, dict):
+        yield from tensors_in(list(given.values()))
+
+
+def depends(tensor: Tensor) -> bool:
+    """Whether a tensor depends on the picture: no weight does, for all are frozen."""
+    return torch.is_grad_enabled() and tensor.requires_grad

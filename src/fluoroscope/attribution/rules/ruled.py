@@ -1,0 +1,63 @@
+"""A classifier whose way back follows rules: the same answers, another gradient."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from fluoroscope.attribution.rules.mode import Coverage, Rules
+from fluoroscope.errors import InvalidParameterError
+from fluoroscope.models.classifier import Classifier
+
+
+class Ruled(Classifier):
+    """The network, evaluated inside a mode of rules; the network itself is left alone.
+
+    Args:
+        model: the network.
+        rules: makes the mode of one evaluation, which notes what it covered in what it is given.
+
+    Raises:
+        InvalidParameterError: parts of the network run where no rule reaches them.
+    """
+
+    _asks = True
+
+    def __init__(self, model: Classifier, rules: Callable[[Coverage], Rules]) -> None:
+        _check(model)
+        super().__init__(
+            model.module,
+            labels=model.labels if model.knows_classes else None,
+            name=model.name,
+            preprocessing=model.preprocessing,
+            outputs=model.outputs,
+        )
+        self._found = model._found
+        self._classes, self.passes = model._classes, model.passes
+        self.log_probabilities = model.log_probabilities
+        self.model, self._rules = model, rules
+        self.coverage = Coverage()
+        """What the last evaluation's operations had of rules."""
+
+    @property
+    def plain(self) -> Classifier:
+        """The plain network."""
+        return self.model.plain
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits ``(N, classes)``, gone back through by rules."""
+        self.coverage = Coverage()
+        with self._rules(self.coverage):
+            return self.model(images)
+
+
+def _check(model: Classifier) -> None:
+    for part in model.module.modules():
+        scripted = isinstance(part, torch.jit.ScriptModule)
+        if scripted or hasattr(part, "_orig_mod"):
+            raise InvalidParameterError(
+                f"{model.name} is {'scripted' if scripted else 'compiled'}, so its operations run "
+                "where no rule reaches them; expected plain PyTorch code: load the network from "
+                "its Python code, or use a method that needs the gradient alone, such as "
+                "integrated-gradients"
+            )
