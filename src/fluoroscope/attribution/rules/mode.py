@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from fluoroscope.attribution.rules.table import LINEAR, PRODUCTS
+from fluoroscope.attribution.rules.operations import LINEAR, PRODUCTS
 
 Operation = Callable[..., Any]
 Rule = Callable[[Operation, tuple[Any, ...], dict[str, Any]], Any]

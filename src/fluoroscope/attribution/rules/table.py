@@ -1,24 +1,30 @@
-"""Which operation has which rule in which method: one line each."""
+"""Which operation has which rule in which method: one line each.
 
-_MOVES = """
-    clone detach contiguous view view_as reshape flatten unflatten squeeze unsqueeze permute
-    transpose t swapaxes movedim expand expand_as repeat repeat_interleave __getitem__ narrow select
-    split chunk unbind tensor_split index_select gather cat concat concatenate stack roll flip pad
-    pixel_shuffle pixel_unshuffle channel_shuffle dropout dropout1d dropout2d dropout3d
-    alpha_dropout feature_alpha_dropout identity to type float double half bfloat16 type_as cpu
-    cuda unfold diagonal tril triu masked_fill requires_grad requires_grad_ real
+An operation that is not here and not linear (:mod:`.operations`) has none: there a method goes back
+as the plain gradient does, and says so. To add one, write its rules, its line here, and its test.
 """
-_ADDS = """
-    add sub rsub neg sum mean avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d
-    adaptive_avg_pool2d adaptive_avg_pool3d batch_norm interpolate upsample fold cumsum
-"""
-_MULTIPLIES = """
-    mul div matmul rmatmul bmm mm baddbmm addmm einsum conv1d conv2d conv3d conv_transpose1d
-    conv_transpose2d conv_transpose3d linear bilinear
-"""
-MOVES = frozenset(_MOVES.split())
-"""Operations that only move numbers about, or copy them."""
-LINEAR = MOVES | frozenset(_ADDS.split())
-"""Operations that are linear in what depends on the picture."""
-PRODUCTS = frozenset(_MULTIPLIES.split())
-"""Operations that are linear where only one factor depends on the picture, and no divisor does."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fluoroscope.attribution.rules.mode import Rule
+
+
+@dataclass(frozen=True)
+class Line:
+    """The rules of an operation; ``None`` where a method has none for it."""
+
+    guided: Rule | None = None
+    deconvolution: Rule | None = None
+    deeplift: Rule | None = None
+    lrp: Rule | None = None
+
+
+TABLE: Mapping[str, Line] = {}
+"""By the operation's one name; see :func:`.mode.operation`."""
+
+
+def rules_of(method: str) -> dict[str, Rule]:
+    """The rules of a method, by operation."""
+    found = {name: getattr(line, method) for name, line in TABLE.items()}
+    return {name: rule for name, rule in found.items() if rule is not None}
