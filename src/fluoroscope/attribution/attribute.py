@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fluoroscope.attacks.attack import as_plain
+from fluoroscope.attribution.baselines import Baseline
 from fluoroscope.attribution.classes import Targets, as_targets
 from fluoroscope.attribution.method import Method
 from fluoroscope.attribution.registry import make_method
@@ -107,9 +108,13 @@ def stated(method: Method) -> dict[str, Any]:
     return {
         "method": method.name,
         "options": {
-            field.name: as_plain(getattr(method, field.name))
+            field.name: _plain(getattr(method, field.name))
             for field in fields(method)
             if field.init
         },
         "promise": method.promise,
     }
+
+
+def _plain(value: Any) -> Any:
+    return value.describe() if isinstance(value, Baseline) else as_plain(value)

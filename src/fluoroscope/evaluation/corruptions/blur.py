@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 
 from fluoroscope.engine import randomness
-from fluoroscope.evaluation.corruptions.filters import convolved, gaussian, motion, zoomed
+from fluoroscope.evaluation.corruptions.filters import convolved, motion, zoomed
 from fluoroscope.evaluation.corruptions.noise import Drawn
+from fluoroscope.pictures.gaussian import gaussian
 
 # Of glass blur: how often pixels are moved, at most.
 _ROUNDS = 3

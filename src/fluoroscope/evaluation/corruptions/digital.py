@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from fluoroscope.engine import randomness
-from fluoroscope.evaluation.corruptions.filters import gaussian
 from fluoroscope.evaluation.corruptions.noise import Drawn
+from fluoroscope.pictures.gaussian import gaussian
 from fluoroscope.pictures.write import to_pil
 
 

@@ -1,29 +1,15 @@
 """What several corruptions are made of: blurs, zooms, padding, and a plasma fractal."""
 
 from math import ceil, cos, radians, sin
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-Edge = Literal["nearest", "mirror", "reflect"]
-"""How a picture goes on past its border, in SciPy's words: ``aaa|abc``, ``cb|abc``, ``ba|abc``."""
+from fluoroscope.pictures.gaussian import Edge, past_the_edge
 
 # How far the corners of the plasma are moved at first.
 _WIBBLE = 100.0
-
-
-def past_the_edge(places: Tensor, side: int, edge: Edge) -> Tensor:
-    """Whole numbers that may lie outside ``0 … side - 1``, as places inside."""
-    if edge == "nearest":
-        return places.clamp(0, side - 1)
-    if edge == "mirror":
-        period = max(2 * side - 2, 1)
-        folded = places.remainder(period)
-        return torch.minimum(folded, period - folded)
-    folded = places.remainder(2 * side)
-    return torch.minimum(folded, 2 * side - 1 - folded)
 
 
 def padded(images: Tensor, by: int, edge: Edge) -> Tensor:
@@ -32,29 +18,6 @@ def padded(images: Tensor, by: int, edge: Edge) -> Tensor:
         places = torch.arange(-by, images.shape[dim] + by, device=images.device)
         images = images.index_select(dim, past_the_edge(places, images.shape[dim], edge))
     return images
-
-
-def gaussian(
-    images: Tensor, sigma: float, *, edge: Edge = "nearest", truncate: float = 4.0
-) -> Tensor:
-    """Images ``(…, H, W)`` under a Gaussian of so many pixels, as ``scipy.ndimage`` has it.
-
-    Each direction is one product with a matrix, so a wide blur costs no more than a narrow one.
-    """
-    if sigma <= 0:
-        return images
-    rows, columns = (_along(side, sigma, edge, truncate, images) for side in images.shape[-2:])
-    return rows @ (images @ columns.T)
-
-
-def _along(side: int, sigma: float, edge: Edge, truncate: float, like: Tensor) -> Tensor:
-    """A blur of a row of so many pixels as a matrix ``(side, side)``."""
-    reach = int(truncate * sigma + 0.5)
-    steps = torch.arange(-reach, reach + 1, device=like.device)
-    weights = (-0.5 * (steps / sigma).to(like) ** 2).exp()
-    places = past_the_edge(torch.arange(side, device=like.device)[:, None] + steps, side, edge)
-    matrix = torch.zeros(side, side, dtype=like.dtype, device=like.device)
-    return matrix.scatter_add_(1, places, (weights / weights.sum()).expand(side, -1))
 
 
 def convolved(images: Tensor, kernel: Tensor) -> Tensor:
