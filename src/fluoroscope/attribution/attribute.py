@@ -79,7 +79,7 @@ def attribute(
         on_step=on_step,
     )
     assert found is not None
-    notes = [*notes_of(model)]
+    notes = [*notes_of(model), *how.remarks(found.error)]
     record = {
         **stated(how),
         "coverage": found.coverage.describe() if found.coverage is not None else None,

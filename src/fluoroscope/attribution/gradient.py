@@ -20,7 +20,6 @@ from fluoroscope.attribution.method import (
     with_values,
 )
 from fluoroscope.engine.evaluate import Answer
-from fluoroscope.engine.stream import Samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +28,17 @@ class Gradient(SumOfProbes):
 
     name: ClassVar[str] = "gradient"
 
-    def probes(self, round: Tensor) -> Tensor:
+    def forwards(self, images: Tensor) -> int:
         """One."""
-        return torch.ones_like(round)
+        return 1
 
-    def images(self, samples: Samples, numbers: Tensor, round: Tensor) -> Tensor:
+    def probes(self, state: Sums) -> Tensor:
+        """One."""
+        return torch.ones_like(state.number)
+
+    def images(self, state: Sums, owners: Tensor, numbers: Tensor) -> Tensor:
         """The pictures."""
-        return samples.images
+        return state.samples.images
 
     def add(self, state: Sums, query: Probing, answer: Answer) -> Sums:
         """The gradient."""

@@ -67,6 +67,17 @@ class Method(ABC):
         """
         return model
 
+    def forwards(self, images: Tensor) -> int | None:
+        """How many images go through the network for each of images ``(N, C, H, W)``.
+
+        ``None`` where that is not known beforehand; for a bar that shows the time left.
+        """
+        return None
+
+    def remarks(self, error: Tensor) -> list[str]:
+        """What a reader of the maps should know, sentences, by the errors ``(N,)`` of the maps."""
+        return []
+
     def goal(self, classes: Tensor) -> Objective:
         """The number to explain, of classes ``(n,)`` or pairs ``(n, 2)``."""
         return objective_of(classes, self.objective)
@@ -115,32 +126,44 @@ class Probing(Query):
 
 @dataclass(frozen=True, kw_only=True)
 class SumOfProbes(Method):
-    """A method whose map is a sum over independent probes."""
+    """A method whose map is a sum over independent probes.
+
+    What a picture's probes have in common, such as its baseline, is a field of its state: then
+    :meth:`start` returns a subclass of :class:`Sums`.
+    """
 
     gradient: ClassVar[bool] = True
     """Whether its probes want the gradient at the pixels."""
 
     @abstractmethod
-    def probes(self, round: Tensor) -> Tensor:
-        """``(n,)``, how many probes a picture takes in each round."""
+    def probes(self, state: Any) -> Tensor:
+        """``(n,)``, how many probes each picture takes in its round."""
 
     @abstractmethod
-    def images(self, samples: Samples, numbers: Tensor, round: Tensor) -> Tensor:
-        """The probes ``(m, C, H, W)`` of those numbers ``(m,)``; ``samples`` has ``m`` rows too."""
+    def images(self, state: Any, owners: Tensor, numbers: Tensor) -> Tensor:
+        """The probes ``(m, C, H, W)`` of those numbers ``(m,)`` of the pictures ``owners``."""
 
     @abstractmethod
-    def add(self, state: Sums, query: Probing, answer: Answer) -> Sums:
+    def add(self, state: Any, query: Probing, answer: Answer) -> Sums:
         """The state with what the probes tell added; ``query.whose`` says whose each is."""
 
     @abstractmethod
-    def finish(self, state: Sums) -> Found:
+    def finish(self, state: Any) -> Found:
         """The maps of pictures that are done."""
 
-    def again(self, state: Sums) -> Tensor:
+    def again(self, state: Any) -> Tensor:
         """``(n,)`` booleans: who needs another round, from nothing; asked at the end of one."""
         return torch.zeros_like(state.done)
 
-    def wants_gradient(self, numbers: Tensor) -> bool | Tensor:
+    def ends(self, state: Any) -> Tensor | None:
+        """``(n,)``, before which probe a picture's next ones must end, where some are apart.
+
+        One pass back serves a whole batch, so those that want no gradient had better be asked
+        without those that do.
+        """
+        return None
+
+    def wants_gradient(self, state: Any, owners: Tensor, numbers: Tensor) -> bool | Tensor:
         """Whether the gradient at the pixels is wanted, by all or by those probes ``(m,)``."""
         return self.gradient
 
@@ -158,17 +181,16 @@ class SumOfProbes(Method):
 
     def ask_within(self, state: Sums, room: int) -> Probing:
         """The next probes of each picture."""
-        from fluoroscope.engine.stream import take
-
-        left = self.probes(state.round) - state.number
-        owners, before = crowd(left.clamp(max=room))
+        ends = self.ends(state)
+        ends = self.probes(state) if ends is None else ends
+        owners, before = crowd((ends - state.number).clamp(max=room))
         numbers = state.number[owners] + before
-        samples = take(state.samples, owners)
+        classes = state.samples.classes[owners]
         return Probing(
-            self.images(samples, numbers, state.round[owners]),
-            self.wants_gradient(numbers),
-            self.goal(samples.classes),
-            samples.classes,
+            self.images(state, owners, numbers),
+            self.wants_gradient(state, owners, numbers),
+            self.goal(classes),
+            classes,
             owners=owners,
             numbers=numbers,
         )
@@ -180,7 +202,7 @@ class SumOfProbes(Method):
         number = state.number + torch.zeros_like(state.number).index_add(
             0, query.whose, torch.ones_like(query.whose)
         )
-        ended = number >= self.probes(state.round)
+        ended = number >= self.probes(state)
         again = ended & self.again(state) if bool(ended.any()) else torch.zeros_like(ended)
         if bool(again.any()):
             fresh = again.view(-1, *[1] * (state.total.dim() - 1))
