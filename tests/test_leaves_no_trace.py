@@ -76,6 +76,8 @@ ATTACKS: dict[str, dict[str, Any]] = {
 ATTRIBUTIONS: dict[str, dict[str, Any]] = {
     "gradient": {},
     "gradient-x-input": {},
+    "guided-backprop": {},
+    "deconvolution": {},
 }
 CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
     "attribute": lambda m, _: [

@@ -44,6 +44,22 @@ METHODS: dict[str, About] = {
         cost="1 forward and backward",
         options=_OBJECTIVE,
     ),
+    "guided-backprop": About(
+        home="guided_backprop:GuidedBackprop",
+        summary="the gradient, where at each ReLU only what speaks for the class goes back",
+        formula="at y = relu(x): max(g, 0) where x > 0",
+        paper="Springenberg et al. 2014 (1412.6806)",
+        cost="1 forward and backward",
+        options=_OBJECTIVE,
+    ),
+    "deconvolution": About(
+        home="guided_backprop:Deconvolution",
+        summary="the gradient, where each ReLU rectifies what comes back in place of what went in",
+        formula="at y = relu(x): max(g, 0)",
+        paper="Zeiler and Fergus 2013 (1311.2901)",
+        cost="1 forward and backward",
+        options=_OBJECTIVE,
+    ),
 }
 """All methods by name, in the order in which they are listed."""
 

@@ -7,7 +7,7 @@ operations written in C++ or as an ``autograd.Function``. A mode belongs to its 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,8 @@ from fluoroscope.attribution.rules.operations import LINEAR, PRODUCTS
 Operation = Callable[..., Any]
 Rule = Callable[[Operation, tuple[Any, ...], dict[str, Any]], Any]
 """Stands in for an operation: given it and what it is called with, returns what it returns, with
-another way back. It never works in place: the mode copies what an in-place call was to write."""
+another way back; or ``NotImplemented`` of a call that it is not for. It never works in place, and
+neither does the operation that it is given: the mode copies what an in-place call was to write."""
 
 # One name for one operation.
 _SAME = {
@@ -40,6 +41,8 @@ class Coverage:
 
     handled: Counter[str] = field(default_factory=Counter)
     """With a rule of their own."""
+    extended: Counter[str] = field(default_factory=Counter)
+    """Those of them to which the rule was extended, beyond what its paper says."""
     linear: Counter[str] = field(default_factory=Counter)
     """That need none, since they are linear or only move numbers."""
     missed: Counter[str] = field(default_factory=Counter)
@@ -56,11 +59,17 @@ class Rules(TorchFunctionMode):
     Args:
         rules: by the operation's name, without the underscore of in-place calls.
         coverage: where it is noted what had a rule.
+        extended: operations whose rule goes beyond what its paper says.
     """
 
-    def __init__(self, rules: Mapping[str, Rule], coverage: Coverage) -> None:
+    def __init__(
+        self,
+        rules: Mapping[str, Rule],
+        coverage: Coverage,
+        extended: Collection[str] = (),
+    ) -> None:
         super().__init__()
-        self._rules, self._coverage = rules, coverage
+        self._rules, self._coverage, self._extended = rules, coverage, extended
 
     def __torch_function__(
         self,
@@ -71,23 +80,51 @@ class Rules(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name, in_place = operation(func, kwargs)
-        rule = self._rules.get(name)
-        if rule is None or not any(map(depends, tensors_in((args, kwargs)))):
-            found = func(*args, **kwargs)
-            if rule is None and name != "__get__" and any(map(depends, tensors_in((found,)))):
-                linear = is_linear(name, args, kwargs)
-                (self._coverage.linear if linear else self._coverage.missed)[name] += 1
-            return found
-        self._coverage.handled[name] += 1
+        rule = self.rule_of(name, args, kwargs)
+        if rule is not None and any(map(depends, tensors_in((args, kwargs)))):
+            found = self._ruled(rule, func, args, kwargs, in_place)
+            if found is not NotImplemented:
+                self._coverage.handled[name] += 1
+                if name in self._extended:
+                    self._coverage.extended[name] += 1
+                return found
+        linear = is_linear(name, args, kwargs)
+        found = func(*args, **kwargs)
+        if name != "__get__" and any(map(depends, tensors_in((found,)))):
+            (self._coverage.linear if linear else self._coverage.missed)[name] += 1
+        return found
+
+    def rule_of(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Rule | None:
+        """The rule of a call, if there is one."""
+        return self._rules.get(name)
+
+    def _ruled(
+        self,
+        rule: Rule,
+        func: Operation,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        in_place: bool,
+    ) -> Any:
         if not in_place:
             return rule(func, args, kwargs)
         # A copy is worked on, and what comes of it written where the call would have: so views
         # and other names of the tensor see it, and what the rule has saved stays as it was.
         written = args[0]
-        copied = {**kwargs, "inplace": False} if "inplace" in kwargs else kwargs
-        made = rule(func, (written.clone(), *args[1:]), copied)
-        written.copy_(made)
-        return written
+        if "inplace" in kwargs:
+            kwargs = {**kwargs, "inplace": False}
+        else:
+            func = _on_a_copy(func)
+        made = rule(func, (written.clone(), *args[1:]), kwargs)
+        if made is not NotImplemented:
+            written.copy_(made)
+            made = written
+        return made
+
+
+def _on_a_copy(func: Operation) -> Operation:
+    """An operation that works in place, made one that does not."""
+    return lambda written, *args, **kwargs: func(written.clone(), *args, **kwargs)
 
 
 def operation(func: Operation, kwargs: Mapping[str, Any] | None = None) -> tuple[str, bool]:
@@ -103,6 +140,8 @@ def operation(func: Operation, kwargs: Mapping[str, Any] | None = None) -> tuple
 
 def is_linear(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     """Whether a call is linear in what depends on the picture."""
+    if name == "batch_norm" and (kwargs.get("training") or any(one is True for one in args[5:6])):
+        return False  # by the batch's own statistics
     if name not in PRODUCTS:
         return name in LINEAR
     factors = sum(map(depends, tensors_in((args, dict(kwargs)))))

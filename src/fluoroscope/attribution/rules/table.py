@@ -7,6 +7,12 @@ as the plain gradient does, and says so. To add one, write its rules, its line h
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fluoroscope.attribution.rules.guided import (
+    deconvolution,
+    deconvolution_clamp,
+    guided,
+    guided_clamp,
+)
 from fluoroscope.attribution.rules.mode import Rule
 
 
@@ -20,7 +26,26 @@ class Line:
     lrp: Rule | None = None
 
 
-TABLE: Mapping[str, Line] = {}
+_ACTIVATION = Line(guided=guided, deconvolution=deconvolution)
+
+TABLE: Mapping[str, Line] = {
+    "relu": _ACTIVATION,
+    "clamp": Line(guided=guided_clamp, deconvolution=deconvolution_clamp),
+    "clamp_min": Line(guided=guided_clamp, deconvolution=deconvolution_clamp),
+    "relu6": _ACTIVATION,
+    "hardtanh": _ACTIVATION,
+    "leaky_relu": _ACTIVATION,
+    "rrelu": _ACTIVATION,
+    "prelu": _ACTIVATION,
+    "elu": _ACTIVATION,
+    "selu": _ACTIVATION,
+    "celu": _ACTIVATION,
+    "gelu": _ACTIVATION,
+    "silu": _ACTIVATION,
+    "mish": _ACTIVATION,
+    "hardswish": _ACTIVATION,
+    "softplus": _ACTIVATION,
+}
 """By the operation's one name; see :func:`.mode.operation`."""
 
 
