@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fluoroscope.attribution.metrics.maps import Maps, as_maps
-from fluoroscope.attribution.metrics.setting import Explain, Setting
+from fluoroscope.attribution.metrics.setting import Setting
 from fluoroscope.attribution.metrics.similarity import Kind, entropy_rise, similarity
 from fluoroscope.attribution.metrics.subsets import Scores
 from fluoroscope.engine import randomness
@@ -33,7 +33,7 @@ def max_sensitivity(setting: Setting, *, samples: int = 10, radius: float = 0.02
     The points are uniform in the ball, and within ``[0, 1]``. Infinite where a map of zeros
     changes.
     """
-    samples, explain = whole_number("samples", samples), explain_of(setting)
+    samples = whole_number("samples", samples)
     if not 0 < radius <= 1:
         raise InvalidParameterError(f"radius is {radius}; expected more than 0, at most 1")
     keys, images = setting.keys(_BALL), setting.images
@@ -45,7 +45,12 @@ def max_sensitivity(setting: Setting, *, samples: int = 10, radius: float = 0.02
         for number in range(samples):
             drawn = randomness.uniform(keys, number, tuple(images.shape[1:])).to(images)
             moved = (images + radius * (2 * drawn - 1)).clamp(0, 1)
-            found = as_maps(explain(setting.model, moved, setting.classes), images)
+            found = setting.explained(images=moved)
+            if found.shape != values.shape:
+                raise InvalidParameterError(
+                    f"explain gives maps of shape {tuple(found.shape)} and those given have "
+                    f"{tuple(values.shape)}; expected the method that made them"
+                )
             worst = torch.maximum(worst, (found - values).flatten(1).norm(dim=1))
         return torch.where(worst == 0, worst, worst / length).double().cpu()
 
@@ -57,8 +62,7 @@ def random_logit(setting: Setting, *, kind: Kind = "spearman") -> Scores:
 
     Of a pair the first class becomes another; where there is no third, the pair is turned round.
     """
-    explain = explain_of(setting)
-    others = as_maps(explain(setting.model, setting.images, _other(setting)), setting.images)
+    others = setting.explained(classes=_other(setting))
     return lambda maps: similarity(as_maps(maps, setting.images), others, kind)
 
 
@@ -78,47 +82,32 @@ def entropy_rise_of_randomisation(
     return lambda maps: entropy_rise(as_maps(maps, setting.images), others, bins)
 
 
-def denoised(
-    explain: Explain, setting: Setting, *, samples: int = 50, sigma: float = 0.1
-) -> Tensor:
-    """The mean of the maps ``(N, C, H, W)`` of noisy copies of the pictures.
+def denoised(setting: Setting, *, samples: int = 50, sigma: float = 0.1) -> Tensor:
+    """The mean of the method's maps ``(N, C, H, W)`` of noisy copies of the pictures.
 
     What smooth MPRT (Hedström et al. 2024, 2401.06465) compares in place of the maps themselves:
     noise in a map is no sign that it depends on the weights. ``sigma`` is a share of each
     picture's range of values; pixels stay within ``[0, 1]``.
     """
     images, keys = setting.images, setting.keys(_NOISE)
+    if not 0 <= sigma < float("inf"):
+        raise InvalidParameterError(f"sigma is {sigma}; expected a number of 0 or more")
     span = images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True)
     total: Tensor | None = None
     for number in range(whole_number("samples", samples)):
         drawn = randomness.normal(keys, number, tuple(images.shape[1:])).to(images)
         noisy = (images + sigma * span * drawn).clamp(0, 1)
-        found = as_maps(explain(setting.model, noisy, setting.classes), images)
+        found = setting.explained(images=noisy)
         total = found if total is None else total + found
     assert total is not None
     return total / samples
 
 
-def explain_of(setting: Setting) -> Explain:
-    """The method, where one was given.
-
-    Raises:
-        InvalidParameterError: none was.
-    """
-    if setting.explain is None:
-        raise InvalidParameterError(
-            "explain is missing; expected a function of network, images and classes that gives "
-            "maps, for this metric runs the method again"
-        )
-    return setting.explain
-
-
 def _of_random_weights(setting: Setting, randomised: Classifier | None) -> Tensor:
-    explain = explain_of(setting)
     twin = randomised or with_random_weights(
         setting.model, setting.images, seed=setting.seed, batch_size=setting.batch_size
     )
-    return as_maps(explain(twin, setting.images, setting.classes), setting.images)
+    return setting.explained(model=twin)
 
 
 def _other(setting: Setting) -> Tensor:

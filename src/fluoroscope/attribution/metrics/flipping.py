@@ -8,6 +8,7 @@ gain (SRG) of Bluecher, Vielhaben, Strodthoff 2024 (2401.06654), whose ranking o
 less on the replacement.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -84,6 +85,8 @@ class Flipping:
             raise InvalidParameterError(
                 f"fractions are {list(fractions)}; expected shares of the pixels from 0 to 1"
             )
+        if not 0 <= noise < math.inf:
+            raise InvalidParameterError(f"noise is {noise}; expected a number of 0 or more")
         device = setting.images.device
         self._counts = torch.tensor([round(each * total) for each in fractions], device=device)
         self._replace = replacement(setting, replace, noise=noise)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fluoroscope.attribution.metrics.intervals import Interval, interval_of
+from fluoroscope.attribution.metrics.intervals import Interval, check_finite, interval_of
 from fluoroscope.attribution.metrics.metric import Metric
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.words import number
@@ -111,4 +111,5 @@ def _table(metric: Metric, scores: Mapping[str, Tensor]) -> Tensor:
         raise InvalidParameterError(
             f"scores have shapes {shapes or 'none'}; expected one or more of one shape (N,)"
         )
+    check_finite(torch.stack(rows))
     return torch.stack(rows) if metric.higher_is_better else -torch.stack(rows)

@@ -27,9 +27,10 @@ def bootstrap(
     Of a single picture nothing is known of others: from minus to plus infinity.
 
     Raises:
-        InvalidParameterError: no scores, or a confidence outside (0, 1).
+        InvalidParameterError: no scores, some not finite, or a confidence outside (0, 1).
     """
     rows = scores.detach().double().cpu().flatten()
+    check_finite(rows)
     return interval_of(
         lambda drawn: rows[drawn].mean(1), len(rows),
         confidence=confidence, resamples=resamples, seed=seed,
@@ -69,3 +70,17 @@ def interval_of(
     tail = (1 - confidence) / 2
     low, high = found.quantile(found.new_tensor([tail, 1 - tail])).tolist()
     return low, high
+
+
+def check_finite(scores: Tensor) -> None:
+    """Refuse scores that are NaN or infinite: no mean of them says anything.
+
+    Raises:
+        InvalidParameterError: some are.
+    """
+    bad = int((~scores.isfinite()).sum())
+    if bad:
+        raise InvalidParameterError(
+            f"scores hold NaN or infinity at {bad} of {scores.numel()}; expected finite numbers: "
+            "leave those pictures out, and say so"
+        )

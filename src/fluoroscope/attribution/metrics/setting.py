@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from fluoroscope.attribution.classes import Targets, as_targets, objective_of
-from fluoroscope.attribution.metrics.maps import Maps
+from fluoroscope.attribution.metrics.maps import Maps, as_maps
 from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.first_look import first_look
@@ -20,8 +20,9 @@ from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.pictures.checks import check_images
 
-Explain = Callable[[Classifier, Tensor, Tensor], Maps]
-"""A method that can be run again: network, images and classes give maps."""
+Explain = Callable[[Classifier, Tensor, Any], Maps]
+"""A method that can be run again: network, images ``(N, C, H, W)`` and classes give maps. Classes
+come as a tensor ``(N,)``, or as a list of ``N`` pairs: both as ``fs.attribute`` takes them."""
 Read = Literal["probability", "logit"]
 """What is read of an answer: of a pair of classes the sigmoid of the difference of their logits,
 or that difference."""
@@ -122,6 +123,29 @@ class Setting:
             found.append(answer.objective)
             done += len(flat)
         return torch.cat(found).view(len(self), probes)
+
+    def explained(
+        self,
+        *,
+        model: Classifier | None = None,
+        images: Tensor | None = None,
+        classes: Tensor | None = None,
+    ) -> Tensor:
+        """Maps ``(N, C, H, W)`` of the method, where one of these takes the place of its own.
+
+        Raises:
+            InvalidParameterError: no method was given, or its maps do not fit.
+        """
+        if self.explain is None:
+            raise InvalidParameterError(
+                "explain is missing; expected a function of network, images and classes that gives "
+                "maps, for this metric runs the method again"
+            )
+        wanted = self.classes if classes is None else classes
+        pictures = self.images if images is None else images
+        pairs = [tuple(pair) for pair in wanted.tolist()] if wanted.dim() == 2 else wanted
+        found = self.explain(self.model if model is None else model, pictures, pairs)
+        return as_maps(found, pictures, "the maps of explain")
 
     def _goal(self, read: Read) -> Objective:
         if self.classes.dim() == 1:

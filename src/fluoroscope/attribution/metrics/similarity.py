@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from fluoroscope.attribution.metrics.maps import Maps, as_maps, pixels
+from fluoroscope.engine.numbers import whole_number
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.gradients.randomised import rank_correlation
 from fluoroscope.models.wording import did_you_mean
@@ -74,6 +75,7 @@ def entropy(maps: Maps, bins: int = 100) -> Tensor:
 
     The bins go from the map's least to its greatest value, so its scale does not matter.
     """
+    bins = whole_number("bins", bins)
     rows = pixels(as_maps(maps)).cpu().numpy()
     counts = np.stack([np.histogram(_spread(row), bins=bins)[0] for row in rows])
     shares = torch.from_numpy(counts / counts.sum(1, keepdims=True))
