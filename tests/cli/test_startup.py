@@ -43,6 +43,7 @@ def imported(*commands: list[str], cwd: Path) -> tuple[list[int], list[set[str]]
 def test_the_small_commands_and_mistakes_in_names_import_no_pytorch(tmp_path: Path) -> None:
     heavy = {"torch", "numpy", "pyarrow", "PIL"} | UNUSED
     small = [["--version"], ["models", "list"], ["attacks"], ["attacks", "pgd"]]
+    small += [["attribute", "list"], ["attribute", "show", "gradient"]]
     codes, there = imported(*small, cwd=tmp_path)
     assert codes == [0] * len(small)
     assert not heavy & there[-1]
@@ -55,6 +56,9 @@ def test_the_small_commands_and_mistakes_in_names_import_no_pytorch(tmp_path: Pa
         ["attack", "pgd", *DIGITS, "--eps", "0.1", "--mask", "nowhere.png"],
         ["evaluate", *DIGITS, "--threat", "linf:8"],
         ["transfer", "-m", "digits-cnn", "-m", "digits-cmn", "-d", "digits"],
+        ["attribute", "-m", "digits-cnn", "-i", "digits:7", "--method", "gradeint"],
+        ["attribute", "-m", "digits-cnn", "-i", "digits:7", "--param", "nothing=1"],
+        ["attribute", "show", "gradeint"],
     ]
     codes, there = imported(*wrong, cwd=tmp_path)
     assert codes == [2] * len(wrong)

@@ -300,6 +300,22 @@ def _morphs(folder: Path) -> list[Tree]:
     return [{name: tree[name] for name in ("morph.json", "morph.safetensors")}]
 
 
+def _attributions(folder: Path) -> list[Tree]:
+    model, images = fs.load_model("digits-linear"), fs.load_images("digits", channels=1).take(3)
+    batch = next(iter(images.batches(3)))
+    trees = []
+    for classes in ([0, 1, 2], (3, 4)):
+        fs.attribute(model, batch.images, classes).save(folder)
+        trees.append(read_tree(folder))
+    return trees
+
+
+def _open_attribution(folder: Path) -> object:
+    found = fs.Attribution.load(folder)
+    found.figure()
+    return repr(found), found._repr_html_(), found.describe()
+
+
 def _maps(folder: Path) -> list[Tree]:
     data = fs.load_images("digits", channels=1).take(40)
     model = fs.load_model("digits-linear")
@@ -461,6 +477,7 @@ TARGETS: dict[str, Target] = {
     "X-rays that were kept": Target(_xrays, _compare_xrays, 15),
     "bookmarks": Target(_bookmarks, _search_on, 60),
     "morphs": Target(_morphs, fs.MorphResult.load, 150),
+    "attributions": Target(_attributions, _open_attribution, 60),
     "maps": Target(_maps, _open_map, 150),
     "trainings": Target(_trainings, _train, 80),
     "tables": Target(_tables, _go_through, 25),

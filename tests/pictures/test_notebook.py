@@ -121,6 +121,27 @@ def an_attack(
     )
 
 
+def an_attribution(
+    channels: int = 1, side: int = 6, count: int = 9, *, heat: bool = False, **changed: Any
+) -> fs.Attribution:
+    maps = noise(count, 1 if heat else channels, side, side) - (0.0 if heat else 0.5)
+    rows = torch.arange(count)
+    found: dict[str, Any] = {
+        "maps": maps,
+        "images": noise(count, channels, side, side),
+        "targets": rows % 10,
+        "values": rows.double(),
+        "error": torch.linspace(0, 1, count, dtype=torch.float64),
+        "forwards": rows + 1,
+        "backwards": rows,
+        "numbers": rows,
+        "record": {"method": "gradient", "promise": "completeness", "model": HOSTILE[0]},
+        "labels": labels_of(10),
+        "notes": HOSTILE,
+    }
+    return fs.Attribution(**(found | changed))
+
+
 def a_verdict(curve: fs.Curve | None = None) -> fs.Verdict:
     part = Component(HOSTILE[0], 9, 3, 0, 0.5, (0.2, 0.8), 10, 10, 1.0)
     return fs.Verdict(
@@ -225,6 +246,21 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "attack of NaN": lambda: an_attack(fill=math.nan),
     "attack of nothing": lambda: an_attack(count=0),
     "attack at large": lambda: an_attack(3, 1000, 224, 40),
+    **{f"attribution {k}": lambda k=k: an_attribution(k) for k in (1, 2, 3, 13)},
+    "attribution of no method of ours": lambda: an_attribution(
+        record={"method": HOSTILE[0], "promise": None, "coverage": {"missed": {HOSTILE[3]: 2}}},
+    ),
+    "attribution that is not valid": lambda: an_attribution(
+        verdict={"method": "x", "verdict": "not valid here", "reason": HOSTILE[0]}
+    ),
+    "attribution of pairs": lambda: an_attribution(targets=torch.tensor([[0, 3]] * 9)),
+    "attribution of heat": lambda: an_attribution(3, heat=True),
+    "attribution of NaN": lambda: an_attribution(
+        maps=torch.full((9, 1, 6, 6), math.nan), error=torch.full((9,), math.nan),
+        values=torch.full((9,), math.nan),
+    ),
+    "attribution of nothing": lambda: an_attribution(count=0),
+    "attribution at large": lambda: an_attribution(3, 224, 40),
     "prediction": lambda: fs.Prediction(noise(100, 10), labels_of(10)),
     "prediction of many": lambda: fs.Prediction(noise(100, 1000), labels_of(1000)),
     "prediction of two": lambda: fs.Prediction(noise(1, 2), labels_of(2)),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from typing import Literal
 
 from fluoroscope.errors import InvalidParameterError
 
@@ -21,6 +22,9 @@ class About:
     """Passes for each picture and class."""
     promise: str = "none"
     """What its map adds up to."""
+    reads: Literal["slope", "part", "heat"] = "part"
+    """How its numbers are read: ``slope``, what brighter pixels do to the class; ``part``, what a
+    pixel as it is speaks for or against it; ``heat``, where something is, in no unit."""
     options: Mapping[str, str] = field(default_factory=dict)
     """What each option means; its name and default are those of the class."""
 
@@ -34,6 +38,7 @@ METHODS: dict[str, About] = {
         formula="df_c / dx",
         paper="Simonyan et al. 2013 (1312.6034)",
         cost="1 forward and backward",
+        reads="slope",
         options=_OBJECTIVE,
     ),
     "gradient-x-input": About(

@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from fluoroscope.cli.attack import attack, attacks
+from fluoroscope.cli.attribute import attribute
 from fluoroscope.cli.class_map import class_map
 from fluoroscope.cli.corrupt import corrupt
 from fluoroscope.cli.evaluate import evaluate
@@ -68,6 +69,7 @@ def fluoroscope(
     """Look inside PyTorch image classifiers through their inputs."""
 
 
+app.add_typer(attribute)
 app.add_typer(models)
 app.add_typer(runs)
 app.add_typer(report)

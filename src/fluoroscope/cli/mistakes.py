@@ -10,6 +10,8 @@ def tell_mistakes(command: str | None, given: Mapping[str, Any]) -> None:
     Raises:
         FluoroscopeError: the one that the library would raise later.
     """
+    if command == "attribute":
+        _tell_of_options(given)
     both = given.get("data") and given.get("image")  # the command says what it can do with two
     for option, check in _checks(command).items():
         value = None if both and option in ("data", "image") else given.get(option)
@@ -28,10 +30,18 @@ def _checks(command: str | None) -> dict[str, Callable[[str], Any]]:
         "model": check_model,
         "transfer_to": check_model,
         **({"name": check_model} if command == "show" else {}),
-        "method": check_attack,
+        **({} if command == "attribute" else {"method": check_attack}),
         "data": check_data,
         "others": check_data,
         "image": check_image,
         "mask": check_image,
         "threat": read_threat,
     }
+
+
+def _tell_of_options(given: Mapping[str, Any]) -> None:
+    """Methods of attribution and their options."""
+    from fluoroscope.cli.attribute_options import options_by_method, usual_methods
+
+    others = {name: given.get(name) for name in ("layer", "baseline")}
+    options_by_method(given.get("method") or usual_methods(), given.get("param"), **others)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
+    from fluoroscope.pictures.attribution_colours import Colours
+
 Html = NewType("Html", str)
 """Markup that was made here; any other text is escaped."""
 
@@ -148,6 +150,18 @@ def change(values: "Tensor", scale: float, caption: str = "", *, side: int = SID
     height, width = values.shape[-2:]
     address = signed_uri(values.nan_to_num(), scale)
     return _figure(address, *_size(height, width, side), caption)
+
+
+def coloured(values: "Tensor", colours: "Colours", caption: str = "", *, side: int = SIDE) -> Html:
+    """A map ``(C, H, W)`` in the colours of several; large ones are the means of small blocks."""
+    from fluoroscope.pictures.uris import blocks_of, uri
+    from fluoroscope.pictures.write import to_pil
+
+    if not values.numel():
+        return _figure("", 0, 0, caption)
+    height, width = values.shape[-2:]
+    drawn = to_pil(colours.rgb(blocks_of(values.nan_to_num())))
+    return _figure(uri(drawn, exact=True), *_size(height, width, side), caption)
 
 
 def scale_of(changes: Sequence["Tensor"]) -> float:

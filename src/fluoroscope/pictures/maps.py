@@ -20,7 +20,8 @@ from fluoroscope.process import drawing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_COLORS = "RdBu_r"
+SIGNED = "RdBu_r"
+"""Matplotlib's name of the colours."""
 # True of dark ink on white as of white ink on black, where to add ink is to darken or to brighten.
 _KEY = "red: brighter pixels raise it\nblue: darker pixels raise it"
 
@@ -35,7 +36,7 @@ def signed_map(values: Tensor, *, scale: float | None = None) -> tuple[Tensor, f
     from matplotlib import colormaps
 
     flat, limit = _flat(values, scale)
-    rgb = colormaps[_COLORS](np.clip(0.5 + flat / (2 * limit), 0, 1))[..., :3]
+    rgb = colormaps[SIGNED](np.clip(0.5 + flat / (2 * limit), 0, 1))[..., :3]
     return torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).float(), limit
 
 
@@ -83,7 +84,7 @@ def map_figure(
         axis.set_title(title, parse_math=False)
     for axis in axes:
         axis.set_axis_off()
-    bar = ScalarMappable(Normalize(-limit, limit), _COLORS)
+    bar = ScalarMappable(Normalize(-limit, limit), SIGNED)
     largest = max(float(np.abs(_flat(values, limit)[0]).max()) for _, values in panels)
     beyond = largest > limit * (1 + 1e-6)
     # Pointed ends: there are values beyond, in the same colours.

@@ -52,13 +52,13 @@ _STYLE: dict[Any, Any] = {
 @contextmanager
 def page_style() -> Iterator[None]:
     """Matplotlib draws in the page's style inside the block, whoever draws."""
-    with drawing(_STYLE | {"font.family": _families()}):
+    with drawing(_STYLE | {"font.family": families()}):
         yield
 
 
 @cache
-def _families() -> list[str]:
-    """Fonts to measure text by, which the page then draws in its own.
+def families() -> list[str]:
+    """Fonts for text of any script, or to measure it by where a page draws it in its own.
 
     Names of classes are in any script, and Matplotlib warns of each sign that its own font lacks;
     so the last one, which newer versions of it bring, has every sign there is.

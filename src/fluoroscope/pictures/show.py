@@ -44,8 +44,12 @@ class Pictures(html.Shown):
         yield html.paragraph(f"and {left:,} more" if left else "")
 
 
-def show(images: Tensor, captions: Sequence[str] = (), *, signed: bool | None = None) -> Pictures:
+def show(
+    images: Tensor | html.Shown, captions: Sequence[str] = (), *, signed: bool | None = None
+) -> html.Shown:
     """Pictures or gradients that a notebook shows; the last line of a cell is enough.
+
+    A result, such as an :class:`.Attribution`, shows itself.
 
     Args:
         images: ``(N, C, H, W)`` or one ``(C, H, W)``; pictures in ``[0, 1]``, or any numbers if
@@ -59,6 +63,8 @@ def show(images: Tensor, captions: Sequence[str] = (), *, signed: bool | None = 
         InvalidImagesError: no such tensor.
         InvalidParameterError: another number of captions than of images.
     """
+    if isinstance(images, html.Shown):
+        return images
     if not isinstance(images, Tensor) or images.dim() not in (3, 4) or images.is_complex():
         kind = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise InvalidImagesError(

@@ -1,0 +1,313 @@
+"""``fluoroscope attribute``: which pixels a decision depends on, by one method beside another."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fluoroscope.cli.attribute_list import list_, show
+from fluoroscope.cli.attribute_options import options_by_method, usual_methods
+from fluoroscope.cli.default_command import Default, WithDefault
+from fluoroscope.cli.display import with_display
+from fluoroscope.cli.interrupt import interruptible
+from fluoroscope.cli.options import (
+    BatchSize,
+    Image,
+    Invert,
+    Json,
+    Out,
+    Seed,
+    open_picture,
+    with_model,
+)
+from fluoroscope.cli.output import Output
+from fluoroscope.words import shortened
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fluoroscope.attribution.result import Attribution
+    from fluoroscope.engine.stream import Step
+    from fluoroscope.models.classifier import Classifier
+
+attribute = typer.Typer(
+    name="attribute",
+    cls=WithDefault,
+    help="Draw which pixels a decision depends on, by several methods; list them, or show one.",
+)
+attribute.command("list")(list_)
+attribute.command("show")(show)
+
+
+@attribute.command("attribute", cls=Default, hidden=True)
+@with_model
+@with_display
+def draw(
+    model: "Classifier",
+    image: Image,
+    invert: Invert = False,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="See: fluoroscope attribute list. Repeatable. Default: "
+            + ", ".join(usual_methods())
+            + "."
+        ),
+    ] = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option("--class", "-c", help="Class to explain; repeatable. Default: winner."),
+    ] = None,
+    rather_than: Annotated[
+        str | None,
+        typer.Option(help="A rival: explain the class over it, the difference of their logits."),
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--param",
+            help="Of a method, METHOD.NAME=VALUE; of all that have it, NAME=VALUE. Repeatable.",
+        ),
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="For methods that look at a layer: its dotted name.")
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="For methods that compare with a baseline: black, mean, blur …"),
+    ] = None,
+    anyway: Annotated[
+        bool,
+        typer.Option(
+            "--anyway",
+            help="Draw maps that are not valid on this network, too; the picture then says so.",
+        ),
+    ] = False,
+    batch_size: BatchSize = 64,
+    out: Out = Path("out/attribute"),
+    seed: Seed = 0,
+    json: Json = None,
+) -> None:
+    """Draw which pixels a decision depends on: methods across, classes down, scales stated.
+
+    list names the methods; show METHOD says what one promises, costs and takes.
+
+    [bold]Examples:[/]
+      fluoroscope attribute -m digits-cnn -i digits:5 --class 5 --class 8
+      fluoroscope attribute -m digits-cnn -i digits:7 -c 7 --rather-than 2
+    """
+    from fluoroscope.engine.predict import predict
+    from fluoroscope.errors import FluoroscopeError
+    from fluoroscope.files import output_directory
+
+    methods = list(dict.fromkeys(method or usual_methods()))
+    options = options_by_method(methods, param, layer=layer, baseline=baseline)
+    picture = model.fit(open_picture(image, model, seed, invert=invert)[0].image)
+    said = predict(model, picture)
+    targets = _targets(model, to, rather_than, int(said.winners))
+    output, directory = Output(json), output_directory(out)
+    made: list[Attribution] = []
+    with interruptible() as interrupted, output.measuring() as move:
+        for number, name in enumerate(methods):
+            told = _Progress(move, interrupted, number, methods)
+            try:
+                made.append(
+                    _explain(model, picture, targets, name, options[name], seed, batch_size, told)
+                )
+            except _Stopped:
+                break
+            except FluoroscopeError as problem:
+                # Of those that nobody named one may have nothing to say of this network.
+                if method or options[name] or (name == methods[-1] and not made):
+                    raise
+                output.note(f"{name} is left out: {problem}")
+        stopped = interrupted()
+    if made:
+        written = _Drawing(directory, picture, made, anyway).write()
+        _tell(output, made, anyway)
+        output.wrote(written)
+        output.json(_described(model, image, said, made, anyway, written))
+    if stopped:
+        raise typer.Abort
+
+
+class _Stopped(Exception):  # noqa: N818 - nothing went wrong
+    """Ctrl-C was pressed while a map was being made."""
+
+
+class _Progress:
+    """How much of all methods lies behind, and the question whether to go on."""
+
+    def __init__(self, move: Any, interrupted: Any, number: int, methods: list[str]) -> None:
+        self._move, self._interrupted = move, interrupted
+        self._number, self._methods = number, methods
+        self._done = 0
+
+    def step(self, step: "Step") -> None:
+        if self._interrupted():
+            raise _Stopped
+        self._done += len(step.indices)
+        self._move(
+            self._number / len(self._methods),
+            f"{self._methods[self._number]} ({self._done} evaluations)",
+        )
+
+
+def _targets(
+    model: "Classifier", to: list[str] | None, rival: str | None, winner: int
+) -> "list[int] | list[tuple[int, int]]":
+    from fluoroscope.errors import UnknownLabelError
+
+    classes = [model.find_class(name) for name in to] if to else [winner]
+    if rival is None:
+        return classes
+    other = model.find_class(rival)
+    if other in classes:
+        raise UnknownLabelError(
+            f"--rather-than is {model.labels[other]}, which is a class to explain, too; expected "
+            "another one"
+        )
+    return [(one, other) for one in classes]
+
+
+def _explain(
+    model: "Classifier",
+    picture: "Tensor",
+    targets: Any,
+    method: str,
+    options: dict[str, Any],
+    seed: int,
+    batch_size: int,
+    told: _Progress,
+) -> "Attribution":
+    """The maps of one method for all classes, which draw the same randomness."""
+    import torch
+
+    from fluoroscope.attribution.attribute import attribute as explain
+
+    copies = picture.repeat(len(targets), 1, 1, 1)
+    return explain(
+        model, copies, targets, method=method, batch_size=batch_size, seed=seed,
+        numbers=torch.zeros(len(targets), dtype=torch.long, device="cpu"), on_step=told.step,
+        **options,
+    )  # fmt: skip
+
+
+class _Drawing:
+    """The files of one call; those of an earlier one go."""
+
+    def __init__(
+        self, directory: Path, picture: "Tensor", made: "list[Attribution]", anyway: bool
+    ) -> None:
+        self._directory, self._picture, self._made = directory, picture, made
+        self._rows = list(range(len(made[0].maps)))
+        self._shown = [anyway or not one.complaint for one in made]
+
+    def write(self) -> list[Path]:
+        """Write them all."""
+        from fluoroscope.files import remove
+        from fluoroscope.pictures.maps import write_figure
+
+        ours = _ours()
+        remove(*(file for file in self._directory.iterdir() if ours.fullmatch(file.name)))
+        written = []
+        for name, overlay in (("sheet", False), ("overlay", True)):
+            figure = self._sheet(overlay)
+            for kind in ("png", "svg"):
+                written.append(write_figure(self._directory / f"{name}.{kind}", figure))
+        for one, shown in zip(self._made, self._shown, strict=True):
+            if shown:
+                written += [self._tile(one, row) for row in self._rows]
+            written += one.save(self._directory, f"attribution-{_safe(one.method)}")
+        return written
+
+    def _sheet(self, overlay: bool) -> Any:
+        from fluoroscope.pictures.attributions import attribution_sheet
+
+        columns = [
+            one.column(self._rows, drawn=shown)
+            for one, shown in zip(self._made, self._shown, strict=True)
+        ]
+        names = [self._made[0].target(row) for row in self._rows]
+        pictures = [self._picture, *[None] * (len(names) - 1)]
+        return attribution_sheet(columns, names, pictures, overlay=overlay)
+
+    def _tile(self, one: "Attribution", row: int) -> Path:
+        from fluoroscope.pictures.attribution_tile import attribution_tile
+        from fluoroscope.pictures.write import write_png
+
+        column = one.column(self._rows)
+        key = column.key.replace("\n", ", ")
+        words = [one.method, one.target(row), column.unit, key, one.kept(row)]
+        if column.colours.cut:
+            words.insert(-1, f"the ends stand for up to ±{column.colours.beyond:.3g}")
+        drawn = attribution_tile(one.maps[row], column.colours, words, warning=column.warning)
+        classes = one.targets[row].reshape(-1).tolist()
+        which = "-over-".join(f"{number}-{_safe(one.labels[number])}" for number in classes)
+        return write_png(self._directory / f"map-{_safe(one.method)}-{which}.png", drawn)
+
+
+def _ours() -> re.Pattern[str]:
+    """The names of files that an earlier call may have left, of other methods and classes."""
+    from fluoroscope.attribution.names import METHODS
+
+    methods = "|".join([*map(re.escape, map(_safe, METHODS)), r"captum-[\w.-]+"])
+    return re.compile(
+        rf"(sheet|overlay)\.(png|svg)|map-({methods})-\d+-[\w.-]*\.png|"
+        rf"attribution-({methods})\.(safetensors|json)"
+    )
+
+
+def _safe(name: str) -> str:
+    """A part of the name of a file, in which a label is no path."""
+    return re.sub(r"[^\w.]+", "-", shortened(name))
+
+
+def _tell(output: Output, made: "list[Attribution]", anyway: bool) -> None:
+    from fluoroscope.attribution.result import coverage_words
+
+    output.table(
+        ["method", "of", "from", "to", "passes>", "its promise"],
+        (
+            [
+                one.method if not row else "",
+                shortened(one.target(row)),
+                *(f"{each[key]:.3g}" for key in ("lowest", "highest")),
+                each["forwards"],
+                one.kept(row) or "none",
+            ]
+            for one in made
+            for row, each in enumerate(one.describe()["maps"])
+        ),
+    )
+    for one in made:
+        if words := coverage_words(one.record.get("coverage")):
+            output.say(f"{one.method}: {words}")
+        for note in one.notes:
+            output.note(note)
+    for one in made:
+        if one.complaint:
+            output.say(
+                f"warning: {one.complaint}" + ("" if anyway else "; not drawn: --anyway draws it")
+            )
+
+
+def _described(
+    model: "Classifier",
+    image: str,
+    said: Any,
+    made: "list[Attribution]",
+    anyway: bool,
+    written: list[Path],
+) -> dict[str, Any]:
+    from fluoroscope.pictures.display import shown_channels
+
+    return {
+        "model": model.name,
+        "image": image,
+        "winner": said.top(1)[0][0][0],
+        "attributions": [{**one.describe(), "drawn": anyway or not one.complaint} for one in made],
+        "shown_channels": shown_channels(model.channels),
+        "files": [str(path) for path in written],
+    }

@@ -1,0 +1,75 @@
+"""``fluoroscope attribute list`` and ``show``: the methods in plain words, without PyTorch."""
+
+from typing import Annotated, Any
+
+import typer
+
+from fluoroscope.cli.options import Json
+from fluoroscope.cli.output import Output
+
+# What stands over each group of the list.
+_GROUPS = {
+    "slope": "which way a brighter pixel moves it",
+    "part": "what each pixel adds",
+    "heat": "where it looks",
+}
+
+
+def list_(json: Json = None) -> None:
+    """List the methods: what their maps are, what they promise, and what they cost."""
+    from fluoroscope.attribution.names import METHODS
+
+    output = Output(json)
+    output.json([_described(name) for name in METHODS])
+    if json == "-":
+        return
+    for group, title in _GROUPS.items():
+        rows = [
+            [name, about.summary, about.promise, about.cost]
+            for name, about in METHODS.items()
+            if about.reads == group
+        ]
+        if rows:
+            output.table(["method", "its map", "promises", "costs"], rows, title=title)
+    output.say(
+        "captum:NAME asks Captum for one of its own. One with its options: fluoroscope attribute "
+        "show METHOD"
+    )
+
+
+def show(
+    method: Annotated[str, typer.Argument(help="A method's name.")],
+    json: Json = None,
+) -> None:
+    """Show one method: paper, formula, what it promises and costs, its options."""
+    from fluoroscope.attribution.names import METHODS, check_method
+
+    check_method(method)
+    output, found = Output(json), _described(method)
+    output.json(found)
+    if json == "-":
+        return
+    about = METHODS[method]
+    options = [f"{name}: {meaning}" for name, meaning in about.options.items()]
+    output.table(
+        [method, about.paper],
+        [
+            ["its map", about.summary],
+            ["formula", about.formula],
+            ["is read as", _GROUPS[about.reads]],
+            ["promises", about.promise],
+            ["costs", about.cost],
+            ["options", "\n".join(options) or "none"],
+            ["in Python", f'fs.attribute(model, images, method="{method}")'],
+        ],
+    )
+
+
+def _described(name: str) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from fluoroscope.attribution.names import METHODS
+
+    about = asdict(METHODS[name])
+    about.pop("home")
+    return {"name": name, **about, "options": dict(about["options"])}

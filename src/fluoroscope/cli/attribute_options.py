@@ -1,0 +1,78 @@
+"""What the options of ``fluoroscope attribute`` stand for; imports no PyTorch."""
+
+import json
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from fluoroscope.attribution.names import METHODS, check_method
+from fluoroscope.errors import InvalidParameterError
+
+# Those that are drawn if none are named: the plain slope, and cheap ones that promise something.
+_USUAL = ("gradient", "integrated-gradients", "deeplift", "layer-cam")
+
+
+def usual_methods() -> list[str]:
+    """The methods that are drawn if none are named."""
+    return [name for name in _USUAL if name in METHODS]
+
+
+def options_by_method(
+    methods: Sequence[str], given: Sequence[str] | None, **others: str | None
+) -> dict[str, dict[str, Any]]:
+    """The options of each method, from ``METHOD.NAME=VALUE`` or ``NAME=VALUE``.
+
+    One without a method is for all that have it; so are ``others``. A value that is no JSON is a
+    string.
+
+    Raises:
+        InvalidParameterError: no such method or option, or a method that is not among those asked.
+    """
+    for method in methods:
+        check_method(method)
+    found: dict[str, dict[str, Any]] = {method: {} for method in methods}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        method, _, option = name.rpartition(".")
+        if not (option and equals):
+            raise InvalidParameterError(f"param is {text!r}; expected [METHOD.]NAME=VALUE")
+        if method and method not in found:
+            check_method(method)
+            raise InvalidParameterError(
+                f"param is {text!r}, and {method} is not among the methods; expected --method "
+                f"{method} with it, or one of {', '.join(methods)}"
+            )
+        _give(found, method, option.replace("-", "_"), _read(value))
+    for name, other in others.items():
+        if other is not None:
+            _give(found, "", name, other)
+    return found
+
+
+def _give(found: dict[str, dict[str, Any]], method: str, option: str, value: Any) -> None:
+    """Give an option to the method, or to all that have it."""
+    known = {name: _options(name) for name in ([method] if method else found)}
+    takers = [name for name, options in known.items() if options is None or option in options]
+    if not takers:
+        names = sorted({one for options in known.values() for one in options or ()})
+        near = get_close_matches(option, names, n=1)
+        raise InvalidParameterError(
+            f"{' and '.join(known)} {'has' if len(known) == 1 else 'have'} no option {option!r}; "
+            + (f"did you mean {near[0]}? " if near else "")
+            + f"expected one of {', '.join(names)}"
+        )
+    for name in takers:
+        found[name][option] = value
+
+
+def _options(method: str) -> Mapping[str, str] | None:
+    """The options of a method with their meanings; ``None`` if only another library knows them."""
+    about = METHODS.get(method)
+    return None if about is None else about.options
+
+
+def _read(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value

@@ -1,0 +1,184 @@
+"""Maps of a decision on one sheet: methods across, classes down, each column on a stated scale.
+
+Every method has a unit of its own, so every column has its own colour bar; within a column one
+scale serves all classes, so that they can be compared.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from fluoroscope.pictures.attribution_colours import Colours
+from fluoroscope.pictures.display import said, shown_array
+from fluoroscope.pictures.plots import families
+from fluoroscope.process import drawing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Inches of a cell and of what stands above, below and beside them; letters in a line of a cell.
+_CELL, _ABOVE, _BELOW, _BESIDE, _CAPTION = 2.1, 0.4, 1.1, 0.35, 0.3
+_LETTERS, _SMALL = 27, 34
+_WARNING = "#b42318"
+
+
+@dataclass(frozen=True)
+class Column:
+    """The maps of one method, one of each row of the sheet."""
+
+    title: str
+    maps: Sequence[Tensor]
+    """``(C, H, W)`` each, as large as the pictures."""
+    colours: Colours
+    unit: str = ""
+    key: str = ""
+    """What the colours mean, a line each."""
+    captions: Sequence[str] = ()
+    """Words below each map."""
+    warning: str = ""
+    """What is wrong with them, in a sentence that the picture carries."""
+    drawn: bool = True
+    """Whether the maps are drawn; else the warning alone."""
+
+
+def attribution_sheet(
+    columns: Sequence[Column],
+    rows: Sequence[str],
+    pictures: Sequence[Tensor | None],
+    *,
+    overlay: bool = False,
+    title: str = "",
+) -> "Figure":
+    """The pictures, and beside them the maps, with a colour bar below each column.
+
+    Args:
+        columns: the methods, at least one.
+        rows: what the maps of each row speak of.
+        pictures: ``(C, H, W)`` in ``[0, 1]``, that of each row; ``None`` where it is the one above.
+        overlay: lay the maps over the picture, which becomes grey.
+        title: over everything.
+    """
+    from matplotlib.figure import Figure
+
+    with drawing({"font.family": families()}):
+        down, across = len(rows), len(columns) + 1
+        told = any(any(column.captions) for column in columns if column.drawn)
+        cell = _CELL + _CAPTION * told
+        size = (_CELL * across + _BESIDE, cell * down + _ABOVE + _BELOW + 0.3 * bool(title))
+        figure = Figure(figsize=size, layout="constrained", dpi=150)
+        ratios = [1] * down + [0.05]
+        *maps, bars = figure.subplots(down + 1, across, squeeze=False, height_ratios=ratios)
+        axes = np.array(maps)
+        bars[0].set_axis_off()
+        _draw_pictures(axes[:, 0], pictures)
+        below = _filled(pictures) if overlay else None
+        for column, places, bar in zip(columns, axes.T[1:], bars[1:], strict=True):
+            _draw_column(places, column, below)
+            _draw_bar(figure, bar, column)
+        for axis, words in zip(axes[:, 1], rows, strict=True):
+            lines = _folded(words, _LETTERS, 2)
+            axis.set_ylabel(lines, fontsize=9, parse_math=False)
+        if title:
+            figure.suptitle(_folded(title, 17 * across, 2), fontsize=10, parse_math=False)
+    return figure
+
+
+def _draw_pictures(axes: Any, pictures: Sequence[Tensor | None]) -> None:
+    for axis, picture in zip(axes, pictures, strict=True):
+        axis.set_axis_off()
+        if picture is not None:
+            axis.imshow(shown_array(picture), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            words = f"picture\n{said(len(picture))}".strip()
+            axis.set_title(words, fontsize=9, parse_math=False)
+
+
+def _filled(pictures: Sequence[Tensor | None]) -> list[Tensor]:
+    """The picture of each row."""
+    found: list[Tensor] = []
+    for picture in pictures:
+        found.append(found[-1] if picture is None else picture)
+    return found
+
+
+def _draw_column(axes: Any, column: Column, below: Sequence[Tensor] | None) -> None:
+    colours = column.colours
+    captions = column.captions or [""] * len(column.maps)
+    for row, (axis, values, words) in enumerate(zip(axes, column.maps, captions, strict=True)):
+        axis.set(xticks=[], yticks=[])
+        for side in axis.spines.values():
+            side.set_color("#bbbbbb")
+        if not column.drawn:
+            _draw_refusal(axis, column.warning, values)
+            continue
+        ready = values.nan_to_num()
+        if below is None:
+            drawn = colours.rgb(ready).permute(1, 2, 0).numpy()
+        else:
+            drawn = colours.over(np.asarray(shown_array(below[row]), float), ready)
+        axis.imshow(drawn, interpolation="nearest")
+        axis.set_xlabel(_folded(words, _SMALL, 2), fontsize=7, color="#555555", parse_math=False)
+        if column.warning:
+            _warn(axis, column.warning)
+    axes[0].set_title(_folded(column.title, _LETTERS, 2), fontsize=10, parse_math=False)
+
+
+def _draw_bar(figure: "Figure", axis: Any, column: Column) -> None:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    if not column.drawn:
+        axis.set_axis_off()
+        return
+    colours = column.colours
+    ends = ("both" if colours.signed else "max") if colours.cut else "neither"
+    scale = ScalarMappable(Normalize(colours.start, colours.end), colours.name)
+    bar = figure.colorbar(scale, cax=axis, orientation="horizontal", extend=ends)
+    bar.set_ticks([colours.start, (colours.start + colours.end) / 2, colours.end])
+    bar.ax.set_xticklabels([f"{tick:.2g}" for tick in bar.get_ticks()], fontsize=8)
+    cut = f"the ends stand for up to ±{colours.beyond:.2g}" if colours.cut else ""
+    lines = [_folded(part, _SMALL, 2) for part in (column.unit, *column.key.splitlines(), cut)]
+    bar.set_label("\n".join(filter(None, lines)), fontsize=8)
+    bar.ax.xaxis.label.set_parse_math(False)
+
+
+def _warn(axis: Any, warning: str) -> None:
+    """The sentence over the map itself, so that it stays with it where a part is cut out."""
+    axis.text(
+        0.5, 0.02, _folded(warning, _SMALL, 6), transform=axis.transAxes, ha="center", va="bottom",
+        fontsize=6.5, color="white", parse_math=False,
+        bbox={"facecolor": _WARNING, "edgecolor": "none", "boxstyle": "square,pad=0.4"},
+    )  # fmt: skip
+    for side in axis.spines.values():
+        side.set(color=_WARNING, linewidth=2)
+
+
+def _draw_refusal(axis: Any, warning: str, values: Tensor) -> None:
+    """The sentence in place of a map."""
+    height, width = values.shape[-2:]
+    axis.imshow(np.full((height, width, 3), 0.95), interpolation="nearest")
+    axis.text(
+        0.5, 0.5, _folded(f"not drawn: {warning}", _LETTERS, 12), transform=axis.transAxes,
+        ha="center", va="center", fontsize=7.5, color=_WARNING, parse_math=False,
+    )  # fmt: skip
+
+
+def _folded(text: str, width: int, lines: int) -> str:
+    """A text in at most so many lines of so many letters, words of other scripts counted as wide.
+
+    What does not fit ends in an ellipsis.
+    """
+    plain = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    found = wrap(plain[: 4 * width * lines], max(4, width * len(plain) // max(1, _width(plain))))
+    if len(found) > lines:
+        found = [*found[: lines - 1], found[lines - 1][: width - 1].rstrip(" ,;:-") + "…"]
+    return "\n".join(found)
+
+
+def _width(text: str) -> int:
+    from unicodedata import east_asian_width
+
+    return sum(1 + (east_asian_width(sign) in "WF") for sign in text)

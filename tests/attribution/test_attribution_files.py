@@ -1,0 +1,131 @@
+"""An attribution on disk: what is read back is what was saved, and harm is told in a sentence."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import fluoroscope as fs
+from fluoroscope.attribution.result import coverage_words
+
+
+@pytest.fixture(scope="module")
+def found() -> fs.Attribution:
+    images = torch.linspace(0, 1, 2 * 784).view(2, 1, 28, 28)
+    return fs.attribute(fs.load_model("digits-linear"), images, ("3", "5"), method="gradient")
+
+
+def changed(found: fs.Attribution, **given: object) -> fs.Attribution:
+    kept = {field.name: getattr(found, field.name) for field in fields(found)}
+    return fs.Attribution(**(kept | given))
+
+
+def test_all_of_it_comes_back(found: fs.Attribution, tmp_path: Path) -> None:
+    verdict = {"method": "gradient", "verdict": "partly", "reason": "a reason"}
+    told = changed(found, verdict=verdict, notes=("a note",))
+    written = told.save(tmp_path)
+    assert [path.name for path in written] == ["attribution.safetensors", "attribution.json"]
+    for place in (tmp_path, tmp_path / "attribution.json"):
+        again = fs.Attribution.load(place)
+        for field in fields(told):
+            value, other = getattr(told, field.name), getattr(again, field.name)
+            if isinstance(value, Tensor):
+                assert value.dtype == other.dtype
+                assert torch.equal(value.nan_to_num(7.0), other.nan_to_num(7.0)), field.name
+            else:
+                assert value == other, field.name
+    assert again.target(0) == "3 rather than 5"
+    assert again.describe() == told.describe()
+
+
+def test_the_json_says_what_the_maps_are(found: fs.Attribution, tmp_path: Path) -> None:
+    found.save(tmp_path)
+    told = json.loads((tmp_path / "attribution.json").read_text())
+    sums = found.maps.double().sum(1).flatten(1)
+    for row, each in enumerate(told["maps"]):
+        assert each["lowest"] == pytest.approx(float(sums[row].min()))
+        assert each["highest"] == pytest.approx(float(sums[row].max()))
+        assert each["sum"] == pytest.approx(float(sums[row].sum()))
+        assert each["classes"] == [3, 5]
+        assert each["error"] is None  # NaN is no number of JSON's
+    assert told["unit"] == "logit per unit of pixel value"
+    assert told["method"] == "gradient"
+
+
+def test_two_in_a_directory_are_told_apart(found: fs.Attribution, tmp_path: Path) -> None:
+    found.save(tmp_path, "attribution-a")
+    found.save(tmp_path, "attribution-b")
+    with pytest.raises(fs.errors.ResultFormatError, match="2 attributions; expected the file"):
+        fs.Attribution.load(tmp_path)
+    fs.Attribution.load(tmp_path / "attribution-b.json")
+    with pytest.raises(fs.errors.InvalidParameterError, match=r"name is '\.\./a'; expected"):
+        found.save(tmp_path, "../a")
+
+
+def test_harm_is_one_sentence(found: fs.Attribution, tmp_path: Path) -> None:
+    def refused(words: str) -> None:
+        with pytest.raises(fs.errors.ResultFormatError, match=words):
+            fs.Attribution.load(tmp_path)
+
+    refused("holds no attribution: .* expected the JSON")
+    found.save(tmp_path)
+    told, there = tmp_path / "attribution.json", tmp_path / "attribution.safetensors"
+    whole = told.read_text()
+    told.write_text(json.dumps(json.loads(whole) | {"format": 9}))
+    refused("written in format 9; this version reads up to 1")
+    told.write_text(json.dumps(json.loads(whole) | {"labels": ["a"]}))
+    refused("a target is none of 1 classes; make it anew")
+    told.write_text(whole[:-40])
+    refused("broken attribution")
+    told.write_text(whole)
+    tensors = load_file(there)
+    save_file(tensors | {"maps": tensors["maps"] + 1}, there)
+    refused("damaged, or of an earlier version")
+    changed(found, maps=found.maps[:, :, :9]).save(tmp_path)
+    refused("maps have shape")
+    there.unlink()
+    refused("holds no attribution")
+
+
+def test_what_a_map_is_in_words(found: fs.Attribution) -> None:
+    assert found.kept(0) == ""
+    promised = changed(
+        found, record=found.record | {"promise": "completeness"},
+        error=torch.tensor([2e-6, 0.4], dtype=torch.float64),
+    )  # fmt: skip
+    assert promised.kept(0) == "completeness to 2e-06"
+    assert promised.kept(1) == "completeness off by 40.0\u202f%"
+    assert "brighter pixels raise it" in found.key
+    times = changed(found, record=found.record | {"method": "gradient-x-input"})
+    assert times.key == "red speaks for the class\nblue against it"
+    assert times.unit == "parts of the logit"
+    assert changed(found, maps=found.maps.abs()).key == "bright: much\ndark: nothing"
+    assert found.complaint == ""
+    bad = {"method": "gradient", "verdict": "not valid here", "reason": "relu6 has no rule"}
+    assert changed(found, verdict=bad).complaint == (
+        "gradient is not valid here: relu6 has no rule"
+    )
+    assert changed(found, verdict=bad | {"verdict": "partly"}).complaint == ""
+
+
+def test_coverage_in_words() -> None:
+    assert coverage_words(None) == ""
+    assert coverage_words(
+        {"handled": {"relu": 4, "max_pool2d": 1}, "linear": {}, "missed": {}}
+    ) == ("5 non-linear operations by a rule, none without")
+    assert coverage_words({"handled": {"relu": 1}, "missed": {"glu": 2, "erf": 1}}) == (
+        "1 non-linear operation by a rule, 3 without: glu × 2, erf × 1"
+    )
+
+
+def test_a_figure_is_of_some_maps(found: fs.Attribution) -> None:
+    figure = found.figure()
+    words = [text.get_text() for axis in figure.axes for text in (axis.title, axis.yaxis.label)]
+    assert "gradient" in words
+    assert words.count("3 rather than 5") == 2
+    with pytest.raises(fs.errors.InvalidParameterError, match="no maps; expected one or more"):
+        changed(found, maps=found.maps[:0]).figure()
