@@ -91,6 +91,10 @@ CALLS: dict[str, Callable[[Path, fs.Classifier], object]] = {
     "attack": lambda out, model: fs.attack("pgd", eps=0, steps=2)(
         model, DIGITS[0].image, [7]
     ).save(out),
+    "captum": lambda out, model: [
+        fs.attribute(model, DIGITS[0].image, 7, method=f"captum:{name}")
+        for name in ("deep-lift", "gradient-shap", "noise-tunnel")
+    ],
     "morph": lambda out, model: fs.morph(model, "digits:7", to=2, steps=2).save(out),
     "evaluate": evaluate,
     "drawn": drawn,

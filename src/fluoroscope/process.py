@@ -11,6 +11,8 @@ from typing import Any
 
 random_state_lock = RLock()
 """Held by whoever seeds the global generators and puts their states back."""
+warnings_lock = RLock()
+"""Held by whoever changes the filters of warnings and puts them back."""
 _drawing = RLock()
 _counting = Lock()
 _single, _threads = 0, 1

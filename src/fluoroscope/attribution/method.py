@@ -78,6 +78,10 @@ class Method(ABC):
         """What a reader of the maps should know, sentences, by the errors ``(N,)`` of the maps."""
         return []
 
+    def on(self, network: Classifier) -> "Method":
+        """The method for a search on what :meth:`network` gave; itself, if it needs no network."""
+        return self
+
     def goal(self, classes: Tensor) -> Objective:
         """The number to explain, of classes ``(n,)`` or pairs ``(n, 2)``."""
         return objective_of(classes, self.objective)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Literal
 
+from fluoroscope.attribution.peer_names import PREFIX, peer_name
 from fluoroscope.errors import InvalidParameterError
 
 
@@ -70,12 +71,15 @@ METHODS: dict[str, About] = {
 
 
 def check_method(name: object) -> None:
-    """Refuse a name that is no method's; ``captum:NAME`` is looked up where it is used.
+    """Refuse a name that is no method's.
 
     Raises:
         InvalidParameterError: no such method.
     """
-    if isinstance(name, str) and (name in METHODS or name.startswith("captum:")):
+    if isinstance(name, str) and name.startswith(PREFIX):
+        peer_name(name)
+        return
+    if isinstance(name, str) and name in METHODS:
         return
     near = get_close_matches(str(name), METHODS, n=1)
     raise InvalidParameterError(

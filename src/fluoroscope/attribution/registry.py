@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from fluoroscope.attribution.method import Method
 from fluoroscope.attribution.names import METHODS, check_method
+from fluoroscope.attribution.peer_names import PREFIX
 from fluoroscope.errors import InvalidParameterError
 
 
@@ -17,6 +18,10 @@ def method_class(name: str) -> type[Method]:
         InvalidParameterError: no such method.
     """
     check_method(name)
+    if name.startswith(PREFIX):
+        from fluoroscope.attribution.peers import captum_method
+
+        return captum_method(name)
     home, _, kind = METHODS[name].home.partition(":")
     return cast(type[Method], getattr(import_module(f"fluoroscope.attribution.{home}"), kind))
 
@@ -35,6 +40,12 @@ def make_method(name: str | Method, **options: Any) -> Method:
             )
         return name
     kind = method_class(name)
+    if name.startswith(PREFIX):  # whose class looks at Captum's own options
+        options = {
+            "objective": options.get("objective", "logit"),
+            "options": {each: options[each] for each in options if each != "objective"},
+        }
+        return kind(**options)
     known = [field.name for field in fields(kind) if field.init]
     for option in options:
         if option not in known:

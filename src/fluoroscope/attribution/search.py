@@ -61,7 +61,7 @@ def explain(
     """
     first_look(model.plain, images)  # at the network as it is, not under rules
     network = method.network(model.plain, images, seed)
-    search = _Search(method, len(images))
+    search = _Search(method.on(network), len(images))
     steps = stream(
         network,
         cast(Attack[Any], search),

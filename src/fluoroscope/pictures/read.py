@@ -5,7 +5,6 @@ import stat
 import warnings
 from functools import cache
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from fluoroscope.errors import (
 from fluoroscope.files import missing_file
 from fluoroscope.notices import tell
 from fluoroscope.pictures.arrays import ARRAY_SUFFIX, read_array, read_bands
+from fluoroscope.process import warnings_lock
 
 MAX_PIXELS = 50_000_000
 TRANSPARENT = (
@@ -33,9 +33,6 @@ FORMATS = (
     *("PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM"),
     *("AVIF", "JPEG2000", "ICO", "PCX", "QOI", "TGA"),
 )
-
-# Warning filters belong to the whole process: one thread at a time may change and restore them.
-_warnings_lock = Lock()
 
 
 def read_picture(
@@ -115,7 +112,7 @@ def _open(source: Path | bytes, name: str) -> Image.Image:
     try:
         if isinstance(source, Path):
             _check_regular(source)
-        with _warnings_lock, warnings.catch_warnings():
+        with warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             file = io.BytesIO(source) if isinstance(source, bytes) else source
             return Image.open(file, formats=_formats())
