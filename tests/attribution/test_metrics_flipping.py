@@ -210,6 +210,27 @@ def test_noise_is_on_imputed_pixels_only_and_as_wide_as_it_says() -> None:
     assert not torch.equal(found, noisy_linear(image, removed, own, torch.tensor([4]), 0.01))
 
 
+def test_each_step_of_road_has_noise_of_its_own() -> None:
+    seen: list[Tensor] = []
+
+    class Watched(OnePixel):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(x)
+            return super().forward(x)
+
+    flat = torch.full((1, 3, SIDE, SIDE), 0.5)
+    setting = Setting.of(Watched(), flat, 1, batch_size=1)
+    flips = Flipping(setting, fractions=(0.5, 0.75), replace="linear")
+    seen.clear()
+    flips(torch.arange(64.0).view(1, SIDE, SIDE))
+    first, second, *others = (row[0] - 0.5 for row in seen)
+    both = (first != 0) & (second != 0)
+    assert int(both.sum()) == 3 * 32
+    assert float((first[both] == second[both]).double().mean()) < 0.1
+    both = (second != 0) & (others[1] != 0)
+    assert float((second[both] == others[1][both]).double().mean()) < 0.1
+
+
 def test_of_a_picture_that_is_gone_grey_is_left() -> None:
     own = keys(0, torch.arange(1))
     gone = torch.ones(1, 4, 4, dtype=torch.bool)

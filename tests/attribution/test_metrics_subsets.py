@@ -9,6 +9,7 @@ from scipy.stats import pearsonr, spearmanr
 from torch import Tensor, nn
 
 import fluoroscope as fs
+from fluoroscope.attribution.baselines import as_baseline, one_each
 from fluoroscope.attribution.metrics import METRICS, Setting, metric
 from fluoroscope.attribution.metrics.infidelity import _PURPOSE as INFIDELITY
 from fluoroscope.attribution.metrics.replacing import blurred
@@ -250,18 +251,17 @@ def test_the_scale_of_a_map_does_not_matter(
         assert torch.allclose(*found, rtol=1e-6)
 
 
-@pytest.mark.parametrize("behind", ["black", "blur", "picture"])
+@pytest.mark.parametrize("behind", ["black", "blur", "noise", "each", "set"])
 def test_completeness(linear: fs.Classifier, images: Tensor, behind: str) -> None:
-    other = {
-        "black": torch.zeros_like(images),
-        "blur": blurred(images),
-        "picture": images.flip(0),
-    }[behind]
-    baseline = other if behind == "picture" else behind
+    setting = Setting.of(linear, images, LABELS, seed=4)
+    baseline = {"each": one_each(images.flip(0)), "set": images.flip(0)}.get(behind, behind)
+    known = as_baseline(baseline)
+    other = torch.stack([known.of(setting.samples, i) for i in range(known.count)]).mean(0)
     right = weights(linear) * (images - other)
     call = metric("completeness")
-    assert float(call(linear, images, LABELS, right, baseline=baseline).max()) < 1e-12
-    more = call(linear, images, LABELS, 1.5 * right, baseline=baseline)
+    options = {"baseline": baseline, "seed": 4}
+    assert float(call(linear, images, LABELS, right, **options).max()) < 1e-12
+    more = call(linear, images, LABELS, 1.5 * right, **options)
     difference = right.flatten(1).sum(1).abs()
     floor = 1e-3 * 1.5 * right.abs().flatten(1).sum(1)
     assert torch.allclose(more, 0.5 * difference / torch.maximum(difference, floor))
@@ -269,9 +269,9 @@ def test_completeness(linear: fs.Classifier, images: Tensor, behind: str) -> Non
 
 def test_completeness_where_nothing_differs(linear: fs.Classifier, images: Tensor) -> None:
     call = metric("completeness")
-    nothing = call(linear, images, LABELS, torch.zeros(4, SIDE, SIDE), baseline=images)
+    nothing = call(linear, images, LABELS, torch.zeros(4, SIDE, SIDE), baseline=one_each(images))
     assert torch.equal(nothing, torch.zeros(4, dtype=torch.double))
     # Of a difference of zero the size of the relevances is the scale.
     maps = torch.ones(4, SIDE, SIDE)
-    off = call(linear, images, LABELS, maps, baseline=images)
+    off = call(linear, images, LABELS, maps, baseline=one_each(images))
     assert torch.allclose(off, torch.full((4,), 1000.0, dtype=torch.double))

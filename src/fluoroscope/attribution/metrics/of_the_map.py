@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor
 
+from fluoroscope.attribution.baselines import Given, as_baseline
 from fluoroscope.attribution.method import promise_error
 from fluoroscope.attribution.metrics.maps import Maps, as_maps, pixels
-from fluoroscope.attribution.metrics.replacing import Replace, background
 from fluoroscope.attribution.metrics.setting import Setting
 from fluoroscope.attribution.metrics.subsets import Scores
+from fluoroscope.engine.stream import take
 
 
 def sparseness(maps: Maps) -> Tensor:
@@ -35,17 +36,20 @@ def complexity(maps: Maps) -> Tensor:
     return found
 
 
-def completeness(setting: Setting, *, baseline: Replace = "black") -> Scores:
+def completeness(setting: Setting, *, baseline: Given = "black") -> Scores:
     """How far the sum of a map is from ``f(x) - f(b)``, as a share: the error of completeness.
 
     Sundararajan, Taly, Yan 2017 (1703.01365), proposition 1, divided by the larger of
     ``|f(x) - f(b)|`` and a thousandth of ``sum |map|``, so that a difference near zero does not
-    fail on rounding. Of LRP's conservation this is the case where ``f(b)`` is 0.
+    fail on rounding. ``baseline`` is that of the method; of a set of pictures ``f(b)`` is the mean.
     """
-    behind = background(setting.images, baseline, "baseline")
+    behind, samples = as_baseline(baseline), setting.samples
+    behind.check(setting.images)
     whole = setting.ask(1, lambda rows, _: setting.images[rows], "logit")
-    nothing = setting.ask(1, lambda rows, _: behind[rows], "logit")
-    wanted = (whole - nothing)[:, 0].double().cpu()
+    nothing = setting.ask(
+        behind.count, lambda rows, numbers: behind.of(take(samples, rows), numbers), "logit"
+    )
+    wanted = (whole[:, 0] - nothing.mean(1)).cpu()
 
     def scores(maps: Maps) -> Tensor:
         return promise_error(as_maps(maps, setting.images).cpu(), wanted)

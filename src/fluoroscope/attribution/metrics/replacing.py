@@ -5,28 +5,24 @@ and takes another by ``replace``.
 """
 
 from collections.abc import Callable
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
 
+from fluoroscope.attribution.baselines import NAMED, Given, as_baseline
 from fluoroscope.attribution.metrics.linear import noisy_linear
 from fluoroscope.attribution.metrics.setting import Setting
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.wording import did_you_mean
+from fluoroscope.pictures.gaussian import gaussian
 
-Plain = Literal["black", "mean", "blur"]
-Replace = Literal["black", "mean", "blur", "linear"] | Tensor
-"""``black``; the ``mean`` of each channel of the picture itself; the picture under a ``blur``;
-``linear``, made of what is left around them; or a picture ``(C, H, W)``, one for each, or a number
-for each channel ``(C, 1, 1)``."""
+Replace = Given
+"""``blur``, the picture under RISE's small blur; ``linear``, made of what is left around; or a
+baseline: ``black``, ``mean`` of each channel, another name, a number, or a picture."""
 Replacement = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Rows ``(n,)`` of a setting, what is removed ``(n, H, W)``, the numbers of the draws ``(n,)``:
 pictures ``(n, C, H, W)``."""
 
-# RISE's blur: a Gaussian of 5 pixels, cut off to a kernel of 11.
-_SIGMA, _REACH = 5.0, 5
 # What is drawn here is drawn for nothing else.
 _PURPOSE = 101
 
@@ -35,62 +31,40 @@ def replacement(setting: Setting, replace: Replace, *, noise: float = 0.01) -> R
     """How removed pixels of these pictures are replaced; ``noise`` is that of ``linear``.
 
     Raises:
-        InvalidParameterError: no such way.
+        InvalidParameterError: no such way, or a picture that does not fit.
     """
     if isinstance(replace, str) and replace == "linear":
         keys = setting.keys(_PURPOSE)
         return lambda rows, removed, draws: noisy_linear(
             setting.images[rows], removed, keys[rows], draws, noise
         )
-    instead = background(setting.images, replace)
+    instead = _instead(setting, replace)
     return lambda rows, removed, _: torch.where(
         removed[:, None], instead[rows], setting.images[rows]
     )
 
 
-def background(images: Tensor, replace: Replace, name: str = "replace") -> Tensor:
-    """What is behind the images ``(N, C, H, W)``: as many of their shape.
-
-    Raises:
-        InvalidParameterError: no such way, or a picture that does not fit.
-    """
-    if isinstance(replace, Tensor):
-        return _picture(images, replace, name)
-    if replace == "black":
-        return torch.zeros_like(images)
-    if replace == "mean":
-        return images.mean((2, 3), keepdim=True).expand_as(images)
-    if replace == "blur":
-        return blurred(images)
-    ways = get_args(get_args(Replace)[0])
-    raise InvalidParameterError(
-        f"{name} is {replace!r}; {did_you_mean(str(replace), ways)}expected one of "
-        f"{', '.join(ways)}, or a picture"
-    )
-
-
 def blurred(images: Tensor) -> Tensor:
-    """Images ``(N, C, H, W)`` under RISE's blur; their border goes on past the edge."""
-    steps = torch.arange(-_REACH, _REACH + 1, dtype=images.dtype, device=images.device)
-    weights = (-0.5 * (steps / _SIGMA) ** 2).exp()
-    weights = weights / weights.sum()
-    flat = images.flatten(0, 1)[:, None]
-    wide = pad(flat, (_REACH,) * 4, mode="replicate")
-    rows = conv2d(wide, weights.view(1, 1, 1, -1))
-    return conv2d(rows, weights.view(1, 1, -1, 1)).view_as(images)
+    """Images under RISE's blur: a Gaussian of 5 pixels, cut off to a kernel of 11."""
+    return gaussian(images, 5.0, truncate=1.0)
 
 
-def _picture(images: Tensor, given: Tensor, name: str) -> Tensor:
-    try:
-        made = given.detach().to(images).expand_as(images)
-    except RuntimeError:
+def _instead(setting: Setting, replace: Replace) -> Tensor:
+    """What comes instead of the setting's pictures, ``(N, C, H, W)``."""
+    if isinstance(replace, str):
+        if replace == "blur":
+            return blurred(setting.images)
+        ways = ("linear", *NAMED)
+        if replace not in ways:
+            raise InvalidParameterError(
+                f"replace is {replace!r}; {did_you_mean(replace, ways)}expected one of "
+                f"{', '.join(ways)}, a number in [0, 1] or a picture"
+            )
+    found = as_baseline(replace, "replace")
+    if found.is_set:
         raise InvalidParameterError(
-            f"{name} has shape {tuple(given.shape)}; expected a picture of shape "
-            f"{tuple(images.shape[1:])}, or one for each: {tuple(images.shape)}"
-        ) from None
-    low, high = (bound.item() for bound in torch.aminmax(made))
-    if not (low >= 0 and high <= 1):
-        raise InvalidParameterError(
-            f"{name} holds values from {low:.6g} to {high:.6g}; expected pixels in [0, 1]"
+            f"replace is a set of {found.count} pictures; expected one, or "
+            "fluoroscope.attribution.baselines.one_each(pictures)"
         )
-    return made
+    found.check(setting.images)
+    return found.of(setting.samples)

@@ -15,6 +15,7 @@ from fluoroscope.engine.first_look import first_look
 from fluoroscope.engine.memory import out_of_memory, warn_smaller_batch
 from fluoroscope.engine.objectives import Objective
 from fluoroscope.engine.predict import check_batch_size
+from fluoroscope.engine.stream import Samples, feed
 from fluoroscope.engine.vectors import wide
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier, as_classifier
@@ -93,6 +94,13 @@ class Setting:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def samples(self) -> Samples:
+        """The pictures as methods see them: a baseline of noise is drawn for both alike."""
+        found = feed(self.images, self.classes, seed=self.seed, numbers=self.numbers)(len(self))
+        assert found is not None
+        return found
 
     @property
     def pixels(self) -> int:
