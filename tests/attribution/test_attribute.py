@@ -98,3 +98,9 @@ def test_a_layer_is_read_before_what_works_in_place(model: fs.Classifier, images
     torch.testing.assert_close(answer.activation, before.detach())
     torch.testing.assert_close(answer.activation_gradient, slope)
     assert not body[0]._forward_hooks
+
+
+def test_how_much_lies_behind_is_told(model: fs.Classifier, images: Tensor) -> None:
+    told: list[float] = []
+    fs.attribute(model, images, 0, batch_size=2, on_share=told.append)
+    assert told == [0.4, 0.8, 1.0]

@@ -25,7 +25,7 @@ def changed(found: fs.Attribution, **given: object) -> fs.Attribution:
 
 
 def test_all_of_it_comes_back(found: fs.Attribution, tmp_path: Path) -> None:
-    verdict = {"method": "gradient", "verdict": "partly", "reason": "a reason"}
+    verdict = {"method": "gradient", "verdict": "partly", "reasons": ["a reason"]}
     told = changed(found, verdict=verdict, notes=("a note",))
     written = told.save(tmp_path)
     assert [path.name for path in written] == ["attribution.safetensors", "attribution.json"]
@@ -105,7 +105,11 @@ def test_what_a_map_is_in_words(found: fs.Attribution) -> None:
     assert times.unit == "parts of the logit"
     assert changed(found, maps=found.maps.abs()).key == "bright: much\ndark: nothing"
     assert found.complaint == ""
-    bad = {"method": "gradient", "verdict": "not valid here", "reason": "relu6 has no rule"}
+    bad = {
+        "method": "gradient",
+        "verdict": "not valid here",
+        "reasons": ["Relu6 has no rule.", "More."],
+    }
     assert changed(found, verdict=bad).complaint == (
         "gradient is not valid here: relu6 has no rule"
     )

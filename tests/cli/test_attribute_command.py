@@ -86,9 +86,9 @@ def test_a_map_that_is_not_valid_is_drawn_only_if_asked_for(
         found = plain(*args, method=method, **options)
         if method == "gradient":
             return found
-        reason = "it is bit for bit the plain gradient"
+        reason = "It is bit for bit the plain gradient."
         return replace(
-            found, verdict={"method": method, "verdict": "not valid here", "reason": reason}
+            found, verdict={"method": method, "verdict": "not valid here", "reasons": [reason]}
         )
 
     monkeypatch.setattr(door, "attribute", judged)

@@ -251,7 +251,7 @@ RESULTS: dict[str, Callable[[], Any]] = {
         record={"method": HOSTILE[0], "promise": None, "coverage": {"missed": {HOSTILE[3]: 2}}},
     ),
     "attribution that is not valid": lambda: an_attribution(
-        verdict={"method": "x", "verdict": "not valid here", "reason": HOSTILE[0]}
+        verdict={"method": "x", "verdict": "not valid here", "reasons": [HOSTILE[0]]}
     ),
     "attribution of pairs": lambda: an_attribution(targets=torch.tensor([[0, 3]] * 9)),
     "attribution of heat": lambda: an_attribution(3, heat=True),

@@ -34,6 +34,7 @@ def attribute(
     seed: int = 0,
     numbers: Tensor | None = None,
     on_step: Callable[[Step], None] | None = None,
+    on_share: Callable[[float], None] | None = None,
     **options: Any,
 ) -> Attribution:
     """Which pixels a decision depends on, by one of many methods.
@@ -49,6 +50,8 @@ def attribute(
         seed: for everything random; a picture's map depends on it and the picture's number alone.
         numbers: ``(N,)``, which pictures of their data set these are; by default 0 and up.
         on_step: called with every step.
+        on_share: called after it with the share of the work that lies behind, from 0 to 1; it falls
+            where a method finds that it needs more.
         options: the method's own.
 
     Raises:
@@ -77,6 +80,7 @@ def attribute(
         numbers=numbers,
         batch_size=size,
         on_step=on_step,
+        on_share=on_share,
     )
     assert found is not None
     notes = [*notes_of(model), *how.remarks(found.error)]

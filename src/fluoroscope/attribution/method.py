@@ -8,7 +8,7 @@ are asked at once, and what a picture's map is does not depend on how many.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -102,6 +102,10 @@ class Method(ABC):
     def finish(self, state: Any) -> Found:
         """The maps of pictures that are done."""
 
+    def behind(self, state: Any) -> Tensor:
+        """``(n,)``, from 0 to 1: how much of each picture's work is done, for a bar to show."""
+        return cast(Tensor, state.done.double())
+
 
 @dataclass(frozen=True)
 class Sums:
@@ -174,6 +178,10 @@ class SumOfProbes(Method):
     def zero(self, samples: Samples) -> Tensor:
         """What nothing adds up to, ``(n, *)``."""
         return torch.zeros_like(samples.images, dtype=wide(samples.images))
+
+    def behind(self, state: Sums) -> Tensor:
+        """``(n,)``, the share of a round's probes; another round may follow."""
+        return torch.where(state.done, 1.0, state.number / self.probes(state).clamp(min=1))
 
     def start(self, samples: Samples) -> Sums:
         """Nothing added up."""

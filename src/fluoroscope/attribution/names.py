@@ -56,6 +56,7 @@ METHODS: dict[str, About] = {
         formula="at y = relu(x): max(g, 0) where x > 0",
         paper="Springenberg et al. 2014 (1412.6806)",
         cost="1 forward and backward",
+        reads="slope",
         options=_OBJECTIVE,
     ),
     "deconvolution": About(
@@ -64,6 +65,7 @@ METHODS: dict[str, About] = {
         formula="at y = relu(x): max(g, 0)",
         paper="Zeiler and Fergus 2013 (1311.2901)",
         cost="1 forward and backward",
+        reads="slope",
         options=_OBJECTIVE,
     ),
 }

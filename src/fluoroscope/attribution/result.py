@@ -73,7 +73,10 @@ class Attribution(html.Shown):
         """Of a method that is not valid on this network the sentence that says so; else nothing."""
         if self.verdict is None or self.verdict.get("verdict") != NOT_VALID:
             return ""
-        reason = str(self.verdict.get("reason") or "")
+        reasons = self.verdict.get("reasons")
+        reason = str(reasons[0]).rstrip(".") if isinstance(reasons, list) and reasons else ""
+        if reason[1:2].islower():  # no name in capitals
+            reason = reason[0].lower() + reason[1:]
         return f"{self.method} is {NOT_VALID}" + (f": {reason}" if reason else "")
 
     @property

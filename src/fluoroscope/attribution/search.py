@@ -52,6 +52,7 @@ def explain(
     numbers: Tensor | None = None,
     batch_size: int = DEFAULT_BATCH,
     on_step: Callable[[Step], None] | None = None,
+    on_share: Callable[[float], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Explained | None:
     """Explain images ``(N, C, H, W)`` on the network's device; ``None`` if it was cancelled.
@@ -76,6 +77,8 @@ def explain(
             backwards[step.indices] = step.backwards
             if on_step is not None:
                 on_step(step)
+            if on_share is not None:
+                on_share(float(search.behind.mean()))
             if cancelled is not None and cancelled():
                 return None
     found = search.found
@@ -97,6 +100,7 @@ class _Search:
 
     def __init__(self, method: Method, count: int) -> None:
         self._method, self._count = method, count
+        self.behind = torch.zeros(count, dtype=torch.double, device="cpu")
         self.found: Found | None = None
 
     def start(self, samples: Samples) -> Any:
@@ -110,6 +114,7 @@ class _Search:
     def tell_all(self, state: Any, query: Query, answer: Answer) -> Any:
         """The method's; whoever is done is put with the others that are."""
         state = self._method.tell_all(state, query, answer)
+        self.behind[state.samples.indices.cpu()] = self._method.behind(state).double().cpu()
         rows = state.done.nonzero().squeeze(1)
         if len(rows):
             made = take(state, rows)

@@ -1,6 +1,7 @@
 """``fluoroscope attribute``: which pixels a decision depends on, by one method beside another."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,8 +22,8 @@ from fluoroscope.cli.options import (
     open_picture,
     with_model,
 )
-from fluoroscope.cli.output import Output
-from fluoroscope.words import shortened
+from fluoroscope.cli.output import Move, Output
+from fluoroscope.words import count, shortened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,13 +109,17 @@ def draw(
     targets = _targets(model, to, rather_than, int(said.winners))
     output, directory = Output(json), output_directory(out)
     made: list[Attribution] = []
-    with interruptible() as interrupted, output.measuring() as move:
-        for number, name in enumerate(methods):
-            told = _Progress(move, interrupted, number, methods)
+    with interruptible() as interrupted:
+        for number, name in enumerate(methods, 1):
+            what = f"{name}, {number} of {len(methods)}" if len(methods) > 1 else name
             try:
-                made.append(
-                    _explain(model, picture, targets, name, options[name], seed, batch_size, told)
-                )
+                with output.measuring() as move:
+                    told = _Progress(move, what, interrupted)
+                    made.append(
+                        _explain(
+                            model, picture, targets, name, options[name], seed, batch_size, told
+                        )
+                    )
             except _Stopped:
                 break
             except FluoroscopeError as problem:
@@ -137,21 +142,20 @@ class _Stopped(Exception):  # noqa: N818 - nothing went wrong
 
 
 class _Progress:
-    """How much of all methods lies behind, and the question whether to go on."""
+    """How much of one method lies behind, and the question whether to go on."""
 
-    def __init__(self, move: Any, interrupted: Any, number: int, methods: list[str]) -> None:
-        self._move, self._interrupted = move, interrupted
-        self._number, self._methods = number, methods
-        self._done = 0
+    def __init__(self, move: "Move", what: str, interrupted: Callable[[], bool]) -> None:
+        self._move, self._what, self._interrupted = move, what, interrupted
+        self._passes, self._furthest = 0, 0.0
 
     def step(self, step: "Step") -> None:
         if self._interrupted():
             raise _Stopped
-        self._done += len(step.indices)
-        self._move(
-            self._number / len(self._methods),
-            f"{self._methods[self._number]} ({self._done} evaluations)",
-        )
+        self._passes += len(step.indices)
+
+    def share(self, share: float) -> None:
+        self._furthest = max(self._furthest, share)  # a bar does not go back
+        self._move(self._furthest, f"{self._what} ({count(self._passes, 'evaluation')})")
 
 
 def _targets(
@@ -190,7 +194,7 @@ def _explain(
     return explain(
         model, copies, targets, method=method, batch_size=batch_size, seed=seed,
         numbers=torch.zeros(len(targets), dtype=torch.long, device="cpu"), on_step=told.step,
-        **options,
+        on_share=told.share, **options,
     )  # fmt: skip
 
 
