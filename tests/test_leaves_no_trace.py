@@ -78,6 +78,8 @@ ATTRIBUTIONS: dict[str, dict[str, Any]] = {
     "gradient-x-input": {},
     "guided-backprop": {},
     "deconvolution": {},
+    "integrated-gradients": {"points": 2, "baseline": "blur"},
+    "expected-gradients": {"samples": 3, "baseline": TWO},
 }
 CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
     "attribute": lambda m, _: [

@@ -197,7 +197,7 @@ class SumOfProbes(Method):
         ends = self.probes(state) if ends is None else ends
         owners, before = crowd((ends - state.number).clamp(max=room))
         numbers = state.number[owners] + before
-        classes = state.samples.classes[owners]
+        classes = spread(state.samples.classes, owners)
         return Probing(
             self.images(state, owners, numbers),
             self.wants_gradient(state, owners, numbers),
@@ -227,9 +227,18 @@ class SumOfProbes(Method):
         )
 
 
+def spread(values: Tensor, owners: Tensor) -> Tensor:
+    """What each owner ``(n, *)`` has, for each of its probes, ``(m, *)``.
+
+    Every owner has one probe at least, so where there are as many they are one to one.
+    """
+    return values if len(owners) == len(values) else values[owners]
+
+
 def added(total: Tensor, whose: Tensor, parts: Tensor) -> Tensor:
     """The totals ``(n, *)`` with parts ``(m, *)`` added to the rows whose each is."""
-    return total.index_add(0, whose, parts.to(total.dtype))
+    parts = parts.to(total.dtype)
+    return total + parts if len(parts) == len(total) else total.index_add(0, whose, parts)
 
 
 def with_values(values: Tensor, whose: Tensor, column: int, found: Tensor) -> Tensor:

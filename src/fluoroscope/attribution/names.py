@@ -32,6 +32,11 @@ class About:
 
 _OBJECTIVE = {"objective": "the number to explain: logit, log-probability, probability or margin"}
 
+_BASELINE = (
+    "black, white, mean (of the picture's channels), blur, noise, a number in [0, 1], a picture "
+    "(C, H, W) or a set of pictures (M, C, H, W)"
+)
+
 METHODS: dict[str, About] = {
     "gradient": About(
         home="gradient:Gradient",
@@ -67,6 +72,38 @@ METHODS: dict[str, About] = {
         cost="1 forward and backward",
         reads="slope",
         options=_OBJECTIVE,
+    ),
+    "integrated-gradients": About(
+        home="integrated_gradients:IntegratedGradients",
+        summary="what each pixel adds to the class on a straight way from the baseline",
+        formula="(x - b) * mean over a in [0, 1] of df_c / dx at b + a (x - b)",
+        paper="Sundararajan et al. 2017 (1703.01365)",
+        cost="2 forwards, and 16 to 496 forwards and backwards, or as many as points",
+        promise="completeness: adds up to f(x) - f(baseline), of a set the mean f(baseline)",
+        options={
+            "baseline": f"{_BASELINE}; from each picture of a set, and the mean of these",
+            "points": "gradients on the way; by default 16, doubled until the tolerance is reached",
+            "tolerance": "the completeness error that is good enough, as a share of "
+            "f(x) - f(baseline)",
+            "max_points": "where the doubling ends; a note says where the tolerance was not "
+            "reached",
+            **_OBJECTIVE,
+        },
+    ),
+    "expected-gradients": About(
+        home="integrated_gradients:ExpectedGradients",
+        summary="integrated gradients, as a mean over a set of baselines and places on the way",
+        formula="mean over b and a of (x - b) * df_c / dx at b + a (x - b)",
+        paper="Erion et al. 2021 (1906.10670)",
+        cost="200 forwards and backwards (samples), and as many forwards as baselines are used",
+        promise="completeness, in the mean: adds up to f(x) - mean f(baseline)",
+        options={
+            "baseline": "a set of pictures (M, C, H, W), or noise: others for each sample",
+            "samples": "pairs of a baseline and a place on the way from it; a set of fewer "
+            "pictures is used whole, each equally often",
+            "tolerance": "the completeness error from which a note says so",
+            **_OBJECTIVE,
+        },
     ),
 }
 """All methods by name, in the order in which they are listed."""
