@@ -86,6 +86,9 @@ CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
         fs.attribute(m, TWO, [0, 1], method=name, **options)
         for name, options in ATTRIBUTIONS.items()
     ],
+    "audit": lambda m, out: fs.audit(
+        m, GUIDES, methods=[*ATTRIBUTIONS][:3], out=out / "audit"
+    ).save(out),
     "attack": lambda m, out: [
         fs.attack(name, **({"eps": 0.1} | options))(m, TWO, [0, 1], keep="best").save(out)
         for name, options in ATTACKS.items()

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from fluoroscope.attacks.registry import attack
     from fluoroscope.attacks.result import AttackResult
     from fluoroscope.attribution.attribute import attribute
+    from fluoroscope.attribution.audit.audit import audit
+    from fluoroscope.attribution.audit.result import Audit
     from fluoroscope.attribution.result import Attribution
     from fluoroscope.data.imageset import ImageSet, load_images
     from fluoroscope.data.reference import open_image
@@ -97,6 +99,7 @@ _HOMES = {
     "prepare": "models.wrappers.prepared",
     "AttackResult": "attacks.result",
     "Attribution": "attribution.result",
+    "Audit": "attribution.audit.result",
     "Budget": "engine.stream",
     "ClassMap": "evaluation.class_map",
     "Classifier": "models.classifier",
@@ -122,6 +125,7 @@ _HOMES = {
     "Verdict": "evaluation.verdict",
     "attack": "attacks.registry",
     "attribute": "attribution.attribute",
+    "audit": "attribution.audit.audit",
     "check_gradient": "gradients.check",
     "class_map": "evaluation.class_map",
     "compare_reports": "report.comparison",
@@ -156,6 +160,7 @@ __all__ = [
     "Admix",
     "AttackResult",
     "Attribution",
+    "Audit",
     "Budget",
     "ClassMap",
     "Classifier",
@@ -187,6 +192,7 @@ __all__ = [
     "attacks",
     "attribute",
     "attribution",
+    "audit",
     "check_gradient",
     "class_map",
     "compare_reports",

@@ -328,6 +328,28 @@ def _open_map(folder: Path) -> object:
     return fs.ClassMap.load(file).describe()
 
 
+def _audits(folder: Path) -> list[Tree]:
+    digits = fs.load_images("digits", channels=1).take(3)
+    images = torch.stack([one.image for one in digits])
+    model = fs.load_model("digits-linear")
+    fs.audit(model, images, methods=["gradient", "gradient-x-input"], out=folder).save(folder)
+    tree = read_tree(folder)
+    return [{"audit.json": tree["audit.json"]}, tree]
+
+
+def _open_audit(folder: Path) -> object:
+    with contextlib.suppress(fs.FluoroscopeError):
+        found = fs.Audit.load(folder)
+        assert _STEERING.search(repr(found)) is None
+        found._repr_html_()
+        found.describe()
+    images = torch.stack([one.image for one in fs.load_images("digits", channels=1).take(3)])
+    return fs.audit(
+        fs.load_model("digits-linear"), images, methods=["gradient"],
+        randomisation=False, faithfulness=False, out=folder,
+    )  # fmt: skip
+
+
 def _train(folder: Path) -> object:
     from fluoroscope.training.fitting import Recipe, fit_stream
 
@@ -479,6 +501,7 @@ TARGETS: dict[str, Target] = {
     "morphs": Target(_morphs, fs.MorphResult.load, 150),
     "attributions": Target(_attributions, _open_attribution, 60),
     "maps": Target(_maps, _open_map, 150),
+    "audits": Target(_audits, _open_audit, 20),
     "trainings": Target(_trainings, _train, 80),
     "tables": Target(_tables, _go_through, 25),
     "folders": Target(_folders, _predict_folder, 25),

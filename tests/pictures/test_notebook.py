@@ -222,6 +222,26 @@ def a_network(classes: int = 10, channels: int = 1) -> fs.Classifier:
     )
 
 
+def an_audit(count: int = 3) -> fs.Audit:
+    from fluoroscope.attribution.audit.faithfulness import Score
+    from fluoroscope.attribution.audit.looks import Evidence
+    from fluoroscope.attribution.audit.result import Audited
+    from fluoroscope.attribution.audit.verdict import Verdict
+
+    rows = [
+        Audited(
+            Verdict(HOSTILE[number % len(HOSTILE)], "not valid here", None, (*HOSTILE,)),
+            Evidence(),
+            scores={"srg": Score(math.nan, -math.inf, math.inf, 1)},
+        )
+        for number in range(count)
+    ]
+    return fs.Audit(
+        rows=tuple(rows), controls={}, telling={"srg": HOSTILE[0]}, non_linear={HOSTILE[0]: 3},
+        record={"model": HOSTILE[0]}, notes=tuple(HOSTILE),
+    )  # fmt: skip
+
+
 def a_set(channels: int = 1) -> fs.ImageSet:
     return fs.load_images(noise(30, channels, 6, 6), labels=torch.arange(30) % 5, channels=channels)
 
@@ -283,6 +303,8 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "comparison": a_comparison,
     "runs": a_table_of_runs,
     "corruptions": a_corruption_table,
+    "audit": an_audit,
+    "audit of nothing": lambda: an_audit(0),
     "report": lambda: fs.Report(f"<p class='a'>{HOSTILE[3]}</p>", HOSTILE[0], (), {}),
     "network": a_network,
     "network of many": lambda: a_network(1000, 13),

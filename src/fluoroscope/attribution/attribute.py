@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from fluoroscope.attacks.attack import as_plain
 from fluoroscope.attribution.baselines import Baseline
 from fluoroscope.attribution.classes import Targets, as_targets
+from fluoroscope.attribution.doubts import allowed, of_coverage, of_promise
 from fluoroscope.attribution.method import Method
 from fluoroscope.attribution.registry import make_method
 from fluoroscope.attribution.result import Attribution
-from fluoroscope.attribution.search import explain
+from fluoroscope.attribution.search import Explained, explain
 from fluoroscope.engine import randomness
 from fluoroscope.engine.first_look import notes_of, remind
 from fluoroscope.engine.predict import check_batch_size, predict
@@ -22,6 +23,27 @@ from fluoroscope.engine.stream import Step
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.pictures.checks import check_images
+
+
+class Described(Protocol):
+    """Something that has plain values."""
+
+    def describe(self) -> dict[str, Any]:
+        """They."""
+
+
+class Judge(Protocol):
+    """An audit, as far as it is asked here."""
+
+    def is_of(self, model_sha256: str) -> bool:
+        """Whether it is of the network with this content hash."""
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that have a verdict."""
+
+    def verdict(self, method: str) -> Described:
+        """What it says of a method."""
 
 
 def attribute(
@@ -35,6 +57,7 @@ def attribute(
     numbers: Tensor | None = None,
     on_step: Callable[[Step], None] | None = None,
     on_share: Callable[[float], None] | None = None,
+    audit: Judge | None = None,
     **options: Any,
 ) -> Attribution:
     """Which pixels a decision depends on, by one of many methods.
@@ -52,6 +75,8 @@ def attribute(
         on_step: called with every step.
         on_share: called after it with the share of the work that lies behind, from 0 to 1; it falls
             where a method finds that it needs more.
+        audit: what :func:`fluoroscope.audit` found of this network, whose verdict on the method the
+            result is to carry.
         options: the method's own.
 
     Raises:
@@ -70,6 +95,7 @@ def attribute(
     if classes is None:
         classes = predict(model, batch, batch_size=size).winners
     targets = as_targets(model, classes, batch)
+    verdict = _verdict(audit, model, how.name)
     remind(model)
     found = explain(
         model,
@@ -83,7 +109,7 @@ def attribute(
         on_share=on_share,
     )
     assert found is not None
-    notes = [*notes_of(model), *how.remarks(found.error)]
+    notes = [*notes_of(model), *how.remarks(found.error), *_doubts(model, how, found)]
     record = {
         **stated(how),
         "coverage": found.coverage.describe() if found.coverage is not None else None,
@@ -104,7 +130,38 @@ def attribute(
         record=record,
         labels=model.labels,
         notes=tuple(notes),
+        verdict=verdict,
     )
+
+
+def _verdict(audit: Judge | None, model: Classifier, method: str) -> dict[str, Any] | None:
+    """What an audit says of a method, if it is among those that it looked at.
+
+    Raises:
+        InvalidParameterError: the audit is of another network.
+    """
+    if audit is None:
+        return None
+    if not audit.is_of(model.plain.fingerprint()):
+        raise InvalidParameterError(
+            f"audit is of another network than {model.name}, or of other weights; expected one "
+            "that was made of it: audit=fluoroscope.audit(model, images)"
+        )
+    return audit.verdict(method).describe() if method in audit.methods else None
+
+
+def _doubts(model: Classifier, how: Method, found: Explained) -> list[str]:
+    """What the maps themselves give reason to doubt: the audit's checks that cost nothing."""
+    coverage = None if found.coverage is None else found.coverage.describe()
+    told = of_coverage(coverage, how.promise)
+    error = found.error
+    if how.promise is not None and not how.remarks(error) and not bool(error.isnan().any()):
+        share = (found.maps.double().flatten(1).sum(1) / found.values).nan_to_num()
+        tolerance = max(allowed(how.promise, model), float(getattr(how, "tolerance", 0)))
+        told += of_promise(how.promise, error.tolist(), share.tolist(), tolerance)
+    return [
+        f"{how.name}: {words[:1].lower()}{words[1:]}" for kind, words in told if kind != "valid"
+    ]
 
 
 def stated(method: Method) -> dict[str, Any]:

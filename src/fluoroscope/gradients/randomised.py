@@ -5,47 +5,115 @@ the weights are drawn anew shows the picture or the architecture and not what wa
 compare maps by Spearman's rank correlation, of absolute values.
 """
 
+import hashlib
+import math
+from typing import Any, Literal
+
 import torch
 from torch import Tensor, nn
 
+from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.first_look import Look
 from fluoroscope.engine.predict import check_batch_size
+from fluoroscope.errors import FluoroscopeError, InvalidParameterError
 from fluoroscope.models.classifier import Classifier, as_classifier
-from fluoroscope.process import random_state_lock
+from fluoroscope.models.wrappers.randomised import random_state_aside
 
+Order = Literal["bottom-up", "top-down"]
+"""From the layers that see the picture upwards, or from those that give the answer down."""
 _NORMS = (nn.modules.batchnorm._BatchNorm,)
 
 
 def with_random_weights(
-    model: Classifier | nn.Module, images: Tensor, *, seed: int = 0, batch_size: int = 64
+    model: Classifier | nn.Module,
+    images: Tensor,
+    *,
+    seed: int = 0,
+    batch_size: int = 64,
+    share: float = 1.0,
+    order: Order = "bottom-up",
 ) -> Classifier:
     """A copy of a network with its weights drawn anew; the given one stays as it is.
 
-    Layers draw their weights as they did when they were made; the values of those that cannot are
-    shuffled. Batch norms then take their statistics from ``images`` ``(N, C, H, W)``, as the first
-    step of training would: without that a deep network's signal dies on its way.
+    Layers draw their weights as they did when they were made, each from a seed of its own, so that
+    layers of one shape get different ones; what they do not draw (tokens, positions, the tensors of
+    layers that cannot draw, buffers) is shuffled. Batch norms then take their statistics from
+    ``images`` ``(N, C, H, W)``, as the first step of training would: without that a deep network's
+    signal dies on its way.
+
+    With a ``share`` below 1 only so many of the layers are drawn anew, the first ones in ``order``
+    of their use.
     """
     model = as_classifier(model)
+    if not 0 < share <= 1:
+        raise InvalidParameterError(f"share is {share}; expected more than 0, at most 1")
     twin = model.plain.to()  # a copy, of which nothing is known yet
     twin.name = f"{model.name} with random weights"
     twin.look = Look()  # that nothing was learnt is what it is for
-    with random_state_lock, torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
-        for part in twin.module.modules():
-            redraw = getattr(part, "reset_parameters", None)
-            if callable(redraw):
-                redraw()
-            else:
-                for weight in part.parameters(recurse=False):
-                    mixed = torch.randperm(weight.numel(), device="cpu").to(weight.device)
-                    weight.copy_(weight.flatten()[mixed].view_as(weight))
-    _take_statistics(twin, images, check_batch_size(batch_size))
+    parts = [(name, part) for name, part in twin.module.named_modules() if _own(part)]
+    if share < 1:
+        used = _first_uses(twin, images[:1])
+        parts.sort(key=lambda part: _place(part[0], used), reverse=order == "top-down")
+        parts = parts[: math.ceil(share * len(parts))]
+    with random_state_aside(twin.device), torch.no_grad():
+        for name, part in parts:
+            digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
+            torch.manual_seed(int.from_bytes(digest[:7], "big"))
+            _redraw(part)
+    _take_statistics(twin, [part for _, part in parts], images, check_batch_size(batch_size))
     return twin
 
 
-def _take_statistics(model: Classifier, images: Tensor, batch_size: int) -> None:
-    norms = [part for part in model.module.modules() if isinstance(part, _NORMS)]
-    norms = [part for part in norms if part.track_running_stats]
+def _own(part: nn.Module) -> dict[str, Tensor]:
+    """A layer's own tensors of floating-point numbers, not those of the layers within it."""
+    tensors = [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]
+    return {name: each for name, each in tensors if each.is_floating_point() and each.numel()}
+
+
+def _redraw(part: nn.Module) -> None:
+    before = {name: tensor.clone() for name, tensor in _own(part).items()}
+    redraw = getattr(part, "reset_parameters", None) or getattr(part, "_reset_parameters", None)
+    if callable(redraw):
+        redraw()
+    for name, tensor in _own(part).items():
+        kept = name in before and torch.equal(tensor, before[name])
+        if kept and bool(tensor.isfinite().all()):  # a mask of infinities is no weight
+            mixed = torch.randperm(tensor.numel(), device="cpu").to(tensor.device)
+            tensor.copy_(tensor.flatten()[mixed].view_as(tensor))
+
+
+def _first_uses(model: Classifier, image: Tensor) -> dict[str, int]:
+    """When each layer is first used, by name; as they are defined where none can be watched."""
+    names = {part: name for name, part in model.module.named_modules()}
+    used: dict[str, int] = {}
+
+    def note(part: nn.Module, *_: Any) -> None:
+        used.setdefault(names[part], len(used))
+
+    hooks = []
+    try:
+        for part in names:
+            hooks.append(part.register_forward_pre_hook(note))
+        evaluate(model, image.to(model.device, model.dtype), look=False)
+    except (FluoroscopeError, RuntimeError):
+        return {name: place for place, name in enumerate(names.values())}
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return used
+
+
+def _place(name: str, used: dict[str, int]) -> int:
+    """When a layer is used: with the one around it, where it is not called by itself."""
+    while name and name not in used:
+        name = name.rpartition(".")[0]
+    return used.get(name, 0)
+
+
+def _take_statistics(
+    model: Classifier, parts: list[nn.Module], images: Tensor, batch_size: int
+) -> None:
+    norms = [part for part in parts if isinstance(part, _NORMS) and part.track_running_stats]
     if not norms:
         return
     seen = images.to(model.device, model.dtype)

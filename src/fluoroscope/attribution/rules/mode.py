@@ -47,6 +47,8 @@ class Coverage:
     """That need none, since they are linear or only move numbers."""
     missed: Counter[str] = field(default_factory=Counter)
     """Without one: there the way back is the plain gradient's."""
+    unseen: Counter[str] = field(default_factory=Counter)
+    """Functions with a way back of their own, which no mode sees; found in the graph."""
 
     def describe(self) -> dict[str, dict[str, int]]:
         """As plain values."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from fluoroscope.attribution.rules.graph import Graph, walk
 from fluoroscope.attribution.rules.mode import Coverage, Rules
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
@@ -38,6 +39,8 @@ class Ruled(Classifier):
         self.model, self._rules = model, rules
         self.coverage = Coverage()
         """What the last evaluation's operations had of rules."""
+        self.graph: Graph | None = None
+        """What the first one's graph holds of what is not linear, and has no rule."""
 
     @property
     def plain(self) -> Classifier:
@@ -48,7 +51,12 @@ class Ruled(Classifier):
         """Logits ``(N, classes)``, gone back through by rules."""
         self.coverage = Coverage()
         with self._rules(self.coverage):
-            return self.model(images)
+            logits = self.model(images)
+        if self.graph is None and logits.grad_fn is not None:
+            self.graph = walk(logits)
+        if self.graph is not None:
+            self.coverage.unseen = self.graph.unknown
+        return logits
 
 
 def _check(model: Classifier) -> None:

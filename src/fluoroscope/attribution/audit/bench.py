@@ -1,0 +1,174 @@
+"""The network and pictures of an audit, and what is measured on them once for all methods."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fluoroscope.attribution.classes import objective_of
+from fluoroscope.attribution.doubts import rounding
+from fluoroscope.attribution.rules.graph import Graph
+from fluoroscope.attribution.rules.mode import Rules
+from fluoroscope.attribution.rules.ruled import Ruled
+from fluoroscope.engine import randomness
+from fluoroscope.engine.evaluate import evaluate
+from fluoroscope.engine.first_look import Look
+from fluoroscope.errors import FluoroscopeError
+from fluoroscope.models.classifier import Classifier
+
+# Directions along which a derivative is measured, and how far.
+_DIRECTIONS, _NUDGE = 4, 1e-8
+_PURPOSE = 120
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A network and the pictures that one look needs."""
+
+    model: Classifier
+    images: Tensor
+    """``(n, C, H, W)``, on the network's device."""
+    classes: Tensor
+    """``(n,)`` or pairs ``(n, 2)``."""
+    numbers: Tensor
+    """``(n,)``, which pictures of their data set these are."""
+    seed: int
+
+    def first(self, count: int) -> "Bench":
+        """The same of the first pictures alone."""
+        return replace(
+            self,
+            images=self.images[:count],
+            classes=self.classes[:count],
+            numbers=self.numbers[:count],
+        )
+
+    def on(self, model: Classifier) -> "Bench":
+        """The same pictures on another network."""
+        return replace(self, model=model)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def rounding(self) -> float:
+        """What rounding may change of a map, as a share."""
+        return rounding(self.model)
+
+    @cached_property
+    def graph(self) -> Graph | None:
+        """What of the network is not linear; ``None`` where no mode reaches it."""
+        try:
+            network = Ruled(self.model, partial(Rules, {}))
+            evaluate(
+                network, self.images[:1], self.classes[:1], objective_of(self.classes[:1]),
+                gradient=True, look=False,
+            )  # fmt: skip
+        except FluoroscopeError:
+            return None
+        return network.graph
+
+    def doubt(self, kind: Any) -> bool:
+        """Whether the first look at the network found this."""
+        look = self.model.look
+        return isinstance(look, Look) and look.found(kind)
+
+    @cached_property
+    def slopes(self) -> tuple[Tensor, Tensor] | None:
+        """Directions ``(n, K, C, H, W)``, and the derivative along each, ``(n, K)`` in float64.
+
+        By central differences, on a copy in float64; ``None`` where there can be none.
+        """
+        try:
+            twin = self.model.to(dtype=torch.float64)
+            if twin.precision != torch.float64:
+                return None
+            keys = randomness.keys(self.seed, self.numbers.to(self.images.device), _PURPOSE)
+            images = self.images.double()
+            goal, found, ways = objective_of(self.classes), [], []
+            for number in range(_DIRECTIONS):
+                way = randomness.normal(keys, number, tuple(images.shape[1:])).to(images)
+                ends = [
+                    evaluate(twin, images + step * way, self.classes, goal, look=False).objective
+                    for step in (_NUDGE, -_NUDGE)
+                ]
+                assert ends[0] is not None
+                assert ends[1] is not None
+                found.append((ends[0] - ends[1]) / (2 * _NUDGE))
+                ways.append(way)
+        # Modules that cannot be copied, or that hold tensors of one type.
+        except (FluoroscopeError, RuntimeError):
+            return None
+        return torch.stack(ways, 1).cpu(), torch.stack(found, 1).double().cpu()
+
+
+class Framed(Classifier):
+    """The network through a window: a frame of every picture is black, whatever is there.
+
+    So no pixel of the frame can matter, and the map of a method that speaks of single pixels is
+    zero there.
+    """
+
+    _asks = True
+
+    def __init__(self, model: Classifier, window: Tensor) -> None:
+        super().__init__(
+            model.module,
+            labels=model.labels if model.knows_classes else None,
+            name=model.name,
+            preprocessing=model.preprocessing,
+            outputs=model.outputs,
+        )
+        self._found = model._found
+        self._classes, self.passes = model._classes, model.passes
+        self.log_probabilities = model.log_probabilities
+        self.model, self.window = model, window
+
+    def to(
+        self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> "Framed":
+        """A copy, whose network is one too."""
+        return Framed(self.model.to(device, dtype), self.window.to(device=device, dtype=dtype))
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits ``(N, classes)`` of what is seen through the window."""
+        return self.model(images * self.window)
+
+
+def window_of(images: Tensor) -> Tensor | None:
+    """``(1, 1, H, W)``, 1 in the middle and 0 in a frame of a quarter; ``None`` of few pixels."""
+    height, width = images.shape[2:]
+    if min(height, width) < 4:
+        return None
+    window = torch.zeros(1, 1, height, width, dtype=images.dtype, device=images.device)
+    window[..., height // 4 : -(height // 4), width // 4 : -(width // 4)] = 1
+    return window
+
+
+def traces(model: Classifier) -> dict[str, Any]:
+    """Everything that a method must leave as it was, in pieces that can be named."""
+    module = model.module
+    return {
+        "weights or buffers": model.fingerprint(),
+        "modes of training": [part.training for part in module.modules()],
+        "gradient flags": [
+            (weight.requires_grad, weight.grad is None) for weight in module.parameters()
+        ],
+        "hooks": [[*_hooks(part)] for part in module.modules()],
+        "attributes": [
+            sorted(name for name in vars(part)) for part in module.modules()
+        ],
+        "the random state": (
+            torch.get_rng_state().numpy().tobytes(), repr(np.random.get_state(legacy=True))
+        ),
+    }  # fmt: skip
+
+
+def _hooks(part: nn.Module) -> Iterator[tuple[str, int]]:
+    for name, value in vars(part).items():
+        if name.endswith("_hooks") and isinstance(value, dict):
+            yield name, len(value)

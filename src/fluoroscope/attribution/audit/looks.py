@@ -1,0 +1,171 @@
+"""What is measured of a method on a few pictures: numbers alone, of which the verdict is made.
+
+- *coverage*: which operations had a rule, and functions with a way back of their own.
+- *promise*: how far each map is from adding up to what it should.
+- *alone*: how far a picture's map changes when the picture is alone.
+- *frame*: the share of a map that lies where no pixel can matter; of maps of single pixels. A map
+  that is shifted, or has noise in it, shows here.
+- *derivative*: how far the gradient is from finite differences, in float64.
+- *traces*: what of the network and of the process is no longer as it was.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fluoroscope.attribution.audit.bench import Bench, Framed, traces, window_of
+from fluoroscope.attribution.audit.subjects import Made, OfFunction, Subject
+from fluoroscope.attribution.doubts import allowed
+from fluoroscope.errors import FluoroscopeError
+from fluoroscope.notices import collected
+
+PICTURES = 4
+"""Pictures that are looked at."""
+_ALONE = 3
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was seen of a method, as plain values."""
+
+    pictures: int = 0
+    refused: str = ""
+    """What it said, where it gave no maps."""
+    passes: float = 0.0
+    """Forward and backward, for a picture; 0 where nobody counts them."""
+    promise: str | None = None
+    tolerance: float = 0.0
+    """How far rounding, and the method itself, may be from the promise."""
+    error: tuple[float, ...] = ()
+    """How far each map is, as :func:`~..method.promise_error` has it."""
+    share: tuple[float, ...] = ()
+    """What each map adds up to, as a share of the number it explains."""
+    without: int = 0
+    """Maps that are zero everywhere."""
+    not_finite: int = 0
+    coverage: dict[str, dict[str, int]] | None = None
+    rounding: float = 0.0
+    """What rounding may change of a map, as a share."""
+    alone: float | None = None
+    """How far maps change where pictures are alone: the largest share."""
+    again: float | None = None
+    """How far they change where the same is asked again; asked where ``alone`` is large."""
+    frame: float | None = None
+    """The largest share of a map that lies where no pixel can matter."""
+    derivative: float | None = None
+    """The median error along random directions, as a share of the derivatives' size."""
+    traces: tuple[str, ...] = ()
+    """What is not as it was."""
+    doubts: tuple[str, ...] = field(default=())
+    """Looks that the network does not allow, a sentence each."""
+
+    def describe(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> "Evidence":
+        """From what :meth:`describe` gave, by way of JSON.
+
+        Raises:
+            TypeError: there are other fields.
+        """
+        lists = {name: tuple(each) for name, each in values.items() if isinstance(each, list)}
+        return cls(**{**values, **lists})
+
+
+def look(subject: Subject, bench: Bench) -> tuple[Evidence, Tensor | None]:
+    """What is seen of a method on these pictures, and its maps ``(n, ...)``, if it gave any."""
+    if isinstance(subject, OfFunction):  # whose writer may have done anything to a network
+        bench = bench.on(bench.model.to())
+    before = traces(bench.model)
+    try:
+        with collected():
+            made = _maps(subject, bench)
+            found = dict(_seen(subject, bench, made))
+    except FluoroscopeError as problem:
+        made, found = None, {"refused": str(problem)}
+    after = traces(bench.model)
+    changed = tuple(name for name in before if before[name] != after[name])
+    evidence = Evidence(
+        pictures=len(bench), promise=subject.promise, rounding=bench.rounding, traces=changed,
+        **found,
+    )  # fmt: skip
+    return evidence, None if made is None else made.maps
+
+
+def _seen(subject: Subject, bench: Bench, made: Made) -> Iterator[tuple[str, Any]]:
+    maps = made.maps.double()
+    yield "passes", made.passes
+    yield "without", int((maps.flatten(1) == 0).all(1).sum())
+    yield "not_finite", int((~maps.flatten(1).isfinite()).any(1).sum())
+    if made.coverage is not None:
+        yield "coverage", made.coverage.describe()
+    if subject.promise is not None and not bool(made.error.isnan().all()):
+        yield "error", tuple(made.error.tolist())
+        yield "share", tuple((maps.flatten(1).sum(1) / made.values).nan_to_num().tolist())
+        yield "tolerance", max(allowed(subject.promise, bench.model), subject.tolerance)
+    if not bool(maps.isfinite().all()):
+        return
+    yield from _again(subject, bench, maps)
+    yield from _frame(subject, bench)
+    if subject.name == "gradient" and (slopes := bench.slopes) is not None:
+        yield "derivative", _derivative(maps, *slopes)
+
+
+def _again(subject: Subject, bench: Bench, maps: Tensor) -> Iterator[tuple[str, Any]]:
+    if bench.doubt("random") or bench.doubt("batch"):
+        yield (
+            "doubts",
+            (
+                "The network itself answers otherwise another time or in another batch, so "
+                "whether maps do was not looked at.",
+            ),
+        )
+        return
+    rows = range(min(_ALONE, len(bench)))
+    alone = torch.cat([_maps(subject, _only(bench, row)).maps.double() for row in rows])
+    apart = _apart(alone, maps[: len(rows)])
+    yield "alone", apart
+    if not apart <= 4 * bench.rounding:
+        yield "again", _apart(_maps(subject, bench).maps.double(), maps)
+
+
+def _frame(subject: Subject, bench: Bench) -> Iterator[tuple[str, Any]]:
+    window = window_of(bench.images)
+    if not subject.of_pixels or window is None:
+        return
+    maps = _maps(subject, bench.first(2).on(Framed(bench.model, window))).maps.double()
+    outside = (maps * (1 - window.double().cpu())).abs().flatten(1).sum(1)
+    whole = maps.abs().flatten(1).sum(1)
+    yield "frame", float((outside / whole.where(whole > 0, 1.0)).max())
+
+
+def _derivative(maps: Tensor, ways: Tensor, slopes: Tensor) -> float:
+    said = (maps[:, None] * ways).flatten(2).sum(2)
+    size = slopes.square().mean().sqrt()
+    return float(((said - slopes).abs() / size.where(size > 0, 1.0)).median())
+
+
+def _apart(ones: Tensor, others: Tensor) -> float:
+    """The largest distance of two maps of a picture, as a share of the map."""
+    difference = (ones - others).flatten(1).norm(dim=1)
+    size = others.flatten(1).norm(dim=1).maximum(ones.flatten(1).norm(dim=1))
+    return float((difference / size.where(size > 0, 1.0)).nan_to_num(torch.inf).max())
+
+
+def _only(bench: Bench, row: int) -> Bench:
+    return Bench(
+        bench.model,
+        bench.images[row : row + 1],
+        bench.classes[row : row + 1],
+        bench.numbers[row : row + 1],
+        bench.seed,
+    )
+
+
+def _maps(subject: Subject, bench: Bench) -> Made:
+    return subject.maps(bench.model, bench.images, bench.classes, bench.numbers, bench.seed)

@@ -1,0 +1,260 @@
+"""What an audit comes back with: a verdict on each method, and everything it was made of."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fluoroscope.attribution.audit.faithfulness import Score
+from fluoroscope.attribution.audit.looks import Evidence
+from fluoroscope.attribution.audit.randomise import Likeness
+from fluoroscope.attribution.audit.verdict import Verdict
+from fluoroscope.errors import InvalidParameterError, ResultFormatError
+from fluoroscope.files import atomic_path, output_directory, regular, user_path
+from fluoroscope.models.wording import did_you_mean
+from fluoroscope.pictures import html
+from fluoroscope.words import count, listed, network_name
+
+FORMAT = 1
+FILE = "audit.json"
+# Bytes of a file that is read back.
+_MOST = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What an audit says of one method, and what it was made of."""
+
+    verdict: Verdict
+    evidence: Evidence
+    random: tuple[Likeness, ...] = ()
+    """How alike its maps are to those of networks of which layers are drawn anew."""
+    scores: dict[str, Score] = field(default_factory=dict)
+    """By metric: srg, insertion, deletion, road."""
+
+    def describe(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            **self.verdict.describe(),
+            "evidence": self.evidence.describe(),
+            "random_weights": [one.describe() for one in self.random],
+            "scores": {name: one.describe() for name, one in self.scores.items()},
+        }
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Audit(html.Shown):
+    """What methods' maps are worth on one network."""
+
+    rows: tuple[Audited, ...]
+    """A method each, in the order in which they were asked for."""
+    controls: dict[str, dict[str, Score]]
+    """The scores of maps that know nothing of the network, by control and metric."""
+    telling: dict[str, str]
+    """By metric: whether the best method beats the best control here, in a sentence."""
+    non_linear: dict[str, int]
+    """Operations of the network that are not linear, by name."""
+    record: dict[str, Any]
+    """Network with its content hash, pictures, classes, settings and versions, as plain values."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know."""
+    complete: bool = True
+    """Whether all looks were made that were asked for."""
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that have a verdict."""
+        return tuple(row.verdict.method for row in self.rows)
+
+    def of(self, method: str) -> Audited:
+        """Everything about one method.
+
+        Raises:
+            InvalidParameterError: it was not audited.
+        """
+        for row in self.rows:
+            if row.verdict.method == method:
+                return row
+        raise InvalidParameterError(
+            f"the audit has no method {method!r}; {did_you_mean(method, self.methods)}expected one "
+            f"of {', '.join(self.methods) or 'none'}"
+        )
+
+    def verdict(self, method: str) -> Verdict:
+        """What it says of a method.
+
+        Raises:
+            InvalidParameterError: it was not audited.
+        """
+        return self.of(method).verdict
+
+    @property
+    def best(self) -> tuple[str, ...]:
+        """The methods that passed, those of the highest relevance gain (SRG) first."""
+        passed = [row for row in self.rows if row.verdict.passed]
+        passed.sort(
+            key=lambda row: -row.scores["srg"].mean if "srg" in row.scores else float("inf")
+        )
+        return tuple(row.verdict.method for row in passed)
+
+    def is_of(self, model_sha256: str) -> bool:
+        """Whether it is of the network with this content hash."""
+        return self.record.get("model_sha256") == model_sha256
+
+    def describe(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "complete": self.complete,
+            "methods": [row.describe() for row in self.rows],
+            "controls": {
+                name: {metric: one.describe() for metric, one in scores.items()}
+                for name, scores in self.controls.items()
+            },
+            "telling": dict(self.telling),
+            "non_linear": dict(self.non_linear),
+            "record": self.record,
+            "notes": list(self.notes),
+        }
+
+    def save(self, directory: str | Path) -> Path:
+        """Write ``audit.json`` into a directory; it appears whole or not at all.
+
+        Raises:
+            InvalidParameterError, StorageError: it cannot be written.
+        """
+        path = output_directory(directory) / FILE
+        with atomic_path(path) as draft:
+            text = {"format": FORMAT, **_without_nan(self.describe())}
+            draft.write_text(
+                json.dumps(text, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
+            )
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Audit":
+        """Read back what :meth:`save` wrote: the file, or the directory it is in.
+
+        Raises:
+            ResultFormatError: no such file, or one that is broken or of a newer version.
+        """
+        try:
+            place = user_path(path)
+            file = regular(place / FILE if place.is_dir() else place)
+            if file.stat().st_size > _MOST:
+                raise ValueError(f"it has {file.stat().st_size} bytes")
+            found = json.loads(file.read_text("utf-8"))
+            if found["format"] > FORMAT:
+                raise ValueError(
+                    f"it has format {found['format']} and this version of fluoroscope knows "
+                    f"{FORMAT}; install a newer one to read it"
+                )
+            return _read(found)
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            raise ResultFormatError(
+                f"{path} cannot be read: {' '.join(str(error).split())[:300]}; expected what "
+                "fluoroscope audit wrote"
+            ) from error
+
+    def _line(self) -> str:
+        passed = [row.verdict.method for row in self.rows if row.verdict.passed]
+        said = f"{len(passed)} of {count(len(self.rows), 'method')} valid"
+        return f"{network_name(str(self.record.get('model')))}: {said}"
+
+    def _view(self) -> Iterator[html.Html]:
+        yield html.table(
+            ("method", "verdict", "SRG", "why"),
+            [
+                (
+                    row.verdict.method,
+                    row.verdict.words,
+                    score_words(row.scores.get("srg")),
+                    " ".join(row.verdict.reasons),
+                )
+                for row in self.rows
+            ],
+            right=(2,),
+            most=40,
+        )
+        yield html.paragraph(" ".join(f"{each}." for each in self.telling.values()))
+        yield html.notes(self.notes)
+
+
+def score_words(score: Score | None) -> str:
+    """``0.31 (0.25 to 0.36)``."""
+    if score is None:
+        return "–"
+    if score.pictures < 2:
+        return f"{score.mean:.2f}"
+    return f"{score.mean:.2f} ({score.low:.2f} to {score.high:.2f})"
+
+
+def covered(audit: Audit) -> str:
+    """What of the network is not linear, in words."""
+    if not audit.non_linear:
+        return ""
+    parts = [f"{name} {many:,}" for name, many in audit.non_linear.items()]
+    total = sum(audit.non_linear.values())
+    return f"{count(total, 'operation')} of the network are not linear: {listed(parts)}"
+
+
+def _read(found: dict[str, Any]) -> Audit:
+    from pydantic import TypeAdapter
+
+    rows = []
+    for row in found["methods"]:
+        verdict = {
+            "method": row["method"],
+            "word": "the same map as" if row["same_as"] else row["verdict"],
+            "same_as": row["same_as"],
+            "reasons": row["reasons"],
+        }
+        rows.append(
+            {
+                "verdict": verdict,
+                "evidence": _with_nan(row["evidence"]),
+                "random": row["random_weights"],
+                "scores": {name: _unbounded(one) for name, one in row["scores"].items()},
+            }
+        )
+    return TypeAdapter(Audit).validate_python(
+        {
+            **{name: found[name] for name in ("telling", "non_linear", "record", "notes")},
+            "rows": rows,
+            "complete": found["complete"],
+            "controls": {
+                name: {metric: _unbounded(one) for metric, one in scores.items()}
+                for name, scores in found["controls"].items()
+            },
+        }
+    )
+
+
+def _unbounded(score: dict[str, Any]) -> dict[str, Any]:
+    low = float("-inf") if score["low"] is None else score["low"]
+    high = float("inf") if score["high"] is None else score["high"]
+    return {**score, "low": low, "high": high}
+
+
+_NOT_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+
+
+def _without_nan(value: Any) -> Any:
+    """Numbers that JSON does not have, as words."""
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {name: _without_nan(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(one) for one in value]
+    return value
+
+
+def _with_nan(value: Any) -> Any:
+    if isinstance(value, str):
+        return _NOT_FINITE.get(value, value)
+    if isinstance(value, dict):
+        return {name: _with_nan(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_with_nan(one) for one in value]
+    return value

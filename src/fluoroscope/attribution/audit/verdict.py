@@ -1,0 +1,148 @@
+"""From what was measured to a word and its reasons: every threshold of the audit is here.
+
+*not valid here*: it gives no map, changes the network, explains pictures by their neighbours, finds
+relevance where nothing can matter, is far from its promise, or has no rule for what the network is
+made of. *the same map as X*: to rounding, on every picture. *partly*: right but for operations
+without a rule, or a promise that is missed by little, or relevance that is lost on the way.
+*valid*: nothing of that was seen.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from fluoroscope.attribution.audit.looks import Evidence
+from fluoroscope.attribution.doubts import of_coverage, of_promise, shown
+from fluoroscope.attribution.rules.graph import Graph
+from fluoroscope.words import count, sentence
+
+Word = Literal["valid", "partly", "the same map as", "not valid here"]
+
+# Maps whose cosine is nearer to 1 than this are the same: they differ by less than half a per cent.
+_SAME = 1e-5
+# How far maps may change with the pictures beside, in units of rounding.
+_BESIDE = 4.0
+# What rounding leaves of a map where nothing can matter, as a share.
+_FRAME = 1e-6
+# Error of a derivative along a direction, as a share: kinks and rounding, not a noise of 1 %.
+_DERIVATIVE = 2e-3
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an audit says of one method on one network."""
+
+    method: str
+    word: Word
+    same_as: str | None = None
+    """The method of which this one's maps are."""
+    reasons: tuple[str, ...] = ()
+    """Why, a sentence each, the weightiest first; in words and numbers."""
+
+    @property
+    def words(self) -> str:
+        """``valid``, ``partly``, ``the same map as X`` or ``not valid here``."""
+        return f"{self.word} {self.same_as}" if self.same_as else self.word
+
+    @property
+    def passed(self) -> bool:
+        """Whether its maps can be shown without a warning."""
+        return self.word == "valid"
+
+    def describe(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "method": self.method,
+            "verdict": self.words,
+            "same_as": self.same_as,
+            "reasons": list(self.reasons),
+        }
+
+
+def judge(method: str, seen: Evidence, graph: Graph | None, same_as: str | None = None) -> Verdict:
+    """The verdict on a method, from what was seen of it and of the network."""
+    total = sum(graph.non_linear.values()) if graph else 0
+    told = [
+        *of_promise(seen.promise, seen.error, seen.share, seen.tolerance),
+        *of_coverage(seen.coverage, seen.promise, total),
+    ]
+    bad, part, well = (
+        [reason for word, reason in told if word == one]
+        for one in ("not valid here", "partly", "valid")
+    )
+    bad = [*_faults(seen), *bad]
+    if same_as is not None:
+        reason = f"On every picture its map is that of {same_as}."
+        return Verdict(method, "the same map as", same_as, (reason, *bad, *part, *well))
+    word: Word = "not valid here" if bad else "partly" if part else "valid"
+    return Verdict(method, word, None, (*bad, *part, *well))
+
+
+def same_maps(found: Mapping[str, Tensor | None]) -> dict[str, str]:
+    """Of methods whose maps are those of an earlier one: whose."""
+    same: dict[str, str] = {}
+    kept: list[tuple[str, Tensor]] = []
+    for name, maps in found.items():
+        if (
+            maps is None
+            or not bool(maps.isfinite().all())
+            or not bool(maps.flatten(1).any(1).all())
+        ):
+            continue
+        other = next((first for first, theirs in kept if alike(maps, theirs)), None)
+        if other is None:
+            kept.append((name, maps))
+        else:
+            same[name] = other
+    return same
+
+
+def usable(maps: Tensor) -> bool:
+    """Whether maps are finite, and none is zero everywhere."""
+    return bool(maps.isfinite().all()) and bool(maps.flatten(1).any(1).all())
+
+
+def alike(ones: Tensor, others: Tensor) -> bool:
+    """Whether maps ``(n, ...)`` point the same way on every picture."""
+    if ones.shape != others.shape:
+        return False
+    first, second = (each.double().flatten(1) for each in (ones, others))
+    # Of numbers of any size the lengths are taken before the product.
+    first, second = (each / each.norm(dim=1, keepdim=True) for each in (first, second))
+    return bool(((first * second).sum(1) > 1 - _SAME).all())
+
+
+def _faults(seen: Evidence) -> list[str]:
+    """What no method may do."""
+    found = []
+    many = count(seen.pictures, "picture")
+    if seen.refused:
+        found.append(sentence(seen.refused))
+    if seen.traces:
+        found.append(f"It changes the network or the process: {', '.join(seen.traces)}.")
+    if seen.not_finite:
+        found.append(f"Of {seen.not_finite} of {many} its map is not finite.")
+    if seen.without and 2 * seen.without >= seen.pictures:
+        found.append(f"Of {seen.without} of {many} its map is zero everywhere.")
+    if seen.alone is not None and seen.alone > _BESIDE * seen.rounding:
+        found.append(_unsteady(seen, seen.alone))
+    if seen.frame is not None and seen.frame > _FRAME:
+        found.append(
+            f"Where a frame of the picture is hidden from the network, {shown(seen.frame)} of its "
+            "map lies in the frame, where no pixel can matter: it is shifted, or has something in "
+            "it that is not of this picture."
+        )
+    if seen.derivative is not None and not seen.derivative <= _DERIVATIVE:
+        found.append(
+            f"It is {shown(seen.derivative)} off the derivative that finite differences give, "
+            "measured along random directions in float64."
+        )
+    return found
+
+
+def _unsteady(seen: Evidence, alone: float) -> str:
+    if seen.again is not None and seen.again > _BESIDE * seen.rounding:
+        return f"Asked again it gives another map of the same picture, {shown(seen.again)} off."
+    return f"A picture's map depends on the pictures beside it: alone it is {shown(alone)} another."

@@ -1,0 +1,134 @@
+"""Doubts about maps that come with the maps: a promise that is not kept, operations without a rule.
+
+They cost nothing, so whoever makes maps is told at once; an audit makes verdicts of them.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Literal
+
+import torch
+
+from fluoroscope.attribution.rules.graph import ACTIVATIONS
+from fluoroscope.models.classifier import Classifier
+from fluoroscope.words import count, number, percent, some
+
+Word = Literal["valid", "partly", "not valid here"]
+Told = tuple[Word, str]
+"""How much a sentence weighs, and the sentence."""
+
+# A completeness that is missed by more is none.
+_BROKEN = 0.05
+
+
+def rounding(model: Classifier) -> float:
+    """What rounding may change of a map, as a share: the root of the precision's epsilon."""
+    epsilon = torch.finfo(model.precision).eps
+    if model.device.type == "cuda":
+        epsilon = max(epsilon, 2.0**-10)  # it multiplies float32 in 11 bits where it may
+    return math.sqrt(epsilon)
+
+
+def allowed(promise: str, model: Classifier) -> float:
+    """By how much rounding may miss a promise: in float32 about 1e-4; of relevance, which passed
+    many divisions, 1e-3."""
+    return rounding(model) * (3 if promise == "conservation" else 0.3)
+
+
+def of_promise(
+    promise: str | None, error: Sequence[float], share: Sequence[float], tolerance: float
+) -> list[Told]:
+    """What is to be said of a promise.
+
+    Args:
+        promise: ``completeness``, ``conservation`` or ``None``.
+        error: how far each map is from it, as :func:`.method.promise_error` has it.
+        share: what each map adds up to, as a share of the number that it explains.
+        tolerance: the error that counts as none.
+    """
+    if promise is None or not error:
+        return []
+    worst = max(error)
+    what = "f(x) - f(baseline)" if promise == "completeness" else "f(x)"
+    if worst <= tolerance:
+        return [("valid", f"Its maps add up to {what}, to {shown(worst)} at worst.")]
+    if promise == "conservation":
+        low, high = min(share), max(share)
+        lost = worst <= 1 + tolerance and low >= -tolerance
+        words = (
+            f"Relevance is lost on the way: its maps add up to {shown(median(share))} of the score "
+            f"that they explain ({shown(low)} to {shown(high)})."
+            if lost
+            else f"It does not conserve relevance: its maps add up to {number(low)} to "
+            f"{number(high)} times the score that they explain."
+        )
+        return [("partly" if lost else "not valid here", words)]
+    words = (
+        f"Its maps miss {what}, to which they should add up, by {shown(median(error))} on the "
+        f"median picture and {shown(worst)} at worst; {shown(tolerance)} would count as none."
+    )
+    return [("partly" if worst <= _BROKEN else "not valid here", words)]
+
+
+def of_coverage(
+    coverage: Mapping[str, Mapping[str, int]] | None, promise: str | None, total: int = 0
+) -> list[Told]:
+    """What is to be said of which operations had a rule.
+
+    Args:
+        coverage: as :class:`.rules.mode.Coverage` describes itself; ``None`` of methods that have
+            no rules.
+        promise: of a method without any, the rules are for activations alone.
+        total: how many operations of the network are not linear; 0 where nobody counted.
+    """
+    if coverage is None:
+        return []
+    missed, unseen = dict(coverage["missed"]), coverage.get("unseen", {})
+    if promise is None:
+        missed = {name: many for name, many in missed.items() if name in ACTIVATIONS}
+    if not sum(coverage["handled"].values()):
+        return [
+            ("not valid here", "Nothing in this network is an operation that it has a rule for.")
+        ]
+    found: list[Told] = []
+    without = sum(missed.values())
+    if missed:
+        of = f" of {total:,}" if total >= without else ""
+        found.append(
+            (
+                "partly",
+                f"{count(without, 'operation')}{of} that {'is' if without == 1 else 'are'} not "
+                f"linear {'has' if without == 1 else 'have'} no rule, and there the way back is "
+                f"the plain gradient's: {_listed(missed)}.",
+            )
+        )
+    if unseen:
+        found.append(
+            (
+                "partly",
+                "Functions with a way back of their own are not covered, for no rule sees inside "
+                f"them: {_listed(unseen)}.",
+            )
+        )
+    if not found and promise is None:
+        found.append(("valid", "Each activation has a rule."))
+    elif not found and total:
+        words = f"Each of the {count(total, 'operation')} that are not linear has a rule."
+        found.append(("valid", words))
+    return found
+
+
+def shown(value: float) -> str:
+    """A share as people read it, of any size."""
+    if not abs(value) < math.inf:
+        return "without bound"
+    if 0 < abs(value) < 5e-4:
+        return f"{value:.1g}"
+    if abs(value) > 100:
+        return f"{number(value)} times"
+    return percent(value)
+
+
+def _listed(names: Mapping[str, int]) -> str:
+    return some([f"{name} {many}" for name, many in sorted(names.items())])

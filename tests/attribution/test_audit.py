@@ -1,0 +1,376 @@
+"""The audit: mutants are caught, honest methods are not, parts go on where they stopped."""
+
+from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+import fluoroscope as fs
+from fluoroscope.attribution.audit import audit as auditing
+from fluoroscope.attribution.audit.looks import Evidence
+from fluoroscope.attribution.audit.verdict import alike, judge, same_maps
+from fluoroscope.attribution.names import METHODS
+from fluoroscope.attribution.rules.graph import Graph, walk
+from fluoroscope.notices import collected
+from tests.attribution.zoo import UNKNOWN, either, toy
+
+Change = Callable[[Tensor], Tensor]
+CHEAP = ("gradient", "gradient-x-input")
+# A thing that changes between calls, as in a program that draws.
+_draws = torch.Generator().manual_seed(5)
+
+
+def quick(model: fs.Classifier, images: Tensor, **options: object) -> fs.Audit:
+    """The looks that verdicts are made of, alone."""
+    return fs.audit(model, images, randomisation=False, faithfulness=False, **options)  # type: ignore[arg-type]
+
+
+def mutant(change: Change, method: str) -> Callable[[fs.Classifier, Tensor, Tensor], Tensor]:
+    def explain(model: fs.Classifier, images: Tensor, classes: Tensor) -> Tensor:
+        return change(fs.attribute(model, images, classes, method=method).maps)
+
+    return explain
+
+
+def noisy(maps: Tensor, draw: torch.Generator) -> Tensor:
+    return maps + 0.01 * maps.std() * torch.randn(maps.shape, generator=draw)
+
+
+MUTANTS: dict[str, Change] = {
+    "rolled right": lambda maps: maps.roll(1, -1),
+    "moved down": lambda maps: pad(maps, (0, 0, 1, 0))[..., :-1, :],
+    "moved left": lambda maps: pad(maps, (0, 1, 0, 0))[..., 1:],
+    "noise each time": lambda maps: noisy(maps, _draws),
+    "the same noise": lambda maps: noisy(maps, torch.Generator().manual_seed(0)),
+    "noise of its own": lambda maps: maps
+    + 0.01 * maps.std() * torch.stack(
+        [torch.randn(one.shape, generator=torch.Generator().manual_seed(int(1e6 * one.abs().sum())))
+         for one in maps]
+    ),
+    "mean of the batch": lambda maps: 0.9 * maps + 0.1 * maps.mean(0, keepdim=True),
+    "the first for all": lambda maps: maps[:1].expand_as(maps),
+    "zeros": torch.zeros_like,
+    "one NaN": lambda maps: maps.index_put((torch.tensor([1]),), torch.tensor(torch.nan)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("network", "method"), [("gelu", "gradient-x-input"), ("layer-norm-over-channels", "gradient")]
+)
+def test_every_mutant_of_a_map_of_pixels_is_caught(network: str, method: str) -> None:
+    case = toy(network)
+    methods = {name: mutant(change, method) for name, change in MUTANTS.items()}
+    found = quick(
+        case.model, case.images, methods={**methods, "honest": mutant(lambda x: x, method)}
+    )
+    said = {row.verdict.method: row.verdict.words for row in found.rows}
+    assert said.pop("honest") == "valid"
+    assert set(said.values()) == {"not valid here"}, said
+
+
+@pytest.mark.parametrize("wrong", [2.0, -1.0])
+def test_a_gradient_is_held_against_finite_differences(wrong: float) -> None:
+    """What is a gradient but for its size or its sign is caught by the derivative alone."""
+    from fluoroscope.attribution.gradient import Gradient
+
+    case = toy("hardswish")
+    with mock.patch.object(Gradient, "made", lambda self, gradient, images: wrong * gradient):
+        found = quick(case.model, case.images, methods=["gradient"]).of("gradient")
+    assert found.verdict.word == "not valid here"
+    assert "finite differences" in found.verdict.reasons[0]
+    assert quick(case.model, case.images, methods=["gradient"]).verdict("gradient").passed
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("relu-module", "reused-relu", "in-place-addition", "squeeze-and-excitation"),
+        *("overlapping-max-pool", "gelu-tanh", "softmax-head", "instance-norm", "rms-norm"),
+        *("attention-module", "transformer-layer", "one-pixel-input", "recurrent"),
+        "torchvision:squeezenet1_1",
+    ],
+)
+def test_honest_gradients_raise_no_alarm(name: str) -> None:
+    case = either(name)
+    with collected():  # what the networks are like
+        found = quick(case.model, case.images, methods=CHEAP)
+    assert [row.verdict.words for row in found.rows] == ["valid", "valid"], found.rows
+
+
+def test_two_names_for_one_map() -> None:
+    """Where no activation has a rule, and where the network is linear."""
+    linear = fs.Classifier(nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), channels=1, input_size=6)
+    images = torch.linspace(0.1, 1, 108).view(3, 1, 6, 6)
+    twice = {
+        "gradient": mutant(lambda maps: maps, "gradient"),
+        "again": mutant(lambda maps: 3 * maps, "gradient"),
+        "times": mutant(lambda maps: maps, "gradient-x-input"),
+    }
+    found = quick(linear, images, methods=twice)
+    assert found.verdict("again").words == "the same map as gradient"
+    assert "On every picture its map is that of gradient." in found.verdict("again").reasons
+    assert found.verdict("times").words == "valid"
+    maps = torch.randn(3, 1, 6, 6)
+    assert alike(maps, maps * 1e10)
+    assert not alike(maps, maps + 0.01 * torch.randn(3, 1, 6, 6))
+    assert not alike(maps, -maps)
+    assert same_maps({"a": maps, "b": torch.zeros_like(maps), "c": maps}) == {"c": "a"}
+
+
+def test_promises_are_held() -> None:
+    """Complete by construction, off by a little, off by much, and relevance that is lost."""
+    case = toy("relu-module")
+
+    def adding_up(by: float, of: str) -> Callable[[fs.Classifier, Tensor, Tensor], Tensor]:
+        def explain(model: fs.Classifier, images: Tensor, classes: Tensor) -> Tensor:
+            rows = torch.arange(len(images))
+            values = model(images)[rows, classes]
+            if of == "completeness":
+                values = values - model(torch.zeros_like(images))[rows, classes]
+            maps = images - images.mean((1, 2, 3), keepdim=True)
+            share = (by * values - maps.sum((1, 2, 3))) / maps[0].numel()
+            return (maps + share.view(-1, 1, 1, 1)).detach()
+
+        return explain
+
+    said = {
+        (of, by): quick(case.model, case.images, methods={"mine": (adding_up(by, of), of)})
+        .of("mine")
+        for of in ("completeness", "conservation")
+        for by in (1.0, 1.02, 1.5, 0.3, -2.0)
+    }  # fmt: skip
+
+    def words(of: str, by: float) -> list[str]:
+        return [each for each in said[of, by].verdict.reasons if "add up" in each]
+
+    # Their maps lie in the frame, which is another matter.
+    assert "to which they should add up" not in words("completeness", 1.0)[0]
+    assert "2.0" in words("completeness", 1.02)[0]
+    assert "50.0" in words("completeness", 1.5)[0]
+    assert "30.0" in words("conservation", 0.3)[0]
+    assert "-2" in words("conservation", -2.0)[0]
+
+    def of(promise: str, error: float, share: float, tolerance: float = 1e-4) -> str:
+        seen = Evidence(4, promise=promise, error=(error,), share=(share,), tolerance=tolerance)
+        return judge("m", seen, None).words
+
+    assert of("completeness", 5e-5, 1) == "valid"
+    assert of("completeness", 0.02, 1) == "partly"
+    assert of("completeness", 0.02, 1, tolerance=0.03) == "valid"
+    assert of("completeness", 0.2, 1) == "not valid here"
+    assert of("conservation", 0.7, 0.3) == "partly"
+    assert of("conservation", 1e14, 1e14) == "not valid here"
+    assert of("conservation", 1.5, -0.5) == "not valid here"
+
+
+def test_operations_without_a_rule_make_it_partly_and_none_with_one_not_valid() -> None:
+    graph = Graph()
+    graph.non_linear.update({"relu": 3, "silu": 1})
+    none = {"handled": {}, "linear": {"add": 2}, "missed": {"silu": 4}, "unseen": {}}
+    some = {"handled": {"relu": 3}, "linear": {}, "missed": {"silu": 1}, "unseen": {}}
+    other = {"handled": {"relu": 3}, "linear": {}, "missed": {"max_pool2d": 1}, "unseen": {}}
+    whole = {"handled": {"relu": 4}, "linear": {}, "missed": {}, "unseen": {}}
+    unseen = {**whole, "unseen": {"_Cubed": 1}}
+    said = [
+        judge("m", Evidence(4, coverage=one), graph) for one in (none, some, other, whole, unseen)
+    ]
+    words = [each.words for each in said]
+    assert words == ["not valid here", "partly", "valid", "valid", "partly"]
+    assert "1 operation of 4 that is not linear has no rule" in said[1].reasons[0]
+    assert "silu 1" in said[1].reasons[0]
+    assert "_Cubed 1" in said[4].reasons[0]
+    promising = judge("m", Evidence(4, promise="completeness", coverage=other), graph)
+    assert promising.words == "partly"
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_the_graph_names_what_no_rule_sees(name: str) -> None:
+    case = toy(name)
+    with case.model.held():
+        graph = walk(case.model(case.images.clone().requires_grad_()))
+    assert graph.complete
+    if name == "custom-function":
+        assert graph.unknown == {"_Cubed": 1}
+        assert graph.non_linear == {"relu": 1}
+        notes = quick(case.model, case.images, methods=["gradient"]).notes
+        assert any("not covered: _Cubed" in note for note in notes)
+    else:
+        assert sum(graph.non_linear.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("reused-relu", {"relu": 2}),
+        ("in-place-addition", {"relu": 5}),
+        ("view-in-place", {"relu": 1}),  # what is written into a view is hidden: the mode sees it
+        ("squeeze-and-excitation", {"relu": 2, "sigmoid": 1, "product": 1}),
+        ("batch-norm", {"relu": 1}),
+        ("instance-norm", {"relu": 1, "instance_norm": 1}),
+        ("split-gate", {"product": 1}),
+        ("overlapping-max-pool", {"relu": 2, "max_pool2d": 1}),
+        ("transformer-layer", {"layer_norm": 2, "gelu": 1, "scaled_dot_product_attention": 1}),
+        ("upsampling", {"relu": 2}),
+    ],
+)
+def test_the_graph_counts_what_is_not_linear(name: str, expected: dict[str, int]) -> None:
+    case = toy(name)
+    with case.model.held():
+        assert walk(case.model(case.images.clone().requires_grad_())).non_linear == expected
+
+
+def test_whoever_spoils_the_network_is_named_and_the_network_stays() -> None:
+    case = toy("batch-norm")
+    before = case.model.fingerprint()
+
+    def spoils(model: fs.Classifier, images: Tensor, classes: Tensor) -> Tensor:
+        with torch.no_grad():
+            next(model.module.parameters()).mul_(1.5)
+        model.module.register_forward_hook(lambda *_: None)
+        model.module.extra = 1
+        return images
+
+    found = quick(case.model, case.images, methods={"spoils": spoils}).verdict("spoils")
+    assert found.word == "not valid here"
+    assert found.reasons[0].startswith("It changes the network")
+    assert "weights or buffers, hooks, attributes" in found.reasons[0]
+    assert case.model.fingerprint() == before
+    assert not case.model.module._forward_hooks
+
+
+def test_a_method_that_refuses_says_why_and_the_others_go_on() -> None:
+    case = toy("gelu")
+
+    def refuses(model: fs.Classifier, images: Tensor, classes: Tensor) -> Tensor:
+        raise RuntimeError("no")
+
+    honest = mutant(lambda maps: maps, "gradient")
+    found = quick(case.model, case.images, methods={"refuses": refuses, "honest": honest})
+    assert found.verdict("refuses").words == "not valid here"
+    assert "raised RuntimeError: no" in found.verdict("refuses").reasons[0]
+    assert found.verdict("honest").passed
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"methods": ["gradeint"]}, "did you mean gradient"),
+        ({"methods": []}, "expected one or more"),
+        ({"methods": ["gradient", "gradient"]}, "each once"),
+        ({"methods": {"mine": 3}}, "names of methods"),
+        ({"methods": {"mine": (print, "truth")}}, "promises 'truth'"),
+        ({"numbers": torch.tensor([1])}, "one each"),
+        ({"classes": 9}, "9"),
+    ],
+)
+def test_mistakes_are_one_sentence(given: dict[str, object], words: str) -> None:
+    case = toy("gelu")
+    with pytest.raises(fs.FluoroscopeError, match=words):
+        quick(case.model, case.images, **given)
+
+
+def test_all_of_our_methods_by_default() -> None:
+    with mock.patch.object(auditing, "look", return_value=(Evidence(3), None)):
+        case = toy("gelu")
+        assert quick(case.model, case.images).methods == tuple(METHODS)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[fs.Audit, Path]:
+    case = toy("gelu")
+    out = tmp_path_factory.mktemp("audit")
+    return fs.audit(case.model, case.images, methods=CHEAP, out=out), out
+
+
+def test_a_second_audit_takes_what_is_there(whole: tuple[fs.Audit, Path]) -> None:
+    case, (first, out) = toy("gelu"), whole
+    with (
+        mock.patch.object(auditing, "look", side_effect=AssertionError),
+        mock.patch.object(auditing, "likeness", side_effect=AssertionError),
+        mock.patch.object(auditing.Faithfulness, "scores", side_effect=AssertionError),
+    ):
+        again = fs.audit(case.model, case.images, methods=CHEAP, out=out)
+    assert again.describe() == first.describe()
+    assert first.complete
+
+
+@pytest.mark.parametrize("what", ["network", "pictures", "seed", "harm"])
+def test_parts_of_something_else_are_not_taken(
+    what: str, whole: tuple[fs.Audit, Path], tmp_path: Path
+) -> None:
+    case, images, seed = toy("gelu"), toy("gelu").images, 0
+    for file in whole[1].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    if what == "network":
+        case = toy("gelu-tanh")
+    elif what == "pictures":
+        images = images.flip(-1)
+    elif what == "seed":
+        seed = 1
+    else:
+        file = tmp_path / "look-gradient.part"
+        file.write_bytes(file.read_bytes()[:-3] + b"\1\2\3")
+    with mock.patch.object(auditing, "look", wraps=auditing.look) as looked:
+        quick(case.model, images, methods=CHEAP, seed=seed, out=tmp_path)
+    assert looked.call_count == (1 if what == "harm" else 2)
+
+
+def test_stopped_it_goes_on_to_the_same_end(whole: tuple[fs.Audit, Path], tmp_path: Path) -> None:
+    case, calls = toy("gelu"), 0
+
+    def soon() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls > 25
+
+    options = {"methods": CHEAP, "out": tmp_path}
+    stopped = fs.audit(case.model, case.images, cancelled=soon, **options)  # type: ignore[arg-type]
+    assert not stopped.complete
+    assert any("stopped" in note for note in stopped.notes)
+    kept = len([*tmp_path.glob("*.part")])
+    assert 0 < kept < len([*whole[1].glob("*.part")])
+    shares: list[float] = []
+    ended = fs.audit(
+        case.model, case.images, on_progress=lambda now: shares.append(now.share), **options
+    )  # type: ignore[arg-type]
+    assert ended.describe() == whole[0].describe()
+    assert shares == sorted(shares)
+    assert 0 <= shares[0] < shares[-1] <= 1
+
+
+def test_it_comes_back_from_disk(whole: tuple[fs.Audit, Path], tmp_path: Path) -> None:
+    path = whole[0].save(tmp_path)
+    for place in (path, tmp_path):
+        again = fs.Audit.load(place)
+        assert again.describe() == whole[0].describe()
+        assert repr(again) == repr(whole[0])
+    path.write_text(path.read_text().replace('"valid"', '"splendid"', 1))
+    with pytest.raises(fs.FluoroscopeError, match="cannot be read"):
+        fs.Audit.load(path)
+    with pytest.raises(fs.FluoroscopeError, match="cannot be read"):
+        fs.Audit.load(tmp_path / "nothing")
+
+
+def test_an_attribution_carries_the_verdict_of_its_network(whole: tuple[fs.Audit, Path]) -> None:
+    case = toy("gelu")
+    found = fs.attribute(case.model, case.images, audit=whole[0])
+    assert found.verdict is not None
+    assert found.verdict["verdict"] == "valid"
+    other = toy("gelu-tanh")
+    with pytest.raises(fs.FluoroscopeError, match="audit is of another network"):
+        fs.attribute(other.model, other.images, audit=whole[0])
+
+
+def test_scores_and_controls_stand_side_by_side(whole: tuple[fs.Audit, Path]) -> None:
+    found = whole[0]
+    assert found.controls.keys() == {"random", "edges", "centre", "picture"}
+    for scores in [found.of(name).scores for name in CHEAP] + [*found.controls.values()]:
+        assert scores.keys() == {"srg", "insertion", "deletion", "road"}
+        srg, insertion, deletion = (scores[name].mean for name in ("srg", "insertion", "deletion"))
+        assert srg == pytest.approx(insertion - deletion)
+        assert all(one.low <= one.mean <= one.high for one in scores.values())
+    assert found.telling.keys() == {"srg", "insertion", "deletion", "road"}
