@@ -8,6 +8,7 @@ computes in.
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -19,9 +20,9 @@ from fluoroscope.engine.memory import out_of_memory
 from fluoroscope.engine.objectives import Objective, Several, log_probabilities_given
 from fluoroscope.engine.threads import suitable_threads
 from fluoroscope.engine.vectors import wide
-from fluoroscope.errors import ModelOutputError, NoGradientError
+from fluoroscope.errors import InvalidParameterError, ModelOutputError, NoGradientError
 from fluoroscope.models.classifier import Classifier
-from fluoroscope.models.layers import one_output, tapped
+from fluoroscope.models.layers import outputs_of, tapped
 from fluoroscope.models.wording import first_line
 from fluoroscope.words import count
 
@@ -67,6 +68,7 @@ def evaluate(
     gradient: bool = False,
     several: Several | None = None,
     layer: str | None = None,
+    call: int | None = None,
     look: bool = True,
 ) -> Answer:
     """Run the network on images ``(N, C, H, W)``, and back to the pixels if ``gradient``.
@@ -76,8 +78,8 @@ def evaluate(
     cost of another pass, and is 0 where it is not finite there either.
 
     With a ``layer``, by its name, the answer holds what it gave out and, if ``gradient``, the
-    derivative with respect to that in place of the pixels'; of a layer that is used several times
-    the last output counts.
+    derivative with respect to that in place of the pixels'. Of a layer that is used several times
+    in a pass its last output counts, or that of the ``call``, from 0.
 
     The first pictures that a network is used with are looked at by themselves, unless not
     ``look``; see :mod:`fluoroscope.engine.first_look`.
@@ -87,20 +89,24 @@ def evaluate(
 
     Raises:
         ModelOutputError: logits that are NaN or infinite.
-        NoGradientError: the logits do not depend differentiably on the pixels.
-        InvalidParameterError: no such layer, or one without an output of ``N`` rows.
+        NoGradientError: the logits do not depend differentiably on the pixels, or on the layer.
+        InvalidParameterError: no such layer or call, one without an output of ``N`` rows, or
+            ``several`` numbers at a layer.
     """
     if look:
         first_look(model, images)
-    if layer is not None:
-        return _at_layer(model, images, classes, objective, layer, gradient=gradient)
+    if layer is not None and several is not None:
+        raise InvalidParameterError("several numbers were asked for at a layer; expected objective")
     ask = partial(
         _evaluate, model,
-        classes=classes, objective=objective, gradient=gradient, several=several,
+        classes=classes, objective=objective, gradient=gradient, several=several, layer=layer,
+        call=call,
     )  # fmt: skip
     answer = ask(images)
-    found = [each for each in (answer.gradient, answer.jacobian) if each is not None]
-    return answer if all(map(_is_finite, found)) else _mended(model, images, answer, ask)
+    found = [answer.gradient, answer.jacobian, answer.activation_gradient]
+    if all(_is_finite(each) for each in found if each is not None):
+        return answer
+    return _mended(model, images, answer, ask)
 
 
 def _evaluate(
@@ -111,33 +117,50 @@ def _evaluate(
     objective: Objective | None,
     gradient: bool,
     several: Several | None,
+    layer: str | None,
+    call: int | None,
 ) -> Answer:
     graph = gradient or several is not None
+    # Only of the last of several uses is it certain that no other begins the graph anew.
+    cut = graph and call is None
+    tap: AbstractContextManager[list[Tensor]] = (
+        nullcontext([]) if layer is None else tapped(model, layer, cut=cut)
+    )
+    at_pixels = graph and (layer is None or call is not None)
     with (
         suitable_threads(images),
         torch.inference_mode(False),
         torch.set_grad_enabled(graph),
         model.held(),
+        tap as kept,
     ):
         pixels = images.detach()
         if pixels.is_inference():
             pixels = pixels.clone()
         if classes is not None and classes.is_inference():
             classes = classes.clone()
-        logits = model(pixels.requires_grad_() if graph else pixels)
+        logits = model(pixels.requires_grad_() if at_pixels else pixels)
         _check_finite(model, logits)
+        at, activation, where = [pixels], None, "the pixels"
+        if layer is not None:
+            at = outputs_of(kept, layer, len(images), model, call)
+            activation = _joined([part.detach() for part in at], len(images))
+            where = f"what its layer {layer!r} gives out"
+            kept.clear()
         said = logits.detach()
         if model.logits_first is not None:  # what follows is for the objective alone
             said = said[:, : model.logits_first]
         if objective is None or classes is None:
-            return Answer(said)
+            return Answer(said, activation=activation)
         double, found = logits.detach().to(wide(logits)), None
         with log_probabilities_given(model.log_probabilities):
             if gradient:
                 values, slopes = objective.with_slopes(double, classes)
-                found = _pixel_gradient(model, pixels, logits, slopes, several is not None)
+                found = _gradient(model, at, where, logits, slopes, several is not None)
             else:
                 values = objective(double, classes)
+        if layer is not None:
+            return Answer(said, values, activation=activation, activation_gradient=found)
         if several is None:
             return Answer(said, values, found)
         double.requires_grad_()
@@ -146,60 +169,28 @@ def _evaluate(
         for number, each in enumerate(columns, 1):
             more = number < len(columns)
             (slopes,) = torch.autograd.grad(each.sum(), double, retain_graph=more)
-            jacobian.append(_pixel_gradient(model, pixels, logits, slopes, more))
+            jacobian.append(_gradient(model, at, where, logits, slopes, more))
         return Answer(
             said, values, found,
             torch.stack(columns, 1).detach(), torch.stack(jacobian, 1),
         )  # fmt: skip
 
 
-def _at_layer(
-    model: Classifier,
-    images: Tensor,
-    classes: Tensor | None,
-    objective: Objective | None,
-    layer: str,
-    *,
-    gradient: bool,
-) -> Answer:
-    with (
-        suitable_threads(images),
-        torch.inference_mode(False),
-        torch.set_grad_enabled(gradient),
-        model.held(),
-        tapped(model, layer) as kept,
-    ):
-        pixels = images.detach().clone()
-        logits = model(pixels.requires_grad_() if gradient else pixels)
-        _check_finite(model, logits)
-        output = one_output(kept, layer, len(images), model)
-        kept.clear()
-        said = logits.detach()
-        if objective is None or classes is None:
-            return Answer(said, activation=output.detach())
-        double, found = said.to(wide(said)), None
-        with log_probabilities_given(model.log_probabilities):
-            values, slopes = objective.with_slopes(double, classes)
-        if gradient:
-            found = _pixel_gradient(model, output, logits, slopes, more=False)
-        return Answer(said, values, activation=output.detach(), activation_gradient=found)
-
-
-def _pixel_gradient(
-    model: Classifier, pixels: Tensor, logits: Tensor, slopes: Tensor, more: bool
+def _gradient(
+    model: Classifier, at: list[Tensor], where: str, logits: Tensor, slopes: Tensor, more: bool
 ) -> Tensor:
-    """The gradient for slopes at the logits; the graph is kept if ``more`` are to follow."""
+    """The gradient for slopes at the logits; the graph is kept if ``more`` are to follow.
+
+    ``at`` holds the pixels, or a layer's outputs: all rows in order, and perhaps some beyond.
+    """
     scale = slopes.abs().amax(1, keepdim=True)
     units = torch.where(scale > 0, slopes / scale, slopes)
-    found = None
-    if logits.requires_grad:
+    found: tuple[Tensor | None, ...] = (None,)
+    if logits.requires_grad and all(part.requires_grad for part in at):
         try:
             # The same as handing the units over, for which PyTorch first imports SymPy.
-            (found,) = torch.autograd.grad(
-                (logits * units.to(logits.dtype)).sum(),
-                pixels,
-                retain_graph=more,
-                allow_unused=True,
+            found = torch.autograd.grad(
+                (logits * units.to(logits.dtype)).sum(), at, retain_graph=more, allow_unused=True
             )
         # Whatever the backward pass of the user's own code raises.
         except Exception as problem:
@@ -210,14 +201,23 @@ def _pixel_gradient(
                 f"{first_line(problem)}; use a method that needs no gradient, or mend the layer "
                 "(a checkpoint needs use_reentrant=False)"
             ) from problem
-    if found is None:
+    parts = [part for part in found if part is not None]
+    if len(parts) < len(at):
+        mend = "choose another layer" if where != "the pixels" else "replace the layer that cuts it"
         raise NoGradientError(
-            f"the logits of {model.name} do not depend differentiably on the pixels; "
-            "use a method that needs no gradient, or replace the layer that cuts it"
+            f"the logits of {model.name} do not depend differentiably on {where}; "
+            f"use a method that needs no gradient, or {mend}"
         )
+    result = _joined(parts, len(logits))
+    if result.dtype in (torch.float16, torch.bfloat16):  # small slopes would be lost in these
+        result = result.float()
     size = torch.where(scale > 0, scale.clamp(min=_SMALLEST_SLOPE), scale)
-    result: Tensor = found.mul_(size.to(found.dtype).view(-1, *[1] * (found.dim() - 1)))
-    return result
+    return result.mul_(size.to(result.dtype).view(-1, *[1] * (result.dim() - 1)))
+
+
+def _joined(parts: list[Tensor], rows: int) -> Tensor:
+    """The first rows of several tensors, one after the other."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)[:rows]
 
 
 def _mended(
@@ -246,6 +246,7 @@ def _mended(
         answer,
         gradient=mended(answer.gradient, inside.gradient),
         jacobian=mended(answer.jacobian, inside.jacobian),
+        activation_gradient=mended(answer.activation_gradient, inside.activation_gradient),
         mended=True,
     )
     return replace(made, not_finite=broken, lost=lost)

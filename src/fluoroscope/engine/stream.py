@@ -99,6 +99,8 @@ class Query:
     """``(n,)`` booleans: images that are no find, whatever they are predicted as."""
     layer: str | None = None
     """A layer whose output, and gradient in place of the pixels', is wanted."""
+    call: int | None = None
+    """Which use of the layer in a pass, from 0; by default the last."""
 
     @property
     def any_gradient(self) -> bool:
@@ -367,6 +369,7 @@ def _steps(
             answer = evaluate(
                 model, images, query.classes, query.objective,
                 gradient=query.any_gradient, several=query.several, layer=query.layer,
+                call=query.call,
             )  # fmt: skip
         except RuntimeError as problem:
             if not out_of_memory(problem) or len(images) < 2:

@@ -148,19 +148,41 @@ class Preprocessing:
 
     def resample(self, images: Tensor) -> Tensor:
         """Resize ``(..., H, W)`` images and crop their centre to the input size; differentiable."""
-        if self.input_size is None or tuple(images.shape[-2:]) == self.input_size:
-            return images
-        if self.flattened and images.shape[-2:].numel() == math.prod(self.input_size):
+        if self.input_size is None or self._is_fitted(*images.shape[-2:]):
             return images
         resized = _resize(images, self._resized(*images.shape[-2:]), _MODES[self.interpolation])
         # Bicubic interpolation overshoots the range it was given, the others by float noise.
         resized = resized.clamp(0, 1)
-        height, width = self.input_size
-        top, left = (
-            self._margin(side - wanted)
-            for side, wanted in zip(resized.shape[-2:], self.input_size, strict=True)
-        )
-        return _crop(resized, top, left, height, width)
+        return _crop(resized, *self._margins(*resized.shape[-2:]), *self.input_size)
+
+    def seen(self, height: int, width: int) -> tuple[int, int]:
+        """The size of what the network sees of pictures of that size."""
+        if self.input_size is None or self._is_fitted(height, width):
+            return height, width
+        return self.input_size
+
+    def unfit(self, maps: Tensor, height: int, width: int) -> Tensor:
+        """Maps ``(N, K, h, w)`` over what the network sees, laid over pictures of that size.
+
+        The way back of :meth:`resample`: what was cropped away is 0.
+        """
+        if self.input_size is None or self._is_fitted(height, width):
+            return maps
+        size = self._resized(height, width)
+        top, left = self._margins(*size)
+        laid = _crop(maps, -top, -left, *size)
+        return F.interpolate(laid, (height, width), mode="bilinear", align_corners=False)
+
+    def _is_fitted(self, height: int, width: int) -> bool:
+        """Whether the network takes pictures of that size as they are."""
+        if self.input_size is None or (height, width) == tuple(self.input_size):
+            return True
+        return self.flattened and height * width == math.prod(self.input_size)
+
+    def _margins(self, height: int, width: int) -> tuple[int, int]:
+        """Where in a resized picture the crop begins, from the top and from the left."""
+        assert self.input_size is not None
+        return self._margin(height - self.input_size[0]), self._margin(width - self.input_size[1])
 
     def _resized(self, height: int, width: int) -> list[int]:
         if self.resize is None:
