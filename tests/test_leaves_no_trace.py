@@ -80,6 +80,12 @@ ATTRIBUTIONS: dict[str, dict[str, Any]] = {
     "deconvolution": {},
     "integrated-gradients": {"points": 2, "baseline": "blur"},
     "expected-gradients": {"samples": 3, "baseline": TWO},
+    "grad-cam": {},
+    "grad-cam++": {},
+    "hires-cam": {},
+    "layer-cam": {},
+    "eigen-cam": {},
+    "score-cam": {"channels": 2},
 }
 CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
     "attribute": lambda m, _: [

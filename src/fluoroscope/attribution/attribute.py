@@ -109,9 +109,11 @@ def attribute(
         on_share=on_share,
     )
     assert found is not None
+    how = found.method
     notes = [*notes_of(model), *how.remarks(found.error), *_doubts(model, how, found)]
     record = {
         **stated(how),
+        **how.facts(),
         "coverage": found.coverage.describe() if found.coverage is not None else None,
         "batch_size": size,
         "seed": seed,

@@ -36,6 +36,13 @@ _BASELINE = (
     "black, white, mean (of the picture's channels), blur, noise, a number in [0, 1], a picture "
     "(C, H, W) or a set of pictures (M, C, H, W)"
 )
+_CAM = {
+    **_OBJECTIVE,
+    "layer": "the layer to read, by its dotted name; the last with maps if it is left out",
+    "call": "which use of a layer that is used several times in a pass, from 0; else the last",
+}
+_RECTIFIED = {"relu": "whether only what speaks for the class is kept; else the map is signed"}
+_READ = "1 forward, and back to the layer"
 
 METHODS: dict[str, About] = {
     "gradient": About(
@@ -103,6 +110,67 @@ METHODS: dict[str, About] = {
             "pictures is used whole, each equally often",
             "tolerance": "the completeness error from which a note says so",
             **_OBJECTIVE,
+        },
+    ),
+    "grad-cam": About(
+        home="cam.gradients:GradCAM",
+        summary="where the last maps are active that raise the class on the whole; coarse",
+        formula="relu(sum_k mean_ij(dy / dA_k) A_k)",
+        paper="Selvaraju et al. 2017 (1610.02391)",
+        cost=_READ,
+        reads="heat",
+        options={**_CAM, **_RECTIFIED},
+    ),
+    "grad-cam++": About(
+        home="cam.gradients:GradCAMPlusPlus",
+        summary="Grad-CAM that gives several small objects each their due",
+        formula="relu(sum_k sum_ij(relu(G_k) / (2 + G_k sum_ij A_k)) A_k), G = dy / dA",
+        paper="Chattopadhay et al. 2018 (1710.11063)",
+        cost=_READ,
+        reads="heat",
+        options={**_CAM, **_RECTIFIED},
+    ),
+    "hires-cam": About(
+        home="cam.gradients:HiResCAM",
+        summary="what each place of the last maps adds, by the gradient at that very place",
+        formula="sum_k dy / dA_k * A_k",
+        paper="Draelos and Carin 2020 (2011.08891)",
+        cost=_READ,
+        promise=(
+            "none; where a mean over places and a linear layer follow, its places add up to the "
+            "logit without the bias"
+        ),
+        options={**_CAM, **_RECTIFIED},
+    ),
+    "layer-cam": About(
+        home="cam.gradients:LayerCAM",
+        summary="where a layer is active and more of it would raise the class; for any depth",
+        formula="relu(sum_k relu(dy / dA_k) A_k)",
+        paper="Jiang et al. 2021 (10.1109/TIP.2021.3089943)",
+        cost=_READ,
+        reads="heat",
+        options={**_CAM, **_RECTIFIED},
+    ),
+    "eigen-cam": About(
+        home="cam.eigen_cam:EigenCAM",
+        summary="what the places of the last maps have most in common, whatever the class",
+        formula="A v, with v the first right singular vector of A (h*w, K)",
+        paper="Muhammad and Yeasin 2020 (2008.00299)",
+        cost="1 forward",
+        reads="heat",
+        options=_CAM,
+    ),
+    "score-cam": About(
+        home="cam.score_cam:ScoreCAM",
+        summary="the last maps, weighed by the class's score of the picture seen through each",
+        formula="relu(sum_k a_k A_k), a = softmax_k y(x * s(U(A_k)))",
+        paper="Wang et al. 2020 (1910.01279)",
+        cost="1 forward, and 1 for each channel of the layer",
+        reads="heat",
+        options={
+            **_CAM,
+            **_RECTIFIED,
+            "channels": "how many channels are asked about, those that vary most; by default all",
         },
     ),
 }

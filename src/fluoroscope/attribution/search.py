@@ -28,6 +28,8 @@ from fluoroscope.models.classifier import Classifier
 class Explained:
     """The maps of ``N`` pictures, and what they cost."""
 
+    method: Method
+    """The method, with what was settled for the network."""
     maps: Tensor
     """``(N, C, H, W)`` or ``(N, 1, H, W)``, in the network's type, on the CPU."""
     values: Tensor
@@ -61,6 +63,7 @@ def explain(
     set these are, on which their randomness depends; by default 0 and up.
     """
     first_look(model.plain, images)  # at the network as it is, not under rules
+    method = method.for_network(model.plain, images)
     network = method.network(model.plain, images, seed)
     search = _Search(method.on(network), len(images))
     steps = stream(
@@ -84,6 +87,7 @@ def explain(
     found = search.found
     assert found is not None
     return Explained(
+        method=method,
         maps=found.maps,
         values=found.values,
         error=found.error,
