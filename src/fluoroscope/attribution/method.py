@@ -8,7 +8,7 @@ are asked at once, and what a picture's map is does not depend on how many.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Protocol, Self, cast
+from typing import Any, ClassVar, Literal, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -60,13 +60,6 @@ class Method(ABC):
     name: ClassVar[str]
     promise: ClassVar[Promise | None] = None
 
-    def for_network(self, model: Classifier, images: Tensor) -> Self:
-        """The method with all settled that depends on the network, such as a layer of it.
-
-        ``images`` ``(N, C, H, W)`` are all that are to be explained.
-        """
-        return self
-
     def network(self, model: Classifier, images: Tensor, seed: int) -> Classifier:
         """What is evaluated: the network, or it under rules; checks what only it can tell.
 
@@ -82,15 +75,18 @@ class Method(ABC):
         return None
 
     def facts(self) -> dict[str, Any]:
-        """What was settled for the network, as plain values for the record."""
+        """What :meth:`on` has settled, as plain values for the record."""
         return {}
 
     def remarks(self, error: Tensor) -> list[str]:
         """What a reader of the maps should know, sentences, by the errors ``(N,)`` of the maps."""
         return []
 
-    def on(self, network: Classifier) -> "Method":
-        """The method for a search on what :meth:`network` gave; itself, if it needs no network."""
+    def on(self, network: Classifier, images: Tensor) -> "Method":
+        """The method for a search on what :meth:`network` gave, with what depends on that settled.
+
+        ``images`` ``(N, C, H, W)`` are all that are to be explained.
+        """
         return self
 
     def goal(self, classes: Tensor) -> Objective:

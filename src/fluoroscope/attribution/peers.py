@@ -112,7 +112,7 @@ class Captum(Method):
             _layer_name(model, self.options)
         return model
 
-    def on(self, network: Classifier) -> "Captum":
+    def on(self, network: Classifier, images: Tensor) -> "Captum":
         """The method with the network, of which it is to make copies."""
         bound = copy.copy(self)
         object.__setattr__(bound, "_network", network)

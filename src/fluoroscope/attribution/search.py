@@ -63,9 +63,9 @@ def explain(
     set these are, on which their randomness depends; by default 0 and up.
     """
     first_look(model.plain, images)  # at the network as it is, not under rules
-    method = method.for_network(model.plain, images)
     network = method.network(model.plain, images, seed)
-    search = _Search(method.on(network), len(images))
+    method = method.on(network, images)
+    search = _Search(method, len(images))
     steps = stream(
         network,
         cast(Attack[Any], search),
@@ -104,7 +104,8 @@ class _Search:
 
     def __init__(self, method: Method, count: int) -> None:
         self._method, self._count = method, count
-        self.behind = torch.zeros(count, dtype=torch.double, device="cpu")
+        with torch.inference_mode(False):  # else it could not be written later
+            self.behind = torch.zeros(count, dtype=torch.double, device="cpu")
         self.found: Found | None = None
 
     def start(self, samples: Samples) -> Any:

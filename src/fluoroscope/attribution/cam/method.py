@@ -53,9 +53,9 @@ class CAM(Method):
                     f"call is {self.call} without a layer; expected layer= as well, by its name"
                 )
 
-    def for_network(self, model: Classifier, images: Tensor) -> Self:
+    def on(self, network: Classifier, images: Tensor) -> Self:
         """The method with its layer found."""
-        place = find_place(model, images, self.layer, self.call, gradient=self.of_gradient)
+        place = find_place(network, images, self.layer, self.call, gradient=self.of_gradient)
         made = replace(self, layer=place.layer, call=place.call)
         object.__setattr__(made, "settled", place)
         return made
@@ -71,7 +71,7 @@ class CAM(Method):
     @property
     def place(self) -> Place:
         """The layer of the network that is explained."""
-        assert self.settled is not None, "for_network comes first"
+        assert self.settled is not None, "on() comes first"
         return self.settled
 
     def over_pictures(self, maps: Tensor, images: Tensor) -> Tensor:

@@ -63,6 +63,10 @@ class ScoreCAM(CAM):
         if self.channels is not None:
             object.__setattr__(self, "channels", _whole("channels", self.channels, 1))
 
+    def behind(self, state: Scores) -> Tensor:
+        """The share of the masks that were asked about; at first nobody knows of how many."""
+        return torch.where(state.done, 1.0, state.number / (1 + state.asked.clamp(min=1)))
+
     def start(self, samples: Samples) -> Scores:
         """Nothing known."""
         grid, images, none = self.place.grid, samples.images, torch.zeros_like(samples.indices)
