@@ -11,11 +11,9 @@ from torch import Tensor, nn
 import fluoroscope as fs
 from fluoroscope.attribution.baselines import as_baseline, one_each
 from fluoroscope.attribution.metrics import METRICS, Setting, metric
-from fluoroscope.attribution.metrics.infidelity import _PURPOSE as INFIDELITY
+from fluoroscope.attribution.metrics.purposes import Purpose
 from fluoroscope.attribution.metrics.replacing import blurred
 from fluoroscope.attribution.metrics.subsets import (
-    _GRID_PURPOSE,
-    _PURPOSE,
     cell_of_each,
     part_of,
     subsets,
@@ -96,7 +94,7 @@ def test_faithfulness_correlation_slowly(curved: fs.Classifier, images: Tensor) 
     found = metric("faithfulness-correlation")(
         curved, images, LABELS, maps, runs=20, share=0.3, seed=5, replace="mean"
     )
-    keys = randomness.keys(5, torch.arange(4), _PURPOSE)
+    keys = randomness.keys(5, torch.arange(4), Purpose.SUBSETS)
     for row, (image, label) in enumerate(zip(images, LABELS, strict=True)):
         sums, drops = [], []
         for run in range(20):
@@ -120,7 +118,7 @@ def test_mufidelity_slowly(curved: fs.Classifier, images: Tensor) -> None:
     cells = np.array(
         [[3 * (y * 3 // SIDE) + x * 3 // SIDE for x in range(SIDE)] for y in range(SIDE)]
     )
-    keys = randomness.keys(7, torch.arange(4), _GRID_PURPOSE)
+    keys = randomness.keys(7, torch.arange(4), Purpose.CELLS)
     for row, (image, label) in enumerate(zip(images, LABELS, strict=True)):
         sums, drops = [], []
         for sample in range(25):
@@ -159,7 +157,7 @@ def test_infidelity_slowly(
     found = metric("infidelity")(
         curved, images, LABELS, maps, samples=15, sigma=0.3, scaled=scaled, seed=3, batch_size=4
     )
-    keys = randomness.keys(3, torch.arange(4), INFIDELITY)
+    keys = randomness.keys(3, torch.arange(4), Purpose.PERTURBING)
     for row, (image, label) in enumerate(zip(images, LABELS, strict=True)):
         said, true = [], []
         for number in range(15):
@@ -172,6 +170,24 @@ def test_infidelity_slowly(
         factor = (change * e).mean() / (e**2).mean() if scaled else 1.0
         wanted = ((factor * e - change) ** 2).mean()
         assert float(found[row]) == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_infidelity_against_captum(curved: fs.Classifier, images: Tensor, scaled: bool) -> None:
+    captum = pytest.importorskip("captum.metrics")
+    maps = drawn(4, 3, SIDE, SIDE, seed=11).double()
+    found = metric("infidelity")(curved, images, 1, maps, samples=12, scaled=scaled)
+
+    def perturb(repeated: Tensor) -> tuple[Tensor, Tensor]:
+        keys = randomness.keys(0, torch.arange(4), Purpose.PERTURBING).repeat_interleave(12)
+        noise = randomness.normal(keys, torch.arange(12).repeat(4), (3, SIDE, SIDE))
+        moved = (repeated - 0.2 * noise.double()).clamp(0, 1)
+        return repeated - moved, moved
+
+    wanted = captum.infidelity(
+        curved, perturb, images, maps, target=1, n_perturb_samples=12, normalize=scaled
+    )
+    assert torch.allclose(found, wanted, rtol=1e-6)
 
 
 def test_a_map_of_zeros_predicts_no_change(linear: fs.Classifier, images: Tensor) -> None:

@@ -44,6 +44,7 @@ class Explained:
     """What the rules covered, of a method that has any; of one evaluation."""
 
 
+@torch.inference_mode(False)
 def explain(
     model: Classifier,
     method: Method,

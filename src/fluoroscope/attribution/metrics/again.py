@@ -15,16 +15,16 @@ import torch
 from torch import Tensor
 
 from fluoroscope.attribution.metrics.maps import Maps, as_maps
+from fluoroscope.attribution.metrics.purposes import Purpose
 from fluoroscope.attribution.metrics.setting import Setting
 from fluoroscope.attribution.metrics.similarity import Kind, entropy_rise, similarity
 from fluoroscope.attribution.metrics.subsets import Scores
 from fluoroscope.engine import randomness
 from fluoroscope.engine.numbers import whole_number
+from fluoroscope.engine.vectors import lengths, wide
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.gradients.randomised import with_random_weights
 from fluoroscope.models.classifier import Classifier
-
-_BALL, _OTHER, _NOISE = 106, 107, 108
 
 
 def max_sensitivity(setting: Setting, *, samples: int = 10, radius: float = 0.02) -> Scores:
@@ -36,11 +36,11 @@ def max_sensitivity(setting: Setting, *, samples: int = 10, radius: float = 0.02
     samples = whole_number("samples", samples)
     if not 0 < radius <= 1:
         raise InvalidParameterError(f"radius is {radius}; expected more than 0, at most 1")
-    keys, images = setting.keys(_BALL), setting.images
+    keys, images = setting.keys(Purpose.BALL), setting.images
 
     def scores(maps: Maps) -> Tensor:
         values = as_maps(maps, images)
-        length = values.flatten(1).norm(dim=1)
+        length = lengths(values.to(wide(values)))
         worst = torch.zeros_like(length)
         for number in range(samples):
             drawn = randomness.uniform(keys, number, tuple(images.shape[1:])).to(images)
@@ -51,7 +51,7 @@ def max_sensitivity(setting: Setting, *, samples: int = 10, radius: float = 0.02
                     f"explain gives maps of shape {tuple(found.shape)} and those given have "
                     f"{tuple(values.shape)}; expected the method that made them"
                 )
-            worst = torch.maximum(worst, (found - values).flatten(1).norm(dim=1))
+            worst = torch.maximum(worst, lengths(found.to(length) - values))
         return torch.where(worst == 0, worst, worst / length).double().cpu()
 
     return scores
@@ -89,7 +89,7 @@ def denoised(setting: Setting, *, samples: int = 50, sigma: float = 0.1) -> Tens
     noise in a map is no sign that it depends on the weights. ``sigma`` is a share of each
     picture's range of values; pixels stay within ``[0, 1]``.
     """
-    images, keys = setting.images, setting.keys(_NOISE)
+    images, keys = setting.images, setting.keys(Purpose.NOISE)
     if not 0 <= sigma < float("inf"):
         raise InvalidParameterError(f"sigma is {sigma}; expected a number of 0 or more")
     span = images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True)
@@ -98,6 +98,7 @@ def denoised(setting: Setting, *, samples: int = 50, sigma: float = 0.1) -> Tens
         drawn = randomness.normal(keys, number, tuple(images.shape[1:])).to(images)
         noisy = (images + sigma * span * drawn).clamp(0, 1)
         found = setting.explained(images=noisy)
+        found = found.to(wide(found))
         total = found if total is None else total + found
     assert total is not None
     return total / samples
@@ -116,7 +117,7 @@ def _other(setting: Setting) -> Tensor:
         raise InvalidParameterError(
             f"{setting.model.name} has one class; expected another one to compare maps with"
         )
-    keys, pairs = setting.keys(_OTHER), given.dim() == 2
+    keys, pairs = setting.keys(Purpose.OTHER_CLASS), given.dim() == 2
     if pairs and many == 2:
         return given.flip(1)
     # Drawn among those that are left, each past the ones that are taken.

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
+from fluoroscope.attribution.metrics.purposes import Purpose
 from fluoroscope.engine import randomness
-
-_PURPOSE = 110
 
 
 def controls(images: Tensor, *, seed: int = 0, numbers: Tensor | None = None) -> dict[str, Tensor]:
@@ -25,7 +24,7 @@ def controls(images: Tensor, *, seed: int = 0, numbers: Tensor | None = None) ->
     pictures = images.detach().float().cpu()
     count, _, height, width = pictures.shape
     which = torch.arange(count, device="cpu") if numbers is None else numbers.cpu()
-    keys = randomness.keys(seed, which, _PURPOSE)
+    keys = randomness.keys(seed, which, Purpose.CONTROL)
     away = (pictures - pictures.mean((2, 3), keepdim=True)).abs()
     return {
         "random": randomness.uniform(keys, 0, (1, height, width)),

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from fluoroscope.attribution.metrics.maps import Maps, as_maps, pixels
+from fluoroscope.attribution.metrics.purposes import Purpose
 from fluoroscope.attribution.metrics.replacing import Replace, replacement
 from fluoroscope.attribution.metrics.setting import Setting
 from fluoroscope.engine import randomness
 from fluoroscope.engine.numbers import whole_number
 from fluoroscope.errors import InvalidParameterError
 
-_PURPOSE = 102
 Order = Literal["most", "least"]
 """Which pixels are away first: the most relevant, or the least."""
 
@@ -91,7 +91,10 @@ class Flipping:
         self._counts = torch.tensor([round(each * total) for each in fractions], device=device)
         self._replace = replacement(setting, replace, noise=noise)
         # Which of equally relevant pixels goes first is drawn: not the upper left one.
-        self._shuffled = randomness.uniform(setting.keys(_PURPOSE), 0, (total,)).argsort(1)
+        keys = setting.keys(Purpose.TIES).split(setting.batch_size)
+        self._shuffled = torch.cat(
+            [randomness.uniform(part, 0, (total,)).argsort(1).int() for part in keys]
+        )
         self._ends: dict[int, Tensor] = {}
 
     def __call__(self, maps: Maps) -> Curves:
@@ -129,12 +132,16 @@ class Flipping:
 
     def _ranks(self, maps: Tensor) -> Tensor:
         """The place ``(N, P)`` of each pixel, 0 for the most relevant."""
-        values = pixels(maps).gather(1, self._shuffled)
-        order = self._shuffled.gather(1, values.argsort(stable=True, dim=1, descending=True))
-        places = torch.arange(order.shape[1], dtype=torch.int32, device=order.device)
-        return torch.empty_like(order, dtype=torch.int32).scatter_(
-            1, order, places.expand(len(order), -1).contiguous()
-        )
+        size = self.setting.batch_size
+        places = torch.arange(self.setting.pixels, dtype=torch.int32, device=maps.device)
+        found = []
+        for part, shuffled in zip(maps.split(size), self._shuffled.split(size), strict=True):
+            before = shuffled.long()
+            values = pixels(part).gather(1, before)
+            order = before.gather(1, values.argsort(stable=True, dim=1, descending=True))
+            ranks = torch.empty_like(shuffled)
+            found.append(ranks.scatter_(1, order, places.expand_as(ranks)))
+        return torch.cat(found)
 
 
 def area(curves: Tensor, fractions: Tensor) -> Tensor:

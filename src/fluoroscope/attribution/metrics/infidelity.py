@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from fluoroscope.attribution.metrics.maps import Maps, as_maps, pixels
+from fluoroscope.attribution.metrics.purposes import Purpose
 from fluoroscope.attribution.metrics.replacing import Replace, replacement
 from fluoroscope.attribution.metrics.setting import Setting
 from fluoroscope.attribution.metrics.subsets import Scores, lost, part_of, subsets
 from fluoroscope.engine import randomness
 from fluoroscope.engine.numbers import whole_number
+from fluoroscope.engine.vectors import wide
 from fluoroscope.errors import InvalidParameterError
-
-_PURPOSE = 105
 
 
 def infidelity(
@@ -50,7 +50,7 @@ def infidelity(
         raise InvalidParameterError(f"perturbation is {perturbation!r}; expected noise or removal")
     if not 0 < sigma < float("inf"):
         raise InvalidParameterError(f"sigma is {sigma}; expected a number above 0")
-    keys, images, shape = setting.keys(_PURPOSE), setting.images, setting.images.shape[1:]
+    keys, images, shape = setting.keys(Purpose.PERTURBING), setting.images, setting.images.shape[1:]
     total, many = setting.pixels, part_of(setting.pixels, share)
 
     def noisy(rows: Tensor, numbers: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ def infidelity(
 
     def predicted(values: Tensor, rows: Tensor, numbers: Tensor) -> Tensor:
         if perturbation == "noise":
-            change = (images[rows] - noisy(rows, numbers)).to(values.dtype)
+            change = (images[rows] - noisy(rows, numbers)).to(wide(images))
             return (change * values[rows]).flatten(1).sum(1)
         gone = subsets(keys[rows], numbers, total, many)
         return (pixels(values[rows]) * gone).sum(1)

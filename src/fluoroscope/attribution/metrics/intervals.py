@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from fluoroscope.attribution.metrics.purposes import Purpose
 from fluoroscope.engine import randomness
 from fluoroscope.engine.numbers import whole_number
 from fluoroscope.errors import InvalidParameterError
@@ -14,7 +15,6 @@ Interval = tuple[float, float]
 Statistic = Callable[[Tensor], Tensor]
 """Resamples ``(B, N)`` of picture numbers give a number ``(B,)`` for each."""
 
-_PURPOSE = 109
 # Numbers that are drawn and looked up at once.
 _AT_ONCE = 2**22
 
@@ -60,7 +60,7 @@ def interval_of(
     if pictures == 1:
         return -math.inf, math.inf
     numbers = torch.arange(resamples, device="cpu")
-    keys = randomness.keys(seed, numbers, _PURPOSE)
+    keys = randomness.keys(seed, numbers, Purpose.RESAMPLING)
     found = torch.cat(
         [
             statistic(randomness.integers(part, 0, pictures, pictures))

@@ -16,7 +16,7 @@ Maps = Tensor | NDArray[Any]
 
 
 def as_maps(maps: Maps, images: Tensor | None = None, name: str = "maps") -> Tensor:
-    """Maps as a detached float64 tensor ``(N, C or 1, H, W)``, on the images' device.
+    """Maps as a detached floating tensor ``(N, C or 1, H, W)``, on the images' device.
 
     Also what holds them under ``maps``, such as an ``Attribution``.
 
@@ -42,7 +42,7 @@ def as_maps(maps: Maps, images: Tensor | None = None, name: str = "maps") -> Ten
     if images is not None:
         _check_fit(found, images, name, tuple(given.shape))
         found = found.to(images.device)
-    found = found.to(wide(found))
+    found = found.to(torch.promote_types(found.dtype, torch.float32))
     bad = int((~found.isfinite()).flatten(1).any(1).sum())
     if bad:
         raise InvalidParameterError(
@@ -63,5 +63,7 @@ def _check_fit(maps: Tensor, images: Tensor, name: str, given: tuple[int, ...]) 
 
 
 def pixels(maps: Tensor) -> Tensor:
-    """Maps ``(N, C, H, W)`` as one signed number for each pixel, ``(N, H * W)``: channels added."""
-    return maps.sum(1).flatten(1)
+    """Maps ``(N, C, H, W)`` as one signed number for each pixel: channels added, ``(N, H * W)``
+    in float64.
+    """
+    return maps.sum(1, dtype=wide(maps)).flatten(1)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fluoroscope.attribution.baselines import NAMED, Given, as_baseline
 from fluoroscope.attribution.metrics.linear import noisy_linear
+from fluoroscope.attribution.metrics.purposes import Purpose
 from fluoroscope.attribution.metrics.setting import Setting
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.wording import did_you_mean
@@ -23,9 +24,6 @@ Replacement = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Rows ``(n,)`` of a setting, what is removed ``(n, H, W)``, the numbers of the draws ``(n,)``:
 pictures ``(n, C, H, W)``."""
 
-# What is drawn here is drawn for nothing else.
-_PURPOSE = 101
-
 
 def replacement(setting: Setting, replace: Replace, *, noise: float = 0.01) -> Replacement:
     """How removed pixels of these pictures are replaced; ``noise`` is that of ``linear``.
@@ -34,7 +32,7 @@ def replacement(setting: Setting, replace: Replace, *, noise: float = 0.01) -> R
         InvalidParameterError: no such way, or a picture that does not fit.
     """
     if isinstance(replace, str) and replace == "linear":
-        keys = setting.keys(_PURPOSE)
+        keys = setting.keys(Purpose.REPLACING)
         return lambda rows, removed, draws: noisy_linear(
             setting.images[rows], removed, keys[rows], draws, noise
         )

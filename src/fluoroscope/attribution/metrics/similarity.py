@@ -16,6 +16,7 @@ from torch.nn.functional import conv2d
 
 from fluoroscope.attribution.metrics.maps import Maps, as_maps, pixels
 from fluoroscope.engine.numbers import whole_number
+from fluoroscope.engine.vectors import wide
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.gradients.randomised import rank_correlation
 from fluoroscope.models.wording import did_you_mean
@@ -120,7 +121,7 @@ def _spread(row: np.ndarray) -> np.ndarray:
 
 def _scaled(maps: Tensor) -> Tensor:
     """Absolute values, added over channels, each map from 0 to 1, as ``(N, 1, H, W)``."""
-    size = maps.abs().sum(1, keepdim=True)
+    size = maps.abs().sum(1, keepdim=True, dtype=wide(maps))
     low, high = size.amin((2, 3), keepdim=True), size.amax((2, 3), keepdim=True)
     return (size - low) / (high - low).where(high > low, 1.0)
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fluoroscope.attribution.metrics.maps import Maps, as_maps, pixels
+from fluoroscope.attribution.metrics.purposes import Purpose
 from fluoroscope.attribution.metrics.replacing import Replace, Replacement, replacement
 from fluoroscope.attribution.metrics.setting import Setting
 from fluoroscope.attribution.metrics.similarity import pearson, ranked
@@ -25,8 +26,6 @@ from fluoroscope.errors import InvalidParameterError
 Scores = Callable[[Maps], Tensor]
 """Maps of a setting's pictures give a score ``(N,)`` for each."""
 
-_PURPOSE, _GRID_PURPOSE = 103, 104
-
 
 def faithfulness_correlation(
     setting: Setting, *, runs: int = 100, share: float = 0.1, replace: Replace = "black"
@@ -36,7 +35,7 @@ def faithfulness_correlation(
     Whole pixels go, all channels at once. 0 where nothing varies.
     """
     runs, total = whole_number("runs", runs), setting.pixels
-    many, keys = part_of(total, share), setting.keys(_PURPOSE)
+    many, keys = part_of(total, share), setting.keys(Purpose.SUBSETS)
     # As bits, a hundred subsets of a picture take about as much memory as the picture.
     kept = np.zeros((len(setting), runs, -(-total // 8)), dtype=np.uint8)
 
@@ -76,7 +75,7 @@ def mufidelity(
     everyone = torch.arange(len(setting) * samples, device=setting.images.device)
     rows, numbers = everyone // samples, everyone % samples
     chosen = subsets(
-        setting.keys(_GRID_PURPOSE)[rows], numbers, many_cells, part_of(many_cells, share)
+        setting.keys(Purpose.CELLS)[rows], numbers, many_cells, part_of(many_cells, share)
     ).view(len(setting), samples, many_cells)
     drops = lost(
         setting,
