@@ -8,6 +8,7 @@ import sys
 import time
 
 from reproductions import (
+    attribution_peers,
     cifar,
     class_map,
     curve,
@@ -43,6 +44,7 @@ SECTIONS = {
     "curve": curve.section,
     "class-map": class_map.section,
     "differences": differences.section,
+    "attribution-peers": attribution_peers.section,
 }
 HEAD = """# Reproductions
 
