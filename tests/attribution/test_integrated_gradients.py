@@ -234,17 +234,25 @@ def test_random_maps_belong_to_their_picture(method: str) -> None:
     assert not torch.allclose(found.maps, fs.attribute(model, images, 0, seed=3, **options).maps)
 
 
-def test_what_it_costs_is_known_beforehand() -> None:
+def test_a_bar_only_ever_grows() -> None:
+    from fluoroscope.attribution.classes import as_targets
     from fluoroscope.attribution.registry import make_method
+    from fluoroscope.attribution.search import explain
 
-    case = toy("gelu")
-    background: dict[str, Any] = {"samples": 7, "baseline": case.images[:2]}
-    options: dict[str, Any]
-    for name, options in [(IG, {"points": 4}), (EG, {"samples": 7}), (EG, background)]:
-        method = make_method(name, **options)
-        found = fs.attribute(case.model, case.images[2:], 0, method=method)
-        assert set(found.forwards.tolist()) == {method.forwards(case.images)}
-    assert make_method(IG).forwards(case.images) is None
+    model, images = double("relu-module")
+    shares: list[float] = []
+    explain(
+        model,
+        make_method(IG, tolerance=1e-4),
+        images,
+        as_targets(model, 0, images),
+        batch_size=16,
+        on_share=shares.append,
+    )
+    assert shares == sorted(shares)
+    assert shares[0] > 0
+    assert shares[-1] == 1
+    assert len(shares) > 10
 
 
 @pytest.mark.parametrize(

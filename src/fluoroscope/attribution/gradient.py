@@ -28,10 +28,6 @@ class Gradient(SumOfProbes):
 
     name: ClassVar[str] = "gradient"
 
-    def forwards(self, images: Tensor) -> int:
-        """One."""
-        return 1
-
     def probes(self, state: Sums) -> Tensor:
         """One."""
         return torch.ones_like(state.number)

@@ -30,10 +30,9 @@ from fluoroscope.attribution.method import (
 )
 from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer
-from fluoroscope.engine.numbers import whole_number
+from fluoroscope.engine.numbers import above_zero, whole_number
 from fluoroscope.engine.stream import Samples
 from fluoroscope.engine.vectors import column, wide
-from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.words import count
 
@@ -95,11 +94,6 @@ class AlongWays(SumOfProbes):
         base = as_baseline(self.baseline).of(samples) if self.width == 1 else None
         known = {field.name: getattr(sums, field.name) for field in fields(sums)}
         return Ways(**known | {"values": torch.zeros_like(sums.values)}, base=base)
-
-    def zero(self, samples: Samples) -> Tensor:
-        """In the network's own precision: a sum in float64 costs more, and tells no more."""
-        images = samples.images
-        return torch.zeros_like(images, dtype=torch.promote_types(images.dtype, torch.float32))
 
     def _apart(self, state: Ways) -> Tensor:
         """``(n,)``, how many probes of this round are the ends of the ways."""
@@ -200,7 +194,7 @@ class IntegratedGradients(AlongWays):
         if self.points is not None:
             object.__setattr__(self, "points", whole_number("points", self.points))
         object.__setattr__(self, "max_points", whole_number("max_points", self.max_points))
-        check_tolerance(self.tolerance)
+        object.__setattr__(self, "tolerance", above_zero("tolerance", self.tolerance))
 
     @property
     def _rounds(self) -> list[int]:
@@ -216,10 +210,6 @@ class IntegratedGradients(AlongWays):
     def width(self) -> int:
         """All pictures of a set."""
         return as_baseline(self.baseline).count
-
-    def forwards(self, images: Tensor) -> int | None:
-        """Known if the points are."""
-        return None if self.points is None else 1 + self.width * (1 + self.points)
 
     def remarks(self, error: Tensor) -> list[str]:
         """Where the tolerance was not reached."""
@@ -244,6 +234,11 @@ class IntegratedGradients(AlongWays):
         before = first * (2 ** state.round[owners] - 1)
         place, weight = torch.cat(tables, 1).to(state.values)[:, before + steps]
         return place, weight / self.width
+
+    def behind(self, state: Ways) -> Tensor:
+        """Rounds that lie behind; the next one may be the last."""
+        share = (state.round + state.number / self.probes(state)) / len(self._rounds)
+        return torch.where(state.done, 1.0, share)
 
     def again(self, state: Ways) -> Tensor:
         """Whose error is above the tolerance, until there are no more points."""
@@ -272,7 +267,7 @@ class ExpectedGradients(AlongWays):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "samples", whole_number("samples", self.samples))
-        check_tolerance(self.tolerance)
+        object.__setattr__(self, "tolerance", above_zero("tolerance", self.tolerance))
 
     @property
     def width(self) -> int:
@@ -283,10 +278,6 @@ class ExpectedGradients(AlongWays):
     @property
     def _length(self) -> int:
         return -(-self.samples // self.width)
-
-    def forwards(self, images: Tensor) -> int:
-        """The picture, its baselines, and a place on each way."""
-        return 1 + self.width * (1 + self._length)
 
     def remarks(self, error: Tensor) -> list[str]:
         """Where too few pairs were drawn."""
@@ -320,16 +311,6 @@ class ExpectedGradients(AlongWays):
         shift = randomness.uniform(keys, 1, (1,)).squeeze(1).to(state.values)
         place = (shift + numbers * _GOLDEN) % 1
         return place, torch.full_like(place, 1 / self.width)
-
-
-def check_tolerance(tolerance: float) -> None:
-    """Refuse what is no error to tolerate.
-
-    Raises:
-        InvalidParameterError: no number above 0.
-    """
-    if isinstance(tolerance, bool | str) or not 0 < float(tolerance) < math.inf:
-        raise InvalidParameterError(f"tolerance is {tolerance!r}; expected a number above 0")
 
 
 def incomplete(error: Tensor, tolerance: float, spent: str, remedy: str) -> list[str]:

@@ -67,13 +67,6 @@ class Method(ABC):
         """
         return model
 
-    def forwards(self, images: Tensor) -> int | None:
-        """How many images go through the network for each of images ``(N, C, H, W)``.
-
-        ``None`` where that is not known beforehand; for a bar that shows the time left.
-        """
-        return None
-
     def facts(self) -> dict[str, Any]:
         """What :meth:`on` has settled, as plain values for the record."""
         return {}
@@ -120,7 +113,7 @@ class Sums:
 
     samples: Samples
     total: Tensor
-    """``(n, *)`` float64, what was added up; :meth:`SumOfProbes.zero` makes it."""
+    """``(n, *)``, what was added up; :meth:`SumOfProbes.zero` makes it."""
     values: Tensor
     """``(n, 2)`` float64, the number to explain at the picture and at its baseline; or NaN."""
     number: Tensor
@@ -183,10 +176,14 @@ class SumOfProbes(Method):
         return self.gradient
 
     def zero(self, samples: Samples) -> Tensor:
-        """What nothing adds up to, ``(n, *)``."""
-        return torch.zeros_like(samples.images, dtype=wide(samples.images))
+        """What nothing adds up to, ``(n, *)``.
 
-    def behind(self, state: Sums) -> Tensor:
+        In the network's own precision, or float32: a sum in float64 costs more, and tells no more.
+        """
+        images = samples.images
+        return torch.zeros_like(images, dtype=torch.promote_types(images.dtype, torch.float32))
+
+    def behind(self, state: Any) -> Tensor:
         """``(n,)``, the share of a round's probes; another round may follow."""
         return torch.where(state.done, 1.0, state.number / self.probes(state).clamp(min=1))
 

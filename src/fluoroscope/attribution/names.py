@@ -44,6 +44,12 @@ _CAM = {
 _RECTIFIED = {"relu": "whether only what speaks for the class is kept; else the map is signed"}
 _READ = "1 forward, and back to the layer"
 
+_NOISY = {
+    "samples": "noisy copies of the picture",
+    "noise": "the noise's standard deviation, as a share of the range of the picture's values",
+    **_OBJECTIVE,
+}
+
 METHODS: dict[str, About] = {
     "gradient": About(
         home="gradient:Gradient",
@@ -79,6 +85,33 @@ METHODS: dict[str, About] = {
         cost="1 forward and backward",
         reads="slope",
         options=_OBJECTIVE,
+    ),
+    "smoothgrad": About(
+        home="smoothgrad:SmoothGrad",
+        summary="the mean gradient over noisy copies of the picture",
+        formula="mean over n of df_c / dx at x + n, n normal",
+        paper="Smilkov et al. 2017 (1706.03825)",
+        cost="50 forwards and backwards (samples)",
+        reads="slope",
+        options=_NOISY,
+    ),
+    "smoothgrad-squared": About(
+        home="smoothgrad:SmoothGradSquared",
+        summary="the mean square of the gradients over noisy copies: how much, not which way",
+        formula="mean over n of (df_c / dx at x + n)^2, n normal",
+        paper="Hooker et al. 2019 (1806.10758)",
+        cost="50 forwards and backwards (samples)",
+        reads="heat",
+        options=_NOISY,
+    ),
+    "vargrad": About(
+        home="smoothgrad:VarGrad",
+        summary="the variance of the gradients over noisy copies: where they change most",
+        formula="variance over n of df_c / dx at x + n, n normal",
+        paper="Adebayo et al. 2018 (1810.03307)",
+        cost="50 forwards and backwards (samples)",
+        reads="heat",
+        options=_NOISY,
     ),
     "integrated-gradients": About(
         home="integrated_gradients:IntegratedGradients",

@@ -77,8 +77,9 @@ def explain(
     backwards = torch.zeros_like(forwards)
     with model.held():
         for step in steps:
-            forwards[step.indices] = step.forwards
-            backwards[step.indices] = step.backwards
+            last = step.ends()
+            forwards[last.indices] = last.forwards
+            backwards[last.indices] = last.backwards
             if on_step is not None:
                 on_step(step)
             if on_share is not None:

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
+from numbers import Real
 from operator import index
 from typing import Any, SupportsIndex, cast
 
@@ -26,6 +27,17 @@ def whole_number(name: str, value: object) -> int:
     if number < 1:
         raise InvalidParameterError(f"{name} is {value!r}; expected a whole number, 1 or more")
     return number
+
+
+def above_zero(name: str, value: object) -> float:
+    """The value of a parameter that measures something; NumPy's numbers as plain ones.
+
+    Raises:
+        InvalidParameterError: no number, infinite, or not above 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
+        raise InvalidParameterError(f"{name} is {value!r}; expected a number above 0")
+    return float(value)
 
 
 def half_within(distances: Sequence[float], count: int) -> float | None:

@@ -88,10 +88,6 @@ class OneProbe(CAM, SumOfProbes):
     def made(self, activation: Tensor, gradient: Tensor | None) -> Tensor:
         """The map ``(n, h, w)`` of the layer's maps ``(n, K, h, w)`` and the gradient there."""
 
-    def forwards(self, images: Tensor) -> int:
-        """One."""
-        return 1
-
     def wants_gradient(self, state: Sums, owners: Tensor, numbers: Tensor) -> bool:
         """At the layer."""
         return self.of_gradient
