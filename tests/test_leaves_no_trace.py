@@ -89,6 +89,7 @@ ATTRIBUTIONS: dict[str, dict[str, Any]] = {
     "layer-cam": {},
     "eigen-cam": {},
     "score-cam": {"channels": 2},
+    "deeplift": {},
 }
 CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
     "attribute": lambda m, _: [

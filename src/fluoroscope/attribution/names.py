@@ -206,6 +206,19 @@ METHODS: dict[str, About] = {
             "channels": "how many channels are asked about, those that vary most; by default all",
         },
     ),
+    "deeplift": About(
+        home="deeplift:DeepLift",
+        summary="what each pixel's difference from a baseline adds to the class, rule by rule",
+        formula="(x - b) * m, with m = (f(x) - f(b)) / (x - b) at each non-linear operation",
+        paper="Shrikumar et al. 2017 (1704.02685); of a set of baselines DeepSHAP, "
+        "Lundberg and Lee 2017 (1705.07874)",
+        cost="2 forwards and a backward for each baseline",
+        promise="completeness: f(x) - f(baseline), of a set its mean",
+        options={
+            "objective": "logit alone",
+            "baseline": f"{_BASELINE}; of a set the mean over its pictures, which is DeepSHAP",
+        },
+    ),
 }
 """All methods by name, in the order in which they are listed."""
 

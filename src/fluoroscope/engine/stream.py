@@ -387,15 +387,15 @@ def _steps(
         else:
             state = attack.tell(batch.state, answer)
         counts, charged = torch.ones_like(batch.slots.number), _charged(query, answer)
-        passes = model.passes * (2 if answer.mended else 1)
+        times = 2 if answer.mended else 1
         if owners is not None:
             zero = torch.zeros_like(counts)
             counts = zero.index_add(0, owners, torch.ones_like(owners))
             charged = zero.index_add(0, owners, torch.ones_like(owners) * charged)
         slots = replace(
             batch.slots,
-            forwards=batch.slots.forwards + counts * passes,
-            backwards=batch.slots.backwards + charged * passes,
+            forwards=batch.slots.forwards + counts * model.passes * times,
+            backwards=batch.slots.backwards + charged * model.passes_back * times,
         )
         if until is None:
             hits = torch.zeros_like(images[:, 0, 0, 0], dtype=torch.bool)
@@ -420,7 +420,7 @@ def _steps(
             slots.forwards, slots.backwards,
         )  # fmt: skip
         if owners is not None:
-            step = _spread(step, owners, counts, passes)
+            step = _spread(step, owners, counts, model.passes * times)
         batch.slots, batch.state = replace(slots, number=slots.number + counts), state
         if exact and bool(slots.idle.any()):
             step = take(step, _rows(~slots.idle))

@@ -252,6 +252,11 @@ class Classifier(html.Shown):
         return self
 
     @property
+    def passes_back(self) -> int:
+        """Passes back through a network that one gradient costs."""
+        return self.passes
+
+    @property
     def logits_first(self) -> int | None:
         """How many columns of an answer are logits, where others follow; ``None`` if all are."""
         return None

@@ -32,6 +32,7 @@ _SAME = {
     "__rmatmul__": "rmatmul", "__pow__": "pow", "__rpow__": "rpow", "__neg__": "neg",
     "negative": "neg", "absolute": "abs", "__abs__": "abs", "_softmax": "softmax",
     "native_layer_norm": "layer_norm", "clip": "clamp",
+    "_log_softmax": "log_softmax", "_threshold": "threshold",
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ _ADDS = """
 """
 _MULTIPLIES = """
     mul div matmul rmatmul bmm mm baddbmm addmm einsum conv1d conv2d conv3d conv_transpose1d
-    conv_transpose2d conv_transpose3d linear bilinear
+    conv_transpose2d conv_transpose3d linear bilinear dot mv inner outer tensordot
 """
 MOVES = frozenset(_MOVES.split())
 """Operations that only move numbers about, or copy them."""

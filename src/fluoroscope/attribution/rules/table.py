@@ -6,7 +6,19 @@ as the plain gradient does, and says so. To add one, write its rules, its line h
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from fluoroscope.attribution.rules.deeplift import (
+    choices,
+    elementwise,
+    norms,
+    parts,
+    products,
+    softmax,
+)
+from fluoroscope.attribution.rules.deeplift.choices import max_pool
+from fluoroscope.attribution.rules.deeplift.elementwise import by_formula, rescale
+from fluoroscope.attribution.rules.deeplift.passes import Lifts, Parts
 from fluoroscope.attribution.rules.guided import (
     deconvolution,
     deconvolution_clamp,
@@ -22,34 +34,115 @@ class Line:
 
     guided: Rule | None = None
     deconvolution: Rule | None = None
-    deeplift: Rule | None = None
+    deeplift: Lifts | None = None
     lrp: Rule | None = None
 
 
-_ACTIVATION = Line(guided=guided, deconvolution=deconvolution)
-
 TABLE: Mapping[str, Line] = {
-    "relu": _ACTIVATION,
-    "clamp": Line(guided=guided_clamp, deconvolution=deconvolution_clamp),
-    "clamp_min": Line(guided=guided_clamp, deconvolution=deconvolution_clamp),
-    "relu6": _ACTIVATION,
-    "hardtanh": _ACTIVATION,
-    "leaky_relu": _ACTIVATION,
-    "rrelu": _ACTIVATION,
-    "prelu": _ACTIVATION,
-    "elu": _ACTIVATION,
-    "selu": _ACTIVATION,
-    "celu": _ACTIVATION,
-    "gelu": _ACTIVATION,
-    "silu": _ACTIVATION,
-    "mish": _ACTIVATION,
-    "hardswish": _ACTIVATION,
-    "softplus": _ACTIVATION,
+    "relu": Line(guided, deconvolution, elementwise.relu),
+    "relu6": Line(guided, deconvolution, rescale),
+    "hardtanh": Line(guided, deconvolution, rescale),
+    "leaky_relu": Line(guided, deconvolution, rescale),
+    "rrelu": Line(guided, deconvolution, rescale),
+    "prelu": Line(guided, deconvolution, rescale),
+    "elu": Line(guided, deconvolution, rescale),
+    "selu": Line(guided, deconvolution, rescale),
+    "celu": Line(guided, deconvolution, rescale),
+    "gelu": Line(guided, deconvolution, rescale),
+    "silu": Line(guided, deconvolution, rescale),
+    "mish": Line(guided, deconvolution, rescale),
+    "hardswish": Line(guided, deconvolution, rescale),
+    "softplus": Line(guided, deconvolution, rescale),
+    "clamp": Line(guided_clamp, deconvolution_clamp, rescale),
+    "clamp_min": Line(guided_clamp, deconvolution_clamp, rescale),
+    "clamp_max": Line(deeplift=rescale),
+    "threshold": Line(deeplift=rescale),
+    "abs": Line(deeplift=rescale),
+    "sigmoid": Line(deeplift=rescale),
+    "hardsigmoid": Line(deeplift=rescale),
+    "log_sigmoid": Line(deeplift=rescale),
+    "tanh": Line(deeplift=rescale),
+    "softsign": Line(deeplift=rescale),
+    "tanhshrink": Line(deeplift=rescale),
+    "hardshrink": Line(deeplift=rescale),
+    "softshrink": Line(deeplift=rescale),
+    "erf": Line(deeplift=rescale),
+    "sin": Line(deeplift=rescale),
+    "cos": Line(deeplift=rescale),
+    "atan": Line(deeplift=rescale),
+    "expm1": Line(deeplift=rescale),
+    "rpow": Line(deeplift=rescale),
+    "pow": Line(deeplift=elementwise.power),
+    "square": Line(deeplift=by_formula(elementwise.of_square)),
+    "exp": Line(deeplift=by_formula(elementwise.of_exponential)),
+    "log": Line(deeplift=by_formula(elementwise.of_logarithm)),
+    "sqrt": Line(deeplift=by_formula(elementwise.of_root)),
+    "rsqrt": Line(deeplift=by_formula(elementwise.of_inverse_root)),
+    "reciprocal": Line(deeplift=by_formula(elementwise.of_reciprocal)),
+    "mul": Line(deeplift=products.bilinear),
+    "matmul": Line(deeplift=products.bilinear),
+    "rmatmul": Line(deeplift=products.bilinear),
+    "bmm": Line(deeplift=products.bilinear),
+    "mm": Line(deeplift=products.bilinear),
+    "baddbmm": Line(deeplift=products.bilinear),
+    "addmm": Line(deeplift=products.bilinear),
+    "einsum": Line(deeplift=products.bilinear),
+    "dot": Line(deeplift=products.bilinear),
+    "mv": Line(deeplift=products.bilinear),
+    "inner": Line(deeplift=products.bilinear),
+    "outer": Line(deeplift=products.bilinear),
+    "tensordot": Line(deeplift=products.bilinear),
+    "linear": Line(deeplift=products.bilinear),
+    "bilinear": Line(deeplift=products.bilinear),
+    "conv1d": Line(deeplift=products.bilinear),
+    "conv2d": Line(deeplift=products.bilinear),
+    "conv3d": Line(deeplift=products.bilinear),
+    "conv_transpose1d": Line(deeplift=products.bilinear),
+    "conv_transpose2d": Line(deeplift=products.bilinear),
+    "conv_transpose3d": Line(deeplift=products.bilinear),
+    "div": Line(deeplift=products.quotient),
+    "rdiv": Line(deeplift=products.reversed_quotient),
+    "max_pool1d": Line(deeplift=max_pool("max_pool1d")),
+    "max_pool2d": Line(deeplift=max_pool("max_pool2d")),
+    "max_pool3d": Line(deeplift=max_pool("max_pool3d")),
+    "adaptive_max_pool1d": Line(deeplift=max_pool("adaptive_max_pool1d")),
+    "adaptive_max_pool2d": Line(deeplift=max_pool("adaptive_max_pool2d")),
+    "adaptive_max_pool3d": Line(deeplift=max_pool("adaptive_max_pool3d")),
+    "max_pool1d_with_indices": Line(deeplift=max_pool("max_pool1d")),
+    "max_pool2d_with_indices": Line(deeplift=max_pool("max_pool2d")),
+    "max_pool3d_with_indices": Line(deeplift=max_pool("max_pool3d")),
+    "max": Line(deeplift=choices.maximum_over(1)),
+    "amax": Line(deeplift=choices.maximum_over(1)),
+    "min": Line(deeplift=choices.maximum_over(-1)),
+    "amin": Line(deeplift=choices.maximum_over(-1)),
+    "maximum": Line(deeplift=choices.larger(1)),
+    "minimum": Line(deeplift=choices.larger(-1)),
+    "where": Line(deeplift=choices.where),
+    "layer_norm": Line(deeplift=norms.layer_norm),
+    "rms_norm": Line(deeplift=norms.rms_norm),
+    "group_norm": Line(deeplift=norms.group_norm),
+    "instance_norm": Line(deeplift=norms.instance_norm),
+    "softmax": Line(deeplift=softmax.softmax),
+    "log_softmax": Line(deeplift=softmax.log_softmax),
+    "logsumexp": Line(deeplift=softmax.log_sum_exp),
+    "linalg_vector_norm": Line(deeplift=Parts(parts.vector_norm)),
+    "norm": Line(deeplift=Parts(parts.tensor_norm)),
+    "normalize": Line(deeplift=Parts(parts.normalize)),
+    "cosine_similarity": Line(deeplift=Parts(parts.cosine_similarity)),
+    "var": Line(deeplift=Parts(parts.variance)),
+    "std": Line(deeplift=Parts(parts.deviation)),
+    "var_mean": Line(deeplift=Parts(parts.variance_and_mean)),
+    "std_mean": Line(deeplift=Parts(parts.deviation_and_mean)),
+    "local_response_norm": Line(deeplift=Parts(parts.local_response_norm)),
+    "glu": Line(deeplift=Parts(parts.gated)),
+    "softmin": Line(deeplift=Parts(parts.softmin)),
+    "scaled_dot_product_attention": Line(deeplift=Parts(parts.attention)),
+    "multi_head_attention_forward": Line(deeplift=Parts(parts.multi_head_attention)),
 }
 """By the operation's one name; see :func:`.mode.operation`."""
 
 
-def rules_of(method: str) -> dict[str, Rule]:
+def rules_of(method: str) -> dict[str, Any]:
     """The rules of a method, by operation."""
     found = {name: getattr(line, method) for name, line in TABLE.items()}
     return {name: rule for name, rule in found.items() if rule is not None}
