@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Maps that a notebook shows, and those in a figure.
 _SHOWN = 6
+# The share from which on a promise is not kept but missed.
+_BROKEN = 0.05
 NOT_VALID = "not valid here"
 """The verdict of a method whose maps are not drawn unless asked for."""
 
@@ -119,9 +121,8 @@ class Attribution(html.Shown):
         error = float(self.error[row])
         if self.promise is None or isnan(error):
             return ""
-        if error < 1e-3:
-            return f"{self.promise} to {error:.0e}"
-        return f"{self.promise} off by {percent(error)}"
+        size = f"{error:.0e}" if error < 1e-3 else percent(error)
+        return f"{self.promise} {'to' if error < _BROKEN else 'off by'} {size}"
 
     def figure(self, *, overlay: bool = False) -> "Figure":
         """The first six pictures with their maps beside; ``overlay`` lays these over them.

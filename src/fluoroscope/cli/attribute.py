@@ -289,7 +289,8 @@ def _tell(output: Output, made: "list[Attribution]", anyway: bool) -> None:
         if words := coverage_words(one.record.get("coverage")):
             output.say(f"{one.method}: {words}")
         for note in one.notes:
-            output.note(note)
+            of_all = all(note in other.notes for other in made)
+            output.note(note if of_all or note.startswith(one.method) else f"{one.method}: {note}")
     for one in made:
         if one.complaint:
             output.say(

@@ -1,5 +1,6 @@
 """``fluoroscope attribute list`` and ``show``: the methods in plain words, without PyTorch."""
 
+import re
 from typing import Annotated, Any
 
 import typer
@@ -25,12 +26,12 @@ def list_(json: Json = None) -> None:
         return
     for group, title in _GROUPS.items():
         rows = [
-            [name, about.summary, about.promise, about.cost]
+            [name, about.summary, _in_a_word(about.promise), about.cost]
             for name, about in METHODS.items()
             if about.reads == group
         ]
         if rows:
-            output.table(["method", "its map", "promises", "costs"], rows, title=title)
+            output.table(["method", "its map", "promises", "costs"], rows, title, named=True)
     output.say(
         "captum:NAME asks Captum for one of its own. One with its options: fluoroscope attribute "
         "show METHOD"
@@ -63,6 +64,11 @@ def show(
             ["in Python", f'fs.attribute(model, images, method="{method}")'],
         ],
     )
+
+
+def _in_a_word(promise: str) -> str:
+    """``completeness``, of all that is said of it."""
+    return re.split(r"[:,;]", promise)[0]
 
 
 def _described(name: str) -> dict[str, Any]:

@@ -186,14 +186,29 @@ class Output:
         if not told_already(words):
             self.say(f"note: {words}")
 
-    def table(self, columns: list[str], rows: Iterable[Iterable[Any]], title: str = "") -> None:
-        """A table for people; columns whose name ends in ``>`` are set flush right."""
+    def table(
+        self,
+        columns: list[str],
+        rows: Iterable[Iterable[Any]],
+        title: str = "",
+        *,
+        named: bool = False,
+    ) -> None:
+        """A table for people; columns whose name ends in ``>`` are set flush right.
+
+        Where rows are ``named`` the first column holds words that are typed, and never broken.
+        """
         table = Table(
             box=SIMPLE, title=harmless(title) or None, title_justify="left", pad_edge=False
         )
-        for column in columns:
+        for place, column in enumerate(columns):
             justify: JustifyMethod = "right" if column.endswith(">") else "left"
-            table.add_column(harmless(column.removesuffix(">")), justify=justify, overflow="fold")
+            table.add_column(
+                harmless(column.removesuffix(">")),
+                justify=justify,
+                overflow="fold",
+                no_wrap=named and not place,
+            )
         for row in rows:
             table.add_row(*map(harmless, row))
         self.console.print(table)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Inches of a cell and of what stands above, below and beside them; letters in a line of a cell.
-_CELL, _ABOVE, _BELOW, _BESIDE, _CAPTION = 2.1, 0.4, 1.1, 0.35, 0.3
+_CELL, _ABOVE, _BELOW, _BESIDE, _CAPTION = (2.1, 1.95), 0.55, 1.1, 0.35, 0.2
 _LETTERS, _SMALL = 27, 34
 _WARNING = "#b42318"
 
@@ -67,8 +67,9 @@ def attribution_sheet(
     with drawing({"font.family": families()}):
         down, across = len(rows), len(columns) + 1
         told = any(any(column.captions) for column in columns if column.drawn)
-        cell = _CELL + _CAPTION * told
-        size = (_CELL * across + _BESIDE, cell * down + _ABOVE + _BELOW + 0.3 * bool(title))
+        wide, high = _CELL
+        height = (high + _CAPTION * told) * down + _ABOVE + _BELOW + 0.3 * bool(title)
+        size = (wide * across + _BESIDE, height)
         figure = Figure(figsize=size, layout="constrained", dpi=150)
         ratios = [1] * down + [0.05]
         *maps, bars = figure.subplots(down + 1, across, squeeze=False, height_ratios=ratios)
