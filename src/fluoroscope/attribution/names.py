@@ -173,6 +173,7 @@ METHODS: dict[str, About] = {
             "none; where a mean over places and a linear layer follow, its places add up to the "
             "logit without the bias"
         ),
+        reads="heat",
         options={**_CAM, **_RECTIFIED},
     ),
     "layer-cam": About(
