@@ -44,7 +44,7 @@ class Explained:
     """What the rules covered, of a method that has any; of one evaluation."""
 
 
-@torch.inference_mode(False)
+@torch.inference_mode(False)  # what is made under it could not be written to later
 def explain(
     model: Classifier,
     method: Method,
@@ -106,8 +106,7 @@ class _Search:
 
     def __init__(self, method: Method, count: int) -> None:
         self._method, self._count = method, count
-        with torch.inference_mode(False):  # else it could not be written later
-            self.behind = torch.zeros(count, dtype=torch.double, device="cpu")
+        self.behind = torch.zeros(count, dtype=torch.double, device="cpu")
         self.found: Found | None = None
 
     def start(self, samples: Samples) -> Any:
