@@ -103,6 +103,9 @@ def test_what_a_map_is_in_words(found: fs.Attribution) -> None:
     times = changed(found, record=found.record | {"method": "gradient-x-input"})
     assert times.key == "red speaks for the class\nblue against it"
     assert times.unit == "parts of the logit"
+    units = {"captum:saliency": found.unit, "captum:lime": times.unit, "mine": "no unit"}
+    for method, unit in units.items():
+        assert changed(found, record=found.record | {"method": method}).unit == unit
     assert changed(found, maps=found.maps.abs()).key == "bright: much\ndark: nothing"
     assert found.complaint == ""
     bad = {

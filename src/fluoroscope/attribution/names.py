@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Literal
 
-from fluoroscope.attribution.peer_names import PREFIX, peer_name
+from fluoroscope.attribution.peer_names import PREFIX, peer_name, peer_reads
 from fluoroscope.errors import InvalidParameterError
 
 
@@ -241,3 +241,9 @@ def check_method(name: object) -> None:
         + (f"did you mean {near[0]}? " if near else "")
         + f"expected one of {', '.join(METHODS)}"
     )
+
+
+def read_as(method: str) -> Literal["slope", "part", "heat"]:
+    """How the numbers of a method's maps are read, Captum's included; see :class:`About`."""
+    about = METHODS.get(method)
+    return peer_reads(method) if about is None else about.reads

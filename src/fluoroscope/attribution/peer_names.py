@@ -63,6 +63,15 @@ _ALL = (
 )
 PEERS: dict[str, Peer] = {_kebab(about.kind): about for about in _ALL}
 """Captum's methods by name, without the prefix."""
+_SLOPES = ("Saliency", "GuidedBackprop", "Deconvolution", "NoiseTunnel")
+
+
+def peer_reads(name: str) -> Literal["slope", "part", "heat"]:
+    """How the numbers of ``captum:NAME`` are read; see :class:`.names.About`."""
+    peer = PEERS.get(name.removeprefix(PREFIX))
+    if peer is None or peer.inner or peer.kind == "GuidedGradCam":
+        return "heat"
+    return "slope" if peer.kind in _SLOPES else "part"
 
 
 def peer_name(name: str) -> str:

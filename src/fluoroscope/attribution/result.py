@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from fluoroscope.attribution.names import METHODS
+from fluoroscope.attribution.names import read_as
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.pictures import html
 from fluoroscope.pictures.attribution_colours import Colours, colours_of
@@ -108,8 +108,7 @@ class Attribution(html.Shown):
 
     @property
     def _reads(self) -> str:
-        about = METHODS.get(self.method)
-        return about.reads if about is not None else "part"
+        return read_as(self.method)
 
     def target(self, row: int) -> str:
         """What a map speaks of, in words: a label, or one rather than another."""

@@ -245,7 +245,7 @@ class _Drawing:
         key = column.key.replace("\n", ", ")
         words = [one.method, one.target(row), column.unit, key, one.kept(row)]
         if column.colours.cut:
-            words.insert(-1, f"the ends stand for up to ±{column.colours.beyond:.3g}")
+            words.insert(-1, column.colours.told)
         drawn = attribution_tile(one.maps[row], column.colours, words, warning=column.warning)
         classes = one.targets[row].reshape(-1).tolist()
         which = "-over-".join(f"{number}-{_safe(one.labels[number])}" for number in classes)

@@ -16,9 +16,11 @@ from torch import Tensor
 from fluoroscope.pictures.maps import SIGNED, signed_map
 
 _RISING = "inferno"
-# Of a picture below colours so much is left where those are full; and how far from white its black
-# is below signed ones, whose white stands for nothing.
-_UNDER, _FADED = 0.15, 0.55
+# Of a picture below colours so much is left where those are full, of signed ones and others; and
+# how far from white its black is below signed ones, whose white stands for nothing.
+_UNDER, _FADED = {True: 0.15, False: 0.4}, 0.55
+# From so many times the 98th percentile on the largest number is not where colours end.
+_FAR = 3
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,13 @@ class Colours:
         """Whether there are numbers beyond the end, in the same colour."""
         return self.beyond > self.end * (1 + 1e-6)
 
+    @property
+    def told(self) -> str:
+        """What lies beyond the end."""
+        if self.signed:
+            return f"the ends stand for up to ±{self.beyond:.2g}"
+        return f"the end stands for up to {self.beyond:.2g}"
+
     def words(self, channels: int) -> str:
         """Where the colours end, of maps of so many channels."""
         ends = f"±{self.end:.3g}" if self.signed else f"0 and {self.end:.3g}"
@@ -71,7 +80,7 @@ class Colours:
         strength = np.clip(np.abs(_flat(values)) / self.end, 0, 1)[..., None]
         if self.signed:
             grey = 1 - _FADED * (1 - grey)
-        cover = (1 - _UNDER) * strength**0.7
+        cover = (1 - _UNDER[self.signed]) * strength**0.7
         colours = self.rgb(values).permute(1, 2, 0).double().numpy()
         found: NDArray[np.float64] = (1 - cover) * grey + cover * colours
         return found
@@ -81,14 +90,17 @@ def colours_of(maps: Sequence[Tensor]) -> Colours:
     """One scale for maps ``(C, H, W)``, their channels added up.
 
     A signed one ends at the largest of the maps' 98th percentiles, as few pixels are far above all
-    others; one that begins at 0 ends at the largest number.
+    others. One that begins at 0 ends at the largest number, unless that is several times as large
+    as those percentiles: then at them.
     """
     ready = [one.nan_to_num() for one in maps]
     flat = [_flat(one) for one in ready]
     beyond = max((float(np.abs(one).max(initial=0)) for one in flat), default=0.0)
     if any((one < 0).any() for one in flat):
         return Colours(max(signed_map(one)[1] for one in ready if one.numel()), True, beyond)
-    return Colours(beyond or 1.0, False, beyond)
+    usual = max((float(np.percentile(one, 98)) for one in flat if one.size), default=0.0)
+    end = usual if 0 < _FAR * usual < beyond else beyond
+    return Colours(end or 1.0, False, beyond)
 
 
 def _flat(values: Tensor) -> NDArray[np.float64]:

@@ -140,7 +140,7 @@ def _draw_bar(figure: "Figure", axis: Any, column: Column) -> None:
     bar = figure.colorbar(scale, cax=axis, orientation="horizontal", extend=ends)
     bar.set_ticks([colours.start, (colours.start + colours.end) / 2, colours.end])
     bar.ax.set_xticklabels([f"{tick:.2g}" for tick in bar.get_ticks()], fontsize=8)
-    cut = f"the ends stand for up to ±{colours.beyond:.2g}" if colours.cut else ""
+    cut = colours.told if colours.cut else ""
     lines = [_folded(part, _SMALL, 2) for part in (column.unit, *column.key.splitlines(), cut)]
     bar.set_label("\n".join(filter(None, lines)), fontsize=8)
     bar.ax.xaxis.label.set_parse_math(False)
