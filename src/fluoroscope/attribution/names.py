@@ -32,10 +32,11 @@ class About:
 
 _OBJECTIVE = {"objective": "the number to explain: logit, log-probability, probability or margin"}
 
-_BASELINE = (
-    "black, white, mean (of the picture's channels), blur, noise, a number in [0, 1], a picture "
-    "(C, H, W) or a set of pictures (M, C, H, W)"
+_SINGLE = (
+    "black, white, mean (of the picture's channels), blur, noise, a number in [0, 1], or a picture "
+    "(C, H, W)"
 )
+_BASELINE = f"{_SINGLE} or a set of pictures (M, C, H, W)"
 _CAM = {
     **_OBJECTIVE,
     "layer": "the layer to read, by its dotted name; the last with maps if it is left out",
@@ -218,6 +219,49 @@ METHODS: dict[str, About] = {
         options={
             "objective": "logit alone",
             "baseline": f"{_BASELINE}; of a set the mean over its pictures, which is DeepSHAP",
+        },
+    ),
+    "occlusion": About(
+        home="masks.occlusion:Occlusion",
+        summary="how much the class falls while a window hides the pixel",
+        formula="mean of f(x) - f(x with the window hidden) over the windows that cover a pixel",
+        paper="Zeiler and Fergus 2014 (1311.2901)",
+        cost="1 forward, and one for each window: 226 by default",
+        options={
+            "window": "its side or (height, width) in pixels; by default an eighth of the picture",
+            "stride": "pixels from one window to the next; by default half a window",
+            "baseline": f"what is seen in the window: {_SINGLE}",
+            **_OBJECTIVE,
+        },
+    ),
+    "feature-ablation": About(
+        home="masks.feature_ablation:FeatureAblation",
+        summary="how much the class falls while the pixel's part of the picture is hidden",
+        formula="f(x) - f(x with the part hidden)",
+        paper="parts by SLIC, Achanta et al. 2012 (doi 10.1109/TPAMI.2012.120)",
+        cost="1 forward, and one for each part: about 51 by default",
+        options={
+            "segments": "the number of each pixel's part, (H, W) or (N, H, W); by default "
+            "superpixels",
+            "parts": "about how many superpixels",
+            "baseline": f"what is seen in its place: {_SINGLE}",
+            **_OBJECTIVE,
+        },
+    ),
+    "rise": About(
+        home="masks.rise:Rise",
+        summary="how much more the class is worth while a random mask lets the pixel through",
+        formula="mean over masks M of (f(x * M) - mean f) * M / p",
+        paper="Petsiuk et al. 2018 (1806.07421)",
+        cost="501 forwards (samples)",
+        options={
+            "samples": "masks; the grain of the map shrinks with the square root of their number",
+            "grid": "cells of a mask along each side",
+            "keep": "the probability that a cell is seen",
+            "centred": "less the mean f over all masks; false is the map of the paper, which has "
+            "no zero",
+            "baseline": f"what is seen elsewhere: {_SINGLE}",
+            "objective": "the number to explain: probability, or logit, log-probability or margin",
         },
     ),
 }
