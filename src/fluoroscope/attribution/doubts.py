@@ -37,7 +37,12 @@ def allowed(promise: str, model: Classifier) -> float:
 
 
 def of_promise(
-    promise: str | None, error: Sequence[float], share: Sequence[float], tolerance: float
+    promise: str | None,
+    error: Sequence[float],
+    share: Sequence[float],
+    tolerance: float,
+    *,
+    converges: bool = False,
 ) -> list[Told]:
     """What is to be said of a promise.
 
@@ -46,6 +51,7 @@ def of_promise(
         error: how far each map is from it, as :func:`.method.promise_error` has it.
         share: what each map adds up to, as a share of the number that it explains.
         tolerance: the error that counts as none.
+        converges: whether it keeps its promise in the limit alone, of ever more points or samples.
     """
     if promise is None or not error:
         return []
@@ -68,7 +74,9 @@ def of_promise(
         f"Its maps miss {what}, to which they should add up, by {shown(median(error))} on the "
         f"median picture and {shown(worst)} at worst; {shown(tolerance)} would count as none."
     )
-    return [("partly" if worst <= _BROKEN else "not valid here", words)]
+    if converges:
+        words += " It does in the limit: give it more points or samples."
+    return [("partly" if worst <= _BROKEN or converges else "not valid here", words)]
 
 
 def of_coverage(

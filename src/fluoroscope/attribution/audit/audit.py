@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fluoroscope.attribution.audit.bench import Bench
+from fluoroscope.attribution.audit.bench import Bench, traces
 from fluoroscope.attribution.audit.course import Course, Progress
 from fluoroscope.attribution.audit.faithfulness import (
     ROAD_SHARES,
@@ -186,7 +186,7 @@ class _Audit:
         self._few = bench.first(PICTURES)
         self._known: dict[str, _Known] = {}
         self._controls: dict[str, dict[str, Tensor]] = {}
-        self._scored = False
+        self._before: dict[str, Any] | None = None
         self.complete = False
 
     def all(self, *, randomisation: bool, faithfulness: bool) -> None:
@@ -252,7 +252,10 @@ class _Audit:
         self._stop()
 
         def make() -> tuple[Any, dict[str, Tensor]]:
-            evidence, maps = look(subject, self._few)
+            self._before = self._before or traces(self._bench.model)
+            evidence, maps = look(subject, self._few, self._before)
+            if evidence.traces:
+                self._before = None  # it is another network now
             return evidence.describe(), {} if maps is None else {"maps": maps.contiguous()}
 
         values, tensors = self._part(subject, "look", f"{subject.name}: checks", {}, make)

@@ -78,31 +78,42 @@ class Bench:
         return isinstance(look, Look) and look.found(kind)
 
     @cached_property
-    def slopes(self) -> tuple[Tensor, Tensor] | None:
-        """Directions ``(n, K, C, H, W)``, and the derivative along each, ``(n, K)`` in float64.
-
-        By central differences, on a copy in float64; ``None`` where there can be none.
-        """
+    def exact(self) -> "Bench | None":
+        """The same on a copy in float64; ``None`` where there can be none, or it is that already."""
+        if self.model.precision == torch.float64:
+            return None
         try:
             twin = self.model.to(dtype=torch.float64)
-            if twin.precision != torch.float64:
-                return None
-            keys = randomness.keys(self.seed, self.numbers.to(self.images.device), _PURPOSE)
-            images = self.images.double()
-            goal, found, ways = objective_of(self.classes), [], []
-            for number in range(_DIRECTIONS):
-                way = randomness.normal(keys, number, tuple(images.shape[1:])).to(images)
-                ends = [
-                    evaluate(twin, images + step * way, self.classes, goal, look=False).objective
-                    for step in (_NUDGE, -_NUDGE)
-                ]
-                assert ends[0] is not None
-                assert ends[1] is not None
-                found.append((ends[0] - ends[1]) / (2 * _NUDGE))
-                ways.append(way)
+            twin.look = self.model.look
+            evaluate(twin, self.images[:1].double(), look=False)
         # Modules that cannot be copied, or that hold tensors of one type.
         except (FluoroscopeError, RuntimeError):
             return None
+        fits = twin.precision == torch.float64
+        return replace(self.on(twin), images=self.images.double()) if fits else None
+
+    @cached_property
+    def slopes(self) -> tuple[Tensor, Tensor] | None:
+        """Directions ``(n, K, C, H, W)``, and the derivative along each, ``(n, K)`` in float64.
+
+        By central differences in float64; ``None`` where there can be none.
+        """
+        exact = self if self.model.precision == torch.float64 else self.exact
+        if exact is None:
+            return None
+        images, goal = exact.images, objective_of(self.classes)
+        keys = randomness.keys(self.seed, self.numbers.to(images.device), _PURPOSE)
+        found, ways = [], []
+        for number in range(_DIRECTIONS):
+            way = randomness.normal(keys, number, tuple(images.shape[1:])).to(images)
+            ends = [
+                evaluate(exact.model, images + step * way, self.classes, goal, look=False).objective
+                for step in (_NUDGE, -_NUDGE)
+            ]
+            assert ends[0] is not None
+            assert ends[1] is not None
+            found.append((ends[0] - ends[1]) / (2 * _NUDGE))
+            ways.append(way)
         return torch.stack(ways, 1).cpu(), torch.stack(found, 1).double().cpu()
 
 

@@ -25,6 +25,8 @@ from fluoroscope.notices import collected
 PICTURES = 4
 """Pictures that are looked at."""
 _ALONE = 3
+BESIDE = 4.0
+"""How far maps may change with the pictures beside, in units of rounding."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Evidence:
     promise: str | None = None
     tolerance: float = 0.0
     """How far rounding, and the method itself, may be from the promise."""
+    converges: bool = False
+    """Whether it keeps it in the limit alone, of ever more points or samples."""
     error: tuple[float, ...] = ()
     """How far each map is, as :func:`~..method.promise_error` has it."""
     share: tuple[float, ...] = ()
@@ -53,6 +57,9 @@ class Evidence:
     """How far maps change where pictures are alone: the largest share."""
     again: float | None = None
     """How far they change where the same is asked again; asked where ``alone`` is large."""
+    exactly: bool = False
+    """Whether, where ``alone`` is large, maps are the same in float64: a rounding that falls on the
+    other side of a kink changes a gradient by a jump."""
     frame: float | None = None
     """The largest share of a map that lies where no pixel can matter."""
     derivative: float | None = None
@@ -77,11 +84,16 @@ class Evidence:
         return cls(**{**values, **lists})
 
 
-def look(subject: Subject, bench: Bench) -> tuple[Evidence, Tensor | None]:
-    """What is seen of a method on these pictures, and its maps ``(n, ...)``, if it gave any."""
-    if isinstance(subject, OfFunction):  # whose writer may have done anything to a network
+def look(
+    subject: Subject, bench: Bench, before: dict[str, Any] | None = None
+) -> tuple[Evidence, Tensor | None]:
+    """What is seen of a method on these pictures, and its maps ``(n, ...)``, if it gave any.
+
+    ``before`` is what :func:`~.bench.traces` says of the network as it is.
+    """
+    before = before or traces(bench.model)
+    if isinstance(subject, OfFunction):  # whose writer may do anything to a network: on a copy
         bench = bench.on(bench.model.to())
-    before = traces(bench.model)
     try:
         with collected():
             made = _maps(subject, bench)
@@ -108,6 +120,7 @@ def _seen(subject: Subject, bench: Bench, made: Made) -> Iterator[tuple[str, Any
         yield "error", tuple(made.error.tolist())
         yield "share", tuple((maps.flatten(1).sum(1) / made.values).nan_to_num().tolist())
         yield "tolerance", max(allowed(subject.promise, bench.model), subject.tolerance)
+        yield "converges", subject.tolerance > 0
     if not bool(maps.isfinite().all()):
         return
     yield from _again(subject, bench, maps)
@@ -126,12 +139,23 @@ def _again(subject: Subject, bench: Bench, maps: Tensor) -> Iterator[tuple[str, 
             ),
         )
         return
-    rows = range(min(_ALONE, len(bench)))
-    alone = torch.cat([_maps(subject, _only(bench, row)).maps.double() for row in rows])
-    apart = _apart(alone, maps[: len(rows)])
+    apart = _alone(subject, bench, maps)
     yield "alone", apart
-    if not apart <= 4 * bench.rounding:
-        yield "again", _apart(_maps(subject, bench).maps.double(), maps)
+    if apart <= BESIDE * bench.rounding:
+        return
+    again = _apart(_maps(subject, bench).maps.double(), maps)
+    yield "again", again
+    exact = bench.exact if again <= BESIDE * bench.rounding else None
+    if exact is not None:
+        found = _alone(subject, exact, _maps(subject, exact).maps.double())
+        yield "exactly", found <= BESIDE * exact.rounding
+
+
+def _alone(subject: Subject, bench: Bench, maps: Tensor) -> float:
+    """How far maps change where each of the first pictures is alone."""
+    rows = range(min(_ALONE, len(bench)))
+    alone = [_maps(subject, _only(bench, row)).maps.double() for row in rows]
+    return _apart(torch.cat(alone), maps[: len(rows)])
 
 
 def _frame(subject: Subject, bench: Bench) -> Iterator[tuple[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from fluoroscope.attribution.audit.looks import Evidence
+from fluoroscope.attribution.audit.looks import BESIDE, Evidence
 from fluoroscope.attribution.doubts import of_coverage, of_promise, shown
 from fluoroscope.attribution.rules.graph import Graph
 from fluoroscope.words import count, sentence
@@ -22,8 +22,6 @@ Word = Literal["valid", "partly", "the same map as", "not valid here"]
 
 # Maps whose cosine is nearer to 1 than this are the same: they differ by less than half a per cent.
 _SAME = 1e-5
-# How far maps may change with the pictures beside, in units of rounding.
-_BESIDE = 4.0
 # What rounding leaves of a map where nothing can matter, as a share.
 _FRAME = 1e-6
 # Error of a derivative along a direction, as a share: kinks and rounding, not a noise of 1 %.
@@ -65,7 +63,7 @@ def judge(method: str, seen: Evidence, graph: Graph | None, same_as: str | None 
     """The verdict on a method, from what was seen of it and of the network."""
     total = sum(graph.non_linear.values()) if graph else 0
     told = [
-        *of_promise(seen.promise, seen.error, seen.share, seen.tolerance),
+        *of_promise(seen.promise, seen.error, seen.share, seen.tolerance, converges=seen.converges),
         *of_coverage(seen.coverage, seen.promise, total),
     ]
     bad, part, well = (
@@ -126,7 +124,7 @@ def _faults(seen: Evidence) -> list[str]:
         found.append(f"Of {seen.not_finite} of {many} its map is not finite.")
     if seen.without and 2 * seen.without >= seen.pictures:
         found.append(f"Of {seen.without} of {many} its map is zero everywhere.")
-    if seen.alone is not None and seen.alone > _BESIDE * seen.rounding:
+    if seen.alone is not None and not seen.exactly and seen.alone > BESIDE * seen.rounding:
         found.append(_unsteady(seen, seen.alone))
     if seen.frame is not None and seen.frame > _FRAME:
         found.append(
@@ -143,6 +141,6 @@ def _faults(seen: Evidence) -> list[str]:
 
 
 def _unsteady(seen: Evidence, alone: float) -> str:
-    if seen.again is not None and seen.again > _BESIDE * seen.rounding:
+    if seen.again is not None and seen.again > BESIDE * seen.rounding:
         return f"Asked again it gives another map of the same picture, {shown(seen.again)} off."
     return f"A picture's map depends on the pictures beside it: alone it is {shown(alone)} another."

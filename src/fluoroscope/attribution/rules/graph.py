@@ -63,8 +63,8 @@ _NAMES = {
     "PreluKernel": "prelu",
     "NativeBatchNorm": "instance_norm",
 }
-_SUFFIX = re.compile(r"Backward\d*$")
-_NATIVE = re.compile(r"Backward\d+$|^(AccumulateGrad|CopySlices|GraphRoot)$")
+_SUFFIX = re.compile(r"Backwards?\d*$")
+_NATIVE = re.compile(r"Backward\d+$|^(AccumulateGrad|CopySlices|CopyBackwards|GraphRoot)$")
 
 ACTIVATIONS = frozenset(_ACTIVATIONS_WORDS.split())
 """Functions of one number, by the names of the graph and of the operations."""
