@@ -17,6 +17,7 @@ import typer
 
 from fluoroscope.cli.attack import attack, attacks
 from fluoroscope.cli.attribute import attribute
+from fluoroscope.cli.audit import audit
 from fluoroscope.cli.class_map import class_map
 from fluoroscope.cli.corrupt import corrupt
 from fluoroscope.cli.evaluate import evaluate
@@ -75,6 +76,7 @@ app.add_typer(runs)
 app.add_typer(report)
 _COMMANDS = (
     *(predict, gradient, morph, attack, attacks, evaluate, transfer, corrupt, train),
+    audit,
     labels,
     xray,
 )

@@ -21,7 +21,6 @@ def tell_mistakes(command: str | None, given: Mapping[str, Any]) -> None:
 
 
 def _checks(command: str | None) -> dict[str, Callable[[str], Any]]:
-    from fluoroscope.attacks.catalogue import check_attack
     from fluoroscope.data.names import check_data, check_image
     from fluoroscope.engine.bounds import read_threat
     from fluoroscope.models.names import check_model
@@ -30,13 +29,23 @@ def _checks(command: str | None) -> dict[str, Callable[[str], Any]]:
         "model": check_model,
         "transfer_to": check_model,
         **({"name": check_model} if command == "show" else {}),
-        **({} if command == "attribute" else {"method": check_attack}),
+        **_of_methods(command),
         "data": check_data,
         "others": check_data,
         "image": check_image,
         "mask": check_image,
         "threat": read_threat,
     }
+
+
+def _of_methods(command: str | None) -> dict[str, Callable[[str], Any]]:
+    """What ``--method`` names in a command; of ``attribute`` its options tell."""
+    from fluoroscope.attacks.catalogue import check_attack
+    from fluoroscope.attribution.names import check_method
+
+    if command == "attribute":
+        return {}
+    return {"method": check_method if command == "audit" else check_attack}
 
 
 def _tell_of_options(given: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ Each of these is a part that is kept on disk, so that an audit goes on where it 
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -245,8 +245,7 @@ class _Audit:
 
     def _verdict(self, name: str, known: _Known, same_as: str | None) -> Verdict:
         found = judge(name, known.evidence, self._bench.graph, same_as)
-        reasons = (*found.reasons, *insensitive(known.random))
-        return Verdict(found.method, found.word, found.same_as, reasons)
+        return replace(found, remarks=tuple(insensitive(known.random)))
 
     def _look(self, subject: Subject) -> None:
         self._stop()

@@ -79,7 +79,7 @@ class Bench:
 
     @cached_property
     def exact(self) -> "Bench | None":
-        """The same on a copy in float64; ``None`` where there can be none, or it is that already."""
+        """The same on a copy in float64; ``None`` where there can be none, or it is one."""
         if self.model.precision == torch.float64:
             return None
         try:

@@ -169,7 +169,7 @@ class Audit(html.Shown):
                     row.verdict.method,
                     row.verdict.words,
                     score_words(row.scores.get("srg")),
-                    " ".join(row.verdict.reasons),
+                    " ".join((*row.verdict.reasons, *row.verdict.remarks)),
                 )
                 for row in self.rows
             ],
@@ -208,6 +208,7 @@ def _read(found: dict[str, Any]) -> Audit:
             "word": "the same map as" if row["same_as"] else row["verdict"],
             "same_as": row["same_as"],
             "reasons": row["reasons"],
+            "remarks": row["remarks"],
         }
         rows.append(
             {

@@ -38,6 +38,8 @@ class Verdict:
     """The method of which this one's maps are."""
     reasons: tuple[str, ...] = ()
     """Why, a sentence each, the weightiest first; in words and numbers."""
+    remarks: tuple[str, ...] = ()
+    """What is worth knowing of its maps here, and bears on no verdict."""
 
     @property
     def words(self) -> str:
@@ -56,6 +58,7 @@ class Verdict:
             "verdict": self.words,
             "same_as": self.same_as,
             "reasons": list(self.reasons),
+            "remarks": list(self.remarks),
         }
 
 
