@@ -118,6 +118,7 @@ def test_two_names_for_one_map() -> None:
     assert alike(maps, maps * 1e10)
     assert not alike(maps, maps + 0.01 * torch.randn(3, 1, 6, 6))
     assert not alike(maps, -maps)
+    assert alike(maps, maps[:2])
     assert same_maps({"a": maps, "b": torch.zeros_like(maps), "c": maps}) == {"c": "a"}
 
 

@@ -28,6 +28,8 @@ class About:
     pixel as it is speaks for or against it; ``heat``, where something is, in no unit."""
     options: Mapping[str, str] = field(default_factory=dict)
     """What each option means; its name and default are those of the class."""
+    quick: Mapping[str, int] = field(default_factory=dict)
+    """Options with which an audit looks at it, where as it is it would take too long."""
 
 
 _OBJECTIVE = {"objective": "the number to explain: logit, log-probability, probability or margin"}
@@ -138,6 +140,7 @@ METHODS: dict[str, About] = {
         paper="Erion et al. 2021 (1906.10670)",
         cost="200 forwards and backwards (samples), and as many forwards as baselines are used",
         promise="completeness, in the mean: adds up to f(x) - mean f(baseline)",
+        quick={"samples": 50},
         options={
             "baseline": "a set of pictures (M, C, H, W), or noise: others for each sample",
             "samples": "pairs of a baseline and a place on the way from it; a set of fewer "
@@ -202,6 +205,7 @@ METHODS: dict[str, About] = {
         paper="Wang et al. 2020 (1910.01279)",
         cost="1 forward, and 1 for each channel of the layer",
         reads="heat",
+        quick={"channels": 64},
         options={
             **_CAM,
             **_RECTIFIED,

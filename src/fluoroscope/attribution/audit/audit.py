@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fluoroscope.attribution.audit.bench import Bench, traces
-from fluoroscope.attribution.audit.course import Course, Progress
+from fluoroscope.attribution.audit.course import Course, Progress, compared, compared_at, scored
 from fluoroscope.attribution.audit.faithfulness import (
     ROAD_SHARES,
     STEPS,
@@ -57,11 +57,6 @@ from fluoroscope.models.classifier import Classifier, as_classifier, tensor_byte
 from fluoroscope.models.wrappers.randomised import random_state_aside
 from fluoroscope.notices import collected
 from fluoroscope.pictures.checks import check_images
-
-# Passes, forward and backward, that the maps to be scored may take of one method, and those of
-# networks that forget; but there are always some pictures.
-_SCORED_PASSES, _SCORED_LEAST = 2000, 4
-_FORGET_PASSES = 400
 
 
 def audit(
@@ -283,8 +278,7 @@ class _Audit:
 
     def _scores(self, known: _Known, judge_: Faithfulness) -> dict[str, Tensor]:
         subject = known.subject
-        some = int(_SCORED_PASSES / max(known.evidence.passes, 1.0))
-        bench = self._bench.first(max(some, _SCORED_LEAST))
+        bench = self._bench.first(scored(known.evidence.passes, len(self._bench)))
 
         def make() -> tuple[Any, dict[str, Tensor]]:
             with collected():
@@ -304,8 +298,9 @@ class _Audit:
                 continue
             self._stop()
             subject, maps = known.subject, known.maps
-            some = int(_FORGET_PASSES / len(STAGES) / max(known.evidence.passes, 1.0))
-            few = self._few.first(max(some, 1))
+            if not compared_at(known.evidence.passes, stage):
+                continue
+            few = self._few.first(compared(known.evidence.passes, len(maps)))
 
             def make(
                 subject: Subject = subject, maps: Tensor = maps, few: Bench = few

@@ -2,15 +2,43 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from fluoroscope.attribution.audit.bench import Bench
-from fluoroscope.attribution.audit.faithfulness import STEPS
-from fluoroscope.attribution.audit.looks import PICTURES
-from fluoroscope.attribution.audit.randomise import STAGES
+from fluoroscope.attribution.audit.faithfulness import CONTROLS, STEPS
+from fluoroscope.attribution.audit.looks import DEAR, PICTURES
+from fluoroscope.attribution.audit.randomise import STAGES, Stage
 from fluoroscope.attribution.audit.subjects import Subject
 
 # Passes for a picture, where nobody knows beforehand.
 _UNKNOWN = 20.0
+# Passes of one method for maps that are scored, and for those of one random network.
+_SCORED, _SCORED_LEAST = 400, 4
+_FORGET = 80
+
+
+def is_dear(passes: float) -> bool:
+    """Whether a method of so many passes is looked at on fewer pictures."""
+    return passes > DEAR
+
+
+def scored(passes: float, pictures: int) -> int:
+    """How many pictures' maps are scored, of a method of so many passes."""
+    return min(pictures, max(_SCORED_LEAST, int(_SCORED / max(passes, 1.0))))
+
+
+def compared(passes: float, pictures: int) -> int:
+    """How many pictures' maps are made of each random network."""
+    return min(pictures, max(1, int(_FORGET / max(passes, 1.0))))
+
+
+def compared_at(passes: float, stage: Stage) -> bool:
+    """Whether a method of so many passes is asked about this random network."""
+    return not is_dear(passes) or stage.share == 1 or stage == STAGES[0]
+
+
+_Look = tuple[str, Callable[[float], int], float]
+"""A method, how many pictures a look takes by its passes, and passes beside the method's own."""
 
 
 @dataclass(frozen=True)
@@ -37,25 +65,27 @@ class Course:
     ) -> None:
         self._tell, self._pictures = tell, len(bench)
         self._passes = {one.name: _UNKNOWN for one in todo}
-        self._waiting: dict[str, tuple[str, float, float]] = {}
+        self._waiting: dict[str, _Look] = {}
         self._behind = 0.0
         self._share = 0.0
         self._present = 0.0
 
     def plan(self, *, randomisation: bool, faithfulness: bool) -> None:
-        """Which looks there are; of each, of what method, passes by that method's and by itself."""
+        """Which looks there are."""
         for name in self._passes:
-            self._waiting[f"look {name}"] = (name, 2.0 * PICTURES, 0.0)
-        flips = 2.0 * STEPS * self._pictures
+            self._waiting[f"look {name}"] = (name, lambda passes: 4 if is_dear(passes) else 9, 0.0)
+        flips = 2.0 * STEPS
         if faithfulness:
-            for control in ("random", "edges", "centre", "picture"):
-                self._waiting[f"score control {control}"] = ("", 0.0, flips)
+            for control in CONTROLS:
+                self._waiting[f"score control {control}"] = ("", lambda _: self._pictures, flips)
             for name in self._passes:
-                self._waiting[f"score {name}"] = (name, float(self._pictures), flips)
-        if randomisation:
-            for stage in STAGES:
-                for name in self._passes:
-                    self._waiting[f"{stage.name} {name}"] = (name, float(PICTURES), 0.0)
+                self._waiting[f"score {name}"] = (
+                    name, lambda passes: scored(passes, self._pictures), flips
+                )  # fmt: skip
+        for stage in STAGES if randomisation else ():
+            pictures = partial(_at, stage)
+            for name in self._passes:
+                self._waiting[f"{stage.name} {name}"] = (name, pictures, 0.0)
 
     def learn(self, name: str, passes: float) -> None:
         """A method turned out to take so many passes for a picture."""
@@ -64,12 +94,19 @@ class Course:
     def at(self, words: str, key: str) -> None:
         """A look begins."""
         self._behind += self._present
-        self._present = self._cost(*self._waiting.pop(key, ("", 0.0, 0.0)))
-        left = self._present + sum(self._cost(*one) for one in self._waiting.values())
+        look = self._waiting.pop(key, None)
+        self._present = 0.0 if look is None else self._cost(look)
+        left = self._present + sum(self._cost(one) for one in self._waiting.values())
         whole = self._behind + left
         self._share = max(self._share, self._behind / whole if whole else 1.0)
         if self._tell is not None:
             self._tell(Progress(self._share, words))
 
-    def _cost(self, name: str, times: float, own: float) -> float:
-        return times * self._passes.get(name, _UNKNOWN) + own
+    def _cost(self, look: _Look) -> float:
+        name, pictures, more = look
+        passes = self._passes.get(name, 0.0)
+        return pictures(passes) * (passes + more)
+
+
+def _at(stage: Stage, passes: float) -> int:
+    return compared(passes, PICTURES) * compared_at(passes, stage)

@@ -218,7 +218,8 @@ def subjects(
 
 def _subject(name: str | None, one: Named, batch_size: int, cancelled: Cancelled | None) -> Subject:
     if isinstance(one, str | Method):
-        return OfMethod(make_method(one), batch_size, cancelled)
+        quick = METHODS[one].quick if one in METHODS else {}
+        return OfMethod(make_method(one, **quick), batch_size, cancelled)
     function, promise = one if isinstance(one, tuple) else (one, None)
     if not callable(function) or name is None:
         raise InvalidParameterError(

@@ -106,10 +106,11 @@ def usable(maps: Tensor) -> bool:
 
 
 def alike(ones: Tensor, others: Tensor) -> bool:
-    """Whether maps ``(n, ...)`` point the same way on every picture."""
-    if ones.shape != others.shape:
+    """Whether maps ``(n, ...)`` point the same way on every picture that both are of."""
+    if ones.shape[1:] != others.shape[1:]:
         return False
-    first, second = (each.double().flatten(1) for each in (ones, others))
+    both = min(len(ones), len(others))
+    first, second = (each[:both].double().flatten(1) for each in (ones, others))
     # Of numbers of any size the lengths are taken before the product.
     first, second = (each / each.norm(dim=1, keepdim=True) for each in (first, second))
     return bool(((first * second).sum(1) > 1 - _SAME).all())
