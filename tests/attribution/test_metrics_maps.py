@@ -170,7 +170,8 @@ def test_max_sensitivity_is_relative_to_the_map(network: fs.Classifier, images: 
     )
     moved = torch.stack(seen[1:]).double() - images.double()
     assert len(moved) == 6
-    assert 0.04 < float(moved.abs().max()) <= 0.05 + 1e-6
+    assert 0.04 < float(moved.max()) <= 0.05 + 1e-6
+    assert 0.04 < float(-moved.min()) <= 0.05 + 1e-6
     lengths = (3 * moved).flatten(2).norm(dim=2) / maps.double().flatten(1).norm(dim=1)
     assert torch.allclose(found, lengths.amax(0), rtol=1e-5)
     assert len({tuple(row.flatten().tolist()) for part in moved for row in part}) == 18
@@ -186,7 +187,7 @@ def test_a_map_that_never_moves_is_not_sensitive(network: fs.Classifier, images:
     assert call(network, images, 0, zeros, explain=constant).tolist() == [np.inf] * 3
 
 
-@pytest.mark.parametrize("classes", [[0, 1, 4], (1, 3)])
+@pytest.mark.parametrize("classes", [[0, 1, 4], (3, 1)])
 def test_random_logit_asks_for_another_class(
     network: fs.Classifier, images: Tensor, classes: list[int] | tuple[int, int]
 ) -> None:
@@ -204,7 +205,7 @@ def test_random_logit_asks_for_another_class(
     assert torch.allclose(found, similarity(maps, others))
     rows = torch.stack(asked)
     if rows.dim() == 3:
-        assert set(rows[..., 1].flatten().tolist()) == {3}
+        assert set(rows[..., 1].flatten().tolist()) == {1}
         assert set(rows[..., 0].flatten().tolist()) == {0, 2, 4}
         return
     for own, column in zip([0, 1, 4], rows.unbind(1), strict=True):
