@@ -17,7 +17,7 @@ from fluoroscope.attribution.rules.deeplift import (
     softmax,
 )
 from fluoroscope.attribution.rules.deeplift.choices import max_pool
-from fluoroscope.attribution.rules.deeplift.elementwise import by_formula, rescale
+from fluoroscope.attribution.rules.deeplift.elementwise import by_formula, clip, rescale
 from fluoroscope.attribution.rules.deeplift.passes import Lifts, Parts
 from fluoroscope.attribution.rules.guided import (
     deconvolution,
@@ -39,9 +39,9 @@ class Line:
 
 
 TABLE: Mapping[str, Line] = {
-    "relu": Line(guided, deconvolution, elementwise.relu),
-    "relu6": Line(guided, deconvolution, rescale),
-    "hardtanh": Line(guided, deconvolution, rescale),
+    "relu": Line(guided, deconvolution, clip),
+    "relu6": Line(guided, deconvolution, clip),
+    "hardtanh": Line(guided, deconvolution, clip),
     "leaky_relu": Line(guided, deconvolution, rescale),
     "rrelu": Line(guided, deconvolution, rescale),
     "prelu": Line(guided, deconvolution, rescale),
@@ -53,9 +53,9 @@ TABLE: Mapping[str, Line] = {
     "mish": Line(guided, deconvolution, rescale),
     "hardswish": Line(guided, deconvolution, rescale),
     "softplus": Line(guided, deconvolution, rescale),
-    "clamp": Line(guided_clamp, deconvolution_clamp, rescale),
-    "clamp_min": Line(guided_clamp, deconvolution_clamp, rescale),
-    "clamp_max": Line(deeplift=rescale),
+    "clamp": Line(guided_clamp, deconvolution_clamp, clip),
+    "clamp_min": Line(guided_clamp, deconvolution_clamp, clip),
+    "clamp_max": Line(deeplift=clip),
     "threshold": Line(deeplift=rescale),
     "abs": Line(deeplift=rescale),
     "sigmoid": Line(deeplift=rescale),

@@ -6,6 +6,7 @@ than a smooth function's would, there is a bend in between, and the ratio stays.
 a form without cancellation, such as ``1 / (sqrt(x) + sqrt(b))`` of the root.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -54,15 +55,21 @@ def rescale(func: Operation, args: Args, kwargs: Kwargs, then: Args, named: Kwar
     return scaled(given, made)
 
 
-def relu(func: Operation, args: Args, kwargs: Kwargs, then: Args, named: Kwargs) -> Any:
-    """Of a ReLU: the share of the way from one to the other on which it is open."""
+def clip(func: Operation, args: Args, kwargs: Kwargs, then: Args, named: Kwargs) -> Any:
+    """Of what is the same number or a bound: a ReLU, a ReLU6, a clamp.
+
+    The ratio is exact, however near the two are: 1 where neither is clipped, 0 where both are.
+    """
     given, base = (args[0], then[0]) if args else (kwargs["input"], named["input"])
+    if sum(map(depends, tensors_in((args, kwargs)))) != 1 or not depends(given):
+        return NotImplemented
 
     def made() -> tuple[Tensor, Tensor]:
-        # 1 above 0 on both sides, 0 below; max(x, b) / |x - b| in between; 0 / 0 where both are 0.
-        most = torch.maximum(given, base)
-        share = most.div_(torch.sub(given, base).abs_()).clamp_(0, 1).nan_to_num_(0)
-        return func(*args, **kwargs), share
+        value = func(*args, **kwargs)
+        ratio = (value - func(*then, **named)).div_(given - base)
+        if not math.isfinite(ratio.sum()):  # 0 / 0, where the two are equal
+            ratio = torch.where(ratio.isnan(), (value == given) & (given != 0), ratio)
+        return value, ratio
 
     return scaled(given, made)
 
@@ -145,13 +152,14 @@ def multipliers(
     """
     apart = x - b
     found = (value - function(b)).div_(apart)
-    near = apart.abs() < torch.finfo(x.dtype).eps ** (1 / 3)
-    if not bool(near.any()):
-        return found
-    if alone:
-        found[near] = _slopes(function, x[near], b[near], found[near])
-        return found
-    return torch.where(near, _slopes(function, x, b, found), found)
+    near = apart.abs_() < torch.finfo(x.dtype).eps ** (1 / 3)
+    if not alone:
+        return torch.where(near, _slopes(function, x, b, found), found)
+    places = near.flatten().nonzero().squeeze(1)
+    if len(places):
+        slopes = _slopes(function, *(each.take(places) for each in (x, b, found)))
+        found.put_(places, slopes)
+    return found
 
 
 def _slopes(function: Function, x: Tensor, b: Tensor, ratio: Tensor) -> Tensor:

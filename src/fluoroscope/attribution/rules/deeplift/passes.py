@@ -53,9 +53,13 @@ class Tape:
     def __init__(self) -> None:
         self._calls: deque[tuple[str, Args, Kwargs]] = deque()
 
-    def keep(self, name: str, args: Args, kwargs: Kwargs) -> None:
-        """Remember a call; copies, since the network may write into what it was given."""
-        self._calls.append((name, _kept(args), _kept(kwargs)))
+    def keep(self, name: str, args: Args, kwargs: Kwargs, *, own: bool) -> None:
+        """Remember a call; copies, since the network may write into what it was given.
+
+        ``own`` says that the first argument is a copy already, which nobody else has.
+        """
+        first = (args[0].detach(),) if own else _kept(args[:1])
+        self._calls.append((name, (*first, *_kept(args[1:])), _kept(kwargs)))
 
     def take(self, name: str, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
         """The call of the same place.
@@ -109,10 +113,18 @@ class _Pass(Rules):
 class AtBaseline(_Pass):
     """The baseline's pass."""
 
+    _in_place = False
+
+    def _ruled(
+        self, rule: Rule, func: Operation, args: Args, kwargs: Kwargs, in_place: bool
+    ) -> Any:
+        self._in_place = in_place  # then the mode has made a copy
+        return super()._ruled(rule, func, args, kwargs, in_place)
+
     def _paired(
         self, name: str, rule: PairRule, func: Operation, args: Args, kwargs: Kwargs
     ) -> Any:
-        self._tape.keep(name, args, kwargs)
+        self._tape.keep(name, args, kwargs, own=self._in_place)
         return func(*args, **kwargs)
 
 
