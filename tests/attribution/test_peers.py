@@ -158,3 +158,18 @@ def test_memory_that_runs_out_is_halved(case: Specimen, monkeypatch: pytest.Monk
     with pytest.warns(fs.FluoroscopeWarning, match="memory ran out"):
         found = fs.attribute(case.model, case.images, 0, method="captum:saliency")
     torch.testing.assert_close(found.maps, expected)
+
+
+def test_captums_own_passes_are_counted(case: Specimen) -> None:
+    """One of ours for the value, one for the baseline; of a batch each picture has its share."""
+
+    def passes(method: str, **options: Any) -> tuple[list[int], list[int]]:
+        found = fs.attribute(case.model, case.images, CLASSES, method=method, **options)
+        return found.forwards.tolist(), found.backwards.tolist()
+
+    assert passes("captum:saliency") == ([2] * 3, [1] * 3)
+    assert passes("captum:integrated-gradients", n_steps=7) == ([1 + 1 + 7] * 3, [7] * 3)
+    assert passes("captum:noise-tunnel", nt_samples=4) == ([1 + 4] * 3, [4] * 3)
+    forwards, backwards = passes("captum:feature-ablation")
+    assert forwards == [1 + 1 + 64] * 3
+    assert backwards == [0] * 3

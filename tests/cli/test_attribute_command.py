@@ -185,6 +185,8 @@ def test_a_list_of_all_and_a_page_for_each(fluoroscope: Call) -> None:
         for text in (about.formula, about.cost, *about.options):
             assert " ".join(text.split())[:20] in words, text
         assert max(map(len, page.out.splitlines())) <= 80
+    peer = fluoroscope("attribute", "show", "captum:layer-grad-cam")
+    assert (peer.code, "LayerGradCam" in peer.out) == (0, True)
     wrong = fluoroscope("attribute", "show", "gradeint")
     assert (wrong.code, "did you mean gradient" in wrong.err) == (2, True)
     assert "did you mean 'list'" in fluoroscope("attribute", "lst").err.lower()

@@ -45,6 +45,8 @@ class Found:
     error: Tensor
     """``(n,)`` float64: how far each map is from what the method promises, as a share; NaN where
     it promises nothing. See :func:`promise_error`."""
+    aside: Tensor | None = None
+    """``(n, 2)``, forwards and backwards that the engine did not see, of another library."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Literal
 
-from fluoroscope.attribution.peer_names import PREFIX, peer_name, peer_reads
+from fluoroscope.attribution.peer_names import PEERS, PREFIX, peer_name, peer_reads
 from fluoroscope.errors import InvalidParameterError
 
 
@@ -288,6 +288,32 @@ def check_method(name: object) -> None:
         f"there is no attribution method {name!r}; "
         + (f"did you mean {near[0]}? " if near else "")
         + f"expected one of {', '.join(METHODS)}"
+    )
+
+
+def about(name: str) -> About:
+    """What a method says of itself; of one of Captum's what we know of it.
+
+    Raises:
+        InvalidParameterError: no such method.
+    """
+    check_method(name)
+    if name in METHODS:
+        return METHODS[name]
+    peer = PEERS[peer_name(name)]
+    options = {"layer": "dotted name; by default the last convolution"}
+    return About(
+        home="peers:Captum",
+        summary=f"what {peer.kind} of Captum makes of a copy of the network",
+        formula="Captum's, with its defaults",
+        paper="Kokhlikyan et al. 2020 (2009.07896)",
+        cost="what Captum takes; a result says how many passes that was",
+        promise=peer.promise or "none",
+        reads=read_as(name),
+        options={
+            **(options if "layer" in peer.wants else {}),
+            "others": "those of Captum's attribute, by its names",
+        },
     )
 
 

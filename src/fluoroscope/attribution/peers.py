@@ -18,6 +18,7 @@ import math
 import random
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -64,6 +65,8 @@ class _State:
     maps: Tensor
     values: Tensor
     error: Tensor
+    spent: Tensor
+    """``(n, 2)``, Captum's passes forward and back."""
     done: Tensor
 
 
@@ -122,7 +125,8 @@ class Captum(Method):
         """Nothing known."""
         none = torch.zeros_like(samples.indices, dtype=wide(samples.images))
         maps = torch.zeros_like(samples.images[:, :1] if self.about.inner else samples.images)
-        return _State(samples, maps, none, none * torch.nan, none > 0)
+        spent = torch.stack([torch.zeros_like(samples.indices)] * 2, 1)
+        return _State(samples, maps, none, none * torch.nan, spent, none > 0)
 
     def ask_within(self, state: _State, room: int) -> Query:
         """The pictures themselves: the number that each map explains."""
@@ -132,26 +136,28 @@ class Captum(Method):
     def tell_all(self, state: _State, query: Query, answer: Answer) -> _State:
         """Captum's maps."""
         assert answer.objective is not None
-        maps = self._maps(state.samples)
+        maps, spent = self._maps(state.samples)
         values, error = answer.objective, state.error
         if self.about.promise is not None:
-            expected = values - self._baseline(state.samples, query)
-            error = promise_error(maps, expected)
-        return _State(state.samples, maps, values, error, torch.ones_like(state.done))
+            at_baseline, asked = self._baseline(state.samples, query)
+            error = promise_error(maps, values - at_baseline)
+            spent = spent + spent.new_tensor([asked, 0])
+        done = torch.ones_like(state.done)
+        return _State(state.samples, maps, values, error, spent, done)
 
     def finish(self, state: _State) -> Found:
         """They are what it found."""
-        return Found(state.maps, state.values, state.error)
+        return Found(state.maps, state.values, state.error, state.spent)
 
     @property
     def _model(self) -> Classifier:
         assert self._network is not None
         return self._network
 
-    def _baseline(self, samples: Samples, query: Query) -> Tensor:
-        """The number ``(n,)`` at the baseline, or the mean of it over several."""
+    def _baseline(self, samples: Samples, query: Query) -> tuple[Tensor, int]:
+        """The number ``(n,)`` at the baseline or the mean over several, and how many these are."""
         if self.about.promise == "conservation":
-            return torch.zeros_like(samples.indices, dtype=wide(samples.images))
+            return torch.zeros_like(samples.indices, dtype=wide(samples.images)), 0
         given = _told(self.about, samples.images, self.options).get("baselines", 0.0)
         one = torch.as_tensor(given, dtype=samples.images.dtype, device=samples.images.device)
         baselines = one.expand(samples.images[:1].shape) if one.dim() == 0 else one
@@ -162,26 +168,28 @@ class Captum(Method):
             ).objective
             for each in baselines
         ]  # fmt: skip
-        return torch.stack([each for each in answers if each is not None]).mean(0)
+        return torch.stack([each for each in answers if each is not None]).mean(0), len(baselines)
 
-    def _maps(self, samples: Samples) -> Tensor:
-        """All pictures at once, as Captum would; those with random numbers one by one."""
-        if not self.about.random:
-            return _in_memory(
-                lambda part: captum_maps(
-                    self._model, self.name, part.images, part.classes, **self.options
-                ),
-                samples,
-            )
-        return torch.cat(
-            [
-                captum_maps(
-                    self._model, self.name, samples.images[row : row + 1],
-                    samples.classes[row : row + 1], seed=int(samples.keys[row]), **self.options,
-                )
-                for row in range(len(samples.images))
-            ]
+    def _maps(self, samples: Samples) -> tuple[Tensor, Tensor]:
+        """All pictures at once, as Captum would; those with random numbers one by one.
+
+        With the passes ``(n, 2)`` of each, or its share of all.
+        """
+        if self.about.random and len(samples.images) > 1:
+            rows = torch.arange(len(samples.images), device=samples.images.device)
+            parts = [self._maps(take(samples, row)) for row in rows.split(1)]
+            maps, spent = zip(*parts, strict=True)
+            return torch.cat(maps), torch.cat(spent)
+        passes = Counter[str]()
+        made = _in_memory(
+            lambda part: captum_maps(
+                self._model, self.name, part.images, part.classes,
+                seed=int(part.keys[0]), passes=passes, **self.options,
+            ),
+            samples,
         )  # fmt: skip
+        shares = [math.ceil(passes[way] / len(made)) for way in ("forward", "back")]
+        return made, samples.indices.new_tensor(shares).expand(len(made), 2)
 
 
 @cache
@@ -198,13 +206,21 @@ def captum_method(name: str) -> type[Captum]:
 
 
 def captum_maps(
-    model: Classifier, name: str, images: Tensor, classes: Tensor, *, seed: int = 0, **options: Any
+    model: Classifier,
+    name: str,
+    images: Tensor,
+    classes: Tensor,
+    *,
+    seed: int = 0,
+    passes: Counter[str] | None = None,
+    **options: Any,
 ) -> Tensor:
     """Captum's maps of images ``(N, C, H, W)`` on the network's device, in one call of Captum.
 
     ``classes`` are ``(N,)`` or pairs ``(N, 2)``, the difference of whose logits is explained. The
     maps are ``(N, C, H, W)``, or ``(N, 1, H, W)`` of methods that explain a layer: its channels are
-    added up, and its places drawn over the picture.
+    added up, and its places drawn over the picture. Images that went ``forward`` and ``back`` are
+    added to ``passes``.
 
     Raises:
         MissingExtraError: Captum is not installed.
@@ -216,8 +232,9 @@ def captum_maps(
     maps: Tensor | None = None
     for rival in pairs[:, 1].unique().tolist() if classes.dim() == 2 else [None]:
         rows = slice(None) if rival is None else (pairs[:, 1] == rival).nonzero().squeeze(1)
+        network = _Network(model, rival, passes)
         with _undisturbed(seed, model.device):
-            made = _ask(method, kind, model, images[rows].clone(), pairs[rows, 0], rival, options)
+            made = _ask(method, kind, network, images[rows].clone(), pairs[rows, 0], options)
         if maps is None:
             maps = made.new_zeros(len(images), *made.shape[1:])
         maps[rows] = made
@@ -228,31 +245,33 @@ def captum_maps(
 class _Network(nn.Module):
     """A copy of the network as Captum takes one: images in ``[0, 1]`` to logits.
 
-    With a rival its logit is taken off all others.
+    With a rival its logit is taken off all others. Images that go forward and back are counted.
     """
 
-    def __init__(self, model: Classifier, rival: int | None) -> None:
+    def __init__(self, model: Classifier, rival: int | None, passes: Counter[str] | None) -> None:
         super().__init__()
-        self._copy, self._rival = model.to(), rival
-        self.module = self._copy.module
+        self.copy, self._rival = model.to(), rival
+        self.module = self.copy.module
+        self._passes = Counter[str]() if passes is None else passes
 
     def forward(self, images: Tensor) -> Tensor:
-        logits = self._copy(images)
+        logits = self.copy(images)
+        self._passes["forward"] += len(images)
+        if logits.requires_grad:
+            logits.register_hook(lambda slope: self._passes.update(back=len(slope)))
         return logits if self._rival is None else logits - logits[:, [self._rival]]
 
 
 def _ask(
     method: type[Captum],
     kind: Any,
-    model: Classifier,
+    network: "_Network",
     images: Tensor,
     classes: Tensor,
-    rival: int | None,
     options: Mapping[str, Any],
 ) -> Tensor:
     """One call of Captum's, on a copy that is thrown away."""
-    about = method.about
-    network = _Network(model, rival).eval()
+    about, model = method.about, network.copy
     told = _told(about, images, options)
     explained: tuple[Any, ...] = (network,)
     if "layer" in about.wants:

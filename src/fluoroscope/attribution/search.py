@@ -93,8 +93,8 @@ def explain(
         maps=found.maps,
         values=found.values,
         error=found.error,
-        forwards=forwards.cpu(),
-        backwards=backwards.cpu(),
+        forwards=forwards.cpu() + search.aside[:, 0],
+        backwards=backwards.cpu() + search.aside[:, 1],
         coverage=getattr(network, "coverage", None),
     )
 
@@ -107,6 +107,7 @@ class _Search:
     def __init__(self, method: Method, count: int) -> None:
         self._method, self._count = method, count
         self.behind = torch.zeros(count, dtype=torch.double, device="cpu")
+        self.aside = torch.zeros(count, 2, dtype=torch.long, device="cpu")
         self.found: Found | None = None
 
     def start(self, samples: Samples) -> Any:
@@ -135,3 +136,5 @@ class _Search:
             (self.found.maps, self.found.values, self.found.error), parts, strict=True
         ):
             kept[indices] = part
+        if found.aside is not None:
+            self.aside[indices] = found.aside.cpu()

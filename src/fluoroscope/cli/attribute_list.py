@@ -43,14 +43,13 @@ def show(
     json: Json = None,
 ) -> None:
     """Show one method: paper, formula, what it promises and costs, its options."""
-    from fluoroscope.attribution.names import METHODS, check_method
+    from fluoroscope.attribution.names import about as told_of
 
-    check_method(method)
-    output, found = Output(json), _described(method)
-    output.json(found)
+    about = told_of(method)
+    output = Output(json)
+    output.json(_described(method))
     if json == "-":
         return
-    about = METHODS[method]
     options = [f"{name}: {meaning}" for name, meaning in about.options.items()]
     output.table(
         [method, about.paper],
@@ -74,8 +73,8 @@ def _in_a_word(promise: str) -> str:
 def _described(name: str) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from fluoroscope.attribution.names import METHODS
+    from fluoroscope.attribution.names import about
 
-    about = asdict(METHODS[name])
-    about.pop("home")
-    return {"name": name, **about, "options": dict(about["options"])}
+    told = asdict(about(name))
+    told.pop("home")
+    return {"name": name, **told, "options": dict(told["options"])}
