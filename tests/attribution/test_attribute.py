@@ -104,3 +104,11 @@ def test_how_much_lies_behind_is_told(model: fs.Classifier, images: Tensor) -> N
     told: list[float] = []
     fs.attribute(model, images, 0, batch_size=2, on_share=told.append)
     assert told == [0.4, 0.8, 1.0]
+
+
+def test_rows_of_two_that_may_be_one_hot_or_pairs_are_refused(images: Tensor) -> None:
+    two = fs.Classifier(nn.Sequential(nn.Flatten(), nn.Linear(36, 2)), channels=1, input_size=6)
+    with pytest.raises(fs.FluoroscopeError, match="one-hot or pairs"):
+        fs.attribute(two, images, torch.tensor([[1, 0]] * 5))
+    one, other = (fs.attribute(two, images, number).maps for number in (1, 0))
+    torch.testing.assert_close(fs.attribute(two, images, [(1, 0)] * 5).maps, one - other)

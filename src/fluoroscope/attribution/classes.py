@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fluoroscope.engine.classes import Classes, as_classes
+from fluoroscope.engine.classes import Classes, as_classes, names_of
 from fluoroscope.engine.objectives import Objective, as_objective
 from fluoroscope.errors import UnknownLabelError
 from fluoroscope.models.classifier import Classifier
@@ -34,9 +34,13 @@ def as_targets(model: Classifier, classes: Targets, images: Tensor) -> Tensor:
     if isinstance(classes, tuple) and len(classes) == 2 and not isinstance(classes[0], tuple):
         pairs = [classes] * len(images)
     elif isinstance(classes, Tensor) and classes.dim() == 2 and classes.shape[1] == 2:
-        # Rows of zeros and a single one, of a network of two classes, name one class each.
-        one_hot = model.knows_classes and model.num_classes == 2
-        pairs = None if one_hot else classes.tolist()
+        if len(names_of(model, images)) == 2:
+            raise UnknownLabelError(
+                f"classes are a tensor {tuple(classes.shape)}, and {model.name} has two classes: "
+                "its rows may be one-hot or pairs; expected indices (N,), or a list of tuples "
+                "(class, rival)"
+            )
+        pairs = classes.tolist()
     elif isinstance(classes, list | tuple) and classes and isinstance(classes[0], tuple):
         pairs = list(classes)
     if pairs is None:
