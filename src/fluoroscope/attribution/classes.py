@@ -60,6 +60,11 @@ def as_targets(model: Classifier, classes: Targets, images: Tensor) -> Tensor:
     return found
 
 
+def unmistakable(targets: Tensor) -> Targets:
+    """Targets ``(N,)`` or ``(N, 2)`` in a form that :func:`as_targets` takes on any network."""
+    return [(one, rival) for one, rival in targets.tolist()] if targets.dim() == 2 else targets
+
+
 def objective_of(targets: Tensor, objective: str | Objective = "logit") -> Objective:
     """The number that a map explains, for targets ``(N,)``, or their difference for ``(N, 2)``."""
     goal = as_objective(objective)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fluoroscope.attribution.audit.bench import Bench
+from fluoroscope.attribution.classes import unmistakable
 from fluoroscope.attribution.metrics import Flipping, Setting, bootstrap, informative, metric
 from fluoroscope.attribution.metrics.flipping import Curves
 
@@ -67,7 +68,7 @@ class Faithfulness:
         if key not in self._flips:
             bench = self._bench.first(count)
             setting = Setting.of(
-                bench.model, bench.images, bench.classes,
+                bench.model, bench.images, unmistakable(bench.classes),
                 seed=bench.seed, numbers=bench.numbers, batch_size=self._batch_size,
             )  # fmt: skip
             self._flips[key] = (

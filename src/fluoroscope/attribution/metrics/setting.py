@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from fluoroscope.attribution.classes import Targets, as_targets, objective_of
+from fluoroscope.attribution.classes import Targets, as_targets, objective_of, unmistakable
 from fluoroscope.attribution.metrics.maps import Maps, as_maps
 from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import evaluate
@@ -151,8 +151,7 @@ class Setting:
             )
         wanted = self.classes if classes is None else classes
         pictures = self.images if images is None else images
-        pairs = [tuple(pair) for pair in wanted.tolist()] if wanted.dim() == 2 else wanted
-        found = self.explain(self.model if model is None else model, pictures, pairs)
+        found = self.explain(self.model if model is None else model, pictures, unmistakable(wanted))
         return as_maps(found, pictures, "the maps of explain")
 
     def _goal(self, read: Read) -> Objective:
