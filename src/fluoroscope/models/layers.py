@@ -209,7 +209,8 @@ def traced(model: Classifier, watch: Callable[[Use], None] | None = None) -> Ite
                 with_kwargs=True,
             )
             hooks.callback(hook.remove)
-        hooks.callback(model.module.register_forward_hook(end).remove)
+        if not isinstance(model.module, torch.jit.ScriptModule):
+            hooks.callback(model.module.register_forward_hook(end).remove)
         yield uses
 
 

@@ -13,7 +13,9 @@ from torch import Tensor
 
 Layout = Literal["maps", "channels last", "tokens", "tokens last"]
 
-# So many places at least for each token of no place: a class token, a teacher's, registers.
+# Tokens of no place: a class token and a teacher's, and up to 16 registers, but mostly 4 at most.
+_PREFIX, _FEW = 18, 5
+# There are at least so many places for each of them.
 _PLACES = 3
 # A place of a map is at most so many times longer than wide: by uneven strides or by padding.
 _LONG = 3.0
@@ -59,10 +61,12 @@ def find_grid(shape: tuple[int, ...], picture: tuple[int, int]) -> Grid | None:
             ("tokens", shape[0], shape[1]),
             ("tokens last", shape[1], shape[0]),
         )
+        fits = []
         for layout, tokens, channels in ways:
             found = _rows_and_columns(tokens, picture)
             if found is not None:
-                return Grid(layout, found[0], found[1], channels, found[2])
+                fits.append(Grid(layout, found[0], found[1], channels, found[2]))
+        return min(fits, key=lambda grid: grid.prefix > _FEW, default=None)
     return None
 
 
@@ -72,7 +76,7 @@ def _rows_and_columns(tokens: int, picture: tuple[int, int]) -> tuple[int, int, 
     As many tokens as the picture has rows, or columns, may be just these.
     """
     proportion = picture[0] / picture[1]
-    most = 0 if tokens in picture else tokens // (_PLACES + 1)
+    most = 0 if tokens in picture else min(_PREFIX, tokens // (_PLACES + 1))
     for prefix in range(most + 1):
         places = tokens - prefix
         ideal = math.sqrt(places * proportion)

@@ -81,10 +81,8 @@ class Place:
             words += ", the last with maps that the logits depend on"
         words += f": {grid.height}×{grid.width} places, and nothing finer"
         if self.calls > 1:
-            number = self.calls - 1 if self.call is None else self.call
-            words += (
-                f"; it is used {count(self.calls, 'time')} in a pass, and number {number} counts"
-            )
+            which = "the last" if self.call is None else f"number {self.call} from 0"
+            words += f"; of its {self.calls} uses in a pass {which} counts"
         if grid.prefix:
             words += f"; its first {count(grid.prefix, 'token')} of no place left out"
         return words
@@ -139,10 +137,13 @@ class _Looking:
         """The last layer that will do, by the outermost name of what it gives out."""
         candidates = self._candidates()
         if not candidates:
+            parts = self.model.module.modules()
+            scripted = any(isinstance(part, torch.jit.ScriptModule) for part in parts)
             raise InvalidParameterError(
-                f"no layer of {self.model.name} gives out maps of more than one place before they "
-                "are pooled, (N, K, h, w), so there is none to read; use a method that needs no "
-                "layer, such as integrated-gradients or occlusion"
+                f"no layer of {self.model.name} that Python sees gives out maps of more than one "
+                "place (N, K, h, w) before they are pooled, so there is none to read; "
+                + ("load it from Python code, for it is scripted, or " if scripted else "")
+                + "use a method that needs no layer, such as integrated-gradients or occlusion"
             )
         shares = []
         for use, grid in candidates:
