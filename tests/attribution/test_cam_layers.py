@@ -98,6 +98,7 @@ class Block(nn.Module):
     def __init__(self, width: int, together: bool) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm_of_keys = nn.LayerNorm(width)
         self.together = nn.Linear(width, 3 * width) if together else None
         self.key, self.query, self.value = (nn.Linear(width, width) for _ in range(3))
         self.drop, self.mlp = nn.Dropout(0.1), nn.Linear(width, width)
@@ -108,6 +109,7 @@ class Block(nn.Module):
             q, k, v = self.together(y).chunk(3, 2)
         else:
             q, k, v = self.query(y), self.key(y), self.value(y)
+        k = self.norm_of_keys(k[:, None])[:, 0]  # (N, heads, T, width)
         weights = self.drop((q @ k.transpose(1, 2)).softmax(2)[:, None])[:, 0]
         x = x + weights @ v
         return x + self.mlp(self.norm2(x)).relu()
@@ -133,7 +135,7 @@ class Transformer(nn.Module):
 
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("prefix", [1, 2])
-@pytest.mark.parametrize("size", [(12, 12), (8, 14)])
+@pytest.mark.parametrize("size", [(6, 6), (8, 14)])
 def test_transformers_that_read_their_class_token(
     together: bool, prefix: int, size: tuple[int, int]
 ) -> None:
@@ -175,6 +177,25 @@ def test_the_layer_does_not_depend_on_the_pictures() -> None:
     case = toy("relu-module")
     dark = torch.zeros_like(case.images)
     assert chosen(case.model, dark) == chosen(case.model, case.images)
+
+
+def test_a_layer_whose_last_use_has_no_places() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.relu = nn.Conv2d(1, 5, 3), nn.ReLU()
+            self.narrow, self.head = nn.Linear(5, 6), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.relu(self.narrow(self.relu(self.conv(x)).mean((2, 3)))))
+
+    model = fs.Classifier(Shared(), channels=1)
+    images = torch.rand(2, 1, 8, 8)
+    found = fs.attribute(model, images, 1, method="grad-cam")
+    assert found.record["options"]["layer"] == "relu"
+    assert found.record["options"]["call"] == found.record["layer"]["call"] == 0
+    again = fs.attribute(model, images, 1, method="grad-cam", layer="relu", call=0)
+    assert torch.equal(again.maps, found.maps)
 
 
 @pytest.mark.parametrize("call", [0, 1, None])
@@ -251,6 +272,16 @@ def test_a_gradient_at_the_layer_is_enough() -> None:
         found = fs.attribute(behind, images, 0, method=method)
         assert found.record["layer"]["name"] == "1"
         assert bool((found.maps.flatten(1).amax(1) > 0).all())
+
+
+def test_a_layer_that_only_the_picture_wakes() -> None:
+    body = nn.Sequential(nn.Conv2d(1, 1, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 2))
+    with torch.no_grad():
+        body[0].weight.fill_(1.0)
+        body[0].bias.fill_(-8.5)  # of at most 9
+    model = fs.Classifier(body, channels=1, input_size=8)
+    found = fs.attribute(model, torch.ones(1, 1, 8, 8), 0, method="hires-cam", layer="0")
+    assert bool((found.maps != 0).any())
 
 
 def test_other_sizes_of_one_network() -> None:

@@ -24,8 +24,6 @@ from fluoroscope.models.layers import Use, find_layer, outputs_of, traced
 from fluoroscope.models.preprocessing import Preprocessing
 from fluoroscope.words import count
 
-# So much of the places must have a gradient; where only a few tokens are read it is far less.
-_REACHED = 0.5
 _POOLS = (
     nn.modules.pooling._MaxPoolNd,
     nn.modules.pooling._AvgPoolNd,
@@ -145,19 +143,15 @@ class _Looking:
                 + ("load it from Python code, for it is scripted, or " if scripted else "")
                 + "use a method that needs no layer, such as integrated-gradients or occlusion"
             )
-        shares = []
-        for use, grid in candidates:
-            shares.append(self._share(use, grid))
-            if shares[-1] > _REACHED:
-                break
-        best = max(range(len(shares)), key=lambda n: (shares[n] > _REACHED, shares[n] > 0, -n))
-        if gradient and shares[best] == 0:
+        reached = (n for n, (use, grid) in enumerate(candidates) if self._reached(use, grid))
+        best = next(reached, None)
+        if gradient and best is None:
             raise NoGradientError(
                 f"the logits of {self.model.name} depend differentiably on none of its layers that "
                 "give out maps; use a method that needs no gradient, such as eigen-cam"
             )
-        use, grid = candidates[best]
-        if best > 0 and isinstance(use.layer, nn.Linear):
+        use, grid = candidates[best or 0]
+        if best and isinstance(use.layer, nn.Linear):
             # Within attention: its keys or values tell less than what they were made of.
             given = {id(one) for one in use.given}
             use, grid = next((c for c in candidates if id(c[0].output) in given), (use, grid))
@@ -178,7 +172,7 @@ class _Looking:
                 "told; expected maps (N, K, h, w), or tokens (N, T, K) in the picture's order: "
                 "choose another layer, or none"
             )
-        if gradient and not self._share(use, grid) and not self._asked(use, grid, self.images[:1]):
+        if gradient and not (self._reached(use, grid) or self._asked(use, grid, self.images[:1])):
             raise NoGradientError(
                 f"the logits of {self.model.name} have a gradient of zero at every place of its "
                 f"layer {layer!r}, for what is read after it is of no place (a class token); "
@@ -209,21 +203,20 @@ class _Looking:
             found[id(output)] = use, grid
         return list(found.values())
 
-    def _share(self, use: Use, grid: Grid) -> float:
-        """The share of places of a layer at which the logits of the noise have a gradient."""
+    def _reached(self, use: Use, grid: Grid) -> bool:
+        """Whether the logits of the noise have a gradient at any place of a layer."""
         if self.slopes is None:
             try:
                 return self._asked(use, grid, self.noise)
             except NoGradientError:
-                return 0.0
-        found = self.slopes.get(use)
-        return 0.0 if found is None else _places(grid, found)
+                return False
+        return use in self.slopes and bool(grid.maps(self.slopes[use]).any())
 
-    def _asked(self, use: Use, grid: Grid, picture: Tensor) -> float:
+    def _asked(self, use: Use, grid: Grid, picture: Tensor) -> bool:
         """The same of a picture, by asking the network about that layer."""
         found = self._answer(picture, layer=use.name, call=self._call(use)).activation_gradient
         assert found is not None
-        return _places(grid, found != 0)
+        return bool(grid.maps(found).any())
 
     def _answer(self, picture: Tensor, **at: Any) -> Answer:
         none = torch.zeros(1, dtype=torch.long, device=picture.device)
@@ -232,7 +225,7 @@ class _Looking:
     def _watch(self, use: Use) -> None:
         def note(slope: Tensor) -> None:
             if self.slopes is not None:
-                self.slopes[use] = slope != 0
+                self.slopes[use] = slope
 
         if use.output.requires_grad:
             use.output.register_hook(note)
@@ -240,11 +233,6 @@ class _Looking:
     def _call(self, use: Use) -> int | None:
         last = max(other.call for other in self.uses if other.name == use.name)
         return None if use.call == last else use.call
-
-
-def _places(grid: Grid, slopes: Tensor) -> float:
-    """The share of places at which any of booleans in a layer's shape is true."""
-    return float(grid.maps(slopes[:1]).any(1).to(torch.float32).mean())
 
 
 def _is_pool(layer: nn.Module) -> bool:
