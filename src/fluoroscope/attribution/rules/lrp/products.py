@@ -1,0 +1,124 @@
+"""The rules of products, quotients, gates and attention.
+
+Achtibat et al. 2024 (2402.05602), section 3.3: of n factors that depend on the picture each gets
+``R / n``; a softmax has its gradient. That loses relevance at each softmax, so by default what a
+softmax or a sigmoid weighs gets all, and its weights are held: Ali et al. 2022 (2202.07304) for
+attention, "the signal takes all" of Arras et al. 2017 (1706.07206) for gates.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fluoroscope.attribution.rules.lrp.back import gone_back, shared_out, slope_of
+from fluoroscope.attribution.rules.lrp.context import Context
+from fluoroscope.attribution.rules.lrp.operations import Args, Kwargs, alone, named, passed
+from fluoroscope.attribution.rules.mode import Operation, depends, operation, tensors_in
+
+# What a factor of a product is made by where it weighs the other one.
+_GATES = ("Sigmoid", "Hardsigmoid", "Softmax", "Rsqrt", "SafeSoftmax")
+# What passes a gate on as it is.
+_MOVING = (
+    "View", "UnsafeView", "ReshapeAlias", "Expand", "Unsqueeze", "Squeeze", "Permute", "Transpose",
+    "T", "Clone", "Alias", "Select", "Slice", "ToCopy",
+)  # fmt: skip
+
+
+class Gate:
+    """The way back of a squashing function, by which a product knows it."""
+
+    def __init__(self, slope: Tensor) -> None:
+        self.slope = slope
+
+    def __call__(self, slope: Tensor) -> tuple[Tensor]:
+        return (slope * self.slope,)
+
+
+def gate(here: Context, func: Operation, args: Args, kwargs: Kwargs) -> Any:
+    """Relevance passes; where a product is weighed by it, none comes here."""
+    x, found = alone(func, args, kwargs)
+    return gone_back(found, Gate(slope_of(found, x)), x)
+
+
+def product(here: Context, func: Operation, args: Args, kwargs: Kwargs) -> Any:
+    """Of factors that depend on the picture each gets the same part; a gate gets nothing.
+
+    Achtibat et al. 2024, section 3.3.2: ``R / n`` for each of n factors. What a sigmoid or a
+    softmax weighs gets all of it (Arras et al. 2017: the signal takes all; Ali et al. 2022).
+    """
+    factors = [each for each in tensors_in((args, kwargs)) if depends(each)]
+    if len(factors) < 2:
+        return func(*args, **kwargs)
+    held = [each for each in factors if _is_gate(here, each)]
+    if len(held) == len(factors):
+        held = []
+    parts = len(factors) - len(held)
+
+    def each(given: Any) -> Any:
+        if not isinstance(given, Tensor) or not depends(given):
+            return type(given)(map(each, given)) if isinstance(given, list | tuple) else given
+        if any(given is other for other in held):
+            return given.detach()
+        return given if parts == 1 else shared_out(given, parts)
+
+    return func(*each(args), **{name: each(value) for name, value in kwargs.items()})
+
+
+def quotient(here: Context, func: Operation, args: Args, kwargs: Kwargs) -> Any:
+    """What is divided gets all; the divisor is held."""
+    above, below = args[0], args[1] if len(args) > 1 else kwargs["other"]
+    if operation(func)[0] == "rdiv":
+        above, below = below, above
+    if not (isinstance(below, Tensor) and depends(below)):
+        return func(*args, **kwargs)
+    if not (isinstance(above, Tensor) and depends(above)):
+        return passed(here, func, args, kwargs)
+    return func(*(each.detach() if each is below else each for each in args), **kwargs)
+
+
+def attention(here: Context, func: Operation, args: Args, kwargs: Kwargs) -> Any:
+    """Fused attention: the weights are held and the values get all, or each factor its part."""
+    given = named(("query", "key", "value", "attn_mask", "dropout_p", "is_causal"), args, kwargs)
+    query, key, value = given.pop("query"), given.pop("key"), given.pop("value")
+    if here.how.held and depends(value):
+        return func(query.detach(), key.detach(), value, **given)
+    return _by_hand(query, key, value, given)
+
+
+def _by_hand(query: Tensor, key: Tensor, value: Tensor, given: Kwargs) -> Tensor:
+    mask, scale = given.get("attn_mask"), given.get("scale")
+    if given.get("enable_gqa"):
+        times = query.shape[-3] // key.shape[-3]
+        key, value = key.repeat_interleave(times, -3), value.repeat_interleave(times, -3)
+    if given.get("is_causal"):
+        shape = (query.shape[-2], key.shape[-2])
+        mask = torch.ones(shape, dtype=torch.bool, device=query.device).tril()
+    two = [shared_out(each, 2) if depends(each) else each for each in (query, key)]
+    scores = two[0] @ two[1].transpose(-2, -1) * (scale or query.shape[-1] ** -0.5)
+    if mask is not None:
+        scores = (
+            scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+        )
+    weights = scores.softmax(-1)
+    return shared_out(weights, 2) @ shared_out(value, 2)
+
+
+def _is_gate(here: Context, tensor: Tensor) -> bool:
+    for node in _makers(tensor):
+        if isinstance(getattr(node, "back", None), Gate):
+            return True
+        name = type(node).__name__.removesuffix("Backward0").removesuffix("Backward1")
+        if name in _GATES:
+            return here.how.held or "oftmax" not in name
+    return False
+
+
+def _makers(tensor: Tensor) -> Iterator[Any]:
+    """What made a tensor, and whatever it only moved before."""
+    node = tensor.grad_fn
+    while node is not None:
+        yield node
+        name = type(node).__name__.removesuffix("Backward0").removesuffix("Backward1")
+        node = node.next_functions[0][0] if name in _MOVING and node.next_functions else None
