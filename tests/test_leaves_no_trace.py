@@ -93,6 +93,7 @@ ATTRIBUTIONS: dict[str, dict[str, Any]] = {
     "eigen-cam": {},
     "score-cam": {"channels": 2},
     "deeplift": {},
+    "lrp": {"composite": "epsilon-gamma-box"},
 }
 CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
     "attribute": lambda m, _: [

@@ -13,7 +13,7 @@ from fluoroscope.attribution.rules.lrp.context import How
 from fluoroscope.attribution.rules.lrp.mode import Relevance
 from fluoroscope.attribution.rules.lrp.spreading import SPREADS
 from fluoroscope.attribution.rules.ruled import Ruled
-from fluoroscope.attribution.rules.table import RELEVANCE
+from fluoroscope.attribution.rules.table import rules_of
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.words import count
@@ -73,7 +73,8 @@ class LRP(Gradient):
             gamma=float(self.gamma),
             held=self.attention == "held",
         )
-        return Ruled(model, lambda coverage: Relevance(RELEVANCE, how, coverage))
+        rules = rules_of("lrp")
+        return Ruled(model, lambda coverage: Relevance(rules, how, coverage))
 
     def finish(self, state: Sums) -> Found:
         """The relevance of the pixels: what comes back under these rules is no slope."""

@@ -26,6 +26,8 @@ class About:
     reads: Literal["slope", "part", "heat"] = "part"
     """How its numbers are read: ``slope``, what brighter pixels do to the class; ``part``, what a
     pixel as it is speaks for or against it; ``heat``, where something is, in no unit."""
+    caution: str = ""
+    """What to know before it is used."""
     options: Mapping[str, str] = field(default_factory=dict)
     """What each option means; its name and default are those of the class."""
     quick: Mapping[str, int] = field(default_factory=dict)
@@ -223,6 +225,28 @@ METHODS: dict[str, About] = {
         options={
             "objective": "logit alone",
             "baseline": f"{_BASELINE}; of a set the mean over its pictures, which is DeepSHAP",
+        },
+    ),
+    "lrp": About(
+        home="lrp:LRP",
+        summary="what each pixel adds to the class, handed back from layer to layer by rules",
+        formula="R_i = sum over j of c_ij / (sum over i of c_ij) * R_j, with c_ij by the rule",
+        paper="Bach et al. 2015 (10.1371/journal.pone.0130140); Achtibat et al. 2024 (2402.05602)",
+        cost="1 forward and backward, each convolution 2 to 3 times",
+        promise="conservation: adds up to f(x)",
+        caution="its authors state that LRP is patented, and free of charge for personal and "
+        "scientific use only",
+        options={
+            "composite": "epsilon-plus-flat (flat where the picture is met, z-plus in other "
+            "convolutions, epsilon in dense layers), epsilon-gamma-box (box, gamma, epsilon), "
+            "gamma (throughout) or epsilon (throughout)",
+            "depthwise": "the rule of depthwise convolutions: z-plus, signed, gamma or epsilon; by "
+            "default that of the other convolutions",
+            "epsilon": "what is added to the sums that the rule epsilon divides by",
+            "gamma": "how much the rule gamma favours what speaks for an output",
+            "attention": "held: what a softmax or a sigmoid weighs gets all; shared: each factor "
+            "gets its part (AttnLRP), which does not conserve",
+            "objective": "the number to explain: logit or margin",
         },
     ),
     "occlusion": About(

@@ -59,6 +59,7 @@ def show(
             ["is read as", _GROUPS[about.reads]],
             ["promises", about.promise],
             ["costs", about.cost],
+            *([["caution", about.caution]] if about.caution else []),
             ["options", "\n".join(options) or "none"],
             ["in Python", f'fs.attribute(model, images, method="{method}")'],
         ],

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from fluoroscope.attribution.rules.operations import LINEAR, PRODUCTS
+from fluoroscope.attribution.rules.parts import Parts
 
 Operation = Callable[..., Any]
 Rule = Callable[[Operation, tuple[Any, ...], dict[str, Any]], Any]
@@ -100,6 +101,19 @@ class Rules(TorchFunctionMode):
     def rule_of(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Rule | None:
         """The rule of a call, if there is one."""
         return self._rules.get(name)
+
+    def in_parts(
+        self, rule: Parts, func: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """An operation written out in others, with the rules that these have."""
+        own, self._coverage = self._coverage, Coverage()
+        try:
+            with self:
+                found = rule.written_out(*args, **kwargs)
+        finally:
+            parts, self._coverage = self._coverage, own
+        own.missed.update(parts.missed)
+        return found
 
     def _ruled(
         self,

@@ -9,7 +9,6 @@ the network takes at a time.
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -25,6 +24,7 @@ from fluoroscope.attribution.rules.mode import (
     is_linear,
     tensors_in,
 )
+from fluoroscope.attribution.rules.parts import Parts
 from fluoroscope.errors import InvalidParameterError
 
 Args = tuple[Any, ...]
@@ -33,14 +33,6 @@ PairRule = Callable[[Operation, Args, Kwargs, Args, Kwargs], Any]
 """Given an operation, what it is called with, and what it was called with at the baseline: returns
 what it returns, with a way back on which the gradient is a multiplier. ``NotImplemented`` of a call
 that it is not for."""
-
-
-@dataclass(frozen=True)
-class Parts:
-    """An operation written out in others, which have rules of their own."""
-
-    written_out: Callable[..., Any]
-    """Takes what the operation takes; or ``NotImplemented``."""
 
 
 Lifts = PairRule | Parts
@@ -91,18 +83,8 @@ class _Pass(Rules):
         if rule is None or is_linear(name, args, kwargs):
             return None
         if isinstance(rule, Parts):
-            return partial(self._in_parts, rule)
+            return partial(self.in_parts, rule)
         return partial(self._paired, name, rule)
-
-    def _in_parts(self, rule: Parts, func: Operation, args: Args, kwargs: Kwargs) -> Any:
-        own, self._coverage = self._coverage, Coverage()
-        try:
-            with self:
-                found = rule.written_out(*args, **kwargs)
-        finally:
-            parts, self._coverage = self._coverage, own
-        own.missed.update(parts.missed)
-        return found
 
     def _paired(
         self, name: str, rule: PairRule, func: Operation, args: Args, kwargs: Kwargs

@@ -1,7 +1,7 @@
 """Linear operations as the rules see them: an input, weights, and a bias."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -38,9 +38,19 @@ def as_layer(func: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         return _with_bias(name, func, args, kwargs)
     if name == "einsum" and len(args) == 3:
         return _of_two(lambda one, other: func(args[0], one, other), *args[1:])
-    if name in ("matmul", "mm", "bmm", "rmatmul") and len(args) == 2:
+    if name in ("matmul", "mm", "bmm", "mv", "rmatmul") and len(args) == 2:
         return _of_two(func, *args)
+    if name in ("addmm", "baddbmm") and len(args) == 3 and not kwargs and not depends(args[0]):
+        plain = _of_two(torch.mm if name == "addmm" else torch.bmm, *args[1:])
+        if plain is not None:
+            fused = _with_input(func, args, plain.x)
+            return replace(plain, bias=args[0], fused=fused)
     return None
+
+
+def _with_input(func: Operation, args: tuple[Any, ...], x: Tensor) -> Callable[[Tensor], Tensor]:
+    """The operation as a function of the one argument that is ``x``."""
+    return lambda given: func(*(given if each is x else each for each in args))
 
 
 def _of_two(product: Operation, one: Any, other: Any) -> Layer | None:

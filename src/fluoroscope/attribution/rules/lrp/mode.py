@@ -28,6 +28,7 @@ from fluoroscope.attribution.rules.mode import (
     tensors_in,
 )
 from fluoroscope.attribution.rules.operations import MOVES
+from fluoroscope.attribution.rules.parts import Parts, attention
 
 _HANDS_ON = MOVES | {"interpolate", "upsample"}
 _SCALES = frozenset({"add", "sub", "rsub", "mul", "div", "neg", "batch_norm", "clamp"})
@@ -36,10 +37,18 @@ _SCALES = frozenset({"add", "sub", "rsub", "mul", "div", "neg", "batch_norm", "c
 class Relevance(Rules):
     """Inside, relevance goes back."""
 
-    def __init__(self, rules: Mapping[str, Relay], how: How, coverage: Coverage) -> None:
+    def __init__(self, rules: Mapping[str, Relay | Parts], how: How, coverage: Coverage) -> None:
         self._here = Context(how)
+        if not how.held:
+            rules = {**rules, "scaled_dot_product_attention": Parts(attention)}
         super().__init__(
-            {name: partial(rule, self._here) for name, rule in rules.items()}, coverage
+            {
+                name: partial(self.in_parts, rule)
+                if isinstance(rule, Parts)
+                else partial(rule, self._here)
+                for name, rule in rules.items()
+            },
+            coverage,
         )
 
     def __torch_function__(

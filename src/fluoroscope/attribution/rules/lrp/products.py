@@ -9,7 +9,6 @@ attention, "the signal takes all" of Arras et al. 2017 (1706.07206) for gates.
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from fluoroscope.attribution.rules.lrp.back import gone_back, shared_out, slope_of
@@ -79,30 +78,12 @@ def quotient(here: Context, func: Operation, args: Args, kwargs: Kwargs) -> Any:
 
 
 def attention(here: Context, func: Operation, args: Args, kwargs: Kwargs) -> Any:
-    """Fused attention: the weights are held and the values get all, or each factor its part."""
-    given = named(("query", "key", "value", "attn_mask", "dropout_p", "is_causal"), args, kwargs)
+    """Fused attention with its weights held: the values get all."""
+    given = named(("query", "key", "value"), args[:3], kwargs)
     query, key, value = given.pop("query"), given.pop("key"), given.pop("value")
-    if here.how.held and depends(value):
-        return func(query.detach(), key.detach(), value, **given)
-    return _by_hand(query, key, value, given)
-
-
-def _by_hand(query: Tensor, key: Tensor, value: Tensor, given: Kwargs) -> Tensor:
-    mask, scale = given.get("attn_mask"), given.get("scale")
-    if given.get("enable_gqa"):
-        times = query.shape[-3] // key.shape[-3]
-        key, value = key.repeat_interleave(times, -3), value.repeat_interleave(times, -3)
-    if given.get("is_causal"):
-        shape = (query.shape[-2], key.shape[-2])
-        mask = torch.ones(shape, dtype=torch.bool, device=query.device).tril()
-    two = [shared_out(each, 2) if depends(each) else each for each in (query, key)]
-    scores = two[0] @ two[1].transpose(-2, -1) * (scale or query.shape[-1] ** -0.5)
-    if mask is not None:
-        scores = (
-            scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
-        )
-    weights = scores.softmax(-1)
-    return shared_out(weights, 2) @ shared_out(value, 2)
+    if not depends(value):
+        return NotImplemented
+    return func(query.detach(), key.detach(), value, *args[3:], **given)
 
 
 def _is_gate(here: Context, tensor: Tensor) -> bool:

@@ -1,8 +1,8 @@
 """How the relevance of a layer's outputs is spread over its inputs: one rule each.
 
 An input adds ``c_ij = x_i * w_ij`` to the output ``y_j = sum_i c_ij + b_j``, whose relevance
-``R_j`` is to be handed to the inputs. ``z`` is the sum of all contributions, ``z+`` that of the positive
-ones, ``S`` that of their sizes.
+``R_j`` is to be handed to the inputs. ``z`` is the sum of all contributions, ``z+`` that of the
+positive ones, ``S`` that of their sizes.
 
 A bias keeps nothing: what it adds goes to the inputs, too. Where all inputs of an output are 0, the
 bias (or the shift of the batch norm behind) is all there is of it, and what it holds goes to the
@@ -33,19 +33,19 @@ Spread = Callable[[Applied, Tensor, How], Tensor]
 
 
 def epsilon(layer: Applied, slope: Tensor, how: How) -> Tensor:
-    """``R_i = sum_j (c_ij + |c_ij| / S_j * b_j) / (y_j + epsilon * sign y_j) * R_j``.
+    """``R_i = sum_j (c_ij + |c_ij| / S_j * (b_j + e_j)) / (y_j + e_j) * R_j``, e with y's sign.
 
-    The bias is shared in proportion to the size of the contributions.
+    What bias and epsilon add is shared in proportion to the size of the contributions, so that an
+    output near 0 is conserved, too.
     """
-    y, relevance, bias = layer.y, layer.y * slope, layer.layer.bias
-    below = y + torch.where(y < 0, -how.epsilon, how.epsilon)
-    if bias is None or not bool(bias.any()):
-        return layer.back(divided(relevance, below))
+    y, bias = layer.y, layer.layer.bias
+    added = torch.where(y < 0, -how.epsilon, how.epsilon)
     sizes = layer.through(layer.x.abs(), layer.layer.weights.abs())
-    relevance = rehomed(relevance, layer.z, sizes.found == 0)
-    share = divided(relevance, below)
+    relevance = rehomed(y * slope, layer.z, sizes.found == 0)
+    share = divided(relevance, y + added)
+    rest = share * (added if bias is None else added + bias)
     found = layer.back(share)
-    return found.addcmul_(layer.x.sign(), sizes.back(divided(share * bias, sizes.found)))
+    return found.addcmul_(layer.x.sign(), sizes.back(divided(rest, sizes.found)))
 
 
 def z_plus(layer: Applied, slope: Tensor, how: How) -> Tensor:
@@ -147,8 +147,16 @@ def box(layer: Applied, slope: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
     Montavon et al. 2017, of inputs between l and h: no contribution is negative.
     """
-    weights = layer.layer.weights
-    below = layer.through(low, weights.clamp(min=0))
-    above = layer.through(high, weights.clamp(max=0))
-    share = divided(layer.y * slope, layer.z - below.found - above.found)
-    return layer.x * layer.back(share) - low * below.back(share) - high * above.back(share)
+    weights, relevance, z = layer.layer.weights, layer.y * slope, layer.z
+    turned = torch.zeros_like(z, dtype=torch.bool)
+    if layer.sign is not None:  # where the batch norm behind turns an output round
+        turned = turned | (layer.sign < 0)
+    ways = [(turned, high, low)] if bool(turned.any()) else []
+    found = torch.zeros_like(layer.x)
+    for passed, first, second in [(~turned, low, high), *ways]:
+        below = layer.through(first, weights.clamp(min=0))
+        above = layer.through(second, weights.clamp(max=0))
+        share = divided(relevance, z - below.found - above.found).masked_fill(~passed, 0)
+        found += layer.x * layer.back(share)
+        found -= first * below.back(share) + second * above.back(share)
+    return found

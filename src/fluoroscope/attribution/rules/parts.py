@@ -4,11 +4,21 @@ The mode sees what they are written in, so each part has the rule that it has an
 """
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Parts:
+    """An operation written out in others, which have rules of their own."""
+
+    written_out: Callable[..., Any]
+    """Takes what the operation takes; or ``NotImplemented``."""
 
 
 def vector_norm(
