@@ -78,10 +78,6 @@ class DeepLift(SumOfProbes):
 
         return Objective(f"{plain.name} over the baseline's", difference)
 
-    def forwards(self, images: Tensor) -> int:
-        """Two for each baseline."""
-        return 2 * self._width
-
     def probes(self, state: Sums) -> Tensor:
         """One for each baseline."""
         return torch.full_like(state.number, self._width)

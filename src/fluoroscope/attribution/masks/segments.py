@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 # How much a distance of one cell weighs against a difference of colours in [0, 1].
-_COMPACT = 0.2
+_COMPACT = 0.6
 _ROUNDS = 10
 
 
