@@ -8,6 +8,7 @@ import sys
 import time
 
 from reproductions import (
+    attribution_completeness,
     attribution_peers,
     cifar,
     class_map,
@@ -45,6 +46,7 @@ SECTIONS = {
     "class-map": class_map.section,
     "differences": differences.section,
     "attribution-peers": attribution_peers.section,
+    "attribution-completeness": attribution_completeness.section,
 }
 HEAD = """# Reproductions
 

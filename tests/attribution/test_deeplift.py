@@ -293,3 +293,47 @@ def test_what_cannot_be_is_refused_in_a_sentence(given: dict[str, object], words
     with pytest.raises(fs.FluoroscopeError, match=words) as caught:
         deeplift(fs.Classifier(TwoWays(), input_size=2), torch.rand(2, 3, 2, 2) / 2 + 0.5, **given)
     assert "\n" not in str(caught.value)
+
+
+class Sure(nn.Module):
+    """Probabilities, certain of the first class whatever the picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.out(x.flatten(1)) + torch.tensor([40.0, 0, 0])).softmax(1)
+
+
+@pytest.mark.filterwarnings("ignore::fluoroscope.FluoroscopeWarning")
+@pytest.mark.parametrize("outputs", ["logits", "probabilities"])
+def test_a_saturated_softmax_is_named(outputs: str) -> None:
+    model = fs.Classifier(Sure(), channels=3, input_size=2, outputs=outputs)  # type: ignore[arg-type]
+    images = torch.rand(3, 3, 2, 2)
+    for method in ("gradient", "deeplift"):
+        notes = fs.attribute(model, images, method=method).notes
+        assert any("saturated: 3 of 3 answers" in note for note in notes), notes
+        assert any("logarithm" in note for note in notes) is (outputs == "probabilities")
+    logits = fs.Classifier(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), channels=3, input_size=2)
+    assert not any("saturated" in note for note in fs.attribute(logits, images).notes)
+
+
+@pytest.mark.filterwarnings("ignore::fluoroscope.FluoroscopeWarning")
+def test_parts_that_cancel_are_named() -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False))
+    with torch.no_grad():
+        module[1].weight.copy_(torch.tensor([[1e6, -1e6], [0, 1]]))
+    model = fs.Classifier(module, channels=1, input_size=(1, 2))
+    images = torch.tensor([0.5, 0.4999]).view(1, 1, 1, 2)
+    notes = fs.attribute(model, images, 0, method="deeplift").notes
+    assert any("large parts cancel in 1 of 1 map" in note for note in notes), notes
+    assert not any(
+        "cancel" in note for note in fs.attribute(model, images, 1, method="deeplift").notes
+    )
+
+
+def test_a_linear_network_needs_no_rule() -> None:
+    model = fs.Classifier(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), channels=1, input_size=2)
+    found = fs.attribute(model, torch.rand(2, 1, 2, 2), 0, method="deeplift")
+    assert found.notes == fs.attribute(model, torch.rand(2, 1, 2, 2), 0).notes

@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from fluoroscope.attacks.attack import as_plain
 from fluoroscope.attribution.baselines import Baseline
 from fluoroscope.attribution.classes import Targets, as_targets
-from fluoroscope.attribution.doubts import allowed, of_coverage, of_promise
+from fluoroscope.attribution.doubts import (
+    allowed,
+    of_answers,
+    of_coverage,
+    of_parts,
+    of_promise,
+)
 from fluoroscope.attribution.method import Method
 from fluoroscope.attribution.registry import make_method
 from fluoroscope.attribution.result import Attribution
@@ -161,6 +167,8 @@ def _doubts(model: Classifier, how: Method, found: Explained) -> list[str]:
         share = (found.maps.double().flatten(1).sum(1) / found.values).nan_to_num()
         tolerance = max(allowed(how.promise, model), float(getattr(how, "tolerance", 0)))
         told += of_promise(how.promise, error.tolist(), share.tolist(), tolerance)
+        told += of_parts(found.maps, allowed(how.promise, model))
+    told += of_answers(model.plain, found.maps, found.values, how.promise is None)
     return [
         f"{how.name}: {words[:1].lower()}{words[1:]}" for kind, words in told if kind != "valid"
     ]

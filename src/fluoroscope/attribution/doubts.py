@@ -9,6 +9,7 @@ from statistics import median
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from fluoroscope.attribution.rules.graph import ACTIVATIONS
 from fluoroscope.models.classifier import Classifier
@@ -95,7 +96,7 @@ def of_coverage(
     missed, unseen = dict(coverage["missed"]), coverage.get("unseen", {})
     if promise is None:
         missed = {name: many for name, many in missed.items() if name in ACTIVATIONS}
-    if not sum(coverage["handled"].values()):
+    if promise is None and not sum(coverage["handled"].values()):
         return [
             ("not valid here", "Nothing in this network is an operation that it has a rule for.")
         ]
@@ -125,6 +126,56 @@ def of_coverage(
         words = f"Each of the {count(total, 'operation')} that are not linear has a rule."
         found.append(("valid", words))
     return found
+
+
+def of_answers(model: Classifier, maps: Tensor, values: Tensor, local: bool) -> list[Told]:
+    """What is to be said where the number that is explained is no plain logit, or saturated.
+
+    Args:
+        model: the network.
+        maps: ``(N, C, H, W)``.
+        values: ``(N,)``, what they explain.
+        local: whether they speak of slopes at the picture, and of no baseline.
+    """
+    found: list[Told] = []
+    logs = model.outputs in ("probabilities", "log-probabilities")
+    look = model.look
+    shares = look is not None and bool(getattr(look, "found", lambda _: False)("outputs"))
+    if logs:
+        words = f"What is explained is the logarithm of the probabilities of {model.name}."
+        found.append(("partly", words))
+    if logs or shares:
+        edge = 10 * torch.finfo(model.precision).eps
+        full = values >= (0 if logs else 1) - edge
+        if not local:  # with a baseline elsewhere the difference is seen
+            full &= maps.double().flatten(1).sum(1).abs() < 1e-3
+        if bool(full.any()):
+            found.append(
+                (
+                    "partly",
+                    f"Saturated: {int(full.sum())} of {count(len(full), 'answer')} are within "
+                    f"{edge:.0e} of certainty behind a softmax, where its slope is lost in "
+                    "rounding; explain the logits before it.",
+                )
+            )
+    return found
+
+
+def of_parts(maps: Tensor, tolerance: float) -> list[Told]:
+    """What is to be said of maps ``(N, C, H, W)`` that promise a sum, where large parts cancel."""
+    flat = maps.double().flatten(1)
+    times = flat.abs().sum(1) / flat.sum(1).abs()
+    many = times * tolerance > 1
+    if not bool(many.any()):
+        return []
+    return [
+        (
+            "partly",
+            f"Large parts cancel in {int(many.sum())} of {count(len(many), 'map')}: without their "
+            f"signs they add up to {number(float(times[times.isfinite()].max()))} times what they "
+            "explain, so few of their digits hold; take another baseline, or float64.",
+        )
+    ]
 
 
 def shown(value: float) -> str:
