@@ -21,6 +21,7 @@ from fluoroscope.engine.labels import labelled
 from fluoroscope.errors import StorageError
 from fluoroscope.evaluation.curve import Curve
 from fluoroscope.files import in_use
+from fluoroscope.report import audited
 from fluoroscope.report.blocks import Figure
 from fluoroscope.report.registry import SECTIONS, Section
 from fluoroscope.report.sections import curve as curve_section
@@ -251,6 +252,29 @@ def test_maps_that_are_zero_everywhere_are_not_compared(threshold: float) -> Non
     if not bright:
         assert found["likeness"] is None
         assert report.summary.startswith("Nothing can be told from the maps")
+
+
+def test_the_best_maps_that_can_be_believed_stand_beside_the_gradient() -> None:
+    model, images, labels = small(3)
+    report = fs.xray(model, images, labels, threat="linf:0.02", sections=["gradients"])
+    found = report.describe()["sections"]["gradients"]["audit"]
+    assert [(one["method"], one["verdict"]) for one in found["told"]] == [
+        ("gradient", "valid"), ("gradient-x-input", "valid")
+    ]  # fmt: skip
+    assert found["best"] == ["gradient-x-input"]
+    assert found["complete"] is True
+    assert "gradient-x-input of " in report.html
+    assert "2 of 2 attribution methods are valid on this network" in report.html
+    assert "Maps that know nothing of the network have a gain of: random" in report.html
+
+
+def test_without_time_for_an_audit_it_shows_what_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audited, "_SECONDS", 0.0)
+    model, images, labels = small(3)
+    report = fs.xray(model, images, labels, threat="linf:0.02", sections=["gradients"])
+    assert report.describe()["sections"]["gradients"]["audit"] is None
+    assert "There was no time to look which other maps can be believed here." in report.html
+    assert "random weights" in report.html
 
 
 def test_a_stopped_report_holds_what_was_found() -> None:

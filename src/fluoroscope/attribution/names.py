@@ -282,6 +282,7 @@ METHODS: dict[str, About] = {
         formula="mean over masks M of (f(x * M) - mean f) * M / p",
         paper="Petsiuk et al. 2018 (1806.07421)",
         cost="501 forwards (samples)",
+        quick={"samples": 200},
         options={
             "samples": "masks; the grain of the map shrinks with the square root of their number",
             "grid": "cells of a mask along each side",

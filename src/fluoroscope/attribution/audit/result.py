@@ -91,11 +91,16 @@ class Audit(html.Shown):
 
     @property
     def best(self) -> tuple[str, ...]:
-        """The methods that passed, those of the highest relevance gain (SRG) first."""
-        passed = [row for row in self.rows if row.verdict.passed]
-        passed.sort(
-            key=lambda row: -row.scores["srg"].mean if "srg" in row.scores else float("inf")
-        )
+        """The methods that passed, those of the highest relevance gain (SRG) first.
+
+        Behind them come those that were scored on fewer pictures, or not at all.
+        """
+
+        def place(row: Audited) -> tuple[int, float]:
+            score = row.scores.get("srg")
+            return (0, 0.0) if score is None else (-score.pictures, -score.mean)
+
+        passed = sorted((row for row in self.rows if row.verdict.passed), key=place)
         return tuple(row.verdict.method for row in passed)
 
     def is_of(self, model_sha256: str) -> bool:

@@ -1,8 +1,11 @@
 """What the network looks at: input gradients, beside those of the same network with random weights.
 
 Adebayo et al. 2018 (1810.03292): a map that does not change when the weights are drawn anew shows
-the picture, not what was learnt.
+the picture, not what was learnt. Beside them stand the two best of the attribution methods that can
+be believed on this network, and what an audit says of all that there was time for.
 """
+
+from dataclasses import asdict
 
 import torch
 from torch import Tensor
@@ -11,14 +14,28 @@ from fluoroscope.gradients.input_gradient import input_gradient
 from fluoroscope.gradients.randomised import rank_correlation, with_random_weights
 from fluoroscope.notices import collected
 from fluoroscope.pictures.uris import signed_uri, uri
-from fluoroscope.report.blocks import Block, Card, Content, Gallery, Number, Numbers, Picture, Text
+from fluoroscope.report.audited import Believed, believed, maps_of
+from fluoroscope.report.blocks import (
+    Block,
+    Card,
+    Content,
+    Gallery,
+    Heading,
+    Number,
+    Numbers,
+    Picture,
+    Table,
+    Text,
+)
 from fluoroscope.report.pictures import which_channels
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import Study
-from fluoroscope.words import count, number
+from fluoroscope.words import count, listed, number
 
 # Pictures that are compared, and of these shown; the random network learns its statistics on them.
 _COMPARED, _COMPARED_LARGE, _SHOWN = 64, 24, 6
+# Methods whose verdicts are seen at once; of more the table is to be opened.
+_UNFOLDED = 24
 # Below this rank correlation two maps have little in common, above the other most.
 _LITTLE, _MUCH = 0.4, 0.7
 
@@ -30,6 +47,10 @@ def gradients(study: Study) -> Content:
     middle = float(similar.median()) if len(similar) else None
     labels, winners = found["labels"].tolist(), found["winners"].tolist()
     names = study.labels
+    shown = found["images"], found["winners"]
+    trusted = believed(study, *_pictures(study, found))
+    best = trusted.best if trusted else []
+    maps = maps_of(study, best, *shown)
     cards = [
         Card(
             f"{names[winner]}" + ("" if winner == label else f" (labelled {names[label]})"),
@@ -49,16 +70,22 @@ def gradients(study: Study) -> Content:
                     "Gradient of the network with random weights",
                     "random weights",
                 ),
+                *(
+                    Picture(signed_uri(of[row]), f"{name} of {names[winner]}", name)
+                    for name, of in zip(best, maps, strict=True)
+                ),
             ],
         )
-        for index, label, winner, image, mine, randomised in zip(
-            found["indices"].tolist(),
-            labels,
-            winners,
-            found["images"],
-            found["trained"],
-            found["random"],
-            strict=False,
+        for row, (index, label, winner, image, mine, randomised) in enumerate(
+            zip(
+                found["indices"].tolist(),
+                labels,
+                winners,
+                found["images"],
+                found["trained"],
+                found["random"],
+                strict=False,
+            )
         )
     ]
     blocks: list[Block] = [
@@ -68,7 +95,8 @@ def gradients(study: Study) -> Content:
             "Each map shows which way every pixel moves the score of the class that the network "
             "names: red where a lighter pixel speaks for it, blue where a darker one does. Beside "
             "it stands the map of the same architecture with weights drawn at random, which has "
-            "learnt nothing.",
+            "learnt nothing."
+            + (f" Then come the maps of {listed(best)}, in their own units." if best else ""),
         ),
         *which_channels(study.model.channels),
         Gallery(cards),
@@ -86,15 +114,62 @@ def gradients(study: Study) -> Content:
                 ]
             )
         )
+    blocks += _verdicts(trusted)
     return Content(
         blocks,
         {
+            "audit": None if trusted is None else asdict(trusted),
             "likeness": middle,
             "pictures": len(similar),
             "likeness_each": similar.tolist(),
             "without_a_map": flat,
         },
     )
+
+
+def _verdicts(found: Believed | None) -> list[Block]:
+    """What the audit said of every method, and whether its best beat what knows no network."""
+    if found is None:
+        return [Text("There was no time to look which other maps can be believed here.", "note")]
+    told = found.told
+    passed = sum(each.verdict == "valid" for each in told)
+    best = (
+        f"Beside the gradient stand the maps of {listed(found.best)}: of the valid ones, they name "
+        "best what the network depends on."
+        if found.best
+        else "None but the plain gradient is shown."
+    )
+    blocks: list[Block] = [
+        Heading("Which maps can be believed on this network"),
+        Text(
+            f"{passed} of {count(len(told), 'attribution method')} "
+            f"{'is' if passed == 1 else 'are'} valid on this network. {best}"
+        ),
+        Table(
+            ["method", "verdict", "relevance gain", "why"],
+            [
+                [
+                    each.method,
+                    each.verdict,
+                    "–" if each.srg is None else f"{each.srg:.2f}",
+                    each.reasons[0] if each.reasons else "Nothing was found against it.",
+                ]
+                for each in told
+            ],
+            "Relevance gain (SRG): how much longer the class lives when the least relevant pixels "
+            "go first than when the most relevant do.",
+            right=[2],
+            folded=len(told) > _UNFOLDED,
+        ),
+    ]
+    if found.srg:
+        others = ", ".join(f"{name} {value:.2f}" for name, value in found.controls.items())
+        blocks.append(
+            Text(f"Maps that know nothing of the network have a gain of: {others}. {found.srg}.")
+        )
+    if not found.complete:
+        blocks.append(Text("The time was up before all of them were looked at.", "note"))
+    return blocks
 
 
 def _left_out(flat: int, compared: int) -> list[Block]:
@@ -130,6 +205,13 @@ def _in_words(middle: float | None) -> str:
     )
 
 
+def _pictures(study: Study, found: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """The pictures that are compared, and what the network names them."""
+    rows = found["rows"].tolist()
+    images, _ = study.load([study.images.indices[row] for row in rows])
+    return images, study.reading.winners[rows]
+
+
 def _compare(study: Study) -> dict[str, Tensor]:
     model = study.model.plain
     reading = study.reading
@@ -154,6 +236,7 @@ def _compare(study: Study) -> dict[str, Tensor]:
     tells = mine.flatten(1).any(1) & other.flatten(1).any(1)
     return {
         "indices": torch.tensor([study.images.indices[row] for row in rows], device="cpu")[:_SHOWN],
+        "rows": torch.tensor(rows, device="cpu"),
         "labels": labels[:_SHOWN],
         "winners": winners[:_SHOWN],
         "images": images[:_SHOWN],
