@@ -7,11 +7,16 @@ import torch
 from torch import Tensor, nn
 
 import fluoroscope as fs
-from fluoroscope.attribution.names import METHODS
 
 LABELS = torch.tensor([0, 1, 2])
-_FIRST_ORDER = "gradient gradient-x-input guided-backprop deconvolution deeplift lrp"
-FIRST_ORDER = tuple(name for name in _FIRST_ORDER.split() if name in METHODS)
+FIRST_ORDER = (
+    "gradient",
+    "gradient-x-input",
+    "guided-backprop",
+    "deconvolution",
+    "deeplift",
+    "lrp",
+)
 """Methods of one pass back."""
 
 

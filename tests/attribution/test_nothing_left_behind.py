@@ -26,6 +26,7 @@ FEW: dict[str, dict[str, Any]] = {
     "vargrad": {"samples": 2},
     "integrated-gradients": {"points": 2},
     "expected-gradients": {"samples": 2},
+    "rise": {"samples": 8},
 }
 """What keeps a method short that asks a network often."""
 _HOOKS = [name for name in vars(nn.Module()) if name.endswith("hooks")]
