@@ -18,7 +18,9 @@ from skimage.data import chelsea
 
 import fluoroscope as fs
 from fluoroscope.attacks.morph_result import morph_figure
+from fluoroscope.cli.attribute_options import usual_methods
 from fluoroscope.files import atomic_path
+from fluoroscope.pictures.attributions import attribution_sheet
 from fluoroscope.pictures.maps import write_figure
 from reproductions.sources import IMAGENET, NETWORKS
 
@@ -41,6 +43,23 @@ def cat() -> None:
     slide.thumbnail((1600, 1600), Image.Resampling.LANCZOS)  # a README is no wider
     _write(slide, README / "cat.webp")
     write_figure(README / "cat-curve.png", morph_figure(morph))
+
+
+def maps() -> None:
+    """What two classes of the same cat depend on, by several methods."""
+    model = fs.load_model(NETWORKS["MobileNet v2 1.0"])
+    photograph = model.fit(torch.from_numpy(chelsea()).permute(2, 0, 1)[None] / 255)
+    classes = ["tiger cat", "Egyptian cat"]
+    made = [
+        fs.attribute(model, photograph.expand(2, -1, -1, -1), classes, method=name, seed=SEED)
+        for name in usual_methods()
+    ]
+    columns = [one.column([0, 1]) for one in made]
+    sheet = attribution_sheet(columns, classes, [photograph[0], None])
+    with TemporaryDirectory() as folder:
+        file = write_figure(Path(folder) / "sheet.png", sheet)
+        with Image.open(file) as picture:
+            _write(picture.convert("RGB"), README / "attribution.webp")
 
 
 def digits() -> None:
@@ -105,7 +124,9 @@ def _write(picture: Image.Image, path: Path) -> None:
     print(f"wrote {path} ({path.stat().st_size / 1e3:.0f} kB)")
 
 
-PICTURES: dict[str, Callable[[], None]] = {"cat": cat, "digits": digits, "network": network}
+PICTURES: dict[str, Callable[[], None]] = {
+    "cat": cat, "maps": maps, "digits": digits, "network": network,
+}  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -260,7 +260,7 @@ class Attribution(html.Shown):
 
     def _caption(self, row: int) -> str:
         value = float(self.values[row])
-        said = "" if isnan(value) else f"{number(value)}"
+        said = "" if isnan(value) else f"explains {number(value)}"
         return "\n".join(filter(None, [self.target(row), said, self.kept(row)]))
 
     def _facts(self) -> Iterator[tuple[str, str]]:
