@@ -111,6 +111,36 @@ def test_a_map_that_is_not_valid_is_drawn_only_if_asked_for(
         assert (180, 35, 24) in set(tile.get_flattened_data())
 
 
+def test_what_the_maps_themselves_show_needs_no_audit(fluoroscope: Call, tmp_path: Path) -> None:
+    both = ("--method", "gradient", "--method", "guided-backprop", "--json", "-")
+    said = fluoroscope(*FIVE, *both, "--out", str(tmp_path))
+    assert said.code == 0, said.err
+    words = " ".join(said.err.split())  # beside the JSON
+    assert "guided-backprop: the same map as gradient" in words
+    assert words.count("an operation that it has a rule for") == 1
+    told = json.loads(said.out)["attributions"]
+    assert [one["drawn"] for one in told] == [True, False]
+    assert told[1]["verdict"]["verdict"] == "not valid here"
+
+
+def test_an_audit_lends_its_verdicts(fluoroscope: Call, tmp_path: Path) -> None:
+    audit = tmp_path / "audit"
+    given = ("-m", "digits-linear", "--method", "gradient", "--fast", "--limit", "2")
+    assert fluoroscope("audit", *given, "--out", str(audit)).code == 0
+    drawn = ("--method", "gradient", "--audit", str(audit), "--out", str(tmp_path / "out"))
+    said = fluoroscope(*FIVE, *drawn)
+    assert said.code == 0, said.err
+    assert "gradient: valid" in said.out
+    assert fs.Attribution.load(tmp_path / "out").verdict is not None
+    for mistake, words in {
+        ("-m", "digits-cnn"): "is of another network than digits-cnn",
+        ("--audit", str(tmp_path / "none")): "none",
+    }.items():
+        said = fluoroscope(*FIVE, *drawn, *mistake)
+        assert (said.code, said.err.count("\n")) == (2, 1), said.err
+        assert words in said.err
+
+
 def test_ctrl_c_keeps_the_maps_that_are_made(
     fluoroscope: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from fluoroscope.attacks.attack import as_plain
 from fluoroscope.attribution.baselines import Baseline
 from fluoroscope.attribution.classes import Targets, as_targets
 from fluoroscope.attribution.doubts import (
+    Told,
     allowed,
     of_answers,
     of_coverage,
@@ -19,7 +20,7 @@ from fluoroscope.attribution.doubts import (
 )
 from fluoroscope.attribution.method import Method
 from fluoroscope.attribution.registry import make_method
-from fluoroscope.attribution.result import Attribution
+from fluoroscope.attribution.result import NOT_VALID, Attribution
 from fluoroscope.attribution.search import Explained, explain
 from fluoroscope.engine import randomness
 from fluoroscope.engine.first_look import notes_of, remind
@@ -116,7 +117,13 @@ def attribute(
     )
     assert found is not None
     how = found.method
-    notes = [*notes_of(model), *how.remarks(found.error), *_doubts(model, how, found)]
+    doubts = _doubts(model, how, found)
+    bad = [words for kind, words in doubts if kind == NOT_VALID]
+    if verdict is None and bad:
+        # What the maps alone show needs no audit.
+        verdict = {"method": how.name, "verdict": NOT_VALID, "same_as": None, "reasons": bad}
+    notes = [*notes_of(model), *how.remarks(found.error)]
+    notes += [f"{how.name}: {words[:1].lower()}{words[1:]}" for _, words in doubts]
     record = {
         **stated(how),
         **how.facts(),
@@ -158,7 +165,7 @@ def _verdict(audit: Judge | None, model: Classifier, method: str) -> dict[str, A
     return audit.verdict(method).describe() if method in audit.methods else None
 
 
-def _doubts(model: Classifier, how: Method, found: Explained) -> list[str]:
+def _doubts(model: Classifier, how: Method, found: Explained) -> list[Told]:
     """What the maps themselves give reason to doubt: the audit's checks that cost nothing."""
     coverage = None if found.coverage is None else found.coverage.describe()
     told = of_coverage(coverage, how.promise)
@@ -169,9 +176,7 @@ def _doubts(model: Classifier, how: Method, found: Explained) -> list[str]:
         told += of_promise(how.promise, error.tolist(), share.tolist(), tolerance)
         told += of_parts(found.maps, allowed(how.promise, model))
     told += of_answers(model.plain, found.maps, found.values, how.promise is None)
-    return [
-        f"{how.name}: {words[:1].lower()}{words[1:]}" for kind, words in told if kind != "valid"
-    ]
+    return [one for one in told if one[0] != "valid"]
 
 
 def stated(method: Method) -> dict[str, Any]:

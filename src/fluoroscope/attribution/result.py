@@ -72,7 +72,11 @@ class Attribution(html.Shown):
 
     @property
     def complaint(self) -> str:
-        """Of a method that is not valid on this network the sentence that says so; else nothing."""
+        """Of a method that is not valid on this network the sentence that says so; else nothing.
+
+        An audit says so, or what the maps themselves show: a promise that is broken by far, or no
+        operation of the network that has a rule.
+        """
         if self.verdict is None or self.verdict.get("verdict") != NOT_VALID:
             return ""
         reasons = self.verdict.get("reasons")

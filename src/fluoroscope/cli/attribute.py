@@ -28,6 +28,7 @@ from fluoroscope.words import count, shortened
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from fluoroscope.attribution.audit.result import Audit
     from fluoroscope.attribution.result import Attribution
     from fluoroscope.engine.stream import Step
     from fluoroscope.models.classifier import Classifier
@@ -78,6 +79,10 @@ def draw(
         str | None,
         typer.Option(help="For methods that compare with a baseline: black, mean, blur …"),
     ] = None,
+    audit: Annotated[
+        Path | None,
+        typer.Option(help="What fluoroscope audit found of this network, for its verdicts."),
+    ] = None,
     anyway: Annotated[
         bool,
         typer.Option(
@@ -105,6 +110,7 @@ def draw(
     methods = list(dict.fromkeys(method or usual_methods()))
     options = options_by_method(methods, param, layer=layer, baseline=baseline)
     picture = model.fit(open_picture(image, model, seed, invert=invert)[0].image)
+    judge = None if audit is None else _audit(audit, model)
     said = predict(model, picture)
     targets = _targets(model, to, rather_than, int(said.winners))
     output, directory = Output(json), output_directory(out)
@@ -117,7 +123,14 @@ def draw(
                     told = _Progress(move, what, interrupted)
                     made.append(
                         _explain(
-                            model, picture, targets, name, options[name], seed, batch_size, told
+                            model,
+                            picture,
+                            targets,
+                            name,
+                            options[name] | {"audit": judge},
+                            seed,
+                            batch_size,
+                            told,
                         )
                     )
             except _Stopped:
@@ -156,6 +169,19 @@ class _Progress:
     def share(self, share: float) -> None:
         self._furthest = max(self._furthest, share)  # a bar does not go back
         self._move(self._furthest, f"{self._what} ({count(self._passes, 'evaluation')})")
+
+
+def _audit(place: Path, model: "Classifier") -> "Audit":
+    from fluoroscope.attribution.audit.result import Audit
+    from fluoroscope.errors import InvalidParameterError
+
+    found = Audit.load(place)
+    if not found.is_of(model.plain.fingerprint()):
+        raise InvalidParameterError(
+            f"--audit {place} is of another network than {model.name}, or of other weights; "
+            f"expected one that was made of it: fluoroscope audit -m {model.name}"
+        )
+    return found
 
 
 def _targets(
@@ -269,7 +295,8 @@ def _safe(name: str) -> str:
 
 
 def _tell(output: Output, made: "list[Attribution]", anyway: bool) -> None:
-    from fluoroscope.attribution.result import coverage_words
+    from fluoroscope.attribution.audit.verdict import same_maps
+    from fluoroscope.attribution.result import NOT_VALID, coverage_words
 
     output.table(
         ["method", "of", "from", "to", "passes>", "its promise"],
@@ -288,9 +315,15 @@ def _tell(output: Output, made: "list[Attribution]", anyway: bool) -> None:
     for one in made:
         if words := coverage_words(one.record.get("coverage")):
             output.say(f"{one.method}: {words}")
+        if one.verdict is not None and one.verdict["verdict"] != NOT_VALID:
+            output.say(f"{one.method}: {one.verdict['verdict']}")
         for note in one.notes:
             of_all = all(note in other.notes for other in made)
-            output.note(note if of_all or note.startswith(one.method) else f"{one.method}: {note}")
+            told = note if of_all or note.startswith(one.method) else f"{one.method}: {note}"
+            if not (one.complaint and one.complaint.partition(": ")[2] in told):
+                output.note(told)
+    for method, other in same_maps({one.method: one.maps for one in made}).items():
+        output.say(f"{method}: the same map as {other}")
     for one in made:
         if one.complaint:
             output.say(
