@@ -179,6 +179,39 @@ def test_the_layer_does_not_depend_on_the_pictures() -> None:
     assert chosen(case.model, dark) == chosen(case.model, case.images)
 
 
+class Beside(nn.Module):
+    """Hands on what it was given, and what counts beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, self.conv(x)
+
+
+class Attending(nn.Module):
+    """A head that reads places by attention, with linear layers for keys and values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.beside = nn.Conv2d(1, 4, 3), Beside()
+        self.key, self.value, self.head = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        _, x = self.beside(self.conv(x).relu())
+        tokens = x.flatten(2).transpose(1, 2)
+        weights = self.key(tokens).sum(2, keepdim=True).softmax(1)
+        return self.head((weights * self.value(tokens)).sum(1))
+
+
+def test_neither_what_is_handed_on_beside_nor_within_attention() -> None:
+    model = fs.Classifier(Attending(), channels=1)
+    assert chosen(model, torch.rand(2, 1, 8, 8)) == "beside.conv"
+    with pytest.raises(NoGradientError, match="on what its layer 'beside' gives out"):
+        fs.attribute(model, torch.rand(1, 1, 8, 8), 0, method="grad-cam", layer="beside")
+
+
 def test_a_layer_whose_last_use_has_no_places() -> None:
     class Shared(nn.Module):
         def __init__(self) -> None:

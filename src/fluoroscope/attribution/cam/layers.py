@@ -110,6 +110,7 @@ def find_place(
     return Place(use.name, call, calls, layer is None, grid, model.preprocessing)
 
 
+_Read = tuple[Use, Grid]
 _Found = tuple[Use, Grid, int | None]
 
 
@@ -143,19 +144,25 @@ class _Looking:
                 + ("load it from Python code, for it is scripted, or " if scripted else "")
                 + "use a method that needs no layer, such as integrated-gradients or occlusion"
             )
-        reached = (n for n, (use, grid) in enumerate(candidates) if self._reached(use, grid))
-        best = next(reached, None)
-        if gradient and best is None:
+        found = next((each for each in candidates if self._reached(*each)), None)
+        if gradient and found is None:
             raise NoGradientError(
                 f"the logits of {self.model.name} depend differentiably on none of its layers that "
                 "give out maps; use a method that needs no gradient, such as eigen-cam"
             )
-        use, grid = candidates[best or 0]
-        if best and isinstance(use.layer, nn.Linear):
-            # Within attention: its keys or values tell less than what they were made of.
-            given = {id(one) for one in use.given}
-            use, grid = next((c for c in candidates if id(c[0].output) in given), (use, grid))
+        use, grid = self._outside_attention(found or candidates[0], candidates)
         return use, grid, self._call(use)
+
+    def _outside_attention(self, found: _Read, candidates: list[_Read]) -> _Read:
+        """What keys or values are made of: they tell less than that."""
+        use, _ = found
+        if not isinstance(use.layer, nn.Linear):
+            return found
+        given = {id(one) for one in use.given}
+        earlier = candidates[candidates.index(found) + 1 :]
+        others = [each for each in earlier if not isinstance(each[0].layer, nn.Linear)]
+        wanted = [each for each in others if id(each[0].output) in given] or others
+        return next((each for each in wanted if self._reached(*each)), found)
 
     def named(self, layer: str, call: int | None, gradient: bool) -> _Found:
         """The layer of that name."""
@@ -172,7 +179,9 @@ class _Looking:
                 "told; expected maps (N, K, h, w), or tokens (N, T, K) in the picture's order: "
                 "choose another layer, or none"
             )
-        if gradient and not (self._reached(use, grid) or self._asked(use, grid, self.images[:1])):
+        if gradient and not any(
+            self._asked(use, grid, each) for each in (self.noise, self.images[:1])
+        ):
             raise NoGradientError(
                 f"the logits of {self.model.name} have a gradient of zero at every place of its "
                 f"layer {layer!r}, for what is read after it is of no place (a class token); "
@@ -180,11 +189,11 @@ class _Looking:
             )
         return use, grid, call
 
-    def _candidates(self) -> list[tuple[Use, Grid]]:
+    def _candidates(self) -> list[_Read]:
         """What gives out maps, the last first; of what is handed on as it is, the outermost."""
         lengths = {use.output.shape[1] for use in self.uses if use.output.dim() == 3}
         pooled = {id(use.output) for use in self.uses if _is_pool(use.layer)}
-        found: dict[int, tuple[Use, Grid]] = {}
+        found: dict[int, _Read] = {}
         for use in reversed(self.uses):
             output = use.output
             known = id(output) in pooled or id(output) in found
@@ -205,12 +214,14 @@ class _Looking:
 
     def _reached(self, use: Use, grid: Grid) -> bool:
         """Whether the logits of the noise have a gradient at any place of a layer."""
-        if self.slopes is None:
-            try:
-                return self._asked(use, grid, self.noise)
-            except NoGradientError:
+        if self.slopes is not None:
+            slopes = self.slopes.get(use)
+            if slopes is None or not bool(grid.maps(slopes).any()):
                 return False
-        return use in self.slopes and bool(grid.maps(self.slopes[use]).any())
+        try:
+            return self._asked(use, grid, self.noise)  # it may be handed on beside the layer
+        except NoGradientError:
+            return False
 
     def _asked(self, use: Use, grid: Grid, picture: Tensor) -> bool:
         """The same of a picture, by asking the network about that layer."""
