@@ -1,6 +1,7 @@
 """DeepLIFT on networks: complete, the paper's loops, Captum where it is right, and refusals."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -48,14 +49,13 @@ def test_networks_of_full_size_are_complete(name: str) -> None:
         assert found.record["coverage"]["missed"] == {}
 
 
-def test_trained_networks_are_complete_on_photographs(shared: object) -> None:
-    model = fs.load_model(f"{shared}/models/mobilenet_v1_0.25_128")
-    pictures = torch.rand(2, 3, 128, 128)
-    for baseline in ("black", "blur"):
-        assert (
-            float(fs.attribute(model, pictures, method="deeplift", baseline=baseline).error.max())
-            <= 1e-4
-        )
+def test_a_trained_network_is_complete_on_photographs(shared: Path) -> None:
+    model = fs.load_model(shared / "models" / "mobilenet_v1_0.25_128")
+    sample = fs.load_images(shared / "data" / "imagenet_sample").take(2)
+    (batch,) = sample.batches(2, fit=model.preprocessing, workers=0)
+    for baseline in ("black", "noise"):
+        found = fs.attribute(model, batch.images, method="deeplift", baseline=baseline)
+        assert float(found.error.max()) <= 1e-4
 
 
 @pytest.mark.parametrize("name", UNKNOWN)

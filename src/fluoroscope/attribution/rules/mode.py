@@ -37,6 +37,10 @@ _SAME = {
 }  # fmt: skip
 
 
+# Arguments that hold no tensor.
+_PLAIN = frozenset({int, float, bool, str, type(None), torch.dtype, torch.device, torch.Size})
+
+
 @dataclass
 class Coverage:
     """Which operations that depend on the picture had a rule, by name and how often."""
@@ -167,13 +171,27 @@ def is_linear(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bo
 
 def tensors_in(given: Any) -> Iterator[Tensor]:
     """All tensors among arguments, those in lists, tuples and dictionaries too."""
-    if isinstance(given, Tensor):
-        yield given
-    elif isinstance(given, list | tuple):
+    found: list[Tensor] = []
+    _collect(given, found)
+    return iter(found)
+
+
+def _collect(given: Any, found: list[Tensor]) -> None:
+    # To ask whether a number is a tensor takes as long as a small operation.
+    kind = type(given)
+    if kind is Tensor:
+        found.append(given)
+    elif kind is tuple or kind is list:
         for one in given:
-            yield from tensors_in(one)
-    elif isinstance(given, dict):
-        yield from tensors_in(list(given.values()))
+            _collect(one, found)
+    elif kind is dict:
+        _collect([*given.values()], found)
+    elif kind in _PLAIN:
+        return
+    elif isinstance(given, Tensor):
+        found.append(given)
+    elif isinstance(given, list | tuple | dict):
+        _collect([*(given.values() if isinstance(given, dict) else given)], found)
 
 
 def depends(tensor: Tensor) -> bool:

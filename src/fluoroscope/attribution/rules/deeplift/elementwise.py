@@ -133,6 +133,26 @@ def of_inverse_root(x: Tensor, b: Tensor) -> Tensor:
     return -(one * other * (one + other)).reciprocal()
 
 
+def of_hard_sigmoid(x: Tensor, b: Tensor) -> Tensor:
+    """A sixth of the share of the way that lies within 3 of 0."""
+    return _clip(x, b, 3.0)[2].div_(6)
+
+
+def of_hard_swish(x: Tensor, b: Tensor) -> Tensor:
+    """Of ``x * h(x)``, half-way: ``(h(x) + h(b)) / 2 + (x + b) / 2`` times that of ``h``."""
+    one, other, share = _clip(x, b, 3.0)
+    return (x + b).mul_(share).add_(one).add_(other).div_(12).add_(0.5)
+
+
+def _clip(x: Tensor, b: Tensor, bound: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Both within a bound on either side, and the share of the way between them that is."""
+    one, other = x.clamp(-bound, bound), b.clamp(-bound, bound)
+    share = (one - other).div_(x - b)
+    if not math.isfinite(share.sum()):
+        share = torch.where(share.isnan(), (x.abs() < bound).to(share), share)
+    return one, other, share
+
+
 def of_square(x: Tensor, b: Tensor) -> Tensor:
     """``x + b``."""
     return x + b
