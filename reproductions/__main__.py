@@ -8,6 +8,7 @@ import sys
 import time
 
 from reproductions import (
+    attribution_audit,
     attribution_completeness,
     attribution_peers,
     cifar,
@@ -46,6 +47,7 @@ SECTIONS = {
     "class-map": class_map.section,
     "differences": differences.section,
     "attribution-peers": attribution_peers.section,
+    "attribution-audit": attribution_audit.section,
     "attribution-completeness": attribution_completeness.section,
 }
 HEAD = """# Reproductions

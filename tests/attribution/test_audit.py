@@ -59,14 +59,20 @@ MUTANTS: dict[str, Change] = {
 
 
 @pytest.mark.parametrize(
-    ("network", "method"), [("gelu", "gradient-x-input"), ("layer-norm-over-channels", "gradient")]
+    ("network", "method", "promise"),
+    [
+        ("gelu", "gradient-x-input", None),
+        ("layer-norm-over-channels", "gradient", None),
+        ("relu-module", "lrp", "conservation"),
+    ],
 )
-def test_every_mutant_of_a_map_of_pixels_is_caught(network: str, method: str) -> None:
+def test_every_mutant_of_a_map_of_pixels_is_caught(
+    network: str, method: str, promise: str | None
+) -> None:
     case = toy(network)
-    methods = {name: mutant(change, method) for name, change in MUTANTS.items()}
-    found = quick(
-        case.model, case.images, methods={**methods, "honest": mutant(lambda x: x, method)}
-    )
+    changes = {**MUTANTS, "honest": lambda maps: maps}
+    methods = {name: (mutant(change, method), promise) for name, change in changes.items()}
+    found = quick(case.model, case.images, methods=methods)
     said = {row.verdict.method: row.verdict.words for row in found.rows}
     assert said.pop("honest") == "valid"
     assert set(said.values()) == {"not valid here"}, said
@@ -375,3 +381,22 @@ def test_scores_and_controls_stand_side_by_side(whole: tuple[fs.Audit, Path]) ->
         assert srg == pytest.approx(insertion - deletion)
         assert all(one.low <= one.mean <= one.high for one in scores.values())
     assert found.telling.keys() == {"srg", "insertion", "deletion", "road"}
+
+
+@pytest.mark.parametrize(
+    ("name", "guided", "deeplift", "lrp"),
+    [
+        ("relu-module", "valid", "valid", "not valid here"),
+        ("relu-function", *(f"the same map as {one}" for one in CHEAP), "not valid here"),
+        ("squeeze-and-excitation", "partly", "not valid here", "not valid here"),
+    ],
+)
+def test_captums_maps_are_audited_like_ours(
+    name: str, guided: str, deeplift: str, lrp: str
+) -> None:
+    pytest.importorskip("captum")
+    case = toy(name)
+    peers = ("captum:guided-backprop", "captum:deep-lift", "captum:lrp")
+    with collected():
+        found = quick(case.model, case.images, methods=[*CHEAP, *peers])
+    assert [found.verdict(peer).words for peer in peers] == [guided, deeplift, lrp]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fluoroscope.attribution.classes import objective_of
 from fluoroscope.attribution.doubts import rounding
-from fluoroscope.attribution.rules.graph import Graph
+from fluoroscope.attribution.rules.graph import ACTIVATIONS, Graph
 from fluoroscope.attribution.rules.mode import Rules
 from fluoroscope.attribution.rules.ruled import Ruled
 from fluoroscope.engine import randomness
@@ -72,6 +72,26 @@ class Bench:
             return None
         return network.graph
 
+    @cached_property
+    def hooked(self) -> dict[str, dict[str, int]] | None:
+        """What a library covers that hooks ``nn.ReLU``, as a :class:`Coverage` describes itself."""
+        if self.graph is None:
+            return None
+        calls, twin = 0, self.model.to()
+
+        def note(*_: Any) -> None:
+            nonlocal calls
+            calls += 1
+
+        for part in twin.module.modules():
+            if isinstance(part, nn.ReLU):
+                part.register_forward_hook(note)
+        evaluate(twin, self.images[:1], look=False)
+        there = {name: n for name, n in self.graph.non_linear.items() if name in ACTIVATIONS}
+        missed = {**there, "relu": there.get("relu", 0) - calls}
+        missed = {name: many for name, many in missed.items() if many > 0}
+        return {"handled": {"relu": calls} if calls else {}, "linear": {}, "missed": missed}
+
     def doubt(self, kind: Any) -> bool:
         """Whether the first look at the network found this."""
         look = self.model.look
@@ -117,16 +137,21 @@ class Bench:
         return torch.stack(ways, 1).cpu(), torch.stack(found, 1).double().cpu()
 
 
-class Framed(Classifier):
-    """The network through a window: a frame of every picture is black, whatever is there.
+class Behind(Classifier):
+    """The network behind a change of its pictures: a window, or a mirror.
 
-    So no pixel of the frame can matter, and the map of a method that speaks of single pixels is
-    zero there.
+    Through a window a frame of every picture is black, whatever is there; so no pixel of the frame
+    can matter, and the map of a method that follows the slope is zero there. In a mirror, which
+    turns left to right and top to bottom, the map is mirrored.
+
+    Args:
+        model: the network.
+        window: ``(1, 1, H, W)`` of ones and zeros; without one it is the mirror.
     """
 
     _asks = True
 
-    def __init__(self, model: Classifier, window: Tensor) -> None:
+    def __init__(self, model: Classifier, window: Tensor | None = None) -> None:
         super().__init__(
             model.module,
             labels=model.labels if model.knows_classes else None,
@@ -141,13 +166,17 @@ class Framed(Classifier):
 
     def to(
         self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> "Framed":
+    ) -> "Behind":
         """A copy, whose network is one too."""
-        return Framed(self.model.to(device, dtype), self.window.to(device=device, dtype=dtype))
+        window = self.window
+        return Behind(
+            self.model.to(device, dtype),
+            None if window is None else window.to(device=device, dtype=dtype),
+        )
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits ``(N, classes)`` of what is seen through the window."""
-        return self.model(images * self.window)
+        """Logits ``(N, classes)`` of what is seen."""
+        return self.model(images.flip(-2, -1) if self.window is None else images * self.window)
 
 
 def window_of(images: Tensor) -> Tensor | None:

@@ -3,20 +3,22 @@
 - *coverage*: which operations had a rule, and functions with a way back of their own.
 - *promise*: how far each map is from adding up to what it should.
 - *alone*: how far a picture's map changes when the picture is alone.
-- *frame*: the share of a map that lies where no pixel can matter; of maps of single pixels. A map
-  that is shifted, or has noise in it, shows here.
+- *frame*: the share of a map that lies where no pixel can matter; of maps of single pixels that
+  follow the slope. A map that is shifted, or has noise in it, shows here.
+- *mirror*: how far the map of the network behind a mirror is from the mirrored map; of methods that
+  hand relevance on, which may give some to a frame as well.
 - *derivative*: how far the gradient is from finite differences, in float64.
 - *traces*: what of the network and of the process is no longer as it was.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fluoroscope.attribution.audit.bench import Bench, Framed, traces, window_of
+from fluoroscope.attribution.audit.bench import Behind, Bench, traces, window_of
 from fluoroscope.attribution.audit.subjects import Made, OfFunction, Subject
 from fluoroscope.attribution.doubts import allowed
 from fluoroscope.errors import FluoroscopeError
@@ -66,6 +68,8 @@ class Evidence:
     other side of a kink changes a gradient by a jump."""
     frame: float | None = None
     """The largest share of a map that lies where no pixel can matter."""
+    mirror: float | None = None
+    """How far the map is from the mirrored one where the network sees a mirrored picture."""
     derivative: float | None = None
     """The median error along random directions, as a share of the derivatives' size."""
     traces: tuple[str, ...] = ()
@@ -126,6 +130,8 @@ def _seen(
     yield "not_finite", int((~maps.flatten(1).isfinite()).any(1).sum())
     if made.coverage is not None:
         yield "coverage", made.coverage.describe()
+    elif subject.hooks:
+        yield "coverage", bench.hooked
     if subject.promise is not None and not bool(made.error.isnan().all()):
         yield "error", tuple(made.error.tolist())
         yield "share", tuple((maps.flatten(1).sum(1) / made.values).nan_to_num().tolist())
@@ -134,7 +140,10 @@ def _seen(
     if not bool(maps.isfinite().all()):
         return
     yield from _again(subject, bench, maps, alone)
-    yield from _frame(subject, bench, made.passes > DEAR)
+    if subject.promise == "conservation":
+        yield from _mirror(subject, bench, maps)
+    else:
+        yield from _frame(subject, bench, made.passes > DEAR)
     if subject.name == "gradient" and (slopes := bench.slopes) is not None:
         yield "derivative", _derivative(maps, *slopes)
 
@@ -175,10 +184,17 @@ def _frame(subject: Subject, bench: Bench, dear: bool) -> Iterator[tuple[str, An
     if not subject.of_pixels or window is None:
         return
     bench = bench.first(1 if dear else _FRAMED)
-    maps = _maps(subject, bench.on(Framed(bench.model, window))).maps.double()
+    maps = _maps(subject, bench.on(Behind(bench.model, window))).maps.double()
     outside = (maps * (1 - window.double().cpu())).abs().flatten(1).sum(1)
     whole = maps.abs().flatten(1).sum(1)
     yield "frame", float((outside / whole.where(whole > 0, 1.0)).max())
+
+
+def _mirror(subject: Subject, bench: Bench, maps: Tensor) -> Iterator[tuple[str, Any]]:
+    if not subject.of_pixels:
+        return
+    seen = replace(bench.on(Behind(bench.model)), images=bench.images.flip(-2, -1))
+    yield "mirror", _apart(_maps(subject, seen).maps.double().flip(-2, -1), maps)
 
 
 def _derivative(maps: Tensor, ways: Tensor, slopes: Tensor) -> float:

@@ -27,6 +27,8 @@ Explain = Callable[[Classifier, Tensor, Tensor], Any]
 Cancelled = Callable[[], bool]
 # Rooms whose maps are of regions, not of single pixels.
 _OF_REGIONS = ("cam.", "masks.")
+# Those of Captum's that change the way back of modules of one class alone.
+_HOOKED = ("GuidedBackprop", "Deconvolution", "GuidedGradCam")
 
 
 class CancelledError(Exception):
@@ -66,6 +68,10 @@ class Subject(Protocol):
     @property
     def of_pixels(self) -> bool:
         """Whether a pixel's value is that pixel's, and not a region's."""
+
+    @property
+    def hooks(self) -> bool:
+        """Whether it acts where an ``nn.ReLU`` stands, and nowhere else."""
 
     @property
     def statement(self) -> dict[str, Any]:
@@ -113,6 +119,11 @@ class OfMethod:
         return known is not None and not known.home.startswith(_OF_REGIONS)
 
     @property
+    def hooks(self) -> bool:
+        """Some of Captum's do."""
+        return getattr(getattr(self.method, "about", None), "kind", "") in _HOOKED
+
+    @property
     def statement(self) -> dict[str, Any]:
         """Name and options."""
         return stated(self.method)
@@ -140,6 +151,7 @@ class OfFunction:
     promise: Promise | None = None
     of_pixels: bool = True
     tolerance: float = 0.0
+    hooks: bool = False
 
     @property
     def statement(self) -> dict[str, Any]:

@@ -136,6 +136,11 @@ def _faults(seen: Evidence) -> list[str]:
             "map lies in the frame, where no pixel can matter: it is shifted, or has something in "
             "it that is not of this picture."
         )
+    if seen.mirror is not None and seen.mirror > BESIDE * seen.rounding:
+        found.append(
+            f"Of a mirrored picture its map is {shown(seen.mirror)} another than the mirrored map: "
+            "it is shifted, or has something in it that is not of this picture."
+        )
     if seen.derivative is not None and not seen.derivative <= _DERIVATIVE:
         found.append(
             f"It is {shown(seen.derivative)} off the derivative that finite differences give, "
