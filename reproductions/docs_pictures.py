@@ -9,6 +9,7 @@ photographed in Chromium.
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,7 +19,6 @@ from skimage.data import chelsea
 
 import fluoroscope as fs
 from fluoroscope.attacks.morph_result import morph_figure
-from fluoroscope.cli.attribute_options import usual_methods
 from fluoroscope.files import atomic_path
 from fluoroscope.pictures.attributions import attribution_sheet
 from fluoroscope.pictures.maps import write_figure
@@ -46,16 +46,20 @@ def cat() -> None:
 
 
 def maps() -> None:
-    """What two classes of the same cat depend on, by several methods."""
-    model = fs.load_model(NETWORKS["MobileNet v2 1.0"])
-    photograph = model.fit(torch.from_numpy(chelsea()).permute(2, 0, 1)[None] / 255)
-    classes = ["tiger cat", "Egyptian cat"]
-    made = [
-        fs.attribute(model, photograph.expand(2, -1, -1, -1), classes, method=name, seed=SEED)
-        for name in usual_methods()
-    ]
-    columns = [one.column([0, 1]) for one in made]
-    sheet = attribution_sheet(columns, classes, [photograph[0], None])
+    """Why a 5 is taken for a 3: both classes, and the one rather than the other."""
+    model = fs.load_model("digits-cnn")
+    five = fs.open_image("digits:5", channels=1).image
+    rows: dict[str, int | tuple[int, int]] = {"3": 3, "5": 5, "3 rather than 5": (3, 5)}
+    columns = []
+    for method in ("gradient", "integrated-gradients", "deeplift", "lrp", "layer-cam"):
+        made = [fs.attribute(model, five, to, method=method, seed=SEED) for to in rows.values()]
+        both = replace(
+            made[0],
+            maps=torch.cat([one.maps for one in made]),
+            error=torch.cat([one.error for one in made]),
+        )
+        columns.append(both.column([0, 1, 2]))
+    sheet = attribution_sheet(columns, list(rows), [five, None, None])
     with TemporaryDirectory() as folder:
         file = write_figure(Path(folder) / "sheet.png", sheet)
         with Image.open(file) as picture:
