@@ -202,6 +202,26 @@ def test_options_go_to_the_methods_that_have_them() -> None:
     }  # fmt: skip
 
 
+def test_a_layer_may_be_called_by_a_number_and_a_baseline_be_one() -> None:
+    both = ["grad-cam", "deeplift"]
+    expected = {"grad-cam": {"layer": "5"}, "deeplift": {"baseline": 0.5}}
+    assert options_by_method(both, None, layer="5", baseline="0.5") == expected
+    assert options_by_method(both, ["layer=5", "deeplift.baseline=0.5"]) == expected
+
+
+def test_a_picture_is_a_baseline(fluoroscope: Call, tmp_path: Path) -> None:
+    given = ("--method", "deeplift", "-c", "5", "--out", str(tmp_path))
+    assert fluoroscope(*FIVE, *given, "--baseline", "digits:3").code == 0
+    five, three = (fs.open_image(f"digits:{n}", channels=1).image for n in (5, 3))
+    model = fs.load_model("digits-linear")
+    expected = fs.attribute(model, five, 5, method="deeplift", baseline=three)
+    assert torch.equal(fs.Attribution.load(tmp_path).maps, expected.maps)
+    for name in ("nowhere.png", "digts:3"):
+        said = fluoroscope(*FIVE, *given, "--baseline", name)
+        assert (said.code, said.err.count("\n")) == (2, 1), said.err
+        assert name.split(":")[0] in said.err
+
+
 def test_a_list_of_all_and_a_page_for_each(fluoroscope: Call) -> None:
     said = fluoroscope("attribute", "list")
     assert said.code == 0

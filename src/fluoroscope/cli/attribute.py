@@ -77,7 +77,10 @@ def draw(
     ] = None,
     baseline: Annotated[
         str | None,
-        typer.Option(help="For methods that compare with a baseline: black, mean, blur …"),
+        typer.Option(
+            help="For methods that compare: black, white, mean, blur, noise, a number, or a "
+            "picture, named as for --image."
+        ),
     ] = None,
     audit: Annotated[
         Path | None,
@@ -110,6 +113,10 @@ def draw(
     methods = list(dict.fromkeys(method or usual_methods()))
     options = options_by_method(methods, param, layer=layer, baseline=baseline)
     picture = model.fit(open_picture(image, model, seed, invert=invert)[0].image)
+    for given in options.values():
+        if _is_picture(given.get("baseline")):
+            found = open_picture(given["baseline"], model, seed, invert=invert)
+            given["baseline"] = model.fit(found[0].image)
     judge = None if audit is None else _audit(audit, model)
     said = predict(model, picture)
     targets = _targets(model, to, rather_than, int(said.winners))
@@ -169,6 +176,11 @@ class _Progress:
     def share(self, share: float) -> None:
         self._furthest = max(self._furthest, share)  # a bar does not go back
         self._move(self._furthest, f"{self._what} ({count(self._passes, 'evaluation')})")
+
+
+def _is_picture(baseline: object) -> bool:
+    """Whether it names a picture, and no baseline that is made from one."""
+    return isinstance(baseline, str) and (":" in baseline or Path(baseline).suffix != "")
 
 
 def _audit(place: Path, model: "Classifier") -> "Audit":

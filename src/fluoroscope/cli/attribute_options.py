@@ -8,6 +8,8 @@ from typing import Any
 from fluoroscope.attribution.names import METHODS, check_method
 from fluoroscope.errors import InvalidParameterError
 
+# Options whose values are names, whatever they look like: a layer may be called 5.
+_TEXTS = ("layer", "objective")
 # Those that are drawn if none are named: the plain slope, and cheap ones that promise something.
 _USUAL = ("gradient", "integrated-gradients", "deeplift", "layer-cam")
 
@@ -42,10 +44,11 @@ def options_by_method(
                 f"param is {text!r}, and {method} is not among the methods; expected --method "
                 f"{method} with it, or one of {', '.join(methods)}"
             )
-        _give(found, method, option.replace("-", "_"), _read(value))
+        option = option.replace("-", "_")
+        _give(found, method, option, value if option in _TEXTS else _read(value))
     for name, other in others.items():
         if other is not None:
-            _give(found, "", name, other)
+            _give(found, "", name, other if name in _TEXTS else _read(other))
     return found
 
 
