@@ -9,12 +9,10 @@ from collections.abc import Callable
 from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fluoroscope.errors import ModelOutputError
 from fluoroscope.models.classifier import Classifier
-from fluoroscope.models.layers import find_layer, sharing_twin
-from fluoroscope.words import count
+from fluoroscope.models.layers import find_layer, outputs_of, tapped
 
 Readout = Callable[[Tensor], Tensor]
 """From a layer's output ``(N, ...)`` to numbers ``(N, D)``, differentiable."""
@@ -37,9 +35,9 @@ class Features(Classifier):
     """
 
     def __init__(self, model: Classifier, layer: str, readout: Readout | None = None) -> None:
-        twin = sharing_twin(model)
+        find_layer(model, layer)
         super().__init__(
-            twin.module,
+            model.module,
             labels=model.labels if model.knows_classes else None,
             name=model.name,
             preprocessing=model.preprocessing,
@@ -48,9 +46,7 @@ class Features(Classifier):
         self._found = model._found
         self._classes, self.passes = model.num_classes, model.passes
         self.log_probabilities = model.log_probabilities
-        self.model, self.layer, self.readout, self._twin = model, layer, readout, twin
-        self._outputs: list[Tensor] = []
-        find_layer(twin, layer).register_forward_hook(self._note)
+        self.model, self.layer, self.readout = model, layer, readout
 
     @property
     def logits_first(self) -> int | None:
@@ -77,23 +73,10 @@ class Features(Classifier):
         """``(N, classes + D)``: logits, and what is read out of the layer.
 
         Raises:
-            ModelOutputError: the layer was not used, or gave out no tensor of ``N`` rows.
+            InvalidParameterError: the layer was not used, or gave out no tensor of ``N`` rows.
         """
-        self._outputs.clear()
-        try:
-            logits = self._twin(images)
-            output = self._outputs[-1] if self._outputs else None
-        finally:
-            self._outputs.clear()
-        if not isinstance(output, Tensor) or output.dim() < 2 or len(output) != len(images):
-            shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise ModelOutputError(
-                f"the layer {self.layer!r} of {self.name} gave out {shape} for "
-                f"{count(len(images), 'image')}; expected one tensor (N, ...): choose another layer"
-            )
+        with tapped(self.model, self.layer) as kept:
+            logits = self.model(images)
+        output = torch.cat(outputs_of(kept, self.layer, len(images), self.model))[: len(images)]
         told = output.flatten(1) if self.readout is None else self.readout(output)
         return torch.cat([logits, told.to(logits.dtype)], 1)
-
-    def _note(self, layer: nn.Module, given: tuple[object, ...], output: Tensor) -> None:
-        # A copy, for what comes next may work in place.
-        self._outputs.append(output.clone() if isinstance(output, Tensor) else output)
