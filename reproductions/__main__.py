@@ -9,6 +9,7 @@ import time
 
 from reproductions import (
     attribution_audit,
+    attribution_cams,
     attribution_completeness,
     attribution_peers,
     cifar,
@@ -48,6 +49,7 @@ SECTIONS = {
     "differences": differences.section,
     "attribution-peers": attribution_peers.section,
     "attribution-audit": attribution_audit.section,
+    "attribution-cams": attribution_cams.section,
     "attribution-completeness": attribution_completeness.section,
 }
 HEAD = """# Reproductions
