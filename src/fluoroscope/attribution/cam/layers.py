@@ -71,10 +71,10 @@ class Place:
             "tokens_of_no_place": self.grid.prefix,
         }
 
-    def note(self, method: str) -> str:
-        """What a reader of the maps should know of it."""
+    def note(self) -> str:
+        """What a reader of the maps should know of it; the same for all methods that read it."""
         grid = self.grid
-        words = f"{method} was read at the layer {self.layer!r}"
+        words = f"class activations were read at the layer {self.layer!r}"
         if self.chosen:
             words += ", the last with maps that the logits depend on"
         words += f": {grid.height}×{grid.width} places, and nothing finer"

@@ -66,7 +66,7 @@ class CAM(Method):
 
     def remarks(self, error: Tensor) -> list[str]:
         """The layer, and how coarse it is."""
-        return [self.place.note(self.name)]
+        return [self.place.note()]
 
     @property
     def place(self) -> Place:
