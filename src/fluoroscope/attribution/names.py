@@ -98,6 +98,7 @@ METHODS: dict[str, About] = {
         paper="Smilkov et al. 2017 (1706.03825)",
         cost="50 forwards and backwards (samples)",
         reads="slope",
+        quick={"samples": 10},
         options=_NOISY,
     ),
     "smoothgrad-squared": About(
@@ -107,6 +108,7 @@ METHODS: dict[str, About] = {
         paper="Hooker et al. 2019 (1806.10758)",
         cost="50 forwards and backwards (samples)",
         reads="heat",
+        quick={"samples": 10},
         options=_NOISY,
     ),
     "vargrad": About(
@@ -116,6 +118,7 @@ METHODS: dict[str, About] = {
         paper="Adebayo et al. 2018 (1810.03307)",
         cost="50 forwards and backwards (samples)",
         reads="heat",
+        quick={"samples": 10},
         options=_NOISY,
     ),
     "integrated-gradients": About(
@@ -142,7 +145,7 @@ METHODS: dict[str, About] = {
         paper="Erion et al. 2021 (1906.10670)",
         cost="200 forwards and backwards (samples), and as many forwards as baselines are used",
         promise="completeness, in the mean: adds up to f(x) - mean f(baseline)",
-        quick={"samples": 50},
+        quick={"samples": 20},
         options={
             "baseline": "a set of pictures (M, C, H, W), or noise: others for each sample",
             "samples": "pairs of a baseline and a place on the way from it; a set of fewer "
@@ -207,7 +210,7 @@ METHODS: dict[str, About] = {
         paper="Wang et al. 2020 (1910.01279)",
         cost="1 forward, and 1 for each channel of the layer",
         reads="heat",
-        quick={"channels": 64},
+        quick={"channels": 32},
         options={
             **_CAM,
             **_RECTIFIED,
@@ -282,7 +285,7 @@ METHODS: dict[str, About] = {
         formula="mean over masks M of (f(x * M) - mean f) * M / p",
         paper="Petsiuk et al. 2018 (1806.07421)",
         cost="501 forwards (samples)",
-        quick={"samples": 200},
+        quick={"samples": 100},
         options={
             "samples": "masks; the grain of the map shrinks with the square root of their number",
             "grid": "cells of a mask along each side",

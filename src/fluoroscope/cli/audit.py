@@ -20,7 +20,7 @@ from fluoroscope.cli.options import (
 )
 from fluoroscope.cli.output import Output
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.words import count, some
+from fluoroscope.words import count, listed, some
 
 if TYPE_CHECKING:
     from fluoroscope.attribution.audit.faithfulness import Score
@@ -133,6 +133,10 @@ def _report(output: Output, found: "Audit", title: str) -> None:
             output.say(f"{row.verdict.method}: {' '.join(told)}")
     if scored:
         output.say("srg, insertion, road: higher is better; deletion: lower is")
+        counts = {row.verdict.method: row.scores["srg"].pictures for row in scored}
+        fewer = [f"{name} {n}" for name, n in counts.items() if n < max(counts.values())]
+        if fewer:
+            output.say(f"scored on fewer pictures, and not to be compared: {listed(fewer)}")
     for words in found.telling.values():
         output.say(words)
     if found.non_linear:

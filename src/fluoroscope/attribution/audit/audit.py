@@ -48,6 +48,7 @@ from fluoroscope.attribution.audit.verdict import Verdict, judge, same_maps
 from fluoroscope.attribution.classes import Targets, as_targets
 from fluoroscope.attribution.method import Method
 from fluoroscope.attribution.metrics import controls
+from fluoroscope.attribution.names import METHODS
 from fluoroscope.engine import randomness
 from fluoroscope.engine.first_look import first_look, notes_of, remind
 from fluoroscope.engine.predict import check_batch_size, predict
@@ -57,6 +58,7 @@ from fluoroscope.models.classifier import Classifier, as_classifier, tensor_byte
 from fluoroscope.models.wrappers.randomised import random_state_aside
 from fluoroscope.notices import collected
 from fluoroscope.pictures.checks import check_images
+from fluoroscope.words import listed
 
 
 def audit(
@@ -235,6 +237,8 @@ class _Audit:
                 "The network has functions with a way back of their own, into which no rule sees: "
                 f"not covered: {names}."
             )
+        if self._known and (quick := [*filter(None, map(_quickened, self._todo))]):
+            found.append(f"For speed some were looked at with fewer probes: {listed(quick)}.")
         gaps = [failed(known.random) for known in self._known.values()]
         return [*found, *dict.fromkeys(gap for gap in gaps if gap)]
 
@@ -337,3 +341,12 @@ class _Audit:
     def _stop(self) -> None:
         if self._cancelled is not None and self._cancelled():
             raise CancelledError
+
+
+def _quickened(subject: Subject) -> str:
+    """With which options a method was looked at in place of its own, in words."""
+    about = METHODS.get(subject.name)
+    options = subject.statement.get("options", {})
+    if about is None or not about.quick or any(options[n] != v for n, v in about.quick.items()):
+        return ""
+    return f"{subject.name} ({', '.join(f'{name} {value}' for name, value in about.quick.items())})"

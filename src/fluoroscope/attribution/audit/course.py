@@ -13,8 +13,8 @@ from fluoroscope.attribution.audit.subjects import Subject
 # Passes for a picture, where nobody knows beforehand.
 _UNKNOWN = 20.0
 # Passes of one method for maps that are scored, and for those of one random network.
-_SCORED, _SCORED_LEAST = 400, 4
-_FORGET = 80
+_SCORED, _SCORED_LEAST = 200, 4
+_FORGET = 40
 
 
 def is_dear(passes: float) -> bool:
@@ -34,7 +34,7 @@ def compared(passes: float, pictures: int) -> int:
 
 def compared_at(passes: float, stage: Stage) -> bool:
     """Whether a method of so many passes is asked about this random network."""
-    return not is_dear(passes) or stage.share == 1 or stage == STAGES[0]
+    return not is_dear(passes) or stage.share == 1
 
 
 _Look = tuple[str, Callable[[float], int], float]

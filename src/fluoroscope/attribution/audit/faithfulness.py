@@ -18,7 +18,7 @@ from fluoroscope.attribution.metrics import Flipping, Setting, bootstrap, inform
 from fluoroscope.attribution.metrics.flipping import Curves
 
 # Steps of the curves, and the shares of the pixels that ROAD takes away.
-STEPS, ROAD_SHARES = 6, (0.2, 0.4, 0.6)
+STEPS, ROAD_SHARES = 5, (0.2, 0.5)
 # Pictures by ROAD, which solves a system of equations for each: small and large ones.
 ROAD_SMALL, ROAD_LARGE, LARGE = 8, 2, 64 * 64
 CONTROLS = ("random", "edges", "centre", "picture")

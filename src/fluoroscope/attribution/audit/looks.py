@@ -29,7 +29,7 @@ PICTURES = 4
 PICTURES_DEAR = 2
 """And of methods that take many passes."""
 _ALONE, _FRAMED = (0, 1, 2), 2
-DEAR = 64.0
+DEAR = 40.0
 """Passes for a picture from which on a method is looked at on fewer."""
 BESIDE = 4.0
 """How far maps may change with the pictures beside, in units of rounding."""
