@@ -4,7 +4,17 @@ import argparse
 import time
 from pathlib import Path
 
-from benchmarks import cluster, corruptions, evaluation, families, peers, scale, speed, startup
+from benchmarks import (
+    attribution,
+    cluster,
+    corruptions,
+    evaluation,
+    families,
+    peers,
+    scale,
+    speed,
+    startup,
+)
 from benchmarks.page import PAGE, Scale, Skipped
 
 HEAD = """# Benchmarks
@@ -30,6 +40,7 @@ SECTIONS = {
     "minimum-norm": peers.minimum_norm,
     **families.SECTIONS,
     **evaluation.SECTIONS,
+    **attribution.SECTIONS,
     "memory": speed.memory,
     "preparation": speed.preparation,
     "corruptions": corruptions.corruptions,

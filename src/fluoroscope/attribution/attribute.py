@@ -59,7 +59,7 @@ def attribute(
     classes: Targets | None = None,
     *,
     method: str | Method = "gradient",
-    batch_size: int = 64,
+    batch_size: int = 32,
     seed: int = 0,
     numbers: Tensor | None = None,
     on_step: Callable[[Step], None] | None = None,

@@ -24,9 +24,9 @@ from fluoroscope.attribution.method import (
     Promise,
     SumOfProbes,
     Sums,
-    added,
     promise_error,
     spread,
+    weighed,
 )
 from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer
@@ -137,8 +137,14 @@ class AlongWays(SumOfProbes):
     def images(self, state: Ways, owners: Tensor, numbers: Tensor) -> Tensor:
         """Pictures on the way."""
         place, _, which = self._on_the_way(state, owners, numbers)
-        images = spread(state.samples.images, owners)
-        return self._bases(state, owners, which).lerp(images, column(place).to(images.dtype))
+        images = state.samples.images
+        place = place.to(images.dtype)
+        count, each = len(images), len(owners) // len(images)
+        if state.base is not None and _evenly(owners, count):
+            # Nothing is copied for each place before the way there is.
+            ways = place.view(count, each, 1, 1, 1)
+            return state.base[:, None].lerp(images[:, None], ways).flatten(0, 1)
+        return self._bases(state, owners, which).lerp(spread(images, owners), column(place))
 
     def add(self, state: Ways, query: Probing, answer: Answer) -> Ways:
         """The gradients on the way, and the numbers at its ends."""
@@ -155,11 +161,11 @@ class AlongWays(SumOfProbes):
             return state
         assert answer.gradient is not None
         _, weight, which = self._on_the_way(state, whose, numbers)
-        # Those at the ends weigh nothing.
-        parts = answer.gradient * column(weight).to(answer.gradient.dtype)
+        parts = answer.gradient
         if state.base is None:
             parts = parts * (spread(state.samples.images, whose) - self._bases(state, whose, which))
-        return replace(state, total=added(state.total, whose, parts))
+        # Those at the ends weigh nothing.
+        return replace(state, total=weighed(state.total, whose, parts, weight))
 
     def finish(self, state: Ways) -> Found:
         """What all ways add up to."""
@@ -311,6 +317,15 @@ class ExpectedGradients(AlongWays):
         shift = randomness.uniform(keys, 1, (1,)).squeeze(1).to(state.values)
         place = (shift + numbers * _GOLDEN) % 1
         return place, torch.full_like(place, 1 / self.width)
+
+
+def _evenly(owners: Tensor, count: int) -> bool:
+    """Whether each of ``count`` owns as many of ``(m,)``, one owner's after the other's."""
+    if len(owners) % count:
+        return False
+    return bool(
+        (owners.view(count, -1) == torch.arange(count, device=owners.device)[:, None]).all()
+    )
 
 
 def incomplete(error: Tensor, tolerance: float, spent: str, remedy: str) -> list[str]:

@@ -181,9 +181,11 @@ class SumOfProbes(Method):
         """What nothing adds up to, ``(n, *)``.
 
         In the network's own precision, or float32: a sum in float64 costs more, and tells no more.
+        One zero that is seen everywhere: there is no memory to be cleared.
         """
         images = samples.images
-        return torch.zeros_like(images, dtype=torch.promote_types(images.dtype, torch.float32))
+        kind = torch.promote_types(images.dtype, torch.float32)
+        return torch.zeros((), dtype=kind, device=images.device).expand(images.shape)
 
     def behind(self, state: Any) -> Tensor:
         """``(n,)``, the share of a round's probes; another round may follow."""
@@ -245,6 +247,19 @@ def added(total: Tensor, whose: Tensor, parts: Tensor) -> Tensor:
     """The totals ``(n, *)`` with parts ``(m, *)`` added to the rows whose each is."""
     parts = parts.to(total.dtype)
     return total + parts if len(parts) == len(total) else total.index_add(0, whose, parts)
+
+
+def weighed(total: Tensor, whose: Tensor, parts: Tensor, weights: Tensor) -> Tensor:
+    """The totals ``(n, *)`` with parts ``(m, *)`` times weights ``(m,)`` added, as :func:`added`.
+
+    By one product of matrices where there are several of a row: no part is copied.
+    """
+    parts, weights = parts.to(total.dtype), weights.to(total.dtype)
+    if len(parts) == len(total):
+        return total.addcmul(parts, weights.view(-1, *[1] * (parts.dim() - 1)))
+    matrix = total.new_zeros(len(total), len(parts))
+    matrix[whose, torch.arange(len(parts), device=whose.device)] = weights
+    return total + (matrix @ parts.flatten(1)).view_as(total)
 
 
 def with_values(values: Tensor, whose: Tensor, column: int, found: Tensor) -> Tensor:

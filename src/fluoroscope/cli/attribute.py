@@ -93,7 +93,7 @@ def draw(
             help="Draw maps that are not valid on this network, too; the picture then says so.",
         ),
     ] = False,
-    batch_size: BatchSize = 64,
+    batch_size: BatchSize = 32,
     out: Out = Path("out/attribute"),
     seed: Seed = 0,
     json: Json = None,

@@ -360,7 +360,9 @@ def _steps(
         room = 1 if alone else max(1, size // len(batch.slots.number))
         query = crowded.ask_within(batch.state, room) if crowded else attack.ask(batch.state)
         images, owners = query.images, query.owners
-        asked = batch.slots.samples if owners is None else take(batch.slots.samples, owners)
+        asked = batch.slots.samples
+        if owners is not None and (grid, asked.free, until) != (None, None, None):
+            asked = take(asked, owners)
         if grid is not None:
             images = snap(images, asked.images, grid)
         if asked.free is not None:
