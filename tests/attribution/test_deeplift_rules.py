@@ -370,3 +370,33 @@ def test_what_is_written_into_later_was_copied() -> None:
     leaf, answer, then, _ = lifted(function, other, base)
     (multiplier,) = torch.autograd.grad(answer.sum(), leaf)
     assert (multiplier * (other - base)).sum().item() == pytest.approx(float((answer - then).sum()))
+
+
+@pytest.mark.parametrize("name", ["leaky_relu", "hardshrink", "abs", "hardswish", "clamp"])
+def test_a_bend_between_what_is_near_is_seen(name: str) -> None:
+    """There the mean of the slopes would be wrong, and the ratio is what it is."""
+    at = {"hardshrink": 0.5, "hardswish": 3.0, "clamp": 0.4}.get(name, 0.0)
+    base = at - torch.tensor([1e-7, 2e-7, 3e-7]).double()
+    x, answer, then, _ = lifted(CASES[name][0], base + 1e-6, base)
+    if name == "hardswish":  # it stands behind a factor of 3
+        x, answer, then, _ = lifted(F.hardswish, base + 1e-6, base)
+    (multiplier,) = torch.autograd.grad(answer.sum(), x)
+    torch.testing.assert_close(multiplier * (x - base), answer - then, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("flat", ["picture", "baseline"])
+def test_a_norm_written_out_loses_no_digits_either(flat: str) -> None:
+    x, base = draw(4, 64).float(), torch.full((4, 64), 0.25)
+    if flat == "picture":
+        x, base = base, x
+
+    def function(x: Tensor) -> Tensor:
+        return (x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True) + 1e-6)
+
+    leaf, answer, then, _ = lifted(function, x, base)
+    slope = draw(4, 64, seed=5).float()
+    (multiplier,) = torch.autograd.grad(answer, leaf, slope)
+    assert multiplier.abs().max() < 10
+    expected = ((answer - then) * slope).double().sum(1).detach()
+    total = (multiplier * (x - base)).double().sum(1)
+    torch.testing.assert_close(total, expected, rtol=1e-5, atol=1e-5)
