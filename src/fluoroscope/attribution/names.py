@@ -137,6 +137,7 @@ METHODS: dict[str, About] = {
             "reached",
             **_OBJECTIVE,
         },
+        quick={"max_points": 64},
     ),
     "expected-gradients": About(
         home="integrated_gradients:ExpectedGradients",
