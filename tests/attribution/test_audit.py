@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 
 import fluoroscope as fs
 from fluoroscope.attribution.audit import audit as auditing
+from fluoroscope.attribution.audit.bench import Bench
 from fluoroscope.attribution.audit.looks import Evidence
 from fluoroscope.attribution.audit.verdict import alike, judge, same_maps
 from fluoroscope.attribution.names import METHODS
@@ -89,6 +90,65 @@ def test_a_gradient_is_held_against_finite_differences(wrong: float) -> None:
     assert found.verdict.word == "not valid here"
     assert "finite differences" in found.verdict.reasons[0]
     assert quick(case.model, case.images, methods=["gradient"]).verdict("gradient").passed
+
+
+class _Straight(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx: object, slope: Tensor) -> Tensor:
+        return slope
+
+
+class _Own(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return _Straight.apply(x)
+
+
+def pooling(activation: nn.Module) -> nn.Sequential:
+    torch.manual_seed(1)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), activation, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(100, 3)
+    ).eval()
+
+
+def flat_ground() -> Tensor:
+    images = torch.zeros(4, 1, 10, 10)
+    images[:, :, 4:7, 3:6] = torch.rand(4, 1, 3, 3, generator=torch.Generator().manual_seed(0))
+    return images
+
+
+@pytest.mark.parametrize("scripted", [False, True])
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+def test_ties_on_flat_ground_are_no_fault_of_a_gradient(scripted: bool) -> None:
+    """At a tie of a maximum there is no one derivative; a way back that is wrong is, beside it."""
+    images = flat_ground()
+    words = []
+    for activation in (nn.ReLU(), _Own()):
+        module = pooling(activation)
+        if scripted:
+            module = torch.jit.trace(module, images[:1])
+        model = fs.Classifier(module, channels=1, input_size=10)
+        with collected():  # nobody trained it
+            found = quick(model, images, methods=["gradient"]).of("gradient")
+        words.append(found.verdict.words)
+        assert found.evidence.derivative is not None
+        if activation.__class__ is nn.ReLU:
+            assert found.evidence.kink is not None
+            assert found.evidence.derivative < 1e-6
+            assert "kinks" in found.verdict.reasons[-1]
+        if scripted:  # which knows no way back but PyTorch's
+            return
+    assert words == ["valid", "not valid here"]
+
+
+def test_a_derivative_that_cannot_be_looked_at_is_said() -> None:
+    case = toy("gelu")
+    with mock.patch.object(Bench, "exact", None):
+        found = quick(case.model, case.images, methods=["gradient"]).verdict("gradient")
+    assert any("not held against finite differences" in each for each in found.reasons)
 
 
 @pytest.mark.parametrize(

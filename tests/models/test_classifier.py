@@ -385,3 +385,14 @@ def test_plain_modules_are_taken_wherever_a_classifier_is(name: str) -> None:
     after = state(net)
     assert all(torch.equal(after["values"][n], v) for n, v in before["values"].items())
     assert after["training"] == before["training"]
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+def test_a_scripted_network_can_be_copied_in_float64() -> None:
+    """Copying one with gradients on leaves weights that nobody can hold still."""
+    module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3)).eval()
+    images = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    model = fs.Classifier(torch.jit.trace(module, images), channels=1, input_size=4)
+    twin = model.to(dtype=torch.float64)
+    assert [weight.requires_grad for weight in twin.module.parameters()] == [True] * 4
+    torch.testing.assert_close(twin(images.double()).float(), model(images))

@@ -499,7 +499,13 @@ def copied(model: Classifier, kept: dict[int, Any] | None = None) -> nn.Module:
         ModelFormatError: it cannot be copied, for it holds what cannot.
     """
     try:
-        return copy.deepcopy(model.module, kept)
+        # A scripted module notes that it is copied, else, and its weights cannot be held still.
+        with torch.no_grad():
+            twin = copy.deepcopy(model.module, kept)
+        for weight, own in zip(twin.parameters(), model.module.parameters(), strict=False):
+            if weight.is_leaf:
+                weight.requires_grad_(own.requires_grad)
+        return twin
     # Whatever copying the user's own objects raises.
     except Exception as problem:
         if out_of_memory(problem):

@@ -22,7 +22,7 @@ from fluoroscope.models.classifier import Classifier
 
 # Directions along which a derivative is measured, and how far.
 _DIRECTIONS, _NUDGE = 4, 1e-8
-_PURPOSE = 120
+_PURPOSE, _DITHER = 120, 121
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,12 @@ class Bench:
             return None
         fits = twin.precision == torch.float64
         return replace(self.on(twin), images=self.images.double()) if fits else None
+
+    def dithered(self, share: float) -> "Bench":
+        """The same pictures, of which noise is a share: no two pixels are alike any more."""
+        keys = randomness.keys(self.seed, self.numbers.to(self.images.device), _DITHER)
+        noise = randomness.uniform(keys, 0, tuple(self.images.shape[1:])).to(self.images)
+        return replace(self, images=(1 - share) * self.images + share * noise)
 
     @cached_property
     def slopes(self) -> tuple[Tensor, Tensor] | None:

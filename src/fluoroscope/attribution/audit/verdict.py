@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from fluoroscope.attribution.audit.looks import BESIDE, Evidence
+from fluoroscope.attribution.audit.looks import BESIDE, DERIVATIVE, Evidence
 from fluoroscope.attribution.doubts import of_coverage, of_promise, shown
 from fluoroscope.attribution.rules.graph import Graph
 from fluoroscope.words import count, sentence
@@ -24,8 +24,6 @@ Word = Literal["valid", "partly", "the same map as", "not valid here"]
 _SAME = 1e-5
 # What rounding leaves of a map where nothing can matter, as a share.
 _FRAME = 1e-6
-# Error of a derivative along a direction, as a share: kinks and rounding, not a noise of 1 %.
-_DERIVATIVE = 2e-3
 
 
 @dataclass(frozen=True)
@@ -74,6 +72,7 @@ def judge(method: str, seen: Evidence, graph: Graph | None, same_as: str | None 
         for one in ("not valid here", "partly", "valid")
     )
     bad = [*_faults(seen), *bad]
+    well = [*well, *_known(seen)]
     if same_as is not None:
         reason = f"On every picture its map is that of {same_as}."
         return Verdict(method, "the same map as", same_as, (reason, *bad, *part, *well))
@@ -141,10 +140,22 @@ def _faults(seen: Evidence) -> list[str]:
             f"Of a mirrored picture its map is {shown(seen.mirror)} another than the mirrored map: "
             "it is shifted, or has something in it that is not of this picture."
         )
-    if seen.derivative is not None and not seen.derivative <= _DERIVATIVE:
+    if seen.derivative is not None and not seen.derivative <= DERIVATIVE:
         found.append(
             f"It is {shown(seen.derivative)} off the derivative that finite differences give, "
             "measured along random directions in float64."
+        )
+    return found
+
+
+def _known(seen: Evidence) -> list[str]:
+    """What a reader should know, and bears on no verdict."""
+    found = [*seen.unseen]
+    if seen.kink is not None:
+        found.append(
+            "The pictures stand on kinks of the network, as flat ground does where a maximum has "
+            "ties: there finite differences know no one derivative, and it is one of several; a "
+            f"hundredth of noise beside it, it is theirs to {shown(seen.derivative or 0.0)}."
         )
     return found
 
