@@ -34,6 +34,14 @@ from tests.attribution.zoo import TOYS, toy
         ((28, 6), (28, 28), None),  # rows of the picture, not 25 places and 3 tokens
         ((8, 6), (8, 8), None),
         ((24, 6), (8, 8), None),
+        ((28, 32), (28, 28), None),  # rows of 32 numbers, not 25 places and 7 tokens
+        ((28, 49), (28, 28), None),
+        ((64, 28), (28, 28), None),  # 8×8 patches of 3.5 pixels there are not
+        ((64, 32), (32, 32), Grid("tokens", 8, 8, 32)),
+        ((30, 64), (28, 28), None),
+        ((58, 64), (28, 28), None),  # 7×7 and 9
+        ((53, 64), (28, 28), Grid("tokens", 7, 7, 64, 4)),
+        ((329, 64), (256, 256), Grid("tokens", 18, 18, 64, 5)),  # patches of 14, 4 pixels left out
         ((1000,), (224, 224), None),
         ((2, 3, 7, 7), (224, 224), None),
     ],
@@ -288,6 +296,33 @@ def test_networks_without_a_layer_to_read(make: Callable[[], nn.Module], words: 
     model = fs.Classifier(make(), channels=1, input_size=8)
     with pytest.raises((InvalidParameterError, NoGradientError), match=words):
         fs.attribute(model, torch.rand(1, 1, 8, 8), 0, method="grad-cam")
+
+
+class RowByRow(nn.Module):
+    """A picture read as a sequence of its rows."""
+
+    def __init__(self, reader: nn.Module, width: int) -> None:
+        super().__init__()
+        self.reader, self.norm, self.head = reader, nn.LayerNorm(width), nn.Linear(width, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = self.reader(x[:, 0])
+        found = found[0] if isinstance(found, tuple) else found.transpose(1, 2)
+        return self.head(self.norm(found).mean(1))
+
+
+@pytest.mark.parametrize("width", [16, 32, 49])
+@pytest.mark.parametrize("side", [16, 28])
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.Conv1d])
+def test_rows_of_a_picture_are_no_patches(kind: type[nn.Module], side: int, width: int) -> None:
+    torch.manual_seed(0)
+    more = (3, 1, 1) if kind is nn.Conv1d else ()
+    options = {} if more else {"batch_first": True}
+    reader = kind(side, width, *more, **options)
+    model = fs.Classifier(RowByRow(reader, width), channels=1, input_size=side)
+    for layer in (None, "norm"):
+        with pytest.raises(InvalidParameterError, match=r"no layer of|no rows and columns of it"):
+            fs.attribute(model, torch.rand(2, 1, side, side), 0, method="grad-cam", layer=layer)
 
 
 def test_a_gradient_at_the_layer_is_enough() -> None:

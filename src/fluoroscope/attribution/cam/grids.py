@@ -13,9 +13,12 @@ from torch import Tensor
 
 Layout = Literal["maps", "channels last", "tokens", "tokens last"]
 
-# Tokens of no place: a class token and a teacher's, and up to 16 registers, but mostly 4 at most.
-_PREFIX, _FEW = 18, 5
-# There are at least so many places for each of them.
+# Tokens of no place: a class token and a teacher's, and registers. Few of them are believed where
+# the rest is a grid of patches that may be cut off or padded; of more the patches have to fit.
+_PREFIX, _FEW = 8, 2
+# Of the picture's side at most so much is then left over, or padded.
+_OVER = 0.05
+# There are at least so many places for each token of no place.
 _PLACES = 3
 # A place of a map is at most so many times longer than wide: by uneven strides or by padding.
 _LONG = 3.0
@@ -57,26 +60,26 @@ def find_grid(shape: tuple[int, ...], picture: tuple[int, int]) -> Grid | None:
         best = last if _stretch(last, picture) < _stretch(maps, picture) else maps
         return best if _stretch(best, picture) <= _LONG else None
     if len(shape) == 2:
-        ways: tuple[tuple[Layout, int, int], ...] = (
-            ("tokens", shape[0], shape[1]),
-            ("tokens last", shape[1], shape[0]),
-        )
-        fits = []
-        for layout, tokens, channels in ways:
-            found = _rows_and_columns(tokens, picture)
-            if found is not None:
-                fits.append(Grid(layout, found[0], found[1], channels, found[2]))
-        return min(fits, key=lambda grid: grid.prefix > _FEW, default=None)
+        first, second = shape
+        found = _rows_and_columns(first, picture, _PREFIX)
+        # As many of something as the picture has rows, or columns, may be just these.
+        if found is not None and (second not in picture or found[3] == 0):
+            return Grid("tokens", found[0], found[1], second, found[2])
+        found = None if first in picture else _rows_and_columns(second, picture, 0)
+        if found is not None and found[3] <= 1:
+            return Grid("tokens last", found[0], found[1], first)
     return None
 
 
-def _rows_and_columns(tokens: int, picture: tuple[int, int]) -> tuple[int, int, int] | None:
-    """Rows, columns and tokens before them: the fewest with which the rest is like the picture.
+def _rows_and_columns(
+    tokens: int, picture: tuple[int, int], most: int
+) -> tuple[int, int, int, float] | None:
+    """Rows, columns, tokens before them, and how much square patches of the picture leave over.
 
-    As many tokens as the picture has rows, or columns, may be just these.
+    Of at most so many before them the fewest with which the rest is a grid of patches.
     """
     proportion = picture[0] / picture[1]
-    most = 0 if tokens in picture else min(_PREFIX, tokens // (_PLACES + 1))
+    most = 0 if tokens in picture else min(most, tokens // (_PLACES + 1))
     for prefix in range(most + 1):
         places = tokens - prefix
         ideal = math.sqrt(places * proportion)
@@ -85,9 +88,28 @@ def _rows_and_columns(tokens: int, picture: tuple[int, int]) -> tuple[int, int, 
             if rows > 0 and places % rows == 0:
                 columns = places // rows
                 near = abs(rows - ideal) < 0.5 and abs(columns - places / ideal) < 0.5
-                if near and rows <= picture[0] and columns <= picture[1]:
-                    return rows, columns, prefix
+                if not near or rows > picture[0] or columns > picture[1]:
+                    continue
+                over = _left_over(rows, columns, picture)
+                if prefix == 0 or over <= (_OVER if prefix > _FEW else 1):
+                    return rows, columns, prefix, over
     return None
+
+
+def _left_over(rows: int, columns: int, picture: tuple[int, int]) -> float:
+    """How much of a side so many square patches leave over, or reach beyond: the least share.
+
+    Infinite where there is none of which just so many begin, or lie within.
+    """
+    least = math.inf
+    for patch in range(1, max(picture) + 1):
+        gaps = [
+            abs(side - many * patch) for side, many in zip(picture, (rows, columns), strict=True)
+        ]
+        if max(gaps) < patch:
+            shares = [gap / side for gap, side in zip(gaps, picture, strict=True)]
+            least = min(least, max(shares))
+    return least
 
 
 def _stretch(grid: Grid, picture: tuple[int, int]) -> float:

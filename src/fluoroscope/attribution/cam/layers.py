@@ -131,6 +131,7 @@ class _Looking:
             with traced(model) as uses:
                 evaluate(model, self.noise, look=False)
         self.uses = uses
+        self._reads_rows = any(_is_along_time(use.layer) for use in uses)
 
     def choose(self, gradient: bool) -> _Found:
         """The last layer that will do, by the outermost name of what it gives out."""
@@ -171,7 +172,7 @@ class _Looking:
         output = outputs_of(kept, layer, self.model.batch_size or 1, self.model, call)[0]
         use = next(use for use in self.uses if use.output is output and use.name == layer)
         shape = tuple(output.shape)
-        grid = find_grid(shape[1:], self.picture)
+        grid = self._grid(output)
         if grid is None or grid.height * grid.width == 1:
             raise InvalidParameterError(
                 f"the layer {layer!r} of {self.model.name} gives out {shape} for a picture of "
@@ -206,11 +207,18 @@ class _Looking:
                 continue
             # What has as many rows as there are tokens is attention, or queries and keys.
             attends = output.dim() == 4 and lengths & set(output.shape[2:]) - {1}
-            grid = find_grid(tuple(output.shape[1:]), self.picture)
+            grid = self._grid(output)
             if grid is None or grid.height * grid.width == 1 or attends:
                 continue
             found[id(output)] = use, grid
         return list(found.values())
+
+    def _grid(self, output: Tensor) -> Grid | None:
+        """Where its numbers lie; of a picture read row by row they lie in no grid."""
+        shape = tuple(output.shape[1:])
+        if len(shape) == 2 and set(shape) & set(self.picture) and self._reads_rows:
+            return None
+        return find_grid(shape, self.picture)
 
     def _reached(self, use: Use, grid: Grid) -> bool:
         """Whether the logits of the noise have a gradient at any place of a layer."""
@@ -248,6 +256,12 @@ class _Looking:
 
 def _is_pool(layer: nn.Module) -> bool:
     return isinstance(layer, _POOLS) or "pool" in type(layer).__name__.lower()
+
+
+def _is_along_time(layer: nn.Module) -> bool:
+    """Whether a layer reads a sequence step by step, and not patches side by side."""
+    wide = isinstance(layer, nn.Conv1d) and layer.kernel_size != (1,)
+    return wide or isinstance(layer, nn.RNNBase)
 
 
 def _any_logit(logits: Tensor, classes: Tensor) -> Tensor:
