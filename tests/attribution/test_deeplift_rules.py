@@ -178,6 +178,7 @@ CASES: dict[str, list[Function]] = {
     "group_norm": [lambda x: F.group_norm(x, 2, draw(4), draw(4)), lambda x: F.group_norm(x, 4)],
     "instance_norm": [
         lambda x: F.instance_norm(x, None, None, draw(4), draw(4)),
+        lambda x: torch.instance_norm(x, draw(4), draw(4), None, None, True, 0.1, 1e-5, False),
         lambda x: F.instance_norm(x, draw(4), draw(4).abs(), use_input_stats=False) * x,
     ],
     "softmax": [lambda x: x.softmax(1), lambda x: F.softmax(30 * x, dim=-1)],

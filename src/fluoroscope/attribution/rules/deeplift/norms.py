@@ -44,10 +44,7 @@ def group_norm(func: Operation, args: Args, kwargs: Kwargs, then: Args, named: K
 
 def instance_norm(func: Operation, args: Args, kwargs: Kwargs, then: Args, named: Kwargs) -> Any:
     """Over all places of each channel."""
-    exported = isinstance(func, torch._ops.OpOverload | torch._ops.OpOverloadPacket)
     names = ("weight", "bias", "running_mean", "running_var", "use_input_stats", "momentum", "eps")
-    if not exported:
-        names = (*names[2:4], *names[:2], *names[4:])
     call = _call(("input", *names), args, kwargs)
     if not call.get("use_input_stats", True):
         return func(*args, **kwargs)  # by statistics that do not depend on the picture

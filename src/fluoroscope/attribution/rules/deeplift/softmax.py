@@ -53,8 +53,7 @@ class _Along(torch.autograd.Function):
         apart = (logs - logs_then).abs()
         shares = torch.where(apart > 0, -torch.expm1(-apart) / apart, 1.0)
         means = shares.mul_(torch.maximum(logs, logs_then).exp())
-        # What is masked is so at both, with a logarithm of minus infinity.
-        ctx.save_for_backward(means.nan_to_num_(0))
+        ctx.save_for_backward(means)  # 0 of what is masked, which is so at both
         ctx.dim, ctx.back = dim, back
         return value()
 
