@@ -200,7 +200,7 @@ CASES: dict[str, list[Function]] = {
     "std": [lambda x: x.std(1, unbiased=False, keepdim=True)],
     "var_mean": [lambda x: torch.cat(torch.var_mean(x, 1))],
     "std_mean": [lambda x: torch.cat(torch.std_mean(x, dim=1, keepdim=True))],
-    "local_response_norm": [lambda x: F.local_response_norm(x, 3, alpha=0.5, k=0.5)],
+    "local_response_norm": [lambda x: F.local_response_norm(x, 4, alpha=0.5, k=0.5)],
     "glu": [lambda x: F.glu(x, 1)],
     "softmin": [lambda x: F.softmin(x, dim=1)],
     "scaled_dot_product_attention": [
@@ -215,6 +215,22 @@ CASES: dict[str, list[Function]] = {
         _Attention(),
         _Attention(need_weights=False, attn_mask=draw(30, 30) > 1),
         _Attention(need_weights=False, attn_mask=draw(30, 30)),
+        lambda x: F.multi_head_attention_forward(
+            *[x.flatten(2).permute(2, 0, 1)] * 3,
+            4,
+            2,
+            draw(12, 4),
+            None,
+            None,
+            None,
+            False,
+            0.0,
+            draw(4, 4),
+            None,
+            training=False,
+            need_weights=False,
+            attn_mask=draw(30, 30) > 1,
+        )[0],
     ],
 }
 CALLS = [(name, number) for name, calls in CASES.items() for number in range(len(calls))]
@@ -361,6 +377,7 @@ def test_what_is_written_into_later_was_copied() -> None:
     def function(x: Tensor) -> Tensor:
         x = x * 1
         y = F.gelu(x)
+        x *= 0.5
         y += x
         z = y.relu_()
         z *= 2

@@ -133,6 +133,16 @@ def test_other_clamps_are_no_relus() -> None:
     assert found.record["coverage"]["missed"] == {"clamp": 2}
 
 
+def test_a_clamp_at_another_number_is_no_relu_either() -> None:
+    module = nn.Sequential(
+        nn.Flatten(), Plain(lambda x: (x - 0.5).clamp(min=-0.2)), nn.Linear(4, 2)
+    )
+    model, images = fs.Classifier(module, channels=1, input_size=2), torch.rand(3, 1, 2, 2)
+    found = fs.attribute(model, images, 1, method="guided-backprop")
+    assert torch.equal(found.maps, fs.attribute(model, images, 1).maps)
+    assert found.record["coverage"]["missed"] == {"clamp": 1}
+
+
 def test_the_table_names_no_other_extension() -> None:
     lines = {name for name, line in TABLE.items() if line.guided is not None}
     assert lines == {name for name, line in TABLE.items() if line.deconvolution is not None}
