@@ -118,8 +118,10 @@ def conclusion(found: Audit) -> str:
     """Which to prefer on this network, as far as the numbers carry it."""
     best = [name for name in found.best if "srg" in found.of(name).scores][:3]
     said = [f"{words}." for words in found.telling.values()]
-    if not best:
+    if not found.valid:
         return " ".join(["No method passed.", *said])
+    if found.ranked_by != "srg":
+        return " ".join(["The relevance gain ranks nothing here.", *said])
     gains = [found.of(name).scores["srg"] for name in best]
     named = listed([f"{name} ({gain.mean:.2f})" for name, gain in zip(best, gains, strict=True)])
     middle = median(row.scores["srg"].mean for row in found.rows if "srg" in row.scores)

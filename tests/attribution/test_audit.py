@@ -1,6 +1,7 @@
 """The audit: mutants are caught, honest methods are not, parts go on where they stopped."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -12,8 +13,11 @@ from torch.nn.functional import pad
 import fluoroscope as fs
 from fluoroscope.attribution.audit import audit as auditing
 from fluoroscope.attribution.audit.bench import Bench
+from fluoroscope.attribution.audit.faithfulness import Score
 from fluoroscope.attribution.audit.looks import Evidence
-from fluoroscope.attribution.audit.verdict import alike, judge, same_maps
+from fluoroscope.attribution.audit.result import Audited
+from fluoroscope.attribution.audit.verdict import Verdict, alike, judge, judge_all, same_maps
+from fluoroscope.attribution.doubts import of_promise
 from fluoroscope.attribution.names import METHODS
 from fluoroscope.attribution.rules.graph import Graph, walk
 from fluoroscope.notices import collected
@@ -188,6 +192,117 @@ def test_two_names_for_one_map() -> None:
     assert same_maps({"a": maps, "b": torch.zeros_like(maps), "c": maps}) == {"c": "a"}
 
 
+def test_what_else_is_wrong_comes_before_whose_map_it_is() -> None:
+    """Of a batch's own scale, and of a promise that is missed."""
+    case = toy("gelu")
+
+    def scaled(model: fs.Classifier, images: Tensor, classes: Tensor) -> Tensor:
+        maps = fs.attribute(model, images, classes, method="gradient").maps
+        return maps / maps.abs().max()
+
+    whole = mutant(lambda maps: maps, "integrated-gradients")
+    more = mutant(lambda maps: 1.1 * maps, "integrated-gradients")
+    shifted = mutant(MUTANTS["rolled right"], "gradient-x-input")
+    found = quick(
+        case.model,
+        case.images,
+        methods={
+            "more": (more, "completeness"),
+            "whole": (whole, "completeness"),
+            "gradient": "gradient",
+            "scaled": scaled,
+            "shifted": shifted,
+            "twin": (shifted, "conservation"),
+        },
+    )
+    assert found.valid == ("whole", "gradient")
+    scaled_, more_ = found.verdict("scaled"), found.verdict("more")
+    assert scaled_.words == more_.words == "not valid here"
+    assert "depends on the pictures beside it" in scaled_.reasons[0]
+    assert scaled_.remarks == ("On every picture its map is that of gradient.",)
+    assert "10.0" in more_.reasons[0]
+    assert more_.remarks == ("On every picture its map is that of whole.",)
+    assert not found.verdict("twin").sound
+
+
+def test_a_map_is_no_better_than_the_same_map_with_a_fault() -> None:
+    maps = torch.randn(3, 1, 6, 6)
+    faulty, sound = Evidence(3, frame=0.3), Evidence(3)
+    for seen in ({"a": faulty, "b": sound}, {"b": sound, "a": faulty}):
+        found = judge_all(seen, dict.fromkeys(seen, maps), None)
+        assert not found["a"].sound
+        assert not found["b"].sound
+        assert "its map is that of a, which is not valid here" in found["b"].reasons[0]
+        assert "lies in the frame" in found["b"].reasons[1]
+    sizes = {"a": 2 * maps, "b": maps}  # the fault may be one of size
+    assert judge_all({"a": faulty, "b": sound}, sizes, None)["b"].words == "valid"
+    spoils = Evidence(3, traces=("hooks",))  # not the map's fault
+    found = judge_all({"a": spoils, "b": sound}, {"a": maps, "b": maps}, None)
+    assert [each.words for each in found.values()] == ["not valid here", "valid"]
+
+
+def test_one_bar_for_one_promise_whoever_made_the_map() -> None:
+    pytest.importorskip("captum")
+    case = toy("gelu")
+
+    def mine(model: fs.Classifier, images: Tensor, classes: Tensor) -> Tensor:
+        how = {"method": "integrated-gradients", "points": 6}
+        return fs.attribute(model, images, classes, **how).maps  # type: ignore[arg-type]
+
+    with collected():
+        found = quick(
+            case.model,
+            case.images,
+            methods={
+                "integrated-gradients": "integrated-gradients",
+                "expected-gradients": "expected-gradients",
+                "captum:integrated-gradients": "captum:integrated-gradients",
+                "mine": (mine, "completeness"),
+            },
+        )
+    assert {row.evidence.tolerance for row in found.rows} == {0.01}
+    peer = found.verdict("captum:integrated-gradients")
+    assert peer.words == "the same map as integrated-gradients"
+    assert "1.0\u202f% counts as none" in found.verdict("integrated-gradients").reasons[0]
+    with collected():
+        exact = quick(case.model, case.images, methods=["deeplift"]).of("deeplift").evidence
+    assert exact.tolerance < 1e-3
+
+
+def test_only_what_is_sound_is_called_the_best() -> None:
+    case = toy("gelu")
+
+    shifted = mutant(MUTANTS["rolled right"], "integrated-gradients")
+    methods = {"gradient": "gradient", "shifted": shifted}
+    found = fs.audit(case.model, case.images, methods=methods, randomisation=False)
+    assert found.of("shifted").scores
+    assert found.telling
+    assert not any("shifted" in words for words in found.telling.values())
+    alone = fs.audit(case.model, case.images, methods={"shifted": shifted}, randomisation=False)
+    assert not alone.telling
+    assert "none is held against the controls" in alone.notes[-1]
+
+
+def test_where_no_metric_tells_nothing_is_ranked() -> None:
+    case = toy("gelu")
+    noise = {
+        f"noise {n}": lambda model, images, classes, n=n: (images * 0 + n).cos() for n in (1, 2)
+    }
+    found = fs.audit(case.model, case.images, methods=noise, randomisation=False)
+    assert not found.informative
+    assert found.best == ()
+
+    def scored(name: str, **means: float) -> Audited:
+        scores = {key: Score(mean, mean, mean, 4) for key, mean in means.items()}
+        return Audited(Verdict(name, "valid"), Evidence(), (), scores)
+
+    rows = (scored("a", srg=0.1, deletion=0.3), scored("b", srg=0.2, deletion=0.4))
+    assert replace(found, rows=rows).best == ()
+    assert replace(found, rows=rows).valid == ("a", "b")
+    assert replace(found, rows=rows, informative=("deletion", "srg")).best == ("b", "a")
+    assert replace(found, rows=rows, informative=("deletion",)).best == ("a", "b")
+
+
 def test_promises_are_held() -> None:
     """Complete by construction, off by a little, off by much, and relevance that is lost."""
     case = toy("relu-module")
@@ -230,8 +345,29 @@ def test_promises_are_held() -> None:
     assert of("completeness", 0.02, 1, tolerance=0.03) == "valid"
     assert of("completeness", 0.2, 1) == "not valid here"
     assert of("conservation", 0.7, 0.3) == "partly"
+    assert of("conservation", 0.008, 1.008) == "partly"
     assert of("conservation", 1e14, 1e14) == "not valid here"
     assert of("conservation", 1.5, -0.5) == "not valid here"
+
+
+@pytest.mark.parametrize(
+    ("share", "word"), [((0.3, 0.9), "lost"), ((1.0, 1.008), "gained"), ((0.9, 1.1), "changed")]
+)
+def test_relevance_is_lost_only_where_it_is(share: tuple[float, float], word: str) -> None:
+    error = tuple(abs(1 - one) for one in share)
+    ((kind, words),) = of_promise("conservation", error, share, 1e-3)
+    assert kind == "partly"
+    assert words.startswith(f"Relevance is {word} on the way")
+
+
+def test_a_recurrent_layer_is_one_operation_and_said_so() -> None:
+    """In the graph it may be all of its steps."""
+    graph = Graph()
+    graph.non_linear.update({"sigmoid": 56, "tanh": 28, "product": 109})
+    missed = {"handled": {}, "linear": {}, "missed": {"gru": 1}, "unseen": {}}
+    words = judge("m", Evidence(4, promise="completeness", coverage=missed), graph).reasons[0]
+    assert words.startswith("1 operation that is not linear has no rule")
+    assert "gru 1 (a recurrent layer counts as one, whatever it is made of)" in words
 
 
 def test_operations_without_a_rule_make_it_partly_and_none_with_one_not_valid() -> None:
@@ -305,6 +441,8 @@ def test_whoever_spoils_the_network_is_named_and_the_network_stays() -> None:
     assert found.word == "not valid here"
     assert found.reasons[0].startswith("It changes the network")
     assert "weights or buffers, hooks, attributes" in found.reasons[0]
+    assert case.model.fingerprint() == before
+    fs.audit(case.model, case.images, methods={"spoils": spoils})  # is not asked for more maps
     assert case.model.fingerprint() == before
     assert not case.model.module._forward_hooks
 
@@ -447,7 +585,7 @@ def test_scores_and_controls_stand_side_by_side(whole: tuple[fs.Audit, Path]) ->
     ("name", "guided", "deeplift", "lrp"),
     [
         ("relu-module", "valid", "valid", "not valid here"),
-        ("relu-function", *(f"the same map as {one}" for one in CHEAP), "not valid here"),
+        ("relu-function", "the same map as gradient", "not valid here", "not valid here"),
         ("squeeze-and-excitation", "partly", "not valid here", "not valid here"),
     ],
 )

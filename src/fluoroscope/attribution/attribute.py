@@ -13,6 +13,7 @@ from fluoroscope.attribution.classes import Targets, as_targets
 from fluoroscope.attribution.doubts import (
     Told,
     allowed,
+    converging,
     of_answers,
     of_coverage,
     of_parts,
@@ -172,8 +173,11 @@ def _doubts(model: Classifier, how: Method, found: Explained) -> list[Told]:
     error = found.error
     if how.promise is not None and not how.remarks(error) and not bool(error.isnan().any()):
         share = (found.maps.double().flatten(1).sum(1) / found.values).nan_to_num()
-        tolerance = max(allowed(how.promise, model), float(getattr(how, "tolerance", 0)))
-        told += of_promise(how.promise, error.tolist(), share.tolist(), tolerance)
+        limit = converging(how)
+        tolerance = max(
+            allowed(how.promise, model, converges=limit), float(getattr(how, "tolerance", 0))
+        )
+        told += of_promise(how.promise, error.tolist(), share.tolist(), tolerance, converges=limit)
         told += of_parts(found.maps, allowed(how.promise, model))
     told += of_answers(model.plain, found.maps, found.values, how.promise is None)
     return [one for one in told if one[0] != "valid"]

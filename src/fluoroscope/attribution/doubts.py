@@ -21,6 +21,10 @@ Told = tuple[Word, str]
 
 # A completeness that is missed by more is none.
 _BROKEN = 0.05
+LIMIT = 0.01
+"""The completeness error that counts as none where it vanishes in the limit alone, of ever more
+points or samples: of integrated gradients, whoever computes them."""
+_RECURRENT = frozenset({"gru", "lstm", "rnn_tanh", "rnn_relu"})
 
 
 def rounding(model: Classifier) -> float:
@@ -31,10 +35,20 @@ def rounding(model: Classifier) -> float:
     return math.sqrt(epsilon)
 
 
-def allowed(promise: str, model: Classifier) -> float:
-    """By how much rounding may miss a promise: in float32 about 1e-4; of relevance, which passed
-    many divisions, 1e-3."""
-    return rounding(model) * (3 if promise == "conservation" else 0.3)
+def allowed(promise: str, model: Classifier, *, converges: bool | None = False) -> float:
+    """By how much a promise may be missed: one bar for each, whoever made the map.
+
+    By rounding, in float32, about 1e-4; of relevance, which passed many divisions, 1e-3. A
+    completeness that is reached in the limit: 1 %, also where nobody knows (``None``).
+    """
+    limit = LIMIT if promise == "completeness" and converges is not False else 0.0
+    return max(limit, rounding(model) * (3 if promise == "conservation" else 0.3))
+
+
+def converging(method: object) -> bool:
+    """Whether a method keeps its promise in the limit alone, of ever more points or samples."""
+    about = getattr(method, "about", None)
+    return hasattr(method, "tolerance") or bool(getattr(about, "converges", False))
 
 
 def of_promise(
@@ -59,18 +73,21 @@ def of_promise(
     worst = max(error)
     what = "f(x) - f(baseline)" if promise == "completeness" else "f(x)"
     if worst <= tolerance:
-        return [("valid", f"Its maps add up to {what}, to {shown(worst)} at worst.")]
+        bar = f"; {shown(tolerance)} counts as none" if tolerance >= LIMIT else ""
+        return [("valid", f"Its maps add up to {what}, to {shown(worst)} at worst{bar}.")]
     if promise == "conservation":
         low, high = min(share), max(share)
-        lost = worst <= 1 + tolerance and low >= -tolerance
+        near = worst <= 1 + tolerance and low >= -tolerance
+        way = "lost" if high <= 1 + tolerance else "gained" if low >= 1 - tolerance else "changed"
         words = (
-            f"Relevance is lost on the way: its maps add up to {shown(median(share))} of the score "
-            f"that they explain ({shown(low)} to {shown(high)})."
-            if lost
+            f"Relevance is {way} on the way: its maps add up to {shown(median(share))} of the "
+            f"score that they explain ({shown(low)} to {shown(high)}); {shown(tolerance)} off "
+            "would count as none."
+            if near
             else f"It does not conserve relevance: its maps add up to {number(low)} to "
             f"{number(high)} times the score that they explain."
         )
-        return [("partly" if lost else "not valid here", words)]
+        return [("partly" if near else "not valid here", words)]
     words = (
         f"Its maps miss {what}, to which they should add up, by {shown(median(error))} on the "
         f"median picture and {shown(worst)} at worst; {shown(tolerance)} would count as none."
@@ -81,7 +98,9 @@ def of_promise(
 
 
 def of_coverage(
-    coverage: Mapping[str, Mapping[str, int]] | None, promise: str | None, total: int = 0
+    coverage: Mapping[str, Mapping[str, int]] | None,
+    promise: str | None,
+    there: Mapping[str, int] | None = None,
 ) -> list[Told]:
     """What is to be said of which operations had a rule.
 
@@ -89,8 +108,10 @@ def of_coverage(
         coverage: as :class:`.rules.mode.Coverage` describes itself; ``None`` of methods that have
             no rules.
         promise: of a method without any, the rules are for activations alone.
-        total: how many operations of the network are not linear; 0 where nobody counted.
+        there: the operations of the network that are not linear, by name, as the graph has them;
+            ``None`` where nobody counted.
     """
+    total = sum((there or {}).values())
     if coverage is None:
         return []
     missed, unseen = dict(coverage["missed"]), coverage.get("unseen", {})
@@ -103,13 +124,17 @@ def of_coverage(
     found: list[Told] = []
     without = sum(missed.values())
     if missed:
-        of = f" of {total:,}" if total >= without else ""
+        # A recurrent layer is one call, and in the graph all that it is made of.
+        alike = all(many <= (there or {}).get(name, 0) for name, many in missed.items())
+        of = f" of {total:,}" if alike else ""
+        whole = _RECURRENT & missed.keys()
+        more = " (a recurrent layer counts as one, whatever it is made of)" if whole else ""
         found.append(
             (
                 "partly",
                 f"{count(without, 'operation')}{of} that {'is' if without == 1 else 'are'} not "
                 f"linear {'has' if without == 1 else 'have'} no rule, and there the way back is "
-                f"the plain gradient's: {_listed(missed)}.",
+                f"the plain gradient's: {_listed(missed)}{more}.",
             )
         )
     if unseen:

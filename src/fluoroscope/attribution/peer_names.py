@@ -21,6 +21,8 @@ class Peer:
     random: bool = False
     """Draws random numbers; then each picture is explained by itself, with its own."""
     promise: Literal["completeness", "conservation"] | None = None
+    converges: bool = False
+    """Keeps its promise in the limit alone, of ever more points."""
     inner: bool = False
     """Its map has the size of a layer."""
     of: str = "target"
@@ -34,7 +36,7 @@ def _kebab(kind: str) -> str:
 _ALL = (
     Peer("Saliency"),
     Peer("InputXGradient"),
-    Peer("IntegratedGradients", promise="completeness"),
+    Peer("IntegratedGradients", promise="completeness", converges=True),
     Peer("DeepLift", promise="completeness"),
     Peer("DeepLiftShap", ("baselines",), promise="completeness"),
     Peer("GradientShap", ("baselines",), random=True),

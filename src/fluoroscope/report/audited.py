@@ -46,12 +46,15 @@ class Believed:
 
     told: list[Told]
     best: list[str]
-    """Those that passed and name best what the network depends on, without the plain gradient."""
+    """Valid ones, without the plain gradient: those that name best what the network depends on, or,
+    where no metric ranks them, the cheapest."""
     srg: str
     """Whether the relevance gain tells methods from controls here, in a sentence."""
     controls: dict[str, float]
     """The relevance gain of maps that know nothing of the network."""
     complete: bool
+    ranked: bool
+    """Whether a metric ranks them here."""
 
 
 def believed(study: Study, images: Tensor, classes: Tensor) -> Believed | None:
@@ -79,12 +82,12 @@ def believed(study: Study, images: Tensor, classes: Tensor) -> Believed | None:
                     cancelled=lambda: study.cancelled() or time.monotonic() > ends,
                 )
         except FluoroscopeError:  # a network without a gradient; the section says so
-            return {"told": [], "best": [], "srg": "", "controls": {}, "complete": True}
+            return {"told": []}
         if not found.complete:
             study.cut.add("audit")
         return _short(found)
 
-    values = study.written("audit", [names, most], look)
+    values = study.written("audit", [names, most, "ranked"], look)
     told = [Told(**each) for each in values["told"]]
     return Believed(**{**values, "told": told}) if told else None
 
@@ -127,10 +130,11 @@ def _short(found: Audit) -> dict[str, Any]:
             }
             for row in found.rows
         ],
-        "best": [name for name in found.best if name != PLAIN][:_BEST],
+        "best": [name for name in found.best or found.valid if name != PLAIN][:_BEST],
         "srg": found.telling.get("srg", ""),
         "controls": {
             name: scores["srg"].mean for name, scores in found.controls.items() if "srg" in scores
         },
         "complete": found.complete,
+        "ranked": bool(found.best),
     }

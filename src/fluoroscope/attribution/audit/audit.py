@@ -44,10 +44,10 @@ from fluoroscope.attribution.audit.subjects import (
     Subject,
     subjects,
 )
-from fluoroscope.attribution.audit.verdict import Verdict, judge, same_maps
+from fluoroscope.attribution.audit.verdict import judge_all
 from fluoroscope.attribution.classes import Targets, as_targets
 from fluoroscope.attribution.method import Method
-from fluoroscope.attribution.metrics import controls
+from fluoroscope.attribution.metrics import Informative, controls
 from fluoroscope.attribution.names import METHODS
 from fluoroscope.engine import randomness
 from fluoroscope.engine.first_look import first_look, notes_of, remind
@@ -136,11 +136,13 @@ def audit(
         made = _Audit(bench, todo, parts, size, cancelled, Course(todo, bench, on_progress))
         with parts.open():
             made.all(randomisation=randomisation, faithfulness=faithfulness)
-    graph = bench.graph
+    graph, rows = bench.graph, made.rows()
+    told = made.told({row.verdict.method for row in rows if row.verdict.sound})
     return Audit(
-        rows=made.rows(),
+        rows=rows,
         controls=made.control_scores(),
-        telling=made.telling(),
+        telling={name: str(each) for name, each in told.items()},
+        informative=tuple(name for name, each in told.items() if each.informative),
         non_linear=dict(graph.non_linear) if graph else {},
         record={
             **of,
@@ -150,7 +152,7 @@ def audit(
             "road_shares": list(ROAD_SHARES),
             "stages": [[stage.order, stage.share] for stage in STAGES] if randomisation else [],
         },
-        notes=(*notes_of(model), *made.notes()),
+        notes=(*notes_of(model), *made.notes(), *_unranked(told, rows)),
         complete=made.complete,
     )
 
@@ -164,6 +166,11 @@ class _Known:
     maps: Tensor | None
     scores: dict[str, Tensor] | None = None
     random: tuple[Likeness, ...] = ()
+
+    @property
+    def unfit(self) -> bool:
+        """Whether it is asked for no more maps: it changes the network, or they are not finite."""
+        return bool(self.evidence.traces or self.evidence.not_finite)
 
 
 class _Audit:
@@ -203,10 +210,17 @@ class _Audit:
 
     def rows(self) -> tuple[Audited, ...]:
         """A method each."""
-        same = same_maps({name: known.maps for name, known in self._known.items()})
+        verdicts = judge_all(
+            {name: known.evidence for name, known in self._known.items()},
+            {name: known.maps for name, known in self._known.items()},
+            self._bench.graph,
+        )
         return tuple(
             Audited(
-                self._verdict(name, known, same.get(name)),
+                replace(
+                    verdicts[name],
+                    remarks=(*verdicts[name].remarks, *insensitive(known.random)),
+                ),
                 known.evidence,
                 known.random,
                 summed_up(known.scores or {}, self._bench.seed),
@@ -220,10 +234,10 @@ class _Audit:
             name: summed_up(scores, self._bench.seed) for name, scores in self._controls.items()
         }
 
-    def telling(self) -> dict[str, str]:
-        """Whether each metric tells methods from controls."""
+    def told(self, sound: set[str]) -> dict[str, Informative]:
+        """By metric, whether it tells the sound ones of the methods from controls."""
         scores = {name: known.scores for name, known in self._known.items()}
-        ones = {name: each for name, each in scores.items() if each}
+        ones = {name: each for name, each in scores.items() if each and name in sound}
         return telling(ones, self._controls, self._bench.seed)
 
     def notes(self) -> list[str]:
@@ -241,10 +255,6 @@ class _Audit:
             found.append(f"For speed some were looked at with fewer probes: {listed(quick)}.")
         gaps = [failed(known.random) for known in self._known.values()]
         return [*found, *dict.fromkeys(gap for gap in gaps if gap)]
-
-    def _verdict(self, name: str, known: _Known, same_as: str | None) -> Verdict:
-        found = judge(name, known.evidence, self._bench.graph, same_as)
-        return replace(found, remarks=tuple(insensitive(known.random)))
 
     def _look(self, subject: Subject) -> None:
         self._stop()
@@ -275,7 +285,7 @@ class _Audit:
                 self._parts.put(f"score-control-{name}", of, *kept)
             self._controls[name] = unstacked(kept[0])
         for known in self._known.values():
-            if known.maps is None or not bool(known.maps.isfinite().all()):
+            if known.maps is None or known.unfit:
                 continue
             self._stop()
             known.scores = self._scores(known, judge_)
@@ -298,7 +308,7 @@ class _Audit:
     def _forget(self, stage: Stage) -> None:
         random: list[Classifier] = []
         for known in self._known.values():
-            if known.maps is None or not bool(known.maps.isfinite().all()):
+            if known.maps is None or known.unfit:
                 continue
             self._stop()
             subject, maps = known.subject, known.maps
@@ -341,6 +351,19 @@ class _Audit:
     def _stop(self) -> None:
         if self._cancelled is not None and self._cancelled():
             raise CancelledError
+
+
+def _unranked(told: Mapping[str, Informative], rows: Iterable[Audited]) -> list[str]:
+    """Why the scores rank nothing, if they do not."""
+    scored = [row for row in rows if row.scores]
+    if scored and not any(row.verdict.sound for row in scored):
+        return ["Of the scored methods none is valid, so none is held against the controls."]
+    if told and not any(each.informative for each in told.values()):
+        return [
+            "No metric tells a method from maps that know nothing of the network here, so the "
+            "valid ones are not ranked."
+        ]
+    return []
 
 
 def _quickened(subject: Subject) -> str:

@@ -14,7 +14,14 @@ from torch import Tensor
 
 from fluoroscope.attribution.audit.bench import Bench
 from fluoroscope.attribution.classes import unmistakable
-from fluoroscope.attribution.metrics import Flipping, Setting, bootstrap, informative, metric
+from fluoroscope.attribution.metrics import (
+    Flipping,
+    Informative,
+    Setting,
+    bootstrap,
+    informative,
+    metric,
+)
 from fluoroscope.attribution.metrics.flipping import Curves
 
 # Steps of the curves, and the shares of the pixels that ROAD takes away.
@@ -91,8 +98,8 @@ def telling(
     methods: Mapping[str, Mapping[str, Tensor]],
     controls: Mapping[str, Mapping[str, Tensor]],
     seed: int,
-) -> dict[str, str]:
-    """By metric, whether the best method beats the best control here, in a sentence.
+) -> dict[str, Informative]:
+    """By metric, whether the best method beats the best control here.
 
     Methods that were scored on fewer pictures than others are left aside.
     """
@@ -105,7 +112,7 @@ def telling(
         if ones and others and most > 1:
             # Controls are of all pictures, of which a method may have had the first alone.
             fit = {control: each[:most] for control, each in others.items()}
-            said[name] = str(informative(metric(name), ones, fit, seed=seed))
+            said[name] = informative(metric(name), ones, fit, seed=seed)
     return said
 
 

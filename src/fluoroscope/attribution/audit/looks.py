@@ -52,9 +52,10 @@ class Evidence:
     """Forward and backward, for a picture; 0 where nobody counts them."""
     promise: str | None = None
     tolerance: float = 0.0
-    """How far rounding, and the method itself, may be from the promise."""
-    converges: bool = False
-    """Whether it keeps it in the limit alone, of ever more points or samples."""
+    """The error of the promise that counts as none: :func:`~..doubts.allowed`."""
+    converges: bool | None = False
+    """Whether it keeps it in the limit alone, of ever more points or samples; ``None`` where nobody
+    knows, as of a user's own."""
     error: tuple[float, ...] = ()
     """How far each map is, as :func:`~..method.promise_error` has it."""
     share: tuple[float, ...] = ()
@@ -143,8 +144,8 @@ def _seen(
     if subject.promise is not None and not bool(made.error.isnan().all()):
         yield "error", tuple(made.error.tolist())
         yield "share", tuple((maps.flatten(1).sum(1) / made.values).nan_to_num().tolist())
-        yield "tolerance", max(allowed(subject.promise, bench.model), subject.tolerance)
-        yield "converges", subject.tolerance > 0
+        yield "tolerance", allowed(subject.promise, bench.model, converges=subject.converges)
+        yield "converges", subject.converges
     if not bool(maps.isfinite().all()):
         return
     yield from _again(subject, bench, maps, alone)

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fluoroscope.attribution.audit.faithfulness import Score
+from fluoroscope.attribution.audit.faithfulness import METRICS, Score
 from fluoroscope.attribution.audit.looks import Evidence
 from fluoroscope.attribution.audit.randomise import Likeness
 from fluoroscope.attribution.audit.verdict import Verdict
+from fluoroscope.attribution.metrics import metric
 from fluoroscope.errors import InvalidParameterError, ResultFormatError
 from fluoroscope.files import atomic_path, output_directory, regular, user_path
 from fluoroscope.models.wording import did_you_mean
@@ -52,13 +53,16 @@ class Audit(html.Shown):
     controls: dict[str, dict[str, Score]]
     """The scores of maps that know nothing of the network, by control and metric."""
     telling: dict[str, str]
-    """By metric: whether the best method beats the best control here, in a sentence."""
+    """By metric: whether the best method beats the best control here, in a sentence; of methods
+    that are *not valid here* none is spoken of."""
     non_linear: dict[str, int]
     """Operations of the network that are not linear, by name."""
     record: dict[str, Any]
     """Network with its content hash, pictures, classes, settings and versions, as plain values."""
     notes: tuple[str, ...] = ()
     """What a reader should know."""
+    informative: tuple[str, ...] = ()
+    """The metrics by which the best method does."""
     complete: bool = True
     """Whether all looks were made that were asked for."""
 
@@ -90,18 +94,32 @@ class Audit(html.Shown):
         return self.of(method).verdict
 
     @property
+    def valid(self) -> tuple[str, ...]:
+        """The methods whose verdict is *valid*, in the order in which they were asked for."""
+        return tuple(row.verdict.method for row in self.rows if row.verdict.passed)
+
+    @property
     def best(self) -> tuple[str, ...]:
-        """The methods that passed, those of the highest relevance gain (SRG) first.
+        """The valid methods, the best first, by :attr:`ranked_by`; none where no metric ranks them.
 
         Behind them come those that were scored on fewer pictures, or not at all.
         """
+        by = self.ranked_by
+        if by is None:
+            return ()
+        sign = 1 if metric(by).higher_is_better else -1
 
-        def place(row: Audited) -> tuple[int, float]:
-            score = row.scores.get("srg")
-            return (0, 0.0) if score is None else (-score.pictures, -score.mean)
+        def place(name: str) -> tuple[int, float]:
+            score = self.of(name).scores.get(by)
+            return (0, 0.0) if score is None else (-score.pictures, -sign * score.mean)
 
-        passed = sorted((row for row in self.rows if row.verdict.passed), key=place)
-        return tuple(row.verdict.method for row in passed)
+        return tuple(sorted(self.valid, key=place))
+
+    @property
+    def ranked_by(self) -> str | None:
+        """The metric that ranks :attr:`best`: the relevance gain (SRG) where it tells methods from
+        controls here, else the first metric that does; ``None`` where none does."""
+        return next((name for name in METRICS if name in self.informative), None)
 
     def is_of(self, model_sha256: str) -> bool:
         """Whether it is of the network with this content hash."""
@@ -117,6 +135,7 @@ class Audit(html.Shown):
                 for name, scores in self.controls.items()
             },
             "telling": dict(self.telling),
+            "informative": list(self.informative),
             "non_linear": dict(self.non_linear),
             "record": self.record,
             "notes": list(self.notes),
@@ -162,8 +181,7 @@ class Audit(html.Shown):
             ) from error
 
     def _line(self) -> str:
-        passed = [row.verdict.method for row in self.rows if row.verdict.passed]
-        said = f"{len(passed)} of {count(len(self.rows), 'method')} valid"
+        said = f"{len(self.valid)} of {count(len(self.rows), 'method')} valid"
         return f"{network_name(str(self.record.get('model')))}: {said}"
 
     def _view(self) -> Iterator[html.Html]:
@@ -225,7 +243,10 @@ def _read(found: dict[str, Any]) -> Audit:
         )
     return TypeAdapter(Audit).validate_python(
         {
-            **{name: found[name] for name in ("telling", "non_linear", "record", "notes")},
+            **{
+                name: found[name]
+                for name in ("telling", "informative", "non_linear", "record", "notes")
+            },
             "rows": rows,
             "complete": found["complete"],
             "controls": {

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fluoroscope.attribution.attribute import stated
 from fluoroscope.attribution.classes import objective_of
+from fluoroscope.attribution.doubts import converging
 from fluoroscope.attribution.method import Method, Promise, promise_error
 from fluoroscope.attribution.names import METHODS
 from fluoroscope.attribution.registry import make_method
@@ -62,8 +63,8 @@ class Subject(Protocol):
         """What its maps add up to."""
 
     @property
-    def tolerance(self) -> float:
-        """By how much it says it may miss that; 0 where rounding alone counts."""
+    def converges(self) -> bool | None:
+        """Whether it keeps that in the limit alone; ``None`` where nobody knows."""
 
     @property
     def of_pixels(self) -> bool:
@@ -104,10 +105,9 @@ class OfMethod:
         return promise
 
     @property
-    def tolerance(self) -> float:
-        """Of those that add up points until they are within one."""
-        found = getattr(self.method, "tolerance", 0.0)
-        return float(found) if isinstance(found, int | float) else 0.0
+    def converges(self) -> bool:
+        """Of those that add up points or samples."""
+        return converging(self.method)
 
     @property
     def of_pixels(self) -> bool:
@@ -150,7 +150,7 @@ class OfFunction:
     function: Explain
     promise: Promise | None = None
     of_pixels: bool = True
-    tolerance: float = 0.0
+    converges: bool | None = None
     hooks: bool = False
 
     @property

@@ -2,19 +2,20 @@
 
 *not valid here*: it gives no map, changes the network, explains pictures by their neighbours, finds
 relevance where nothing can matter, is far from its promise, or has no rule for what the network is
-made of. *the same map as X*: to rounding, on every picture. *partly*: right but for operations
-without a rule, or a promise that is missed by little, or relevance that is lost on the way.
-*valid*: nothing of that was seen.
+made of; nor is a map valid that is the same as one with a fault. *the same map as X*: to rounding,
+on every picture, and X is sound; also where it met no rule of its own, which is why. *partly*:
+right but for operations without a rule, or a promise that is missed by little, or relevance that is
+lost on the way. *valid*: nothing of that was seen.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import Tensor
 
 from fluoroscope.attribution.audit.looks import BESIDE, DERIVATIVE, Evidence
-from fluoroscope.attribution.doubts import of_coverage, of_promise, shown
+from fluoroscope.attribution.doubts import Told, of_coverage, of_promise, shown
 from fluoroscope.attribution.rules.graph import Graph
 from fluoroscope.words import count, sentence
 
@@ -22,6 +23,8 @@ Word = Literal["valid", "partly", "the same map as", "not valid here"]
 
 # Maps whose cosine is nearer to 1 than this are the same: they differ by less than half a per cent.
 _SAME = 1e-5
+# And of one size too, to this share.
+_SIZE = 1e-3
 # What rounding leaves of a map where nothing can matter, as a share.
 _FRAME = 1e-6
 
@@ -49,6 +52,11 @@ class Verdict:
         """Whether its maps can be shown without a warning."""
         return self.word == "valid"
 
+    @property
+    def sound(self) -> bool:
+        """Whether it is more than *not valid here*."""
+        return self.word != "not valid here"
+
     def describe(self) -> dict[str, Any]:
         """As plain values."""
         return {
@@ -60,22 +68,58 @@ class Verdict:
         }
 
 
-def judge(method: str, seen: Evidence, graph: Graph | None, same_as: str | None = None) -> Verdict:
-    """The verdict on a method, from what was seen of it and of the network."""
-    total = sum(graph.non_linear.values()) if graph else 0
-    told = [
-        *of_promise(seen.promise, seen.error, seen.share, seen.tolerance, converges=seen.converges),
-        *of_coverage(seen.coverage, seen.promise, total),
-    ]
+def judge_all(
+    seen: Mapping[str, Evidence], maps: Mapping[str, Tensor | None], graph: Graph | None
+) -> dict[str, Verdict]:
+    """The verdicts on methods, each held against the maps of the others."""
+    alone = {name: judge(name, each, graph) for name, each in seen.items()}
+    # Of methods of one map the others are called after a sound one.
+    order = sorted(seen, key=lambda name: not alone[name].sound)
+    same = same_maps({name: maps.get(name) for name in order})
+    found = dict(alone)
+    for name, other in same.items():
+        words = f"On every picture its map is that of {other}."
+        if alone[other].sound and not _broken(seen[name]):
+            reasons = (words, *alone[name].reasons)
+            found[name] = Verdict(name, "the same map as", other, reasons)
+        else:
+            found[name] = replace(alone[name], remarks=(words,))
+    for name, other in _spoilt(seen, maps).items():
+        words = f"On every picture its map is that of {other}, which is not valid here."
+        reasons = (words, *_of_the_map(seen[other]), *alone[name].reasons)
+        found[name] = Verdict(name, "not valid here", None, reasons)
+    return found
+
+
+def _spoilt(seen: Mapping[str, Evidence], maps: Mapping[str, Tensor | None]) -> dict[str, str]:
+    """Of methods in whose own maps no fault was seen: one of the same maps, in which there was."""
+    found = {}
+    for name, mine in maps.items():
+        for other, theirs in maps.items():
+            if mine is None or theirs is None or _faults(seen[name]):
+                continue
+            if _of_the_map(seen[other]) and _equal(mine, theirs):
+                found[name] = other
+    return found
+
+
+def _equal(ones: Tensor, others: Tensor) -> bool:
+    """Whether maps are alike in size as well, where a fault may lie."""
+    both = min(len(ones), len(others))
+    first, second = (each[:both].double().flatten(1).norm(dim=1) for each in (ones, others))
+    return alike(ones, others) and bool(((first - second).abs() <= _SIZE * second).all())
+
+
+def judge(method: str, seen: Evidence, graph: Graph | None) -> Verdict:
+    """The verdict on a method by itself, from what was seen of it and of the network."""
+    there = graph.non_linear if graph else None
+    told = [*_promise(seen), *of_coverage(seen.coverage, seen.promise, there)]
     bad, part, well = (
         [reason for word, reason in told if word == one]
         for one in ("not valid here", "partly", "valid")
     )
     bad = [*_faults(seen), *bad]
     well = [*well, *_known(seen)]
-    if same_as is not None:
-        reason = f"On every picture its map is that of {same_as}."
-        return Verdict(method, "the same map as", same_as, (reason, *bad, *part, *well))
     word: Word = "not valid here" if bad else "partly" if part else "valid"
     return Verdict(method, word, None, (*bad, *part, *well))
 
@@ -115,14 +159,31 @@ def alike(ones: Tensor, others: Tensor) -> bool:
     return bool(((first * second).sum(1) > 1 - _SAME).all())
 
 
+def _promise(seen: Evidence) -> list[Told]:
+    return of_promise(
+        seen.promise, seen.error, seen.share, seen.tolerance, converges=bool(seen.converges)
+    )
+
+
+def _broken(seen: Evidence) -> bool:
+    """Whether more is wrong with it than that it met no rule of its own."""
+    return bool(_faults(seen)) or any(word == "not valid here" for word, _ in _promise(seen))
+
+
 def _faults(seen: Evidence) -> list[str]:
     """What no method may do."""
     found = []
-    many = count(seen.pictures, "picture")
     if seen.refused:
         found.append(sentence(seen.refused))
     if seen.traces:
         found.append(f"It changes the network or the process: {', '.join(seen.traces)}.")
+    return [*found, *_of_the_map(seen)]
+
+
+def _of_the_map(seen: Evidence) -> list[str]:
+    """What no map may show, whoever made it."""
+    found = []
+    many = count(seen.pictures, "picture")
     if seen.not_finite:
         found.append(f"Of {seen.not_finite} of {many} its map is not finite.")
     if seen.without and 2 * seen.without >= seen.pictures:

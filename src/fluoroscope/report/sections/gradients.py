@@ -134,8 +134,12 @@ def _verdicts(found: Believed | None) -> list[Block]:
     told = found.told
     passed = sum(each.verdict == "valid" for each in told)
     best = (
-        f"Beside the gradient stand the maps of {listed(found.best)}: of the valid ones, they name "
-        "best what the network depends on."
+        f"Beside the gradient stand the maps of {listed(found.best)}: "
+        + (
+            "of the valid ones, they name best what the network depends on."
+            if found.ranked
+            else "of the valid ones, which no metric ranks here, they cost least."
+        )
         if found.best
         else "None but the plain gradient is shown."
     )
