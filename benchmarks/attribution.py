@@ -20,6 +20,7 @@ from benchmarks.page import PAGE, Scale, Section, Skipped
 from benchmarks.peers import SHARED
 from benchmarks.timing import interleaved
 from fluoroscope.attribution.names import METHODS
+from fluoroscope.engine.predict import suitable_batch
 from fluoroscope.words import count as counted
 from reproductions.networks import specimen
 
@@ -29,7 +30,6 @@ _LARGE = (
     "mobilenet_v2_1.0_224",
     "tf_efficientnet_lite0_224",
 )
-_BATCH = 32
 # Methods whose passes are counted by a number that they are told; and those of about one pass.
 _MANY = {"integrated-gradients": "points", "smoothgrad": "samples"}
 _ONE = (
@@ -86,7 +86,7 @@ def cost(scale: Scale) -> Section:
         "Seconds of one call of `fs.attribute` over those of bare forward and backward passes to "
         "the pixels of the same pictures, parameters frozen, by the CPU's clock on one thread. "
         f"Methods that take many passes are told {points}, and held against as many in the same "
-        f"batches of up to {_BATCH}. A call also hashes the network's weights for its record, "
+        f"batches. A call also hashes the network's weights for its record, "
         "which is most of what the gradient costs beyond a pass. Error is the largest from what "
         "the method promises: completeness or conservation."
     )
@@ -198,8 +198,9 @@ def _pictures(model: fs.Classifier, count: int) -> tuple[Tensor, Tensor]:
 def _bare(model: fs.Classifier, images: Tensor, classes: Tensor, passes: int) -> None:
     """The passes of all pictures in batches, and nothing else."""
     pictures, wanted = images.repeat(passes, 1, 1, 1), classes.repeat(passes)
+    size = suitable_batch(images)
     with model.held():
-        for pixels, its in zip(pictures.split(_BATCH), wanted.split(_BATCH), strict=True):
+        for pixels, its in zip(pictures.split(size), wanted.split(size), strict=True):
             pixels = pixels.clone().requires_grad_()
             own = model(pixels).gather(1, its[:, None])
             torch.autograd.grad(own.sum(), pixels)
@@ -210,7 +211,7 @@ def _mapped(
 ) -> fs.Attribution:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", fs.FluoroscopeWarning)
-        return fs.attribute(model, images, classes, method=name, batch_size=_BATCH, **options)
+        return fs.attribute(model, images, classes, method=name, **options)
 
 
 def _one_by_one(

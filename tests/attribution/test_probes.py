@@ -56,6 +56,14 @@ def test_the_probes_of_one_picture_fill_the_batch(name: str, expected: list[int]
     assert sizes(name, toy("gelu").images[:1], batch_size=16) == expected
 
 
+def test_by_default_fewer_large_pictures_are_evaluated_at_once() -> None:
+    from fluoroscope.engine.predict import suitable_batch
+
+    sides = {8: 64, 128: 50, 224: 16, 2000: 1}
+    assert {side: suitable_batch(torch.empty(1, 3, side, side)) for side in sides} == sides
+    assert max(sizes("smoothgrad", toy("gelu").images)) == 63  # 21 of each
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_no_batch_is_larger_than_wanted(name: str) -> None:
     images = toy("gelu").images

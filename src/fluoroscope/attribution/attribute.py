@@ -25,7 +25,7 @@ from fluoroscope.attribution.result import NOT_VALID, Attribution
 from fluoroscope.attribution.search import Explained, explain
 from fluoroscope.engine import randomness
 from fluoroscope.engine.first_look import notes_of, remind
-from fluoroscope.engine.predict import check_batch_size, predict
+from fluoroscope.engine.predict import check_batch_size, predict, suitable_batch
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import Step
 from fluoroscope.errors import InvalidParameterError
@@ -60,7 +60,7 @@ def attribute(
     classes: Targets | None = None,
     *,
     method: str | Method = "gradient",
-    batch_size: int = 32,
+    batch_size: int | None = None,
     seed: int = 0,
     numbers: Tensor | None = None,
     on_step: Callable[[Step], None] | None = None,
@@ -77,7 +77,7 @@ def attribute(
             or index); a tuple ``(a, b)`` is the difference of their logits, "why a and not b", for
             all pictures, and a list of tuples one for each. By default the predicted class.
         method: by name; ``fluoroscope attribute list`` lists them.
-        batch_size: images evaluated at once.
+        batch_size: images evaluated at once; by default 64, or fewer large ones on a processor.
         seed: for everything random; a picture's map depends on it and the picture's number alone.
         numbers: ``(N,)``, which pictures of their data set these are; by default 0 and up.
         on_step: called with every step.
@@ -94,7 +94,9 @@ def attribute(
     model = as_classifier(model)
     batch = check_images(images, model.channels)
     how = make_method(method, **options)
-    size, seed = check_batch_size(batch_size), randomness.as_seed(seed)
+    given = batch.to(model.device, model.dtype)
+    size = suitable_batch(given) if batch_size is None else check_batch_size(batch_size)
+    seed = randomness.as_seed(seed)
     numbers = torch.arange(len(batch), device="cpu") if numbers is None else numbers
     if numbers.shape != (len(batch),):
         raise InvalidParameterError(
@@ -108,7 +110,7 @@ def attribute(
     found = explain(
         model,
         how,
-        batch.to(model.device, model.dtype),
+        given,
         targets,
         seed=seed,
         numbers=numbers,

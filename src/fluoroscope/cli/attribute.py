@@ -13,7 +13,6 @@ from fluoroscope.cli.default_command import Default, WithDefault
 from fluoroscope.cli.display import with_display
 from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import (
-    BatchSize,
     Image,
     Invert,
     Json,
@@ -93,7 +92,12 @@ def draw(
             help="Draw maps that are not valid on this network, too; the picture then says so.",
         ),
     ] = False,
-    batch_size: BatchSize = 32,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size", min=1, help="Pictures at once; by default what suits the machine."
+        ),
+    ] = None,
     out: Out = Path("out/attribute"),
     seed: Seed = 0,
     json: Json = None,
@@ -220,7 +224,7 @@ def _explain(
     method: str,
     options: dict[str, Any],
     seed: int,
-    batch_size: int,
+    batch_size: int | None,
     told: _Progress,
 ) -> "Attribution":
     """The maps of one method for all classes, which draw the same randomness."""
