@@ -11,6 +11,7 @@ from reproductions import (
     attribution_audit,
     attribution_cams,
     attribution_completeness,
+    attribution_conservation,
     attribution_peers,
     cifar,
     class_map,
@@ -51,6 +52,7 @@ SECTIONS = {
     "attribution-audit": attribution_audit.section,
     "attribution-cams": attribution_cams.section,
     "attribution-completeness": attribution_completeness.section,
+    "attribution-conservation": attribution_conservation.section,
 }
 HEAD = """# Reproductions
 

@@ -151,15 +151,19 @@ def _loop_over_windows(
     return total[None, :, 1:-1, 1:-1]
 
 
+@pytest.mark.parametrize("padded_before", [False, True])
 @pytest.mark.parametrize("first", ["flat", "box"])
-def test_a_first_layer_is_its_formula(first: str) -> None:
+def test_a_first_layer_is_its_formula(first: str, padded_before: bool) -> None:
     weights, bias, x, relevance = _image_layer()
     low = ((0 - torch.tensor([0.4, 0.5])) / 0.2)[:, None, None].double()
     high = ((1 - torch.tensor([0.4, 0.5])) / 0.2)[:, None, None].double()
 
     def network(pixels: Tensor) -> Tensor:
         mean = torch.tensor([0.4, 0.5], dtype=pixels.dtype)[:, None, None]
-        return F.conv2d((pixels - mean) / 0.2, weights, bias, stride=2, padding=1)
+        inputs = (pixels - mean) / 0.2
+        if padded_before:
+            return F.conv2d(F.pad(inputs, (1, 1, 1, 1)), weights, bias, stride=2)
+        return F.conv2d(inputs, weights, bias, stride=2, padding=1)
 
     def boxed(inputs: Tensor, w: Tensor) -> Tensor:
         return inputs * w - low * w.clamp(min=0) - high * w.clamp(max=0)

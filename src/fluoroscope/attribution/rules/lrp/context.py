@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 Limits = tuple[Tensor, Tensor] | None
-"""The lowest and highest values that a picture's numbers can have, where a rule asks for them."""
+"""What a rule for pixels asks of each number of a picture: its lowest and highest value (box), or
+twice whether it is a pixel at all and no padding (flat)."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,13 @@ class Context:
             return True
         if not (tensor.is_leaf and tensor.requires_grad and torch.is_grad_enabled()):
             return False
-        ends = (torch.zeros_like(tensor), torch.ones_like(tensor))
-        self.pictures[tensor] = ends if self.how.first == "box" else None
+        ones = torch.ones_like(tensor)
+        ends = {"box": (torch.zeros_like(tensor), ones), "flat": (ones, ones)}
+        self.pictures[tensor] = ends.get(self.how.first)
         return True
 
     def limits(self, tensor: Tensor) -> Limits:
-        """The limits of a picture's numbers."""
+        """What is known of a picture's numbers."""
         found: Limits = self.pictures[tensor]
         return found
 

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from fluoroscope.attribution.rules.lrp.back import as_shape, gone_back
-from fluoroscope.attribution.rules.lrp.context import Context, How
+from fluoroscope.attribution.rules.lrp.context import Context, How, Limits
 from fluoroscope.attribution.rules.lrp.linear import layer
 from fluoroscope.attribution.rules.lrp.operations import Relay
 from fluoroscope.attribution.rules.mode import (
@@ -102,16 +102,12 @@ class Relevance(Rules):
         )
         made = func(*plain[0], **plain[1])
         found = gone_back(made, lambda g: (as_shape(g, picture.shape),), picture)
-        limits = self._limits(func, args, kwargs)
+        ends = self._scaled_limits(func, picture, args, kwargs)
         self._coverage.handled[name] += 1
         if in_place:
             found = gone_back(made, lambda g: (g,), picture.clone())
             picture.copy_(found)
             found = picture
-        ends = None
-        if limits is not None:
-            low, high = limits[0]
-            ends = (low.minimum(high), low.maximum(high))
         self._here.pictures[found] = ends
         return found
 
@@ -141,10 +137,18 @@ class Relevance(Rules):
         self, func: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> list[tuple[Tensor, Tensor]] | None:
         """Those of each tensor that the operation makes of pictures."""
-        if self._here.how.first != "box":
+        if self._here.how.first not in ("box", "flat"):
             return None
         low, high = (self._at_an_end(side, func, args, kwargs) for side in (0, 1))
         return list(zip(low, high, strict=True))
+
+    def _scaled_limits(
+        self, func: Operation, picture: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Limits:
+        if self._here.how.first != "box":
+            return self._here.limits(picture)
+        (low,), (high,) = (self._at_an_end(side, func, args, kwargs) for side in (0, 1))
+        return low.minimum(high), low.maximum(high)
 
     def _at_an_end(
         self, side: int, func: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -55,41 +55,45 @@ def z_plus(layer: Applied, slope: Tensor, how: How) -> Tensor:
     the relevance becomes 0.00 on a network of depthwise convolutions.
     """
     x, weights = layer.x, layer.layer.weights
-    mixed = x.numel() > 0 and float(x.min()) < 0
-    over = layer.through(x.clamp(min=0) if mixed else x, weights.clamp(min=0))
-    under = layer.through(x.clamp(max=0), weights.clamp(max=0)) if mixed else None
-    plus = over.found if under is None else over.found + under.found
-    relevance, whole = layer.y * slope, None
-    if layer.sign is not None or float(plus.min()) < _TINY:
-        part, whole = _of_either_sign(layer, relevance, plus)
-    else:
-        part = relevance.div_(plus)
+    if x.numel() and float(x.min()) < 0:
+        # The positive parts are (c + |c|) / 2, which takes one convolution and not two.
+        sizes = layer.through(x.abs(), weights.abs())
+        part, whole = _of_either_sign(layer, slope, (layer.z + sizes.found).div_(2), _NOTHING)
+        part = part.div_(2)
+        found = layer.back(part if whole is None else part + whole)
+        return found.addcmul_(x.sign(), sizes.back(part))
+    over = layer.through(x, weights.clamp(min=0))
+    if layer.sign is None and float(over.found.min()) > _TINY:
+        return over.back((layer.y * slope).div_(over.found))
+    part, whole = _of_either_sign(layer, slope, over.found, 0.0)
     found = over.back(part)
-    if under is not None:
-        found = torch.where(x > 0, found, under.back(part))
     return found if whole is None else found.add_(layer.back(whole))
 
 
 def _of_either_sign(
-    layer: Applied, relevance: Tensor, plus: Tensor
+    layer: Applied, slope: Tensor, plus: Tensor, noise: float
 ) -> tuple[Tensor, Tensor | None]:
     """What an output hands to its positive parts, and what to all, where the others are meant.
 
-    The parts of one sign are the whole less those of the other.
+    The parts of one sign are the whole less those of the other; which share of the sum of their
+    sizes ``noise`` is at most counts as none.
     """
     z = layer.z
     minus = z - plus
-    relevance = rehomed(relevance, z, (plus == 0) & (z == 0))
     if layer.sign is None:
-        by_minus = plus < _TINY
+        by_minus = plus <= (noise * (plus - minus) if noise else _TINY)
     else:
         # Of what the batch norm behind turns round the negative parts are the positive ones.
         turned = layer.sign < 0
-        wanted = torch.where(turned, -minus, plus)
-        by_minus = turned ^ (wanted <= _NOTHING * (plus - minus))
-    shares = divided(relevance, torch.where(by_minus, minus, plus))
-    whole = shares.masked_fill(~by_minus, 0)
-    return torch.where(by_minus, -shares, shares), whole if bool(whole.any()) else None
+        by_minus = turned ^ (torch.where(turned, -minus, plus) <= _NOTHING * (plus - minus))
+    below = torch.where(by_minus, minus, plus)
+    dead = below.abs() < _TINY
+    relevance = rehomed(layer.y * slope, z, dead)
+    shares = relevance.div_(below.masked_fill_(dead, 1))
+    if not bool(by_minus.any()):
+        return shares, None
+    whole = shares * by_minus
+    return shares.sub_(whole, alpha=2), whole
 
 
 def gamma(layer: Applied, slope: Tensor, how: How) -> Tensor:
@@ -128,18 +132,15 @@ SPREADS: Mapping[str, Spread] = {
 
 def at_picture(rule: str, layer: Applied, slope: Tensor, how: How, limits: Limits) -> Tensor:
     """The relevance of a first layer's inputs, pixels, by any rule."""
-    if rule == "flat":
-        return flat(layer, slope)
-    if rule == "box":
-        assert limits is not None
-        return box(layer, slope, *limits)
+    if limits is not None:
+        return flat(layer, slope, limits[0]) if rule == "flat" else box(layer, slope, *limits)
     return layer.x * SPREADS[rule](layer, slope, how)
 
 
-def flat(layer: Applied, slope: Tensor) -> Tensor:
-    """``R_i = sum_j 1 / n_j * R_j``: all inputs of an output alike."""
-    ones = layer.through(torch.ones_like(layer.x), torch.ones_like(layer.layer.weights))
-    return ones.back(divided(layer.y * slope, ones.found))
+def flat(layer: Applied, slope: Tensor, inside: Tensor) -> Tensor:
+    """``R_i = sum_j 1 / n_j * R_j``: all pixels of an output's window alike; padding is none."""
+    ones = layer.through(inside, torch.ones_like(layer.layer.weights))
+    return inside * ones.back(divided(layer.y * slope, ones.found))
 
 
 def box(layer: Applied, slope: Tensor, low: Tensor, high: Tensor) -> Tensor:
