@@ -110,21 +110,78 @@ def test_a_layer_is_its_formula(
 
 
 @pytest.mark.parametrize("rule", ["z-plus", "gamma", "signed"])
+@pytest.mark.parametrize("positive", [False, True])
 def test_a_batch_norm_is_part_of_the_layer(
-    layer: tuple[Tensor, Tensor, Tensor, Tensor], rule: str
+    layer: tuple[Tensor, Tensor, Tensor, Tensor], rule: str, positive: bool
 ) -> None:
+    """And turned round by it an output without negative parts has no positive ones."""
     weights, _, x, relevance = layer
+    x = x.abs() if positive else x
+    weights = torch.cat([weights[:1], weights[1:2].abs(), weights[2:]])
     scale = torch.tensor([0.5, -2.0, -0.7, 1.5], dtype=torch.float64)
     shift = torch.tensor([1.0, -2.0, 0.5, -1.0], dtype=torch.float64)
-
-    def both(each: Tensor) -> Tensor:
-        made = F.conv2d(each, weights[:, :, None, None])
-        zero, one = torch.zeros_like(scale), torch.ones_like(scale)
-        return F.batch_norm(made, zero, one, scale, shift, eps=0)
-
-    found = handed_back(both, x[None, :, None, None], relevance[None, :, None, None], conv=rule)
+    found = handed_back(
+        lambda each: _normed(F.conv2d(each, weights[:, :, None, None]), scale, shift),
+        x[None, :, None, None], relevance[None, :, None, None], conv=rule,
+    )  # fmt: skip
     merged = by_formula(weights * scale[:, None], shift, x, relevance, RULES[rule])
     torch.testing.assert_close(found.flatten(), merged)
+
+
+def _normed(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    zero, one = torch.zeros_like(scale), torch.ones_like(scale)
+    return F.batch_norm(x, zero, one, scale, shift, eps=0)
+
+
+def test_what_a_batch_norm_is_given_may_have_other_users(
+    layer: tuple[Tensor, Tensor, Tensor, Tensor],
+) -> None:
+    """The relevance of what is normalised and of what goes around it add up at the layer."""
+    weights, _, x, relevance = layer
+    scale = torch.tensor([0.5, 2.0, 0.7, 1.5], dtype=torch.float64)
+    shift = torch.tensor([1.0, -2.0, 0.5, -1.0], dtype=torch.float64)
+
+    def network(each: Tensor) -> Tensor:
+        made = F.conv2d(each, weights[:, :, None, None])
+        return _normed(made, scale, shift) + made
+
+    found = handed_back(
+        network, x[None, :, None, None], relevance[None, :, None, None], conv="z-plus"
+    )
+    whole = by_formula(weights, shift, x, relevance, z_plus)
+    torch.testing.assert_close(found.flatten(), whole)
+    weights = torch.cat([torch.zeros(1, 6, dtype=torch.float64), weights[1:]])  # a dead output
+    found = handed_back(
+        network, x[None, :, None, None], relevance[None, :, None, None], conv="z-plus"
+    )
+    assert float(found.sum()) == pytest.approx(float(relevance.sum()))
+
+
+def test_a_batch_norm_elsewhere_shares_its_shift() -> None:
+    x, scale, shift, relevance = (
+        torch.randn(4, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
+        for n in range(4)
+    )
+    found = handed_back(
+        lambda each: _normed(each[:, :, None, None], scale, shift).flatten(1),
+        x[None], relevance[None],
+    )  # fmt: skip
+    slopes = relevance / (scale * x + shift)
+    expected = scale * x * slopes + x.abs() / x.abs().sum() * (shift * slopes).sum()
+    torch.testing.assert_close(found[0], expected)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_a_bias_alone_made_goes_to_the_neighbours(
+    layer: tuple[Tensor, Tensor, Tensor, Tensor], rule: str
+) -> None:
+    """Tokens, one of which is padding."""
+    weights, bias, x, relevance = layer
+    tokens = torch.stack([x, torch.zeros_like(x), -x])[None]
+    given = relevance.repeat(1, 3, 1)
+    found = handed_back(lambda each: F.linear(each, weights, bias), tokens, given, dense=rule)
+    assert float(found.sum()) == pytest.approx(float(given.sum()))
+    assert not found[0, 1].any()
 
 
 def _image_layer() -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -155,12 +212,13 @@ def _loop_over_windows(
 @pytest.mark.parametrize("first", ["flat", "box"])
 def test_a_first_layer_is_its_formula(first: str, padded_before: bool) -> None:
     weights, bias, x, relevance = _image_layer()
-    low = ((0 - torch.tensor([0.4, 0.5])) / 0.2)[:, None, None].double()
-    high = ((1 - torch.tensor([0.4, 0.5])) / 0.2)[:, None, None].double()
+    # Turned round: black is the highest that the layer sees.
+    high = ((0 - torch.tensor([0.4, 0.5])) / -0.2)[:, None, None].double()
+    low = ((1 - torch.tensor([0.4, 0.5])) / -0.2)[:, None, None].double()
 
     def network(pixels: Tensor) -> Tensor:
         mean = torch.tensor([0.4, 0.5], dtype=pixels.dtype)[:, None, None]
-        inputs = (pixels - mean) / 0.2
+        inputs = (pixels - mean) / -0.2
         if padded_before:
             return F.conv2d(F.pad(inputs, (1, 1, 1, 1)), weights, bias, stride=2)
         return F.conv2d(inputs, weights, bias, stride=2, padding=1)
@@ -170,7 +228,7 @@ def test_a_first_layer_is_its_formula(first: str, padded_before: bool) -> None:
 
     parts = {"flat": lambda inputs, w: torch.ones_like(w), "box": boxed}[first]
     found = handed_back(network, x, relevance, first=first)
-    normalised = (x - torch.tensor([0.4, 0.5]).double()[:, None, None]) / 0.2
+    normalised = (x - torch.tensor([0.4, 0.5]).double()[:, None, None]) / -0.2
     torch.testing.assert_close(found, _loop_over_windows(weights, normalised, relevance, parts),
                                rtol=1e-5, atol=1e-6)  # fmt: skip
 

@@ -75,8 +75,8 @@ def rehomed(relevance: Tensor, x: Tensor, dead: Tensor) -> Tensor:
     What ``dead`` entries hold no input made: it goes to the others at the same place in proportion
     to their size, or, where there are none, to the whole picture's.
     """
-    lost = relevance * dead
-    if not int(lost.count_nonzero()):
+    lost = torch.where(dead, relevance, 0)
+    if not bool(lost.any()):
         return relevance
     size = x.abs().masked_fill(dead, 0)
     here, around = lost.sum(1, keepdim=True), size.sum(1, keepdim=True)

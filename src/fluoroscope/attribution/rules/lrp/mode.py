@@ -15,9 +15,9 @@ from typing import Any
 
 from torch import Tensor
 
-from fluoroscope.attribution.rules.lrp.back import as_shape, gone_back
+from fluoroscope.attribution.rules.lrp.back import as_shape, gone_back, way_of
 from fluoroscope.attribution.rules.lrp.context import Context, How, Limits
-from fluoroscope.attribution.rules.lrp.linear import layer
+from fluoroscope.attribution.rules.lrp.linear import Layered, layer
 from fluoroscope.attribution.rules.lrp.operations import Relay
 from fluoroscope.attribution.rules.mode import (
     Coverage,
@@ -58,12 +58,27 @@ class Relevance(Rules):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """At the picture in one way, beyond it in another."""
+        """At the picture in one way, beyond it in another; layers are told who uses them."""
         kwargs = kwargs or {}
+        given = list(tensors_in((args, kwargs)))
+        ways = [way for each in given if isinstance(way := way_of(each), Layered)]
+        found = self._followed(func, types, args, kwargs, given)
+        if ways and (found is None or any(map(depends, tensors_in((found,))))):
+            for way in ways:
+                way.uses += 1
+        return found
+
+    def _followed(
+        self,
+        func: Operation,
+        types: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        given: list[Tensor],
+    ) -> Any:
         name, in_place = operation(func, kwargs)
         if (in_place or name == "__setitem__") and isinstance(args[0], Tensor):
             self._here.before_writing(args[0])
-        given = list(tensors_in((args, kwargs)))
         pictures = [each for each in given if self._here.is_picture(each)]
         if not pictures:
             return super().__torch_function__(func, types, args, kwargs)

@@ -10,7 +10,6 @@ from fluoroscope.attribution.rules.lrp.back import (
     divided,
     gone_back,
     rehomed,
-    scaled,
     slope_of,
     way_of,
 )
@@ -36,15 +35,15 @@ def batch_norm(here: Context, func: Operation, args: Args, kwargs: Kwargs) -> An
     if isinstance(way, Layered):
         if bool((scale < 0).any()):
             way.applied.sign = torch.where(scale < 0, -1.0, 1.0)
-        ratio = found / x.detach()
-        if bool(ratio.sum().isfinite()):
-            return scaled(found, ratio, x)
-        dead = x.detach() == 0
         kept, made = here.keep(x), here.keep(found)
 
         def passing(slope: Tensor) -> tuple[Tensor]:
-            relevance = rehomed(made.tensor * slope, kept.tensor, dead)
-            return (slope_of(relevance, kept.tensor),)
+            relevance = made.tensor * slope
+            way.told = way.uses == 1
+            if not way.told:  # what comes of others is a gradient
+                relevance = rehomed(relevance, kept.tensor, kept.tensor == 0)
+                relevance = slope_of(relevance, kept.tensor)
+            return (relevance,)
 
         return gone_back(found, passing, x)
     shift = found - scale * x.detach()

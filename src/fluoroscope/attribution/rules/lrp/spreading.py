@@ -29,10 +29,10 @@ _TINY = 1e-30
 _NOTHING = 1e-6
 """Parts that are a smaller share than this are rounding."""
 Spread = Callable[[Applied, Tensor, How], Tensor]
-"""From the modified gradient at the outputs to that at the inputs."""
+"""From the relevance of the outputs to the modified gradient at the inputs."""
 
 
-def epsilon(layer: Applied, slope: Tensor, how: How) -> Tensor:
+def epsilon(layer: Applied, relevance: Tensor, how: How) -> Tensor:
     """``R_i = sum_j (c_ij + |c_ij| / S_j * (b_j + e_j)) / (y_j + e_j) * R_j``, e with y's sign.
 
     What bias and epsilon add is shared in proportion to the size of the contributions, so that an
@@ -41,14 +41,14 @@ def epsilon(layer: Applied, slope: Tensor, how: How) -> Tensor:
     y, bias = layer.y, layer.layer.bias
     added = torch.where(y < 0, -how.epsilon, how.epsilon)
     sizes = layer.through(layer.x.abs(), layer.layer.weights.abs())
-    relevance = rehomed(y * slope, layer.z, sizes.found == 0)
+    relevance = rehomed(relevance, layer.z, sizes.found == 0)
     share = divided(relevance, y + added)
     rest = share * (added if bias is None else added + bias)
     found = layer.back(share)
     return found.addcmul_(layer.x.sign(), sizes.back(divided(rest, sizes.found)))
 
 
-def z_plus(layer: Applied, slope: Tensor, how: How) -> Tensor:
+def z_plus(layer: Applied, relevance: Tensor, how: How) -> Tensor:
     """``R_i = sum_j c_ij+ / z_j+ * R_j``; of an output without positive parts, by the others.
 
     What has one input channel for each output often has none: with nothing in their place 1.00 of
@@ -58,64 +58,62 @@ def z_plus(layer: Applied, slope: Tensor, how: How) -> Tensor:
     if x.numel() and float(x.min()) < 0:
         # The positive parts are (c + |c|) / 2, which takes one convolution and not two.
         sizes = layer.through(x.abs(), weights.abs())
-        part, whole = _of_either_sign(layer, slope, (layer.z + sizes.found).div_(2), _NOTHING)
-        part = part.div_(2)
-        found = layer.back(part if whole is None else part + whole)
-        return found.addcmul_(x.sign(), sizes.back(part))
+        plus = (layer.z + sizes.found).div_(2)
+        share, whole = _of_either_sign(layer, relevance, plus, sizes.found)
+        share = share.div_(2)
+        found = layer.back(share + whole)
+        return found.addcmul_(x.sign(), sizes.back(share))
     over = layer.through(x, weights.clamp(min=0))
     if layer.sign is None and float(over.found.min()) > _TINY:
-        return over.back((layer.y * slope).div_(over.found))
-    part, whole = _of_either_sign(layer, slope, over.found, 0.0)
-    found = over.back(part)
-    return found if whole is None else found.add_(layer.back(whole))
+        return over.back(relevance / over.found)
+    share, whole = _of_either_sign(layer, relevance, over.found, None)
+    return over.back(share).add_(layer.back(whole))
 
 
 def _of_either_sign(
-    layer: Applied, slope: Tensor, plus: Tensor, noise: float
-) -> tuple[Tensor, Tensor | None]:
+    layer: Applied, relevance: Tensor, plus: Tensor, sizes: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """What an output hands to its positive parts, and what to all, where the others are meant.
 
-    The parts of one sign are the whole less those of the other; which share of the sum of their
-    sizes ``noise`` is at most counts as none.
+    The parts of one sign are the whole less those of the other. With the sum of their ``sizes``
+    what is the rounding of that counts as none.
     """
     z = layer.z
-    minus = z - plus
     if layer.sign is None:
-        by_minus = plus <= (noise * (plus - minus) if noise else _TINY)
+        by_plus = plus > (_TINY if sizes is None else _NOTHING * sizes)
+        # Where nothing is positive the others are all there is.
+        below = torch.where(by_plus, plus, z if sizes is None else z - plus)
     else:
         # Of what the batch norm behind turns round the negative parts are the positive ones.
-        turned = layer.sign < 0
-        by_minus = turned ^ (torch.where(turned, -minus, plus) <= _NOTHING * (plus - minus))
-    below = torch.where(by_minus, minus, plus)
-    dead = below.abs() < _TINY
-    relevance = rehomed(layer.y * slope, z, dead)
-    shares = relevance.div_(below.masked_fill_(dead, 1))
-    if not bool(by_minus.any()):
-        return shares, None
-    whole = shares * by_minus
+        minus, turned = z - plus, layer.sign < 0
+        by_plus = turned ^ (torch.where(turned, -minus, plus) > _NOTHING * (plus - minus))
+        below = torch.where(by_plus, plus, minus)
+    relevance = rehomed(relevance, z, below == 0)
+    shares = (relevance / below).nan_to_num_(0, 0, 0)
+    whole = shares.masked_fill(by_plus, 0)
     return shares.sub_(whole, alpha=2), whole
 
 
-def gamma(layer: Applied, slope: Tensor, how: How) -> Tensor:
+def gamma(layer: Applied, relevance: Tensor, how: How) -> Tensor:
     """``R_i = sum_j (c_ij + gamma * c_ij^s) / (z_j + gamma * z_j^s) * R_j``, s the sign of ``z_j``.
 
     The form for inputs of both signs (Andeol et al. 2021): what speaks for the output's own sign
     is favoured, so no denominator is smaller than what it divides.
     """
-    return _favoured(layer, slope, how.gamma)
+    return _favoured(layer, relevance, how.gamma)
 
 
-def signed(layer: Applied, slope: Tensor, how: How) -> Tensor:
+def signed(layer: Applied, relevance: Tensor, how: How) -> Tensor:
     """``R_i = sum_j c_ij^s / z_j^s * R_j``, s the sign of ``z_j``: gamma without end."""
-    return _favoured(layer, slope, None)
+    return _favoured(layer, relevance, None)
 
 
-def _favoured(layer: Applied, slope: Tensor, favour: float | None) -> Tensor:
+def _favoured(layer: Applied, relevance: Tensor, favour: float | None) -> Tensor:
     # The parts of one sign are (|c| + s c) / 2, so sums of c and of |c| are all that is needed.
     x, z = layer.x, layer.z
     sizes = layer.through(x.abs(), layer.layer.weights.abs())
     plain, half = (0.5, 0.5) if favour is None else (1 + favour / 2, favour / 2)
-    relevance = rehomed(layer.y * slope, z, sizes.found == 0)
+    relevance = rehomed(relevance, z, sizes.found == 0)
     weight = divided(relevance, plain * z.abs() + half * sizes.found)
     found = layer.back(plain * weight.mul(torch.where(z < 0, -1.0, 1.0)))
     return found.addcmul_(x.sign(), sizes.back(half * weight))
@@ -130,25 +128,27 @@ SPREADS: Mapping[str, Spread] = {
 """Rules of the form value × modified gradient, by name."""
 
 
-def at_picture(rule: str, layer: Applied, slope: Tensor, how: How, limits: Limits) -> Tensor:
+def at_picture(rule: str, layer: Applied, relevance: Tensor, how: How, limits: Limits) -> Tensor:
     """The relevance of a first layer's inputs, pixels, by any rule."""
     if limits is not None:
-        return flat(layer, slope, limits[0]) if rule == "flat" else box(layer, slope, *limits)
-    return layer.x * SPREADS[rule](layer, slope, how)
+        return (
+            flat(layer, relevance, limits[0]) if rule == "flat" else box(layer, relevance, *limits)
+        )
+    return layer.x * SPREADS[rule](layer, relevance, how)
 
 
-def flat(layer: Applied, slope: Tensor, inside: Tensor) -> Tensor:
+def flat(layer: Applied, relevance: Tensor, inside: Tensor) -> Tensor:
     """``R_i = sum_j 1 / n_j * R_j``: all pixels of an output's window alike; padding is none."""
     ones = layer.through(inside, torch.ones_like(layer.layer.weights))
-    return inside * ones.back(divided(layer.y * slope, ones.found))
+    return ones.back(divided(relevance, ones.found))
 
 
-def box(layer: Applied, slope: Tensor, low: Tensor, high: Tensor) -> Tensor:
+def box(layer: Applied, relevance: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """``R_i = sum_j (x_i w_ij - l_i w_ij+ - h_i w_ij-) / (the sum of these) * R_j``.
 
     Montavon et al. 2017, of inputs between l and h: no contribution is negative.
     """
-    weights, relevance, z = layer.layer.weights, layer.y * slope, layer.z
+    weights, z = layer.layer.weights, layer.z
     turned = torch.zeros_like(z, dtype=torch.bool)
     if layer.sign is not None:  # where the batch norm behind turns an output round
         turned = turned | (layer.sign < 0)
