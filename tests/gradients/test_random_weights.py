@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 from torch import nn
 
 import fluoroscope as fs
-from fluoroscope.gradients.randomised import rank_correlation, with_random_weights
+from fluoroscope.gradients.randomised import rank_correlation, spearman, with_random_weights
 
 
 class Scaled(nn.Module):
@@ -67,8 +67,8 @@ def test_rank_correlation_is_scipys(seed: int, tied: bool) -> None:
         one, other = one.round(), other.round()
     found = rank_correlation(one, other)
     for row in range(2):
-        flat = (one[row].abs().flatten(), other[row].abs().flatten())
-        expected = spearmanr(*flat).statistic
+        flat = torch.stack((one[row].abs().flatten(), other[row].abs().flatten()))
+        expected = spearmanr(*flat[:, flat.any(0)]).statistic
         assert abs(float(found[row]) - (0.0 if expected != expected else expected)) < 1e-12
 
 
@@ -76,6 +76,21 @@ def test_maps_that_are_the_same_everywhere_have_nothing_in_common() -> None:
     flat = torch.ones(2, 3, 4, 4)
     assert rank_correlation(flat, torch.rand(2, 3, 4, 4)).tolist() == [0.0, 0.0]
     assert rank_correlation(*[torch.rand(2, 3, 4, 4)] * 2).tolist() == [1.0, 1.0]
+
+
+def test_ground_that_no_map_can_tell_is_no_likeness() -> None:
+    """Unrelated maps on black ground, where both are 0: over all pixels they would seem alike."""
+    draw = torch.Generator().manual_seed(0)
+    one, other = torch.zeros(2, 3, 1, 28, 28)
+    ink = torch.rand(28, 28, generator=draw) < 0.2
+    for maps in (one, other):
+        maps[:, :, ink] = torch.randn(3, 1, int(ink.sum()), generator=draw)
+    assert float(rank_correlation(one, other).abs().max()) < 0.3
+    wanted = rank_correlation(one[:, :, None, ink], other[:, :, None, ink])
+    assert torch.allclose(rank_correlation(one, other), wanted)
+    assert spearman(one.flatten(1), -one.flatten(1)).tolist() == pytest.approx([-1.0] * 3)
+    nothing = torch.zeros_like(one)
+    assert rank_correlation(nothing, nothing).tolist() == [0.0] * 3
 
 
 def test_nobody_is_warned_that_it_learnt_nothing(recwarn: pytest.WarningsRecorder) -> None:

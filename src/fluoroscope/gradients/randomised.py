@@ -132,15 +132,26 @@ def _take_statistics(
 def rank_correlation(one: Tensor, other: Tensor) -> Tensor:
     """Spearman's correlation of the absolute values of maps ``(N, C, H, W)``, as ``(N,)`` float64.
 
-    The channels are added up first, as a map shows them; 0 where a map is the same everywhere.
+    The channels are added up first, as a map shows them. Of which pixels, and when it is 0: see
+    :func:`spearman`.
+    """
+    return spearman(*(maps.double().abs().sum(1).flatten(1) for maps in (one, other)))
+
+
+def spearman(one: Tensor, other: Tensor) -> Tensor:
+    """Spearman's correlation of each pair of rows ``(N, K)``, as ``(N,)`` float64.
+
+    Places where both are exactly 0 are left out: where a pixel equals its baseline many a map is 0
+    whatever the weights are, and ties at the same places would pass for likeness. 0 where what is
+    left of a row is the same everywhere, since that has no order.
     """
     from scipy.stats import rankdata
 
-    ranks = [
-        torch.from_numpy(rankdata(maps.double().abs().sum(1).flatten(1).cpu().numpy(), axis=1))
-        for maps in (one, other)
-    ]
-    first, second = (rank - rank.mean(1, keepdim=True) for rank in ranks)
-    scale = first.norm(dim=1) * second.norm(dim=1)
-    found: Tensor = (first * second).sum(1) / scale.where(scale > 0, 1.0)
-    return found
+    found = []
+    for pair in zip(one.cpu(), other.cpu(), strict=True):
+        either = (pair[0] != 0) | (pair[1] != 0)
+        first, second = (torch.from_numpy(rankdata(row[either].numpy())) for row in pair)
+        first, second = first - first.mean(), second - second.mean()
+        scale = first.norm() * second.norm()
+        found.append(float(first @ second / scale) if scale > 0 else 0.0)
+    return torch.tensor(found, dtype=torch.double, device="cpu")

@@ -1,7 +1,8 @@
 """What becomes of maps when the network forgets: layers drawn anew, from below and from above.
 
 Adebayo et al. 2018 (1810.03292), in both orders. A map that stays the same does not show what was
-learnt. The original is not counted among the stages. It tells no good method from a better one
+learnt. Pixels where both maps are exactly 0 are left out: what equals a baseline gets nothing from
+any network. The original is not counted among the stages. It tells no good method from a better one
 (Binder et al. 2023, 2211.12486), so nothing is ranked by it.
 """
 
@@ -66,7 +67,7 @@ class Likeness:
     share: float
     pictures: int
     spearman: float | None = None
-    """Rank correlation of the signed maps."""
+    """Rank correlation of the signed maps, over the pixels where either is not exactly 0."""
     spearman_abs: float | None = None
     """Of their absolute values."""
     ssim: float | None = None

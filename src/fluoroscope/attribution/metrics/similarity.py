@@ -18,7 +18,7 @@ from fluoroscope.attribution.metrics.maps import Maps, as_maps, pixels
 from fluoroscope.engine.numbers import whole_number
 from fluoroscope.engine.vectors import wide
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.gradients.randomised import rank_correlation
+from fluoroscope.gradients.randomised import rank_correlation, spearman
 from fluoroscope.models.wording import did_you_mean
 
 Kind = Literal["spearman", "spearman-abs", "ssim"]
@@ -33,8 +33,8 @@ _SIGMA, _REACH = 1.5, 5
 def similarity(one: Maps, other: Maps, kind: Kind = "spearman") -> Tensor:
     """How alike each of the maps ``(N, C, H, W)`` is to its partner: ``(N,)`` from -1 to 1.
 
-    Channels are added: signed for ``spearman``, else their absolute values. 0 where a map is the
-    same everywhere, since it has no order.
+    Channels are added: signed for ``spearman``, else their absolute values. Ranks are of the pixels
+    where either map is not exactly 0. 0 where a map is the same everywhere, since it has no order.
 
     Raises:
         InvalidParameterError: maps of different shapes, or no such kind.
@@ -47,7 +47,7 @@ def similarity(one: Maps, other: Maps, kind: Kind = "spearman") -> Tensor:
         )
     first, second = first.cpu(), second.cpu()
     if kind == "spearman":
-        return pearson(ranked(pixels(first)), ranked(pixels(second)))
+        return spearman(pixels(first), pixels(second))
     if kind == "spearman-abs":
         return rank_correlation(first, second)
     if kind == "ssim":
