@@ -360,6 +360,34 @@ def test_relevance_is_lost_only_where_it_is(share: tuple[float, float], word: st
     assert words.startswith(f"Relevance is {word} on the way")
 
 
+class Spectrum(nn.Module):
+    """Sizes of frequencies, and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(24, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.last(torch.fft.rfft2(x[:, 0]).abs().flatten(1))
+        return found
+
+
+def test_a_fourier_transform_is_linear_wherever_it_is_counted() -> None:
+    model = fs.Classifier(Spectrum(), channels=1, input_size=6)
+    images = torch.linspace(0.1, 1, 108).view(3, 1, 6, 6).sin().abs()
+    with collected():
+        maps = fs.attribute(model, images, [0, 1, 2], method="lrp")
+        found = quick(model, images, methods=["lrp", "deeplift"])
+    assert maps.record["coverage"]["linear"]["fft_rfft2"] == 1
+    assert not maps.record["coverage"]["missed"]
+    assert found.non_linear == {"abs": 1}
+    assert found.verdict("lrp").passed
+    assert "The one operation that is not linear has a rule." in found.verdict("lrp").reasons
+    # The size of a complex number is no function of one real one.
+    reasons = " ".join(found.verdict("deeplift").reasons)
+    assert "1 operation of 1 that is not linear has no rule" in reasons
+
+
 def test_a_recurrent_layer_is_one_operation_and_said_so() -> None:
     """In the graph it may be all of its steps."""
     graph = Graph()

@@ -148,7 +148,11 @@ def of_coverage(
     if not found and promise is None:
         found.append(("valid", "Each activation has a rule."))
     elif not found and total:
-        words = f"Each of the {count(total, 'operation')} that are not linear has a rule."
+        words = (
+            "The one operation that is not linear has a rule."
+            if total == 1
+            else f"Each of the {count(total, 'operation')} that are not linear has a rule."
+        )
         found.append(("valid", words))
     return found
 

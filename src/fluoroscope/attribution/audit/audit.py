@@ -91,7 +91,9 @@ def audit(
             class.
         methods: names or methods; or names of one's own with a function of network, images and
             classes that returns maps, alone or with the promise it makes: ``{"mine": (explain,
-            "completeness")}``, of a black baseline. By default every method of ours.
+            "completeness")}``, of a black baseline; the function's network is a
+            :class:`Classifier`, whose ``module`` is the PyTorch one. By default every method of
+            ours.
         seed: for everything random.
         numbers: ``(N,)``, which pictures of their data set these are; by default 0 and up.
         batch_size: images evaluated at once.

@@ -28,7 +28,8 @@ _LINEAR_WORDS = """
     UpsampleBicubic2D UpsampleTrilinear3D UpsampleBilinear2DAa UpsampleBicubic2DAa
     PixelShuffle PixelUnshuffle ChannelShuffle Cumsum MaskedFill Unfold Im2Col Col2Im
     Diagonal Tril Triu Trace NativeDropout FusedDropout Identity SelectScatter
-    SliceScatter IndexPut IndexAdd Fft Real ViewAsReal ViewAsComplex Contiguous Lift
+    SliceScatter IndexPut IndexAdd FftR2C FftC2R FftC2C Real Imag Conj ConjPhysical ViewAsReal
+    ViewAsComplex Contiguous Lift
     Unflatten Swapaxes Movedim Constant GraphRoot
 """
 _PRODUCTS_WORDS = """

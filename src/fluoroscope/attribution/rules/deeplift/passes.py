@@ -78,9 +78,12 @@ class _Pass(Rules):
         self._tape = tape
 
     def rule_of(self, name: str, args: Args, kwargs: Kwargs) -> Rule | None:
-        """None for what is linear: its gradient is its multiplier."""
+        """None for what is linear: its gradient is its multiplier. None of complex numbers: a
+        multiplier is the ratio of two real ones."""
         rule: Any = self._rules.get(name)
         if rule is None or is_linear(name, args, kwargs):
+            return None
+        if any(map(torch.is_complex, tensors_in((args, kwargs)))):
             return None
         if isinstance(rule, Parts):
             return partial(self.in_parts, rule)
