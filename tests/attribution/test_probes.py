@@ -1,5 +1,6 @@
 """How methods that ask many things of a picture share a batch, which leaves no trace in the map."""
 
+import gc
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import fluoroscope as fs
+from fluoroscope.attribution import names
 from tests.attribution.zoo import toy
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -108,3 +110,21 @@ def test_sums_over_a_network_in_half_precision_are_no_coarser(name: str) -> None
     whole = fs.attribute(case.model, case.images, 1, method=name, **METHODS[name]).maps
     pair = torch.stack([found.maps.float().flatten(), whole.flatten()])
     assert torch.corrcoef(pair)[0, 1] > 0.5
+
+
+def test_no_method_leaves_a_tensor_behind() -> None:
+    """What holds itself where no collector sees it would grow with every call."""
+    case = toy("gelu")
+
+    def tensors() -> int:
+        gc.collect()
+        return sum(issubclass(type(thing), Tensor) for thing in gc.get_objects())
+
+    def once() -> None:
+        for name in names.METHODS:
+            fs.attribute(case.model, case.images[:1], 1, method=name, **METHODS.get(name, {}))
+
+    once()
+    before = tensors()
+    once()
+    assert tensors() <= before

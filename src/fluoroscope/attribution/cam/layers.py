@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
 
 from fluoroscope.attribution.cam.grids import Grid, find_grid
 from fluoroscope.engine import randomness
@@ -123,6 +124,7 @@ class _Looking:
         self.noise = randomness.uniform(key, 0, tuple(images.shape[1:])).to(images)
         self.picture = model.preprocessing.seen(images.shape[2], images.shape[3])
         self.slopes: dict[Use, Tensor] | None = {}
+        self._hooks: list[RemovableHandle] = []
         try:
             with traced(model, self._watch) as uses:
                 self._answer(self.noise)
@@ -130,6 +132,10 @@ class _Looking:
             self.slopes = None
             with traced(model) as uses:
                 evaluate(model, self.noise, look=False)
+        finally:
+            # A hook and the output that it is on hold each other, where no collector sees it.
+            for hook in self._hooks:
+                hook.remove()
         self.uses = uses
         self._reads_rows = any(_is_along_time(use.layer) for use in uses)
 
@@ -247,7 +253,7 @@ class _Looking:
                 self.slopes[use] = slope
 
         if use.output.requires_grad:
-            use.output.register_hook(note)
+            self._hooks.append(use.output.register_hook(note))
 
     def _call(self, use: Use) -> int | None:
         last = max(other.call for other in self.uses if other.name == use.name)
