@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import fluoroscope as fs
+from fluoroscope.attribution.lrp import LRP
 from tests.attribution.zoo import RELU, SMALL, TOYS, UNKNOWN, either, take_statistics, toy
 
 LEAKING = (*UNKNOWN, "softmax-head", "log-softmax-head")
@@ -168,3 +169,13 @@ def test_zennits_maps_are_ours(kind: str, composite: str) -> None:
     found = fs.attribute(model, images, 1, method="lrp", composite=ours[composite])
     size = float(expected.abs().max())
     torch.testing.assert_close(found.maps, expected, rtol=1e-3, atol=1e-4 * size)
+
+
+def test_what_biases_keep_is_said_by_the_audit() -> None:
+    case = toy("max-pool-after-relu")
+    absorbed = LRP(composite="epsilon", bias="absorbed")
+    seen = fs.audit(
+        case.model, case.images, methods=[absorbed], randomisation=False, faithfulness=False
+    ).verdict("lrp")
+    assert seen.word == "partly"
+    assert any("biases, shifts of norms and epsilon keep what they" in one for one in seen.reasons)

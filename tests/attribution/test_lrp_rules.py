@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import fluoroscope as fs
 from fluoroscope.attribution.lrp import LRP
 from fluoroscope.attribution.rules.lrp.context import How
 from fluoroscope.attribution.rules.lrp.mode import Relevance
@@ -107,6 +108,48 @@ def test_a_layer_is_its_formula(
             x[None, :, None, None], relevance[None, :, None, None], conv=rule,
         ).flatten()  # fmt: skip
     torch.testing.assert_close(found, expected)
+
+
+def test_epsilon_as_published() -> None:
+    """Bach et al. 2015, equation 58, unit by unit: bias and epsilon keep what is theirs."""
+    torch.manual_seed(1)
+    first, second = torch.nn.Linear(6, 5).double(), torch.nn.Linear(5, 3).double()
+    body = torch.nn.Sequential(torch.nn.Flatten(), first, torch.nn.ReLU(), second)
+    model = fs.Classifier(body, channels=1, input_size=(2, 3))
+    image = torch.rand(1, 1, 2, 3, dtype=torch.float64)
+    x = image.flatten()
+    middle = first(x)
+    hidden, out = middle.relu(), second(middle.relu())
+    relevance = torch.zeros(6, dtype=torch.float64)
+    for j in range(5):
+        share = hidden[j] * second.weight[1, j] / (out[1] + EPSILON * out[1].sign()) * out[1]
+        for i in range(6):
+            below = middle[j] + EPSILON * middle[j].sign()
+            relevance[i] += x[i] * first.weight[j, i] / below * share
+    options = {"composite": "epsilon", "epsilon": EPSILON, "bias": "absorbed"}
+    found = fs.attribute(model, image, 1, method="lrp", **options)
+    torch.testing.assert_close(found.maps.flatten(), relevance.detach())
+    assert any("biases, shifts of norms and epsilon keep" in note for note in found.notes)
+    shared = fs.attribute(model, image, 1, method="lrp", composite="epsilon", epsilon=EPSILON)
+    assert float(shared.error) < 1e-9 < 1e-3 < float(found.error)
+
+
+def test_absorbed_a_batch_norm_is_part_of_the_layer(
+    layer: tuple[Tensor, Tensor, Tensor, Tensor],
+) -> None:
+    weights, bias, x, relevance = layer
+    scale = torch.tensor([0.5, -2.0, -0.7, 1.5], dtype=torch.float64)
+    shift = torch.tensor([1.0, -2.0, 0.5, -1.0], dtype=torch.float64)
+    zero, one = torch.zeros_like(scale), torch.ones_like(scale)
+
+    def both(each: Tensor) -> Tensor:
+        return F.batch_norm(F.linear(each, weights, bias), zero, one, scale, shift, eps=0)
+
+    found = handed_back(both, x[None], relevance[None], dense="epsilon", epsilon=0, absorbed=True)
+    merged = by_formula(
+        weights * scale[:, None], bias * scale + shift, x, relevance, lambda c, b: c / (c.sum() + b)
+    )
+    torch.testing.assert_close(found[0], merged)
 
 
 @pytest.mark.parametrize("rule", ["z-plus", "gamma", "signed"])

@@ -58,6 +58,7 @@ def of_promise(
     tolerance: float,
     *,
     converges: bool = False,
+    absorbs: bool = False,
 ) -> list[Told]:
     """What is to be said of a promise.
 
@@ -67,6 +68,7 @@ def of_promise(
         share: what each map adds up to, as a share of the number that it explains.
         tolerance: the error that counts as none.
         converges: whether it keeps its promise in the limit alone, of ever more points or samples.
+        absorbs: whether something keeps relevance by the rules themselves.
     """
     if promise is None or not error:
         return []
@@ -77,6 +79,13 @@ def of_promise(
         return [("valid", f"Its maps add up to {what}, to {shown(worst)} at worst{bar}.")]
     if promise == "conservation":
         low, high = min(share), max(share)
+        if absorbs:
+            words = (
+                "By its rules biases, shifts of norms and epsilon keep what they add: its maps add "
+                f"up to {shown(median(share))} of the score that they explain ({shown(low)} to "
+                f"{shown(high)})."
+            )
+            return [("partly", words)]
         near = worst <= 1 + tolerance and low >= -tolerance
         way = "lost" if high <= 1 + tolerance else "gained" if low >= 1 - tolerance else "changed"
         words = (

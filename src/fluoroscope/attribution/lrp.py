@@ -26,6 +26,7 @@ COMPOSITES = {
 }
 """The rules of the layer that meets the picture, of other convolutions, and of dense layers."""
 _ATTENTION = ("held", "shared")
+_BIAS = ("shared", "absorbed")
 _OBJECTIVES = ("logit", "margin")
 _TOLERANCE = 1e-3
 """Conservation errors above it are worth a sentence."""
@@ -44,6 +45,7 @@ class LRP(Gradient):
     epsilon: float = 1e-6
     gamma: float = 0.25
     attention: str = "held"
+    bias: str = "shared"
 
     name: ClassVar[str] = "lrp"
     promise: ClassVar[Promise | None] = "conservation"
@@ -52,6 +54,7 @@ class LRP(Gradient):
         """Check the options."""
         _one_of("composite", self.composite, COMPOSITES)
         _one_of("attention", self.attention, _ATTENTION)
+        _one_of("bias", self.bias, _BIAS)
         _one_of("objective", self.objective, _OBJECTIVES)
         if self.depthwise is not None:
             _one_of("depthwise", self.depthwise, SPREADS)
@@ -60,6 +63,11 @@ class LRP(Gradient):
             fits = isinstance(value, int | float) and not isinstance(value, bool)
             if not (fits and 0 <= value < float("inf")):
                 raise InvalidParameterError(f"{name} is {value!r}; expected a number from 0 up")
+
+    @property
+    def absorbs(self) -> bool:
+        """Whether something keeps relevance by the rules themselves."""
+        return self.bias == "absorbed"
 
     def network(self, model: Classifier, images: Tensor, seed: int) -> Classifier:
         """The network under rules."""
@@ -72,6 +80,7 @@ class LRP(Gradient):
             epsilon=float(self.epsilon),
             gamma=float(self.gamma),
             held=self.attention == "held",
+            absorbed=self.absorbs,
         )
         rules = rules_of("lrp")
         return Ruled(model, lambda coverage: Relevance(rules, how, coverage))
@@ -86,6 +95,12 @@ class LRP(Gradient):
         off = error > _TOLERANCE
         if not bool(off.any()):
             return []
+        if self.absorbs:
+            return [
+                "lrp: biases, shifts of norms and epsilon keep what they add (bias='absorbed'), so "
+                f"the maps of {count(int(off.sum()), 'picture')} add up to something else than the "
+                f"number that they explain, by up to {float(error.max()):.1%} of it"
+            ]
         return [
             f"lrp: the maps of {count(int(off.sum()), 'picture')} add up to something else than "
             f"the number that they explain, by up to {float(error.max()):.1%} of it: an operation "

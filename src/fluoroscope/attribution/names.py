@@ -234,11 +234,14 @@ METHODS: dict[str, About] = {
     "lrp": About(
         home="lrp:LRP",
         summary="what each pixel adds to the class, handed back from layer to layer by rules",
-        formula="R_i = sum over j of c_ij / (sum over i of c_ij) * R_j, with c_ij by the rule",
+        formula="R_i = sum over j of c_ij / (sum over i of c_ij) * R_j, with c_ij by the rule; of "
+        "epsilon c_ij = x_i w_ij + |x_i w_ij| / (sum over i of |x_i w_ij|) * (b_j + epsilon)",
         paper="Bach et al. 2015 (10.1371/journal.pone.0130140); Achtibat et al. 2024 (2402.05602)",
         cost="1 forward and backward, each convolution 2 to 3 times",
-        promise="conservation: adds up to f(x)",
-        caution="its authors state that LRP is patented, and free of charge for personal and "
+        promise="conservation: adds up to f(x), by construction where every operation has a rule: "
+        "what biases and epsilon add is shared out among the inputs",
+        caution="conservation says nothing of the choice of rules or of epsilon, as any conserves; "
+        "its authors state that LRP is patented, and free of charge for personal and "
         "scientific use only",
         options={
             "composite": "epsilon-plus-flat (flat where the picture is met, z-plus in other "
@@ -250,6 +253,9 @@ METHODS: dict[str, About] = {
             "gamma": "how much the rule gamma favours what speaks for an output",
             "attention": "held: what a softmax or a sigmoid weighs gets all; shared: each factor "
             "gets its part (AttnLRP), which does not conserve",
+            "bias": "shared: what biases, shifts of norms and epsilon add is shared out by the "
+            "size of contributions; absorbed: they keep it, as published (Bach et al. 2015, "
+            "equation 58; other libraries), and maps add up to less or more than f(x)",
             "objective": "the number to explain: logit or margin",
         },
     ),

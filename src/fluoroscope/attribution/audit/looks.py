@@ -56,6 +56,8 @@ class Evidence:
     converges: bool | None = False
     """Whether it keeps it in the limit alone, of ever more points or samples; ``None`` where nobody
     knows, as of a user's own."""
+    absorbs: bool = False
+    """Whether something keeps relevance by its rules themselves."""
     error: tuple[float, ...] = ()
     """How far each map is, as :func:`~..method.promise_error` has it."""
     share: tuple[float, ...] = ()
@@ -146,6 +148,7 @@ def _seen(
         yield "share", tuple((maps.flatten(1).sum(1) / made.values).nan_to_num().tolist())
         yield "tolerance", allowed(subject.promise, bench.model, converges=subject.converges)
         yield "converges", subject.converges
+        yield "absorbs", subject.absorbs
     if not bool(maps.isfinite().all()):
         return
     yield from _again(subject, bench, maps, alone)

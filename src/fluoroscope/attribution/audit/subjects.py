@@ -67,6 +67,10 @@ class Subject(Protocol):
         """Whether it keeps that in the limit alone; ``None`` where nobody knows."""
 
     @property
+    def absorbs(self) -> bool:
+        """Whether something keeps relevance by its rules themselves."""
+
+    @property
     def of_pixels(self) -> bool:
         """Whether a pixel's value is that pixel's, and not a region's."""
 
@@ -110,6 +114,11 @@ class OfMethod:
         return converging(self.method)
 
     @property
+    def absorbs(self) -> bool:
+        """Of rules that leave to biases what is theirs."""
+        return bool(getattr(self.method, "absorbs", False))
+
+    @property
     def of_pixels(self) -> bool:
         """By the room it lives in; of Captum's, whether it wants parts or a layer."""
         about = getattr(self.method, "about", None)
@@ -151,6 +160,7 @@ class OfFunction:
     promise: Promise | None = None
     of_pixels: bool = True
     converges: bool | None = None
+    absorbs: bool = False
     hooks: bool = False
 
     @property

@@ -161,7 +161,12 @@ def alike(ones: Tensor, others: Tensor) -> bool:
 
 def _promise(seen: Evidence) -> list[Told]:
     return of_promise(
-        seen.promise, seen.error, seen.share, seen.tolerance, converges=bool(seen.converges)
+        seen.promise,
+        seen.error,
+        seen.share,
+        seen.tolerance,
+        converges=bool(seen.converges),
+        absorbs=seen.absorbs,
     )
 
 

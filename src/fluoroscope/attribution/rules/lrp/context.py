@@ -25,6 +25,8 @@ class How:
     gamma: float
     held: bool
     """Whether the weights of an attention are held, and its values get all."""
+    absorbed: bool = False
+    """Whether biases, shifts of norms and epsilon keep what they add, as in the literature."""
 
 
 class Kept:

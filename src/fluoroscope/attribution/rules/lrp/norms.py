@@ -1,4 +1,4 @@
-"""The rules of norms: what they divide by is held, and what they add keeps nothing."""
+"""The rules of norms: what they divide by is held, and what they add keeps nothing, by default."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,9 +32,11 @@ def batch_norm(here: Context, func: Operation, args: Args, kwargs: Kwargs) -> An
     )
     way, weight = way_of(x), given.get("weight")
     scale = _by_channel(_scale_of(x.detach(), weight, given), x)
+    if isinstance(way, Layered) and bool((scale < 0).any()):
+        way.applied.sign = torch.where(scale < 0, -1.0, 1.0)
+    if here.how.absorbed:
+        return gone_back(found, lambda slope: (slope * scale,), x)
     if isinstance(way, Layered):
-        if bool((scale < 0).any()):
-            way.applied.sign = torch.where(scale < 0, -1.0, 1.0)
         kept, made = here.keep(x), here.keep(found)
 
         def passing(slope: Tensor) -> tuple[Tensor]:
@@ -73,14 +75,14 @@ def layer_norm(here: Context, func: Operation, args: Args, kwargs: Kwargs) -> An
     """Over the last axes."""
     given = named(("input", "normalized_shape", "weight", "bias", "eps"), args, kwargs)
     axes = len(given["normalized_shape"])
-    return _held(func, args, kwargs, given, lambda x: x.flatten(-axes), by_channel=False)
+    return _held(here, func, args, kwargs, given, lambda x: x.flatten(-axes), by_channel=False)
 
 
 def group_norm(here: Context, func: Operation, args: Args, kwargs: Kwargs) -> Any:
     """Over groups of channels."""
     given = named(("input", "num_groups", "weight", "bias", "eps"), args, kwargs)
     groups = given["num_groups"]
-    return _held(func, args, kwargs, given, lambda x: x.reshape(len(x), groups, -1))
+    return _held(here, func, args, kwargs, given, lambda x: x.reshape(len(x), groups, -1))
 
 
 def instance_norm(here: Context, func: Operation, args: Args, kwargs: Kwargs) -> Any:
@@ -89,10 +91,11 @@ def instance_norm(here: Context, func: Operation, args: Args, kwargs: Kwargs) ->
     given = named((*names, "momentum", "eps"), args, kwargs)
     if not given.get("use_input_stats", True):
         return passed(here, func, args, kwargs)
-    return _held(func, args, kwargs, given, lambda x: x.flatten(2))
+    return _held(here, func, args, kwargs, given, lambda x: x.flatten(2))
 
 
 def _held(
+    here: Context,
     func: Operation,
     args: Args,
     kwargs: Kwargs,
@@ -113,7 +116,7 @@ def _held(
     def back(slope: Tensor) -> tuple[Tensor]:
         weighed = grouped(slope if weight is None else slope * weight) / deviation
         made = weighed - weighed.mean(-1, keepdim=True)
-        if bias is not None:
+        if bias is not None and not here.how.absorbed:
             made = made + share * grouped(slope * bias).sum(-1, keepdim=True)
         return (made.reshape(x.shape),)
 

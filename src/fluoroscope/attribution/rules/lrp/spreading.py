@@ -4,9 +4,10 @@ An input adds ``c_ij = x_i * w_ij`` to the output ``y_j = sum_i c_ij + b_j``, wh
 ``R_j`` is to be handed to the inputs. ``z`` is the sum of all contributions, ``z+`` that of the
 positive ones, ``S`` that of their sizes.
 
-A bias keeps nothing: what it adds goes to the inputs, too. Where all inputs of an output are 0, the
-bias (or the shift of the batch norm behind) is all there is of it, and what it holds goes to the
-other outputs at the same place by size.
+A bias keeps nothing, unless the rule epsilon is asked for as it was published: what it adds goes
+to the inputs, too, so a map adds up to the logit by construction. Where all inputs of an output are
+0, the bias (or the shift of the batch norm behind) is all there is of it, and what it holds goes to
+the other outputs at the same place by size.
 
 **Depthwise convolutions.** One input channel for each output often leaves no positive part, and
 z-plus alone then loses everything: sum over output .002 on a ShuffleNet and .0005 on an MNASNet.
@@ -36,10 +37,13 @@ def epsilon(layer: Applied, relevance: Tensor, how: How) -> Tensor:
     """``R_i = sum_j (c_ij + |c_ij| / S_j * (b_j + e_j)) / (y_j + e_j) * R_j``, e with y's sign.
 
     What bias and epsilon add is shared in proportion to the size of the contributions, so that an
-    output near 0 is conserved, too.
+    output near 0 is conserved, too. Where they keep it (Bach et al. 2015, equation 58) it is
+    ``R_i = sum_j c_ij / (y_j + e_j) * R_j``.
     """
     y, bias = layer.y, layer.layer.bias
     added = torch.where(y < 0, -how.epsilon, how.epsilon)
+    if how.absorbed:
+        return layer.back(divided(relevance, y + added))
     sizes = layer.through(layer.x.abs(), layer.layer.weights.abs())
     relevance = rehomed(relevance, layer.z, sizes.found == 0)
     share = divided(relevance, y + added)
