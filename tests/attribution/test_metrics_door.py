@@ -251,3 +251,9 @@ def test_more_steps_than_pixels_are_as_many_as_there_are(images: Tensor) -> None
     tiny = images[:, :, :2, :3]
     flips = Flipping(Setting.of(network, tiny, 0), steps=100)
     assert len(flips(torch.rand(5, 2, 3)).fractions) == 7
+
+
+def test_what_orders_pixels_says_in_how_many_steps_and_what_ties_do() -> None:
+    for name in ("deletion", "insertion", "srg"):
+        assert f"in {METRICS[name].options['steps']} steps by default" in METRICS[name].measures
+        assert "of equally relevant pixels the seed draws" in METRICS[name].measures

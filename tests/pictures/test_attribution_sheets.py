@@ -93,6 +93,19 @@ def test_a_sheet_states_scale_unit_and_meaning() -> None:
     assert any(word.startswith("logit\nred: for\nblue: against") for word in found)
 
 
+def test_a_map_that_looks_empty_or_misses_its_promise_says_so() -> None:
+    maps = [SIGNED, SIGNED * 1e-3, SIGNED * 0]
+    shown = Column(
+        "one", maps, colours_of(maps), captions=["to 1 %", "off by 19 %", ""],
+        missed=[False, True, False],
+    )  # fmt: skip
+    figure = attribution_sheet([shown], ["a", "b", "c"], [torch.rand(3, 2, 2), None, None])
+    labels = [axis.xaxis.label for axis in figure.axes]
+    found = {label.get_text().replace("\n", " "): label.get_color() for label in labels}
+    assert found["to 1 %"] != found["off by 19 %; all below 5 % of the scale"] == "#b42318"
+    assert "zero everywhere" in found
+
+
 def test_a_warning_is_on_every_map_or_in_its_place() -> None:
     shown = column("one", SIGNED, 3, warning="not valid here")
     hidden = column("two", SIGNED, 3, warning="not valid there", drawn=False)

@@ -28,3 +28,9 @@ def test_advice_for_pixels_out_of_range(images: Tensor, advice: str) -> None:
 def test_an_array_is_sent_to_the_door_that_takes_it() -> None:
     with pytest.raises(InvalidImagesError, match=r"a ndarray; .*: fs.load_images\(x, labels=y\)"):
         check_images(IMAGES.numpy(), 1)  # type: ignore[arg-type]
+
+
+def test_other_channels_than_the_networks_say_how_to_state_them() -> None:
+    advice = r"expected \(N, 3, H, W\); .* 1 channel, .* fs.Classifier\(module, channels=1\)"
+    with pytest.raises(InvalidImagesError, match=advice):
+        check_images(torch.rand(6, 1, 28, 28), 3)

@@ -125,7 +125,14 @@ class Attribution(html.Shown):
         if self.promise is None or isnan(error):
             return ""
         size = f"{error:.0e}" if error < 1e-3 else percent(error)
-        return f"{self.promise} {'to' if error < _BROKEN else 'off by'} {size}"
+        return f"{self.promise} {'off by' if self.missed(row) else 'to'} {size}"
+
+    def missed(self, row: int) -> bool:
+        """Whether a map is further from what its method promises than that is asked to be."""
+        options = self.record.get("options")  # of a file, perhaps anything
+        asked = options.get("tolerance") if isinstance(options, dict) else None
+        bound = asked if isinstance(asked, float) else _BROKEN
+        return self.promise is not None and float(self.error[row]) > min(bound, _BROKEN)
 
     def figure(self, *, overlay: bool = False) -> "Figure":
         """The first six pictures with their maps beside; ``overlay`` lays these over them.
@@ -157,6 +164,7 @@ class Attribution(html.Shown):
             unit=self.unit,
             key=self.key,
             captions=[self.kept(row) for row in rows],
+            missed=[self.missed(row) for row in rows],
             warning=self.complaint,
             drawn=drawn,
         )

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _CELL, _ABOVE, _BELOW, _BESIDE, _CAPTION = (2.1, 1.95), 0.55, 1.1, 0.35, 0.2
 _LETTERS, _SMALL = 27, 34
 _WARNING = "#b42318"
+# A map with nothing above this share of the scale looks empty.
+_FAINT = 0.05
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Column:
     """What the colours mean, a line each."""
     captions: Sequence[str] = ()
     """Words below each map."""
+    missed: Sequence[bool] = ()
+    """Of each map whether its words are a warning."""
     warning: str = ""
     """What is wrong with them, in a sentence that the picture carries."""
     drawn: bool = True
@@ -66,7 +70,7 @@ def attribution_sheet(
 
     with drawing({"font.family": families()}):
         down, across = len(rows), len(columns) + 1
-        told = any(any(column.captions) for column in columns if column.drawn)
+        told = any(any(_captions(column)) for column in columns if column.drawn)
         wide, high = _CELL
         height = (high + _CAPTION * told) * down + _ABOVE + _BELOW + 0.3 * bool(title)
         size = (wide * across + _BESIDE, height)
@@ -107,8 +111,10 @@ def _filled(pictures: Sequence[Tensor | None]) -> list[Tensor]:
 
 def _draw_column(axes: Any, column: Column, below: Sequence[Tensor] | None) -> None:
     colours = column.colours
-    captions = column.captions or [""] * len(column.maps)
-    for row, (axis, values, words) in enumerate(zip(axes, column.maps, captions, strict=True)):
+    missed = column.missed or [False] * len(column.maps)
+    for row, (axis, values, words) in enumerate(
+        zip(axes, column.maps, _captions(column), strict=True)
+    ):
         axis.set(xticks=[], yticks=[])
         for side in axis.spines.values():
             side.set_color("#bbbbbb")
@@ -121,10 +127,27 @@ def _draw_column(axes: Any, column: Column, below: Sequence[Tensor] | None) -> N
         else:
             drawn = colours.over(np.asarray(shown_array(below[row]), float), ready)
         axis.imshow(drawn, interpolation="nearest")
-        axis.set_xlabel(_folded(words, _SMALL, 2), fontsize=7, color="#555555", parse_math=False)
+        colour, weight = (_WARNING, "bold") if missed[row] else ("#555555", "normal")
+        axis.set_xlabel(
+            _folded(words, _SMALL, 2), fontsize=7, color=colour, weight=weight, parse_math=False
+        )
         if column.warning:
             _warn(axis, column.warning)
     axes[0].set_title(_folded(column.title, _LETTERS, 2), fontsize=10, parse_math=False)
+
+
+def _captions(column: Column) -> list[str]:
+    """The words below each map, and of one that looks empty on the column's scale that it does."""
+    given = column.captions or [""] * len(column.maps)
+    found = []
+    for words, values in zip(given, column.maps, strict=True):
+        largest = float(values.nan_to_num().sum(0).abs().max())
+        faint = (
+            "zero everywhere" if largest == 0 else f"all below {100 * _FAINT:.0f} % of the scale"
+        )
+        also = [faint] if largest < _FAINT * column.colours.end else []
+        found.append("; ".join([*filter(None, [words]), *also]))
+    return found
 
 
 def _draw_bar(figure: "Figure", axis: Any, column: Column) -> None:

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from fluoroscope.errors import InvalidImagesError
+from fluoroscope.words import count
 
 # A resize in float32 overshoots white by a few units in the last place.
 _NOISE = 1e-5
@@ -31,7 +32,14 @@ def check_images(images: Tensor, channels: int) -> Tensor:
         batch = batch.unsqueeze(0)
     shape = tuple(images.shape)
     if batch.dim() != 4 or batch.shape[1] != channels:
-        raise InvalidImagesError(f"images have shape {shape}; expected (N, {channels}, H, W)")
+        has = batch.shape[1] if batch.dim() == 4 else 0
+        mend = (
+            f"; if it is the network that takes {count(has, 'channel')}, say so by "
+            f"fs.Classifier(module, channels={has})"
+        )
+        raise InvalidImagesError(
+            f"images have shape {shape}; expected (N, {channels}, H, W){mend if has else ''}"
+        )
     if batch.numel() == 0:
         raise InvalidImagesError(f"images have shape {shape}: no pixels; expected at least one")
     if not batch.is_floating_point():

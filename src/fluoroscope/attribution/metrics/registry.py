@@ -69,6 +69,7 @@ def _complexity(setting: Setting) -> Scores:
     return lambda maps: complexity(as_maps(maps, setting.images))
 
 
+_TIES = "of equally relevant pixels the seed draws which goes first"
 _RISE = "Petsiuk, Das, Saenko 2018 (1806.07421), section 4.2"
 _ROAD_PAPER = "Rong, Leemann, Borisov, Kasneci, Kasneci 2022 (2202.00449), section 4.2"
 _YEH = "Yeh, Hsieh, Suggala, Inouye, Ravikumar 2019 (1901.09392)"
@@ -82,7 +83,8 @@ METRICS: dict[str, Metric] = {
             "deletion",
             "lower is better",
             "any map",
-            "mean probability of the class while the most relevant pixels turn black, one by one",
+            "mean probability of the class while the most relevant pixels turn black, in 32 "
+            f"steps by default; {_TIES}",
             _RISE,
             _deletion,
         ),
@@ -90,7 +92,8 @@ METRICS: dict[str, Metric] = {
             "insertion",
             "higher is better",
             "any map",
-            "mean probability of the class while the most relevant pixels come into a blur",
+            "mean probability of the class while the most relevant pixels come into a blur, "
+            f"in 32 steps by default; {_TIES}",
             _RISE,
             _insertion,
         ),
@@ -98,7 +101,8 @@ METRICS: dict[str, Metric] = {
             "srg",
             "higher is better",
             "any map",
-            "area with the least relevant pixels away first, minus that with the most relevant",
+            "area with the least relevant pixels away first, minus that with the most relevant, "
+            f"in 32 steps by default; {_TIES}",
             "Bluecher, Vielhaben, Strodthoff 2024 (2401.06654)",
             _srg,
         ),
@@ -106,7 +110,8 @@ METRICS: dict[str, Metric] = {
             "road",
             "higher is better",
             "any map",
-            "probability with the least relevant pixels imputed, minus with the most relevant",
+            "probability with the least relevant pixels imputed, minus with the most relevant; "
+            f"{_TIES}",
             _ROAD_PAPER,
             _road,
         ),
@@ -114,7 +119,7 @@ METRICS: dict[str, Metric] = {
             "road-most-first",
             "lower is better",
             "any map",
-            "probability of the class with the most relevant pixels imputed",
+            f"probability of the class with the most relevant pixels imputed; {_TIES}",
             _ROAD_PAPER,
             partial(_road_of, "most"),
         ),
@@ -122,7 +127,7 @@ METRICS: dict[str, Metric] = {
             "road-least-first",
             "higher is better",
             "any map",
-            "probability of the class with the least relevant pixels imputed",
+            f"probability of the class with the least relevant pixels imputed; {_TIES}",
             _ROAD_PAPER,
             partial(_road_of, "least"),
         ),
