@@ -83,6 +83,112 @@ def test_every_mutant_of_a_map_of_pixels_is_caught(
     assert set(said.values()) == {"not valid here"}, said
 
 
+def of_class(
+    chosen: Callable[[Tensor], Tensor],
+) -> Callable[[fs.Classifier, Tensor, Tensor], Tensor]:
+    def explain(model: fs.Classifier, images: Tensor, classes: Tensor) -> Tensor:
+        return fs.attribute(model, images, chosen(classes)).maps
+
+    return explain
+
+
+TURNED: dict[str, Change] = {
+    "left to right": lambda maps: maps.flip(-1),
+    "upside down": lambda maps: maps.flip(-2),
+    "both": lambda maps: maps.flip(-2, -1),
+    "turned": lambda maps: maps.rot90(1, (-2, -1)),
+    "transposed": lambda maps: maps.mT,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("network", "method", "promise"),
+    [
+        ("gelu", "gradient", None),
+        ("relu-module", "gradient-x-input", None),
+        ("relu-module", "lrp", "conservation"),
+    ],
+)
+def test_maps_that_are_turned_are_caught(network: str, method: str, promise: str | None) -> None:
+    case = toy(network)
+    methods = {name: (mutant(change, method), promise) for name, change in TURNED.items()}
+    found = quick(case.model, case.images, methods=methods)
+    assert {row.verdict.word for row in found.rows} == {"not valid here"}, found.rows
+
+
+def test_maps_of_another_class_or_of_none_are_caught() -> None:
+    case = toy("gelu")
+    methods = {
+        "honest": of_class(lambda classes: classes),
+        "next": of_class(lambda classes: (classes + 1) % case.model.num_classes),
+        "third": of_class(lambda classes: torch.full_like(classes, 3)),
+        "absolute": lambda *given: of_class(lambda classes: classes)(*given).abs(),
+    }
+    images = case.images
+    classes = torch.tensor([0, 1, 2, 0])[: len(images)]
+    found = quick(case.model, images, methods=methods, classes=classes)
+    assert [row.verdict.word for row in found.rows] == [
+        "valid", "not valid here", "not valid here", "valid",
+    ]  # fmt: skip
+    assert "of another class" in found.verdict("next").reasons[-1]
+    sums = quick(
+        case.model, images, methods={"none": lambda model, images, classes: images.square()}
+    ).verdict("none")
+    assert any("same for another class" in each for each in sums.reasons)
+    blind = quick(case.model, images, methods=["eigen-cam"]).of("eigen-cam")
+    assert blind.evidence.shows is None
+
+
+@pytest.mark.parametrize("rows", [slice(4), slice(4, None)])
+def test_maps_of_one_half_are_right_in_part(rows: slice) -> None:
+    case = toy("gelu")
+
+    def half(maps: Tensor) -> Tensor:
+        maps = maps.clone()
+        maps[..., rows, :] = 0
+        return maps
+
+    found = quick(case.model, case.images, methods={"half": mutant(half, "gradient")})
+    assert found.verdict("half").words == "partly"
+    assert "half its map is zero" in found.verdict("half").reasons[0]
+
+
+def test_maps_whose_order_is_worse_than_random_are_right_in_part() -> None:
+    model = fs.load_model("digits-cnn")
+    images = next(fs.load_images("digits", channels=1).take(12).batches(12)).images
+    methods = {
+        "plain": mutant(lambda maps: maps, "gradient-x-input"),
+        "negated": mutant(torch.neg, "gradient-x-input"),
+    }
+    found = fs.audit(model, images, methods=methods, randomisation=False)
+    assert found.verdict("plain").words == "valid"
+    assert found.verdict("negated").words == "partly"
+    assert "matter less than random ones" in found.verdict("negated").reasons[0]
+
+
+class _Mixing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = toy("gelu").model.module
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.net(x)
+        return y - y.mean(0, keepdim=True) / 2
+
+
+def test_a_network_that_mixes_the_pictures_of_a_batch_leaves_no_method_valid() -> None:
+    case = toy("gelu")
+    model = fs.Classifier(_Mixing(), channels=3, input_size=8)
+    methods = ["gradient", "integrated-gradients", "occlusion", "grad-cam", "eigen-cam"]
+    with collected():
+        found = quick(model, case.images, methods=methods)
+    for row in found.rows:
+        assert row.verdict.word in ("partly", "not valid here")
+        assert any("mixes the pictures of a batch" in each for each in row.verdict.reasons)
+    assert "mixes" in found.verdict("gradient").reasons[0]
+    assert "more points" not in " ".join(found.verdict("integrated-gradients").reasons)
+
+
 @pytest.mark.parametrize("wrong", [2.0, -1.0])
 def test_a_gradient_is_held_against_finite_differences(wrong: float) -> None:
     """What is a gradient but for its size or its sign is caught by the derivative alone."""

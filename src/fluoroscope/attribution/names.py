@@ -28,6 +28,8 @@ class About:
     pixel as it is speaks for or against it; ``heat``, where something is, in no unit."""
     caution: str = ""
     """What to know before it is used."""
+    of_class: bool = True
+    """Whether its maps are of the class that is asked for."""
     options: Mapping[str, str] = field(default_factory=dict)
     """What each option means; its name and default are those of the class."""
     quick: Mapping[str, int] = field(default_factory=dict)
@@ -202,6 +204,7 @@ METHODS: dict[str, About] = {
         paper="Muhammad and Yeasin 2020 (2008.00299)",
         cost="1 forward",
         reads="heat",
+        of_class=False,
         options=_CAM,
     ),
     "score-cam": About(

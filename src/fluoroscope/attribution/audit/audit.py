@@ -20,6 +20,7 @@ from fluoroscope.attribution.audit.faithfulness import (
     ROAD_SHARES,
     STEPS,
     Faithfulness,
+    below_random,
     stacked,
     summed_up,
     telling,
@@ -216,6 +217,10 @@ class _Audit:
             {name: known.evidence for name, known in self._known.items()},
             {name: known.maps for name, known in self._known.items()},
             self._bench.graph,
+            {
+                name: below_random(known.scores or {}, self._controls, self._bench.seed)
+                for name, known in self._known.items()
+            },
         )
         return tuple(
             Audited(

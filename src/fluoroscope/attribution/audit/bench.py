@@ -147,8 +147,8 @@ class Behind(Classifier):
     """The network behind a change of its pictures: a window, or a mirror.
 
     Through a window a frame of every picture is black, whatever is there; so no pixel of the frame
-    can matter, and the map of a method that follows the slope is zero there. In a mirror, which
-    turns left to right and top to bottom, the map is mirrored.
+    can matter, and the map of a method that follows the slope is zero there. In a mirror, see
+    :func:`mirrored`, the map is mirrored.
 
     Args:
         model: the network.
@@ -182,16 +182,58 @@ class Behind(Classifier):
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits ``(N, classes)`` of what is seen."""
-        return self.model(images.flip(-2, -1) if self.window is None else images * self.window)
+        return self.model(mirrored(images) if self.window is None else images * self.window)
+
+
+class OneClass(Behind):
+    """The network of whose logits some depend on the picture, and the others are 0.
+
+    Args:
+        model: the network.
+        kept: the classes whose logits stay.
+    """
+
+    def __init__(self, model: Classifier, kept: tuple[int, ...]) -> None:
+        super().__init__(model)
+        self._found = model._found.for_a_twin()  # what is found of it is nobody's trouble
+        self.look, self.kept = model.look, kept
+
+    def to(
+        self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> "OneClass":
+        """A copy, whose network is one too."""
+        return OneClass(self.model.to(device, dtype), self.kept)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits ``(N, classes)``."""
+        logits = self.model(images)
+        kept = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
+        kept[[*self.kept]] = True
+        return logits.where(kept, torch.zeros_like(logits))
+
+
+def mirrored(images: Tensor) -> Tensor:
+    """Left is right and top is bottom, about a place that is not the middle; twice it is nothing.
+
+    What turns or moves the maps of all pictures alike shows, for it does not come out the same in
+    another order.
+    """
+    height, width = images.shape[-2:]
+    return images.flip(-2, -1).roll((max(1, height // 8), max(1, width // 4)), (-2, -1))
 
 
 def window_of(images: Tensor) -> Tensor | None:
-    """``(1, 1, H, W)``, 1 in the middle and 0 in a frame of a quarter; ``None`` of few pixels."""
+    """``(1, 1, H, W)``, 0 in a frame and 1 within; ``None`` of few pixels.
+
+    Each side of the frame has another width but for those at the right and below, so that maps that
+    are turned or flipped lie in it too.
+    """
     height, width = images.shape[2:]
     if min(height, width) < 4:
         return None
     window = torch.zeros(1, 1, height, width, dtype=images.dtype, device=images.device)
-    window[..., height // 4 : -(height // 4), width // 4 : -(width // 4)] = 1
+    down, right = max(1, height // 8), max(1, width // 8)
+    window[..., 2 * down : -down, min(3 * right, width - 2 * right) : -right] = 1
     return window
 
 

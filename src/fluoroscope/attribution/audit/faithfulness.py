@@ -26,6 +26,8 @@ from fluoroscope.attribution.metrics.flipping import Curves
 
 # Steps of the curves, and the shares of the pixels that ROAD takes away.
 STEPS, ROAD_SHARES = 5, (0.2, 0.5)
+FEWEST = 8
+"""Pictures from which on scores are held against those of random maps."""
 # Pictures by ROAD, which solves a system of equations for each: small and large ones.
 ROAD_SMALL, ROAD_LARGE, LARGE = 8, 2, 64 * 64
 CONTROLS = ("random", "edges", "centre", "picture")
@@ -114,6 +116,22 @@ def telling(
             fit = {control: each[:most] for control, each in others.items()}
             said[name] = informative(metric(name), ones, fit, seed=seed)
     return said
+
+
+def below_random(
+    scores: Mapping[str, Tensor], controls: Mapping[str, Mapping[str, Tensor]], seed: int
+) -> str:
+    """A sentence where maps name pixels worse than random ones do, by the interval of SRG."""
+    own, random = scores.get("srg"), controls.get("random", {}).get("srg")
+    if own is None or random is None or len(own) < FEWEST:
+        return ""
+    random = random[: len(own)]
+    if bootstrap(own - random, seed=seed)[1] >= 0:
+        return ""
+    return (
+        f"The pixels that it puts first matter less than random ones (SRG {float(own.mean()):.2f}, "
+        f"of random maps {float(random.mean()):.2f}): its signs may be wrong."
+    )
 
 
 def stacked(scores: Mapping[str, Tensor]) -> dict[str, list[float]]:

@@ -7,6 +7,9 @@
   follow the slope. A map that is shifted, or has noise in it, shows here.
 - *mirror*: how far the map of the network behind a mirror is from the mirrored map; of methods that
   hand relevance on, which may give some to a frame as well.
+- *empty*: a half of the picture in which a map is zero everywhere, though what is there matters.
+- *class*: whether the map is of the class that was asked for. Of a network of whose logits that one
+  alone depends on the picture it is not zero, and not the map of another class.
 - *derivative*: how far the gradient is from finite differences, in float64. On flat ground, where
   pixels are alike, a maximum has ties and a ReLU may stand at its kink; there is no one derivative,
   so it is measured again beside it, all in float64.
@@ -20,9 +23,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fluoroscope.attribution.audit.bench import Behind, Bench, traces, window_of
+from fluoroscope.attribution.audit.bench import Behind, Bench, OneClass, mirrored, traces, window_of
 from fluoroscope.attribution.audit.subjects import Made, OfFunction, Subject
+from fluoroscope.attribution.classes import objective_of
 from fluoroscope.attribution.doubts import allowed
+from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.errors import FluoroscopeError
 from fluoroscope.notices import collected
 
@@ -37,6 +42,9 @@ DERIVATIVE = 2e-3
 """Error of a derivative along a direction, as a share: kinks and rounding, not a noise of 1 %."""
 # Noise, as a share of the picture, beside whose kinks a derivative is measured.
 _BESIDE_KINKS = 0.01
+# By how much an error falls at least with four times the points; what remains of a map that is
+# zero; the share of the answer that a half matters by.
+_FALLS, _NOTHING, _MATTERS = 0.9, 1e-6, 0.05
 BESIDE = 4.0
 """How far maps may change with the pictures beside, in units of rounding."""
 
@@ -79,6 +87,12 @@ class Evidence:
     """The largest share of a map that lies where no pixel can matter."""
     mirror: float | None = None
     """How far the map is from the mirrored one where the network sees a mirrored picture."""
+    empty: str | None = None
+    """Half of a picture in which the map is zero though the answer depends on it."""
+    shows: str | None = None
+    """``another`` where the map is of another class, ``any`` where it is the same for each."""
+    mixes: float | None = None
+    """How far maps change where pictures are alone, of a network that answers otherwise then."""
     derivative: float | None = None
     """The median error along random directions, as a share of the derivatives' size."""
     kink: float | None = None
@@ -146,8 +160,9 @@ def _seen(
     if subject.promise is not None and not bool(made.error.isnan().all()):
         yield "error", tuple(made.error.tolist())
         yield "share", tuple((maps.flatten(1).sum(1) / made.values).nan_to_num().tolist())
-        yield "tolerance", allowed(subject.promise, bench.model, converges=subject.converges)
-        yield "converges", subject.converges
+        tolerance = allowed(subject.promise, bench.model, converges=subject.converges)
+        yield "tolerance", tolerance
+        yield "converges", subject.converges and _converges(subject, bench, made.error, tolerance)
         yield "absorbs", subject.absorbs
     if not bool(maps.isfinite().all()):
         return
@@ -156,6 +171,8 @@ def _seen(
         yield from _mirror(subject, bench, maps)
     else:
         yield from _frame(subject, bench, made.passes > DEAR)
+    if subject.of_class:
+        yield "shows", _shows(subject, bench.first(1), maps[:1])
     if subject.name == "gradient":
         yield from _slope(subject, bench, maps)
 
@@ -163,16 +180,16 @@ def _seen(
 def _again(
     subject: Subject, bench: Bench, maps: Tensor, alone: dict[int, Tensor]
 ) -> Iterator[tuple[str, Any]]:
-    if bench.doubt("random") or bench.doubt("batch"):
+    if bench.doubt("random"):
         yield (
             "unseen",
-            (
-                "The network itself answers otherwise another time or in another batch, so "
-                "whether maps do was not looked at.",
-            ),
+            ("The network itself answers otherwise another time, so maps were not made twice.",),
         )
         return
     apart = _beside(subject, bench, maps, alone)
+    if bench.doubt("batch"):
+        yield "mixes", apart
+        return
     yield "alone", apart
     if apart <= BESIDE * bench.rounding:
         return
@@ -195,18 +212,80 @@ def _frame(subject: Subject, bench: Bench, dear: bool) -> Iterator[tuple[str, An
     window = window_of(bench.images)
     if not subject.of_pixels or window is None:
         return
-    bench = bench.first(1 if dear else _FRAMED)
+    # Of noise in part: no pixel is black, or is what some baseline is, and may be zero for that.
+    bench = bench.first(1 if dear else _FRAMED).dithered(0.5)
     maps = _maps(subject, bench.on(Behind(bench.model, window))).maps.double()
     outside = (maps * (1 - window.double().cpu())).abs().flatten(1).sum(1)
     whole = maps.abs().flatten(1).sum(1)
     yield "frame", float((outside / whole.where(whole > 0, 1.0)).max())
+    if bool((whole > 0).all()):
+        yield "empty", _empty(bench, maps, window)
+
+
+def _empty(bench: Bench, maps: Tensor, window: Tensor) -> str | None:
+    """The half of the window in which maps are zero though black there changes the answers."""
+    height, width = maps.shape[2:]
+    goal = objective_of(bench.classes)
+
+    def answers(images: Tensor) -> Tensor:
+        found = evaluate(bench.model, images, bench.classes, goal, look=False).objective
+        assert found is not None
+        return found.double()
+
+    seen = bench.images * window
+    full = answers(seen)
+    whole = (full - answers(torch.zeros_like(seen))).abs()
+    halves = {
+        "upper": (slice(height // 2), slice(None)),
+        "lower": (slice(height // 2, None), slice(None)),
+        "left": (slice(None), slice(width // 2)),
+        "right": (slice(None), slice(width // 2, None)),
+    }
+    for name, (rows, columns) in halves.items():
+        if bool(maps[..., rows, columns].any()):
+            continue
+        black = seen.clone()
+        black[..., rows, columns] = 0
+        if bool(((full - answers(black)).abs() > _MATTERS * whole).all()):
+            return name
+    return None
+
+
+def _shows(subject: Subject, bench: Bench, maps: Tensor) -> str | None:
+    asked = bench.classes[0].flatten().tolist()
+    other = next((c for c in range(bench.model.num_classes) if c not in asked), None)
+    if other is None or not bool(maps.any()):
+        return None
+    bench = bench.on(OneClass(bench.model, tuple(asked)))
+    classes = bench.classes.clone()
+    classes[0] = torch.tensor([other, *asked[1:]]) if classes.dim() == 2 else other
+    try:
+        own = _maps(subject, bench).maps.double()
+    except FluoroscopeError:
+        return None
+    if float(own.abs().max()) <= _NOTHING * float(maps.abs().max()):
+        return "another"
+    try:
+        theirs = _maps(subject, replace(bench, classes=classes)).maps.double()
+    except FluoroscopeError:  # there is nothing to explain, which it says
+        return None
+    return "any" if _apart(theirs, own) <= _NOTHING else None
+
+
+def _converges(subject: Subject, bench: Bench, error: Tensor, tolerance: float) -> bool:
+    """Whether the error falls with four times as many points; asked where it counts."""
+    more = subject.refined() if float(error.max()) > tolerance else None
+    if more is None:
+        return True
+    worst = int(error.argmax())
+    return float(_maps(more, _only(bench, worst)).error[0]) < _FALLS * float(error[worst])
 
 
 def _mirror(subject: Subject, bench: Bench, maps: Tensor) -> Iterator[tuple[str, Any]]:
     if not subject.of_pixels:
         return
-    seen = replace(bench.on(Behind(bench.model)), images=bench.images.flip(-2, -1))
-    yield "mirror", _apart(_maps(subject, seen).maps.double().flip(-2, -1), maps)
+    seen = replace(bench.on(Behind(bench.model)), images=mirrored(bench.images))
+    yield "mirror", _apart(mirrored(_maps(subject, seen).maps.double()), maps)
 
 
 def _slope(subject: Subject, bench: Bench, maps: Tensor) -> Iterator[tuple[str, Any]]:

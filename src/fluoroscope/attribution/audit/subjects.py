@@ -1,7 +1,7 @@
 """What is audited: a method of ours, one of Captum's, or any function that makes maps."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -79,6 +79,13 @@ class Subject(Protocol):
         """Whether it acts where an ``nn.ReLU`` stands, and nowhere else."""
 
     @property
+    def of_class(self) -> bool:
+        """Whether its maps are meant to be of the class that is asked for."""
+
+    def refined(self) -> "Subject | None":
+        """The same with four times as many points or samples; ``None`` where it has none."""
+
+    @property
     def statement(self) -> dict[str, Any]:
         """Everything that its maps depend on beside network and pictures, as plain values."""
 
@@ -133,6 +140,21 @@ class OfMethod:
         return getattr(getattr(self.method, "about", None), "kind", "") in _HOOKED
 
     @property
+    def of_class(self) -> bool:
+        """All but those of ours and of Captum's that say otherwise."""
+        known = METHODS.get(self.name)
+        about = getattr(self.method, "about", None)
+        return known.of_class if known else getattr(about, "of", "target") != "nothing"
+
+    def refined(self) -> "OfMethod | None":
+        """By its option of that name."""
+        for name in ("points", "max_points", "samples"):
+            if isinstance(many := getattr(self.method, name, None), int):
+                changed: dict[str, Any] = {name: 4 * many}
+                return replace(self, method=replace(self.method, **changed))
+        return None
+
+    @property
     def statement(self) -> dict[str, Any]:
         """Name and options."""
         return stated(self.method)
@@ -162,6 +184,10 @@ class OfFunction:
     converges: bool | None = None
     absorbs: bool = False
     hooks: bool = False
+    of_class: bool = True
+
+    def refined(self) -> None:
+        """Nobody knows what it counts."""
 
     @property
     def statement(self) -> dict[str, Any]:

@@ -69,10 +69,17 @@ class Verdict:
 
 
 def judge_all(
-    seen: Mapping[str, Evidence], maps: Mapping[str, Tensor | None], graph: Graph | None
+    seen: Mapping[str, Evidence],
+    maps: Mapping[str, Tensor | None],
+    graph: Graph | None,
+    below: Mapping[str, str] | None = None,
 ) -> dict[str, Verdict]:
-    """The verdicts on methods, each held against the maps of the others."""
-    alone = {name: judge(name, each, graph) for name, each in seen.items()}
+    """The verdicts on methods, each held against the maps of the others.
+
+    ``below`` says of which the scores are below those of random maps.
+    """
+    below = below or {}
+    alone = {name: judge(name, each, graph, below.get(name, "")) for name, each in seen.items()}
     # Of methods of one map the others are called after a sound one.
     order = sorted(seen, key=lambda name: not alone[name].sound)
     same = same_maps({name: maps.get(name) for name in order})
@@ -110,7 +117,7 @@ def _equal(ones: Tensor, others: Tensor) -> bool:
     return alike(ones, others) and bool(((first - second).abs() <= _SIZE * second).all())
 
 
-def judge(method: str, seen: Evidence, graph: Graph | None) -> Verdict:
+def judge(method: str, seen: Evidence, graph: Graph | None, below: str = "") -> Verdict:
     """The verdict on a method by itself, from what was seen of it and of the network."""
     there = graph.non_linear if graph else None
     told = [*_promise(seen), *of_coverage(seen.coverage, seen.promise, there)]
@@ -119,6 +126,7 @@ def judge(method: str, seen: Evidence, graph: Graph | None) -> Verdict:
         for one in ("not valid here", "partly", "valid")
     )
     bad = [*_faults(seen), *bad]
+    part = [*_lacks(seen), *filter(None, [below]), *part]
     well = [*well, *_known(seen)]
     word: Word = "not valid here" if bad else "partly" if part else "valid"
     return Verdict(method, word, None, (*bad, *part, *well))
@@ -182,7 +190,13 @@ def _faults(seen: Evidence) -> list[str]:
         found.append(sentence(seen.refused))
     if seen.traces:
         found.append(f"It changes the network or the process: {', '.join(seen.traces)}.")
-    return [*found, *_of_the_map(seen)]
+    found += _of_the_map(seen)
+    if seen.shows == "any":
+        found.append(
+            "Its map is the same for another class, also where that one's answer is the same for "
+            "all pictures: it does not explain the class that is asked for."
+        )
+    return found
 
 
 def _of_the_map(seen: Evidence) -> list[str]:
@@ -206,10 +220,36 @@ def _of_the_map(seen: Evidence) -> list[str]:
             f"Of a mirrored picture its map is {shown(seen.mirror)} another than the mirrored map: "
             "it is shifted, or has something in it that is not of this picture."
         )
+    if seen.mixes is not None and seen.mixes > BESIDE * seen.rounding:
+        found.append(
+            "This network mixes the pictures of a batch, and its map is of all of them: alone a "
+            f"picture's is {shown(seen.mixes)} another."
+        )
+    if seen.shows == "another":
+        found.append(
+            "It is of another class: where the class that is explained alone depends on the "
+            "picture, its map is zero everywhere."
+        )
     if seen.derivative is not None and not seen.derivative <= DERIVATIVE:
         found.append(
             f"It is {shown(seen.derivative)} off the derivative that finite differences give, "
             "measured along random directions in float64."
+        )
+    return found
+
+
+def _lacks(seen: Evidence) -> list[str]:
+    """What it is right but for."""
+    found = []
+    if seen.mixes is not None and seen.mixes <= BESIDE * seen.rounding:
+        found.append(
+            "This network mixes the pictures of a batch: its maps of these pictures came out as "
+            "those of each alone, to rounding; beside others they may not."
+        )
+    if seen.empty is not None:
+        found.append(
+            f"In the {seen.empty} half its map is zero everywhere, though the answer depends on "
+            "what is there."
         )
     return found
 
