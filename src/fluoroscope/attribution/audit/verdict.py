@@ -1,11 +1,12 @@
 """From what was measured to a word and its reasons: every threshold of the audit is here.
 
 *not valid here*: it gives no map, changes the network, explains pictures by their neighbours, finds
-relevance where nothing can matter, is far from its promise, or has no rule for what the network is
-made of; nor is a map valid that is the same as one with a fault. *the same map as X*: to rounding,
-on every picture, and X is sound; also where it met no rule of its own, which is why. *partly*:
-right but for operations without a rule, or a promise that is missed by little, or relevance that is
-lost on the way. *valid*: nothing of that was seen.
+relevance where nothing can matter, explains another class or none, is far from its promise, or has
+no rule for what the network is made of; nor is a map valid that is the same as one with a fault.
+*the same map as X*: to rounding, on every picture, and X is sound; also where it met no rule of its
+own, which is why. *partly*: right but for operations without a rule, or a promise that is missed by
+little, or relevance that is lost on the way, or a half that is left out, or an order that is worse
+than a random one. *valid*: nothing of that was seen.
 """
 
 from collections.abc import Mapping
