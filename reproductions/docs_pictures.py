@@ -49,17 +49,19 @@ def maps() -> None:
     """Why a 5 is taken for a 3: both classes, and the one rather than the other."""
     model = fs.load_model("digits-cnn")
     five = fs.open_image("digits:5", channels=1).image
-    rows: dict[str, int | tuple[int, int]] = {"3": 3, "5": 5, "3 rather than 5": (3, 5)}
-    columns = []
+    targets: list[int | tuple[int, int]] = [3, 5, (3, 5)]
+    columns, rows, answer = [], [""], ""
     for method in ("gradient", "integrated-gradients", "deeplift", "lrp", "layer-cam"):
-        made = [fs.attribute(model, five, to, method=method, seed=SEED) for to in rows.values()]
+        made = [fs.attribute(model, five, to, method=method, seed=SEED) for to in targets]
         both = replace(
             made[0],
             maps=torch.cat([one.maps for one in made]),
             error=torch.cat([one.error for one in made]),
+            record=made[0].record | {"answers": [one.record["answers"][0] for one in made]},
         )
+        rows, answer = [one.spoken(0) for one in made], made[0].answer(0)
         columns.append(both.column([0, 1, 2]))
-    sheet = attribution_sheet(columns, list(rows), [five, None, None])
+    sheet = attribution_sheet(columns, rows, [five, None, None], [answer])
     with TemporaryDirectory() as folder:
         file = write_figure(Path(folder) / "sheet.png", sheet)
         with Image.open(file) as picture:

@@ -1,6 +1,7 @@
 """An attribution on disk: what is read back is what was saved, and harm is told in a sentence."""
 
 import json
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import fluoroscope as fs
-from fluoroscope.attribution.result import coverage_words
+from fluoroscope.attribution.reading import coverage_words
+from fluoroscope.pictures.attributions import Column
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,7 @@ def test_the_json_says_what_the_maps_are(found: fs.Attribution, tmp_path: Path) 
         assert each["sum"] == pytest.approx(float(sums[row].sum()))
         assert each["classes"] == [3, 5]
         assert each["error"] is None  # NaN is no number of JSON's
-    assert told["unit"] == "logit per unit of pixel value"
+    assert told["unit"] == "difference of logits per unit of pixel value"
     assert told["method"] == "gradient"
 
 
@@ -101,13 +103,22 @@ def test_what_a_map_is_in_words(found: fs.Attribution) -> None:
         found, record=found.record | {"promise": "completeness"},
         error=torch.tensor([2e-6, 0.4], dtype=torch.float64),
     )  # fmt: skip
-    assert promised.kept(0) == "completeness to 2e-06"
-    assert promised.kept(1) == "completeness off by 40.0\u202f%"
+    assert promised.kept(0) == "adds up to the score within 2e-06"
+    assert promised.kept(1) == "misses the score by 40.0\u202f%"
+    assert found.unit == "difference of logits per unit of pixel value"
+    assert found.key == "red: brighter pixels favour 3\nblue: brighter pixels favour 5"
+    pair = changed(found, record=found.record | {"method": "gradient-x-input"})
+    assert pair.key == "red speaks for 3\nblue for 5"
+    assert pair.unit == "parts of the difference of logits"
+    several = changed(pair, targets=torch.tensor([[3, 5], [4, 5]]))
+    assert several.key == "red speaks for the class\nblue for 5"
+    found = changed(found, targets=torch.tensor([3, 5]))
     assert "brighter pixels raise it" in found.key
     times = changed(found, record=found.record | {"method": "gradient-x-input"})
     assert times.key == "red speaks for the class\nblue against it"
     assert times.unit == "parts of the logit"
     units = {"captum:saliency": found.unit, "captum:lime": times.unit, "mine": "no unit"}
+    units["occlusion"] = "fall of the logit while hidden"
     for method, unit in units.items():
         assert changed(found, record=found.record | {"method": method}).unit == unit
     assert changed(found, maps=found.maps.abs()).key == "bright: much\ndark: nothing"
@@ -128,6 +139,11 @@ def test_coverage_in_words() -> None:
     assert coverage_words(
         {"handled": {"relu": 4, "max_pool2d": 1}, "linear": {}, "missed": {}}
     ) == ("5 non-linear operations by a rule, none without")
+    many = {"handled": {"relu": 1, "conv2d": 2}, "missed": {"tanh": 1, "max_pool2d": 1}}
+    assert coverage_words(many, "conservation").startswith("3 operations by a rule, 2 without")
+    assert coverage_words(many | {"handled": {"relu": 1}}, None) == (
+        "1 activation by a rule, 1 without: tanh × 1"
+    )
     assert coverage_words({"handled": {"relu": 1}, "missed": {"glu": 2, "erf": 1}}) == (
         "1 non-linear operation by a rule, 3 without: glu × 2, erf × 1"
     )
@@ -137,6 +153,63 @@ def test_a_figure_is_of_some_maps(found: fs.Attribution) -> None:
     figure = found.figure()
     words = [text.get_text() for axis in figure.axes for text in (axis.title, axis.yaxis.label)]
     assert "gradient" in words
-    assert words.count("3 rather than 5") == 2
+    model = fs.load_model("digits-linear")
+    labels = [" ".join(word.split()) for word in words]
+    for row, said in enumerate(fs.predict(model, found.images).probabilities.tolist()):
+        shares = [f"{100 * said[number]:.1f} %" for number in (3, 5)]
+        sure = [re.sub(r"^0\.0 %", "< 0.1 %", re.sub("^100.0", "> 99.9", one)) for one in shares]
+        assert f"3 ({sure[0]}) rather than 5 ({sure[1]})" in labels, (row, labels)
     with pytest.raises(fs.errors.InvalidParameterError, match="no maps; expected one or more"):
         changed(found, maps=found.maps[:0]).figure()
+
+
+def test_what_the_network_answers_is_said(tmp_path: Path) -> None:
+    model = fs.load_model("digits-cnn")
+    five = fs.open_image("digits:5", channels=1).image
+    said = fs.predict(model, five)
+    found = fs.attribute(model, five, 8)
+    assert found.answer(0) == "3 (64.0\u202f%), then 5 (35.9\u202f%)"
+    assert found.shares(0) == [float(said.probabilities[0, 8])]
+    assert found.spoken(0) == "8 (< 0.1\u202f%)"
+    found.save(tmp_path)
+    assert fs.Attribution.load(tmp_path).answer(0) == found.answer(0)
+    page = found._repr_html_()
+    assert "the network says: 3 (64.0\u202f%), then 5 (35.9\u202f%)" in page
+    assert "Logit: the score of a class" in page
+    for best, targets, words in (
+        ([[99, 0.5]], [0.5], "an answer is none of 10 classes"),
+        ([[9, 0.5]], [0.5, 0.1], "an answer is not of 1 target"),
+    ):
+        answer = {"best": best, "targets": targets}
+        changed(found, record=found.record | {"answers": [answer]}).save(tmp_path)
+        with pytest.raises(fs.errors.ResultFormatError, match=words):
+            fs.Attribution.load(tmp_path)
+
+
+def test_a_map_of_what_is_rejected_says_so_and_what_it_is_compared_with() -> None:
+    model = fs.load_model("digits-cnn")
+    five = fs.open_image("digits:5", channels=1).image
+
+    def column(method: str, to: int | tuple[int, int]) -> Column:
+        return fs.attribute(model, five, to, method=method).column([0])
+
+    little = "what little speaks for it: the network gives it < 0.1\u202f%"
+    assert list(column("layer-cam", 8).captions) == [little]
+    assert list(column("layer-cam", 3).captions) == [""]
+    assert list(column("layer-cam", (5, 3)).captions) == ["the network answers its rival"]
+    assert column("layer-cam", 3).key.endswith("\n7×7 places, enlarged")
+    assert column("eigen-cam", 8).key.endswith("\nthe same for every class")
+    assert column("deeplift", 3).key.endswith("\ncompared with black")
+    assert column("occlusion", 3).key.endswith("\nhidden by black")
+
+
+def test_a_notebook_marks_a_map_that_is_not_valid() -> None:
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 2, 3), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(72, 3)
+    )
+    model = fs.Classifier(network, channels=1)
+    page = fs.attribute(model, torch.rand(1, 1, 8, 8), 2, method="guided-backprop")._repr_html_()
+    assert '<figure class="wrong"' in page
+    assert "guided-backprop is not valid here: nothing in this network" in page
+    assert "what its maps show" in page
+    assert "audit" not in page

@@ -24,7 +24,7 @@ FIVE = ("attribute", "-m", "digits-linear", "-i", "digits:5")
 def test_methods_across_and_classes_down(fluoroscope: Call, tmp_path: Path) -> None:
     said = fluoroscope(
         *FIVE, "--method", "gradient", "--method", "gradient-x-input", "-c", "5", "-c", "8",
-        "--out", str(tmp_path), "--json", "-",
+        "-c", "5", "--out", str(tmp_path), "--json", "-",
     )  # fmt: skip
     assert said.code == 0, said.err
     names = {path.name for path in tmp_path.iterdir()}
@@ -59,7 +59,7 @@ def test_a_pair_and_the_winner(fluoroscope: Call, tmp_path: Path) -> None:
     assert told["attributions"][0]["maps"][0]["target"] == told["winner"]
     said = fluoroscope(*FIVE, "--method", "gradient", "-c", "7", "--rather-than", "2", *out)
     assert said.code == 0, said.err
-    assert "7 rather than 2" in said.out
+    assert re.search(r"7 \(.*%\) rather than 2", said.out)
     # What an earlier call left is gone, and nothing else.
     assert [path.name for path in tmp_path.glob("map-*")] == ["map-gradient-7-7-over-2-2.png"]
     assert (tmp_path / "said.json").is_file()
@@ -117,6 +117,11 @@ def test_what_the_maps_themselves_show_needs_no_audit(fluoroscope: Call, tmp_pat
     assert said.code == 0, said.err
     words = " ".join(said.err.split())  # beside the JSON
     assert "guided-backprop: the same map as gradient" in words
+    assert f"wrote {tmp_path}/sheet.png and 8 more beside it" in said.err
+    said = fluoroscope(*FIVE, *both[2:4], *both[:2], "--out", str(tmp_path))
+    assert "guided-backprop: the same map as gradient" in said.out
+    said = fluoroscope(*FIVE, *both, "--out", str(tmp_path))
+    words = " ".join(said.err.split())
     assert words.count("an operation that it has a rule for") == 1
     told = json.loads(said.out)["attributions"]
     assert [one["drawn"] for one in told] == [True, False]
@@ -170,6 +175,10 @@ def test_ctrl_c_keeps_the_maps_that_are_made(
     ("given", "words"),
     [
         (("--method", "gradeint"), "did you mean gradient?"),
+        (("--method", "Grad-CAM"), "did you mean grad-cam?"),
+        (("--method", "Layer CAM"), "did you mean layer-cam?"),
+        (("--method", "saliency"), "did you mean gradient?"),
+        (("--method", "SHAP"), "did you mean deeplift?"),
         (("--method", "gradient", "--param", "x"), "--param is 'x'; expected [METHOD.]NAME=VALUE"),
         (
             ("--method", "gradient", "--param", "objektive=logit"),
@@ -255,3 +264,25 @@ def test_without_a_method_the_usual_ones_are_drawn(fluoroscope: Call, tmp_path: 
     assert said.code == 0, said.err
     told = json.loads(said.out)
     assert [one["method"] for one in told["attributions"]] == usual_methods()
+    assert usual_methods() == ["gradient", "deeplift", "layer-cam"]
+    words = " ".join(said.err.split())
+    assert "the network says: 3 (64.0 %), then 5 (35.9 %)" in words
+    assert "logit: the score of a class" in words
+
+
+def test_integrated_gradients_stand_in_for_deeplift(
+    fluoroscope: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = door.attribute
+
+    def refused(*args: Any, method: str, **options: Any) -> fs.Attribution:
+        if method == "deeplift":
+            raise fs.errors.InvalidParameterError("not here")
+        return plain(*args, method=method, **options)
+
+    monkeypatch.setattr(door, "attribute", refused)
+    said = fluoroscope(*FIVE, "--out", str(tmp_path), "--json", "-")
+    assert said.code == 0, said.err
+    told = json.loads(said.out)["attributions"]
+    assert [one["method"] for one in told][-1] == "integrated-gradients"
+    assert "deeplift is left out: not here" in said.err

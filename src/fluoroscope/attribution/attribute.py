@@ -21,11 +21,11 @@ from fluoroscope.attribution.doubts import (
 )
 from fluoroscope.attribution.method import Method
 from fluoroscope.attribution.registry import make_method
-from fluoroscope.attribution.result import NOT_VALID, Attribution
+from fluoroscope.attribution.result import BY_MAPS, NOT_VALID, SHOWN, Attribution
 from fluoroscope.attribution.search import Explained, explain
 from fluoroscope.engine import randomness
 from fluoroscope.engine.first_look import notes_of, remind
-from fluoroscope.engine.predict import check_batch_size, predict, suitable_batch
+from fluoroscope.engine.predict import Prediction, check_batch_size, predict, suitable_batch
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import Step
 from fluoroscope.errors import InvalidParameterError
@@ -105,6 +105,7 @@ def attribute(
     if classes is None:
         classes = predict(model, batch, batch_size=size).winners
     targets = as_targets(model, classes, batch)
+    answers = answers_of(predict(model, batch[:SHOWN], batch_size=size), targets)
     verdict = _verdict(audit, model, how.name)
     remind(model)
     found = explain(
@@ -125,12 +126,14 @@ def attribute(
     if verdict is None and bad:
         # What the maps alone show needs no audit.
         verdict = {"method": how.name, "verdict": NOT_VALID, "same_as": None, "reasons": bad}
+        verdict["by"] = BY_MAPS
     notes = [*notes_of(model), *how.remarks(found.error)]
     notes += [f"{how.name}: {words[:1].lower()}{words[1:]}" for _, words in doubts]
     record = {
         **stated(how),
         **how.facts(),
         "coverage": found.coverage.describe() if found.coverage is not None else None,
+        "answers": answers,
         "batch_size": size,
         "seed": seed,
         "notes": notes,
@@ -166,6 +169,19 @@ def _verdict(audit: Judge | None, model: Classifier, method: str) -> dict[str, A
             "that was made of it: audit=fluoroscope.audit(model, images)"
         )
     return audit.verdict(method).describe() if method in audit.methods else None
+
+
+def answers_of(said: Prediction, targets: Tensor) -> list[dict[str, Any]]:
+    """What the network says of the first pictures: its two best classes, and of the targets."""
+    shares, classes = said.probabilities.topk(min(2, len(said.labels)), 1)
+    rows = targets[: len(shares)].cpu()
+    rows = rows if rows.dim() == 2 else rows.unsqueeze(1)
+    sure = said.probabilities.gather(1, rows).tolist()
+    best = [
+        [list(one) for one in zip(*each, strict=True)]
+        for each in zip(classes.tolist(), shares.tolist(), strict=True)
+    ]
+    return [{"best": each, "targets": of} for each, of in zip(best, sure, strict=True)]
 
 
 def _doubts(model: Classifier, how: Method, found: Explained) -> list[Told]:

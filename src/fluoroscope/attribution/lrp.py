@@ -102,9 +102,9 @@ class LRP(Gradient):
                 f"number that they explain, by up to {float(error.max()):.1%} of it"
             ]
         return [
-            f"lrp: the maps of {count(int(off.sum()), 'picture')} add up to something else than "
-            f"the number that they explain, by up to {float(error.max()):.1%} of it: an operation "
-            "that has no rule, or one that keeps relevance to itself"
+            f"lrp: {count(int(off.sum()), 'map')} add{'s' * (int(off.sum()) == 1)} up to something "
+            f"else than the score, by up to {float(error.max()):.1%} of it: an operation "
+            "without a rule, or one that keeps relevance to itself"
         ]
 
 

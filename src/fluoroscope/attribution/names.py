@@ -1,5 +1,6 @@
 """Every method in plain words: names, papers, formulas, promises, costs. Imports no PyTorch."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -308,6 +309,17 @@ METHODS: dict[str, About] = {
     ),
 }
 """All methods by name, in the order in which they are listed."""
+# What others call them, or what is nearest to what they do.
+_OTHERWISE = {
+    "saliency": "gradient",
+    "vanilla-gradient": "gradient",
+    "input-x-gradient": "gradient-x-input",
+    "ig": "integrated-gradients",
+    "cam": "grad-cam",
+    "shap": "deeplift",
+    "deepshap": "deeplift",
+    "deep-shap": "deeplift",
+}
 
 
 def check_method(name: object) -> None:
@@ -321,7 +333,8 @@ def check_method(name: object) -> None:
         return
     if isinstance(name, str) and name in METHODS:
         return
-    near = get_close_matches(str(name), METHODS, n=1)
+    wanted = re.sub(r"[\s_-]+", "-", str(name).strip().lower())
+    near = [_OTHERWISE[wanted]] if wanted in _OTHERWISE else get_close_matches(wanted, METHODS, n=1)
     raise InvalidParameterError(
         f"there is no attribution method {name!r}; "
         + (f"did you mean {near[0]}? " if near else "")

@@ -8,24 +8,34 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from fluoroscope.attribution.names import read_as
+from fluoroscope.attribution import reading
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.pictures import html
 from fluoroscope.pictures.attribution_colours import Colours, colours_of
 from fluoroscope.pictures.uris import blocks_of
-from fluoroscope.words import average, count, network_name, number, percent, some
+from fluoroscope.words import as_percent, average, count, network_name, number, shortened
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from fluoroscope.pictures.attributions import Column
 
-# Maps that a notebook shows, and those in a figure.
-_SHOWN = 6
+# Maps that a notebook shows, and those in a figure; of so many pictures the answers are kept.
+SHOWN = 6
 # The share from which on a promise is not kept but missed.
 _BROKEN = 0.05
 NOT_VALID = "not valid here"
 """The verdict of a method whose maps are not drawn unless asked for."""
+BY_MAPS = "what its maps show"
+"""Where a verdict comes from that no audit gave."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What the network says of a picture: its two best classes, and how sure of the targets."""
+
+    best: list[tuple[int, float]]
+    targets: list[float]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -88,31 +98,17 @@ class Attribution(html.Shown):
     @property
     def unit(self) -> str:
         """What the numbers are in."""
-        objective = str((self.record.get("options") or {}).get("objective") or "logit")
-        match self._reads:
-            case "slope":
-                return f"{objective} per unit of pixel value"
-            case "heat":
-                return "no unit"
-        return f"parts of the {objective}"
+        return reading.unit_of(self.record, self.targets.dim() == 2)
 
     @property
     def key(self) -> str:
         """What the colours mean, a line each."""
-        if not self.colours.signed:
-            return "bright: much\ndark: nothing"
-        if self._reads == "slope":
-            return "red: brighter pixels raise it\nblue: darker pixels raise it"
-        return "red speaks for the class\nblue against it"
+        return reading.key_of(self.method, self.colours.signed, self.targets, self.labels)
 
     @property
     def colours(self) -> Colours:
         """The colours of the maps, on one scale."""
         return colours_of(list(self.maps))
-
-    @property
-    def _reads(self) -> str:
-        return read_as(self.method)
 
     def target(self, row: int) -> str:
         """What a map speaks of, in words: a label, or one rather than another."""
@@ -122,10 +118,7 @@ class Attribution(html.Shown):
     def kept(self, row: int) -> str:
         """How well a map keeps what its method promises, in words; nothing of nothing."""
         error = float(self.error[row])
-        if self.promise is None or isnan(error):
-            return ""
-        size = f"{error:.0e}" if error < 1e-3 else percent(error)
-        return f"{self.promise} {'off by' if self.missed(row) else 'to'} {size}"
+        return "" if isnan(error) else reading.kept(self.promise, error, self.missed(row))
 
     def missed(self, row: int) -> bool:
         """Whether a map is further from what its method promises than that is asked to be."""
@@ -133,6 +126,29 @@ class Attribution(html.Shown):
         asked = options.get("tolerance") if isinstance(options, dict) else None
         bound = asked if isinstance(asked, float) else _BROKEN
         return self.promise is not None and float(self.error[row]) > min(bound, _BROKEN)
+
+    def answer(self, row: int) -> str:
+        """What the network says of a picture, in words; nothing where it was not asked."""
+        best = self._answer(row).get("best", [])
+        return reading.answer_words([(self.labels[number], share) for number, share in best])
+
+    def shares(self, row: int) -> list[float]:
+        """The probability of a map's class, or of it and its rival; empty where none is known."""
+        return list(self._answer(row).get("targets", []))
+
+    def _answer(self, row: int) -> dict[str, Any]:
+        """Of the first pictures what the network says of them; see :func:`.attribute.attribute`."""
+        answers = self.record.get("answers") or []
+        return answers[row] if row < len(answers) else {}
+
+    def spoken(self, row: int) -> str:
+        """What a map speaks of, with how likely the network finds it, and no label too long."""
+        numbers, shares = self.targets[row].reshape(-1).tolist(), self.shares(row)
+        sure = [f" ({as_percent(share)})" for share in shares] or [""] * len(numbers)
+        return " rather than ".join(
+            shortened(self.labels[number]) + each
+            for number, each in zip(numbers, sure, strict=True)
+        )
 
     def figure(self, *, overlay: bool = False) -> "Figure":
         """The first six pictures with their maps beside; ``overlay`` lays these over them.
@@ -142,13 +158,14 @@ class Attribution(html.Shown):
         """
         from fluoroscope.pictures.attributions import attribution_sheet
 
-        rows = range(min(len(self.maps), _SHOWN))
+        rows = range(min(len(self.maps), SHOWN))
         if not rows:
             raise InvalidParameterError("there are no maps; expected one or more to draw")
         return attribution_sheet(
             [self.column(list(rows))],
-            [self.target(row) for row in rows],
+            [self.spoken(row) for row in rows],
             [self.images[row] for row in rows],
+            [self.answer(row) for row in rows],
             overlay=overlay,
         )
 
@@ -157,14 +174,19 @@ class Attribution(html.Shown):
         from fluoroscope.pictures.attributions import Column
 
         maps = [self.maps[row] for row in rows]
+        colours = colours_of(maps)
         return Column(
             self.method,
             maps,
-            colours_of(maps),
+            colours,
             unit=self.unit,
-            key=self.key,
-            captions=[self.kept(row) for row in rows],
+            key=f"{self.key}\n{reading.ground_of(self.record)}".strip(),
+            captions=[
+                self.kept(row) or reading.doubt_of(self.record, colours.signed, self.shares(row))
+                for row in rows
+            ],
             missed=[self.missed(row) for row in rows],
+            foot=reading.LOGIT if "logit" in self.unit else "",
             warning=self.complaint,
             drawn=drawn,
         )
@@ -184,6 +206,7 @@ class Attribution(html.Shown):
                 "highest": float(channels[row].max()),
                 "forwards": int(self.forwards[row]),
                 "backwards": int(self.backwards[row]),
+                "probabilities": self.shares(row) or None,
             }
             for row in range(len(self.maps))
         ]
@@ -234,9 +257,16 @@ class Attribution(html.Shown):
             TypeAdapter(str | None).validate_python(plain["promise"])
             TypeAdapter(dict[str, Any] | None).validate_python(plain.get("options"))
             TypeAdapter(dict[str, dict[str, int]] | None).validate_python(plain.get("coverage"))
+            labels = TypeAdapter(tuple[str, ...]).validate_python(record["labels"])
+            answers = TypeAdapter(list[_Answer]).validate_python(plain.get("answers") or [])
+            if any(not 0 <= one < len(labels) for each in answers for one, _ in each.best):
+                raise ValueError(f"an answer is none of {len(labels)} classes")
+            wide = tensors["targets"][:1].numel()
+            if any(len(each.targets) != wide for each in answers):
+                raise ValueError(f"an answer is not of {count(wide, 'target')}")
             return Attribution(
                 record=plain,
-                labels=TypeAdapter(tuple[str, ...]).validate_python(record["labels"]),
+                labels=labels,
                 notes=TypeAdapter(tuple[str, ...]).validate_python(record["notes"]),
                 verdict=TypeAdapter(dict[str, Any] | None).validate_python(record["verdict"]),
                 **tensors,
@@ -249,19 +279,20 @@ class Attribution(html.Shown):
         return f"{self.method} of {network_name(str(self.record.get('model')))}: {maps}"
 
     def _view(self) -> Iterator[html.Html]:
-        yield html.paragraph(self.complaint and f"{self.complaint}.")
-        rows = range(min(len(self.maps), _SHOWN))
+        rows = range(min(len(self.maps), SHOWN))
         # As they are drawn: of large ones the means of small blocks.
         shown = [blocks_of(self.maps[row].nan_to_num()) for row in rows if self.maps.numel()]
         colours = colours_of(shown)
         if shown:
             end = colours.words(self.maps.shape[1])
-            meaning = self.key.replace("\n", ", ")
-            yield html.paragraph(f"In {self.unit}; {meaning}; the colours end at {end}.")
+            lines = [self.unit, *self.column(list(rows)).key.splitlines()]
+            meaning = "; ".join(filter(None, lines))
+            logit = f" {reading.LOGIT.capitalize()}." if "logit" in self.unit else ""
+            yield html.paragraph(f"In {meaning}; the colours end at {end}.{logit}")
         yield html.cards(
             [
-                html.picture(self.images[row], f"picture {int(self.numbers[row])}"),
-                html.coloured(shown[row], colours, self._caption(row)),
+                html.picture(self.images[row], self._said(row)),
+                html.coloured(shown[row], colours, self._caption(row), wrong=bool(self.complaint)),
             ]
             for row in range(len(shown))
         )
@@ -270,28 +301,23 @@ class Attribution(html.Shown):
         yield html.facts(self._facts())
         yield html.notes(self.notes)
 
+    def _said(self, row: int) -> str:
+        answer = self.answer(row)
+        said = f"the network says: {answer}" if answer else ""
+        return "\n".join(filter(None, [f"picture {int(self.numbers[row])}", said]))
+
     def _caption(self, row: int) -> str:
-        value = float(self.values[row])
+        value, shares = float(self.values[row]), self.shares(row)
         said = "" if isnan(value) else f"explains {number(value)}"
-        return "\n".join(filter(None, [self.target(row), said, self.kept(row)]))
+        doubt = reading.doubt_of(self.record, self.colours.signed, shares)
+        words = [self.spoken(row), said, self.kept(row), doubt, self.complaint]
+        return "\n".join(filter(None, words))
 
     def _facts(self) -> Iterator[tuple[str, str]]:
         if self.verdict is not None:
-            yield "the audit's verdict", str(self.verdict.get("verdict"))
+            seen = self.verdict.get("by") == BY_MAPS
+            yield BY_MAPS if seen else "the audit's verdict", str(self.verdict.get("verdict"))
         if len(self.maps):
             passes = [float(each.double().mean()) for each in (self.forwards, self.backwards)]
             yield "passes a map", f"{average(passes[0])} forward, {average(passes[1])} backward"
-        yield "operations", coverage_words(self.record.get("coverage"))
-
-
-def coverage_words(coverage: dict[str, dict[str, int]] | None) -> str:
-    """How many operations had a rule, and which had none; nothing of methods without rules."""
-    if coverage is None:
-        return ""
-    missed = coverage.get("missed") or {}
-    handled = sum((coverage.get("handled") or {}).values())
-    words = f"{count(handled, 'non-linear operation')} by a rule"
-    if not missed:
-        return f"{words}, none without"
-    names = some([f"{name} × {times}" for name, times in missed.items()])
-    return f"{words}, {sum(missed.values())} without: {names}"
+        yield "operations", reading.coverage_words(self.record.get("coverage"), self.promise)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fluoroscope.cli.attribute_list import list_, show
-from fluoroscope.cli.attribute_options import options_by_method, usual_methods
+from fluoroscope.cli.attribute_options import INSTEAD, options_by_method, usual_methods
 from fluoroscope.cli.default_command import Default, WithDefault
 from fluoroscope.cli.display import with_display
 from fluoroscope.cli.interrupt import interruptible
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from fluoroscope.attribution.audit.result import Audit
     from fluoroscope.attribution.result import Attribution
+    from fluoroscope.engine.predict import Prediction
     from fluoroscope.engine.stream import Step
     from fluoroscope.models.classifier import Classifier
 
@@ -115,19 +116,24 @@ def draw(
     from fluoroscope.files import output_directory
 
     methods = list(dict.fromkeys(method or usual_methods()))
-    options = options_by_method(methods, param, layer=layer, baseline=baseline)
+
+    def options_of() -> dict[str, dict[str, Any]]:
+        options = options_by_method(methods, param, layer=layer, baseline=baseline)
+        for given in options.values():
+            if _is_picture(given.get("baseline")):
+                found = open_picture(given["baseline"], model, seed, invert=invert)
+                given["baseline"] = model.fit(found[0].image)
+        return options
+
+    options = options_of()
     picture = model.fit(open_picture(image, model, seed, invert=invert)[0].image)
-    for given in options.values():
-        if _is_picture(given.get("baseline")):
-            found = open_picture(given["baseline"], model, seed, invert=invert)
-            given["baseline"] = model.fit(found[0].image)
     judge = None if audit is None else _audit(audit, model)
     said = predict(model, picture)
     targets = _targets(model, to, rather_than, int(said.winners))
     output, directory = Output(json), output_directory(out)
     made: list[Attribution] = []
     with interruptible() as interrupted:
-        for number, name in enumerate(methods, 1):
+        for number, name in enumerate(methods, 1):  # one may be added on the way
             what = f"{name}, {number} of {len(methods)}" if len(methods) > 1 else name
             try:
                 with output.measuring() as move:
@@ -136,6 +142,7 @@ def draw(
                         _explain(
                             model,
                             picture,
+                            said,
                             targets,
                             name,
                             options[name] | {"audit": judge},
@@ -151,11 +158,14 @@ def draw(
                 if method or options[name] or (name == methods[-1] and not made):
                     raise
                 output.note(f"{name} is left out: {problem}")
+            if not method and name in INSTEAD and not _is_good(made, name):
+                methods.append(INSTEAD[name])
+                options = options_of()
         stopped = interrupted()
     if made:
         written = _Drawing(directory, picture, made, anyway).write()
         _tell(output, made, anyway)
-        output.wrote(written)
+        output.wrote(written, "sheet.png")
         output.json(_described(model, image, said, made, anyway, written))
     if stopped:
         raise typer.Abort
@@ -182,6 +192,11 @@ class _Progress:
         self._move(self._furthest, f"{self._what} ({count(self._passes, 'evaluation')})")
 
 
+def _is_good(made: "list[Attribution]", method: str) -> bool:
+    """Whether a method gave maps that nothing speaks against."""
+    return any(one.method == method and not one.complaint for one in made)
+
+
 def _is_picture(baseline: object) -> bool:
     """Whether it names a picture, and no baseline that is made from one."""
     return isinstance(baseline, str) and (":" in baseline or Path(baseline).suffix != "")
@@ -205,7 +220,8 @@ def _targets(
 ) -> "list[int] | list[tuple[int, int]]":
     from fluoroscope.errors import UnknownLabelError
 
-    classes = [model.find_class(name) for name in to] if to else [winner]
+    found = [model.find_class(name) for name in to] if to else [winner]
+    classes = list(dict.fromkeys(found))
     if rival is None:
         return classes
     other = model.find_class(rival)
@@ -220,6 +236,7 @@ def _targets(
 def _explain(
     model: "Classifier",
     picture: "Tensor",
+    said: "Prediction",
     targets: Any,
     method: str,
     options: dict[str, Any],
@@ -228,16 +245,24 @@ def _explain(
     told: _Progress,
 ) -> "Attribution":
     """The maps of one method for all classes, which draw the same randomness."""
+    from dataclasses import replace
+
     import torch
 
+    from fluoroscope.attribution.attribute import answers_of
     from fluoroscope.attribution.attribute import attribute as explain
+    from fluoroscope.engine.predict import Prediction
 
     copies = picture.repeat(len(targets), 1, 1, 1)
-    return explain(
+    found = explain(
         model, copies, targets, method=method, batch_size=batch_size, seed=seed,
         numbers=torch.zeros(len(targets), dtype=torch.long, device="cpu"), on_step=told.step,
         on_share=told.share, **options,
     )  # fmt: skip
+    # Of all rows, as they are of one picture.
+    of_all = Prediction(said.logits.expand(len(targets), -1), said.labels)
+    answers = answers_of(of_all, found.targets)
+    return replace(found, record=found.record | {"answers": answers})
 
 
 class _Drawing:
@@ -275,9 +300,15 @@ class _Drawing:
             one.column(self._rows, drawn=shown)
             for one, shown in zip(self._made, self._shown, strict=True)
         ]
-        names = [self._made[0].target(row) for row in self._rows]
-        pictures = [self._picture, *[None] * (len(names) - 1)]
-        return attribution_sheet(columns, names, pictures, overlay=overlay)
+        first = self._made[0]
+        pictures = [self._picture, *[None] * (len(self._rows) - 1)]
+        return attribution_sheet(
+            columns,
+            [first.spoken(row) for row in self._rows],
+            pictures,
+            [first.answer(0)],
+            overlay=overlay,
+        )
 
     def _tile(self, one: "Attribution", row: int) -> Path:
         from fluoroscope.pictures.attribution_tile import attribution_tile
@@ -285,7 +316,7 @@ class _Drawing:
 
         column = one.column(self._rows)
         key = column.key.replace("\n", ", ")
-        words = [one.method, one.target(row), column.unit, key, one.kept(row)]
+        words = [one.method, one.spoken(row), column.unit, key, column.captions[row]]
         if column.colours.cut:
             words.insert(-1, column.colours.told)
         drawn = attribution_tile(one.maps[row], column.colours, words, warning=column.warning)
@@ -312,24 +343,30 @@ def _safe(name: str) -> str:
 
 def _tell(output: Output, made: "list[Attribution]", anyway: bool) -> None:
     from fluoroscope.attribution.audit.verdict import same_maps
-    from fluoroscope.attribution.result import NOT_VALID, coverage_words
+    from fluoroscope.attribution.doubts import shown
+    from fluoroscope.attribution.reading import LOGIT, coverage_words
+    from fluoroscope.attribution.result import NOT_VALID
 
+    output.say(f"the network says: {made[0].answer(0)}")
     output.table(
-        ["method", "of", "from", "to", "passes>", "its promise"],
+        ["method", "of", "least>", "most>", "passes>", "sum off by>"],
         (
             [
                 one.method if not row else "",
-                shortened(one.target(row)),
+                one.spoken(row),
                 *(f"{each[key]:.3g}" for key in ("lowest", "highest")),
                 each["forwards"],
-                one.kept(row) or "none",
+                "–" if each["error"] is None else shown(each["error"]),
             ]
             for one in made
             for row, each in enumerate(one.describe()["maps"])
         ),
+        named=True,
     )
+    if any("logit" in one.unit for one in made):
+        output.say(LOGIT)
     for one in made:
-        if words := coverage_words(one.record.get("coverage")):
+        if words := coverage_words(one.record.get("coverage"), one.promise):
             output.say(f"{one.method}: {words}")
         if one.verdict is not None and one.verdict["verdict"] != NOT_VALID:
             output.say(f"{one.method}: {one.verdict['verdict']}")
@@ -338,13 +375,22 @@ def _tell(output: Output, made: "list[Attribution]", anyway: bool) -> None:
             told = note if of_all or note.startswith(one.method) else f"{one.method}: {note}"
             if not (one.complaint and one.complaint.partition(": ")[2] in told):
                 output.note(told)
-    for method, other in same_maps({one.method: one.maps for one in made}).items():
+    # The plainest of those that are valid is what others are a copy of.
+    plainest = sorted(made, key=lambda one: (bool(one.complaint), _place(one.method)))
+    for method, other in same_maps({one.method: one.maps for one in plainest}).items():
         output.say(f"{method}: the same map as {other}")
     for one in made:
         if one.complaint:
             output.say(
                 f"warning: {one.complaint}" + ("" if anyway else "; not drawn: --anyway draws it")
             )
+
+
+def _place(method: str) -> int:
+    """Where a method is listed; those of others come last."""
+    from fluoroscope.attribution.names import METHODS
+
+    return [*METHODS, method].index(method)
 
 
 def _described(
@@ -361,6 +407,7 @@ def _described(
         "model": model.name,
         "image": image,
         "winner": said.top(1)[0][0][0],
+        "probability": said.top(1)[0][0][1],
         "attributions": [{**one.describe(), "drawn": anyway or not one.complaint} for one in made],
         "shown_channels": shown_channels(model.channels),
         "files": [str(path) for path in written],

@@ -10,13 +10,15 @@ from fluoroscope.errors import InvalidParameterError
 
 # Options whose values are names, whatever they look like: a layer may be called 5.
 _TEXTS = ("layer", "objective")
-# Those that are drawn if none are named: the plain slope, and cheap ones that promise something.
-_USUAL = ("gradient", "integrated-gradients", "deeplift", "layer-cam")
+# Those that are drawn if none are named: cheap ones, for each kind of question.
+_USUAL = ("gradient", "deeplift", "layer-cam")
+INSTEAD = {"deeplift": "integrated-gradients"}
+"""What is drawn in place of one of those that has nothing to say of a network; it costs more."""
 
 
 def usual_methods() -> list[str]:
     """The methods that are drawn if none are named."""
-    return [name for name in _USUAL if name in METHODS]
+    return list(_USUAL)
 
 
 def options_by_method(

@@ -315,11 +315,14 @@ class Output:
                 draft.write_text(text, encoding="utf-8")
             self.say(f"wrote {target}")
 
-    def wrote(self, paths: list[Path]) -> None:
-        """Which files a command left, by directory."""
+    def wrote(self, paths: list[Path], first: str | None = None) -> None:
+        """Which files a command left, by directory; of many one, and how many more there are."""
         for directory in dict.fromkeys(path.parent for path in paths):
-            names = "  ".join(path.name for path in paths if path.parent == directory)
-            self.say(f"wrote {directory}/  {names}")
+            names = [path.name for path in paths if path.parent == directory]
+            if first in names and len(names) > 1:
+                self.say(f"wrote {directory / first} and {len(names) - 1:,} more beside it")
+                continue
+            self.say(f"wrote {directory}/  {'  '.join(names)}")
 
 
 def _print(text: str) -> None:

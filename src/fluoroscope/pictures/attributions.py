@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Inches of a cell and of what stands above, below and beside them; letters in a line of a cell.
-_CELL, _ABOVE, _BELOW, _BESIDE, _CAPTION = (2.1, 1.95), 0.55, 1.1, 0.35, 0.2
-_LETTERS, _SMALL = 27, 34
+_CELL, _ABOVE, _BELOW, _BESIDE, _CAPTION = (2.1, 1.95), 0.55, 1.5, 0.9, 0.3
+_LETTERS, _SMALL, _ROW = 27, 34, 13
 _WARNING = "#b42318"
 # A map with nothing above this share of the scale looks empty.
 _FAINT = 0.05
+# Spaces that no line is broken at, as fonts have them.
+_KEPT = dict.fromkeys("\u00a0\u202f", "\u00a0")
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Column:
     colours: Colours
     unit: str = ""
     key: str = ""
-    """What the colours mean, a line each."""
+    """What the colours mean, and what else is to be known of all of them, a line each."""
     captions: Sequence[str] = ()
     """Words below each map."""
     missed: Sequence[bool] = ()
@@ -47,12 +49,15 @@ class Column:
     """What is wrong with them, in a sentence that the picture carries."""
     drawn: bool = True
     """Whether the maps are drawn; else the warning alone."""
+    foot: str = ""
+    """A word that is explained below the sheet, once."""
 
 
 def attribution_sheet(
     columns: Sequence[Column],
     rows: Sequence[str],
     pictures: Sequence[Tensor | None],
+    answers: Sequence[str] = (),
     *,
     overlay: bool = False,
     title: str = "",
@@ -63,6 +68,7 @@ def attribution_sheet(
         columns: the methods, at least one.
         rows: what the maps of each row speak of.
         pictures: ``(C, H, W)`` in ``[0, 1]``, that of each row; ``None`` where it is the one above.
+        answers: what the network says of each of them.
         overlay: lay the maps over the picture, which becomes grey.
         title: over everything.
     """
@@ -72,33 +78,51 @@ def attribution_sheet(
         down, across = len(rows), len(columns) + 1
         told = any(any(_captions(column)) for column in columns if column.drawn)
         wide, high = _CELL
-        height = (high + _CAPTION * told) * down + _ABOVE + _BELOW + 0.3 * bool(title)
+        told |= any(answers)
+        foot = "; ".join(dict.fromkeys(column.foot for column in columns if column.foot))
+        around = _ABOVE + _BELOW + 0.3 * bool(title) + 0.2 * bool(foot)
+        height = (high + _CAPTION * told) * down + around
         size = (wide * across + _BESIDE, height)
         figure = Figure(figsize=size, layout="constrained", dpi=150)
         ratios = [1] * down + [0.05]
         *maps, bars = figure.subplots(down + 1, across, squeeze=False, height_ratios=ratios)
         axes = np.array(maps)
         bars[0].set_axis_off()
-        _draw_pictures(axes[:, 0], pictures)
+        _draw_pictures(axes[:, 0], pictures, [*answers, *[""] * (down - len(answers))])
         below = _filled(pictures) if overlay else None
         for column, places, bar in zip(columns, axes.T[1:], bars[1:], strict=True):
             _draw_column(places, column, below)
             _draw_bar(figure, bar, column)
         for axis, words in zip(axes[:, 1], rows, strict=True):
-            lines = _folded(words, _LETTERS, 2)
-            axis.set_ylabel(lines, fontsize=9, parse_math=False)
+            # Upright, as a 6 on its side is a 9.
+            axis.set_ylabel(
+                _folded(words, _ROW, 5),
+                fontsize=9,
+                parse_math=False,
+                rotation=0,
+                ha="right",
+                va="center",
+            )
+        if foot:
+            figure.supxlabel(foot, fontsize=8, color="#555555", parse_math=False)
         if title:
             figure.suptitle(_folded(title, 17 * across, 2), fontsize=10, parse_math=False)
     return figure
 
 
-def _draw_pictures(axes: Any, pictures: Sequence[Tensor | None]) -> None:
-    for axis, picture in zip(axes, pictures, strict=True):
-        axis.set_axis_off()
-        if picture is not None:
-            axis.imshow(shown_array(picture), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            words = f"picture\n{said(len(picture))}".strip()
-            axis.set_title(words, fontsize=9, parse_math=False)
+def _draw_pictures(axes: Any, pictures: Sequence[Tensor | None], answers: Sequence[str]) -> None:
+    for axis, picture, answer in zip(axes, pictures, answers, strict=True):
+        if picture is None:
+            axis.set_axis_off()
+            continue
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+        axis.imshow(shown_array(picture), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        words = f"picture\n{said(len(picture))}".strip()
+        axis.set_title(words, fontsize=9, parse_math=False)
+        if answer:
+            lines = f"the network says:\n{_folded(answer, _LETTERS, 2)}"
+            axis.set_xlabel(lines, fontsize=9, parse_math=False)
 
 
 def _filled(pictures: Sequence[Tensor | None]) -> list[Tensor]:
@@ -195,7 +219,9 @@ def _folded(text: str, width: int, lines: int) -> str:
 
     What does not fit ends in an ellipsis.
     """
-    plain = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    # A number stays with its unit.
+    signs = (sign if sign.isprintable() else _KEPT.get(sign, " ") for sign in text)
+    plain = " ".join(filter(None, "".join(signs).split(" ")))
     found = wrap(plain[: 4 * width * lines], max(4, width * len(plain) // max(1, _width(plain))))
     if len(found) > lines:
         found = [*found[: lines - 1], found[lines - 1][: width - 1].rstrip(" ,;:-") + "…"]

@@ -55,6 +55,7 @@ overflow-wrap:anywhere}
 overflow-wrap:anywhere}
 .fluoroscope img{image-rendering:pixelated;display:block;margin:0;max-width:none;
 outline:1px solid var(--line)}
+.fluoroscope .wrong img{outline:3px solid #b42318}
 .fluoroscope svg{display:block;width:100%;max-width:34rem;height:auto;overflow:visible}
 .fluoroscope svg text{font-family:inherit}
 """
@@ -152,8 +153,18 @@ def change(values: "Tensor", scale: float, caption: str = "", *, side: int = SID
     return _figure(address, *_size(height, width, side), caption)
 
 
-def coloured(values: "Tensor", colours: "Colours", caption: str = "", *, side: int = SIDE) -> Html:
-    """A map ``(C, H, W)`` in the colours of several; large ones are the means of small blocks."""
+def coloured(
+    values: "Tensor",
+    colours: "Colours",
+    caption: str = "",
+    *,
+    side: int = SIDE,
+    wrong: bool = False,
+) -> Html:
+    """A map ``(C, H, W)`` in the colours of several; large ones are the means of small blocks.
+
+    One that is ``wrong`` has a red frame, and its caption says why.
+    """
     from fluoroscope.pictures.uris import blocks_of, uri
     from fluoroscope.pictures.write import to_pil
 
@@ -161,7 +172,7 @@ def coloured(values: "Tensor", colours: "Colours", caption: str = "", *, side: i
         return _figure("", 0, 0, caption)
     height, width = values.shape[-2:]
     drawn = to_pil(colours.rgb(blocks_of(values.nan_to_num())))
-    return _figure(uri(drawn, exact=True), *_size(height, width, side), caption)
+    return _figure(uri(drawn, exact=True), *_size(height, width, side), caption, wrong=wrong)
 
 
 def scale_of(changes: Sequence["Tensor"]) -> float:
@@ -207,14 +218,15 @@ def _row(cells: Sequence[object], side: Sequence[str]) -> str:
     return f"<tr>{head}{''.join(f'<td{where}>{cell}</td>' for where, cell in others)}</tr>"
 
 
-def _figure(address: str, width: int, height: int, caption: str) -> Html:
+def _figure(address: str, width: int, height: int, caption: str, *, wrong: bool = False) -> Html:
     lines = "<br>".join(map(_text, caption.split("\n"))) if caption else ""
     says = _text(caption.replace("\n", ", "))
     drawn = f'<img src="{address}" width="{width}" height="{height}" alt="{says}">'
     # As wide as the picture, however long the words.
     room = f' style="width:{max(width, 64)}px"'
+    kind = ' class="wrong"' if wrong else ""
     return Html(
-        f"<figure{room}>{drawn if address else ''}<figcaption>{lines}</figcaption></figure>"
+        f"<figure{kind}{room}>{drawn if address else ''}<figcaption>{lines}</figcaption></figure>"
     )
 
 
