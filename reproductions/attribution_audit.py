@@ -6,12 +6,13 @@ prints the rows of some networks and writes nothing; names are those of
 """
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from statistics import median
 
 import fluoroscope as fs
 from benchmarks.page import Section
+from fluoroscope.attribution.audit.faithfulness import Score
 from fluoroscope.attribution.audit.result import Audit, score_words
 from fluoroscope.attribution.names import METHODS
 from fluoroscope.notices import collected
@@ -27,6 +28,8 @@ EXACTLY_THE_GRADIENT = (
 """Networks on which Captum hooks no activation at all."""
 PRETRAINED = tuple(sorted((SHARED / "models").glob("*"))) if SHARED.is_dir() else ()
 PICTURES = 100
+# Passes of a method for maps that are scored: of the small network all pictures' maps are.
+SMALL, ALL, SOME = 128, 1e9, 1_000.0
 _METRICS = ("srg", "insertion", "deletion", "road")
 
 
@@ -52,7 +55,9 @@ def section(
     for place in pretrained:
         found = audited(place)
         page.text(f"{place.name}, {count(PICTURES, 'picture')} of ImageNet, means and intervals:")
-        page.table(["method", "verdict", *(f"{name}>" for name in _METRICS)], scores(found))
+        page.table(
+            ["method", "verdict", "pictures>", *(f"{name}>" for name in _METRICS)], scores(found)
+        )
         page.text(conclusion(found))
     return page
 
@@ -99,19 +104,22 @@ def audited(place: Path, pictures: int = PICTURES) -> Audit:
     images = fs.load_images(IMAGENET, "validation", channels=model.channels).take(pictures)
     batch = next(images.batches(pictures, fit=model.preprocessing))
     with collected():
-        return fs.audit(model, batch.images, numbers=batch.indices)
+        return fs.audit(
+            model, batch.images, numbers=batch.indices,
+            randomisation=False, scored_passes=ALL if batch.images.shape[-1] <= SMALL else SOME,
+        )  # fmt: skip
 
 
 def scores(found: Audit) -> list[list[str]]:
     """A method or control a row."""
-    rows = [
-        [row.verdict.method, row.verdict.words, *(score_words(row.scores.get(m)) for m in _METRICS)]
-        for row in found.rows
-    ]
-    return rows + [
-        [name, "control", *(score_words(of.get(metric)) for metric in _METRICS)]
-        for name, of in found.controls.items()
-    ]
+    rows = [[row.verdict.method, row.verdict.words, *_scores(row.scores)] for row in found.rows]
+    return rows + [[name, "control", *_scores(of)] for name, of in found.controls.items()]
+
+
+def _scores(of: Mapping[str, Score]) -> list[str]:
+    """By how many pictures, and the scores."""
+    pictures = str(of["srg"].pictures) if "srg" in of else ""
+    return [pictures, *(score_words(of.get(metric)) for metric in _METRICS)]
 
 
 def conclusion(found: Audit) -> str:

@@ -7,7 +7,6 @@ import typer
 
 from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import (
-    BatchSize,
     First,
     Invert,
     Json,
@@ -52,7 +51,10 @@ def audit(
         typer.Option("--fast", help="Verdicts alone: no scores, no network with random weights."),
     ] = False,
     out: Out = Path("out/audit"),
-    batch_size: BatchSize = 32,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Pictures at once. Default: 64; fewer large ones on a processor."),
+    ] = None,
     seed: Seed = 0,
     json: Json = None,
 ) -> None:

@@ -15,7 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from fluoroscope.attribution.audit.bench import Bench, traces
-from fluoroscope.attribution.audit.course import Course, Progress, compared, compared_at, scored
+from fluoroscope.attribution.audit.course import (
+    SCORED_PASSES,
+    Course,
+    Progress,
+    compared,
+    compared_at,
+)
 from fluoroscope.attribution.audit.faithfulness import (
     ROAD_SHARES,
     STEPS,
@@ -52,7 +58,7 @@ from fluoroscope.attribution.metrics import Informative, controls
 from fluoroscope.attribution.names import METHODS
 from fluoroscope.engine import randomness
 from fluoroscope.engine.first_look import first_look, notes_of, remind
-from fluoroscope.engine.predict import check_batch_size, predict
+from fluoroscope.engine.predict import check_batch_size, predict, suitable_batch
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier, as_classifier, tensor_bytes
@@ -70,10 +76,11 @@ def audit(
     methods: Iterable[str | Method] | Mapping[str, Named] | None = None,
     seed: int = 0,
     numbers: Tensor | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     out: str | Path | None = None,
     randomisation: bool = True,
     faithfulness: bool = True,
+    scored_passes: float = SCORED_PASSES,
     on_progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Audit:
@@ -97,11 +104,13 @@ def audit(
             ours.
         seed: for everything random.
         numbers: ``(N,)``, which pictures of their data set these are; by default 0 and up.
-        batch_size: images evaluated at once.
+        batch_size: images evaluated at once; by default 64, fewer large ones on a processor.
         out: a directory in which parts are kept, so that an audit of the same network, pictures and
             settings goes on there; functions of one's own are looked at anew.
         randomisation: whether the network is made to forget.
         faithfulness: whether maps are scored.
+        scored_passes: what a method may take, in passes, for maps that are scored: one that takes
+            many for a picture is scored on fewer pictures.
         on_progress: called as it goes on.
         cancelled: asked between looks, and within long ones; once true, what there is comes back.
 
@@ -113,7 +122,8 @@ def audit(
     batch = check_images(images, model.channels).to(model.device, model.dtype)
     if not len(batch):
         raise InvalidParameterError("images are empty; expected one picture or more")
-    size, seed = check_batch_size(batch_size), randomness.as_seed(seed)
+    size = suitable_batch(batch) if batch_size is None else check_batch_size(batch_size)
+    seed = randomness.as_seed(seed)
     todo = subjects(methods, size, cancelled)
     numbers = torch.arange(len(batch), device="cpu") if numbers is None else numbers
     if numbers.shape != (len(batch),):
@@ -136,7 +146,9 @@ def audit(
             "seed": seed,
         }
         parts = Parts(None if out is None else Path(out), of)
-        made = _Audit(bench, todo, parts, size, cancelled, Course(todo, bench, on_progress))
+        made = _Audit(
+            bench, todo, parts, size, cancelled, Course(todo, bench, on_progress, scored_passes)
+        )
         with parts.open():
             made.all(randomisation=randomisation, faithfulness=faithfulness)
     graph, rows = bench.graph, made.rows()
@@ -299,7 +311,7 @@ class _Audit:
 
     def _scores(self, known: _Known, judge_: Faithfulness) -> dict[str, Tensor]:
         subject = known.subject
-        bench = self._bench.first(scored(known.evidence.passes, len(self._bench)))
+        bench = self._bench.first(self._course.scored(known.evidence.passes))
 
         def make() -> tuple[Any, dict[str, Tensor]]:
             with collected():

@@ -12,19 +12,16 @@ from fluoroscope.attribution.audit.subjects import Subject
 
 # Passes for a picture, where nobody knows beforehand.
 _UNKNOWN = 20.0
-# Passes of one method for maps that are scored, and for those of one random network.
-_SCORED, _SCORED_LEAST = 200, 4
+SCORED_PASSES = 200.0
+"""Passes of one method for maps that are scored."""
+_SCORED_LEAST = 4
+# And for those of one random network.
 _FORGET = 40
 
 
 def is_dear(passes: float) -> bool:
     """Whether a method of so many passes is looked at on fewer pictures."""
     return passes > DEAR
-
-
-def scored(passes: float, pictures: int) -> int:
-    """How many pictures' maps are scored, of a method of so many passes."""
-    return min(pictures, max(_SCORED_LEAST, int(_SCORED / max(passes, 1.0))))
 
 
 def compared(passes: float, pictures: int) -> int:
@@ -58,12 +55,17 @@ class Course:
         todo: the methods.
         bench: network and pictures.
         tell: who wants to know.
+        scored_passes: of one method for maps that are scored.
     """
 
     def __init__(
-        self, todo: list[Subject], bench: Bench, tell: Callable[[Progress], None] | None
+        self,
+        todo: list[Subject],
+        bench: Bench,
+        tell: Callable[[Progress], None] | None,
+        scored_passes: float = SCORED_PASSES,
     ) -> None:
-        self._tell, self._pictures = tell, len(bench)
+        self._tell, self._pictures, self._scored = tell, len(bench), scored_passes
         self._passes = {one.name: _UNKNOWN for one in todo}
         self._waiting: dict[str, _Look] = {}
         self._behind = 0.0
@@ -80,12 +82,16 @@ class Course:
                 self._waiting[f"score control {control}"] = ("", lambda _: self._pictures, flips)
             for name in self._passes:
                 self._waiting[f"score {name}"] = (
-                    name, lambda passes: scored(passes, self._pictures), flips
+                    name, self.scored, flips
                 )  # fmt: skip
         for stage in STAGES if randomisation else ():
             pictures = partial(_at, stage)
             for name in self._passes:
                 self._waiting[f"{stage.name} {name}"] = (name, pictures, 0.0)
+
+    def scored(self, passes: float) -> int:
+        """How many pictures' maps are scored, of a method of so many passes for a picture."""
+        return min(self._pictures, max(_SCORED_LEAST, int(self._scored / max(passes, 1.0))))
 
     def learn(self, name: str, passes: float) -> None:
         """A method turned out to take so many passes for a picture."""
