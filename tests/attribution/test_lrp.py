@@ -1,6 +1,7 @@
 """Relevance on whole networks: it is conserved, on whatever network, and is what Zennit's is."""
 
 import copy
+import gc
 
 import pytest
 import torch
@@ -179,3 +180,22 @@ def test_what_biases_keep_is_said_by_the_audit() -> None:
     ).verdict("lrp")
     assert seen.word == "partly"
     assert any("biases, shifts of norms and epsilon keep what they" in one for one in seen.reasons)
+
+
+@pytest.mark.parametrize("name", ["gate-in-place", "attention-module", "in-place-addition"])
+def test_nothing_waits_for_the_garbage_collector(name: str) -> None:
+    """What was kept for the way back goes with the graph, or memory grows by it at each call."""
+    case = toy(name)
+    fs.attribute(case.model, case.images, 1, method="lrp")
+    gc.collect()
+    gc.disable()
+    try:
+        fs.attribute(case.model, case.images, 1, method="lrp")
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        waiting = [type(each).__name__ for each in gc.garbage if isinstance(each, Tensor)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert not waiting

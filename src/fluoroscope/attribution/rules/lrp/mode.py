@@ -18,10 +18,11 @@ from torch import Tensor
 from fluoroscope.attribution.rules.lrp.back import as_shape, gone_back, way_of
 from fluoroscope.attribution.rules.lrp.context import Context, How, Limits
 from fluoroscope.attribution.rules.lrp.linear import Layered, layer
-from fluoroscope.attribution.rules.lrp.operations import Relay
+from fluoroscope.attribution.rules.lrp.operations import mapped
 from fluoroscope.attribution.rules.mode import (
     Coverage,
     Operation,
+    Rule,
     Rules,
     depends,
     operation,
@@ -37,19 +38,18 @@ _SCALES = frozenset({"add", "sub", "rsub", "mul", "div", "neg", "batch_norm", "c
 class Relevance(Rules):
     """Inside, relevance goes back."""
 
-    def __init__(self, rules: Mapping[str, Relay | Parts], how: How, coverage: Coverage) -> None:
+    def __init__(self, rules: Mapping[str, Any], how: How, coverage: Coverage) -> None:
         self._here = Context(how)
         if not how.held:
             rules = {**rules, "scaled_dot_product_attention": Parts(attention)}
-        super().__init__(
-            {
-                name: partial(self.in_parts, rule)
-                if isinstance(rule, Parts)
-                else partial(rule, self._here)
-                for name, rule in rules.items()
-            },
-            coverage,
-        )
+        super().__init__(rules, coverage)
+
+    def rule_of(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Rule | None:
+        """Bound when it is asked for: rules that held the mode would keep all that it kept."""
+        rule: Any = self._rules.get(name)
+        if isinstance(rule, Parts):
+            return partial(self.in_parts, rule)
+        return None if rule is None else partial(rule, self._here)
 
     def __torch_function__(
         self,
@@ -86,8 +86,8 @@ class Relevance(Rules):
             return self._moved(func, name, args, kwargs)
         if name in _SCALES and sum(map(depends, given)) == 1 and _first(name, args):
             return self._scaled(func, name, in_place, args, kwargs)
-        rule = self._rules.get(name)
-        if isinstance(rule, partial) and rule.func is layer and not in_place and len(pictures) == 1:
+        rule: Any = self._rules.get(name)
+        if rule is layer and not in_place and len(pictures) == 1:
             return super().__torch_function__(func, types, args, kwargs)
         return self._left(func, types, name, in_place, args, kwargs)
 
@@ -112,7 +112,7 @@ class Relevance(Rules):
         kwargs: dict[str, Any],
     ) -> Tensor:
         picture = next(each for each in tensors_in((args, kwargs)) if depends(each))
-        plain = _mapped(
+        plain = mapped(
             (args, kwargs), lambda each: each.detach().clone() if each is picture else each
         )
         made = func(*plain[0], **plain[1])
@@ -138,7 +138,7 @@ class Relevance(Rules):
             value = each.detach().clone()
             return gone_back(value.clone(), lambda g: (g * value,), each)
 
-        changed = _mapped((args, kwargs), left)
+        changed = mapped((args, kwargs), left)
         found = super().__torch_function__(func, types, *changed)
         written = args[0] if args else None
         if (in_place or name == "__setitem__") and isinstance(written, Tensor):
@@ -175,22 +175,10 @@ class Relevance(Rules):
             assert limits is not None
             return limits[side].clone()
 
-        changed = _mapped((args, kwargs), end)
+        changed = mapped((args, kwargs), end)
         return list(tensors_in((func(*changed[0], **changed[1]),)))
 
 
 def _first(name: str, args: tuple[Any, ...]) -> bool:
     """Whether a division's or subtraction's picture is what is divided, not what divides."""
     return name != "div" or (isinstance(args[0], Tensor) and depends(args[0]))
-
-
-def _mapped(given: Any, change: Any) -> Any:
-    """Arguments with every tensor changed."""
-    if isinstance(given, Tensor):
-        return change(given)
-    if isinstance(given, list | tuple):
-        made = [_mapped(each, change) for each in given]
-        return tuple(made) if isinstance(given, tuple) else made
-    if isinstance(given, dict):
-        return {name: _mapped(each, change) for name, each in given.items()}
-    return given

@@ -90,3 +90,15 @@ def _adds_something(args: Args, kwargs: Kwargs) -> bool:
         elif isinstance(each, int | float) and not isinstance(each, bool) and each != 0:
             return True
     return False
+
+
+def mapped(given: Any, change: Callable[[Tensor], Any]) -> Any:
+    """Arguments with every tensor changed."""
+    if isinstance(given, Tensor):
+        return change(given)
+    if isinstance(given, list | tuple):
+        made = [mapped(each, change) for each in given]
+        return tuple(made) if isinstance(given, tuple) else made
+    if isinstance(given, dict):
+        return {name: mapped(each, change) for name, each in given.items()}
+    return given

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fluoroscope.attribution.rules.lrp.back import gone_back, shared_out, slope_of
 from fluoroscope.attribution.rules.lrp.context import Context
-from fluoroscope.attribution.rules.lrp.operations import Args, Kwargs, alone, named, passed
+from fluoroscope.attribution.rules.lrp.operations import Args, Kwargs, alone, mapped, named, passed
 from fluoroscope.attribution.rules.mode import Operation, depends, operation, tensors_in
 
 # What a factor of a product is made by where it weighs the other one.
@@ -55,14 +55,15 @@ def product(here: Context, func: Operation, args: Args, kwargs: Kwargs) -> Any:
         held = []
     parts = len(factors) - len(held)
 
-    def each(given: Any) -> Any:
-        if not isinstance(given, Tensor) or not depends(given):
-            return type(given)(map(each, given)) if isinstance(given, list | tuple) else given
+    def each(given: Tensor) -> Tensor:
+        if not depends(given):
+            return given
         if any(given is other for other in held):
             return given.detach()
         return given if parts == 1 else shared_out(given, parts)
 
-    return func(*each(args), **{name: each(value) for name, value in kwargs.items()})
+    args, kwargs = mapped((args, kwargs), each)
+    return func(*args, **kwargs)
 
 
 def quotient(here: Context, func: Operation, args: Args, kwargs: Kwargs) -> Any:
