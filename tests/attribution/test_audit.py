@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 import fluoroscope as fs
 from fluoroscope.attribution.audit import audit as auditing
 from fluoroscope.attribution.audit.bench import Bench
-from fluoroscope.attribution.audit.faithfulness import Score
+from fluoroscope.attribution.audit.faithfulness import Score, rivals
 from fluoroscope.attribution.audit.looks import Evidence
 from fluoroscope.attribution.audit.result import Audited
 from fluoroscope.attribution.audit.verdict import Verdict, alike, judge, judge_all, same_maps
@@ -732,3 +732,14 @@ def test_captums_maps_are_audited_like_ours(
     with collected():
         found = quick(case.model, case.images, methods=[*CHEAP, *peers])
     assert [found.verdict(peer).words for peer in peers] == [guided, deeplift, lrp]
+
+
+def test_a_method_is_held_against_controls_of_the_same_pictures() -> None:
+    scores = {"srg": torch.tensor([0.1, 0.3]), "deletion": torch.tensor([0.4, 0.5])}
+    controls = {
+        "edges": {"srg": torch.tensor([0.1, 0.1, 0.9, 0.9]), "deletion": torch.tensor([0.5] * 4)},
+        "centre": {"srg": torch.tensor([0.3, 0.3, 0.0, 0.0]), "deletion": torch.tensor([0.3] * 4)},
+    }
+    assert rivals(scores, controls) == {"srg": "centre", "deletion": "centre"}
+    assert rivals({"srg": torch.tensor([0.4, 0.3])}, controls) == {}
+    assert rivals(scores, {}) == {}

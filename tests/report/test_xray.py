@@ -22,10 +22,13 @@ from fluoroscope.errors import StorageError
 from fluoroscope.evaluation.curve import Curve
 from fluoroscope.files import in_use
 from fluoroscope.report import audited
+from fluoroscope.report.audited import Believed, Told
+from fluoroscope.report.audited import methods as every_method
 from fluoroscope.report.blocks import Figure
 from fluoroscope.report.registry import SECTIONS, Section
 from fluoroscope.report.sections import curve as curve_section
 from fluoroscope.report.sections import find_sections
+from fluoroscope.report.sections.gradients import _which
 from fluoroscope.report.study import Study
 
 pytestmark = pytest.mark.usefixtures("page", "quick")
@@ -247,7 +250,7 @@ def test_maps_that_are_zero_everywhere_are_not_compared(threshold: float) -> Non
     found = report.describe()["sections"]["gradients"]
     bright = 8 if threshold < 1 else 0
     assert (found["pictures"], found["without_a_map"]) == (bright, 24 - bright)
-    assert ("likeness of the two maps" in report.html) == bool(bright)
+    assert ("likeness of “gradient” and “gradient, random weights”" in report.html) == bool(bright)
     assert ("For 16 pictures more" in report.html) == bool(bright)
     if not bright:
         assert found["likeness"] is None
@@ -262,10 +265,35 @@ def test_the_best_maps_that_can_be_believed_stand_beside_the_gradient() -> None:
         ("gradient", "valid"), ("gradient-x-input", "valid")
     ]  # fmt: skip
     assert found["best"] == ["gradient-x-input"]
+    assert all(one["forgot"] for one in found["told"])
     assert found["complete"] is True
     assert "gradient-x-input of " in report.html
     assert "2 of 2 attribution methods are valid on this network" in report.html
-    assert "Maps that know nothing of the network have a gain of: random" in report.html
+    assert '<td data-head="why">A blob in the centre.</td>' in report.html
+    assert "which is better was not measured" not in report.html
+
+
+def test_remarks_stand_beside_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audited, "methods", lambda: ["gradient", "eigen-cam"])
+    model, images, labels = small(3)
+    report = fs.xray(model, images, labels, threat="linf:0.02", sections=["gradients"])
+    assert "It knows no class" in report.html
+
+
+def test_what_was_not_measured_is_not_claimed() -> None:
+    """And where nothing is, edges and what needs a pixel that is not black come last."""
+    assert every_method()[:4] == ["gradient", "deeplift", "layer-cam", "lrp"]
+    assert every_method()[-3:] == ["gradient-x-input", "guided-backprop", "deconvolution"]
+    told = [Told(name, "valid", [], [], None, None, False) for name in ("gradient", "lrp")]
+    found = Believed(told, ["lrp"], "srg", ranked=False, controls={}, complete=False)
+    assert "which is better was not measured" in _which(found)
+    told = [replace(one, score=0.5) for one in told]
+    found = replace(found, told=told, controls={"edges": 0.4, "random": 0.1})
+    assert "these pictures leave open" in _which(found)
+    words = _which(replace(found, ranked=True))
+    assert "names best" in words
+    assert "0.50; of maps that know nothing of the network the best, the picture's edges" in words
+    assert "0.40" in words
 
 
 def test_without_time_for_an_audit_it_shows_what_it_did(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -368,6 +368,10 @@ def about(name: str) -> About:
     )
 
 
+NO_CLASS = ("eigen-cam",)
+"""Methods whose map of a picture is the same for every class."""
+
+
 def read_as(method: str) -> Literal["slope", "part", "heat"]:
     """How the numbers of a method's maps are read, Captum's included; see :class:`About`."""
     about = METHODS.get(method)

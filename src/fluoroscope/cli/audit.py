@@ -24,6 +24,7 @@ from fluoroscope.words import count, listed, some
 if TYPE_CHECKING:
     from fluoroscope.attribution.audit.faithfulness import Score
     from fluoroscope.attribution.audit.result import Audit
+    from fluoroscope.attribution.audit.verdict import Verdict
     from fluoroscope.models.classifier import Classifier
 
 _METRICS = ("srg", "insertion", "deletion", "road")
@@ -117,7 +118,7 @@ def _report(output: Output, found: "Audit", title: str) -> None:
     output.table(
         ["method", "verdict", *(f"{name}>" for name in _METRICS if scored)],
         [
-            [row.verdict.method, row.verdict.words]
+            [row.verdict.method, _verdict(found, row.verdict)]
             + [_mean(row.scores, name) for name in _METRICS if scored]
             for row in found.rows
         ]
@@ -127,6 +128,7 @@ def _report(output: Output, found: "Audit", title: str) -> None:
             if scored
         ],
         title=title,
+        named=True,
     )
     for row in found.rows:
         reasons = () if row.verdict.passed else row.verdict.reasons
@@ -135,6 +137,10 @@ def _report(output: Output, found: "Audit", title: str) -> None:
             output.say(f"{row.verdict.method}: {' '.join(told)}")
     if scored:
         output.say("srg, insertion, road: higher is better; deletion: lower is")
+        if any(found.no_better_than(row.verdict.method) for row in scored):
+            output.say(
+                f"no better than a control: by {found.ranked_by}, on the pictures it was scored on"
+            )
         counts = {row.verdict.method: row.scores["srg"].pictures for row in scored}
         fewer = [f"{name} {n}" for name, n in counts.items() if n < max(counts.values())]
         if fewer:
@@ -146,6 +152,11 @@ def _report(output: Output, found: "Audit", title: str) -> None:
         output.say(f"not linear in this network: {some(names, 8)}")
     for note in found.notes:
         output.note(note)
+
+
+def _verdict(found: "Audit", verdict: "Verdict") -> str:
+    rival = found.no_better_than(verdict.method)
+    return verdict.words if rival is None else f"{verdict.words}, no better\nthan {rival}"
 
 
 def _mean(scores: "dict[str, Score]", name: str) -> str:

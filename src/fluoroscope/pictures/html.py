@@ -165,14 +165,13 @@ def coloured(
 
     One that is ``wrong`` has a red frame, and its caption says why.
     """
-    from fluoroscope.pictures.uris import blocks_of, uri
-    from fluoroscope.pictures.write import to_pil
+    from fluoroscope.pictures.uris import coloured_uri
 
     if not values.numel():
         return _figure("", 0, 0, caption)
     height, width = values.shape[-2:]
-    drawn = to_pil(colours.rgb(blocks_of(values.nan_to_num())))
-    return _figure(uri(drawn, exact=True), *_size(height, width, side), caption, wrong=wrong)
+    address = coloured_uri(values, colours)
+    return _figure(address, *_size(height, width, side), caption, wrong=wrong)
 
 
 def scale_of(changes: Sequence["Tensor"]) -> float:

@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from fluoroscope.pictures.attribution_colours import Colours
 from fluoroscope.pictures.display import shown
 from fluoroscope.pictures.maps import signed_map
 from fluoroscope.pictures.write import to_pil
@@ -41,6 +42,11 @@ def signed_uri(values: Tensor, scale: float | None = None) -> str:
     """
     picture = to_pil(signed_map(blocks_of(values), scale=scale)[0])
     return _data(picture, "png", optimize=True)
+
+
+def coloured_uri(values: Tensor, colours: Colours) -> str:
+    """A map ``(C, H, W)`` in the colours of several, whose scale is of :func:`blocks_of`."""
+    return uri(to_pil(colours.rgb(blocks_of(values.nan_to_num()))), exact=True)
 
 
 def blocks_of(values: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """A small audit for a report: which attribution methods can be believed on its network.
 
-The same looks as :func:`fluoroscope.audit` makes, of methods that take few passes, on few pictures
-and without networks that forget; and within a share of the time that is left.
+The same looks as :func:`fluoroscope.audit` makes, of methods that take few passes and on few
+pictures, as far as a share of the time that is left goes.
 """
 
 import re
@@ -21,13 +21,17 @@ from fluoroscope.notices import collected
 from fluoroscope.report.study import Study
 
 # The share of the time left that it may take, and seconds at the most; pictures, small and large.
-_SHARE, _SECONDS = 0.25, 60.0
+_SHARE, _SECONDS = 0.15, 60.0
 _PICTURES, _PICTURES_LARGE = 12, 4
 # Passes for a picture, by a method's own words, from which on there is no time for it.
 _DEAREST = 300
-# Methods that are shown beside the gradient.
+# Methods that are shown beside the gradient; and the order in which they are looked at, and shown
+# where nothing is known of which is better: those that show edges, or need a pixel that is not
+# black, come last.
 _BEST = 2
 PLAIN = "gradient"
+_FIRST = (PLAIN, "deeplift", "layer-cam", "lrp")
+_LAST = ("gradient-x-input", "guided-backprop", "deconvolution")
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,14 @@ class Told:
     method: str
     verdict: str
     reasons: list[str]
-    srg: float | None
+    remarks: list[str]
+    """What is worth knowing of its maps here, and bears on no verdict."""
+    score: float | None
+    """By the metric of the table."""
+    no_better_than: str | None
+    """A map that knows nothing of the network, and scores as well."""
+    forgot: bool
+    """Whether its maps were held against those of a network that forgets."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +57,15 @@ class Believed:
 
     told: list[Told]
     best: list[str]
-    """Valid ones, without the plain gradient: those that name best what the network depends on, or,
-    where no metric ranks them, the cheapest."""
-    srg: str
-    """Whether the relevance gain tells methods from controls here, in a sentence."""
-    controls: dict[str, float]
-    """The relevance gain of maps that know nothing of the network."""
-    complete: bool
+    """Valid ones, without the plain gradient: those that name best what the network depends on and
+    better than the controls, or, where no metric ranks them, the first in a fixed order."""
+    metric: str
+    """By which the table scores: what ranks them, else the relevance gain."""
     ranked: bool
-    """Whether a metric ranks them here."""
+    """Whether it ranks them here."""
+    controls: dict[str, float]
+    """The scores of maps that know nothing of the network."""
+    complete: bool
 
 
 def believed(study: Study, images: Tensor, classes: Tensor) -> Believed | None:
@@ -75,7 +86,6 @@ def believed(study: Study, images: Tensor, classes: Tensor) -> Believed | None:
                     classes[:most],
                     methods=names,
                     seed=study.seed,
-                    randomisation=False,
                     on_progress=lambda now: study.tell(
                         f"can maps be believed: {now.words}", 0.6 + 0.4 * now.share, "gradients"
                     ),
@@ -87,7 +97,7 @@ def believed(study: Study, images: Tensor, classes: Tensor) -> Believed | None:
             study.cut.add("audit")
         return _short(found)
 
-    values = study.written("audit", [names, most, "ranked"], look)
+    values = study.written("audit", [names, most, "remarks"], look)
     told = [Told(**each) for each in values["told"]]
     return Believed(**{**values, "told": told}) if told else None
 
@@ -109,9 +119,15 @@ def maps_of(study: Study, names: Sequence[str], images: Tensor, classes: Tensor)
 
 
 def methods() -> list[str]:
-    """Those that take few passes, the cheapest first."""
+    """Those that take few passes: a few in an order of their own, then the cheapest first."""
     costs = {name: _passes(about.cost) for name, about in METHODS.items() if not about.quick}
-    return sorted((name for name, cost in costs.items() if cost <= _DEAREST), key=costs.__getitem__)
+
+    def place(name: str) -> tuple[int, int]:
+        if name in _FIRST:
+            return 0, _FIRST.index(name)
+        return (2, _LAST.index(name)) if name in _LAST else (1, costs[name])
+
+    return sorted((name for name, cost in costs.items() if cost <= _DEAREST), key=place)
 
 
 def _passes(cost: str) -> int:
@@ -120,21 +136,40 @@ def _passes(cost: str) -> int:
 
 
 def _short(found: Audit) -> dict[str, Any]:
+    by = found.ranked_by or "srg"
+    controls = {name: each[by] for name, each in found.controls.items() if by in each}
     return {
         "told": [
             {
                 "method": row.verdict.method,
                 "verdict": row.verdict.words,
                 "reasons": list(row.verdict.reasons),
-                "srg": row.scores["srg"].mean if "srg" in row.scores else None,
+                "remarks": list(row.verdict.remarks),
+                "score": row.scores[by].mean if by in row.scores else None,
+                "no_better_than": found.no_better_than(row.verdict.method),
+                "forgot": bool(row.random),
             }
             for row in found.rows
         ],
-        "best": [name for name in found.best or found.valid if name != PLAIN][:_BEST],
-        "srg": found.telling.get("srg", ""),
-        "controls": {
-            name: scores["srg"].mean for name, scores in found.controls.items() if "srg" in scores
-        },
+        "best": [name for name in _shown(found, by) if name != PLAIN][:_BEST],
+        "metric": by,
+        "ranked": found.ranked_by is not None,
+        "controls": {name: score.mean for name, score in controls.items()},
         "complete": found.complete,
-        "ranked": bool(found.best),
     }
+
+
+def _shown(found: Audit, by: str) -> list[str]:
+    """Valid methods, those first that are to be shown: where they are ranked, of the same pictures
+    and better than the controls.
+    """
+    scores = {name: found.of(name).scores for name in found.best}
+    scored = [name for name in found.best if by in scores[name]]
+    if not scored:
+        return list(found.valid)
+    most = max(scores[name][by].pictures for name in scored)
+    return [
+        name
+        for name in scored
+        if scores[name][by].pictures == most and found.no_better_than(name) is None
+    ]

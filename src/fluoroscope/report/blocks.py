@@ -49,6 +49,8 @@ class Table:
     right: Sequence[int] = ()
     folded: bool = False
     """Whether a reader has to open it."""
+    stacked: bool = False
+    """Whether on a phone each row's cells stand below each other, as where they hold sentences."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,11 @@ class Gallery:
     def small(self) -> bool:
         """Whether every card has but one picture."""
         return all(len(card.pictures) == 1 for card in self.cards)
+
+    @property
+    def broad(self) -> bool:
+        """Whether a card has more pictures than stand side by side in half of a page."""
+        return any(len(card.pictures) > 4 for card in self.cards)
 
 
 @dataclass(frozen=True)

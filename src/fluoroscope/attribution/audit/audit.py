@@ -27,6 +27,7 @@ from fluoroscope.attribution.audit.faithfulness import (
     STEPS,
     Faithfulness,
     below_random,
+    rivals,
     stacked,
     summed_up,
     telling,
@@ -41,6 +42,7 @@ from fluoroscope.attribution.audit.randomise import (
     failed,
     insensitive,
     likeness,
+    of_no_class,
     twin,
 )
 from fluoroscope.attribution.audit.result import Audit, Audited
@@ -238,11 +240,16 @@ class _Audit:
             Audited(
                 replace(
                     verdicts[name],
-                    remarks=(*verdicts[name].remarks, *insensitive(known.random)),
+                    remarks=(
+                        *verdicts[name].remarks,
+                        *of_no_class(name),
+                        *insensitive(known.random),
+                    ),
                 ),
                 known.evidence,
                 known.random,
                 summed_up(known.scores or {}, self._bench.seed),
+                rivals(known.scores or {}, self._controls),
             )
             for name, known in self._known.items()
         )

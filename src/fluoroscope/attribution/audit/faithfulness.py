@@ -134,6 +134,23 @@ def below_random(
     )
 
 
+def rivals(
+    scores: Mapping[str, Tensor], controls: Mapping[str, Mapping[str, Tensor]]
+) -> dict[str, str]:
+    """By metric the best control, where on the same pictures a method's mean is no better."""
+    found = {}
+    for name, each in scores.items():
+        sign = 1 if metric(name).higher_is_better else -1
+        means = {
+            control: sign * float(others[name][: len(each)].mean())
+            for control, others in controls.items()
+        }
+        best = max(means, key=means.__getitem__, default=None)
+        if best is not None and sign * float(each.mean()) <= means[best]:
+            found[name] = best
+    return found
+
+
 def stacked(scores: Mapping[str, Tensor]) -> dict[str, list[float]]:
     """As plain values."""
     return {name: each.tolist() for name, each in scores.items()}

@@ -15,6 +15,7 @@ from torch import Tensor
 from fluoroscope.attribution.audit.bench import Bench
 from fluoroscope.attribution.audit.subjects import Subject
 from fluoroscope.attribution.metrics.similarity import similarity
+from fluoroscope.attribution.names import NO_CLASS
 from fluoroscope.errors import FluoroscopeError
 from fluoroscope.gradients.randomised import Order, with_random_weights
 from fluoroscope.models.classifier import Classifier
@@ -124,6 +125,12 @@ def insensitive(found: tuple[Likeness, ...]) -> Iterator[str]:
                 f"It hardly depends on the {where} layers: with {percent(most.share, 0)} of them "
                 f"drawn anew the sizes of its maps' values {_alike(most)}."
             )
+
+
+def of_no_class(method: str) -> Iterator[str]:
+    """What is said of a method whose maps are the same for all classes."""
+    if method in NO_CLASS:
+        yield "It knows no class: its map is the same whichever class is asked for."
 
 
 def _alike(one: Likeness) -> str:

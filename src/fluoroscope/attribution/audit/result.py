@@ -33,6 +33,8 @@ class Audited:
     """How alike its maps are to those of networks of which layers are drawn anew."""
     scores: dict[str, Score] = field(default_factory=dict)
     """By metric: srg, insertion, deletion, road."""
+    rivals: dict[str, str] = field(default_factory=dict)
+    """By metric: the best control of the same pictures, where the method's mean is no better."""
 
     def describe(self) -> dict[str, Any]:
         """As plain values."""
@@ -41,6 +43,7 @@ class Audited:
             "evidence": self.evidence.describe(),
             "random_weights": [one.describe() for one in self.random],
             "scores": {name: one.describe() for name, one in self.scores.items()},
+            "no_better_than": dict(self.rivals),
         }
 
 
@@ -120,6 +123,16 @@ class Audit(html.Shown):
         """The metric that ranks :attr:`best`: the relevance gain (SRG) where it tells methods from
         controls here, else the first metric that does; ``None`` where none does."""
         return next((name for name in METRICS if name in self.informative), None)
+
+    def no_better_than(self, method: str) -> str | None:
+        """The best control, where on average the method scores no better by :attr:`ranked_by`.
+
+        ``None`` where it scores better, and where nothing ranks.
+
+        Raises:
+            InvalidParameterError: the method was not audited.
+        """
+        return self.of(method).rivals.get(self.ranked_by or "")
 
     def is_of(self, model_sha256: str) -> bool:
         """Whether it is of the network with this content hash."""
@@ -239,6 +252,7 @@ def _read(found: dict[str, Any]) -> Audit:
                 "evidence": _with_nan(row["evidence"]),
                 "random": row["random_weights"],
                 "scores": {name: _unbounded(one) for name, one in row["scores"].items()},
+                "rivals": row["no_better_than"],
             }
         )
     return TypeAdapter(Audit).validate_python(

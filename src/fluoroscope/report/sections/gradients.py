@@ -1,24 +1,29 @@
 """What the network looks at: input gradients, beside those of the same network with random weights.
 
 Adebayo et al. 2018 (1810.03292): a map that does not change when the weights are drawn anew shows
-the picture, not what was learnt. Beside them stand the two best of the attribution methods that can
-be believed on this network, and what an audit says of all that there was time for.
+the picture, not what was learnt. Beside them stand two of the attribution methods that can be
+believed on this network, and what an audit says of all that there was time for.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from fluoroscope.attribution.names import METHODS
+from fluoroscope.attribution.reading import key_of
 from fluoroscope.gradients.input_gradient import input_gradient
 from fluoroscope.gradients.randomised import rank_correlation, with_random_weights
 from fluoroscope.notices import collected
-from fluoroscope.pictures.uris import signed_uri, uri
-from fluoroscope.report.audited import Believed, believed, maps_of
+from fluoroscope.pictures.attribution_colours import Colours, colours_of
+from fluoroscope.pictures.uris import blocks_of, coloured_uri, uri
+from fluoroscope.report.audited import Believed, Told, believed, maps_of
 from fluoroscope.report.blocks import (
     Block,
     Card,
     Content,
+    Facts,
     Gallery,
     Heading,
     Number,
@@ -30,17 +35,37 @@ from fluoroscope.report.blocks import (
 from fluoroscope.report.pictures import which_channels
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import Study
-from fluoroscope.words import count, listed, number
+from fluoroscope.words import count, listed, number, sentence
 
 # Pictures that are compared, and of these shown; the random network learns its statistics on them.
 _COMPARED, _COMPARED_LARGE, _SHOWN = 64, 24, 6
 # Methods whose verdicts are seen at once; of more the table is to be opened.
 _UNFOLDED = 24
+# The columns of the gradient.
+_MINE, _RANDOM = "gradient", "gradient, random weights"
+# What a metric measures, and maps that know nothing of a network, in words.
+_METRICS = {
+    "srg": "Relevance gain (SRG): pixels are hidden step by step, and this is how much more of the "
+    "class's probability is left when the least relevant go first than when the most relevant do. "
+    "Higher is better.",
+    "insertion": "Insertion: how much of the class's probability comes back as pixels are shown, "
+    "the most relevant first. Higher is better.",
+    "deletion": "Deletion: how much of the class's probability is left as pixels are hidden, the "
+    "most relevant first. Lower is better.",
+    "road": "ROAD: how much more of the class's probability is left without the least relevant "
+    "pixels than without the most relevant, made of their neighbours. Higher is better.",
+}
+_CONTROLS = {
+    "random": "random numbers",
+    "edges": "the picture's edges",
+    "centre": "a blob in the centre",
+    "picture": "how far each pixel is from the picture's mean",
+}
 # Below this rank correlation two maps have little in common, above the other most.
 _LITTLE, _MUCH = 0.4, 0.7
 
 
-@section("gradients", "What it looks at", order=60, cost=35)
+@section("gradients", "What it looks at", order=60, cost=15)
 def gradients(study: Study) -> Content:
     found = study.kept("gradients", "maps that tell", lambda: _compare(study))
     similar, flat = found["similar"], int(found["flat"])
@@ -50,7 +75,14 @@ def gradients(study: Study) -> Content:
     shown = found["images"], found["winners"]
     trusted = believed(study, *_pictures(study, found))
     best = trusted.best if trusted else []
-    maps = maps_of(study, best, *shown)
+    columns = [
+        _Column(_MINE, "gradient", list(found["trained"])),
+        _Column(_RANDOM, "gradient", list(found["random"])),
+        *(
+            _Column(name, name, list(maps))
+            for name, maps in zip(best, maps_of(study, best, *shown), strict=True)
+        ),
+    ]
     cards = [
         Card(
             f"{names[winner]}" + ("" if winner == label else f" (labelled {names[label]})"),
@@ -60,44 +92,21 @@ def gradients(study: Study) -> Content:
                     f"Picture {study.picture(index)}, labelled {names[label]}",
                     "picture",
                 ),
-                Picture(
-                    signed_uri(mine),
-                    f"Gradient of {names[winner]} at each pixel",
-                    "this network",
-                ),
-                Picture(
-                    signed_uri(randomised),
-                    "Gradient of the network with random weights",
-                    "random weights",
-                ),
-                *(
-                    Picture(signed_uri(of[row]), f"{name} of {names[winner]}", name)
-                    for name, of in zip(best, maps, strict=True)
-                ),
+                *(column.picture(row, names[winner]) for column in columns),
             ],
         )
-        for row, (index, label, winner, image, mine, randomised) in enumerate(
-            zip(
-                found["indices"].tolist(),
-                labels,
-                winners,
-                found["images"],
-                found["trained"],
-                found["random"],
-                strict=False,
-            )
+        for row, (index, label, winner, image) in enumerate(
+            zip(found["indices"].tolist(), labels, winners, found["images"], strict=False)
         )
     ]
     blocks: list[Block] = [
         Text(_in_words(middle), "lead"),
         *_left_out(flat, len(similar)),
         Text(
-            "Each map shows which way every pixel moves the score of the class that the network "
-            "names: red where a lighter pixel speaks for it, blue where a darker one does. Beside "
-            "it stands the map of the same architecture with weights drawn at random, which has "
-            "learnt nothing."
-            + (f" Then come the maps of {listed(best)}, in their own units." if best else ""),
+            "Each map is of the class that the network names, which stands above it; every column "
+            "has colours and a scale of its own:"
         ),
+        Facts([(column.title, column.words) for column in columns]),
         *which_channels(study.model.channels),
         Gallery(cards),
     ]
@@ -108,8 +117,9 @@ def gradients(study: Study) -> Content:
                 [
                     Number(
                         number(middle, 2),
-                        "likeness of the two maps",
-                        f"{told}: 1 is the same map, 0 nothing in common",
+                        f"likeness of “{_MINE}” and “{_RANDOM}”",
+                        f"{told}, of the pixels where either is not 0: 1 is the same map, 0 "
+                        "nothing in common",
                     )
                 ]
             )
@@ -127,53 +137,138 @@ def gradients(study: Study) -> Content:
     )
 
 
+@dataclass
+class _Column:
+    """The maps of one method, in colours on one scale."""
+
+    title: str
+    method: str
+    maps: list[Tensor]
+
+    @cached_property
+    def colours(self) -> Colours:
+        return colours_of([blocks_of(one.nan_to_num()) for one in self.maps])
+
+    def picture(self, row: int, name: str) -> Picture:
+        """The map of one picture."""
+        drawn = coloured_uri(self.maps[row], self.colours)
+        return Picture(drawn, f"{self.title} of {name}", self.title)
+
+    @property
+    def words(self) -> str:
+        """What it is, what its colours mean and where they end."""
+        what = (
+            "the gradient of the same architecture with weights drawn at random, which learnt "
+            "nothing"
+            if self.title == _RANDOM
+            else METHODS[self.method].summary
+        )
+        # Of single classes, whatever they are called.
+        meaning = key_of(self.method, self.colours.signed, torch.zeros(1, device="cpu"), ())
+        key = "; ".join(meaning.splitlines())
+        ends = f"full colour at {self.colours.words(len(self.maps[0]))}"
+        return f"{sentence(what)} {sentence(key)} {sentence(ends)}"
+
+
 def _verdicts(found: Believed | None) -> list[Block]:
     """What the audit said of every method, and whether its best beat what knows no network."""
     if found is None:
         return [Text("There was no time to look which other maps can be believed here.", "note")]
     told = found.told
     passed = sum(each.verdict == "valid" for each in told)
-    best = (
-        f"Beside the gradient stand the maps of {listed(found.best)}: "
-        + (
-            "of the valid ones, they name best what the network depends on."
-            if found.ranked
-            else "of the valid ones, which no metric ranks here, they cost least."
-        )
-        if found.best
-        else "None but the plain gradient is shown."
-    )
-    blocks: list[Block] = [
+    scored = any(each.score is not None for each in told)
+    head = _METRICS[found.metric]
+    return [
         Heading("Which maps can be believed on this network"),
         Text(
             f"{passed} of {count(len(told), 'attribution method')} "
-            f"{'is' if passed == 1 else 'are'} valid on this network. {best}"
+            f"{'is' if passed == 1 else 'are'} valid on this network: nothing speaks against "
+            f"{'it' if passed == 1 else 'them'}, which is no proof that they name what the network "
+            f"depends on. {_which(found)}"
         ),
         Table(
-            ["method", "verdict", "relevance gain", "why"],
+            ["method", "verdict", *([head.partition(":")[0]] if scored else []), "why"],
             [
-                [
-                    each.method,
-                    each.verdict,
-                    "–" if each.srg is None else f"{each.srg:.2f}",
-                    each.reasons[0] if each.reasons else "Nothing was found against it.",
-                ]
+                [each.method, _verdict(each), *(_score(each.score) if scored else []), _why(each)]
                 for each in told
+            ]
+            + [
+                [name, "control", *_score(value), sentence(_CONTROLS.get(name, name))]
+                for name, value in found.controls.items()
+                if scored
             ],
-            "Relevance gain (SRG): how much longer the class lives when the least relevant pixels "
-            "go first than when the most relevant do.",
-            right=[2],
+            f"{head} Controls are maps that know nothing of the network."
+            if scored
+            else "What the audit says of each method",
+            right=[2] if scored else [],
             folded=len(told) > _UNFOLDED,
+            stacked=True,
         ),
+        *_unfinished(found),
     ]
-    if found.srg:
-        others = ", ".join(f"{name} {value:.2f}" for name, value in found.controls.items())
-        blocks.append(
-            Text(f"Maps that know nothing of the network have a gain of: {others}. {found.srg}.")
+
+
+def _which(found: Believed) -> str:
+    """Which maps stand beside the gradient, and why these."""
+    if not found.best:
+        return "None but the plain gradient is shown."
+    one = len(found.best) == 1
+    shown = f"Beside the gradient {'stands that' if one else 'stand those'} of {listed(found.best)}"
+    scores = {each.method: each.score for each in found.told}
+    if found.ranked and found.controls:
+        sign = min if found.metric == "deletion" else max
+        rival = sign(found.controls, key=found.controls.__getitem__)
+        values = listed([f"{scores[name]:.2f}" for name in found.best])
+        return (
+            f"{shown}: of the valid ones that were scored, {'it names' if one else 'they name'} "
+            f"best what the network depends on, by the measure below: {values}; of maps "
+            f"that know nothing of the network the best, {_CONTROLS.get(rival, rival)}, "
+            f"has {found.controls[rival]:.2f}."
         )
-    if not found.complete:
-        blocks.append(Text("The time was up before all of them were looked at.", "note"))
-    return blocks
+    if any(score is not None for score in scores.values()):
+        return (
+            f"{shown}, which {'is' if one else 'are'} valid and cheap: which is better these "
+            "pictures leave open, as by no score a method is surely better than maps that know "
+            "nothing of the network."
+        )
+    return (
+        f"{shown}, shown since {'it is' if one else 'they are'} valid and cheap: which is better "
+        "was not measured."
+    )
+
+
+def _verdict(told: Told) -> str:
+    rival = told.no_better_than
+    return told.verdict if rival is None else f"{told.verdict}, no better than {rival}"
+
+
+def _score(value: float | None) -> list[str]:
+    return ["–" if value is None else f"{value:.2f}"]
+
+
+def _why(told: Told) -> str:
+    said = [*told.reasons[:1], *told.remarks]
+    return " ".join(said) or "Nothing was found against it."
+
+
+def _unfinished(found: Believed) -> list[Block]:
+    """What there was no time for."""
+    if found.complete:
+        return []
+    told = found.told
+    missing = [
+        f"{len(told) - done} of {count(len(told), 'method')} {what}"
+        for done, what in (
+            (sum(each.score is not None for each in told), "were not scored"),
+            (
+                sum(each.forgot for each in told),
+                "were not held against a network that forgets what it learnt",
+            ),
+        )
+        if done < len(told)
+    ]
+    why = f": {listed(missing)}" if missing else ""
+    return [Text(f"The time was up before all looks were made{why}.", "note")]
 
 
 def _left_out(flat: int, compared: int) -> list[Block]:
@@ -195,17 +290,17 @@ def _in_words(middle: float | None) -> str:
         )
     if middle < _LITTLE:
         return (
-            "The maps of this network are its own: with random weights they look different, so "
-            "they show what it has learnt."
+            "The gradient maps of this network are its own: with random weights they look "
+            "different, so they show what it has learnt."
         )
     if middle < _MUCH:
         return (
-            "The maps share some of their pattern with those of a network that learnt nothing: "
-            "that part is the picture and the architecture. Read them with care."
+            "The gradient maps share some of their pattern with those of a network that learnt "
+            "nothing: that part is the picture and the architecture. Read them with care."
         )
     return (
-        "A network that learnt nothing gives nearly the same maps. They show where the picture "
-        "has edges, not what this network has learnt: do not explain decisions by them."
+        "A network that learnt nothing gives nearly the same gradient maps. They show where the "
+        "picture has edges, not what this network has learnt: do not explain decisions by them."
     )
 
 
