@@ -474,3 +474,11 @@ def test_a_picture_that_cannot_be_read_leaves_a_word(tmp_path: Path) -> None:
     page = Page(images._repr_html_())
     assert len(list(page.pictures())) == 1
     assert "b.png" in page.words
+
+
+def test_sentences_of_an_audit_are_whole_in_a_notebook() -> None:
+    words = "A sentence of several words. " * 20
+    assert "…" in html.table(("why",), [(words,)])
+    assert words in html.table(("why",), [(words,)], letters=2_000)
+    assert "…" in html.table(("why",), [("x" * 3_000,)], letters=2_000)
+    assert "thead th{color:var(--soft);font-weight:600;overflow-wrap:normal}" in html._STYLE

@@ -24,7 +24,6 @@ from fluoroscope.words import count, listed, some
 if TYPE_CHECKING:
     from fluoroscope.attribution.audit.faithfulness import Score
     from fluoroscope.attribution.audit.result import Audit
-    from fluoroscope.attribution.audit.verdict import Verdict
     from fluoroscope.models.classifier import Classifier
 
 _METRICS = ("srg", "insertion", "deletion", "road")
@@ -114,11 +113,13 @@ def _own_data(model: "Classifier") -> str:
 
 
 def _report(output: Output, found: "Audit", title: str) -> None:
+    from fluoroscope.attribution.audit.result import marked
+
     scored = [row for row in found.rows if row.scores]
     output.table(
         ["method", "verdict", *(f"{name}>" for name in _METRICS if scored)],
         [
-            [row.verdict.method, _verdict(found, row.verdict)]
+            [row.verdict.method, marked(found, row.verdict).replace("better ", "better\n")]
             + [_mean(row.scores, name) for name in _METRICS if scored]
             for row in found.rows
         ]
@@ -152,11 +153,6 @@ def _report(output: Output, found: "Audit", title: str) -> None:
         output.say(f"not linear in this network: {some(names, 8)}")
     for note in found.notes:
         output.note(note)
-
-
-def _verdict(found: "Audit", verdict: "Verdict") -> str:
-    rival = found.no_better_than(verdict.method)
-    return verdict.words if rival is None else f"{verdict.words}, no better\nthan {rival}"
 
 
 def _mean(scores: "dict[str, Score]", name: str) -> str:

@@ -45,7 +45,7 @@ max-width:60rem;margin:.2rem 0;line-height:1.4;font-variant-numeric:tabular-nums
 .fluoroscope th,.fluoroscope td{text-align:left;vertical-align:top;padding:.15rem 1rem .15rem 0;
 border:0;border-bottom:1px solid var(--line);max-width:34rem;white-space:normal;
 overflow-wrap:anywhere}
-.fluoroscope thead th{color:var(--soft);font-weight:600}
+.fluoroscope thead th{color:var(--soft);font-weight:600;overflow-wrap:normal}
 .fluoroscope tbody th{font-weight:400}
 .fluoroscope .right{text-align:right;white-space:nowrap}
 .fluoroscope .cards{display:flex;flex-wrap:wrap;gap:.6rem 1.1rem;margin:.4rem 0 .7rem}
@@ -108,8 +108,12 @@ def table(
     *,
     right: Sequence[int] = (),
     most: int = ROWS,
+    letters: int = _LETTERS,
 ) -> Html:
-    """Rows under column heads, the first ``most`` of them; columns in ``right`` are set right."""
+    """Rows under column heads, the first ``most`` of them; columns in ``right`` are set right.
+
+    A cell has so many ``letters`` at the most.
+    """
     if not rows:
         return Html("")
     side = [' class="right"' if number in right else "" for number in range(len(rows[0]))]
@@ -117,7 +121,7 @@ def table(
         f'<th scope="col"{where}>{_text(name)}</th>'
         for where, name in zip(side, columns, strict=bool(columns))
     )
-    body = "".join(_row(row, side) for row in rows[:most])
+    body = "".join(_row(row, side, letters) for row in rows[:most])
     left = len(rows) - most
     more = paragraph(f"and {left:,} more") if left > 0 else ""
     head = f"<thead><tr>{head}</tr></thead>" if columns else ""
@@ -211,8 +215,10 @@ def page(document: str, title: str, *, height: int = 640) -> Html:
     )
 
 
-def _row(cells: Sequence[object], side: Sequence[str]) -> str:
-    first, *others = ((where, _text(cell)) for cell, where in zip(cells, side, strict=True))
+def _row(cells: Sequence[object], side: Sequence[str], letters: int) -> str:
+    first, *others = (
+        (where, _text(cell, letters)) for cell, where in zip(cells, side, strict=True)
+    )
     head = f'<th scope="row"{first[0]}>{first[1]}</th>'
     return f"<tr>{head}{''.join(f'<td{where}>{cell}</td>' for where, cell in others)}</tr>"
 
@@ -235,6 +241,6 @@ def _size(height: int, width: int, side: int) -> tuple[int, int]:
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
-def _text(text: object) -> str:
+def _text(text: object, letters: int = _LETTERS) -> str:
     words = str(text)
-    return escape(words if len(words) <= _LETTERS else words[: _LETTERS - 1] + "…")
+    return escape(words if len(words) <= letters else words[: letters - 1] + "…")

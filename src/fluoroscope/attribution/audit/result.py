@@ -21,6 +21,8 @@ FORMAT = 1
 FILE = "audit.json"
 # Bytes of a file that is read back.
 _MOST = 16 * 2**20
+# Letters of what is said of a method in a notebook: whole sentences.
+_LETTERS = 2_000
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,7 @@ class Audit(html.Shown):
             [
                 (
                     row.verdict.method,
-                    row.verdict.words,
+                    marked(self, row.verdict),
                     score_words(row.scores.get("srg")),
                     " ".join((*row.verdict.reasons, *row.verdict.remarks)),
                 )
@@ -211,9 +213,16 @@ class Audit(html.Shown):
             ],
             right=(2,),
             most=40,
+            letters=_LETTERS,
         )
         yield html.paragraph(" ".join(f"{each}." for each in self.telling.values()))
         yield html.notes(self.notes)
+
+
+def marked(found: Audit, verdict: Verdict) -> str:
+    """The verdict, and whether the method's maps are no better than some that know nothing."""
+    rival = found.no_better_than(verdict.method)
+    return verdict.words if rival is None else f"{verdict.words}, no better than {rival}"
 
 
 def score_words(score: Score | None) -> str:
