@@ -14,11 +14,13 @@ import fluoroscope as fs
 from fluoroscope.attribution.audit import audit as auditing
 from fluoroscope.attribution.audit.bench import Bench
 from fluoroscope.attribution.audit.faithfulness import Score, rivals
-from fluoroscope.attribution.audit.looks import Evidence
+from fluoroscope.attribution.audit.looks import Evidence, look
 from fluoroscope.attribution.audit.result import Audited
+from fluoroscope.attribution.audit.subjects import OfMethod
 from fluoroscope.attribution.audit.verdict import Verdict, alike, judge, judge_all, same_maps
 from fluoroscope.attribution.doubts import of_promise
 from fluoroscope.attribution.names import METHODS
+from fluoroscope.attribution.registry import make_method
 from fluoroscope.attribution.rules.graph import Graph, walk
 from fluoroscope.notices import collected
 from tests.attribution.zoo import UNKNOWN, either, toy
@@ -454,6 +456,31 @@ def test_promises_are_held() -> None:
     assert of("conservation", 0.008, 1.008) == "partly"
     assert of("conservation", 1e14, 1e14) == "not valid here"
     assert of("conservation", 1.5, -0.5) == "not valid here"
+
+
+def test_a_promise_is_that_of_the_method_as_it_is_used() -> None:
+    """And not of the audit's short cut, which a method that is given stands for here."""
+    case = toy("relu6")
+    hurried = make_method("integrated-gradients", points=4)
+    usual = make_method("integrated-gradients")
+    found = {
+        own is None: look(OfMethod(hurried, 8, None, own), bench_of(case.model, case.images))[0]
+        for own in (None, usual)
+    }
+    assert not found[True].own
+    assert judge("m", found[True], None).word == "partly"
+    seen = found[False]
+    assert seen.own
+    assert len(seen.error) == len(seen.share) == 1
+    assert seen.error[0] <= seen.tolerance
+    verdict = judge("m", seen, None)
+    assert verdict.word == "valid"
+    assert "with its own options" in verdict.reasons[0]
+
+
+def bench_of(model: fs.Classifier, images: Tensor) -> Bench:
+    rows = torch.arange(len(images))
+    return Bench(model, images, model(images).argmax(1), rows, 0)
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,9 @@ class Subject(Protocol):
     def refined(self) -> "Subject | None":
         """The same with four times as many points or samples; ``None`` where it has none."""
 
+    def unhurried(self) -> "Subject | None":
+        """The same with its own options; ``None`` where it has them already."""
+
     @property
     def statement(self) -> dict[str, Any]:
         """Everything that its maps depend on beside network and pictures, as plain values."""
@@ -102,6 +105,8 @@ class OfMethod:
     method: Method
     batch_size: int
     cancelled: Cancelled | None = None
+    own: Method | None = None
+    """The method with its own options, where an audit gave it others for speed."""
 
     @property
     def name(self) -> str:
@@ -154,6 +159,10 @@ class OfMethod:
                 return replace(self, method=replace(self.method, **changed))
         return None
 
+    def unhurried(self) -> "OfMethod | None":
+        """Where it was quickened."""
+        return None if self.own is None else replace(self, method=self.own, own=None)
+
     @property
     def statement(self) -> dict[str, Any]:
         """Name and options."""
@@ -188,6 +197,9 @@ class OfFunction:
 
     def refined(self) -> None:
         """Nobody knows what it counts."""
+
+    def unhurried(self) -> None:
+        """Nor is it quickened."""
 
     @property
     def statement(self) -> dict[str, Any]:
@@ -267,7 +279,8 @@ def subjects(
 def _subject(name: str | None, one: Named, batch_size: int, cancelled: Cancelled | None) -> Subject:
     if isinstance(one, str | Method):
         quick = METHODS[one].quick if one in METHODS else {}
-        return OfMethod(make_method(one, **quick), batch_size, cancelled)
+        own = make_method(one) if quick else None
+        return OfMethod(make_method(one, **quick), batch_size, cancelled, own)
     function, promise = one if isinstance(one, tuple) else (one, None)
     if not callable(function) or name is None:
         raise InvalidParameterError(

@@ -169,7 +169,7 @@ def alike(ones: Tensor, others: Tensor) -> bool:
 
 
 def _promise(seen: Evidence) -> list[Told]:
-    return of_promise(
+    told = of_promise(
         seen.promise,
         seen.error,
         seen.share,
@@ -177,6 +177,8 @@ def _promise(seen: Evidence) -> list[Told]:
         converges=bool(seen.converges),
         absorbs=seen.absorbs,
     )
+    own = " This is of one picture, with its own options in place of the audit's fewer probes."
+    return [(word, words + own) for word, words in told] if seen.own else told
 
 
 def _broken(seen: Evidence) -> bool:
