@@ -60,6 +60,9 @@ def lazy():
 def fresh():
     return nn.Sequential(nn.BatchNorm2d(1), network())
 
+def scripted():
+    return torch.jit.trace(network().eval(), torch.rand(1, 1, 4, 4))
+
 made = network()
 constant = 3
 """
@@ -87,6 +90,13 @@ def test_a_function_of_the_current_directory(own_code: str) -> None:
     assert not any(part.training for part in model.module.modules())
     assert not any(weight.requires_grad for weight in model.module.parameters())
     assert sys.path == path
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_a_scripted_network_is_held_still_too(own_code: str) -> None:
+    model = fs.load_model(f"python:{own_code}:scripted", input_size=4, channels=1)
+    assert model(torch.rand(1, 1, 4, 4)).shape == (1, 3)
+    assert not any(weight.requires_grad for weight in model.module.parameters())
 
 
 def test_a_classifier_keeps_what_it_states(own_code: str) -> None:

@@ -449,3 +449,16 @@ def test_classes_without_a_place_in_the_table_of_classes_are_named() -> None:
     report = fs.xray(model, pictures, labels, threat="linf:0.02", sections=["curve"])
     assert "The smallest change by class" in report.html
     assert "classified correctly: dog." in report.html
+
+
+def test_other_labels_are_another_study(tmp_path: Path) -> None:
+    """What a data set's names mean depends on what the network's classes are called."""
+    model, images, _ = small(3)
+    images = images[:12]  # too few to be at chance level
+    numbers = fs.predict(model, images).winners.tolist()
+    words = [f"class {number}" for number in numbers]
+    for order in (1, -1):
+        named = model.restated(labels=[f"class {number}" for number in range(3)][::order])
+        found = fs.xray(named, images, words, sections=["clean"], run=tmp_path)
+        right = sum(named.labels[n] == word for n, word in zip(numbers, words, strict=True))
+        assert found.describe()["sections"]["clean"]["accuracy"] == right / len(words)

@@ -158,7 +158,9 @@ def _by_name(
         load_checkpoint(classifier.module, checkpoint, checkpoint_key)
     classifier.weights_from = _weights_from(classifier, checkpoint, pretrained)
     classifier.files = _files(source, name, checkpoint)
-    classifier.module.eval().requires_grad_(False)
+    classifier.module.eval()
+    for weight in classifier.module.parameters():  # one by one, for a scripted module's own refuses
+        weight.requires_grad_(False)
     if device is not None:
         classifier.module.to(device)
     return classifier

@@ -244,6 +244,8 @@ class Subject:
         """What findings depend on."""
         return {
             "model": self.provenance["model_sha256"],
+            # What the labels of the data mean depends on what the classes are called.
+            "labels": list(self.model.labels),
             "data": [self.images.name, self.images.split, list(self.images.indices)],
             "seed": self.seed,
             **({} if self.grid is None else {"grid": self.grid}),
