@@ -452,7 +452,8 @@ def test_promises_are_held() -> None:
     assert of("completeness", 0.02, 1) == "partly"
     assert of("completeness", 0.02, 1, tolerance=0.03) == "valid"
     assert of("completeness", 0.2, 1) == "not valid here"
-    assert of("conservation", 0.7, 0.3) == "partly"
+    assert of("conservation", 0.4, 0.6) == "partly"
+    assert of("conservation", 0.7, 0.3) == "not valid here"
     assert of("conservation", 0.008, 1.008) == "partly"
     assert of("conservation", 1e14, 1e14) == "not valid here"
     assert of("conservation", 1.5, -0.5) == "not valid here"
@@ -481,6 +482,37 @@ def test_a_promise_is_that_of_the_method_as_it_is_used() -> None:
 def bench_of(model: fs.Classifier, images: Tensor) -> Bench:
     rows = torch.arange(len(images))
     return Bench(model, images, model(images).argmax(1), rows, 0)
+
+
+@pytest.mark.parametrize("absorbs", [True, False])
+def test_relevance_that_is_lost_by_far_is_none(absorbs: bool) -> None:
+    for share, word in ((0.6, "partly"), (0.002, "not valid here")):
+        (told,) = of_promise("conservation", [1 - share], [share], 1e-3, absorbs=absorbs)
+        assert told[0] == word
+
+
+def test_behind_a_softmax_one_is_told_to_explain_the_logits() -> None:
+    torch.manual_seed(0)
+    parts = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3)]
+    images = torch.rand(2, 3, 8, 8)
+    for head, outputs in (((), "logits"), ((nn.Softmax(1),), "probabilities")):
+        model = fs.Classifier(nn.Sequential(*parts, *head), outputs=outputs)
+        seen = quick(model, images, methods=["lrp"]).of("lrp").evidence
+        assert seen.behind == (outputs == "probabilities")
+        wanting = replace(seen, error=(0.998,), share=(0.002,), absorbs=False)
+        verdict = judge("lrp", wanting, None)
+        assert verdict.word == "not valid here"
+        assert ("explain the logits" in verdict.reasons[0]) == seen.behind
+
+
+def test_an_error_does_not_read_like_what_counts_as_none() -> None:
+    ((_, words),) = of_promise("completeness", [1.05e-4], [1.0], 1.03e-4)
+    assert "by 0.000105;" in words
+    assert "; 0.000103 would" in words
+    ((_, words),) = of_promise("completeness", [0.0, 0.01001], [1.0, 1.0], 0.01)
+    assert (
+        "1.001\N{NARROW NO-BREAK SPACE}% at worst; 1.000\N{NARROW NO-BREAK SPACE}% would" in words
+    )
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ Told = tuple[Word, str]
 
 # A completeness that is missed by more is none.
 _BROKEN = 0.05
+# Of a relevance that is missed by more, on the median picture, little is left to be shown.
+_LITTLE = 0.5
 LIMIT = 0.01
 """The completeness error that counts as none where it vanishes in the limit alone, of ever more
 points or samples: of integrated gradients, whoever computes them."""
@@ -72,7 +74,8 @@ def of_promise(
     """
     if promise is None or not error:
         return []
-    worst = max(error)
+    worst, middle = max(error), median(error)
+    far = middle > _LITTLE
     what = "f(x) - f(baseline)" if promise == "completeness" else "f(x)"
     if worst <= tolerance:
         bar = f"; {shown(tolerance)} counts as none" if tolerance >= LIMIT else ""
@@ -85,7 +88,7 @@ def of_promise(
                 f"up to {shown(median(share))} of the score that they explain ({shown(low)} to "
                 f"{shown(high)})."
             )
-            return [("partly", words)]
+            return [("not valid here" if far else "partly", words)]
         near = worst <= 1 + tolerance and low >= -tolerance
         way = "lost" if high <= 1 + tolerance else "gained" if low >= 1 - tolerance else "changed"
         words = (
@@ -96,10 +99,11 @@ def of_promise(
             else f"It does not conserve relevance: its maps add up to {number(low)} to "
             f"{number(high)} times the score that they explain."
         )
-        return [("partly" if near else "not valid here", words)]
+        return [("partly" if near and not far else "not valid here", words)]
+    usual, most, bar = told_apart(middle, worst, tolerance)
+    by = most if len(error) == 1 else f"{usual} on the median picture and {most} at worst"
     words = (
-        f"Its maps miss {what}, to which they should add up, by {shown(median(error))} on the "
-        f"median picture and {shown(worst)} at worst; {shown(tolerance)} would count as none."
+        f"Its maps miss {what}, to which they should add up, by {by}; {bar} would count as none."
     )
     if converges:
         words += " It does in the limit: give it more points or samples."
@@ -225,6 +229,19 @@ def shown(value: float) -> str:
     if abs(value) > 100:
         return f"{number(value)} times"
     return percent(value)
+
+
+def told_apart(*values: float) -> list[str]:
+    """Shares as people read them, of so many digits that the last two are not taken for one."""
+    found = [shown(value) for value in values]
+    digits = 2
+    while values[-2] != values[-1] and found[-2] == found[-1] and digits < 9:
+        digits += 1
+        found = [
+            f"{value:.{digits}g}" if abs(value) < 5e-4 else percent(value, digits)
+            for value in values
+        ]
+    return found
 
 
 def _listed(names: Mapping[str, int]) -> str:

@@ -73,6 +73,8 @@ class Evidence:
     own: bool = False
     """Whether both are of one picture, the worst, by the method with its own options: with the
     fewer probes of the audit it missed its promise."""
+    behind: bool = False
+    """Whether what is explained lies behind a softmax."""
     without: int = 0
     """Maps that are zero everywhere."""
     not_finite: int = 0
@@ -191,6 +193,7 @@ def _promised(subject: Subject, bench: Bench, made: Made) -> Iterator[tuple[str,
         yield "own", True
     yield "converges", converges
     yield "error", tuple(made.error.tolist())
+    yield "behind", bench.model.outputs != "logits" or bench.doubt("outputs")
     sums = made.maps.double().flatten(1).sum(1)
     yield "share", tuple((sums / made.values).nan_to_num().tolist())
 

@@ -1,8 +1,9 @@
 """From what was measured to a word and its reasons: every threshold of the audit is here.
 
 *not valid here*: it gives no map, changes the network, explains pictures by their neighbours, finds
-relevance where nothing can matter, explains another class or none, is far from its promise, or has
-no rule for what the network is made of; nor is a map valid that is the same as one with a fault.
+relevance where nothing can matter, explains another class or none, is far from its promise, as one
+is that loses more than half of a score, or has no rule for what the network is made of; nor is a
+map valid that is the same as one with a fault.
 *the same map as X*: to rounding, on every picture, and X is sound; also where it met no rule of its
 own, which is why. *partly*: right but for operations without a rule, or a promise that is missed by
 little, or relevance that is lost on the way, or a half that is left out, or an order that is worse
@@ -178,7 +179,14 @@ def _promise(seen: Evidence) -> list[Told]:
         absorbs=seen.absorbs,
     )
     own = " This is of one picture, with its own options in place of the audit's fewer probes."
-    return [(word, words + own) for word, words in told] if seen.own else told
+    if seen.own:
+        told = [(word, words + own) for word, words in told]
+    behind = (
+        " What it explains lies behind a softmax, where most of a score goes to the other classes: "
+        "explain the logits, of the network without its softmax."
+    )
+    missed = seen.behind and max(seen.error, default=0.0) > seen.tolerance
+    return [(word, words + behind) for word, words in told] if missed else told
 
 
 def _broken(seen: Evidence) -> bool:
