@@ -717,6 +717,55 @@ def test_parts_of_something_else_are_not_taken(
     assert looked.call_count == (1 if what == "harm" else 2)
 
 
+class _Back(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, x: Tensor, slope: float) -> Tensor:
+        ctx.slope = slope  # type: ignore[attr-defined]
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx: object, *above: Tensor) -> tuple[Tensor, None]:
+        return ctx.slope * above[0], None  # type: ignore[attr-defined]
+
+
+class _Coded(nn.Module):
+    """A network whose weights say nothing of what its code does."""
+
+    def __init__(self, code: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.last, self.code = nn.Conv2d(1, 4, 3), nn.Linear(4, 3), code
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.code(self.conv(x)).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (torch.relu, lambda x: _Back.apply(x, -3.0)),
+        (lambda x: _Back.apply(x, 1.0), lambda x: _Back.apply(x, 1.02)),
+        (torch.sin, torch.sigmoid),
+    ],
+    ids=["way back", "a little", "way there"],
+)
+def test_other_code_on_the_same_weights_is_another_network(
+    before: Change, after: Change, tmp_path: Path
+) -> None:
+    one, other = fs.Classifier(_Coded(before)), fs.Classifier(_Coded(after))
+    assert one.fingerprint() == other.fingerprint()
+    images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    first = quick(one, images, methods=CHEAP, out=tmp_path)
+    with mock.patch.object(auditing, "look", wraps=auditing.look) as looked:
+        quick(one, images, methods=CHEAP, out=tmp_path, batch_size=1)
+        assert not looked.called
+        quick(other, images, methods=CHEAP, out=tmp_path)
+        assert looked.call_count == 2
+    assert fs.attribute(one, images[:1, :, 2:], audit=first).verdict
+    with pytest.raises(fs.FluoroscopeError, match="other weights or code"):
+        fs.attribute(other, images, audit=first)
+
+
 def test_stopped_it_goes_on_to_the_same_end(whole: tuple[fs.Audit, Path], tmp_path: Path) -> None:
     case, calls = toy("gelu"), 0
 
@@ -746,7 +795,11 @@ def test_it_comes_back_from_disk(whole: tuple[fs.Audit, Path], tmp_path: Path) -
         again = fs.Audit.load(place)
         assert again.describe() == whole[0].describe()
         assert repr(again) == repr(whole[0])
-    path.write_text(path.read_text().replace('"valid"', '"splendid"', 1))
+    text = path.read_text()
+    path.write_text(text.replace('"format": 2', '"format": 1', 1))
+    with pytest.raises(fs.FluoroscopeError, match=r"has format 1 and .* knows 2; make the audit"):
+        fs.Audit.load(path)
+    path.write_text(text.replace('"valid"', '"splendid"', 1))
     with pytest.raises(fs.FluoroscopeError, match="cannot be read"):
         fs.Audit.load(path)
     with pytest.raises(fs.FluoroscopeError, match="cannot be read"):

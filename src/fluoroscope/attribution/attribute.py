@@ -43,8 +43,8 @@ class Described(Protocol):
 class Judge(Protocol):
     """An audit, as far as it is asked here."""
 
-    def is_of(self, model_sha256: str) -> bool:
-        """Whether it is of the network with this content hash."""
+    def is_of(self, model: Classifier) -> bool:
+        """Whether it is of this network."""
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -163,10 +163,10 @@ def _verdict(audit: Judge | None, model: Classifier, method: str) -> dict[str, A
     """
     if audit is None:
         return None
-    if not audit.is_of(model.plain.fingerprint()):
+    if not audit.is_of(model):
         raise InvalidParameterError(
-            f"audit is of another network than {model.name}, or of other weights; expected one "
-            "that was made of it: audit=fluoroscope.audit(model, images)"
+            f"audit is of another network than {model.name}, or of other weights or code; "
+            "expected one that was made of it: audit=fluoroscope.audit(model, images)"
         )
     return audit.verdict(method).describe() if method in audit.methods else None
 

@@ -207,10 +207,10 @@ def _audit(place: Path, model: "Classifier") -> "Audit":
     from fluoroscope.errors import InvalidParameterError
 
     found = Audit.load(place)
-    if not found.is_of(model.plain.fingerprint()):
+    if not found.is_of(model):
         raise InvalidParameterError(
-            f"--audit {place} is of another network than {model.name}, or of other weights; "
-            f"expected one that was made of it: fluoroscope audit -m {model.name}"
+            f"--audit {place} is of another network than {model.name}, or of other weights or "
+            f"code; expected one that was made of it: fluoroscope audit -m {model.name}"
         )
     return found
 

@@ -7,7 +7,7 @@ Each of these is a part that is kept on disk, so that an audit goes on where it 
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fluoroscope.attribution.audit.bench import Bench, traces
+from fluoroscope.attribution.audit.computed import computed, computed_on
 from fluoroscope.attribution.audit.course import (
     SCORED_PASSES,
     Course,
@@ -141,6 +142,8 @@ def audit(
         bench = Bench(model, batch, targets, numbers, seed)
         of = {
             **provenance(model),
+            "computed": asdict(computed(model, batch.shape[1:])),
+            "computed_here": asdict(computed_on(bench)),
             "images": hashlib.sha256(tensor_bytes(batch)).hexdigest(),
             "pictures": len(batch),
             "classes": targets.tolist(),

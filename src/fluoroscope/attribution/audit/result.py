@@ -1,11 +1,13 @@
 """What an audit comes back with: a verdict on each method, and everything it was made of."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fluoroscope.attribution.audit.computed import Computed, computed, same
 from fluoroscope.attribution.audit.faithfulness import METRICS, Score
 from fluoroscope.attribution.audit.looks import Evidence
 from fluoroscope.attribution.audit.randomise import Likeness
@@ -13,14 +15,15 @@ from fluoroscope.attribution.audit.verdict import Verdict
 from fluoroscope.attribution.metrics import metric
 from fluoroscope.errors import InvalidParameterError, ResultFormatError
 from fluoroscope.files import atomic_path, output_directory, regular, user_path
+from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wording import did_you_mean
 from fluoroscope.pictures import html
 from fluoroscope.words import count, listed, network_name
 
-FORMAT = 1
+FORMAT = 2
 FILE = "audit.json"
-# Bytes of a file that is read back.
-_MOST = 16 * 2**20
+# Bytes of a file that is read back; numbers of a picture that an audit says it is of.
+_MOST, _MOST_PIXELS = 16 * 2**20, 2**26
 # Letters of what is said of a method in a notebook: whole sentences.
 _LETTERS = 2_000
 
@@ -136,9 +139,12 @@ class Audit(html.Shown):
         """
         return self.of(method).rivals.get(self.ranked_by or "")
 
-    def is_of(self, model_sha256: str) -> bool:
-        """Whether it is of the network with this content hash."""
-        return self.record.get("model_sha256") == model_sha256
+    def is_of(self, model: Classifier) -> bool:
+        """Whether it is of this network: of its weights, and of what its code makes of them."""
+        model, found = model.plain, Computed(**self.record["computed"])
+        return bool(self.record.get("model_sha256") == model.fingerprint()) and same(
+            found, computed(model, found.shape)
+        )
 
     def describe(self) -> dict[str, Any]:
         """As plain values."""
@@ -175,7 +181,7 @@ class Audit(html.Shown):
         """Read back what :meth:`save` wrote: the file, or the directory it is in.
 
         Raises:
-            ResultFormatError: no such file, or one that is broken or of a newer version.
+            ResultFormatError: no such file, or one that is broken or of another version.
         """
         try:
             place = user_path(path)
@@ -183,10 +189,12 @@ class Audit(html.Shown):
             if file.stat().st_size > _MOST:
                 raise ValueError(f"it has {file.stat().st_size} bytes")
             found = json.loads(file.read_text("utf-8"))
-            if found["format"] > FORMAT:
+            if found["format"] != FORMAT:
+                newer = found["format"] > FORMAT
+                way = "install a newer one to read it" if newer else "make the audit again"
                 raise ValueError(
                     f"it has format {found['format']} and this version of fluoroscope knows "
-                    f"{FORMAT}; install a newer one to read it"
+                    f"{FORMAT}; {way}"
                 )
             return _read(found)
         except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
@@ -246,6 +254,9 @@ def covered(audit: Audit) -> str:
 def _read(found: dict[str, Any]) -> Audit:
     from pydantic import TypeAdapter
 
+    of = TypeAdapter(Computed).validate_python(found["record"]["computed"])
+    if len(of.shape) != 3 or min(of.shape) < 1 or math.prod(of.shape) > _MOST_PIXELS:
+        raise ValueError(f"its pictures have shape {of.shape}")
     rows = []
     for row in found["methods"]:
         verdict = {
