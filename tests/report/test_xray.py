@@ -28,7 +28,7 @@ from fluoroscope.report.blocks import Figure
 from fluoroscope.report.registry import SECTIONS, Section
 from fluoroscope.report.sections import curve as curve_section
 from fluoroscope.report.sections import find_sections
-from fluoroscope.report.sections.gradients import _which
+from fluoroscope.report.sections.gradients import _score, _which
 from fluoroscope.report.study import Study
 
 pytestmark = pytest.mark.usefixtures("page", "quick")
@@ -284,14 +284,16 @@ def test_what_was_not_measured_is_not_claimed() -> None:
     """And where nothing is, edges and what needs a pixel that is not black come last."""
     assert every_method()[:4] == ["gradient", "deeplift", "layer-cam", "lrp"]
     assert every_method()[-3:] == ["gradient-x-input", "guided-backprop", "deconvolution"]
-    told = [Told(name, "valid", [], [], None, None, False) for name in ("gradient", "lrp")]
+    told = [Told(name, "valid", [], [], None, 0, None, False) for name in ("gradient", "lrp")]
     found = Believed(told, ["lrp"], "srg", ranked=False, controls={}, complete=False)
     assert "which is better was not measured" in _which(found)
-    told = [replace(one, score=0.5) for one in told]
+    told = [replace(one, score=0.5, pictures=12) for one in told]
     found = replace(found, told=told, controls={"edges": 0.4, "random": 0.1})
     assert "these pictures leave open" in _which(found)
     words = _which(replace(found, ranked=True))
-    assert "names best" in words
+    assert "scored on 12 pictures, it names best" in words
+    assert _score(0.72, 4, 12) == ["0.72 (4 pictures)"]
+    assert _score(0.72, 12, 12) == ["0.72"]
     assert "0.50; of maps that know nothing of the network the best, the picture's edges" in words
     assert "0.40" in words
 

@@ -45,6 +45,8 @@ class Told:
     """What is worth knowing of its maps here, and bears on no verdict."""
     score: float | None
     """By the metric of the table."""
+    pictures: int
+    """How many were scored; of methods that take many passes fewer."""
     no_better_than: str | None
     """A map that knows nothing of the network, and scores as well."""
     forgot: bool
@@ -97,7 +99,7 @@ def believed(study: Study, images: Tensor, classes: Tensor) -> Believed | None:
             study.cut.add("audit")
         return _short(found)
 
-    values = study.written("audit", [names, most, "remarks"], look)
+    values = study.written("audit", [names, most, "remarks of so many"], look)
     told = [Told(**each) for each in values["told"]]
     return Believed(**{**values, "told": told}) if told else None
 
@@ -146,6 +148,7 @@ def _short(found: Audit) -> dict[str, Any]:
                 "reasons": list(row.verdict.reasons),
                 "remarks": list(row.verdict.remarks),
                 "score": row.scores[by].mean if by in row.scores else None,
+                "pictures": row.scores[by].pictures if by in row.scores else 0,
                 "no_better_than": found.no_better_than(row.verdict.method),
                 "forgot": bool(row.random),
             }

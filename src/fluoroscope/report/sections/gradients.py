@@ -166,7 +166,7 @@ class _Column:
         # Of single classes, whatever they are called.
         meaning = key_of(self.method, self.colours.signed, torch.zeros(1, device="cpu"), ())
         key = "; ".join(meaning.splitlines())
-        ends = f"full colour at {self.colours.words(len(self.maps[0]))}"
+        ends = f"full colour at {self.colours.words(len(self.maps[0])).removeprefix('0 and ')}"
         return f"{sentence(what)} {sentence(key)} {sentence(ends)}"
 
 
@@ -177,6 +177,7 @@ def _verdicts(found: Believed | None) -> list[Block]:
     told = found.told
     passed = sum(each.verdict == "valid" for each in told)
     scored = any(each.score is not None for each in told)
+    most = max((each.pictures for each in told), default=0)
     head = _METRICS[found.metric]
     return [
         Heading("Which maps can be believed on this network"),
@@ -189,7 +190,12 @@ def _verdicts(found: Believed | None) -> list[Block]:
         Table(
             ["method", "verdict", *([head.partition(":")[0]] if scored else []), "why"],
             [
-                [each.method, _verdict(each), *(_score(each.score) if scored else []), _why(each)]
+                [
+                    each.method,
+                    _verdict(each),
+                    *(_score(each.score, each.pictures, most) if scored else []),
+                    _why(each),
+                ]
                 for each in told
             ]
             + [
@@ -218,12 +224,13 @@ def _which(found: Believed) -> str:
     if found.ranked and found.controls:
         sign = min if found.metric == "deletion" else max
         rival = sign(found.controls, key=found.controls.__getitem__)
+        most = max(each.pictures for each in found.told)
         values = listed([f"{scores[name]:.2f}" for name in found.best])
         return (
-            f"{shown}: of the valid ones that were scored, {'it names' if one else 'they name'} "
-            f"best what the network depends on, by the measure below: {values}; of maps "
-            f"that know nothing of the network the best, {_CONTROLS.get(rival, rival)}, "
-            f"has {found.controls[rival]:.2f}."
+            f"{shown}: of the valid ones that were scored on {count(most, 'picture')}, "
+            f"{'it names' if one else 'they name'} best what the network depends on, "
+            f"by the measure below: {values}; of maps that know nothing of the network "
+            f"the best, {_CONTROLS.get(rival, rival)}, has {found.controls[rival]:.2f}."
         )
     if any(score is not None for score in scores.values()):
         return (
@@ -242,13 +249,16 @@ def _verdict(told: Told) -> str:
     return told.verdict if rival is None else f"{told.verdict}, no better than {rival}"
 
 
-def _score(value: float | None) -> list[str]:
-    return ["–" if value is None else f"{value:.2f}"]
+def _score(value: float | None, pictures: int = 0, most: int = 0) -> list[str]:
+    if value is None:
+        return ["–"]
+    return [f"{value:.2f}" + (f" ({count(pictures, 'picture')})" if pictures < most else "")]
 
 
 def _why(told: Told) -> str:
     said = [*told.reasons[:1], *told.remarks]
-    return " ".join(said) or "Nothing was found against it."
+    other = "" if told.no_better_than is None else "else "
+    return " ".join(said) or f"Nothing {other}was found against it."
 
 
 def _unfinished(found: Believed) -> list[Block]:
