@@ -74,6 +74,17 @@ def test_mistakes_are_one_sentence(
     assert said.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("text", ["mine", '{"methods": []}', "[1]"])
+def test_a_file_of_somebody_elses_stays(fluoroscope: Call, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "audit.json"
+    file.write_text(text)
+    with mock.patch.object(auditing, "look", side_effect=AssertionError):
+        said = fluoroscope(*TWO, "--fast", "--out", str(tmp_path))
+    assert said.code == 2
+    assert "audit.json is a file that no audit wrote, and stays" in said.err
+    assert file.read_text() == text
+
+
 def test_somebody_elses_network_needs_pictures(
     fluoroscope: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,9 +68,11 @@ def audit(
       fluoroscope audit -m digits-cnn --method guided-backprop --method gradient --fast
     """
     from fluoroscope.attribution.audit.audit import audit as run
+    from fluoroscope.attribution.audit.result import place_in
 
     output = Output(json)
     images = open_pictures(data or _own_data(model), split, limit, model.channels, first, invert)
+    place_in(out)  # before an hour's work
     batch = next(images.batches(limit, fit=model.preprocessing))
     with output.telling(), interruptible() as interrupted, output.measuring() as move:
         found = run(

@@ -168,7 +168,7 @@ class Audit(html.Shown):
         Raises:
             InvalidParameterError, StorageError: it cannot be written.
         """
-        path = output_directory(directory) / FILE
+        path = place_in(directory)
         with atomic_path(path) as draft:
             text = {"format": FORMAT, **_without_nan(self.describe())}
             draft.write_text(
@@ -231,6 +231,31 @@ def marked(found: Audit, verdict: Verdict) -> str:
     """The verdict, and whether the method's maps are no better than some that know nothing."""
     rival = found.no_better_than(verdict.method)
     return verdict.words if rival is None else f"{verdict.words}, no better than {rival}"
+
+
+def place_in(directory: str | Path) -> Path:
+    """Where an audit is written in a directory, which is made.
+
+    Raises:
+        InvalidParameterError: a file that no audit wrote is in its place; it cannot be written to.
+    """
+    path = output_directory(directory) / FILE
+    if path.exists() and not _of_an_audit(path):
+        raise InvalidParameterError(
+            f"{path} is a file that no audit wrote, and stays; expected a directory without one"
+        )
+    return path
+
+
+def _of_an_audit(path: Path) -> bool:
+    """Whether a file is what some version of this wrote."""
+    try:
+        if regular(path).stat().st_size > _MOST:
+            return False
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and {"format", "methods", "record"} <= found.keys()
 
 
 def score_words(score: Score | None) -> str:
