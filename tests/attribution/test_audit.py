@@ -349,6 +349,16 @@ def test_a_map_is_no_better_than_the_same_map_with_a_fault() -> None:
     assert [each.words for each in found.values()] == ["not valid here", "valid"]
 
 
+def test_what_is_made_of_a_gradient_is_no_better_than_it() -> None:
+    made = ["gradient-x-input", "smoothgrad", "integrated-gradients", "captum:saliency"]
+    maps = {name: torch.randn(3, 1, 6, 6) for name in ("gradient", *made, "rise")}
+    seen = {name: Evidence(3) for name in maps}
+    assert {each.words for each in judge_all(seen, maps, None).values()} == {"valid"}
+    found = judge_all({**seen, "gradient": Evidence(3, derivative=3.5)}, maps, None)
+    assert [name for name, each in found.items() if each.sound] == ["rise"]
+    assert "made of gradient, which is not valid here: it is 350" in found["smoothgrad"].reasons[0]
+
+
 def test_one_bar_for_one_promise_whoever_made_the_map() -> None:
     pytest.importorskip("captum")
     case = toy("gelu")

@@ -3,7 +3,7 @@
 *not valid here*: it gives no map, changes the network, explains pictures by their neighbours, finds
 relevance where nothing can matter, explains another class or none, is far from its promise, as one
 is that loses more than half of a score, or has no rule for what the network is made of; nor is a
-map valid that is the same as one with a fault.
+map valid that is the same as one with a fault, or is made of a gradient that is wrong.
 *the same map as X*: to rounding, on every picture, and X is sound; also where it met no rule of its
 own, which is why. *partly*: right but for operations without a rule, or a promise that is missed by
 little, or relevance that is lost on the way, or a half that is left out, or an order that is worse
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fluoroscope.attribution.audit.looks import BESIDE, DERIVATIVE, Evidence
 from fluoroscope.attribution.doubts import Told, of_coverage, of_promise, shown
+from fluoroscope.attribution.peer_names import PREFIX
 from fluoroscope.attribution.rules.graph import Graph
 from fluoroscope.words import count, sentence
 
@@ -27,6 +28,12 @@ Word = Literal["valid", "partly", "the same map as", "not valid here"]
 _SAME = 1e-5
 # And of one size too, to this share.
 _SIZE = 1e-3
+_OF_SLOPES_WORDS = """
+    gradient-x-input input-x-gradient saliency smoothgrad smoothgrad-squared vargrad
+    integrated-gradients expected-gradients
+"""
+_OF_SLOPES = frozenset(_OF_SLOPES_WORDS.split())
+"""Made of the plain gradient, by our names and Captum's."""
 # What rounding leaves of a map where nothing can matter, as a share.
 _FRAME = 1e-6
 
@@ -97,6 +104,15 @@ def judge_all(
         words = f"On every picture its map is that of {other}, which is not valid here."
         reasons = (words, *_of_the_map(seen[other]), *alone[name].reasons)
         found[name] = Verdict(name, "not valid here", None, reasons)
+    slope = seen.get("gradient")
+    if slope is not None and (off := _off(slope)):
+        for name, said in found.items():
+            if name.removeprefix(PREFIX) in _OF_SLOPES:
+                reasons = (
+                    f"It is made of gradient, which is not valid here: it is {off}",
+                    *said.reasons,
+                )
+                found[name] = Verdict(name, "not valid here", None, reasons, said.remarks)
     return found
 
 
@@ -241,12 +257,19 @@ def _of_the_map(seen: Evidence) -> list[str]:
             "It is of another class: where the class that is explained alone depends on the "
             "picture, its map is zero everywhere."
         )
-    if seen.derivative is not None and not seen.derivative <= DERIVATIVE:
-        found.append(
-            f"It is {shown(seen.derivative)} off the derivative that finite differences give, "
-            "measured along random directions in float64."
-        )
+    if off := _off(seen):
+        found.append(f"It is {off}")
     return found
+
+
+def _off(seen: Evidence) -> str:
+    """How far from finite differences it is, where it is too far."""
+    if seen.derivative is None or seen.derivative <= DERIVATIVE:
+        return ""
+    return (
+        f"{shown(seen.derivative)} off the derivative that finite differences give, measured along "
+        "random directions in float64."
+    )
 
 
 def _lacks(seen: Evidence) -> list[str]:
