@@ -1,5 +1,6 @@
 """The audit: mutants are caught, honest methods are not, parts go on where they stopped."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch.nn.functional import pad
 import fluoroscope as fs
 from fluoroscope.attribution.audit import audit as auditing
 from fluoroscope.attribution.audit.bench import Bench
+from fluoroscope.attribution.audit.course import Progress
 from fluoroscope.attribution.audit.faithfulness import Score, rivals
 from fluoroscope.attribution.audit.looks import Evidence, look
 from fluoroscope.attribution.audit.result import Audited
@@ -797,6 +799,47 @@ def test_stopped_it_goes_on_to_the_same_end(whole: tuple[fs.Audit, Path], tmp_pa
     assert ended.describe() == whole[0].describe()
     assert shares == sorted(shares)
     assert 0 <= shares[0] < shares[-1] <= 1
+
+
+def test_stopped_in_the_middle_it_says_nothing_of_metrics() -> None:
+    case, at = toy("gelu"), ""
+
+    def now(progress: Progress) -> None:
+        nonlocal at
+        at = progress.words
+
+    found = fs.audit(
+        case.model, case.images, methods=["gradient", "deeplift"], randomisation=False,
+        on_progress=now, cancelled=lambda: at == "deeplift: scores",
+    )  # fmt: skip
+    assert not found.complete
+    assert found.controls
+    assert found.telling == {}
+    assert found.informative == ()
+    assert any("1 of 2 methods" in note for note in found.notes)
+
+
+def test_on_a_constant_network_there_is_nothing_to_explain() -> None:
+    case = toy("relu-module")
+    module = copy.deepcopy(case.model.module)
+    last = [part for part in module.modules() if isinstance(part, nn.Linear)][-1]
+    nn.init.zeros_(last.weight)
+    found = quick(fs.Classifier(module), case.images, methods=["gradient", "eigen-cam", "rise"])
+    for row in found.rows:
+        assert row.verdict.word == "not valid here"
+        assert any("Nothing depends on the picture" in one for one in row.verdict.reasons)
+        assert not any("pictures beside" in one for one in row.verdict.reasons)
+
+
+def test_a_saturated_softmax_is_said() -> None:
+    case = toy("relu-module")
+    module = copy.deepcopy(case.model.module)
+    last = [part for part in module.modules() if isinstance(part, nn.Linear)][-1]
+    with torch.no_grad():
+        last.weight *= 1e5
+    for network, there in ((case.model.module, False), (module, True)):
+        found = quick(fs.Classifier(network), case.images, methods=["gradient"])
+        assert any("saturated" in note for note in found.notes) == there
 
 
 def test_it_comes_back_from_disk(whole: tuple[fs.Audit, Path], tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ from fluoroscope.models.classifier import Classifier, as_classifier, tensor_byte
 from fluoroscope.models.wrappers.randomised import random_state_aside
 from fluoroscope.notices import collected
 from fluoroscope.pictures.checks import check_images
-from fluoroscope.words import listed
+from fluoroscope.words import count, listed
 
 
 def audit(
@@ -211,10 +211,12 @@ class _Audit:
         self._known: dict[str, _Known] = {}
         self._controls: dict[str, dict[str, Tensor]] = {}
         self._before: dict[str, Any] | None = None
+        self._saturated = 0
         self.complete = False
 
     def all(self, *, randomisation: bool, faithfulness: bool) -> None:
         """Every look, until somebody does not want to wait."""
+        self._saturated = self._few.saturated
         self._course.plan(randomisation=randomisation, faithfulness=faithfulness)
         try:
             for subject in self._todo:
@@ -266,6 +268,8 @@ class _Audit:
     def told(self, sound: set[str]) -> dict[str, Informative]:
         """By metric, whether it tells the sound ones of the methods from controls."""
         scores = {name: known.scores for name, known in self._known.items()}
+        if not self.complete and self._unscored():  # the best of some is not the best
+            return {}
         ones = {name: each for name, each in scores.items() if each and name in sound}
         return telling(ones, self._controls, self._bench.seed)
 
@@ -274,16 +278,32 @@ class _Audit:
         found = []
         if not self.complete:
             found.append("The audit was stopped before all looks were made.")
+            if self._controls and (missing := self._unscored()):
+                found.append(
+                    f"Maps of {len(self._known) - missing} of {count(len(self._known), 'method')} "
+                    "were scored by then, so nothing is said of the metrics."
+                )
         if self._bench.graph is not None and self._bench.graph.unknown:
             names = ", ".join(self._bench.graph.unknown)
             found.append(
                 "The network has functions with a way back of their own, into which no rule sees: "
                 f"not covered: {names}."
             )
+        if many := self._saturated:
+            found.append(
+                f"On {many} of {count(len(self._few), 'picture')} the softmax of the logits is "
+                "saturated: the network is as certain as its precision can say. What explains a "
+                "probability, as RISE does, finds little or nothing there."
+            )
         if self._known and (quick := [*filter(None, map(_quickened, self._todo))]):
             found.append(f"For speed some were looked at with fewer probes: {listed(quick)}.")
         gaps = [failed(known.random) for known in self._known.values()]
         return [*found, *dict.fromkeys(gap for gap in gaps if gap)]
+
+    def _unscored(self) -> int:
+        """Methods of which maps were to be scored, and were not."""
+        ones = self._known.values()
+        return sum(one.maps is not None and not one.unfit and not one.scores for one in ones)
 
     def _look(self, subject: Subject) -> None:
         self._stop()

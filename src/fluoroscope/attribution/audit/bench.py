@@ -97,6 +97,13 @@ class Bench:
         look = self.model.look
         return isinstance(look, Look) and look.found(kind)
 
+    @property
+    def saturated(self) -> int:
+        """Pictures on which the probability of a class is 1, to rounding."""
+        logits = evaluate(self.model, self.images, look=False).logits
+        sure = logits.double().softmax(1).amax(1)
+        return int((sure >= 1 - torch.finfo(self.model.precision).eps).sum())
+
     @cached_property
     def exact(self) -> "Bench | None":
         """The same on a copy in float64; ``None`` where there can be none, or it is one."""

@@ -73,6 +73,8 @@ class Evidence:
     own: bool = False
     """Whether both are of one picture, the worst, by the method with its own options: with the
     fewer probes of the audit it missed its promise."""
+    constant: bool = False
+    """Whether the network gives the same answer whatever the picture."""
     behind: bool = False
     """Whether what is explained lies behind a softmax."""
     without: int = 0
@@ -158,6 +160,9 @@ def _seen(
     yield "passes", made.passes
     yield "without", int((maps.flatten(1) == 0).all(1).sum())
     yield "not_finite", int((~maps.flatten(1).isfinite()).any(1).sum())
+    if bench.doubt("constant"):  # whatever a map shows is rounding, or of the picture alone
+        yield "constant", True
+        return
     if made.coverage is not None:
         yield "coverage", made.coverage.describe()
     elif subject.hooks:
@@ -337,6 +342,8 @@ def _apart(ones: Tensor, others: Tensor) -> float:
     """The largest distance of two maps of a picture, as a share of the map."""
     difference = (ones - others).flatten(1).norm(dim=1)
     size = others.flatten(1).norm(dim=1).maximum(ones.flatten(1).norm(dim=1))
+    # Beside maps of a size, one of nothing but rounding is zero.
+    size = size.maximum(_NOTHING * size.max())
     return float((difference / size.where(size > 0, 1.0)).nan_to_num(torch.inf).max())
 
 

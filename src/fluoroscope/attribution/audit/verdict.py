@@ -217,6 +217,11 @@ def _faults(seen: Evidence) -> list[str]:
         found.append(sentence(seen.refused))
     if seen.traces:
         found.append(f"It changes the network or the process: {', '.join(seen.traces)}.")
+    if seen.constant:
+        found.append(
+            "Nothing depends on the picture: the network gives the same answer whatever it is, so "
+            "there is nothing to explain."
+        )
     found += _of_the_map(seen)
     if seen.shows == "any":
         found.append(
