@@ -102,10 +102,9 @@ def attribute(
         raise InvalidParameterError(
             f"numbers have shape {tuple(numbers.shape)}; expected ({len(batch)},), one each"
         )
-    if classes is None:
-        classes = predict(model, batch, batch_size=size).winners
-    targets = as_targets(model, classes, batch)
-    answers = answers_of(predict(model, batch[:SHOWN], batch_size=size), targets)
+    said = predict(model, batch if classes is None else batch[:SHOWN], batch_size=size)
+    targets = as_targets(model, said.winners if classes is None else classes, batch)
+    answers = answers_of(Prediction(said.logits[:SHOWN], said.labels), targets)
     verdict = _verdict(audit, model, how.name)
     remind(model)
     found = explain(

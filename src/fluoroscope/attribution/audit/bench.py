@@ -19,6 +19,7 @@ from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.first_look import Look
 from fluoroscope.errors import FluoroscopeError
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.wrappers.likewise import Likewise
 
 # Directions along which a derivative is measured, and how far.
 _DIRECTIONS, _NUDGE = 4, 1e-8
@@ -150,7 +151,7 @@ class Bench:
         return torch.stack(ways, 1).cpu(), torch.stack(found, 1).double().cpu()
 
 
-class Behind(Classifier):
+class Behind(Likewise):
     """The network behind a change of its pictures: a window, or a mirror.
 
     Through a window a frame of every picture is black, whatever is there; so no pixel of the frame
@@ -165,17 +166,8 @@ class Behind(Classifier):
     _asks = True
 
     def __init__(self, model: Classifier, window: Tensor | None = None) -> None:
-        super().__init__(
-            model.module,
-            labels=model.labels if model.knows_classes else None,
-            name=model.name,
-            preprocessing=model.preprocessing,
-            outputs=model.outputs,
-        )
-        self._found = model._found
-        self._classes, self.passes = model._classes, model.passes
-        self.log_probabilities = model.log_probabilities
-        self.model, self.window = model, window
+        super().__init__(model)
+        self.window = window
 
     def to(
         self, device: str | torch.device | None = None, dtype: torch.dtype | None = None

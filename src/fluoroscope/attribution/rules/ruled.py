@@ -9,9 +9,10 @@ from fluoroscope.attribution.rules.graph import Graph, walk
 from fluoroscope.attribution.rules.mode import Coverage, Rules
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.wrappers.likewise import Likewise
 
 
-class Ruled(Classifier):
+class Ruled(Likewise):
     """The network, evaluated inside a mode of rules; the network itself is left alone.
 
     Args:
@@ -26,17 +27,8 @@ class Ruled(Classifier):
 
     def __init__(self, model: Classifier, rules: Callable[[Coverage], Rules]) -> None:
         _check(model)
-        super().__init__(
-            model.module,
-            labels=model.labels if model.knows_classes else None,
-            name=model.name,
-            preprocessing=model.preprocessing,
-            outputs=model.outputs,
-        )
-        self._found = model._found
-        self._classes, self.passes = model._classes, model.passes
-        self.log_probabilities = model.log_probabilities
-        self.model, self._rules = model, rules
+        super().__init__(model)
+        self._rules = rules
         self.coverage = Coverage()
         """What the last evaluation's operations had of rules."""
         self.graph: Graph | None = None
@@ -44,7 +36,7 @@ class Ruled(Classifier):
 
     @property
     def plain(self) -> Classifier:
-        """The plain network."""
+        """The plain network: what a verdict is read from."""
         return self.model.plain
 
     def __call__(self, images: Tensor) -> Tensor:

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.layers import find_layer, outputs_of, tapped
+from fluoroscope.models.wrappers.likewise import Likewise
 
 Readout = Callable[[Tensor], Tensor]
 """From a layer's output ``(N, ...)`` to numbers ``(N, D)``, differentiable."""
 
 
-class Features(Classifier):
+class Features(Likewise):
     """A network that tells beside its logits what one of its layers gave out.
 
     The network itself is left alone; weights changed later are seen here too. ``plain`` is the
@@ -36,27 +37,18 @@ class Features(Classifier):
 
     def __init__(self, model: Classifier, layer: str, readout: Readout | None = None) -> None:
         find_layer(model, layer)
-        super().__init__(
-            model.module,
-            labels=model.labels if model.knows_classes else None,
-            name=model.name,
-            preprocessing=model.preprocessing,
-            outputs=model.outputs,
-        )
-        self._found = model._found
-        self._classes, self.passes = model.num_classes, model.passes
-        self.log_probabilities = model.log_probabilities
-        self.model, self.layer, self.readout = model, layer, readout
-
-    @property
-    def logits_first(self) -> int | None:
-        """How many columns are logits."""
-        return self.num_classes
+        super().__init__(model)
+        self._classes, self.layer, self.readout = model.num_classes, layer, readout
 
     @property
     def plain(self) -> Classifier:
         """The plain network: what a verdict is read from."""
         return self.model.plain
+
+    @property
+    def logits_first(self) -> int | None:
+        """How many columns are logits."""
+        return self.num_classes
 
     def to(
         self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
