@@ -1,5 +1,6 @@
 """What the tests of users' cases share: small networks, pictures and the maps of them."""
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,21 @@ def pictures(count: int = 3) -> Tensor:
 def maps(model: fs.Classifier | nn.Module, method: str, images: Tensor, **options: Any) -> Tensor:
     classes = options.pop("classes", LABELS[: len(images)])
     return fs.attribute(model, images, classes, method=method, **options).maps
+
+
+def tensors_left(call: Callable[[], object]) -> int:
+    """How many tensors a second call leaves behind that were not there before it.
+
+    What was there is frozen, so that the collector has little to go through.
+    """
+    call()
+    gc.freeze()
+    try:
+        call()
+        gc.collect()
+        return sum(issubclass(type(thing), Tensor) for thing in gc.get_objects())
+    finally:
+        gc.unfreeze()
 
 
 def assert_rows_are_singles(model: fs.Classifier, method: str, **options: Any) -> None:

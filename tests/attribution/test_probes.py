@@ -1,6 +1,5 @@
 """How methods that ask many things of a picture share a batch, which leaves no trace in the map."""
 
-import gc
 from typing import Any
 
 import pytest
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 import fluoroscope as fs
 from fluoroscope.attribution import names
+from tests.attribution.cases import tensors_left
 from tests.attribution.zoo import toy
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -116,15 +116,8 @@ def test_no_method_leaves_a_tensor_behind() -> None:
     """What holds itself where no collector sees it would grow with every call."""
     case = toy("gelu")
 
-    def tensors() -> int:
-        gc.collect()
-        return sum(issubclass(type(thing), Tensor) for thing in gc.get_objects())
-
     def once() -> None:
         for name in names.METHODS:
             fs.attribute(case.model, case.images[:1], 1, method=name, **METHODS.get(name, {}))
 
-    once()
-    before = tensors()
-    once()
-    assert tensors() <= before
+    assert tensors_left(once) == 0

@@ -121,6 +121,7 @@ def test_a_small_page_has_a_size_and_without_pictures_no_channels(
     fluoroscope: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fluoroscope.pictures.display.said_at_length", lambda _: "Pictures show it")
+    monkeypatch.setattr("fluoroscope.report.audited.methods", lambda: ["gradient"])
     page = tmp_path / "page.html"
     given = ("xray", "-m", "digits-linear", "-d", "digits", "--limit", "20", "--out", str(page))
     said = fluoroscope(*given, "--sections", "clean")

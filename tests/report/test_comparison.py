@@ -13,7 +13,7 @@ import torch
 import fluoroscope as fs
 from fluoroscope.errors import FluoroscopeError, ResultFormatError
 from fluoroscope.evaluation.runs.table import runs_table
-from fluoroscope.report import study
+from fluoroscope.report import audited, study
 from fluoroscope.report.kept import open_xray
 from fluoroscope.tensor_files import write_tensors
 
@@ -29,11 +29,12 @@ def xray(out: Path, model: str, **options: Any) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def short_plan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Verdicts by one attack: who survives is not searched for long."""
+    """Verdicts by one attack, and an audit of two methods: neither takes long."""
     plan = tmp_path_factory.mktemp("plan") / "short.toml"
     plan.write_text('[[stages]]\nattack = "pgd"\nparameters = {steps = 10}\n')
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(study, "VERDICT", str(plan))
+        patched.setattr(audited, "methods", lambda: ["gradient", "gradient-x-input"])
         yield
 
 
