@@ -284,7 +284,7 @@ def _shows(subject: Subject, bench: Bench, maps: Tensor) -> str | None:
         return None
     bench = bench.on(OneClass(bench.model, tuple(asked)))
     classes = bench.classes.clone()
-    classes[0] = torch.tensor([other, *asked[1:]]) if classes.dim() == 2 else other
+    classes[(0, 0) if classes.dim() == 2 else 0] = other
     try:
         own = _maps(subject, bench).maps.double()
     except FluoroscopeError:
