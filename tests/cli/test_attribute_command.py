@@ -21,6 +21,17 @@ Call = Callable[..., Said]
 FIVE = ("attribute", "-m", "digits-linear", "-i", "digits:5")
 
 
+@pytest.fixture
+def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sheets are made, and their files are empty: painting them takes most of a call."""
+
+    def write(path: Path, figure: Any) -> Path:
+        path.write_bytes(b"")
+        return path
+
+    monkeypatch.setattr("fluoroscope.pictures.maps.write_figure", write)
+
+
 def test_methods_across_and_classes_down(fluoroscope: Call, tmp_path: Path) -> None:
     said = fluoroscope(
         *FIVE, "--method", "gradient", "--method", "gradient-x-input", "-c", "5", "-c", "8",
@@ -51,6 +62,7 @@ def test_methods_across_and_classes_down(fluoroscope: Call, tmp_path: Path) -> N
     assert down > 2 * 280
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_a_pair_and_the_winner(fluoroscope: Call, tmp_path: Path) -> None:
     out = ("--out", str(tmp_path), "--json", str(tmp_path / "said.json"))
     said = fluoroscope(*FIVE, "--method", "gradient", *out)
@@ -68,6 +80,7 @@ def test_a_pair_and_the_winner(fluoroscope: Call, tmp_path: Path) -> None:
     assert "--rather-than is 2, which is a class to explain" in said.err
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_files_of_others_stay(fluoroscope: Call, tmp_path: Path) -> None:
     others = ["map-holiday-2024-berlin.png", "attribution-mine.json", "sheet.pdf"]
     for name in others:
@@ -111,6 +124,7 @@ def test_a_map_that_is_not_valid_is_drawn_only_if_asked_for(
         assert (180, 35, 24) in set(tile.get_flattened_data())
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_what_the_maps_themselves_show_needs_no_audit(fluoroscope: Call, tmp_path: Path) -> None:
     both = ("--method", "gradient", "--method", "guided-backprop", "--json", "-")
     said = fluoroscope(*FIVE, *both[2:4], *both[:2], "--out", str(tmp_path))
@@ -126,6 +140,7 @@ def test_what_the_maps_themselves_show_needs_no_audit(fluoroscope: Call, tmp_pat
     assert told[1]["verdict"]["verdict"] == "not valid here"
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_an_audit_lends_its_verdicts(fluoroscope: Call, tmp_path: Path) -> None:
     audit = tmp_path / "audit"
     given = ("-m", "digits-linear", "--method", "gradient", "--fast", "--limit", "2")
@@ -144,6 +159,7 @@ def test_an_audit_lends_its_verdicts(fluoroscope: Call, tmp_path: Path) -> None:
         assert words in said.err
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_ctrl_c_keeps_the_maps_that_are_made(
     fluoroscope: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +232,7 @@ def test_a_layer_may_be_called_by_a_number_and_a_baseline_be_one() -> None:
     assert options_by_method(both, ["layer=5", "deeplift.baseline=0.5"]) == expected
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_a_picture_is_a_baseline(fluoroscope: Call, tmp_path: Path) -> None:
     given = ("--method", "deeplift", "-c", "5", "--out", str(tmp_path))
     assert fluoroscope(*FIVE, *given, "--baseline", "digits:3").code == 0
@@ -268,6 +285,7 @@ def test_without_a_method_the_usual_ones_are_drawn(fluoroscope: Call, tmp_path: 
     assert "logit: the score of a class" in words
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_integrated_gradients_stand_in_for_deeplift(
     fluoroscope: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
