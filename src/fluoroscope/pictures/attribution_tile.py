@@ -45,7 +45,9 @@ def attribution_tile(
     if warning:
         _warn(draw, warning, left, top + drawn.height, drawn.width)
     y = top + drawn.height + _AROUND
-    shades = torch.linspace(colours.start, colours.end, width, device="cpu").repeat(1, _BAR, 1)
+    shades = torch.linspace(
+        colours.start, colours.end, width, dtype=torch.float32, device="cpu"
+    ).repeat(1, _BAR, 1)
     canvas.paste(to_pil(colours.rgb(shades)), (_AROUND, y))
     y += _BAR + 2
     places = ((_AROUND, "la", colours.start), (_AROUND + width, "ra", colours.end))
