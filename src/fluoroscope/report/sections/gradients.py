@@ -164,7 +164,9 @@ class _Column:
             else METHODS[self.method].summary
         )
         # Of single classes, whatever they are called.
-        meaning = key_of(self.method, self.colours.signed, torch.zeros(1, device="cpu"), ())
+        meaning = key_of(
+            self.method, self.colours.signed, torch.zeros(1, dtype=torch.float32, device="cpu"), ()
+        )
         key = "; ".join(meaning.splitlines())
         ends = f"full colour at {self.colours.words(len(self.maps[0])).removeprefix('0 and ')}"
         return f"{sentence(what)} {sentence(key)} {sentence(ends)}"
