@@ -27,37 +27,47 @@ EXACTLY_THE_GRADIENT = (
 )  # fmt: skip
 """Networks on which Captum hooks no activation at all."""
 PRETRAINED = tuple(sorted((SHARED / "models").glob("*"))) if SHARED.is_dir() else ()
+GUIDE = Path("docs/attribution.md")
 PICTURES = 100
 # Passes of a method for maps that are scored: of the small network all pictures' maps are.
 SMALL, ALL, SOME = 128, 1e9, 1_000.0
 _METRICS = ("srg", "insertion", "deletion", "road")
 
 
-def section(
-    captum: Iterable[str] = TORCHVISION,
-    honest: Iterable[str] = NETWORKS,
-    pretrained: Iterable[Path] = PRETRAINED,
-) -> Section:
-    """All of it."""
-    page = Section(PAGE, "attribution-audit", "Which attribution methods can be believed")
+def captum_section(names: Iterable[str] = TORCHVISION) -> Section:
+    """What the audit says of Captum's maps."""
+    page = Section(PAGE, "attribution-captum", "The audit of Captum's maps")
     page.text(
         "`fluoroscope audit` on maps by Captum, two pictures of noise and seeded weights as above. "
         "A failure is *flagged* where the verdict is anything but valid. Guided backpropagation is "
         "the plain gradient on seven of these networks, which is to be said in these words."
     )
-    page.table(["network", *CAPTUM, "flagged"], map(captum_row, captum))
+    page.table(["network", *CAPTUM, "flagged"], map(captum_row, names))
+    return page
+
+
+def honest_section(names: Iterable[str] = NETWORKS) -> Section:
+    """What it says of methods that are right."""
+    page = Section(PAGE, "attribution-honest", "The audit of our own maps")
     page.text(
         "The same on our own methods, which are right on all of these networks; *not valid*, or a "
-        "*partly* for another reason than an operation without a rule or relevance that is lost, "
-        "would be a false alarm."
+        "*partly* for another reason than an operation without a rule, relevance that is lost or "
+        "points that are too few, would be a false alarm."
     )
-    page.table(["network", "valid>", "partly", "same map", "not valid"], map(honest_row, honest))
-    for place in pretrained:
+    page.table(["network", "valid>", "partly", "same map", "not valid"], map(honest_row, names))
+    return page
+
+
+def scores_section(places: Iterable[Path] = PRETRAINED) -> Section:
+    """Which methods name the pixels that pretrained networks depend on."""
+    page = Section(GUIDE, "attribution-scores", "Which method on which network: measured")
+    for place in places:
         found = audited(place)
-        page.text(f"{place.name}, {count(PICTURES, 'picture')} of ImageNet, means and intervals:")
-        page.table(
-            ["method", "verdict", "pictures>", *(f"{name}>" for name in _METRICS)], scores(found)
+        page.text(
+            f"`{place.name}`, up to {count(PICTURES, 'picture')} of ImageNet (of ROAD fewer), "
+            "means and 95 % intervals by bootstrap over pictures:"
         )
+        page.table(["method", "verdict", "pictures>", *(f"{m}>" for m in _METRICS)], scores(found))
         page.text(conclusion(found))
     return page
 
