@@ -20,7 +20,6 @@ from fluoroscope.attribution.audit.course import (
     SCORED_PASSES,
     Course,
     Progress,
-    compared,
     compared_at,
 )
 from fluoroscope.attribution.audit.faithfulness import (
@@ -363,7 +362,7 @@ class _Audit:
             subject, maps = known.subject, known.maps
             if not compared_at(known.evidence.passes, stage):
                 continue
-            few = self._few.first(compared(known.evidence.passes, len(maps)))
+            few = self._few.first(self._course.compared(known.evidence.passes))
 
             def make(
                 subject: Subject = subject, maps: Tensor = maps, few: Bench = few

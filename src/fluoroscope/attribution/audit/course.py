@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from fluoroscope.attribution.audit.bench import Bench
-from fluoroscope.attribution.audit.faithfulness import CONTROLS, STEPS
+from fluoroscope.attribution.audit.faithfulness import CONTROLS, LARGE, STEPS
 from fluoroscope.attribution.audit.looks import DEAR, PICTURES
 from fluoroscope.attribution.audit.randomise import STAGES, Stage
 from fluoroscope.attribution.audit.subjects import Subject
@@ -15,18 +15,13 @@ _UNKNOWN = 20.0
 SCORED_PASSES = 200.0
 """Passes of one method for maps that are scored."""
 _SCORED_LEAST = 4
-# And for those of one random network.
-_FORGET = 40
+# And for those of one random network, of which large pictures' maps are fewer.
+_FORGET, COMPARED_LARGE = 40, 2
 
 
 def is_dear(passes: float) -> bool:
     """Whether a method of so many passes is looked at on fewer pictures."""
     return passes > DEAR
-
-
-def compared(passes: float, pictures: int) -> int:
-    """How many pictures' maps are made of each random network."""
-    return min(pictures, max(1, int(_FORGET / max(passes, 1.0))))
 
 
 def compared_at(passes: float, stage: Stage) -> bool:
@@ -66,6 +61,8 @@ class Course:
         scored_passes: float = SCORED_PASSES,
     ) -> None:
         self._tell, self._pictures, self._scored = tell, len(bench), scored_passes
+        large = bench.images[0, 0].numel() > LARGE
+        self._compared = COMPARED_LARGE if large else PICTURES
         self._passes = {one.name: _UNKNOWN for one in todo}
         self._waiting: dict[str, _Look] = {}
         self._behind = 0.0
@@ -85,13 +82,17 @@ class Course:
                     name, self.scored, flips
                 )  # fmt: skip
         for stage in STAGES if randomisation else ():
-            pictures = partial(_at, stage)
+            pictures = partial(self._at, stage)
             for name in self._passes:
                 self._waiting[f"{stage.name} {name}"] = (name, pictures, 0.0)
 
     def scored(self, passes: float) -> int:
         """How many pictures' maps are scored, of a method of so many passes for a picture."""
         return min(self._pictures, max(_SCORED_LEAST, int(self._scored / max(passes, 1.0))))
+
+    def compared(self, passes: float) -> int:
+        """How many pictures' maps are made of each random network."""
+        return min(self._compared, self._pictures, max(1, int(_FORGET / max(passes, 1.0))))
 
     def learn(self, name: str, passes: float) -> None:
         """A method turned out to take so many passes for a picture."""
@@ -113,6 +114,5 @@ class Course:
         passes = self._passes.get(name, 0.0)
         return pictures(passes) * (passes + more)
 
-
-def _at(stage: Stage, passes: float) -> int:
-    return compared(passes, PICTURES) * compared_at(passes, stage)
+    def _at(self, stage: Stage, passes: float) -> int:
+        return self.compared(passes) * compared_at(passes, stage)
