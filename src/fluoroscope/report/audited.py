@@ -21,7 +21,7 @@ from fluoroscope.notices import collected
 from fluoroscope.report.study import Study
 
 # The share of the time left that it may take, and seconds at the most; pictures, small and large.
-_SHARE, _SECONDS = 0.15, 60.0
+_SHARE, _SECONDS = 0.15, 20.0
 _PICTURES, _PICTURES_LARGE = 12, 4
 # Passes for a picture, by a method's own words, from which on there is no time for it.
 _DEAREST = 300
