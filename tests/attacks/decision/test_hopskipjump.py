@@ -97,14 +97,15 @@ def test_the_most_probes_are_a_bound(reader: Any) -> None:
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_at_least_as_good_as_the_best_peer(reader: Any, norm: str) -> None:
-    """Mean of the closest success among the first 500 decisions, within a factor of 1.25.
+    """Mean of the closest success among the first 500 decisions, within a factor of 1.35.
 
-    On so few digits the draw alone moves it by a tenth; what ART draws depends on what ran before.
+    On twelve digits the draw alone moves the mean of a peer by a tenth, and another processor's
+    rounding makes another draw: on four, ART came from 1.54 to 2.06 in L2.
     """
     import foolbox
 
     model, images, classes = reader
-    images, classes, queries = images[:4], classes[:4], 500
+    images, classes, queries = images[:12], classes[:12], 500
     ledger = Ledger(model, unbounded(norm), queries)
     peers = {
         "foolbox": by_foolbox(ledger, foolbox.attacks.HopSkipJumpAttack(constraint=norm)),
@@ -117,4 +118,4 @@ def test_at_least_as_good_as_the_best_peer(reader: Any, norm: str) -> None:
     }
     result = HopSkipJump(threat=unbounded(norm), queries=queries)(model, images, classes)
     assert result.success.all()
-    assert result.distance.mean() <= 1.25 * min(far.values()), far
+    assert result.distance.mean() <= 1.35 * min(far.values()), far
