@@ -8,14 +8,16 @@ computes in.
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fluoroscope.engine.first_look import first_look, not_finite, remark
+from fluoroscope.engine.inside import Inside, Seen
 from fluoroscope.engine.memory import out_of_memory
 from fluoroscope.engine.objectives import Objective, Several, log_probabilities_given
 from fluoroscope.engine.threads import suitable_threads
@@ -51,6 +53,8 @@ class Answer:
     """``(N, ...)``, what the layer that was asked about gave out."""
     activation_gradient: Tensor | None = None
     """``(N, ...)``, the objective's derivative with respect to that."""
+    terms: Tensor | None = None
+    """``(N, T)``, what an :class:`~fluoroscope.engine.inside.Inside` adds up."""
     mended: bool = False
     """Whether the network was asked twice, since a derivative was not finite."""
     not_finite: Tensor | None = None
@@ -63,7 +67,7 @@ def evaluate(
     model: Classifier,
     images: Tensor,
     classes: Tensor | None = None,
-    objective: Objective | None = None,
+    objective: Objective | Inside | None = None,
     *,
     gradient: bool = False,
     several: Several | None = None,
@@ -81,6 +85,9 @@ def evaluate(
     derivative with respect to that in place of the pixels'. Of a layer that is used several times
     in a pass its last output counts, or that of the ``call``, from 0.
 
+    An :class:`~fluoroscope.engine.inside.Inside` in place of the objective reads layers as well;
+    it goes with neither ``several`` nor ``layer``.
+
     The first pictures that a network is used with are looked at by themselves, unless not
     ``look``; see :mod:`fluoroscope.engine.first_look`.
 
@@ -97,6 +104,10 @@ def evaluate(
         first_look(model, images)
     if layer is not None and several is not None:
         raise InvalidParameterError("several numbers were asked for at a layer; expected objective")
+    if isinstance(objective, Inside):
+        assert several is None
+        assert layer is None
+        assert classes is not None
     ask = partial(
         _evaluate, model,
         classes=classes, objective=objective, gradient=gradient, several=several, layer=layer,
@@ -114,7 +125,7 @@ def _evaluate(
     images: Tensor,
     *,
     classes: Tensor | None,
-    objective: Objective | None,
+    objective: Objective | Inside | None,
     gradient: bool,
     several: Several | None,
     layer: str | None,
@@ -126,6 +137,7 @@ def _evaluate(
     tap: AbstractContextManager[list[Tensor]] = (
         nullcontext([]) if layer is None else tapped(model, layer, cut=cut)
     )
+    places = objective.places if isinstance(objective, Inside) else ()
     at_pixels = graph and (layer is None or call is not None)
     with (
         suitable_threads(images),
@@ -133,7 +145,9 @@ def _evaluate(
         torch.set_grad_enabled(graph),
         model.held(),
         tap as kept,
+        ExitStack() as taps,
     ):
+        read = [taps.enter_context(tapped(model, at.layer, given=at.given)) for at in places]
         pixels = images.detach()
         if pixels.is_inference():
             pixels = pixels.clone()
@@ -153,6 +167,16 @@ def _evaluate(
         if objective is None or classes is None:
             return Answer(said, activation=activation)
         double, found = logits.detach().to(wide(logits)), None
+        if isinstance(objective, Inside):
+            parts = [
+                outputs_of(each, at.layer, len(images), model)
+                for each, at in zip(read, places, strict=True)
+            ]
+            with log_probabilities_given(model.log_probabilities):
+                terms, found = _inside(
+                    model, objective, pixels, logits, double, parts, classes, gradient=gradient
+                )
+            return Answer(said, terms.to(wide(logits)).sum(1), found, terms=terms)
         with log_probabilities_given(model.log_probabilities):
             if gradient:
                 values, slopes = objective.with_slopes(double, classes)
@@ -187,20 +211,8 @@ def _gradient(
     units = torch.where(scale > 0, slopes / scale, slopes)
     found: tuple[Tensor | None, ...] = (None,)
     if logits.requires_grad and all(part.requires_grad for part in at):
-        try:
-            # The same as handing the units over, for which PyTorch first imports SymPy.
-            found = torch.autograd.grad(
-                (logits * units.to(logits.dtype)).sum(), at, retain_graph=more, allow_unused=True
-            )
-        # Whatever the backward pass of the user's own code raises.
-        except Exception as problem:
-            if out_of_memory(problem):
-                raise
-            raise NoGradientError(
-                f"going back through {model.name} raised {type(problem).__name__}: "
-                f"{first_line(problem)}; use a method that needs no gradient, or mend the layer "
-                "(a checkpoint needs use_reentrant=False)"
-            ) from problem
+        # The same as handing the units over, for which PyTorch first imports SymPy.
+        found = _back(model, (logits * units.to(logits.dtype)).sum(), at, more)
     parts = [part for part in found if part is not None]
     if len(parts) < len(at):
         mend = "choose another layer" if where != "the pixels" else "replace the layer that cuts it"
@@ -213,6 +225,88 @@ def _gradient(
         result = result.float()
     size = torch.where(scale > 0, scale.clamp(min=_SMALLEST_SLOPE), scale)
     return result.mul_(size.to(result.dtype).view(-1, *[1] * (result.dim() - 1)))
+
+
+def _back(
+    model: Classifier, total: Tensor, at: list[Tensor], more: bool
+) -> tuple[Tensor | None, ...]:
+    """The gradients of a number; whatever the user's own code raises is told in one sentence."""
+    try:
+        return torch.autograd.grad(total, at, retain_graph=more, allow_unused=True)
+    except Exception as problem:
+        if out_of_memory(problem):
+            raise
+        raise NoGradientError(
+            f"going back through {model.name} raised {type(problem).__name__}: "
+            f"{first_line(problem)}; use a method that needs no gradient, or mend the layer "
+            "(a checkpoint needs use_reentrant=False)"
+        ) from problem
+
+
+def _inside(
+    model: Classifier,
+    objective: Inside,
+    pixels: Tensor,
+    logits: Tensor,
+    double: Tensor,
+    parts: list[list[Tensor]],
+    classes: Tensor,
+    *,
+    gradient: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """The terms ``(N, T)``, and the gradient of their sum at the pixels.
+
+    ``parts`` is what was read at each place; slopes are taken there and at the logits, and go back
+    from all of these at once.
+    """
+    leaves = [double, *(_leaf(each, len(logits)) for each in parts)]
+    for leaf in leaves:
+        leaf.requires_grad_(gradient)
+    terms = objective(Seen(double, classes, dict(zip(objective.places, leaves[1:], strict=True))))
+    if not gradient:
+        return terms.detach(), None
+    slopes: tuple[Tensor | None, ...] = (None,) * len(leaves)
+    if terms.requires_grad:
+        slopes = torch.autograd.grad(terms.sum(), leaves, allow_unused=True)
+    total = logits.new_zeros(())
+    for at, slope in zip([[logits], *parts], slopes, strict=True):
+        if slope is None:
+            continue
+        start = 0
+        for part in at:
+            along = slope[start : start + len(part)]
+            start += len(part)
+            if part.requires_grad:
+                total = total + _Towards.apply(part[: len(along)], along.to(part.dtype))
+    if not total.requires_grad:
+        if not logits.requires_grad:
+            raise NoGradientError(
+                f"the logits of {model.name} do not depend differentiably on the pixels; "
+                "use a method that needs no gradient, or replace the layer that cuts it"
+            )
+        return terms.detach(), torch.zeros_like(pixels)
+    (found,) = _back(model, total, [pixels], False)
+    return terms.detach(), torch.zeros_like(pixels) if found is None else found
+
+
+def _leaf(parts: list[Tensor], rows: int) -> Tensor:
+    """What a place gave out, as the beginning of a graph, in float32 at least."""
+    found = _joined([part.detach() for part in parts], rows)
+    return found.to(torch.promote_types(found.dtype, torch.float32))
+
+
+class _Towards(torch.autograd.Function):
+    """Nothing, going back through which gives the slope: so no product has to be made."""
+
+    @staticmethod
+    def forward(context: Any, at: Tensor, slope: Tensor) -> Tensor:
+        context.save_for_backward(slope)
+        return at.new_zeros(())
+
+    @staticmethod
+    def backward(context: Any, *scale: Tensor) -> tuple[Tensor, None]:
+        (slope,) = context.saved_tensors
+        return slope, None
 
 
 def _joined(parts: list[Tensor], rows: int) -> Tensor:

@@ -19,6 +19,7 @@ from fluoroscope.engine import randomness
 from fluoroscope.engine.bookmark import Bookmark, UnusableBookmarkError
 from fluoroscope.engine.evaluate import Answer, evaluate
 from fluoroscope.engine.grid import snap
+from fluoroscope.engine.inside import Inside
 from fluoroscope.engine.memory import out_of_memory, warn_smaller_batch
 from fluoroscope.engine.numbers import as_seconds, whole_number
 from fluoroscope.engine.objectives import MARGIN, Objective, Several
@@ -85,7 +86,7 @@ class Query:
     """Whether the objective's gradient at the pixels is wanted, by all or by those ``(n,)``.
 
     One pass back gives it to all of the batch; only those who want it are charged."""
-    objective: Objective
+    objective: Objective | Inside
     """The number to raise."""
     classes: Tensor
     """What the objective is given beside the logits: mostly the samples' classes."""

@@ -11,6 +11,7 @@ from threading import get_ident
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier, copied
@@ -101,7 +102,9 @@ def list_layers(model: Classifier, images: Tensor) -> tuple[Layer, ...]:
 
 
 @contextmanager
-def tapped(model: Classifier, name: str, *, cut: bool = False) -> Iterator[list[Tensor]]:
+def tapped(
+    model: Classifier, name: str, *, cut: bool = False, given: bool = False
+) -> Iterator[list[Tensor]]:
     """Inside, what the layer gives out on each forward pass of this thread is put into the list.
 
     What is kept is the very output, in the graph if there is one; the network goes on with a copy
@@ -111,12 +114,21 @@ def tapped(model: Classifier, name: str, *, cut: bool = False) -> Iterator[list[
         model: the network.
         name: the layer's, as in ``model.module.named_modules()``.
         cut: let the graph begin at each output: what lies before it is computed without one.
+        given: keep what the layer is given in place of what it gives out.
 
     Raises:
         InvalidParameterError: the network has no such layer.
     """
     kept: list[Tensor] = []
     thread = get_ident()
+
+    def keep_given(layer: nn.Module, inputs: tuple[object, ...]) -> object:
+        found = _first(inputs)
+        if found is None or get_ident() != thread:
+            return None
+        kept.append(found)
+        # Batch norm never writes into what it is given, and is what is mostly asked about.
+        return None if isinstance(layer, _BatchNorm) else (found.clone(), *inputs[1:])
 
     def keep(layer: nn.Module, given: tuple[object, ...], output: object) -> object:
         found = _first(output)
@@ -130,7 +142,10 @@ def tapped(model: Classifier, name: str, *, cut: bool = False) -> Iterator[list[
         goes_on = (found.clone(), *output[1:])
         return type(output)._make(goes_on) if hasattr(output, "_make") else goes_on
 
-    hook = find_layer(model, name).register_forward_hook(keep)
+    layer = find_layer(model, name)
+    hook = (
+        layer.register_forward_pre_hook(keep_given) if given else layer.register_forward_hook(keep)
+    )
     try:
         yield kept
     finally:
