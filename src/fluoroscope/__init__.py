@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         errors,
         evaluation,
         gradients,
+        inversion,
         models,
         pictures,
         report,
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
     from fluoroscope.gradients.check import GradientCheck, check_gradient
     from fluoroscope.gradients.finite_difference import finite_difference_gradient
     from fluoroscope.gradients.input_gradient import input_gradient
+    from fluoroscope.inversion.portraits.portrait import portrait
+    from fluoroscope.inversion.portraits.result import Portraits
     from fluoroscope.models.classifier import Classifier
     from fluoroscope.models.loading import describe_model, load_model
     from fluoroscope.models.names import list_models
@@ -79,6 +82,7 @@ _ROOMS = (
     "errors",
     "evaluation",
     "gradients",
+    "inversion",
     "models",
     "pictures",
     "report",
@@ -116,6 +120,7 @@ _HOMES = {
     "MorphResult": "attacks.morph_result",
     "MorphStep": "attacks.morph_result",
     "Objective": "engine.objectives",
+    "Portraits": "inversion.portraits.result",
     "Prediction": "engine.predict",
     "Report": "report.xray",
     "Requirements": "evaluation.requirements",
@@ -142,6 +147,7 @@ _HOMES = {
     "morph": "attacks.morph",
     "morph_stream": "attacks.morph",
     "open_image": "data.reference",
+    "portrait": "inversion.portraits.portrait",
     "predict": "engine.predict",
     "show": "pictures.show",
     "showing": "pictures.display",
@@ -178,6 +184,7 @@ __all__ = [
     "MorphResult",
     "MorphStep",
     "Objective",
+    "Portraits",
     "Prediction",
     "Prepared",
     "Report",
@@ -208,6 +215,7 @@ __all__ = [
     "finite_difference_gradient",
     "gradients",
     "input_gradient",
+    "inversion",
     "is_random",
     "list_models",
     "load_images",
@@ -217,6 +225,7 @@ __all__ = [
     "morph_stream",
     "open_image",
     "pictures",
+    "portrait",
     "predict",
     "prepare",
     "read_run",

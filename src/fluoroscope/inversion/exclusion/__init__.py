@@ -1,0 +1,1 @@
+"""Out-of-distribution detection by training, inverting and excluding (Suhail and Sethi 2025)."""

@@ -1,0 +1,1 @@
+"""What pictures of classes are worth: each measure with its reference values beside it."""

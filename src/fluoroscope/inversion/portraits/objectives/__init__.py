@@ -1,0 +1,1 @@
+"""What a portrait is to excite: classes, neurons, channels, directions; they add and multiply."""

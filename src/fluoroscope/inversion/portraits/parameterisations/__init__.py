@@ -1,0 +1,1 @@
+"""What a portrait is made of: pixels, frequencies, phases or sizes; each turns it into pixels."""

@@ -1,0 +1,235 @@
+"""The door of portraits: it checks what is given, lets the search run, and makes the result."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from fluoroscope.engine import randomness
+from fluoroscope.engine.bookmark import Bookmark
+from fluoroscope.engine.classes import class_values
+from fluoroscope.engine.first_look import notes_of, remind
+from fluoroscope.engine.predict import check_batch_size, predict
+from fluoroscope.engine.provenance import provenance
+from fluoroscope.engine.stream import Attack, Step, feed, stream, take
+from fluoroscope.errors import InvalidParameterError
+from fluoroscope.inversion.portraits.canvas import Canvas
+from fluoroscope.inversion.portraits.presets import as_recipe
+from fluoroscope.inversion.portraits.recipe import Recipe
+from fluoroscope.inversion.portraits.result import Portraits
+from fluoroscope.inversion.portraits.search import Painting, Portraying
+from fluoroscope.inversion.prior_files import prior_for
+from fluoroscope.models.classifier import Classifier, as_classifier
+
+
+@torch.inference_mode(False)
+def portrait(
+    model: Classifier | nn.Module,
+    classes: int | str | Sequence[int | str],
+    *,
+    method: str | Recipe = "pixels",
+    steps: int | None = None,
+    size: int | tuple[int, int] | None = None,
+    start: Tensor | None = None,
+    against: bool = False,
+    prior: Any = None,
+    seed: int = 0,
+    numbers: Tensor | None = None,
+    frames: int = 0,
+    batch_size: int | None = None,
+    on_step: Callable[[Step], None] | None = None,
+    on_share: Callable[[float], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    bookmark: Bookmark | None = None,
+    **options: Any,
+) -> Portraits:
+    """What a network believes classes look like: pictures that excite them.
+
+    Args:
+        model: the network under study.
+        classes: one, or several; a class may be asked for more than once.
+        method: a preset by name (``fluoroscope portrait list``), or a recipe.
+        steps: in place of the method's own.
+        size: of the picture; by default the network's own input size.
+        start: pictures ``(N, C, H, W)`` or one ``(C, H, W)`` in ``[0, 1]`` to start from.
+        against: make beside each portrait one from the same start that lowers the goal.
+        prior: what is known of real pictures: a name, or what :func:`fit_prior` gave; by default
+            that of the built-in digits for them, and of natural pictures for colour.
+        seed: for everything random; a portrait depends on it and on its number alone.
+        numbers: ``(N,)``, the portraits' numbers; by default 0 and up.
+        frames: how many pictures on the way are kept.
+        batch_size: views evaluated at once.
+        on_step: called with every step.
+        on_share: called after it with the share of the work that lies behind.
+        cancelled: asked before every step; what is not finished is then left out.
+        bookmark: where the search is kept while it goes on.
+        options: changes to the recipe, by the names of its fields.
+
+    Raises:
+        UnknownLabelError, InvalidParameterError, InvalidImagesError: what was given is unusable.
+        NoGradientError: the logits do not depend differentiably on the pixels.
+    """
+    model = as_classifier(model)
+    recipe = as_recipe(method, model, steps=steps, **options)
+    seed = randomness.as_seed(seed)
+    asked = [classes] if isinstance(classes, int | str) else list(classes)
+    wanted = class_values(asked, len(asked), model.labels, model.name)
+    shape = _shape(model, size, start)
+    known = prior_for(model, prior, shape)
+    canvas = Canvas(model.channels, *shape, known, model.dtype, model.device)
+    given = None if start is None else _started(start, len(wanted), canvas)
+    count = len(wanted)
+    own = torch.arange(count, device="cpu") if numbers is None else numbers
+    ways = torch.ones(count, dtype=canvas.dtype, device="cpu")
+    if against:
+        wanted, own, ways = wanted.repeat(2), own.repeat(2), torch.cat([ways, -ways])
+        given = None if given is None else given.repeat(2, 1, 1, 1)
+    remind(model)
+    search = Portraying(canvas, recipe, model.input_size or shape, start=given, frames=frames)
+    rows = _rows_at_once(model, batch_size, search, len(wanted), shape)
+    blank = torch.zeros(len(wanted), *canvas.shape, dtype=canvas.dtype, device=canvas.device)
+    everything = feed(
+        blank, wanted.to(canvas.device), targeted=True, seed=seed, numbers=own.to(canvas.device)
+    )
+
+    def hand_out(room: int) -> Any:
+        found = everything(room)
+        if found is None:
+            return None
+        return replace(found, towards=ways.to(canvas.device)[found.indices])
+
+    done: dict[int, Painting] = {}
+    forwards = torch.zeros(len(wanted), dtype=torch.long, device="cpu")
+    backwards = torch.zeros_like(forwards)
+    kept = _Kept(search, done)
+    total = len(wanted) * recipe.steps
+    with model.held():
+        for step in stream(
+            model, cast(Attack[Any], kept), hand_out, batch_size=rows, bookmark=bookmark
+        ):
+            last = step.ends()
+            forwards[last.indices.cpu()] = last.forwards.cpu()
+            backwards[last.indices.cpu()] = last.backwards.cpu()
+            if on_step is not None:
+                on_step(step)
+            if on_share is not None:
+                on_share(min(1.0, kept.behind / total))
+            if cancelled is not None and cancelled():
+                break
+    made = sorted(done)
+    if not made:
+        raise InvalidParameterError("no portrait was finished; expected at least one")
+    paintings = [done[number] for number in made]
+    pictures = torch.cat([search.pictures(each) for each in paintings])
+    said = predict(model, pictures)
+    record = {
+        "method": recipe.describe(),
+        "seed": seed,
+        "size": list(shape),
+        "prior": known.name,
+        "priors": [each.prior.name for each in search.priors],
+        "against": against,
+        **provenance(model),
+    }
+    chosen = torch.tensor(made, device="cpu")
+    return Portraits(
+        images=pictures.cpu(),
+        targets=wanted[chosen],
+        towards=ways[chosen],
+        logits=said.logits,
+        transparency=torch.cat([each.pixels for each in paintings]).cpu(),
+        curve=torch.cat([each.curve for each in paintings]).cpu(),
+        weights=torch.cat([each.weights for each in paintings]).cpu(),
+        stations=torch.cat([each.stations for each in paintings]).cpu(),
+        reached=torch.cat([each.reached for each in paintings]).cpu(),
+        frames=torch.cat([each.frames for each in paintings]).cpu(),
+        forwards=forwards[chosen],
+        backwards=backwards[chosen],
+        numbers=own[chosen],
+        record=record,
+        labels=model.labels,
+        notes=tuple(notes_of(model)),
+    )
+
+
+class _Kept:
+    """The search, whose portraits are kept when they are done."""
+
+    apart = True
+
+    def __init__(self, search: Portraying, done: dict[int, Painting]) -> None:
+        self._search, self._done = search, done
+        self.behind = 0
+        """Steps of all portraits that lie behind."""
+
+    def start(self, samples: Any) -> Painting:
+        """The search's."""
+        return self._search.start(samples)
+
+    def ask_within(self, state: Painting, room: int) -> Any:
+        """The search's."""
+        return self._search.ask_within(state, room)
+
+    def tell_all(self, state: Painting, query: Any, answer: Any) -> Painting:
+        """The search's; what is done is put aside."""
+        before = int(state.number.sum())
+        state = self._search.tell_all(state, query, answer)
+        self.behind += int(state.number.sum()) - before
+        for row in state.done.nonzero()[:, 0].tolist():
+            one = take(state, torch.tensor([row], device=state.done.device))
+            self._done[int(one.samples.indices)] = one
+        return state
+
+
+def _shape(
+    model: Classifier, size: int | tuple[int, int] | None, start: Tensor | None
+) -> tuple[int, int]:
+    """``(height, width)`` of the portraits."""
+    if size is not None:
+        height, width = (size, size) if isinstance(size, int) else size
+        if min(height, width) < 1:
+            raise InvalidParameterError(f"size is {size}; expected (height, width) in pixels")
+        return height, width
+    if start is not None:
+        return start.shape[-2], start.shape[-1]
+    if model.input_size is None:
+        raise InvalidParameterError(
+            f"size was not given, and {model.name} takes pictures of any; expected "
+            "size=(height, width)"
+        )
+    return model.input_size
+
+
+def _started(start: Tensor, count: int, canvas: Canvas) -> Tensor:
+    """The pictures to start from, one for each portrait."""
+    from fluoroscope.pictures.checks import check_images
+
+    pictures = check_images(start, canvas.channels).to(canvas.device, canvas.dtype)
+    if len(pictures) not in (1, count):
+        raise InvalidParameterError(
+            f"start holds {len(pictures)} pictures for {count} portraits; expected one, or one each"
+        )
+    if tuple(pictures.shape[1:]) != canvas.shape:
+        raise InvalidParameterError(
+            f"start is {tuple(pictures.shape[1:])}; expected {canvas.shape}, the portraits' size"
+        )
+    return pictures.expand(count, *canvas.shape).contiguous()
+
+
+def _rows_at_once(
+    model: Classifier, batch_size: int | None, search: Portraying, count: int, size: tuple[int, int]
+) -> int:
+    """How many portraits are under way at once: so many that their views fill a batch."""
+    from fluoroscope.engine.predict import suitable_batch
+
+    if search.together:
+        return count  # they depend on each other
+    seen = search.size
+    if batch_size is None:
+        like = torch.empty(1, model.channels, *seen, dtype=model.dtype, device=model.device)
+        views = suitable_batch(like)
+    else:
+        views = check_batch_size(batch_size)
+    return max(1, views // search.views)

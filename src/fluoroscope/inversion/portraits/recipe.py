@@ -1,0 +1,55 @@
+"""A recipe: how a portrait is held, shown, judged and moved; values that compose."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from fluoroscope.inversion.portraits.objectives.classes import class_goal
+from fluoroscope.inversion.portraits.objectives.goal import Goal
+from fluoroscope.inversion.portraits.optimisers import Adam, Optimiser
+from fluoroscope.inversion.portraits.parameterisations.parameterisation import Parameterisation
+from fluoroscope.inversion.portraits.parameterisations.pixels import Pixels
+from fluoroscope.inversion.portraits.priors.prior import Prior
+from fluoroscope.inversion.portraits.transformations import Transformations
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A prior with its weight.
+
+    By ``ratio`` the weight is found once, at the start: the prior's gradient at the pixels is then
+    ``weight`` times as large as the goal's, in sum of absolute values (Hamblin et al. 2024,
+    2402.10039); else it is the number itself.
+    """
+
+    prior: Prior
+    weight: float = 1.0
+    ratio: bool = True
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How portraits are made."""
+
+    parameterisation: Parameterisation = field(default_factory=Pixels)
+    transformations: Transformations = field(default_factory=Transformations)
+    goal: Goal = field(default_factory=class_goal)
+    priors: tuple[Weighted, ...] = ()
+    optimiser: Optimiser = field(default_factory=Adam)
+    steps: int = 256
+    warm_up: int = 0
+    """First steps in which a portrait that excites nothing is led by open ReLUs."""
+    paper: str = ""
+    """Where its constants come from."""
+
+    def describe(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "parameterisation": repr(self.parameterisation),
+            "transformations": repr(self.transformations),
+            "goal": str(self.goal),
+            "priors": [[p.prior.name, p.weight, p.ratio] for p in self.priors],
+            "optimiser": repr(self.optimiser),
+            "steps": self.steps,
+            "warm_up": self.warm_up,
+            "paper": self.paper,
+        }
