@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 import fluoroscope as fs
 from benchmarks.page import Section, percent
+from fluoroscope.engine.intervals import wilson
 from fluoroscope.engine.threats import Linf
-from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.files import atomic_path
 from fluoroscope.models.checkpoints import load_checkpoint
 from fluoroscope.training.adversarial import PGDLoss

@@ -20,7 +20,7 @@ import fluoroscope as fs
 from benchmarks.page import Section
 from fluoroscope.attacks.attack import Method
 from fluoroscope.engine import randomness
-from fluoroscope.evaluation.intervals import wilson
+from fluoroscope.engine.intervals import wilson
 from fluoroscope.files import atomic_path
 from fluoroscope.pictures.maps import write_figure
 from reproductions.sources import IMAGENET, PAGE, SHARED

@@ -7,8 +7,8 @@ import fluoroscope as fs
 from benchmarks.page import Section, percent
 from fluoroscope.attacks.universal.patch import Patch
 from fluoroscope.attacks.universal.perturbation import UniversalPerturbation
+from fluoroscope.engine.intervals import wilson
 from fluoroscope.engine.threats import Linf
-from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.pictures.pairs import pair_sheet
 from fluoroscope.pictures.write import enlarged, to_pil, write_png
 from reproductions.sources import IMAGENET, PAGE, SHARED, imagenet

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import fluoroscope as fs
 from fluoroscope.data.names import check_image
-from fluoroscope.evaluation.intervals import wilson
+from fluoroscope.engine.intervals import wilson
 from fluoroscope.pictures.write import write_png
 
 Call = Callable[..., object]

@@ -10,8 +10,8 @@ from short_plans import plan
 from torch import Tensor, nn
 
 import fluoroscope as fs
+from fluoroscope.engine.intervals import wilson
 from fluoroscope.evaluation.behind import classes_behind, in_words
-from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.evaluation.runs.stored import open_run
 
 

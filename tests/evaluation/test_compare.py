@@ -13,8 +13,8 @@ from scipy.stats import binomtest
 from short_plans import plan
 
 import fluoroscope as fs
+from fluoroscope.engine.intervals import wilson
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.evaluation.plan import Plan
 from fluoroscope.evaluation.runs.compare import fair_coin, paired, paired_interval
 

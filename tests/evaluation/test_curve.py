@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 import fluoroscope as fs
+from fluoroscope.engine.intervals import wilson
 from fluoroscope.engine.threats import as_threat
 from fluoroscope.evaluation.curve import Curve, curve_of
-from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.evaluation.plan import History, Stage
 from fluoroscope.evaluation.plans import find_plan
 from fluoroscope.evaluation.runs.run_directory import RunDirectory

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 import fluoroscope as fs
+from fluoroscope.engine.intervals import wilson
 from fluoroscope.errors import InvalidParameterError, MissingExtraError
 from fluoroscope.evaluation import junit
 from fluoroscope.evaluation.check import Check, Outcome
-from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.evaluation.requirements import Requirements
 from fluoroscope.evaluation.slices import Slice, Slicing
 

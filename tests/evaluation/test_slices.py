@@ -10,8 +10,8 @@ import pytest
 from pyarrow import parquet
 
 import fluoroscope as fs
+from fluoroscope.engine.intervals import wilson
 from fluoroscope.errors import FluoroscopeWarning, InvalidParameterError, UnknownDataError
-from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.evaluation.runs.run_directory import RunDirectory
 from fluoroscope.evaluation.slices import Slice, slicing
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import fluoroscope as fs
-from fluoroscope.evaluation.intervals import wilson
+from fluoroscope.engine.intervals import wilson
 from fluoroscope.evaluation.transfer import _matrix, short_names, transfer_figure
 
 

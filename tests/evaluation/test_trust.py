@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 import fluoroscope as fs
+from fluoroscope.engine.intervals import wilson
 from fluoroscope.errors import InvalidImagesError
 from fluoroscope.evaluation.check import FAIL, WARN, Check, by_share
-from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.evaluation.plan import Plan, Stage
 from fluoroscope.evaluation.rows import SCHEMA
 from fluoroscope.evaluation.trust import of_run

@@ -24,9 +24,9 @@ from fluoroscope.words import count, listed
 
 if TYPE_CHECKING:
     from fluoroscope.data.imageset import ImageSet
+    from fluoroscope.engine.intervals import Interval
     from fluoroscope.evaluation.corruptions.catalogue import Scale
     from fluoroscope.evaluation.corruptions.table import CorruptionTable
-    from fluoroscope.evaluation.intervals import Interval
     from fluoroscope.models.classifier import Classifier
 
 

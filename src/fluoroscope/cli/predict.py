@@ -160,9 +160,9 @@ def _accuracy(
 
     from fluoroscope.data.slices import slices
     from fluoroscope.engine.first_look import Look
+    from fluoroscope.engine.intervals import wilson
     from fluoroscope.engine.labels import Seen, Truth, labelled, negatives
     from fluoroscope.engine.predict import predict as ask
-    from fluoroscope.evaluation.intervals import wilson
     from fluoroscope.evaluation.level import Level
     from fluoroscope.evaluation.slices import slicing
 

@@ -20,7 +20,7 @@ from fluoroscope.models.labels import printable
 from fluoroscope.words import picture_name
 
 if TYPE_CHECKING:
-    from fluoroscope.evaluation.intervals import Interval
+    from fluoroscope.engine.intervals import Interval
     from fluoroscope.evaluation.runs.compare import Comparison, Paired
     from fluoroscope.evaluation.runs.table import RunsTable
 

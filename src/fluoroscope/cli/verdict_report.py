@@ -9,8 +9,8 @@ from fluoroscope.models.labels import printable
 from fluoroscope.words import NORMS, Ruler, threat_name
 
 if TYPE_CHECKING:
+    from fluoroscope.engine.intervals import Interval
     from fluoroscope.evaluation.curve import Curve
-    from fluoroscope.evaluation.intervals import Interval
     from fluoroscope.evaluation.verdict import Component, Verdict
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fluoroscope.evaluation.intervals import Interval, wilson
+from fluoroscope.engine.intervals import Interval, wilson
 from fluoroscope.words import count, interval, listed, percent
 
 # Pictures that a class needs, and how far behind is far.

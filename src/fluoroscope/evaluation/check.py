@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from fluoroscope.evaluation.intervals import Interval, wilson
+from fluoroscope.engine.intervals import Interval, wilson
 
 Status = Literal["pass", "warn", "fail", "not applicable", "not made"]
 """Not applicable: it says neither good nor ill here; not made: nobody waited for it."""

@@ -18,9 +18,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fluoroscope.arrow import array_of
+from fluoroscope.engine.intervals import Interval, wilson
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.evaluation.history import ROUNDING
-from fluoroscope.evaluation.intervals import Interval, wilson
 from fluoroscope.evaluation.rows import CLEAN
 from fluoroscope.pictures import html
 from fluoroscope.pictures.curves import robustness_curves

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from fluoroscope.data.batches import Fit
+from fluoroscope.engine.intervals import wilson
 from fluoroscope.engine.labels import Truth
 from fluoroscope.engine.predict import predict
 from fluoroscope.errors import ChanceLevelError
-from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.models.classifier import Classifier
 
 # Below so many pictures all may be right by chance.

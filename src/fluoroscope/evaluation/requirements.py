@@ -15,7 +15,7 @@ from fluoroscope.evaluation.check import Outcome, few_pictures
 from fluoroscope.words import count, interval, listed, percent
 
 if TYPE_CHECKING:
-    from fluoroscope.evaluation.intervals import Interval
+    from fluoroscope.engine.intervals import Interval
     from fluoroscope.evaluation.slices import Slice
     from fluoroscope.evaluation.verdict import Verdict
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fluoroscope.engine.intervals import Interval, wilson
 from fluoroscope.evaluation.behind import Behind, Measure, classes_behind
-from fluoroscope.evaluation.intervals import Interval, wilson
 from fluoroscope.words import interval, percent
 
 Flags = NDArray[np.bool_]

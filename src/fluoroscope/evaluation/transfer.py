@@ -25,12 +25,12 @@ from fluoroscope.attacks.parts import part_size
 from fluoroscope.attacks.universal.fitting import Fitted
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine.classes import Given
+from fluoroscope.engine.intervals import Interval, wilson
 from fluoroscope.engine.labels import Seen, Truth, labelled, what_was_fed
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import DEFAULT_BATCH, Step
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.evaluation.intervals import Interval, wilson
 from fluoroscope.evaluation.level import Level, check_level
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.models.wrappers.ensemble import Ensemble

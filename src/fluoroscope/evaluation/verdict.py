@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from fluoroscope.arrow import array_of
 from fluoroscope.data.slices import MISSING
 from fluoroscope.engine.bounds import Bounded
+from fluoroscope.engine.intervals import Interval, wilson
 from fluoroscope.engine.numbers import one_class
 from fluoroscope.evaluation.behind import Behind, classes_behind, in_words
 from fluoroscope.evaluation.check import Check, Outcome
 from fluoroscope.evaluation.curve import Curve
 from fluoroscope.evaluation.history import History
-from fluoroscope.evaluation.intervals import Interval, wilson
 from fluoroscope.evaluation.rows import notes_in
 from fluoroscope.evaluation.slices import Flags, Slice, Slicing, slices_of, slicing
 from fluoroscope.notices import distinct

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from fluoroscope.engine.intervals import wilson
 from fluoroscope.evaluation.curve import Curve
-from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.evaluation.runs.compare import RunSamples, paired, samples_of, shared_samples
 from fluoroscope.evaluation.runs.table import SIGNIFICANT, Against, RunsTable, runs_table
 from fluoroscope.pictures.plots import INK, LINE, SERIES, SOFT, Canvas, percent_axis

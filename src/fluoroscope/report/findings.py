@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fluoroscope.evaluation.intervals import wilson
+from fluoroscope.engine.intervals import wilson
 
 
 @dataclass(frozen=True)

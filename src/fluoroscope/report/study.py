@@ -19,6 +19,7 @@ from fluoroscope.attacks.attack import Method
 from fluoroscope.attacks.minimum_norm.fmn import FMN
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine.grid import nothing_between
+from fluoroscope.engine.intervals import wilson
 from fluoroscope.engine.labels import Seen, what_was_fed
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.threats import as_threat
@@ -28,7 +29,6 @@ from fluoroscope.evaluation.class_map import ClassMap, class_map
 from fluoroscope.evaluation.curve import Curve
 from fluoroscope.evaluation.evaluate import evaluate
 from fluoroscope.evaluation.history import ROUNDING
-from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.evaluation.level import Level
 from fluoroscope.evaluation.plan import Plan, nearest
 from fluoroscope.evaluation.plans import find_plan

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fluoroscope.engine.intervals import Interval
 from fluoroscope.evaluation.corruptions.catalogue import FIFTEEN, SEVERITIES
-from fluoroscope.evaluation.intervals import Interval
 
 # AlexNet's errors on ImageNet-C, each the mean over five severities, as the authors published them
 # and everybody divides by them.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine.classes import Given
+from fluoroscope.engine.intervals import Interval, wilson
 from fluoroscope.engine.labels import Seen, Truth, labelled, what_was_fed
 from fluoroscope.engine.predict import check_batch_size, predict
 from fluoroscope.engine.provenance import provenance
@@ -32,7 +33,6 @@ from fluoroscope.evaluation.corruptions.catalogue import (
 )
 from fluoroscope.evaluation.corruptions.frost import Frost, as_frost
 from fluoroscope.evaluation.corruptions.mce import MeanCorruptionError, mean_corruption_error
-from fluoroscope.evaluation.intervals import Interval, wilson
 from fluoroscope.evaluation.level import Level, check_level
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.models.matching import is_imagenet

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fluoroscope.engine.intervals import Interval, wilson
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.evaluation.intervals import Interval, wilson
 from fluoroscope.evaluation.runs.part_files import hash_of
 from fluoroscope.evaluation.runs.stored import StoredRun, open_run
 from fluoroscope.evaluation.verdict import outcomes

@@ -14,8 +14,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from fluoroscope.engine.intervals import Interval
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.evaluation.intervals import Interval
 from fluoroscope.evaluation.runs.compare import (
     Paired,
     on_grid,

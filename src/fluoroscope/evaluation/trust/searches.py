@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fluoroscope.engine.intervals import wilson
 from fluoroscope.engine.predict import predict
 from fluoroscope.evaluation.check import WARN, Check, Status, by_share, ending, worst
-from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.evaluation.trust.bench import STEPS, WHITE_BOX_STEPS, Bench, whole_box
 from fluoroscope.models.wrappers.randomised import EOT
 

@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 
 from fluoroscope.engine.first_look import notes_of
+from fluoroscope.engine.intervals import wilson
 from fluoroscope.evaluation.calibration import Calibration, calibration
-from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.pictures.plots import LINE, SERIES, Canvas, percent_axis
 from fluoroscope.report.blocks import (
     Block,

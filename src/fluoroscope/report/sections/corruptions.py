@@ -7,10 +7,10 @@ from typing import Any, cast
 import torch
 
 from fluoroscope.data.imageset import ImageSet
+from fluoroscope.engine.intervals import wilson
 from fluoroscope.engine.predict import predict
 from fluoroscope.evaluation.corruptions.catalogue import SEVERITIES, corrupted
 from fluoroscope.evaluation.corruptions.table import corruption_accuracy
-from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.pictures.plots import Canvas
 from fluoroscope.pictures.uris import uri
 from fluoroscope.report.blocks import Block, Card, Content, Figure, Gallery, Picture, Table, Text

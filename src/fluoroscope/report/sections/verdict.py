@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
+from fluoroscope.engine.intervals import wilson
 from fluoroscope.evaluation.behind import classes_behind, in_words
 from fluoroscope.evaluation.check import FEW, by_share, few_pictures
 from fluoroscope.evaluation.check import Check as Found
-from fluoroscope.evaluation.intervals import wilson
 from fluoroscope.evaluation.verdict import Verdict
 from fluoroscope.report.blocks import (
     Block,
