@@ -12,7 +12,6 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d
 
 from fluoroscope.attribution.metrics.maps import Maps, as_maps, pixels
 from fluoroscope.engine.numbers import whole_number
@@ -20,14 +19,11 @@ from fluoroscope.engine.vectors import wide
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.gradients.randomised import rank_correlation, spearman
 from fluoroscope.models.wording import did_you_mean
+from fluoroscope.pictures.ssim import ssim
 
 Kind = Literal["spearman", "spearman-abs", "ssim"]
 """Rank correlation of the signed maps, of their absolute values, or structural similarity of the
 absolute values, each map scaled from its own least to its own greatest value."""
-
-# The constants of Wang et al. for values in [0, 1], and their Gaussian window.
-_C1, _C2 = 0.01**2, 0.03**2
-_SIGMA, _REACH = 1.5, 5
 
 
 def similarity(one: Maps, other: Maps, kind: Kind = "spearman") -> Tensor:
@@ -51,7 +47,7 @@ def similarity(one: Maps, other: Maps, kind: Kind = "spearman") -> Tensor:
     if kind == "spearman-abs":
         return rank_correlation(first, second)
     if kind == "ssim":
-        return _structural(_scaled(first), _scaled(second))
+        return ssim(_scaled(first), _scaled(second))
     raise InvalidParameterError(
         f"kind is {kind!r}; {did_you_mean(str(kind), get_args(Kind))}expected one of "
         f"{', '.join(get_args(Kind))}"
@@ -124,19 +120,3 @@ def _scaled(maps: Tensor) -> Tensor:
     size = maps.abs().sum(1, keepdim=True, dtype=wide(maps))
     low, high = size.amin((2, 3), keepdim=True), size.amax((2, 3), keepdim=True)
     return (size - low) / (high - low).where(high > low, 1.0)
-
-
-def _structural(one: Tensor, other: Tensor) -> Tensor:
-    reach = min(_REACH, (min(one.shape[2:]) - 1) // 2)
-    steps = torch.arange(-reach, reach + 1, dtype=one.dtype, device=one.device)
-    weights = (-0.5 * (steps / _SIGMA) ** 2).exp()
-    weights = weights / weights.sum()
-
-    def local(values: Tensor) -> Tensor:
-        return conv2d(conv2d(values, weights.view(1, 1, 1, -1)), weights.view(1, 1, -1, 1))
-
-    first, second = local(one), local(other)
-    vary, varies = local(one**2) - first**2, local(other**2) - second**2
-    together = local(one * other) - first * second
-    light = (2 * first * second + _C1) / (first**2 + second**2 + _C1)
-    return (light * (2 * together + _C2) / (vary + varies + _C2)).mean((1, 2, 3))
