@@ -25,6 +25,13 @@ def call_with_colour(model: fs.Classifier) -> None:
         model(TWO.repeat(1, 3, 1, 1))
 
 
+def other_network() -> fs.Classifier:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        layers = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 3))
+    return fs.Classifier(layers, channels=1, input_size=6)
+
+
 def short_plan() -> Plan:
     names = ("fgsm", "pgd")
     return Plan("short", tuple(Stage(each, fs.attack(each, eps=0.1)) for each in names))
@@ -134,6 +141,13 @@ CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
         m, GUIDES, m(GUIDES).argmax(1), threat="linf:0.1", sections=["clean", "gradients", "next"]
     ).save(out / "report.html"),
 }
+INVERSION: dict[str, Callable[[fs.Classifier], object]] = {
+    "assess": lambda m: fs.inversion.assess(
+        m, GUIDES, [0, 1] * 5, second=other_network(), layer="0",
+        real=(GUIDES.flip(3), [0, 1] * 5), train=(GUIDES.flip(2), [0, 1] * 5),
+        again=lambda twin: GUIDES + 0 * twin(GUIDES).sum(), seeds=[GUIDES],
+    ),
+}  # fmt: skip
 METHODS: dict[str, Callable[[fs.Classifier], object]] = {
     "__call__": lambda m: m(TWO),
     "to": lambda m: m.to(dtype=torch.float64)(ONE.double()),
@@ -211,6 +225,14 @@ def test_public_functions(name: str, module: nn.Module, tmp_path: Path) -> None:
     model = fs.Classifier(module, channels=1, input_size=6)
     before = snapshot(module)
     CALLS[name](model, tmp_path)
+    assert_same(before, snapshot(module))
+
+
+@pytest.mark.parametrize("name", INVERSION)
+def test_what_pictures_of_classes_are_worth(name: str, module: nn.Module) -> None:
+    model = fs.Classifier(module, channels=1, input_size=6)
+    before = snapshot(module)
+    INVERSION[name](model)
     assert_same(before, snapshot(module))
 
 

@@ -1,0 +1,187 @@
+"""Measures of many pictures together: how many there are in effect, and how near real ones."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from fluoroscope.inversion.measures.bench import MADE, Bench, Subject, measured, missing
+from fluoroscope.inversion.measures.distributions import (
+    Overlap,
+    frechet,
+    mean_cosine,
+    overlap,
+    vendi,
+)
+from fluoroscope.inversion.measures.measure import Measure, Value, mean, share
+from fluoroscope.inversion.measures.of_answers import SECOND
+from fluoroscope.inversion.measures.pictures import spectrum_distance, spread
+
+# Neighbours: as in Naeem et al. 2020.
+K = 5
+REAL = "real=, labelled pictures that nobody made"
+SEVERAL = "several pictures of a class"
+
+
+def variety(bench: Bench) -> Iterator[Measure]:
+    """How different the pictures are: of a class, and all of them."""
+
+    def by_feature(subject: Subject, of: Callable[[Tensor], float]) -> list[float]:
+        return _of_classes(bench, subject, bench.features(subject), of)
+
+    def by_pixel(subject: Subject) -> list[float]:
+        return _of_classes(bench, subject, subject.images, spread)
+
+    if bench.place is None:
+        for name in ("Vendi within a class", "Vendi over all", "cosine within a class"):
+            yield missing(name, SECOND)
+    else:
+        yield _of_each("Vendi within a class", bench, lambda one: by_feature(one, vendi))
+        yield measured(
+            "Vendi over all",
+            {
+                key: Value(vendi(bench.features(one, equal=True)), len(bench.rows(one)))
+                for key, one in bench.subjects.items()
+                if len(bench.rows(one))
+            },
+            needs=REAL + " of the pictures' classes",
+            about="pictures in effect, of so many as stand beside",
+        )
+        yield _of_each("cosine within a class", bench, lambda one: by_feature(one, mean_cosine))
+    yield _of_each("pixel spread within a class", bench, by_pixel)
+
+
+def _of_each(name: str, bench: Bench, of: Callable[[Subject], list[float]]) -> Measure:
+    values: dict[str, Value | None] = {}
+    for key, subject in bench.subjects.items():
+        found = torch.tensor(of(subject), dtype=torch.float64, device="cpu")
+        values[key] = mean(found, bench.seed) if len(found) else None
+    return measured(name, values, needs=SEVERAL, about="mean over classes, counted beside it")
+
+
+def _of_classes(
+    bench: Bench, subject: Subject, values: Tensor, of: Callable[[Tensor], float]
+) -> list[float]:
+    """A number of each class that has two pictures or more."""
+    rows = bench.rows(subject)
+    classes = subject.classes[rows]
+    mine = [rows[classes == each] for each in classes.unique().tolist()]
+    return [of(values[one]) for one in mine if len(one) > 1]
+
+
+def among_real(bench: Bench) -> Iterator[Measure]:
+    """Precision, recall, density, coverage and Fréchet distance in features, and the spectrum."""
+    names = ("precision", "recall", "density", "coverage")
+    if bench.place is None or bench.against is None:
+        needs = SECOND if bench.against is not None else REAL
+        for name in names:
+            yield missing(name, needs, kind="number" if name == "density" else "share")
+        yield missing("Fréchet distance", needs)
+    else:
+        yield from _overlaps(bench, bench.against, names)
+    if bench.against is None:
+        yield missing("spectrum distance", REAL)
+        return
+    real = bench.against.images[bench.rows(bench.against)]
+    yield measured(
+        "spectrum distance",
+        {
+            key: Value(spectrum_distance(one.images, real), len(one))
+            for key, one in bench.subjects.items()
+            if len(real)
+        },
+        needs=REAL + " of the pictures' classes",
+        about="in factors of ten: 0.3 is twice or half the magnitude",
+    )
+
+
+def _overlaps(bench: Bench, against: Subject, names: tuple[str, ...]) -> Iterator[Measure]:
+    real = bench.features(against, equal=True)
+    sets = {key: bench.features(one, equal=True) for key, one in bench.subjects.items()}
+    smallest = min([len(real), *(len(one) for one in sets.values())])
+    k = min(K, smallest - 1)
+    if k < 1 or smallest < 3:
+        needs = "3 pictures or more, and as many real ones of their classes"
+        for name in names:
+            yield missing(name, needs, kind="number" if name == "density" else "share")
+        yield missing("Fréchet distance", needs)
+        return
+    found = {key: overlap(one, real, k) for key, one in sets.items()}
+    about = f"k = {k}, {len(real)} real pictures"
+    for name in names:
+        values = {key: _value(one, name, bench.seed) for key, one in found.items()}
+        kind = "number" if name == "density" else "share"
+        yield measured(name, values, kind=kind, about=about)
+    features = real.shape[1]
+    fewer = ": fewer pictures than features, so it is too large" if smallest <= features else ""
+    yield measured(
+        "Fréchet distance",
+        {key: Value(frechet(one, real), len(one)) for key, one in sets.items()},
+        about=f"{features} features of the second network{fewer}; of no use across networks",
+    )
+
+
+def _value(one: Overlap, name: str, seed: int) -> Value:
+    found: Tensor = getattr(one, name)
+    return mean(found, seed) if name == "density" else share(found)
+
+
+def made_alike(bench: Bench) -> Iterator[Measure]:
+    """The same portraits from the network with random weights, and from other seeds."""
+    needs = "random=, the same pictures of the network with random weights, or again= to make them"
+    other = bench.others.get("random")
+    name = "likeness to random weights"
+    if other is None:
+        yield missing(name, needs)
+    else:
+        yield measured(
+            name, _correlations(bench, other),
+            about="mean correlation of pixels with a picture of the same class of that network; "
+            "real: of real pictures of a class among themselves",
+        )  # fmt: skip
+    name = "agreement over seeds"
+    if not bench.again:
+        yield missing(name, "seeds=, the same pictures from other seeds")
+        yield missing("same answer over seeds", f"seeds= and {SECOND}", kind="share")
+        return
+    found = [_correlations(bench, one) for one in bench.again]
+    own = torch.tensor([each[MADE].value for each in found], dtype=torch.float64, device="cpu")
+    values = {**found[0], MADE: Value(float(own.mean()), len(own) * len(bench.made))}
+    yield measured(
+        name, values, about="mean correlation of pixels with the picture of another seed"
+    )
+    judge = bench.made.second
+    if judge is None:
+        yield missing("same answer over seeds", SECOND, kind="share")
+        return
+    same = [judge.winners == one.second.winners for one in bench.again if one.second is not None]
+    yield measured(
+        "same answer over seeds",
+        {MADE: share(torch.cat(same))},
+        kind="share",
+        about="by the second network",
+    )
+
+
+def _correlations(bench: Bench, other: Subject) -> dict[str, Value]:
+    values = correlation(bench.made.images, other.images)
+    found = {MADE: mean(values, bench.seed)}
+    real = bench.others.get("real")
+    if real is not None:
+        pairs = _of_classes(bench, real, _contrast(real.images), mean_cosine)
+        if pairs:
+            found["real"] = mean(torch.tensor(pairs, dtype=torch.float64, device="cpu"), bench.seed)
+    return found
+
+
+def correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Pearson's, of the pixels of pictures ``(N, C, H, W)``; 0 where one is flat."""
+    one, two = _contrast(first), _contrast(second)
+    lengths = one.norm(dim=1) * two.norm(dim=1)
+    found: Tensor = (one * two).sum(1) / lengths.clamp(min=1e-300)
+    return found
+
+
+def _contrast(images: Tensor) -> Tensor:
+    rows = images.double().flatten(1)
+    return rows - rows.mean(1, keepdim=True)
