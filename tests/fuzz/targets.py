@@ -350,6 +350,24 @@ def _open_audit(folder: Path) -> object:
     )  # fmt: skip
 
 
+def _assessments(folder: Path) -> list[Tree]:
+    batch = next(fs.load_images("digits", channels=1).take(30).batches(30))
+    images, labels = batch.images, batch.labels
+    assert labels is not None
+    fs.inversion.assess(
+        fs.load_model("digits-cnn"), images[:10], labels[:10],
+        second=fs.load_model("digits-robust"), real=(images[10:], labels[10:]),
+    ).save(folder)  # fmt: skip
+    return [read_tree(folder)]
+
+
+def _open_assessment(folder: Path) -> object:
+    found = fs.inversion.Assessment.load(folder)
+    assert _STEERING.search(repr(found) + "".join(found.row())) is None
+    found._repr_html_()
+    return found.describe()
+
+
 def _train(folder: Path) -> object:
     from fluoroscope.training.fitting import Recipe, fit_stream
 
@@ -502,6 +520,7 @@ TARGETS: dict[str, Target] = {
     "attributions": Target(_attributions, _open_attribution, 60),
     "maps": Target(_maps, _open_map, 150),
     "audits": Target(_audits, _open_audit, 20),
+    "assessments": Target(_assessments, _open_assessment, 100),
     "trainings": Target(_trainings, _train, 80),
     "tables": Target(_tables, _go_through, 25),
     "folders": Target(_folders, _predict_folder, 25),

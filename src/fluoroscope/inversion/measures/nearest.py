@@ -5,8 +5,6 @@ itself. Divided by how near test pictures of the class mostly lie to training pi
 an honest new picture has, and 0 is a copy.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -19,33 +17,13 @@ CANDIDATES = 8
 _FEWEST = 5
 
 
-@dataclass(frozen=True)
-class Nearness:
-    """Of made and of test pictures: how near the nearest training picture is."""
-
-    made: Tensor
-    """``(N,)``, ratios of made pictures."""
-    test: Tensor
-    """``(M,)``, ratios of test pictures: their median is 1."""
+def in_space(points: Tensor, train: Tensor) -> Tensor:
+    """The distance ``(N,)`` of points ``(N, D)``, pixels or features, to the nearest of others."""
+    return nearest(points, train)[0][:, 0]
 
 
-def in_space(
-    made: Tensor, test: Tensor, train: Tensor, classes: Tensor, labels: Tensor
-) -> Nearness:
-    """Ratios of Euclidean distances between points ``(N, D)``: pixels, or features."""
-    near, _ = nearest(made, train)
-    own, _ = nearest(test, train)
-    return _ratios(near[:, 0], own[:, 0], classes, labels)
-
-
-def in_structure(
-    made: Tensor, test: Tensor, train: Tensor, classes: Tensor, labels: Tensor
-) -> Nearness:
-    """Ratios of ``1 - SSIM`` between pictures ``(N, C, H, W)``."""
-    return _ratios(_unlikeness(made, train), _unlikeness(test, train), classes, labels)
-
-
-def _unlikeness(images: Tensor, train: Tensor) -> Tensor:
+def in_structure(images: Tensor, train: Tensor) -> Tensor:
+    """The least ``1 - SSIM`` ``(N,)`` of pictures ``(N, C, H, W)`` to training pictures."""
     found = []
     k = min(CANDIDATES, len(train))
     _, numbers = nearest(images.flatten(1), train.flatten(1), k)
@@ -55,14 +33,20 @@ def _unlikeness(images: Tensor, train: Tensor) -> Tensor:
     return torch.cat(found)
 
 
-def _ratios(made: Tensor, test: Tensor, classes: Tensor, labels: Tensor) -> Nearness:
-    overall = test.quantile(0.5)
-    made_by, test_by = overall.expand_as(made).clone(), overall.expand_as(test).clone()
-    for each in classes.unique().tolist() + labels.unique().tolist():
+def ratios(away: Tensor, classes: Tensor, own: Tensor, labels: Tensor) -> Tensor:
+    """Distances ``(N,)`` of pictures of classes, divided by the median of test pictures' of theirs.
+
+    Args:
+        away: of each picture to the nearest training picture.
+        classes: of each picture.
+        own: the same distances ``(M,)`` of test pictures.
+        labels: their classes.
+    """
+    overall = own.quantile(0.5)
+    typical = overall.expand_as(away).clone()
+    for each in classes.unique().tolist():
         of_class = labels == each
         if int(of_class.sum()) >= _FEWEST:
-            typical = test[of_class].quantile(0.5)
-            made_by[classes == each] = typical
-            test_by[of_class] = typical
-    least = float(overall) * 1e-9 + 1e-300  # a test set that was trained on has distances of 0
-    return Nearness(made / made_by.clamp(min=least), test / test_by.clamp(min=least))
+            typical[classes == each] = own[of_class].quantile(0.5)
+    # Of a test set that was trained on all distances are 0, and no picture is a copy by them.
+    return away / typical.clamp(min=float(overall) * 1e-9 + 1e-300)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from fluoroscope.attribution.metrics.intervals import interval_of
 from fluoroscope.engine.intervals import wilson
@@ -16,7 +17,7 @@ from fluoroscope.inversion.measures.choice import (
 )
 from fluoroscope.inversion.measures.layer_path import AtLayer, at_layer, mean_place
 from fluoroscope.inversion.measures.measure import Measure, Value, median, share
-from fluoroscope.inversion.measures.nearest import CANDIDATES, Nearness, in_space, in_structure
+from fluoroscope.inversion.measures.nearest import CANDIDATES, in_space, in_structure, ratios
 from fluoroscope.inversion.measures.of_answers import SECOND
 from fluoroscope.inversion.measures.of_sets import REAL
 
@@ -40,15 +41,14 @@ def leaks(bench: Bench) -> Iterator[Measure]:
             yield missing(title, SECOND)
             yield missing(f"copies, {name}", SECOND, kind="share")
             continue
-        values: dict[str, Value | None] = {}
-        copies: dict[str, Value | None] = {}
-        for key, subject in bench.subjects.items():
-            near = _nearness(bench, name, subject, real, train)
-            line = min(COPY, float(near.test.quantile(_RAREST)))
-            if key == "real":
-                values[key], copies[key] = median(near.test), share(near.test < line)
-            else:
-                values[key], copies[key] = median(near.made), share(near.made < line)
+        away = {key: _away(bench, name, one, train) for key, one in bench.subjects.items()}
+        near = {
+            key: ratios(away[key], one.classes, away["real"], real.classes)
+            for key, one in bench.subjects.items()
+        }
+        line = min(COPY, float(near["real"].quantile(_RAREST)))
+        values = {key: median(one, bench.seed) for key, one in near.items()}
+        copies = {key: share(one < line) for key, one in near.items()}
         among = f" of {CANDIDATES} nearest in pixels" if name == "structure" else ""
         yield measured(
             title, values,
@@ -60,15 +60,12 @@ def leaks(bench: Bench) -> Iterator[Measure]:
         )  # fmt: skip
 
 
-def _nearness(bench: Bench, name: str, subject: Subject, real: Subject, train: Subject) -> Nearness:
-    labels = subject.classes, real.classes
+def _away(bench: Bench, name: str, subject: Subject, train: Subject) -> Tensor:
     if name == "features":
-        sets = [bench.features(one) for one in (subject, real, train)]
-        return in_space(sets[0], sets[1], sets[2], *labels)
+        return in_space(bench.features(subject), bench.features(train))
     if name == "pixels":
-        sets = [one.images.flatten(1) for one in (subject, real, train)]
-        return in_space(sets[0], sets[1], sets[2], *labels)
-    return in_structure(subject.images, real.images, train.images, *labels)
+        return in_space(subject.images.flatten(1), train.images.flatten(1))
+    return in_structure(subject.images, train.images)
 
 
 def choices(bench: Bench) -> Iterator[Measure]:
@@ -98,7 +95,7 @@ def choices(bench: Bench) -> Iterator[Measure]:
     )
 
 
-def _sure(found: Choices, right: torch.Tensor, seed: int) -> Value:
+def _sure(found: Choices, right: Tensor, seed: int) -> Value:
     """Their mean, with an interval over classes, for pairs of a class share their references."""
     value, many = float(right.mean()), len(right)
     classes = found.classes.unique()

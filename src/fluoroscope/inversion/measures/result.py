@@ -12,6 +12,7 @@ from fluoroscope.files import atomic_path, output_directory, regular, user_path
 from fluoroscope.inversion.measures.flags import Flag
 from fluoroscope.inversion.measures.layer_path import AtLayer
 from fluoroscope.inversion.measures.measure import REFERENCE_WORDS, REFERENCES, Measure, Value
+from fluoroscope.models.labels import printable
 from fluoroscope.models.wording import did_you_mean
 from fluoroscope.pictures import html
 from fluoroscope.words import network_name
@@ -155,7 +156,10 @@ class Assessment(html.Shown):
             if found["format"] != FORMAT:
                 raise ValueError(f"it has format {found['format']!r}, and {FORMAT} is known")
             return _read(found)
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as why:
+        except (
+            OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError,
+            RecursionError,
+        ) as why:  # fmt: skip
             raise ResultFormatError(
                 f"{path} cannot be read: {' '.join(str(why).split())[:300]}; expected what "
                 "fluoroscope invert assess wrote"
@@ -232,15 +236,20 @@ def _read(found: dict[str, Any]) -> Assessment:
     needs = found["needs_data"]
     if needs is not None and not isinstance(needs, bool):
         raise TypeError(f"needs_data is {needs!r}")
+    measures = tuple(_measure(one) for one in found["measures"])
+    lacking = {"own accuracy", "second accuracy", *COLUMNS} - {one.name for one in measures}
+    if lacking:
+        raise ValueError(f"it has no measure {sorted(lacking)[0]!r}")
     return Assessment(
-        measures=tuple(_measure(one) for one in found["measures"]),
+        measures=measures,
         flags=tuple(
-            Flag(str(one["name"]), str(one["words"]), bool(one["spoils"])) for one in found["flags"]
+            Flag(printable(one["name"]), printable(one["words"]), bool(one["spoils"]))
+            for one in found["flags"]
         ),
         ways={
-            str(name): tuple(
+            printable(name): tuple(
                 AtLayer(
-                    str(one["layer"]), float(one["made_to_same"]), float(one["real_to_same"]),
+                    printable(one["layer"]), float(one["made_to_same"]), float(one["real_to_same"]),
                     float(one["real_to_others"]),
                 )
                 for one in way
@@ -249,7 +258,7 @@ def _read(found: dict[str, Any]) -> Assessment:
         },
         needs_data=needs,
         record=dict(found["record"]),
-        notes=tuple(map(str, found["notes"])),
+        notes=tuple(map(printable, found["notes"])),
     )  # fmt: skip
 
 
@@ -258,12 +267,12 @@ def _measure(found: dict[str, Any]) -> Measure:
     if kind not in ("share", "number"):
         raise ValueError(f"a measure is of the kind {kind!r}")
     return Measure(
-        str(found["name"]),
+        printable(found["name"]),
         _value(found) if found["measured"] else None,
-        {str(name): _value(one) for name, one in found["references"].items()},
+        {printable(name): _value(one) for name, one in found["references"].items()},
         kind,
-        str(found["missing"]),
-        str(found["about"]),
+        printable(found["missing"]),
+        printable(found["about"]),
     )
 
 
