@@ -24,7 +24,10 @@ from torch import nn
 
 import fluoroscope as fs
 from fluoroscope.evaluation.corruptions.catalogue import corrupt
+from fluoroscope.inversion.measures.saved import read_saved
+from fluoroscope.pictures.checks import check_images
 from fluoroscope.pictures.read import FORMATS, read_picture
+from fluoroscope.tensor_files import write_tensors
 from tests.fuzz.mutate import ESCAPE, SECRET, Tree
 
 # What steers a terminal: C0 but for tab and line ends, DEL, C1.
@@ -361,6 +364,22 @@ def _assessments(folder: Path) -> list[Tree]:
     return [read_tree(folder)]
 
 
+def _portraits(folder: Path) -> list[Tree]:
+    images = torch.linspace(0, 1, 2 * 784).view(2, 1, 28, 28)
+    write_tensors(
+        folder / "portraits.safetensors",
+        {"images": images, "targets": torch.tensor([1, 2]), "codes": torch.eye(10)[:2]},
+    )
+    (folder / "portraits.json").write_text(json.dumps({"record": {"needs_data": True}}))
+    return [read_tree(folder)]
+
+
+def _read_portraits(folder: Path) -> object:
+    found = read_saved(folder)
+    check_images(found.images, 1)
+    return found.classes.tolist()
+
+
 def _open_assessment(folder: Path) -> object:
     found = fs.inversion.Assessment.load(folder)
     assert _STEERING.search(repr(found) + "".join(found.row())) is None
@@ -520,6 +539,7 @@ TARGETS: dict[str, Target] = {
     "attributions": Target(_attributions, _open_attribution, 60),
     "maps": Target(_maps, _open_map, 150),
     "audits": Target(_audits, _open_audit, 20),
+    "pictures of classes": Target(_portraits, _read_portraits, 100),
     "assessments": Target(_assessments, _open_assessment, 100),
     "trainings": Target(_trainings, _train, 80),
     "tables": Target(_tables, _go_through, 25),

@@ -55,7 +55,7 @@ def test_real_pictures_raise_no_flag(honest: Assessment) -> None:
         assert one.value is not None
         assert one.value.value == pytest.approx(one.references["real"].value, rel=0.2), name
     for name in ("pixels", "structure", "features"):
-        made = honest.of(f"nearest training picture, {name}").value
+        made = honest.of(f"nearest training, {name}").value
         assert made is not None
         assert 0.7 < made.value < 1.4
     noise = honest.of("second accuracy").references["noise"].value
@@ -98,7 +98,7 @@ def test_planted_training_pictures_leak(model: fs.Classifier, second: fs.Classif
     found = assess(model, given_back, TRAIN[1], second=second, real=TEST, train=TRAIN)
     assert flags_of(found) == {"leaks"}
     assert found.headline.startswith("LEAKS")
-    assert found.of("nearest training picture, pixels").value.value < 0.2  # type: ignore[union-attr]
+    assert found.of("nearest training, pixels").value.value < 0.2  # type: ignore[union-attr]
     few = torch.cat([FRESH[0][:95], TRAIN[0][:5]]), torch.cat([FRESH[1][:95], TRAIN[1][:5]])
     assert "leaks" in flags_of(assess(model, *few, second=second, real=TEST, train=TRAIN))
     unknown = assess(model, *TRAIN, second=second, real=TEST)
@@ -225,7 +225,7 @@ def test_one_picture_a_class_is_measured_as_far_as_that_goes(
     found = assess(model, FRESH[0][:1], FRESH[1][:1], second=second, real=TEST, train=TRAIN)
     assert found.of("Vendi within a class").value is None
     assert found.of("precision").value is None
-    assert found.of("nearest training picture, pixels").value is not None
+    assert found.of("nearest training, pixels").value is not None
     assert any("are few" in note or "is few" in note for note in found.notes)
 
 

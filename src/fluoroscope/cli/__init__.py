@@ -22,6 +22,7 @@ from fluoroscope.cli.class_map import class_map
 from fluoroscope.cli.corrupt import corrupt
 from fluoroscope.cli.evaluate import evaluate
 from fluoroscope.cli.gradient import gradient
+from fluoroscope.cli.invert import invert
 from fluoroscope.cli.labels import labels
 from fluoroscope.cli.models import models
 from fluoroscope.cli.morph import morph
@@ -74,6 +75,7 @@ app.add_typer(attribute)
 app.add_typer(models)
 app.add_typer(runs)
 app.add_typer(report)
+app.add_typer(invert)
 _COMMANDS = (
     *(predict, gradient, morph, attack, attacks, evaluate, transfer, corrupt, train),
     audit,

@@ -28,6 +28,7 @@ def _checks(command: str | None) -> dict[str, Callable[[str], Any]]:
     return {
         "model": check_model,
         "transfer_to": check_model,
+        "second": check_model,
         **({"name": check_model} if command == "show" else {}),
         **_of_methods(command),
         "data": check_data,

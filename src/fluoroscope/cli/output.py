@@ -47,7 +47,14 @@ _ARGUMENTS = {
     )
 } | {"images": "input-size"}
 # Arguments, and the option that stands for them in commands that have none of their name.
-_OTHERWISE = {"eps": "threat", "norm": "threat", "grid": "on_grid", "corruptions": "corruption"}
+_OTHERWISE = {
+    "eps": "threat",
+    "norm": "threat",
+    "grid": "on_grid",
+    "corruptions": "corruption",
+    "real": "data",
+    "train": "train_split",
+}
 # What the library calls otherwise than an option of that name.
 _NOT_ARGUMENTS = {"data", "model", "image", "images", "json", "out", "run", "split", "first"}
 # Signs of a message.

@@ -1,6 +1,7 @@
 """One number on a set of pictures, and what the same is elsewhere: no number stands alone."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -64,15 +65,29 @@ class Measure:
             return f"not measured: needs {self.missing}"
         return self.value.words(self.kind)
 
-    def sure(self) -> str:
-        """Its interval and its number of pictures in words."""
-        if self.value is None:
-            return ""
-        ends = self.value.interval
+    def cells(self, references: Sequence[str]) -> list[str]:
+        """A row of a narrow table: name with its unit, number, references, of how many, interval.
+
+        Shares are in per cent without saying so again.
+        """
+        scale = 100 if self.kind == "share" else 1
+        values = [self.value, *map(self.references.get, references)]
+        numbers = ["–" if one is None else number(scale * one.value) for one in values]
+        unit = ", %" if self.kind == "share" else ""
+        return [self.name + unit, *numbers, self.many(), self.interval()]
+
+    def many(self) -> str:
+        """Of how many pictures, pairs or classes it is."""
+        return "" if self.value is None else f"{self.value.count:,}"
+
+    def interval(self) -> str:
+        """Its interval in words; of a share in per cent, without saying so."""
+        ends = None if self.value is None else self.value.interval
         if ends is None:
-            return f"{self.value.count:,}"
-        low, high = (Value(end, 0).words(self.kind) for end in ends)
-        return f"{self.value.count:,}: {low} to {high}"
+            return ""
+        scale = 100 if self.kind == "share" else 1
+        low, high = (number(scale * end) for end in ends)
+        return f"{low}–{high}"
 
     def reference(self, name: str) -> str:
         """The same number of something else, as people read it; a dash where it is not known."""

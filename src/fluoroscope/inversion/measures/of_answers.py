@@ -56,7 +56,7 @@ def _confidence(name: str, bench: Bench, judge: _Judge) -> Measure:
 
 
 def _of_codes(bench: Bench) -> Iterator[Measure]:
-    needs = "codes=, the distributions that were asked for"
+    needs = "codes, the distributions that were asked for"
     if bench.codes is None:
         yield missing("KL to the code", needs)
         yield missing("accuracy where a code leads", needs, kind="share")

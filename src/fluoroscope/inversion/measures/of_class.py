@@ -32,7 +32,7 @@ def leaks(bench: Bench) -> Iterator[Measure]:
     """How near the nearest training picture is, as a ratio to the test set's own."""
     real, train = bench.others.get("real"), bench.against
     for name in ("pixels", "structure", "features"):
-        title = f"nearest training picture, {name}"
+        title = f"nearest training, {name}"
         if real is None or train is None or not bench.trained:
             yield missing(title, TRAIN)
             yield missing(f"copies, {name}", TRAIN, kind="share")

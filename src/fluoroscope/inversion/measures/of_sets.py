@@ -128,7 +128,7 @@ def _value(one: Overlap, name: str, seed: int) -> Value:
 
 def made_alike(bench: Bench) -> Iterator[Measure]:
     """The same portraits from the network with random weights, and from other seeds."""
-    needs = "random=, the same pictures of the network with random weights, or again= to make them"
+    needs = "random=, the same pictures of the network with random weights"
     other = bench.others.get("random")
     name = "likeness to random weights"
     if other is None:

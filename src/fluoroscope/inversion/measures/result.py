@@ -24,7 +24,7 @@ FORMAT = 1
 FILE = "assessment.json"
 COLUMNS = (
     "own accuracy", "second accuracy", "second confidence", "Vendi within a class", "recall",
-    "precision", "nearest training picture, pixels", "survives rounding", "two-alternative test",
+    "precision", "nearest training, pixels", "survives rounding", "two-alternative test",
     "way through the layers",
 )  # fmt: skip
 """What a row of a table of several methods has room for."""
@@ -103,13 +103,14 @@ class Assessment(html.Shown):
         return [needs, ", ".join(flag.name for flag in self.flags) or "none"]
 
     def table(self) -> list[list[str]]:
-        """Of each measure: its name, number, real, noise, random weights, number of pictures."""
+        """Of each measure: name, number, real, noise, random weights, of how many, interval."""
         return [
             [
                 one.name,
                 one.words() if one.value else "not measured",
                 *(one.reference(name) for name in REFERENCES),
-                one.sure(),
+                one.many(),
+                one.interval(),
             ]
             for one in self.measures
         ]
@@ -176,9 +177,9 @@ class Assessment(html.Shown):
         for flag in self.flags:
             yield html.paragraph(flag.words)
         yield html.table(
-            ("measure", "value", *(REFERENCE_WORDS[each] for each in REFERENCES), "of"),
+            ("measure", "value", *(REFERENCE_WORDS[each] for each in REFERENCES), "of", "95 %"),
             self.table(),
-            right=(1, 2, 3, 4),
+            right=(1, 2, 3, 4, 5, 6),
             most=_ROWS,
         )
         yield html.notes([*missing_words(self), *self.notes])
@@ -192,7 +193,7 @@ def markdown_head(columns: tuple[str, ...] = COLUMNS, first: str = "method") -> 
 
 def missing_words(found: Assessment) -> list[str]:
     """What was not measured and why, a sentence each."""
-    return [f"not measured, for it needs {needs}: {', '.join(names)}"
+    return [f"not measured, for it needs {needs}: {'; '.join(names)}"
             for needs, names in found.not_measured.items()]  # fmt: skip
 
 
