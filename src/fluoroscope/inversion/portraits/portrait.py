@@ -29,7 +29,7 @@ def portrait(
     model: Classifier | nn.Module,
     classes: int | str | Sequence[int | str],
     *,
-    method: str | Recipe = "pixels",
+    method: str | Recipe = "fourier",
     steps: int | None = None,
     size: int | tuple[int, int] | None = None,
     start: Tensor | None = None,

@@ -4,6 +4,9 @@ from dataclasses import fields, replace
 from typing import Any
 
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.inversion.portraits.known_transformations import lucid
+from fluoroscope.inversion.portraits.optimisers import Adam
+from fluoroscope.inversion.portraits.parameterisations.fourier import Fourier
 from fluoroscope.inversion.portraits.recipe import Recipe
 from fluoroscope.models.classifier import Classifier
 
@@ -34,4 +37,14 @@ def as_recipe(
     return replace(recipe, **options)
 
 
-PRESETS: dict[str, Recipe] = {"pixels": Recipe()}
+PRESETS: dict[str, Recipe] = {
+    "pixels": Recipe(),
+    "fourier": Recipe(
+        parameterisation=Fourier(),
+        transformations=lucid(),
+        optimiser=Adam(learning_rate=0.05),
+        steps=512,
+        paper="Olah et al. 2017, with the constants of Lucid 0.3; mean and colours of real "
+        "pictures, in place of mid-grey and Lucid's matrix, are ours",
+    ),
+}
