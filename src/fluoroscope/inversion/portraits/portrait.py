@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from fluoroscope.engine import randomness
 from fluoroscope.engine.bookmark import Bookmark
-from fluoroscope.engine.classes import class_values
 from fluoroscope.engine.first_look import notes_of, remind
 from fluoroscope.engine.predict import check_batch_size, predict
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import Attack, Step, feed, stream, take
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.inversion.portraits.canvas import Canvas
+from fluoroscope.inversion.portraits.objectives.asked import classes_asked
 from fluoroscope.inversion.portraits.presets import as_recipe
 from fluoroscope.inversion.portraits.recipe import Recipe
 from fluoroscope.inversion.portraits.result import Portraits
@@ -27,7 +27,7 @@ from fluoroscope.models.classifier import Classifier, as_classifier
 @torch.inference_mode(False)
 def portrait(
     model: Classifier | nn.Module,
-    classes: int | str | Sequence[int | str],
+    classes: int | str | Sequence[int | str] | None,
     *,
     method: str | Recipe = "fourier",
     steps: int | None = None,
@@ -49,7 +49,9 @@ def portrait(
 
     Args:
         model: the network under study.
-        classes: one, or several; a class may be asked for more than once.
+        classes: one, or several; a class may be asked for more than once. ``None`` with a goal
+            that speaks of none, such as ``goal=channel("layer3", 5)``: one portrait, or as many as
+            there are ``numbers`` or pictures to start from.
         method: a preset by name (``fluoroscope portrait list``), or a recipe.
         steps: in place of the method's own.
         size: of the picture; by default the network's own input size.
@@ -74,8 +76,8 @@ def portrait(
     model = as_classifier(model)
     recipe = as_recipe(method, model, steps=steps, **options)
     seed = randomness.as_seed(seed)
-    asked = [classes] if isinstance(classes, int | str) else list(classes)
-    wanted = class_values(asked, len(asked), model.labels, model.name)
+    many = len(numbers) if numbers is not None else _of(start)
+    wanted = classes_asked(model, classes, recipe.goal, many)
     shape = _shape(model, size, start)
     known = prior_for(model, prior, shape)
     canvas = Canvas(model.channels, *shape, known, model.dtype, model.device)
@@ -181,6 +183,11 @@ class _Kept:
             one = take(state, torch.tensor([row], device=state.done.device))
             self._done[int(one.samples.indices)] = one
         return state
+
+
+def _of(start: Tensor | None) -> int:
+    """How many portraits of no class there are."""
+    return len(start) if start is not None and start.dim() == 4 else 1
 
 
 def _shape(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fluoroscope.pictures import html
@@ -15,7 +16,7 @@ class Portraits(html.Shown):
     images: Tensor
     """``(N, C, H, W)`` in ``[0, 1]``, exact floats."""
     targets: Tensor
-    """``(N,)``, the class of each."""
+    """``(N,)``, the class of each; -1 of one whose goal speaks of none."""
     towards: Tensor
     """``(N,)``, 1 of a portrait for its class, -1 of one against."""
     logits: Tensor
@@ -23,7 +24,7 @@ class Portraits(html.Shown):
     transparency: Tensor
     """``(N, 1, H, W)``, the sum of the absolute gradients, the mean of the channels."""
     curve: Tensor
-    """``(N, looks, 3 + P)``: step, goal, each prior, probability of the class."""
+    """``(N, looks, 3 + P)``: step, goal, each prior, probability of the class (NaN of none)."""
     weights: Tensor
     """``(N, P)``, of the priors, as they were found or given."""
     stations: Tensor
@@ -44,8 +45,9 @@ class Portraits(html.Shown):
 
     @property
     def probabilities(self) -> Tensor:
-        """``(N,)``, of each portrait's class, at the finished picture."""
-        return self.logits.double().softmax(1).gather(1, self.targets[:, None])[:, 0]
+        """``(N,)``, of each portrait's class, at the finished picture; NaN of one of no class."""
+        own = self.logits.double().softmax(1).gather(1, self.targets[:, None].clamp(min=0))[:, 0]
+        return own.where(self.targets >= 0, torch.nan)
 
     def _line(self) -> str:
         return f"{len(self.images)} portraits of {self.record.get('model')}"

@@ -269,7 +269,7 @@ class Portraying:
         """
         each = self.views + looking
         ways = [
-            state.samples.towards,
+            torch.ones_like(state.samples.towards),
             *(-state.weights[:, at] for at in range(len(self._on_layers))),
         ]
         scale = torch.stack([way.to(state.weights) for way in ways], 1)
@@ -281,7 +281,7 @@ class Portraying:
             scale = torch.where(weighing[:, None], one, scale)
         rows = torch.arange(len(scale) * each, device=scale.device)
         plain = rows % each >= self.views
-        goals, copies = self._goals, self.views
+        goals, copies, towards = self._goals, self.views, state.samples.towards.to(scale)
 
         def function(seen: Seen) -> Tensor:
             if looking:  # the pictures themselves are for the books alone
@@ -292,8 +292,9 @@ class Portraying:
                     {place: output[kept] for place, output in seen.outputs.items()},
                 )
             whose = torch.arange(len(seen.logits), device=seen.logits.device) // copies
-            views = Views(seen, whose, copies)
-            found = torch.stack([goal(views).to(scale) for goal in goals], 1) * scale[whose]
+            views = Views(seen, whose, copies, towards[whose])
+            columns = [goals[0].raised(views), *(goal(views) for goal in goals[1:])]
+            found = torch.stack([each.to(scale) for each in columns], 1) * scale[whose]
             if looking:
                 all_of = found.new_zeros(len(plain), found.shape[1])
                 return all_of.index_put((kept.nonzero()[:, 0],), found)
@@ -337,9 +338,9 @@ class Portraying:
             return self._frame(state, query, moving)
         each = self.views + 1
         logits = answer.logits.view(-1, each, answer.logits.shape[1])[:, -1]
-        sure = (
-            logits.double().softmax(1).gather(1, state.samples.classes[:, None].clamp(min=0))[:, 0]
-        )
+        classes = state.samples.classes
+        sure = logits.double().softmax(1).gather(1, classes[:, None].clamp(min=0))[:, 0]
+        sure = sure.where(classes >= 0, torch.nan)  # of no class there is none
         on_pixels = [one.detach() for one in query.penalties]
         own = terms[:, 0] * state.samples.towards
         layers = [

@@ -60,6 +60,20 @@ def l_norm(power: float = 2.0, around: float = 0.5) -> ImagePrior:
     )
 
 
+def value_range() -> ImagePrior:
+    """How far pixels lie outside ``[0, 1]``: the mean of the square of what is beyond.
+
+    For parameterisations that are cut off there, such as plain pixels: beyond the cut nothing else
+    pulls. Behind a sigmoid nothing is ever outside, so there it is refused. It is zero at the
+    start, where nothing is outside yet, so its weight is a number and no ratio.
+    """
+    return ImagePrior(
+        "range",
+        lambda pixels: _mean((pixels - pixels.clamp(0, 1)).square()),
+        unbounded=True,
+    )
+
+
 def _raised(values: Tensor, power: float) -> Tensor:
     return values.abs() if power == 1 else values.abs().clamp(min=_SMALL) ** power
 

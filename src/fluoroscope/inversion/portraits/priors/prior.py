@@ -15,6 +15,10 @@ class ImagePrior:
     name: str
     function: Callable[[Tensor], Tensor]
     """From pictures ``(n, C, H, W)`` in ``[0, 1]`` to ``(n,)``, to be lowered."""
+    unbounded: bool = False
+    """Whether it is given pixels as they are before they are cut off at 0 and 1."""
+    needs_data: bool = False
+    """Whether real pictures were measured for it."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class LayerPrior:
 
     name: str
     penalty: Goal
+    needs_data: bool = False
+    """Whether real pictures were measured for it."""
 
 
 Prior = ImagePrior | LayerPrior
