@@ -32,6 +32,13 @@ def other_network() -> fs.Classifier:
     return fs.Classifier(layers, channels=1, input_size=6)
 
 
+def labelled(model: fs.Classifier) -> tuple[torch.Tensor, torch.Tensor]:
+    """The network's own answers on GUIDES but for one, and two classes among them."""
+    labels = model(GUIDES).argmax(1).detach()
+    labels[0] = (labels[0] + 1) % model.num_classes
+    return labels, labels[1:3]
+
+
 def short_plan() -> Plan:
     names = ("fgsm", "pgd")
     return Plan("short", tuple(Stage(each, fs.attack(each, eps=0.1)) for each in names))
@@ -146,6 +153,15 @@ INVERSION: dict[str, Callable[[fs.Classifier], object]] = {
         m, GUIDES, [0, 1] * 5, second=other_network(), layer="0",
         real=(GUIDES.flip(3), [0, 1] * 5), train=(GUIDES.flip(2), [0, 1] * 5),
         again=lambda twin: GUIDES + 0 * twin(GUIDES).sum(), seeds=[GUIDES],
+    ),
+    "counterfeits": lambda m: fs.inversion.counterfeits(
+        m, GUIDES, *labelled(m), second=other_network()
+    ),
+    "fit_perturbation": lambda m: fs.inversion.fit_perturbation(
+        m, GUIDES, [0, 1] * 5, threat="linf:0.1", steps=2, width=4,
+    )(m, TWO, [0, 1], targeted=True),
+    "judges": lambda m: fs.inversion.Judges(m, real=GUIDES, second=other_network()).certify(
+        TWO, torch.tensor([0, 1])
     ),
 }  # fmt: skip
 METHODS: dict[str, Callable[[fs.Classifier], object]] = {

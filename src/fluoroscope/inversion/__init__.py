@@ -4,11 +4,41 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fluoroscope.inversion.generator.certificate import Certificate, Judges
+    from fluoroscope.inversion.generator.counterfeit_result import Counterfeits
+    from fluoroscope.inversion.generator.counterfeits import counterfeits
+    from fluoroscope.inversion.generator.leakage import Leakage, leakage
+    from fluoroscope.inversion.generator.perturbing import (
+        GeneratedPerturbation,
+        fit_perturbation,
+    )
     from fluoroscope.inversion.measures.assess import assess
     from fluoroscope.inversion.measures.result import Assessment
 
-_HOMES = {"Assessment": "measures.result", "assess": "measures.assess"}
-__all__ = ["Assessment", "assess"]
+_HOMES = {
+    "Assessment": "measures.result",
+    "Certificate": "generator.certificate",
+    "Counterfeits": "generator.counterfeit_result",
+    "GeneratedPerturbation": "generator.perturbing",
+    "Judges": "generator.certificate",
+    "Leakage": "generator.leakage",
+    "assess": "measures.assess",
+    "counterfeits": "generator.counterfeits",
+    "fit_perturbation": "generator.perturbing",
+    "leakage": "generator.leakage",
+}
+__all__ = [
+    "Assessment",
+    "Certificate",
+    "Counterfeits",
+    "GeneratedPerturbation",
+    "Judges",
+    "Leakage",
+    "assess",
+    "counterfeits",
+    "fit_perturbation",
+    "leakage",
+]
 
 
 def __getattr__(name: str) -> Any:

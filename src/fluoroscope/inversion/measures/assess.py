@@ -131,7 +131,7 @@ def _bench(
     made = _pictures(images, model.channels, "images").float().cpu()
     shown = class_values(classes, len(made), model.labels, model.name)
     size = (made.shape[2], made.shape[3])
-    judge = None if second is None else _judge(model, as_classifier(second))
+    judge = None if second is None else as_judge(model, as_classifier(second))
     if judge is None and layer is not None:
         raise InvalidParameterError(f"layer is {layer!r}, of a second network; expected second=")
     asked = None if codes is None else _codes(codes, len(made), model.num_classes)
@@ -194,7 +194,7 @@ def _pictures(images: Tensor, channels: int, name: str) -> Tensor:
         raise InvalidImagesError(f"{name}: {problem}") from problem
 
 
-def _judge(model: Classifier, second: Classifier) -> Classifier:
+def as_judge(model: Classifier, second: Classifier) -> Classifier:
     """The second network, if it can judge.
 
     Raises:

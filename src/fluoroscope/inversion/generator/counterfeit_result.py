@@ -1,0 +1,148 @@
+"""Counterfeits row by row, each with its certificate; on disk, and on a sheet to look at."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fluoroscope.errors import InvalidParameterError
+from fluoroscope.files import atomic_set, output_directory
+from fluoroscope.inversion.generator.certificate import Certificate
+from fluoroscope.pictures import html
+from fluoroscope.pictures.gallery import gallery
+from fluoroscope.words import as_percent, count, network_name, percent
+
+NAME = "counterfeits"
+REAL, NOISE = "real", "noise"
+FROM_NOISE, FROM_OTHERS = "null space, noise", "null space, other class"
+WORDS = {
+    REAL: "real pictures of the class",
+    NOISE: "noise, as it is",
+    FROM_NOISE: "noise, moved to a real picture's answer",
+    FROM_OTHERS: "real pictures of another class, moved likewise",
+}
+_ACROSS = 10
+
+
+@dataclass(frozen=True)
+class Row:
+    """Pictures of one origin."""
+
+    name: str
+    images: Tensor
+    """``(N, C, H, W)``, on the CPU."""
+    certificate: Certificate
+    reached: Tensor | None = None
+    """``(N,)`` booleans, of the null space: the answer is the real picture's."""
+    moved: Tensor | None = None
+    """``(N,)``, of the null space: the L2 distance from where it started."""
+
+    @property
+    def words(self) -> str:
+        """What they are."""
+        return WORDS[self.name]
+
+    def describe(self) -> dict[str, Any]:
+        """As plain values."""
+        found = {"name": self.name, **self.certificate.describe()}
+        if self.reached is not None and self.moved is not None:
+            found["reached"] = float(self.reached.double().mean())
+            found["moved_median"] = float(self.moved.double().quantile(0.5))
+        return found
+
+
+@dataclass(frozen=True, repr=False)
+class Counterfeits(html.Shown):
+    """What was made, row by row, each with its certificate."""
+
+    rows: tuple[Row, ...]
+    classes: Tensor
+    """``(N,)``, of every row."""
+    labels: tuple[str, ...]
+    record: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+    def row(self, name: str) -> Row:
+        """One of them.
+
+        Raises:
+            InvalidParameterError: there is none of that name.
+        """
+        for one in self.rows:
+            if one.name == name:
+                return one
+        names = ", ".join(one.name for one in self.rows)
+        raise InvalidParameterError(f"there is no row {name!r}; expected one of {names}")
+
+    def describe(self) -> dict[str, Any]:
+        """As plain values."""
+        rows = [one.describe() for one in self.rows]
+        return {"rows": rows, "record": self.record, "notes": list(self.notes)}
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Columns and rows in words; a dash where nothing was measured."""
+        columns = [
+            "pictures", "asked for>", "sure>", "8 bits>", "distance>", "far>", "second>",
+            "counterfeits>",
+        ]  # fmt: skip
+        found = []
+        for one in self.rows:
+            said = one.describe()
+            ratio = said["distance_ratio_median"]
+            shares = (
+                "predicted_as_asked", "confident", "survives_8_bits", "far_from_data",
+                "second_agrees", "counterfeits",
+            )  # fmt: skip
+            words = ["–" if said[name] is None else percent(said[name]) for name in shares]
+            far = "–" if ratio is None else f"{ratio:.2g}"
+            found.append([one.words, *words[:3], far, *words[3:]])
+        return columns, found
+
+    def _line(self) -> str:
+        best = [one for one in self.rows if one.name not in (REAL, NOISE)]
+        told = "; ".join(
+            f"{one.name}: {percent(float(one.certificate.confident.double().mean()))} sure"
+            for one in best
+        )
+        model = network_name(str(self.record.get("model")))
+        return f"{count(len(self.classes), 'picture')} a row on {model}: {told}"
+
+    def _view(self) -> Iterator[html.Html]:
+        columns, rows = self.table()
+        yield html.table([one.removesuffix(">") for one in columns], rows)
+        yield html.notes(self.notes)
+
+    def save(self, directory: str | Path) -> list[Path]:
+        """Write the pictures (safetensors), the certificates (JSON) and the sheet (PNG)."""
+        out = output_directory(directory)
+        tensors, picture, record = [out / f"{NAME}.{one}" for one in ("safetensors", "png", "json")]
+        about = self.describe() | {
+            "certificates": {one.name: list(one.certificate.rows()) for one in self.rows},
+            "labels": list(self.labels),
+        }
+        text = json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False)
+        with atomic_set(record, picture, tensors) as drafts:
+            held = {one.name: one.images.contiguous() for one in self.rows}
+            save_file(held | {"classes": self.classes.contiguous()}, drafts[2])
+            self.sheet().save(drafts[1], format="PNG")
+            drafts[0].write_text(text + "\n", "utf-8")
+        return [record, picture, tensors]
+
+    def sheet(self) -> Image.Image:
+        """A row for each origin; under each picture how sure the network is of its class."""
+        count_ = min(_ACROSS, len(self.classes))
+        spread = [number * len(self.classes) // count_ for number in range(count_)]
+        rows = [(one.words, one.images[spread]) for one in self.rows]
+        under = [
+            [f"{self.labels[int(self.classes[at])]}: {as_percent(sure[at])}" for at in spread]
+            for sure in (one.certificate.rounded.tolist() for one in self.rows)
+        ]
+        title = (
+            f"What {self.record['model']} is asked to see, and how sure it is of that, in 8 bits"
+        )
+        return gallery(rows, title=title, under=under)
