@@ -210,7 +210,7 @@ class Attribution(html.Shown):
             }
             for row in range(len(self.maps))
         ]
-        from fluoroscope.attribution.attribution_files import plain
+        from fluoroscope.sealed_files import plain
 
         described: dict[str, Any] = plain(
             {
@@ -230,7 +230,8 @@ class Attribution(html.Shown):
             InvalidParameterError: the directory cannot be written to, or the name is no file's.
             StorageError: the disk is full, or refuses.
         """
-        from fluoroscope.attribution.attribution_files import TENSORS, save_attribution
+        from fluoroscope.attribution.attribution_files import KIND, TENSORS
+        from fluoroscope.sealed_files import write_sealed
 
         tensors = {tensor: getattr(self, tensor) for tensor in TENSORS}
         record = {
@@ -238,7 +239,7 @@ class Attribution(html.Shown):
             "labels": list(self.labels),
             "record": self.record,
         }
-        return save_attribution(directory, name, tensors, record)
+        return write_sealed(KIND, directory, name, tensors, record)
 
     @staticmethod
     def load(path: str | Path) -> "Attribution":
