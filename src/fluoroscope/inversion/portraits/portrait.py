@@ -1,25 +1,26 @@
 """The door of portraits: it checks what is given, lets the search run, and makes the result."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from fluoroscope.engine import randomness
-from fluoroscope.engine.bookmark import Bookmark
+from fluoroscope.engine.bookmark import Bookmark, UnusableBookmarkError
+from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.first_look import notes_of, remind
 from fluoroscope.engine.predict import check_batch_size, predict
 from fluoroscope.engine.provenance import provenance
-from fluoroscope.engine.stream import Attack, Step, feed, stream, take
-from fluoroscope.errors import InvalidParameterError
+from fluoroscope.engine.stream import Attack, Feed, Samples, Step, feed, stream, take
+from fluoroscope.errors import FluoroscopeError, InvalidParameterError
 from fluoroscope.inversion.portraits.canvas import Canvas
 from fluoroscope.inversion.portraits.objectives.asked import classes_asked
 from fluoroscope.inversion.portraits.presets import as_recipe
 from fluoroscope.inversion.portraits.recipe import Recipe
 from fluoroscope.inversion.portraits.result import Portraits
-from fluoroscope.inversion.portraits.search import Painting, Portraying
+from fluoroscope.inversion.portraits.search import Painting, Portraying, Viewing
 from fluoroscope.inversion.prior_files import prior_for
 from fluoroscope.models.classifier import Classifier, as_classifier
 
@@ -41,6 +42,7 @@ def portrait(
     batch_size: int | None = None,
     on_step: Callable[[Step], None] | None = None,
     on_share: Callable[[float], None] | None = None,
+    on_look: Callable[["Look"], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     bookmark: Bookmark | None = None,
     **options: Any,
@@ -65,13 +67,15 @@ def portrait(
         batch_size: views evaluated at once.
         on_step: called with every step.
         on_share: called after it with the share of the work that lies behind.
-        cancelled: asked before every step; what is not finished is then left out.
-        bookmark: where the search is kept while it goes on.
+        on_look: called now and then with the portraits under way as they are.
+        cancelled: asked after every step; what is not finished is then left out.
+        bookmark: where the search is kept while it goes on, and gone on with if it is there.
         options: changes to the recipe, by the names of its fields.
 
     Raises:
         UnknownLabelError, InvalidParameterError, InvalidImagesError: what was given is unusable.
         NoGradientError: the logits do not depend differentiably on the pixels.
+        NothingFinishedError: it was stopped before a portrait was finished.
     """
     model = as_classifier(model)
     recipe = as_recipe(method, model, steps=steps, **options)
@@ -92,38 +96,53 @@ def portrait(
     search = Portraying(canvas, recipe, model.input_size or shape, start=given, frames=frames)
     rows = _rows_at_once(model, batch_size, search, len(wanted), shape)
     blank = torch.zeros(len(wanted), *canvas.shape, dtype=canvas.dtype, device=canvas.device)
-    everything = feed(
-        blank, wanted.to(canvas.device), targeted=True, seed=seed, numbers=own.to(canvas.device)
-    )
 
-    def hand_out(room: int) -> Any:
-        found = everything(room)
-        if found is None:
-            return None
-        return replace(found, towards=ways.to(canvas.device)[found.indices])
+    def samples() -> Feed:
+        everything = feed(
+            blank, wanted.to(canvas.device), targeted=True, seed=seed, numbers=own.to(canvas.device)
+        )
 
-    done: dict[int, Painting] = {}
-    forwards = torch.zeros(len(wanted), dtype=torch.long, device="cpu")
-    backwards = torch.zeros_like(forwards)
-    kept = _Kept(search, done)
-    total = len(wanted) * recipe.steps
-    with model.held():
-        for step in stream(
-            model, cast(Attack[Any], kept), hand_out, batch_size=rows, bookmark=bookmark
-        ):
-            last = step.ends()
-            forwards[last.indices.cpu()] = last.forwards.cpu()
-            backwards[last.indices.cpu()] = last.backwards.cpu()
-            if on_step is not None:
-                on_step(step)
-            if on_share is not None:
-                on_share(min(1.0, kept.behind / total))
-            if cancelled is not None and cancelled():
-                break
-    made = sorted(done)
+        def hand_out(room: int) -> Samples | None:
+            found = everything(room)
+            if found is None:
+                return None
+            return replace(found, towards=ways.to(canvas.device)[found.indices])
+
+        return hand_out
+
+    def attempt() -> _Kept:
+        kept = _Kept(search, len(wanted), on_look)
+        if bookmark is not None:
+            kept.keep_in(bookmark, samples())
+        steps = stream(
+            model, cast(Attack[Any], kept), samples(), batch_size=rows, bookmark=bookmark
+        )
+        with model.held():
+            for step in steps:
+                kept.count(step)
+                if on_step is not None:
+                    on_step(step)
+                if on_share is not None:
+                    on_share(min(1.0, kept.behind / (len(wanted) * recipe.steps)))
+                if cancelled is not None and cancelled():
+                    if bookmark is not None:
+                        bookmark.ending = True
+                        next(steps, None)  # kept as it is between two steps
+                    break
+        return kept
+
+    try:
+        kept = attempt()
+    except UnusableBookmarkError:
+        assert bookmark is not None
+        bookmark.drop()
+        kept = attempt()
+    made = sorted(kept.done)
     if not made:
-        raise InvalidParameterError("no portrait was finished; expected at least one")
-    paintings = [done[number] for number in made]
+        raise NothingFinishedError(
+            "stopped before a portrait was finished; expected to be left to finish one"
+        )
+    paintings = [kept.done[number] for number in made]
     pictures = torch.cat([search.pictures(each) for each in paintings])
     said = predict(model, pictures)
     record = {
@@ -133,6 +152,7 @@ def portrait(
         "prior": known.name,
         "priors": [each.prior.name for each in search.priors],
         "against": against,
+        "unfinished": len(wanted) - len(made),
         **provenance(model),
     }
     chosen = torch.tensor(made, device="cpu")
@@ -147,8 +167,8 @@ def portrait(
         stations=torch.cat([each.stations for each in paintings]).cpu(),
         reached=torch.cat([each.reached for each in paintings]).cpu(),
         frames=torch.cat([each.frames for each in paintings]).cpu(),
-        forwards=forwards[chosen],
-        backwards=backwards[chosen],
+        forwards=kept.forwards[chosen],
+        backwards=kept.backwards[chosen],
         numbers=own[chosen],
         record=record,
         labels=model.labels,
@@ -156,32 +176,93 @@ def portrait(
     )
 
 
+class NothingFinishedError(FluoroscopeError):
+    """Portraits that were stopped before one was finished."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """``n`` portraits under way, as they are."""
+
+    indices: Tensor
+    """``(n,)``, which of the portraits that were asked for these are, from 0."""
+    steps: Tensor
+    """``(n,)``, steps that lie behind each."""
+    images: Tensor
+    """``(n, C, H, W)``"""
+    probabilities: Tensor
+    """``(n,)``, of their classes."""
+    goals: Tensor
+    """``(n,)``, the number that is raised, or lowered of a portrait against."""
+
+
 class _Kept:
-    """The search, whose portraits are kept when they are done."""
+    """The search, whose portraits are kept when they are done, and may be watched."""
 
     apart = True
 
-    def __init__(self, search: Portraying, done: dict[int, Painting]) -> None:
-        self._search, self._done = search, done
+    def __init__(
+        self, search: Portraying, count: int, on_look: Callable[[Look], None] | None
+    ) -> None:
+        self._search, self._on_look = search, on_look
+        self.done: dict[int, Painting] = {}
         self.behind = 0
         """Steps of all portraits that lie behind."""
+        self.forwards = torch.zeros(count, dtype=torch.long, device="cpu")
+        self.backwards = torch.zeros_like(self.forwards)
 
-    def start(self, samples: Any) -> Painting:
+    def keep_in(self, bookmark: Bookmark, samples: Feed) -> None:
+        """Have what is finished kept there, and take up what was."""
+        if bookmark.found:
+            first = samples(1)
+            assert first is not None
+            for one in bookmark.kept("done", [self._search.start(first)]):
+                self.done[int(one.samples.indices)] = one
+            like = (self.behind, self.forwards, self.backwards)
+            self.behind, forwards, backwards = bookmark.kept("books", like)
+            known = range(len(self.forwards))
+            if len(forwards) != len(backwards) or len(forwards) != len(known):
+                raise UnusableBookmarkError(f"{bookmark.path} is of other portraits")
+            if any(number not in known for number in self.done):
+                raise UnusableBookmarkError(f"{bookmark.path} is of other portraits")
+            self.forwards, self.backwards = forwards, backwards
+        bookmark.keep("done", lambda: list(self.done.values()))
+        bookmark.keep("books", lambda: (self.behind, self.forwards, self.backwards))
+
+    def count(self, step: Step) -> None:
+        """Note what a step cost."""
+        last = step.ends()
+        self.forwards[last.indices.cpu()] = last.forwards.cpu()
+        self.backwards[last.indices.cpu()] = last.backwards.cpu()
+
+    def start(self, samples: Samples) -> Painting:
         """The search's."""
         return self._search.start(samples)
 
-    def ask_within(self, state: Painting, room: int) -> Any:
+    def ask_within(self, state: Painting, room: int) -> Viewing:
         """The search's."""
         return self._search.ask_within(state, room)
 
-    def tell_all(self, state: Painting, query: Any, answer: Any) -> Painting:
+    def tell_all(self, state: Painting, query: Viewing, answer: Answer) -> Painting:
         """The search's; what is done is put aside."""
-        before = int(state.number.sum())
+        before = state
         state = self._search.tell_all(state, query, answer)
-        self.behind += int(state.number.sum()) - before
+        self.behind += int(state.number.sum()) - int(before.number.sum())
+        looked = (state.looks > before.looks).nonzero()[:, 0]
+        if self._on_look is not None and len(looked):
+            row = state.curve[looked, state.looks[looked] - 1]
+            self._on_look(
+                Look(
+                    state.samples.indices[looked],
+                    before.number[looked],
+                    query.shown.detach()[looked].clamp(0, 1),
+                    row[:, -1],
+                    row[:, 1],
+                )
+            )
         for row in state.done.nonzero()[:, 0].tolist():
             one = take(state, torch.tensor([row], device=state.done.device))
-            self._done[int(one.samples.indices)] = one
+            self.done[int(one.samples.indices)] = one
         return state
 
 

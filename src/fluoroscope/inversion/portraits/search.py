@@ -83,7 +83,6 @@ class Portraying:
         recipe: how.
         size: ``(height, width)`` of the views.
         start: pictures ``(N, C, H, W)`` to start from, one for each sample; else random ones.
-        looks: how often each portrait is looked at as it is.
         frames: how many pictures on the way are kept.
     """
 
@@ -96,15 +95,14 @@ class Portraying:
         size: tuple[int, int],
         *,
         start: Tensor | None = None,
-        looks: int = 16,
         frames: int = 0,
     ) -> None:
         self.canvas, self.recipe, self.size = canvas, recipe, size
         self._start = start
-        self._every = max(1, recipe.steps // looks)
-        self._looks = (recipe.steps - 1) // self._every + 1
-        self._frames = frames
-        self._frame_every = max(1, recipe.steps // frames) if frames else 0
+        looks = look_steps(recipe.steps)
+        self._looks = len(looks)
+        self._look_steps = torch.tensor(looks, dtype=torch.long, device=canvas.device)
+        self._frames = min(frames, recipe.steps)
         self._on_layers = [each for each in recipe.priors if isinstance(each.prior, LayerPrior)]
         self._on_pixels = [each for each in recipe.priors if isinstance(each.prior, ImagePrior)]
         self.priors = [*self._on_layers, *self._on_pixels]
@@ -119,8 +117,6 @@ class Portraying:
         )
         self.together = any(goal.together for goal in goals)
         """Whether the portraits of a batch depend on each other."""
-        self.finished: dict[int, Painting] = {}
-        """By the sample's number, one row each."""
 
     @property
     def views(self) -> int:
@@ -252,7 +248,7 @@ class Portraying:
             return self.recipe.parameterisation.picture(self.canvas, state.parameters).clamp(0, 1)
 
     def _looks_now(self, state: Painting) -> Tensor:
-        return (state.weighed >= self._weighing) & (state.number % self._every == 0)
+        return (state.weighed >= self._weighing) & torch.isin(state.number, self._look_steps)
 
     def _as_seen(self, pictures: Tensor) -> Tensor:
         """Pictures at the size of the views, so that they fit into one batch."""
@@ -367,10 +363,24 @@ class Portraying:
         """Keep the picture as it is now, where it is its turn."""
         if not self._frames:
             return state
-        place = state.number // self._frame_every
-        now = moving & (state.number % self._frame_every == 0) & (place < self._frames)
+        # Evenly spaced: frame k is that of step k * steps // frames.
+        steps, count = self.recipe.steps, self._frames
+        place = (state.number * count + steps - 1) // steps
+        now = moving & (place * steps // count == state.number) & (place < count)
         if not bool(now.any()):
             return state
         frames, rows = state.frames.clone(), now.nonzero()[:, 0]
         frames[rows, place[rows]] = query.shown.detach()[rows].to(frames)
         return replace(state, frames=frames)
+
+
+def look_steps(steps: int) -> list[int]:
+    """At which steps a portrait is looked at as it is: at each at first, then ever more rarely.
+
+    A class is often found within a few steps, and then little changes.
+    """
+    found, at = [], 0
+    while at < steps:
+        found.append(at)
+        at += max(1, at // 5)
+    return found if found[-1] == steps - 1 else [*found, steps - 1]

@@ -1,0 +1,140 @@
+"""What portraits are when they are finished, and what is said of them in words."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fluoroscope.inversion.portraits.search import STATIONS
+from fluoroscope.inversion.portraits.second_opinion import Opinion
+from fluoroscope.sealed_files import plain
+from fluoroscope.words import as_percent, count, number, shortened
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Finished:
+    """``N`` portraits; all tensors are on the CPU."""
+
+    images: Tensor
+    """``(N, C, H, W)`` in ``[0, 1]``, exact floats."""
+    targets: Tensor
+    """``(N,)``, the class of each; -1 of one whose goal speaks of none."""
+    towards: Tensor
+    """``(N,)``, 1 of a portrait for its class, -1 of one against."""
+    logits: Tensor
+    """``(N, K)``, the network's answer to the finished picture."""
+    transparency: Tensor
+    """``(N, 1, H, W)``, the sum of the absolute gradients, the mean of the channels."""
+    curve: Tensor
+    """``(N, looks, 3 + P)``: step, goal, each prior, probability of the class (NaN of none)."""
+    weights: Tensor
+    """``(N, P)``, of the priors, as they were found or given."""
+    stations: Tensor
+    """``(N, 4, C, H, W)``, the picture when it first came to probability .5, .9, .99, .999."""
+    reached: Tensor
+    """``(N, 4)``, the step at which that was seen; -1 if it was not."""
+    frames: Tensor
+    """``(N, F, C, H, W)``, pictures on the way."""
+    forwards: Tensor
+    """``(N,)``, images that went through the network for each."""
+    backwards: Tensor
+    """``(N,)``, gradients computed for each."""
+    numbers: Tensor
+    """``(N,)``, on which, with the seed, everything random of a portrait depends."""
+    record: dict[str, Any]
+    """Recipe, prior, seed, versions and the network's content hash, as plain values."""
+    labels: tuple[str, ...]
+    """The network's names of the classes."""
+    notes: tuple[str, ...] = ()
+    second: tuple[Opinion, ...] = ()
+    """What a second network says of each, if one was asked; see :meth:`judged_by`."""
+
+    @property
+    def probabilities(self) -> Tensor:
+        """``(N,)``, of each portrait's class, at the finished picture; NaN of one of no class."""
+        own = self.logits.double().softmax(1).gather(1, self.targets[:, None].clamp(min=0))[:, 0]
+        return own.where(self.targets >= 0, torch.nan)
+
+    @property
+    def winners(self) -> list[int]:
+        """The most probable class of each."""
+        return self.logits.argmax(1).tolist()
+
+    def name(self, row: int) -> str:
+        """What a portrait is of, in words: its class, or what it excites in place of one."""
+        target = int(self.targets[row])
+        return self.labels[target] if target >= 0 else self.goal
+
+    @property
+    def goal(self) -> str:
+        """What is raised, in words."""
+        method = self.record.get("method")
+        return str(method.get("goal", "goal")) if isinstance(method, dict) else "goal"
+
+    def said(self, row: int) -> list[str]:
+        """What the network, and the second one, say of a portrait, a line each."""
+        sure = as_percent(float(self.probabilities[row]))
+        if self.targets[row] < 0:
+            lines = [f"goal {number(float(self.curve[row, -1, 1]))}"]
+        elif self.winners[row] == int(self.targets[row]) or self.towards[row] < 0:
+            lines = [sure]
+        else:
+            lines = [f"{sure}; predicted as {shortened(self.labels[self.winners[row]], 18)}"]
+        if self.second:
+            judged = self.second[row]
+            lines.append(f"second: {shortened(judged.winner, 18)}, {as_percent(judged.sure)}")
+        return lines
+
+    def describe(self) -> dict[str, Any]:
+        """What they are, as plain values, without the pictures themselves."""
+        rows = []
+        sure = self.probabilities.tolist()
+        for row in range(len(self.images)):
+            steps = self.reached[row].tolist()
+            rows.append(
+                {
+                    "class": int(self.targets[row]),
+                    "name": self.name(row),
+                    "number": int(self.numbers[row]),
+                    "against": bool(self.towards[row] < 0),
+                    "probability": sure[row],
+                    "winner": self.labels[self.winners[row]],
+                    "goal": float(self.curve[row, -1, 1]),
+                    "weights": self.weights[row].tolist(),
+                    "reached": {
+                        f"{station:g}": step if step >= 0 else None
+                        for station, step in zip(STATIONS, steps, strict=True)
+                    },
+                    "forwards": int(self.forwards[row]),
+                    "backwards": int(self.backwards[row]),
+                    "second": asdict(self.second[row]) if self.second else None,
+                    "curve": self.curve[row].tolist(),
+                }
+            )
+        columns = ["step", "goal", *self.record.get("priors", []), "probability"]
+        described: dict[str, Any] = plain(
+            {**self.record, "notes": list(self.notes), "columns": columns, "portraits": rows}
+        )
+        return described
+
+    @property
+    def summary(self) -> str:
+        """How many the network, and the second one, predict as their class."""
+        forward = [
+            row
+            for row in range(len(self.images))
+            if self.towards[row] > 0 and self.targets[row] >= 0
+        ]
+        if not forward:
+            return count(len(self.images), "portrait")
+        own = sum(self.winners[row] == int(self.targets[row]) for row in forward)
+        middle = float(self.probabilities[forward].median())
+        words = (
+            f"{count(len(forward), 'portrait')}, {own} predicted as their class (median "
+            f"probability {as_percent(middle)})"
+        )
+        if self.second:
+            agree = sum(self.second[row].agrees for row in forward)
+            words += f", {agree} by the second network"
+        return words
