@@ -39,6 +39,13 @@ def labelled(model: fs.Classifier) -> tuple[torch.Tensor, torch.Tensor]:
     return labels, labels[1:3]
 
 
+def kept_and_drawn(found: fs.Portraits, model: fs.Classifier, out: Path) -> None:
+    found.save(out)
+    with pytest.raises(fs.FluoroscopeError):  # the network itself
+        found.judged_by(model)
+    found.draw(out, transparent=True)
+
+
 def short_plan() -> Plan:
     names = ("fgsm", "pgd")
     return Plan("short", tuple(Stage(each, fs.attack(each, eps=0.1)) for each in names))
@@ -140,6 +147,9 @@ CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
     "morph": lambda m, out: fs.morph(m, "noise", to=1, steps=2).save(out),
     "morph_stream": lambda m, _: next(iter(fs.morph_stream(m, "noise", to=1))),
     "prepare": lambda m, _: fs.prepare(m)(TWO),
+    "portrait": lambda m, out: kept_and_drawn(
+        fs.portrait(m, [0, 2], method="pixels", steps=2, against=True, frames=2), m, out
+    ),
     "predict": lambda m, _: fs.predict(m, TWO),
     "transfer_matrix": lambda m, _: fs.transfer_matrix(
         [m, m], TWO, fs.attack("mi-fgsm", eps=0.1, steps=2), torch.tensor([0, 1])

@@ -142,6 +142,37 @@ def an_attribution(
     return fs.Attribution(**(found | changed))
 
 
+def some_portraits(
+    channels: int = 1, side: int = 6, count: int = 14, **changed: Any
+) -> fs.Portraits:
+    from fluoroscope.inversion.portraits.second_opinion import Opinion
+
+    rows = torch.arange(count)
+    found: dict[str, Any] = {
+        "images": noise(count, channels, side, side),
+        "targets": rows % 10,
+        "towards": torch.where(rows % 3 == 2, -1.0, 1.0),
+        "logits": noise(count, 10),
+        "transparency": noise(count, 1, side, side),
+        "curve": noise(count, 3, 5),
+        "weights": noise(count, 2),
+        "stations": noise(count, 4, channels, side, side),
+        "reached": torch.zeros(count, 4, dtype=torch.long),
+        "frames": noise(count, 0, channels, side, side),
+        "forwards": rows,
+        "backwards": rows,
+        "numbers": rows,
+        "record": {
+            "model": HOSTILE[0], "method": {"goal": HOSTILE[1], "steps": 4}, "prior": HOSTILE[2],
+            "priors": list(HOSTILE[:2]),
+        },
+        "labels": labels_of(10),
+        "notes": HOSTILE,
+        "second": tuple(Opinion(HOSTILE[row % 5], 0.5, None, agrees=False) for row in range(count)),
+    }  # fmt: skip
+    return fs.Portraits(**(found | changed))
+
+
 def a_verdict(curve: fs.Curve | None = None) -> fs.Verdict:
     part = Component(HOSTILE[0], 9, 3, 0, 0.5, (0.2, 0.8), 10, 10, 1.0)
     return fs.Verdict(
@@ -281,6 +312,13 @@ RESULTS: dict[str, Callable[[], Any]] = {
     ),
     "attribution of nothing": lambda: an_attribution(count=0),
     "attribution at large": lambda: an_attribution(3, 224, 40),
+    **{f"portraits {k}": lambda k=k: some_portraits(k) for k in (1, 2, 3, 13)},
+    "portraits of a unit": lambda: some_portraits(record={"unit": HOSTILE[0]}),
+    "portraits of NaN": lambda: some_portraits(
+        logits=torch.full((14, 10), math.nan), weights=torch.full((14, 2), math.nan),
+        curve=torch.full((14, 3, 5), math.nan),
+    ),
+    "portraits at large": lambda: some_portraits(3, 224),
     "prediction": lambda: fs.Prediction(noise(100, 10), labels_of(10)),
     "prediction of many": lambda: fs.Prediction(noise(100, 1000), labels_of(1000)),
     "prediction of two": lambda: fs.Prediction(noise(1, 2), labels_of(2)),
