@@ -319,7 +319,7 @@ def _open_attribution(folder: Path) -> object:
     return repr(found), found._repr_html_(), found.describe()
 
 
-def _portraits(folder: Path) -> list[Tree]:
+def _sets_of_portraits(folder: Path) -> list[Tree]:
     model, trees = fs.load_model("digits-linear"), []
     for against, frames in ((True, 2), (False, 0)):
         found = fs.portrait(model, [3, 5], method="pixels", steps=2, against=against, frames=frames)
@@ -554,7 +554,7 @@ TARGETS: dict[str, Target] = {
     "bookmarks": Target(_bookmarks, _search_on, 60),
     "morphs": Target(_morphs, fs.MorphResult.load, 150),
     "attributions": Target(_attributions, _open_attribution, 60),
-    "portraits": Target(_portraits, _open_portraits, 60),
+    "sets of portraits": Target(_sets_of_portraits, _open_portraits, 60),
     "maps": Target(_maps, _open_map, 150),
     "audits": Target(_audits, _open_audit, 20),
     "pictures of classes": Target(_portraits, _read_portraits, 100),
