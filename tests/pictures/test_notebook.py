@@ -313,7 +313,7 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "attribution of nothing": lambda: an_attribution(count=0),
     "attribution at large": lambda: an_attribution(3, 224, 40),
     **{f"portraits {k}": lambda k=k: some_portraits(k) for k in (1, 2, 3, 13)},
-    "portraits of a unit": lambda: some_portraits(record={"unit": HOSTILE[0]}),
+    "portraits of a unit": lambda: some_portraits(targets=torch.full((14,), -1)),
     "portraits of NaN": lambda: some_portraits(
         logits=torch.full((14, 10), math.nan), weights=torch.full((14, 2), math.nan),
         curve=torch.full((14, 3, 5), math.nan),
