@@ -282,13 +282,42 @@ def test_features_are_what_the_last_layer_is_given(second: fs.Classifier) -> Non
     assert [str(each) for each in path(second, (28, 28))] == ["0", "1", "2", "3", "5", "6", "7"]
 
 
+class Renamed(nn.Module):
+    """Another order of classes, and a picture of another size."""
+
+    def __init__(self, honest: nn.Module) -> None:
+        super().__init__()
+        self.shrink = nn.AvgPool2d(2)
+        self.honest = honest
+
+    def forward(self, images: Tensor) -> Tensor:
+        said: Tensor = self.honest(self.shrink(images))
+        return said.flip(1)
+
+
+def test_the_judge_is_asked_in_its_own_size_and_its_own_words(
+    model: fs.Classifier, second: fs.Classifier, honest: Assessment
+) -> None:
+    names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    judge = fs.Classifier(
+        Renamed(second.module), channels=1, input_size=56, labels=names[::-1], name="other"
+    )
+    named = model.restated(labels=names)
+    found = assess(named, *FRESH, second=judge, real=TEST, train=TRAIN)
+    for name in ("second accuracy", "recall", "Fréchet distance"):
+        made, wanted = found.of(name).value, honest.of(name).value
+        assert made is not None
+        assert wanted is not None
+        assert made.value == pytest.approx(wanted.value, rel=0.15), name
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
         ({"second": "model"}, "the network under study itself"),
         ({"second": "linear"}, "one layer, '1', whose features would be the pixels"),
         ({"second": "colour"}, "takes pictures of 3 channels; expected 1"),
-        ({"second": "twelve"}, "has 12 classes; expected the 10"),
+        ({"second": "four"}, "classes are not told to be those of digits-cnn"),
         ({"layer": "0"}, "expected second="),
         ({"second": "robust", "layer": "nine"}, "layer is 'nine'"),
         ({"codes": torch.ones(20, 10)}, "no distribution"),
@@ -310,8 +339,8 @@ def test_mistakes_are_told(
         "robust": lambda: second,
         "linear": lambda: fs.load_model("digits-linear"),
         "colour": lambda: fs.Classifier(nn.Conv2d(3, 10, 28), channels=3),
-        "twelve": lambda: fs.Classifier(
-            nn.Sequential(nn.Flatten(), nn.Linear(784, 12)), channels=1, input_size=28
+        "four": lambda: fs.Classifier(
+            nn.Sequential(nn.Flatten(), nn.Linear(784, 4)), channels=1, input_size=28
         ),
     }
     if "second" in given:

@@ -1,6 +1,7 @@
 """The door of the measures: it checks what is given, asks the networks once, and takes them all."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from fluoroscope.engine import randomness
 from fluoroscope.engine.classes import Classes, class_values
+from fluoroscope.engine.labels import class_numbers, matching
 from fluoroscope.engine.predict import check_batch_size
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError
@@ -134,6 +136,7 @@ def _bench(
     judge = None if second is None else as_judge(model, as_classifier(second))
     if judge is None and layer is not None:
         raise InvalidParameterError(f"layer is {layer!r}, of a second network; expected second=")
+    numbers = None if judge is None else class_numbers(judge, model.labels)
     asked = None if codes is None else _codes(codes, len(made), model.num_classes)
     pairs: dict[str, Labelled] = {}
     for name, given in (("real", real), ("train", train)):
@@ -170,6 +173,7 @@ def _bench(
         said = None
         if judge is not None and place is not None:
             said = read(judge, pictures, (place,), batch_size=batch_size)
+            said = said if numbers is None else replace(said, logits=said.logits[:, numbers])
         behind += len(pictures)
         on_share(0.7 * behind / many)
         return Subject(pictures, labels, own, said)
@@ -195,7 +199,7 @@ def _pictures(images: Tensor, channels: int, name: str) -> Tensor:
 
 
 def as_judge(model: Classifier, second: Classifier) -> Classifier:
-    """The second network, if it can judge.
+    """The second network, if it can judge; its classes are found by their names.
 
     Raises:
         InvalidParameterError: it is the first one, or has other classes or channels.
@@ -205,10 +209,11 @@ def as_judge(model: Classifier, second: Classifier) -> Classifier:
             f"second is {second.name}, which takes pictures of "
             f"{count(second.channels, 'channel')}; expected {model.channels}, as {model.name} does"
         )
-    if second.num_classes != model.num_classes:
+    found = matching(second, model.labels)
+    if found is not None and found.refusal is not None:
         raise InvalidParameterError(
-            f"second is {second.name}, which has {second.num_classes} classes; expected the "
-            f"{model.num_classes} of {model.name}, in the same order"
+            f"second is {second.name}, whose classes are not told to be those of {model.name} (of "
+            f"data with these names: {found.refusal}); expected a network of the same classes"
         )
     if second.plain.fingerprint() == model.plain.fingerprint():
         raise InvalidParameterError(

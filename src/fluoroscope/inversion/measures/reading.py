@@ -52,6 +52,7 @@ def read(
 ) -> Read:
     """Logits, and what is read at some places, of images ``(N, C, H, W)``.
 
+    Pictures of another size than the network's own are brought to it, as any picture is.
     Of a map with rows and columns the means of ``places_kept`` × ``places_kept`` places are kept,
     or of fewer where a layer has many channels; of tokens their mean.
     """
@@ -64,8 +65,9 @@ def read(
 
     asked = Inside("what layers make of it", tuple(places), flat) if places else None
     logits, found = [], []
+    fits = model.input_size in (None, tuple(images.shape[-2:]))
     for part in images.split(batch_size or suitable_batch(images)):
-        ready = part.to(model.device, model.dtype)
+        ready = (part if fits else model.fit(part)).to(model.device, model.dtype)
         nothing = torch.zeros(len(ready), dtype=torch.long, device=model.device)
         answer = evaluate(model, ready, nothing if places else None, asked)
         logits.append(answer.logits.double().cpu())
@@ -147,7 +149,9 @@ def noise(count: int, shape: tuple[int, ...], seed: int) -> Tensor:
 
 def _uses(model: Classifier, size: tuple[int, int]) -> list[Use]:
     """The uses of layers in a pass of a picture of noise."""
-    picture = noise(1, (model.channels, *size), 0).to(model.device, model.dtype)
+    picture = noise(1, (model.channels, *(model.input_size or size)), 0).to(
+        model.device, model.dtype
+    )
     with traced(model) as uses:
         evaluate(model, picture, look=False)
     return list(uses)
