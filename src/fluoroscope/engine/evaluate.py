@@ -153,7 +153,8 @@ def _evaluate(
             pixels = pixels.clone()
         if classes is not None and classes.is_inference():
             classes = classes.clone()
-        logits = model(pixels.requires_grad_() if at_pixels else pixels)
+        with objective.around() if isinstance(objective, Inside) else nullcontext():
+            logits = model(pixels.requires_grad_() if at_pixels else pixels)
         _check_finite(model, logits)
         at, activation, where = [pixels], None, "the pixels"
         if layer is not None:

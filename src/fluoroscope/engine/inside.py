@@ -6,6 +6,7 @@ pixels in one pass.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -45,6 +46,8 @@ class Inside:
     """Where it reads; nothing else is in :attr:`Seen.outputs`."""
     function: Callable[[Seen], Tensor]
     """Gives ``(N, T)``: one column for each term. A term may look at several images at once."""
+    around: Callable[[], AbstractContextManager[object]] = nullcontext
+    """What the network runs inside, such as a mode that gives operations another way back."""
 
     def __call__(self, seen: Seen) -> Tensor:
         return self.function(seen)

@@ -16,6 +16,7 @@ from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import Attack, Feed, Samples, Step, feed, stream, take
 from fluoroscope.errors import FluoroscopeError, InvalidParameterError
 from fluoroscope.inversion.portraits.canvas import Canvas
+from fluoroscope.inversion.portraits.doubts import notes_of_search
 from fluoroscope.inversion.portraits.objectives.asked import classes_asked
 from fluoroscope.inversion.portraits.presets import as_recipe
 from fluoroscope.inversion.portraits.recipe import Recipe
@@ -172,7 +173,16 @@ def portrait(
         numbers=own[chosen],
         record=record,
         labels=model.labels,
-        notes=tuple(notes_of(model)),
+        notes=(
+            *notes_of(model),
+            *notes_of_search(
+                torch.cat([each.still for each in paintings]).cpu(),
+                recipe.steps,
+                torch.cat([each.pulls for each in paintings]).cpu(),
+                [(each.prior.name, each.ratio) for each in search.priors],
+                recipe.warm_up,
+            ),
+        ),
     )
 
 

@@ -36,8 +36,9 @@ class Recipe:
     priors: tuple[Weighted, ...] = ()
     optimiser: Optimiser = field(default_factory=Adam)
     steps: int = 256
-    warm_up: int = 0
-    """First steps in which a portrait that excites nothing is led by open ReLUs."""
+    warm_up: int = 16
+    """First steps in which a portrait that excites nothing is led by open ReLUs (:mod:`.warm_up`);
+    the default is Lucid's."""
     paper: str = ""
     """Where its constants come from."""
 

@@ -7,6 +7,7 @@ pull is beside the goal's. Every so often the picture itself is shown beside its
 probability and its way stations are those of the picture, not of a view of it.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -22,6 +23,7 @@ from fluoroscope.inversion.portraits.objectives.goal import Goal, Views
 from fluoroscope.inversion.portraits.optimisers import Memory
 from fluoroscope.inversion.portraits.priors.prior import ImagePrior, LayerPrior
 from fluoroscope.inversion.portraits.recipe import Recipe
+from fluoroscope.inversion.portraits.warm_up import opened
 
 STATIONS = (0.5, 0.9, 0.99, 0.999)
 """The probabilities at which a portrait is kept on its way."""
@@ -48,6 +50,8 @@ class Painting:
     """``(n, looks, 3 + P)``: step, goal, priors as they are, probability of the class."""
     looks: Tensor
     """``(n,)``, looks that lie behind."""
+    still: Tensor
+    """``(n,)``, steps in which the network gave no gradient at all."""
     stations: Tensor
     """``(n, S, C, H, W)``, the picture when it first came to each probability."""
     reached: Tensor
@@ -151,6 +155,7 @@ class Portraying:
             pixels=blank(1, canvas.height, canvas.width),
             curve=blank(self._looks, 3 + kinds),
             looks=zero,
+            still=zero,
             stations=blank(len(STATIONS), *canvas.shape),
             reached=torch.full((count, len(STATIONS)), -1, dtype=torch.long, device=device),
             frames=blank(self._frames, *canvas.shape),
@@ -188,7 +193,12 @@ class Portraying:
         return Viewing(
             images,
             wanted,
-            Inside(str(recipe.goal), self.places, self._terms(state, looking)),
+            Inside(
+                str(recipe.goal),
+                self.places,
+                self._terms(state, looking),
+                self._around(state, owners),
+            ),
             samples.classes[owners],
             owners=owners,
             leaf=leaf,
@@ -218,6 +228,7 @@ class Portraying:
             state = self._weigh(state, weighing, pull, pulls)
             if bool(weighing.all()):
                 return state
+        still = (pull == 0).flatten(1).all(1)
         first = len(self._on_layers)
         for at, one in enumerate(pulls):
             pull = pull - column(state.weights[:, first + at]) * one
@@ -238,6 +249,7 @@ class Portraying:
             parameters=torch.where(keep, parameters, state.parameters),
             memory=memory,
             number=number,
+            still=state.still + (still & moving),
             pixels=state.pixels + column(moving) * pull.abs().mean(1, keepdim=True),
             done=number >= self.recipe.steps,
         )
@@ -246,6 +258,11 @@ class Portraying:
         """The portraits as they are, ``(n, C, H, W)``."""
         with torch.no_grad():
             return self.recipe.parameterisation.picture(self.canvas, state.parameters).clamp(0, 1)
+
+    def _around(self, state: Painting, owners: Tensor) -> Any:
+        """What the network runs inside: in the first steps dead ReLUs are opened."""
+        early = (state.number < self.recipe.warm_up)[owners]
+        return opened(early) if bool(early.any()) else nullcontext
 
     def _looks_now(self, state: Painting) -> Tensor:
         return (state.weighed >= self._weighing) & torch.isin(state.number, self._look_steps)
