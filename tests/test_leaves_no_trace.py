@@ -14,6 +14,13 @@ import fluoroscope as fs
 from fluoroscope.attacks import registry
 from fluoroscope.attribution import names as attribution_names
 from fluoroscope.evaluation.plan import Plan, Stage
+from fluoroscope.inversion.portraits.objectives.units import channel, feature_match
+from fluoroscope.inversion.portraits.priors.statistics import (
+    batch_norm_statistics,
+    layer_statistics,
+)
+from fluoroscope.inversion.portraits.priors.vital import sorted_values
+from fluoroscope.inversion.portraits.recipe import Weighted
 
 TWO = torch.linspace(0, 1, 72).view(2, 1, 6, 6)  # drawn numbers would move the random state
 ONE = TWO[:1]
@@ -172,6 +179,15 @@ INVERSION: dict[str, Callable[[fs.Classifier], object]] = {
     )(m, TWO, [0, 1], targeted=True),
     "judges": lambda m: fs.inversion.Judges(m, real=GUIDES, second=other_network()).certify(
         TWO, torch.tensor([0, 1])
+    ),
+    "preflight": lambda m: fs.inversion.preflight(m, GUIDES),
+    "goals and priors": lambda m: fs.portrait(
+        m, None, goal=feature_match(m, "body.2", ONE) + channel("body.2", 1), method="pixels",
+        steps=2, priors=[
+            Weighted(prior) for prior in (
+                batch_norm_statistics(m), layer_statistics(m, GUIDES), sorted_values(m, GUIDES)
+            )
+        ],
     ),
 }  # fmt: skip
 METHODS: dict[str, Callable[[fs.Classifier], object]] = {

@@ -15,6 +15,7 @@ from fluoroscope.errors import FluoroscopeError
 from fluoroscope.inversion.portraits.objectives.classes import class_goal, difference, logit_of
 from fluoroscope.inversion.portraits.objectives.diversity import diversity
 from fluoroscope.inversion.portraits.objectives.goal import Goal, Views
+from fluoroscope.inversion.portraits.objectives.members import of_member
 from fluoroscope.inversion.portraits.objectives.units import (
     as_goal,
     channel,
@@ -207,6 +208,29 @@ def test_diverse_portraits_differ_more() -> None:
     assert apart[1] > apart[0] + 0.1
 
 
+def test_several_networks_are_asked_at_once() -> None:
+    one, other = normed(0), normed(1)
+    both = fs.Ensemble([one, other])
+    start = torch.rand(1, 3, 8, 8, dtype=torch.float64)
+    goal = of_member(0, channel("2", 1)) + 2 * of_member(1, direction("8", ALONG, 2))
+    how = {"method": "pixels", "steps": 1, "start": start, "warm_up": 0, "against": True}
+    found = fs.portrait(both, None, goal=goal, **how)  # type: ignore[arg-type]
+    pixels = start.clone().requires_grad_()
+    first = one.module[:3](pixels)[:, 1].mean()  # type: ignore[index]
+    second = other.module(pixels)
+    for row, sign in ((0, 1), (1, -1)):
+        along = direction("8", sign * ALONG, 2)(views({"8": second}))
+        (slope,) = torch.autograd.grad(sign * first + 2 * along.sum(), pixels, retain_graph=True)
+        moved = (start + 0.05 * slope / (slope.abs() + 1e-8)).clamp(0, 1)  # the first step of Adam
+        torch.testing.assert_close(found.images[row], moved[0])
+    # At the logits an ensemble is one network.
+    found = fs.portrait(both, [2], **how)  # type: ignore[arg-type]
+    mean = (one.module(pixels) + other.module(pixels))[0, 2] / 2
+    (slope,) = torch.autograd.grad(mean, pixels)
+    moved = (start + 0.05 * slope / (slope.abs() + 1e-8)).clamp(0, 1)
+    torch.testing.assert_close(found.images[:1], moved)
+
+
 def test_goals_are_parsed() -> None:
     for text, name in (
         ("layer3", "layer layer3"),
@@ -232,6 +256,10 @@ def test_impossible_goals_are_named() -> None:
         (lambda: difference(3)(SEEN), "expected 0 to 2"),
         (lambda: class_goal("cross-entropy"), "a loss"),
         (lambda: math.inf * class_goal(), "multiplied by inf"),
+        (lambda: of_member(0, class_goal()), "one of logits"),
+        (lambda: of_member(-1, channel("maps", 0)), "number is -1"),
+        (lambda: fs.portrait(normed(), None, steps=1), "classes is None"),
+        (lambda: fs.portrait(normed(), [], steps=1), "classes is empty"),
     ):
         with pytest.raises(FluoroscopeError, match=words):
             make()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     )
     from fluoroscope.inversion.measures.assess import assess
     from fluoroscope.inversion.measures.result import Assessment
+    from fluoroscope.inversion.portraits.preflight import Preflight, preflight
 
 _HOMES = {
     "Assessment": "measures.result",
@@ -22,10 +23,12 @@ _HOMES = {
     "GeneratedPerturbation": "generator.perturbing",
     "Judges": "generator.certificate",
     "Leakage": "generator.leakage",
+    "Preflight": "portraits.preflight",
     "assess": "measures.assess",
     "counterfeits": "generator.counterfeits",
     "fit_perturbation": "generator.perturbing",
     "leakage": "generator.leakage",
+    "preflight": "portraits.preflight",
 }
 __all__ = [
     "Assessment",
@@ -34,10 +37,12 @@ __all__ = [
     "GeneratedPerturbation",
     "Judges",
     "Leakage",
+    "Preflight",
     "assess",
     "counterfeits",
     "fit_perturbation",
     "leakage",
+    "preflight",
 ]
 
 

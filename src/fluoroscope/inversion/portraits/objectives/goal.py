@@ -1,8 +1,8 @@
 """What a goal is: a number for each view of a portrait, of its logits and of layers; values that
 add, subtract and multiply."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from math import isfinite
 
 import torch
@@ -10,7 +10,6 @@ from torch import Tensor
 
 from fluoroscope.engine.inside import Place, Seen
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.models.classifier import Classifier
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,6 @@ class Views:
     """Views of each portrait, which follow each other."""
     towards: Tensor
     """``(m,)``, 1 of a portrait for its goal, -1 of one against it."""
-    elsewhere: Mapping[int, Seen] = field(default_factory=dict)
-    """What other networks make of the same views, by the network's ``id``."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +43,6 @@ class Goal:
     """Whether it speaks of the portrait's class."""
     opposite: Callable[[Views], Tensor] | None = None
     """What a portrait against it raises, ``(m,)``; by default the number with its sign changed."""
-    others: tuple[tuple[Classifier, tuple[Place, ...]], ...] = ()
-    """Other networks that it asks, each with the layers that it reads of it."""
     parts: tuple[tuple[float, "Goal"], ...] = ()
     """Of a sum: so many times each of several goals that are none."""
 
@@ -112,10 +107,6 @@ def _sum(name: str, parts: tuple[tuple[float, Goal], ...]) -> Goal:
         ]
         return torch.stack(found).sum(0)
 
-    others: dict[int, tuple[Classifier, tuple[Place, ...]]] = {}
-    for network, places in (each for one in goals for each in one.others):
-        known = others.get(id(network), (network, ()))[1]
-        others[id(network)] = network, tuple(dict.fromkeys((*known, *places)))
     return Goal(
         name,
         function,
@@ -124,6 +115,5 @@ def _sum(name: str, parts: tuple[tuple[float, Goal], ...]) -> Goal:
         whole=any(one.whole for one in goals),
         of_class=any(one.of_class for one in goals),
         opposite=None if all(one.opposite is None for one in goals) else opposite,
-        others=tuple(others.values()),
         parts=parts,
     )
