@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from fluoroscope.gradients.check import GradientCheck, check_gradient
     from fluoroscope.gradients.finite_difference import finite_difference_gradient
     from fluoroscope.gradients.input_gradient import input_gradient
+    from fluoroscope.inversion.generator.invert import invert
+    from fluoroscope.inversion.generator.result import Inversion
     from fluoroscope.inversion.portraits.portrait import portrait
     from fluoroscope.inversion.portraits.result import Portraits
     from fluoroscope.models.classifier import Classifier
@@ -113,6 +115,7 @@ _HOMES = {
     "FluoroscopeWarning": "errors",
     "GradientCheck": "gradients.check",
     "ImageSet": "data.imageset",
+    "Inversion": "inversion.generator.result",
     "L0": "engine.threats",
     "L1": "engine.threats",
     "L2": "engine.threats",
@@ -141,6 +144,7 @@ _HOMES = {
     "fgsm": "attacks.gradient.gradient_sign",
     "finite_difference_gradient": "gradients.finite_difference",
     "input_gradient": "gradients.input_gradient",
+    "invert": "inversion.generator.invert",
     "list_models": "models.names",
     "load_images": "data.imageset",
     "load_model": "models.loading",
@@ -180,6 +184,7 @@ __all__ = [
     "Ghost",
     "GradientCheck",
     "ImageSet",
+    "Inversion",
     "Linf",
     "MorphResult",
     "MorphStep",
@@ -216,6 +221,7 @@ __all__ = [
     "gradients",
     "input_gradient",
     "inversion",
+    "invert",
     "is_random",
     "list_models",
     "load_images",
