@@ -149,10 +149,14 @@ CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
         m, ONE, 0, pixels=torch.tensor([3])
     ),
     "input_gradient": lambda m, _: fs.input_gradient(m, TWO, [0, 1]),
+    "invert": lambda m, out: fs.invert(
+        m, steps=2, batch_size=8, features=8, cosine=1, noisy_kl=1, checkpoint=out / "kept"
+    ).save(out),
     "is_random": lambda m, _: fs.is_random(m, TWO),
     "load_model": lambda m, _: [fs.load_model(m), fs.load_model(m.module, channels=1)],
     "morph": lambda m, out: fs.morph(m, "noise", to=1, steps=2).save(out),
     "morph_stream": lambda m, _: next(iter(fs.morph_stream(m, "noise", to=1))),
+    "portrait": lambda m, _: fs.portrait(m, [0, 1], steps=2),
     "prepare": lambda m, _: fs.prepare(m)(TWO),
     "portrait": lambda m, out: kept_and_drawn(
         fs.portrait(m, [0, 2], method="pixels", steps=2, against=True, frames=2), m, out

@@ -52,7 +52,11 @@ class Settings:
                 f"batch_size is {self.batch_size}; expected 2 or more, or there are no pairs of "
                 "pictures to tell apart"
             )
-        above_zero("learning_rate", self.learning_rate)
+        if above_zero("learning_rate", self.learning_rate) > 1:
+            raise InvalidParameterError(
+                f"learning_rate is {self.learning_rate:g}; expected at most 1, such as 0.002: Adam "
+                "moves each weight by about as much"
+            )
         if isinstance(self.weight_decay, bool) or not 0 <= self.weight_decay < math.inf:
             raise InvalidParameterError(
                 f"weight_decay is {self.weight_decay!r}; expected 0 or more, such as 1e-6"
@@ -85,7 +89,7 @@ PRESETS: dict[str, Settings] = {
         falling=False,
     ),
     "lab": Settings(
-        conditioning="matrix",
+        conditioning="vector-matrix",
         growth="lab",
         norm="batch",
         dropout=0.1,
