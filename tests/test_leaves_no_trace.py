@@ -156,7 +156,6 @@ CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
     "load_model": lambda m, _: [fs.load_model(m), fs.load_model(m.module, channels=1)],
     "morph": lambda m, out: fs.morph(m, "noise", to=1, steps=2).save(out),
     "morph_stream": lambda m, _: next(iter(fs.morph_stream(m, "noise", to=1))),
-    "portrait": lambda m, _: fs.portrait(m, [0, 1], steps=2),
     "prepare": lambda m, _: fs.prepare(m)(TWO),
     "portrait": lambda m, out: kept_and_drawn(
         fs.portrait(m, [0, 2], method="pixels", steps=2, against=True, frames=2), m, out

@@ -179,7 +179,8 @@ def test_a_vector_of_many_classes_gets_a_temperature_and_says_so() -> None:
     assert codes_of.mean_largest(1000, told.temperature) == pytest.approx(0.321, abs=1e-3)
     faint, notes = conditioning("vector", 1000, temperature=1)
     assert faint.temperature == 1
-    assert "carry hardly a label" in notes[0]
+    assert "hardly carry a label" in notes[0]
+    assert codes_of.mean_lead(10, 1.0) == pytest.approx(0.137, abs=0.01)
     sure, _ = conditioning("vector", 10, confidence=0.9)
     assert codes_of.mean_largest(10, sure.temperature) == pytest.approx(0.9, abs=1e-3)
 
@@ -205,11 +206,12 @@ def test_memory_that_runs_out_changes_no_result(monkeypatch: pytest.MonkeyPatch)
 def test_a_number_that_is_none_stops_it_and_keeps_the_last_good_one(tmp_path: Path) -> None:
     place = tmp_path / "kept"
     run = InversionRun(bars(), checkpoint=place, **TINY)
+    steps = iter(run)
+    assert [next(steps).number, next(steps).number] == [1, 2]
+    run.fitting.keep()
+    run.generator.last.bias.data.fill_(torch.nan)
     with pytest.raises(InvalidParameterError, match="pictures became nan at step 3") as found:
-        for step in run:
-            if step.number == 2:
-                run.fitting.keep()
-                run.generator.last.bias.data.fill_(torch.nan)
+        next(steps)
     assert "lower learning_rate (0.002)" in str(found.value)
     assert f"the generator after step 2 stands in {place}" in str(found.value)
     assert InversionRun(bars(), checkpoint=place, **TINY).fitting.behind == 2
