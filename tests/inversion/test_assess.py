@@ -219,6 +219,24 @@ def test_real_pictures_alone_are_held_against_each_other(
     assert found.of("precision").references["real"].value > 0.8
 
 
+def test_one_real_picture_of_each_class_is_what_sets_are_held_against(
+    model: fs.Classifier, second: fs.Classifier
+) -> None:
+    images, labels = TEST
+    firsts = torch.stack([(labels == each).nonzero()[0, 0] for each in range(10)])
+    found = assess(model, *FRESH, second=second, real=(images[firsts], labels[firsts]))
+    for name in ("precision", "Fréchet distance", "spectrum distance"):
+        assert found.of(name).value is not None
+        assert "real" not in found.of(name).references
+    assert found.of("precision").value.count == 10  # type: ignore[union-attr]
+    assert "real" in found.of("second accuracy").references
+    assert "two real pictures of a class" in found.of("way through the layers").missing
+    assert any("one real picture of each class" in note for note in found.notes)
+    zeros, ones = (images[labels == each] for each in (0, 1))
+    across = assess(model, zeros, [0] * len(zeros), real=(ones, [1] * len(ones)))
+    assert any("across classes" in note for note in across.notes)
+
+
 def test_one_picture_a_class_is_measured_as_far_as_that_goes(
     model: fs.Classifier, second: fs.Classifier
 ) -> None:

@@ -64,6 +64,7 @@ def test_precision_recall_density_and_coverage_are_the_papers(
 
 def test_nearest_others_are_those_of_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distances, "_AT_ONCE", 100)
+    monkeypatch.setattr(distances, "_VALUES", 52)  # 13 others at a time
     points, others = drawn(30, 4), drawn(50, 4, seed=1)
     away, numbers = nearest(points, others, 3)
     wanted = NearestNeighbors(n_neighbors=3).fit(others.numpy()).kneighbors(points.numpy())

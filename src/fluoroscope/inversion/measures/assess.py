@@ -156,9 +156,10 @@ def _bench(
 
     against, trained = pairs.pop("train", None), "train" in pairs or train is not None
     if against is None and "real" in pairs:
-        first, second_half = halves(pairs["real"][1])
-        if len(second_half):
-            against = pairs["real"][0][second_half], pairs["real"][1][second_half]
+        first, other = halves(pairs["real"][1])
+        against = pairs["real"]
+        if len(other):  # there are two pictures of a class
+            against = pairs["real"][0][other], pairs["real"][1][other]
             pairs["real"] = pairs["real"][0][first], pairs["real"][1][first]
     pairs["noise"] = noise(len(made), tuple(made.shape[1:]), seed), shown
     if random is not None:
@@ -180,7 +181,8 @@ def _bench(
 
     ours = subject(made, shown)
     beside = {name: subject(*pair) for name, pair in pairs.items()}
-    held = None if against is None else subject(*against)
+    alone = against is not None and against is pairs.get("real")
+    held = beside["real"] if alone else None if against is None else subject(*against)
     sets = [shown, *(one.classes for one in (beside.get("real"), held) if one is not None)]
     return Bench(
         model, ours, beside, held, trained, along, place, seed, asked,
@@ -292,7 +294,12 @@ def _record(bench: Bench, second: Any, seed: int) -> dict[str, Any]:
 def _remarks(bench: Bench, real: Labelled | None, train: Labelled | None) -> list[str]:
     """What a reader of the numbers should know."""
     found = []
-    if train is None and real is not None and bench.against is not None:
+    if bench.against is not None and bench.against is bench.others.get("real"):
+        found.append(
+            "there is one real picture of each class: sets are held against these, and no other "
+            "real ones stand beside"
+        )
+    elif train is None and real is not None and bench.against is not None:
         found.append(
             "no training pictures were given: real pictures are held against each other, "
             f"{len(bench.others['real'])} against {len(bench.against)}"
@@ -300,6 +307,11 @@ def _remarks(bench: Bench, real: Labelled | None, train: Labelled | None) -> lis
     if train is not None and real is None:
         found.append("no real pictures but training ones were given, so none stand beside")
     compared = sum(bench.counts.values())
+    if bench.against is not None and not bench.counts:
+        found.append(
+            "no real picture is of a class of these: sets are compared across classes, which says "
+            "little"
+        )
     if bench.counts and compared < len(bench.made):
         found.append(
             f"sets are compared at {count(compared, 'picture')} of {len(bench.made)}, as many of "

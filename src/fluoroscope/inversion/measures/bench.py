@@ -42,7 +42,8 @@ class Bench:
     others: Mapping[str, Subject]
     """By :data:`~.measure.REFERENCES`: real pictures, noise, those of random weights."""
     against: Subject | None
-    """Real pictures that sets are held against: never among the real ones of :attr:`others`."""
+    """Real pictures that sets are held against; the real ones of :attr:`others` themselves where
+    there is but one of each class."""
     trained: bool
     """Whether these are training pictures."""
     path: tuple[Place, ...]
@@ -59,6 +60,11 @@ class Bench:
     def subjects(self) -> dict[str, Subject]:
         """The made pictures first, then what stands beside them."""
         return {MADE: self.made, **self.others}
+
+    @property
+    def apart(self) -> dict[str, Subject]:
+        """Those of them that are not what sets are held against."""
+        return {name: one for name, one in self.subjects.items() if one is not self.against}
 
     def features(self, subject: Subject, *, equal: bool = False) -> Tensor:
         """``(N, D)`` of the second network; ``equal``: of so many as all sets have."""

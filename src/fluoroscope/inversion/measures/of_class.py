@@ -116,13 +116,13 @@ def way(bench: Bench) -> tuple[list[Measure], dict[str, tuple[AtLayer, ...]]]:
         return [missing(name, REAL)], {}
     if not bench.path:
         return [missing(name, "a network whose layers Python sees")], {}
-    ways = {key: _along(bench, one, bench.against) for key, one in bench.subjects.items()}
+    ways = {key: _along(bench, one, bench.against) for key, one in bench.apart.items()}
     values: dict[str, Value | None] = {}
     for key, one in ways.items():
         place = mean_place(one)
         values[key] = None if place is None else Value(place, len(bench.subjects[key]))
     telling = sum(one.tells for one in ways[MADE])
-    needs = "real pictures of several classes, which some layer tells apart"
+    needs = "two real pictures of a class, of classes that some layer tells apart"
     about = (
         f"mean place over {telling} of {len(bench.path)} layers: 1 as real pictures of the class, "
         "0 as of others"

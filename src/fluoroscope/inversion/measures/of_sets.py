@@ -17,6 +17,8 @@ from fluoroscope.inversion.measures.measure import Measure, Value, mean, share
 from fluoroscope.inversion.measures.of_answers import SECOND
 from fluoroscope.inversion.measures.pictures import spectrum_distance, spread
 
+# Pictures that are compared in double precision at once.
+_TOGETHER = 64
 # Neighbours: as in Naeem et al. 2020.
 K = 5
 REAL = "real=, labelled pictures that nobody made"
@@ -87,7 +89,7 @@ def among_real(bench: Bench) -> Iterator[Measure]:
         "spectrum distance",
         {
             key: Value(spectrum_distance(one.images, real), len(one))
-            for key, one in bench.subjects.items()
+            for key, one in bench.apart.items()
             if len(real)
         },
         needs=REAL + " of the pictures' classes",
@@ -97,7 +99,7 @@ def among_real(bench: Bench) -> Iterator[Measure]:
 
 def _overlaps(bench: Bench, against: Subject, names: tuple[str, ...]) -> Iterator[Measure]:
     real = bench.features(against, equal=True)
-    sets = {key: bench.features(one, equal=True) for key, one in bench.subjects.items()}
+    sets = {key: bench.features(one, equal=True) for key, one in bench.apart.items()}
     smallest = min([len(real), *(len(one) for one in sets.values())])
     k = min(K, smallest - 1)
     if k < 1 or smallest < 3:
@@ -168,7 +170,7 @@ def _correlations(bench: Bench, other: Subject) -> dict[str, Value]:
     found = {MADE: mean(values, bench.seed)}
     real = bench.others.get("real")
     if real is not None:
-        pairs = _of_classes(bench, real, _contrast(real.images), mean_cosine)
+        pairs = _of_classes(bench, real, real.images, lambda images: mean_cosine(_contrast(images)))
         if pairs:
             found["real"] = mean(torch.tensor(pairs, dtype=torch.float64, device="cpu"), bench.seed)
     return found
@@ -176,6 +178,9 @@ def _correlations(bench: Bench, other: Subject) -> dict[str, Value]:
 
 def correlation(first: Tensor, second: Tensor) -> Tensor:
     """Pearson's, of the pixels of pictures ``(N, C, H, W)``; 0 where one is flat."""
+    if len(first) > _TOGETHER:
+        parts = zip(first.split(_TOGETHER), second.split(_TOGETHER), strict=True)
+        return torch.cat([correlation(*part) for part in parts])
     one, two = _contrast(first), _contrast(second)
     lengths = one.norm(dim=1) * two.norm(dim=1)
     found: Tensor = (one * two).sum(1) / lengths.clamp(min=1e-300)
