@@ -37,7 +37,18 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize(
     "command",
-    ["predict", "gradient", "attribute", "morph", "attack", "evaluate", "corrupt", "map", "xray"],
+    [
+        "predict",
+        "gradient",
+        "attribute",
+        "portrait",
+        "morph",
+        "attack",
+        "evaluate",
+        "corrupt",
+        "map",
+        "xray",
+    ],
 )
 def test_every_command_that_loads_a_network_takes_all_that_can_be_said_of_it(command: str) -> None:
     page = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "300"}).output

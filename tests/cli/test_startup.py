@@ -44,6 +44,7 @@ def test_the_small_commands_and_mistakes_in_names_import_no_pytorch(tmp_path: Pa
     heavy = {"torch", "numpy", "pyarrow", "PIL"} | UNUSED
     small = [["--version"], ["models", "list"], ["attacks"], ["attacks", "pgd"]]
     small += [["attribute", "list"], ["attribute", "show", "gradient"]]
+    small += [["portrait", "list"], ["portrait", "show", "pixels"]]
     codes, there = imported(*small, cwd=tmp_path)
     assert codes == [0] * len(small)
     assert not heavy & there[-1]
@@ -59,6 +60,8 @@ def test_the_small_commands_and_mistakes_in_names_import_no_pytorch(tmp_path: Pa
         ["attribute", "-m", "digits-cnn", "-i", "digits:7", "--method", "gradeint"],
         ["attribute", "-m", "digits-cnn", "-i", "digits:7", "--param", "nothing=1"],
         ["attribute", "show", "gradeint"],
+        ["portrait", "-m", "digits-cnn", "--method", "furier"],
+        ["portrait", "show", "furier"],
     ]
     codes, there = imported(*wrong, cwd=tmp_path)
     assert codes == [2] * len(wrong)

@@ -28,6 +28,7 @@ from fluoroscope.cli.models import models
 from fluoroscope.cli.morph import morph
 from fluoroscope.cli.options import Command
 from fluoroscope.cli.output import Output, begin, in_options, one_line, unread
+from fluoroscope.cli.portrait import portrait
 from fluoroscope.cli.predict import predict
 from fluoroscope.cli.report import report
 from fluoroscope.cli.runs import runs
@@ -72,6 +73,7 @@ def fluoroscope(
 
 
 app.add_typer(attribute)
+app.add_typer(portrait)
 app.add_typer(models)
 app.add_typer(runs)
 app.add_typer(report)

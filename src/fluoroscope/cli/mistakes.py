@@ -35,6 +35,7 @@ def _checks(command: str | None) -> dict[str, Callable[[str], Any]]:
         "others": check_data,
         "image": check_image,
         "mask": check_image,
+        **({"start": check_image} if command == "portrait" else {}),
         "threat": read_threat,
     }
 
@@ -46,6 +47,10 @@ def _of_methods(command: str | None) -> dict[str, Callable[[str], Any]]:
 
     if command == "attribute":
         return {}
+    if command == "portrait":
+        from fluoroscope.inversion.names import check_preset
+
+        return {"method": check_preset}
     return {"method": check_method if command == "audit" else check_attack}
 
 

@@ -326,7 +326,7 @@ def load(
 
     waiting.says(f"loading {one_line(name)}")
     keep_freed_memory()
-    sides = _size(resize, "resize")
+    sides = sides_of(resize, "resize")
     return load_model(
         name,
         checkpoint=checkpoint,
@@ -334,7 +334,7 @@ def load(
         labels=_lines(labels),
         mean=_numbers(mean, "mean"),
         std=_numbers(std, "std"),
-        input_size=_size(input_size),
+        input_size=sides_of(input_size, "input-size"),
         channels=channels,
         channel_order=cast(Any, channel_order),
         # One number is the length of the shorter side.
@@ -416,7 +416,8 @@ def _numbers(text: str | None, name: str) -> list[float] | None:
         ) from error
 
 
-def _size(text: str | None, name: str = "input-size") -> tuple[int, int] | None:
+def sides_of(text: str | None, name: str = "size") -> tuple[int, int] | None:
+    """Height and width, of ``224`` or ``HEIGHTxWIDTH``."""
     if text is None:
         return None
     try:

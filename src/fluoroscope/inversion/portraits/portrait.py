@@ -15,6 +15,7 @@ from fluoroscope.engine.predict import check_batch_size, predict
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import Attack, Feed, Samples, Step, feed, stream, take
 from fluoroscope.errors import FluoroscopeError, InvalidParameterError
+from fluoroscope.inversion.names import USUAL
 from fluoroscope.inversion.portraits.canvas import Canvas
 from fluoroscope.inversion.portraits.doubts import notes_of_search
 from fluoroscope.inversion.portraits.objectives.asked import classes_asked
@@ -31,7 +32,7 @@ def portrait(
     model: Classifier | nn.Module,
     classes: int | str | Sequence[int | str] | None,
     *,
-    method: str | Recipe = "fourier",
+    method: str | Recipe = USUAL,
     steps: int | None = None,
     size: int | tuple[int, int] | None = None,
     start: Tensor | None = None,
