@@ -114,7 +114,7 @@ def test_put_down_and_taken_up_it_is_the_same_bytes(tmp_path: Path) -> None:
     whole = fs.portrait(
         fs.load_model("digits-cnn"), [1, 2, 3, 4], method="pixels", steps=6, batch_size=2, seed=3
     )
-    found = _stopped(tmp_path / "portraits.going", 9, 2)
+    found = _stopped(tmp_path / "portraits.going", 15, 2)
     for name in TENSORS:
         assert torch.equal(getattr(found, name), getattr(whole, name)), name
     assert found.record == whole.record

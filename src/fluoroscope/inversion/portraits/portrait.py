@@ -11,7 +11,8 @@ from fluoroscope.engine import randomness
 from fluoroscope.engine.bookmark import Bookmark, UnusableBookmarkError
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.first_look import notes_of, remind
-from fluoroscope.engine.predict import check_batch_size, predict
+from fluoroscope.engine.memory import out_of_memory
+from fluoroscope.engine.predict import Prediction, check_batch_size, predict, suitable_batch
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import Attack, Feed, Samples, Step, feed, stream, take
 from fluoroscope.errors import FluoroscopeError, InvalidParameterError
@@ -90,22 +91,23 @@ def portrait(
     given = None if start is None else _started(start, len(wanted), canvas)
     count = len(wanted)
     own = torch.arange(count, device="cpu") if numbers is None else numbers
-    ways = torch.ones(count, dtype=canvas.dtype, device="cpu")
+    ways = torch.ones(count, dtype=torch.float32, device="cpu")
     if against:
         wanted, own, ways = wanted.repeat(2), own.repeat(2), torch.cat([ways, -ways])
         given = None if given is None else given.repeat(2, 1, 1, 1)
     remind(model)
     search = Portraying(canvas, recipe, model.input_size or shape, start=given, frames=frames)
-    rows = _rows_at_once(model, batch_size, search, len(wanted), shape)
-    blank = torch.zeros(len(wanted), *canvas.shape, dtype=canvas.dtype, device=canvas.device)
+    rows, views = _at_once(model, batch_size, search, len(wanted))
+    blank = torch.zeros(1, *canvas.shape, dtype=canvas.dtype, device=canvas.device)
 
     def samples() -> Feed:
         everything = feed(
-            blank, wanted.to(canvas.device), targeted=True, seed=seed, numbers=own.to(canvas.device)
-        )
+            blank.expand(len(wanted), *canvas.shape), wanted.to(canvas.device), targeted=True,
+            seed=seed, numbers=own.to(canvas.device),
+        )  # fmt: skip
 
         def hand_out(room: int) -> Samples | None:
-            found = everything(room)
+            found = everything(min(room, rows))
             if found is None:
                 return None
             return replace(found, towards=ways.to(canvas.device)[found.indices])
@@ -117,7 +119,7 @@ def portrait(
         if bookmark is not None:
             kept.keep_in(bookmark, samples())
         steps = stream(
-            model, cast(Attack[Any], kept), samples(), batch_size=rows, bookmark=bookmark
+            model, cast(Attack[Any], kept), samples(), batch_size=views, bookmark=bookmark
         )
         with model.held():
             for step in steps:
@@ -146,7 +148,7 @@ def portrait(
         )
     paintings = [kept.done[number] for number in made]
     pictures = torch.cat([search.pictures(each) for each in paintings])
-    said = predict(model, pictures)
+    said = _predicted(model, pictures, views)
     record = {
         "method": recipe.describe(),
         "seed": seed,
@@ -282,6 +284,17 @@ def _of(start: Tensor | None) -> int:
     return len(start) if start is not None and start.dim() == 4 else 1
 
 
+def _predicted(model: Classifier, pictures: Tensor, batch_size: int) -> Prediction:
+    """What the network says of the finished pictures, however few fit into memory."""
+    while True:
+        try:
+            return predict(model, pictures, batch_size=batch_size)
+        except RuntimeError as problem:
+            if not out_of_memory(problem) or batch_size < 2:
+                raise
+        batch_size //= 2
+
+
 def _shape(
     model: Classifier, size: int | tuple[int, int] | None, start: Tensor | None
 ) -> tuple[int, int]:
@@ -317,18 +330,19 @@ def _started(start: Tensor, count: int, canvas: Canvas) -> Tensor:
     return pictures.expand(count, *canvas.shape).contiguous()
 
 
-def _rows_at_once(
-    model: Classifier, batch_size: int | None, search: Portraying, count: int, size: tuple[int, int]
-) -> int:
-    """How many portraits are under way at once: so many that their views fill a batch."""
-    from fluoroscope.engine.predict import suitable_batch
+def _at_once(
+    model: Classifier, batch_size: int | None, search: Portraying, count: int
+) -> tuple[int, int]:
+    """How many portraits are under way at once, and how many views of them are shown.
 
+    So many portraits that their views fill a batch; the views of one that has more than that are
+    shown part by part.
+    """
+    like = torch.empty(1, model.channels, *search.size, dtype=model.dtype, device=model.device)
+    views = suitable_batch(like) if batch_size is None else check_batch_size(batch_size)
+    rows = count if search.together else min(count, max(1, views // search.views))
     if search.together:
-        return count  # they depend on each other
-    seen = search.size
-    if batch_size is None:
-        like = torch.empty(1, model.channels, *seen, dtype=model.dtype, device=model.device)
-        views = suitable_batch(like)
-    else:
-        views = check_batch_size(batch_size)
-    return max(1, views // search.views)
+        search.count = count
+    if batch_size is None and (search.together or search.whole):
+        return rows, max(views, rows * search.views)
+    return rows, views

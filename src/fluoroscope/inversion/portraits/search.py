@@ -2,14 +2,16 @@
 
 The parameters become a picture, the picture views, and the network says of these what the goal and
 the priors are worth and which way their pixels should go; that goes back through views and picture
-to the parameters. First, for each prior that is weighed by ratio, one pass finds how strong its
-pull is beside the goal's. Every so often the picture itself is shown beside its views, so that its
-probability and its way stations are those of the picture, not of a view of it.
+to the parameters. Where there is no room for all views of a portrait at once, they are seen part by
+part and their gradients added. First, for each prior that is weighed by ratio, one pass finds how
+strong its pull is beside the goal's. Every so often the picture itself is shown, forward only, so
+that its probability and its way stations are those of the picture, not of a view of it.
 """
 
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,6 +20,7 @@ from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.inside import Inside, Place, Seen
 from fluoroscope.engine.stream import Query, Samples
 from fluoroscope.engine.vectors import column
+from fluoroscope.errors import InvalidParameterError
 from fluoroscope.inversion.portraits.canvas import Canvas
 from fluoroscope.inversion.portraits.objectives.goal import Goal, Views
 from fluoroscope.inversion.portraits.optimisers import Memory
@@ -38,6 +41,12 @@ class Painting:
     memory: Memory
     number: Tensor
     """``(n,)``, steps that lie behind."""
+    seen: Tensor
+    """``(n,)``, views of this step that lie behind."""
+    sofar: Tensor
+    """``(n, C, H, W)``, the sum of their gradients; empty where there is but one view."""
+    looked: Tensor
+    """``(n,)`` booleans: the picture itself was shown at this step."""
     weighed: Tensor
     """``(n,)``, passes made to weigh the priors."""
     pulls: Tensor
@@ -72,11 +81,11 @@ class Viewing(Query):
     shown: Tensor
     """The same, as the beginning of the graph of the views and of the penalties."""
     views: Tensor
-    """``(n * copies, C, h, w)``"""
-    penalties: tuple[Tensor, ...]
-    """``(n,)`` each, of the priors on pixels."""
-    looking: bool
-    """Whether the last rows of each portrait show the picture itself."""
+    """``(n * copies, C, h, w)``, those of them that are asked about."""
+    copies: int
+    """How many of each portrait these are."""
+    plain: bool = False
+    """Whether the pictures themselves are shown, for the books alone."""
 
 
 class Portraying:
@@ -107,20 +116,28 @@ class Portraying:
         self._looks = len(looks)
         self._look_steps = torch.tensor(looks, dtype=torch.long, device=canvas.device)
         self._frames = min(frames, recipe.steps)
-        self._on_layers = [each for each in recipe.priors if isinstance(each.prior, LayerPrior)]
-        self._on_pixels = [each for each in recipe.priors if isinstance(each.prior, ImagePrior)]
-        self.priors = [*self._on_layers, *self._on_pixels]
+        kinds = [(each, each.prior) for each in recipe.priors]
+        self._on_layers = [prior for _, prior in kinds if isinstance(prior, LayerPrior)]
+        self._on_pixels = [prior for _, prior in kinds if isinstance(prior, ImagePrior)]
+        self.priors = [
+            each for kind in (LayerPrior, ImagePrior) for each, prior in kinds
+            if isinstance(prior, kind)
+        ]  # fmt: skip
         """In the order of the columns."""
         # One pass for the goal and one for each prior on layers; those on pixels need none.
         ratio = any(each.ratio for each in self.priors)
         self._weighing = 1 + len(self._on_layers) if ratio else 0
-        goals = [recipe.goal, *(p.prior.penalty for p in self._on_layers)]  # type: ignore[union-attr]
+        goals = [recipe.goal, *(prior.penalty for prior in self._on_layers)]
         self._goals: list[Goal] = goals
         self.places: tuple[Place, ...] = tuple(
             dict.fromkeys(place for goal in goals for place in goal.places)
         )
         self.together = any(goal.together for goal in goals)
         """Whether the portraits of a batch depend on each other."""
+        self.whole = any(goal.whole for goal in goals)
+        """Whether all views of a portrait have to be seen at once."""
+        self.count = 0
+        """How many portraits there are, if they depend on each other."""
 
     @property
     def views(self) -> int:
@@ -149,6 +166,9 @@ class Portraying:
             parameters=parameters,
             memory=self.recipe.optimiser.start(parameters),
             number=zero,
+            seen=zero,
+            sofar=blank(*(canvas.shape if self.views > 1 else (0,))),
+            looked=zero > 0,
             weighed=zero,
             pulls=blank(1 + kinds),
             weights=fixed.to(canvas.dtype).expand(count, kinds).clone(),
@@ -163,41 +183,33 @@ class Portraying:
         )
 
     def ask_within(self, state: Painting, room: int) -> Viewing:
-        """The views of this step, and now and then the picture itself."""
+        """Views of this step, as many as there is room for, or the pictures themselves."""
         recipe, samples = self.recipe, state.samples
-        count, copies = len(samples.keys), self.views
-        with torch.enable_grad():
-            leaf = state.parameters.detach().requires_grad_()
+        count = len(samples.keys)
+        looking = bool((self._looks_now(state) & ~state.looked).any())
+        copies = 1 if looking else min(max(1, room), self.views - int(state.seen.max()))
+        if not looking:
+            self._check_room(count, copies)
+        with torch.set_grad_enabled(not looking):
+            leaf = state.parameters.detach().requires_grad_(not looking)
             picture = recipe.parameterisation.picture(self.canvas, leaf)
-            shown = picture.detach().requires_grad_()
-            share = state.number / max(1, recipe.steps - 1)
-            views = recipe.transformations.views(
-                shown, samples.keys, state.number, share, self.size
-            )
-            penalties = tuple(
-                each.prior.function(shown)
-                for each in self._on_pixels
-                if isinstance(each.prior, ImagePrior)
-            )
+            shown = picture.detach().requires_grad_(not looking)
+            if looking:
+                views = self._as_seen(shown)
+            else:
+                views = recipe.transformations.views(
+                    shown, samples.keys, state.number, state.number / max(1, recipe.steps - 1),
+                    self.size, first=state.seen, count=copies,
+                )  # fmt: skip
         owners = torch.arange(count, device=views.device).repeat_interleave(copies)
-        looking = bool((self._looks_now(state)).any())
-        images = views.detach()
-        wanted: bool | Tensor = True
-        if looking:
-            images = torch.cat([images, self._as_seen(shown.detach())])
-            owners = torch.cat([owners, torch.arange(count, device=owners.device)])
-            order = owners.argsort(stable=True)
-            images, owners = images[order], owners[order]
-            wanted = torch.ones_like(owners, dtype=torch.bool)
-            wanted[copies :: copies + 1] = False
         return Viewing(
-            images,
-            wanted,
+            views.detach(),
+            not looking,
             Inside(
                 str(recipe.goal),
                 self.places,
-                self._terms(state, looking),
-                self._around(state, owners),
+                self._terms(state, copies, looking),
+                nullcontext if looking else self._around(state, owners),
             ),
             samples.classes[owners],
             owners=owners,
@@ -205,52 +217,67 @@ class Portraying:
             picture=picture,
             shown=shown,
             views=views,
-            penalties=penalties,
-            looking=looking,
+            copies=copies,
+            plain=looking,
         )
 
     def tell_all(self, state: Painting, query: Query, answer: Answer) -> Painting:
-        """Weighed once more, or a step on."""
+        """Looked at, seen in part, weighed once more, or a step on."""
         assert isinstance(query, Viewing)
+        if query.plain:
+            return self._look(state, query, answer)
         assert answer.gradient is not None
-        assert answer.terms is not None
-        each = self.views + query.looking
-        rows = answer.gradient.view(-1, each, *answer.gradient.shape[1:])[:, : self.views]
-        gradient = rows.flatten(0, 1).to(query.views.dtype) / self.views
-        terms = answer.terms.view(-1, each, answer.terms.shape[1])[:, : self.views].mean(1)
-        weighing = state.weighed < self._weighing
+        gradient = answer.gradient.to(query.views.dtype)
         (pull,) = torch.autograd.grad(query.views, query.shown, gradient)
+        seen = state.seen + query.copies
+        over = seen == self.views  # all of a batch but for those that waited for memory
+        if bool(state.seen.any()):
+            pull = torch.where(column(state.seen > 0), pull + state.sofar, pull)
+        if not bool(over.all()):
+            state = replace(state, sofar=pull)
+        state = replace(state, seen=seen * ~over)
+        if not bool(over.any()):
+            return state
+        return self._led(state, query, pull / self.views if self.views > 1 else pull, over)
+
+    def _led(self, state: Painting, query: Viewing, pull: Tensor, over: Tensor) -> Painting:
+        """Weighed or moved, those who have seen all their views; ``pull`` is the mean of these."""
         with torch.enable_grad():
-            sums = [one.sum() for one in query.penalties]
+            sums = [each.function(query.shown).sum() for each in self._on_pixels]
         pulls = [torch.autograd.grad(one, query.shown)[0] for one in sums]
+        weighing = over & (state.weighed < self._weighing)
+        moving = over & ~weighing
         if bool(weighing.any()):
-            # All of a batch began together or wait as they are, so some may be weighed already.
             state = self._weigh(state, weighing, pull, pulls)
-            if bool(weighing.all()):
+            if not bool(moving.any()):
                 return state
-        still = (pull == 0).flatten(1).all(1)
+        still = moving & (pull == 0).flatten(1).all(1)
         first = len(self._on_layers)
         for at, one in enumerate(pulls):
             pull = pull - column(state.weights[:, first + at]) * one
         (along,) = torch.autograd.grad(query.picture, query.leaf, pull)
-        moving = ~weighing
         parameters, memory = self.recipe.optimiser.step(
             state.parameters, along, state.memory, state.number, self.recipe.steps
         )
-        state = self._look(state, query, answer, terms, moving)
-        keep = moving.view(-1, *[1] * (parameters.dim() - 1))
-        memory = Memory(
-            torch.where(keep, memory.first, state.memory.first),
-            torch.where(keep, memory.second, state.memory.second),
-        )
+        self._frame(state, query, moving)
+        trace = pull.abs().mean(1, keepdim=True)
+        if not bool(moving.all()):
+            trace = column(moving) * trace
+            keep = moving.view(-1, *[1] * (parameters.dim() - 1))
+            parameters = torch.where(keep, parameters, state.parameters)
+            memory = Memory(
+                torch.where(keep, memory.first, state.memory.first),
+                torch.where(keep, memory.second, state.memory.second),
+            )
         number = state.number + moving
         return replace(
             state,
-            parameters=torch.where(keep, parameters, state.parameters),
+            parameters=parameters,
             memory=memory,
             number=number,
-            still=state.still + (still & moving),
-            pixels=state.pixels + column(moving) * pull.abs().mean(1, keepdim=True),
+            looked=state.looked & ~moving,
+            still=state.still + still,
+            pixels=trace.add_(state.pixels),
             done=number >= self.recipe.steps,
         )
 
@@ -259,7 +286,9 @@ class Portraying:
         with torch.no_grad():
             return self.recipe.parameterisation.picture(self.canvas, state.parameters).clamp(0, 1)
 
-    def _around(self, state: Painting, owners: Tensor) -> Any:
+    def _around(
+        self, state: Painting, owners: Tensor
+    ) -> Callable[[], AbstractContextManager[object]]:
         """What the network runs inside: in the first steps dead ReLUs are opened."""
         early = (state.number < self.recipe.warm_up)[owners]
         return opened(early) if bool(early.any()) else nullcontext
@@ -275,43 +304,45 @@ class Portraying:
             pictures, self.size, mode="bilinear", antialias=True
         ).clamp(0, 1)
 
-    def _terms(self, state: Painting, looking: bool) -> Any:
+    def _check_room(self, count: int, copies: int) -> None:
+        """Refuse to tear apart what has to be seen at once."""
+        if self.together and count < self.count:
+            raise InvalidParameterError(
+                f"{self.recipe.goal} compares portraits with each other, and there is room for "
+                f"{count} of {self.count} at once; give a larger batch_size, or ask for fewer"
+            )
+        if self.whole and copies < self.views:
+            raise InvalidParameterError(
+                f"{self.recipe.goal} needs all {self.views} views of a portrait at once, and there "
+                f"is room for {copies}; give a larger batch_size, or fewer copies"
+            )
+
+    def _terms(self, state: Painting, copies: int, looking: bool) -> Callable[[Seen], Tensor]:
         """The function of an :class:`Inside`: the goal and each layer's prior, weighed and signed.
 
-        While priors are weighed one term at a time is let through, with a weight of 1.
+        While priors are weighed one term at a time is let through, with a weight of 1; those who
+        are looked at are told every term as it is.
         """
-        each = self.views + looking
         ways = [
             torch.ones_like(state.samples.towards),
             *(-state.weights[:, at] for at in range(len(self._on_layers))),
         ]
         scale = torch.stack([way.to(state.weights) for way in ways], 1)
         weighing = state.weighed < self._weighing
-        if bool(weighing.any()):
+        if looking:
+            scale = torch.ones_like(scale)
+        elif bool(weighing.any()):
             one = torch.nn.functional.one_hot(
                 state.weighed.clamp(max=scale.shape[1] - 1), scale.shape[1]
             ).to(scale)
             scale = torch.where(weighing[:, None], one, scale)
-        rows = torch.arange(len(scale) * each, device=scale.device)
-        plain = rows % each >= self.views
-        goals, copies, towards = self._goals, self.views, state.samples.towards.to(scale)
+        goals, towards = self._goals, state.samples.towards.to(scale)
 
         def function(seen: Seen) -> Tensor:
-            if looking:  # the pictures themselves are for the books alone
-                kept = ~plain
-                seen = Seen(
-                    seen.logits[kept],
-                    seen.classes[kept],
-                    {place: output[kept] for place, output in seen.outputs.items()},
-                )
             whose = torch.arange(len(seen.logits), device=seen.logits.device) // copies
             views = Views(seen, whose, copies, towards[whose])
             columns = [goals[0].raised(views), *(goal(views) for goal in goals[1:])]
-            found = torch.stack([each.to(scale) for each in columns], 1) * scale[whose]
-            if looking:
-                all_of = found.new_zeros(len(plain), found.shape[1])
-                return all_of.index_put((kept.nonzero()[:, 0],), found)
-            return found
+            return torch.stack([each.to(scale) for each in columns], 1) * scale[whose]
 
         return function
 
@@ -342,53 +373,45 @@ class Portraying:
                 )
         return replace(state, pulls=pulls, weighed=weighed, weights=weights)
 
-    def _look(
-        self, state: Painting, query: Viewing, answer: Answer, terms: Tensor, moving: Tensor
-    ) -> Painting:
-        """Note where those stand that are looked at now."""
-        now = self._looks_now(state) & moving
-        if not bool(now.any()):
-            return self._frame(state, query, moving)
-        each = self.views + 1
-        logits = answer.logits.view(-1, each, answer.logits.shape[1])[:, -1]
-        classes = state.samples.classes
-        sure = logits.double().softmax(1).gather(1, classes[:, None].clamp(min=0))[:, 0]
-        sure = sure.where(classes >= 0, torch.nan)  # of no class there is none
-        on_pixels = [one.detach() for one in query.penalties]
-        own = terms[:, 0] * state.samples.towards
-        layers = [
-            -terms[:, 1 + at] / state.weights[:, at].where(state.weights[:, at] != 0, 1.0)
-            for at in range(len(self._on_layers))
-        ]
-        row = torch.stack([state.number.to(terms), own, *layers, *on_pixels, sure.to(terms)], 1)
-        curve = state.curve.clone()
-        rows = now.nonzero()[:, 0]
-        curve[rows, state.looks[rows]] = row[rows].to(curve)
-        reached, stations = state.reached.clone(), state.stations
-        for at, wanted in enumerate(STATIONS):
-            fresh = now & (sure >= wanted) & (reached[:, at] < 0) & (state.samples.towards > 0)
-            if bool(fresh.any()):
-                stations = stations.clone()
-                stations[fresh, at] = query.shown.detach()[fresh].to(stations)
-                reached[fresh, at] = state.number[fresh]
-        state = replace(
-            state, curve=curve, looks=state.looks + now, reached=reached, stations=stations
-        )
-        return self._frame(state, query, moving)
+    def _look(self, state: Painting, query: Viewing, answer: Answer) -> Painting:
+        """Note where those stand who are looked at now.
 
-    def _frame(self, state: Painting, query: Viewing, moving: Tensor) -> Painting:
+        What is noted is written into the state's own tensors: nobody else has them, and copies of
+        all way stations at every look would cost more than the look.
+        """
+        assert answer.terms is not None
+        now = self._looks_now(state) & ~state.looked
+        classes = state.samples.classes
+        sure = answer.logits.double().softmax(1).gather(1, classes[:, None].clamp(min=0))[:, 0]
+        sure = sure.where(classes >= 0, torch.nan)  # of no class there is none
+        columns = [
+            state.number,
+            answer.terms[:, 0] * state.samples.towards,
+            *answer.terms.unbind(1)[1:],
+            *(prior.function(query.shown) for prior in self._on_pixels),
+            sure,
+        ]
+        row = torch.stack([each.to(state.curve) for each in columns], 1)
+        rows = now.nonzero()[:, 0]
+        state.curve[rows, state.looks[rows]] = row[rows]
+        for at, wanted in enumerate(STATIONS):
+            fresh = (
+                now & (sure >= wanted) & (state.reached[:, at] < 0) & (state.samples.towards > 0)
+            )
+            state.stations[fresh, at] = query.shown[fresh].to(state.stations)
+            state.reached[fresh, at] = state.number[fresh]
+        return replace(state, looks=state.looks + now, looked=state.looked | now)
+
+    def _frame(self, state: Painting, query: Viewing, moving: Tensor) -> None:
         """Keep the picture as it is now, where it is its turn."""
         if not self._frames:
-            return state
+            return
         # Evenly spaced: frame k is that of step k * steps // frames.
         steps, count = self.recipe.steps, self._frames
         place = (state.number * count + steps - 1) // steps
         now = moving & (place * steps // count == state.number) & (place < count)
-        if not bool(now.any()):
-            return state
-        frames, rows = state.frames.clone(), now.nonzero()[:, 0]
-        frames[rows, place[rows]] = query.shown.detach()[rows].to(frames)
-        return replace(state, frames=frames)
+        rows = now.nonzero()[:, 0]
+        state.frames[rows, place[rows]] = query.shown.detach()[rows].to(state.frames)
 
 
 def look_steps(steps: int) -> list[int]:

@@ -95,18 +95,29 @@ class Transformations:
             )
 
     def views(
-        self, pictures: Tensor, keys: Tensor, numbers: Tensor, share: Tensor, size: tuple[int, int]
+        self,
+        pictures: Tensor,
+        keys: Tensor,
+        numbers: Tensor,
+        share: Tensor,
+        size: tuple[int, int],
+        *,
+        first: Tensor | None = None,
+        count: int | None = None,
     ) -> Tensor:
         """Views ``(n * copies, C, *size)`` of pictures ``(n, C, H, W)``, differentiable in these.
 
         The copies of a picture follow each other. ``keys`` ``(n,)`` are what its random numbers are
         hashed from, ``numbers`` ``(n,)`` its step, ``share`` ``(n,)`` how much of its steps lies
-        behind, from 0 to 1.
+        behind, from 0 to 1. With a ``count`` there are only so many of its copies, from its
+        ``first`` ``(n,)`` on.
         """
-        copy = torch.arange(1, self.copies + 1, device=keys.device)
+        copies = self.copies if count is None else count
+        begin = torch.zeros_like(keys) if first is None else first
+        copy = begin[:, None] + torch.arange(1, copies + 1, device=keys.device)
         own = mix(mix(keys ^ mix(numbers + 1))[:, None] ^ mix(copy)).flatten()
-        share = share.repeat_interleave(self.copies)
-        views = self._moved(pictures, own, share, size)
+        share = share.repeat_interleave(copies)
+        views = self._moved(pictures, copies, own, share, size)
         if self.blur is not None:
             views = resampling.blurred(views, self.blur.draw(own, _BLUR, share)[:, 0])
         channels = views.shape[1]
@@ -128,7 +139,9 @@ class Transformations:
         """Whether no view is resampled: at most moved by whole pixels, or mirrored."""
         return not self.padding and (self.crop, self.scale, self.rotate) == (None, None, None)
 
-    def _moved(self, pictures: Tensor, own: Tensor, share: Tensor, size: tuple[int, int]) -> Tensor:
+    def _moved(
+        self, pictures: Tensor, copies: int, own: Tensor, share: Tensor, size: tuple[int, int]
+    ) -> Tensor:
         """The views' geometry, all of it at once."""
         height, width = pictures.shape[-2:]
         sides = torch.tensor([height, width], dtype=torch.float32, device=own.device)
@@ -153,10 +166,10 @@ class Transformations:
             angle = self.rotate.draw(own, _ROTATE, share)[:, 0]
         if self.only_moves or bool(((window == 1) & (angle == 0) & (centre == 0.5).all(1)).all()):
             if self.jitter or self.flip:
-                pictures = resampling.moved(pictures, self.copies, shifts, flips, self.outside)
-            elif self.copies > 1:
-                pictures = pictures.repeat_interleave(self.copies, 0)
+                pictures = resampling.moved(pictures, copies, shifts, flips, self.outside)
+            elif copies > 1:
+                pictures = pictures.repeat_interleave(copies, 0)
             return resampling.resized(pictures, size)
         return resampling.sampled(
-            pictures, self.copies, centre + shifts / sides, window, angle, flips, self.outside, size
+            pictures, copies, centre + shifts / sides, window, angle, flips, self.outside, size
         )
