@@ -55,6 +55,24 @@ def test_saved_pictures_beside_the_digits(fluoroscope: Call, tmp_path: Path) -> 
         assert row in said.err
 
 
+def test_a_generator_is_asked_for_samples_with_their_codes(
+    fluoroscope: Call, tmp_path: Path
+) -> None:
+    model = fs.load_model("digits-cnn")
+    made = fs.invert(model, steps=2, batch_size=8)
+    made.save(tmp_path / "made")
+    command = ("invert", "assess", str(tmp_path / "made"), "--samples", "3", "--limit", "100")
+    out = ("--out", str(tmp_path / "out"))
+    said = fluoroscope(*command, "-m", "digits-cnn", *out, "--json", "-")
+    assert said.code == 0, said.err
+    told = json.loads(said.out)
+    assert told["record"]["pictures"] == "30 pictures of 10 classes"
+    assert {one["name"]: one["measured"] for one in told["measures"]}["KL to the code"]
+    other = fluoroscope(*command, "-m", "digits-robust", *out)
+    assert other.code == 2
+    assert "another network" in other.err
+
+
 def test_a_folder_of_pictures_that_leaks(fluoroscope: Call, tmp_path: Path) -> None:
     images, labels = digits()
     for part, start in (("train", 0), ("test", 60), ("made", 0)):

@@ -38,8 +38,8 @@ def assess(
     pictures: Annotated[
         Path,
         typer.Argument(
-            help="What portrait or invert saved: a directory or its JSON; or a folder of pictures "
-            "in class folders."
+            help="A generator's directory; what portrait saved, a directory or its JSON; or a "
+            "folder of pictures in class folders."
         ),
     ],
     model: "Classifier",
@@ -73,6 +73,9 @@ def assess(
         list[Path] | None,
         typer.Option("--other-seed", help="The same, made from another seed. Repeatable."),
     ] = None,
+    samples: Annotated[
+        int, typer.Option(min=1, help="Of a generator: so many pictures of each class.")
+    ] = 100,
     needs_data: Annotated[
         bool | None,
         typer.Option(
@@ -104,14 +107,14 @@ def assess(
 
     output = Output(json)
     place = output_directory(out)
-    made = _read(pictures, model)
+    made = _read(pictures, model, samples, seed, own=True)
     judge_name = second or _SECOND.get(model.name)
     judge = None
     if judge_name is not None:
         waiting.says(f"loading {judge_name}")
         judge = load_model(judge_name, device=str(model.device))
     real, train = _real(model, data, split, train_split, limit)
-    others = {path: _read(path, model) for path in [*(seeds or []), random] if path}
+    others = {path: _read(path, model, samples, seed) for path in [*(seeds or []), random] if path}
     with output.telling(), output.measuring() as move:
         found = run(
             model,
@@ -139,9 +142,21 @@ def assess(
     output.json(found.describe())
 
 
-def _read(pictures: Path, model: "Classifier") -> "Saved":
-    from fluoroscope.inversion.measures.saved import is_saved, read_saved
+def _read(
+    pictures: Path, model: "Classifier", samples: int, seed: int, *, own: bool = False
+) -> "Saved":
+    """The pictures there; a generator of the network's ``own`` has to be for this very one."""
+    from fluoroscope.inversion.measures.saved import Saved, is_saved, read_saved
 
+    if (pictures / "generator.json").is_file():
+        from fluoroscope.inversion.generator.result import Inversion
+
+        made = Inversion.load(pictures, model if own else None)
+        found = made.sample(None, samples, seed)
+        needs = made.record.get("needs_data")
+        return Saved(
+            found.images, found.classes, found.codes, needs if isinstance(needs, bool) else None
+        )
     if is_saved(pictures):
         return read_saved(pictures)
     return _folder(pictures, model)
