@@ -21,6 +21,7 @@ from reproductions import (
     fooling,
     goodfellow,
     imagenet,
+    inversion_networks,
     karpathy,
     linear,
     queries,
@@ -55,6 +56,7 @@ SECTIONS = {
     "attribution-cams": attribution_cams.section,
     "attribution-completeness": attribution_completeness.section,
     "attribution-conservation": attribution_conservation.section,
+    "inversion-networks": inversion_networks.section,
 }
 HEAD = """# Reproductions
 

@@ -8,6 +8,7 @@ are ``python:reproductions.cifar:plain`` and ``python:reproductions.cifar:robust
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -41,18 +42,30 @@ ATTACKED = 1000
 RADII = ("1/255", "2/255", "4/255", EPS)
 
 
+def network() -> nn.Module:
+    """Four convolutions with batch norm, 132,426 weights."""
+    widths = ((3, 32, 4, 2), (32, 64, 3, 2), (64, 64, 3, 1), (64, 128, 3, 2))
+    layers: list[nn.Module] = []
+    for before, after, side, stride in widths:
+        convolution = nn.Conv2d(before, after, side, stride, padding=1, bias=False)
+        layers += [convolution, nn.BatchNorm2d(after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10))
+
+
 @dataclass(frozen=True)
 class Training:
     """How a network is made."""
 
     recipe: Recipe
     loss: Loss = cross_entropy
+    make: Callable[[], nn.Module] = network
+    seed: int = SEED
 
     def describe(self) -> dict[str, Any]:
         """As plain values, for the record."""
         stated = asdict(self.recipe) | {"augment": f"mirrored, moved by up to {SHIFT} pixels"}
         loss = self.loss.describe() if isinstance(self.loss, PGDLoss) else "cross-entropy"
-        return {"recipe": stated, "loss": loss, "seed": SEED, "layers": str(network())}
+        return {"recipe": stated, "loss": loss, "seed": self.seed, "layers": str(self.make())}
 
 
 def augment(images: Tensor, labels: Tensor) -> Tensor:
@@ -64,16 +77,6 @@ def augment(images: Tensor, labels: Tensor) -> Tensor:
     rows, columns = down + torch.arange(height), across + torch.arange(width)
     batch, plane = torch.arange(count)[:, None, None, None], torch.arange(channels)[:, None, None]
     return wide[batch, plane, rows[:, None, :, None], columns[:, None, None, :]]
-
-
-def network() -> nn.Module:
-    """Four convolutions with batch norm, 132,426 weights."""
-    widths = ((3, 32, 4, 2), (32, 64, 3, 2), (64, 64, 3, 1), (64, 128, 3, 2))
-    layers: list[nn.Module] = []
-    for before, after, side, stride in widths:
-        convolution = nn.Conv2d(before, after, side, stride, padding=1, bias=False)
-        layers += [convolution, nn.BatchNorm2d(after), nn.ReLU()]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10))
 
 
 _FAST = Recipe(epochs=3, learning_rate=5e-3, weight_decay=0.02, augment=augment)
@@ -95,12 +98,13 @@ def robust() -> fs.Classifier:
     return cifar_network("cifar-robust")
 
 
-def cifar_network(name: str) -> fs.Classifier:
-    """``cifar-plain`` or ``cifar-robust``, trained now if it was not before."""
+def cifar_network(name: str, training: Training | None = None) -> fs.Classifier:
+    """``cifar-plain`` or ``cifar-robust``, or one of another training; made now if it was not."""
+    training = training or TRAININGS[name]
     weights = KEPT / f"{name}.safetensors"
-    if not weights.is_file() or _record(name)["training"] != _plain(TRAININGS[name].describe()):
-        _train(name)
-    module = network()
+    if not weights.is_file() or record(name)["training"] != _plain(training.describe()):
+        _train(name, training)
+    module = training.make()
     load_checkpoint(module, weights)
     return _classifier(name, module)
 
@@ -112,18 +116,18 @@ def section() -> Section:
     images = images / 255
     rows, attacked = [], []
     for name in TRAININGS:
-        model, record = cifar_network(name), _record(name)
+        model, noted = cifar_network(name), record(name)
         right = int((fs.predict(model, images, batch_size=500).winners == labels).sum())
         rows.append(
-            [f"`{name}`", f"{record['parameters']:,}", record["training"]["recipe"]["epochs"],
-             f"{record['seconds']:.0f}", _rate(right, len(images))]
+            [f"`{name}`", f"{noted['parameters']:,}", noted["training"]["recipe"]["epochs"],
+             f"{noted['seconds']:.0f}", rate(right, len(images))]
         )  # fmt: skip
         row = [f"`{name}`"]
         for method, options in (("fgsm", {}), ("pgd", {"steps": 50})):
             for eps in RADII if method == "pgd" else RADII[-1:]:
                 attack = fs.attack(method, eps=eps, **options)
                 result = attack(model, images[:ATTACKED], labels[:ATTACKED], seed=SEED)
-                row.append(_rate(int((~result.success).sum()), ATTACKED))
+                row.append(rate(int((~result.success).sum()), ATTACKED))
         attacked.append(row)
     page.text(
         "Four convolutions with batch norm, trained on all 50,000 training pictures (mirrored and "
@@ -153,20 +157,20 @@ def cifar(split: str) -> tuple[Tensor, Tensor]:
     return torch.cat(images), torch.cat(labels)
 
 
-def _train(name: str) -> None:
-    training, began = TRAININGS[name], time.perf_counter()
+def _train(name: str, training: Training) -> None:
+    began = time.perf_counter()
     images, labels = cifar("train")
     KEPT.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng([]):
-        torch.manual_seed(SEED)
-        module = network()
+        torch.manual_seed(training.seed)
+        module = training.make()
     checkpoint = KEPT / f"{name}.checkpoint.safetensors"
     steps = fit_stream(
         module,
         images,
         labels,
         training.recipe,
-        seed=SEED,
+        seed=training.seed,
         loss=training.loss,
         checkpoint=checkpoint,
     )
@@ -177,7 +181,7 @@ def _train(name: str) -> None:
             print(f"{name}, epoch {step.epoch}: {seen:.3f} right, {step.seconds:.0f} s", flush=True)
             seen = 0.0
     module.eval().requires_grad_(False)
-    record = {
+    noted = {
         "training": training.describe(),
         "parameters": sum(weight.numel() for weight in module.parameters()),
         "pictures": len(images),
@@ -188,7 +192,7 @@ def _train(name: str) -> None:
     weights, about = KEPT / f"{name}.safetensors", KEPT / f"{name}.json"
     with atomic_path(weights) as draft, atomic_path(about) as about_draft:
         save_file(module.state_dict(), draft)
-        about_draft.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        about_draft.write_text(json.dumps(noted, indent=2) + "\n", encoding="utf-8")
     checkpoint.unlink()
     print(f"{name}: {time.perf_counter() - began:.0f} s with loading, {weights}")
 
@@ -199,9 +203,10 @@ def _classifier(name: str, module: nn.Module) -> fs.Classifier:
     return fs.Classifier(module, labels=LABELS, name=name, input_size=32)
 
 
-def _record(name: str) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((KEPT / f"{name}.json").read_text(encoding="utf-8"))
-    return record
+def record(name: str) -> dict[str, Any]:
+    """What was noted of a network when it was trained."""
+    noted: dict[str, Any] = json.loads((KEPT / f"{name}.json").read_text(encoding="utf-8"))
+    return noted
 
 
 def _plain(value: dict[str, Any]) -> Any:
@@ -209,6 +214,7 @@ def _plain(value: dict[str, Any]) -> Any:
     return json.loads(json.dumps(value))
 
 
-def _rate(right: int, count: int) -> str:
+def rate(right: int, count: int) -> str:
+    """A share with its interval, for a table."""
     low, high = wilson(right, count)
     return f"{percent(right / count)} ({100 * low:.1f} to {100 * high:.1f})"
