@@ -192,6 +192,7 @@ INVERSION: dict[str, Callable[[fs.Classifier], object]] = {
             )
         ],
     ),
+    "detection": lambda m: fs.inversion.detection(m, (TWO, [0, 1]), {"elsewhere": TWO.flip(2)}),
 }  # fmt: skip
 METHODS: dict[str, Callable[[fs.Classifier], object]] = {
     "__call__": lambda m: m(TWO),

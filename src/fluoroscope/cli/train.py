@@ -1,14 +1,18 @@
 """``fluoroscope train``: make one of the built-in networks anew."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fluoroscope.cli.options import DATA, OUT, Json, Seed
 from fluoroscope.cli.output import Output, one_line
 from fluoroscope.cli.waiting import waiting
-from fluoroscope.words import count
+from fluoroscope.errors import InvalidParameterError
+from fluoroscope.words import count, percent
+
+if TYPE_CHECKING:
+    from fluoroscope.training.run import TrainingRun
 
 
 def train(
@@ -20,6 +24,20 @@ def train(
     ],
     epochs: Annotated[
         int | None, typer.Option(help="How often every picture is seen; default: the recipe's.")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="exclude: learn one class more, none of these, from noise and from what the "
+            "network itself takes for digits; default: the architecture's own."
+        ),
+    ] = None,
+    outside: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --recipe exclude: other pictures, to be told from digits at the end. "
+            "Repeatable."
+        ),
     ] = None,
     adversarial: Annotated[
         str | None,
@@ -51,6 +69,7 @@ def train(
     [bold]Examples:[/]
       fluoroscope train digits-linear --data path/to/mnist
       fluoroscope train digits-cnn -d path/to/mnist --adversarial pgd --eps 0.3
+      fluoroscope train digits-cnn -d path/to/mnist --recipe exclude
     """
     waiting.says("importing PyTorch")
     from fluoroscope.engine.memory import keep_freed_memory
@@ -59,17 +78,34 @@ def train(
     waiting.says(f"opening {one_line(data)}")
     keep_freed_memory()
     output = Output(json)
-    run = TrainingRun(
-        architecture,
-        data,
-        out=out,
-        epochs=epochs,
-        seed=seed,
-        adversarial=adversarial,
-        eps=eps,
-        adversarial_steps=adversarial_steps,
-        ramp=ramp,
-    )
+    hardening: dict[str, Any] = {
+        "adversarial": adversarial, "eps": eps, "adversarial_steps": adversarial_steps,
+        "ramp": ramp,
+    }  # fmt: skip
+    run: TrainingRun
+    if recipe is None:
+        if outside:
+            raise InvalidParameterError(
+                f"outside is {outside[0]!r}, and nothing is excluded; expected --recipe exclude "
+                "beside it"
+            )
+        run = TrainingRun(architecture, data, out=out, epochs=epochs, seed=seed, **hardening)
+    elif recipe == "exclude":
+        from fluoroscope.inversion.exclusion.run import ExclusionRun
+
+        for name, value in hardening.items():
+            if value is not None:
+                raise InvalidParameterError(
+                    f"{name} is {value}, and recipe exclude learns from no moved pictures; "
+                    "expected one of the two"
+                )
+        run = ExclusionRun(
+            architecture, data, out=out, epochs=epochs, seed=seed, outside=outside or ()
+        )
+    else:
+        raise InvalidParameterError(
+            f"recipe is {recipe!r}; expected exclude, or none for the architecture's own"
+        )
     if run.behind:
         output.say(f"going on after step {run.behind} of an earlier run")
     for step in output.progress(run, len(run), f"training {architecture}"):
@@ -93,5 +129,23 @@ def train(
             f"{100 * judged['accuracy']:.1f} % survive {judged['attack']} "
             f"({count(judged['steps'], 'step')}, {count(judged['restarts'], 'start')})"
         )
+    for line in _excluded(run):
+        output.say(line)
     output.wrote([result.weights, result.weights.with_suffix(".json")])
     output.json(result.record)
+
+
+def _excluded(run: "TrainingRun") -> list[str]:
+    """What is said of the class for none of the others, where there is one."""
+    found = getattr(run, "found", None)
+    if found is None:
+        return []
+    from fluoroscope.inversion.exclusion.detection import describe_in_words
+
+    assert found.excluded is not None
+    return [
+        f"its last class is for what is none of the others: {percent(found.excluded.value)} of the "
+        "test pictures are predicted as it",
+        *describe_in_words(found),
+        "load it by the architecture's name with --checkpoint",
+    ]

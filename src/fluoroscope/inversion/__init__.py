@@ -4,6 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fluoroscope.inversion.exclusion.detection import Detection, detection
+    from fluoroscope.inversion.exclusion.exclude import ExclusionRecipe, exclude, exclude_stream
+    from fluoroscope.inversion.exclusion.uncertainty import uncertainty
     from fluoroscope.inversion.generator.certificate import Certificate, Judges
     from fluoroscope.inversion.generator.counterfeit_result import Counterfeits
     from fluoroscope.inversion.generator.counterfeits import counterfeits
@@ -20,29 +23,41 @@ _HOMES = {
     "Assessment": "measures.result",
     "Certificate": "generator.certificate",
     "Counterfeits": "generator.counterfeit_result",
+    "Detection": "exclusion.detection",
+    "ExclusionRecipe": "exclusion.exclude",
     "GeneratedPerturbation": "generator.perturbing",
     "Judges": "generator.certificate",
     "Leakage": "generator.leakage",
     "Preflight": "portraits.preflight",
     "assess": "measures.assess",
     "counterfeits": "generator.counterfeits",
+    "detection": "exclusion.detection",
+    "exclude": "exclusion.exclude",
+    "exclude_stream": "exclusion.exclude",
     "fit_perturbation": "generator.perturbing",
     "leakage": "generator.leakage",
     "preflight": "portraits.preflight",
+    "uncertainty": "exclusion.uncertainty",
 }
 __all__ = [
     "Assessment",
     "Certificate",
     "Counterfeits",
+    "Detection",
+    "ExclusionRecipe",
     "GeneratedPerturbation",
     "Judges",
     "Leakage",
     "Preflight",
     "assess",
     "counterfeits",
+    "detection",
+    "exclude",
+    "exclude_stream",
     "fit_perturbation",
     "leakage",
     "preflight",
+    "uncertainty",
 ]
 
 

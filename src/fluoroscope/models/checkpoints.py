@@ -4,6 +4,7 @@ Weights are safetensors, or a ``state_dict`` saved by ``torch.save`` and read wi
 ``weights_only=True``, which builds tensors and plain containers and nothing else.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -90,6 +92,29 @@ def read_weights(path: Path) -> Any:
             "could run code; expected safetensors, or a state_dict alone saved by torch.save: "
             "where you trust the file, load it with weights_only=False and save its state_dict"
         ) from problem
+
+
+def stated_labels(path: str | Path) -> tuple[str, ...] | None:
+    """The names of the classes that a safetensors file states in its head; ``None`` of another.
+
+    Raises:
+        ModelFormatError: no such file, or one that is broken.
+    """
+    file = regular_file(path, "a .safetensors or .pt file of weights", ModelFormatError)
+    if file.suffix != ".safetensors":
+        return None
+    refuse_programs(file)
+    try:
+        with safe_open(file, framework="pt") as found:
+            stated = (found.metadata() or {}).get("labels")
+        labels = None if stated is None else json.loads(stated)
+    # Whatever damaged files make the libraries raise.
+    except Exception as problem:
+        raise ModelFormatError(
+            f"{file} cannot be read as weights ({first_line(problem)}); expected safetensors, or a "
+            "state_dict saved by torch.save"
+        ) from problem
+    return tuple(map(str, labels)) if isinstance(labels, list) else None
 
 
 def nothing_loaded(module: nn.Module) -> bool:

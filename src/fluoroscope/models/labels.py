@@ -11,6 +11,9 @@ from fluoroscope.models.matching import fold
 from fluoroscope.models.wording import suggestion
 from fluoroscope.notices import tell
 
+NONE_OF_THESE = "none of these"
+"""The last class of a network that learnt to exclude what is none of its others."""
+
 
 def find_class(wanted: str | SupportsIndex, labels: Sequence[str]) -> int:
     """The index of the class a person means: an index, a whole name or the beginning of just one.

@@ -150,7 +150,14 @@ def _by_name(
     # A process may have chosen another type and place for tensors that do not say theirs.
     usual = torch.get_default_device().type == "cpu" or source == "python"
     with nullcontext() if usual else torch.device("cpu"):
-        classifier = _from_source(source, name, device, published, None if published else classes)
+        if source == "built-in" and checkpoint is not None:
+            from fluoroscope.models.builtin import load_builtin
+
+            classifier = load_builtin(str(name), checkpoint)
+        else:
+            classifier = _from_source(
+                source, name, device, published, None if published else classes
+            )
     own = source in ("python", "exported program")  # which say themselves what they compute in
     if not own and classifier.precision == torch.get_default_dtype() != torch.float32:
         classifier.module.to(torch.float32)

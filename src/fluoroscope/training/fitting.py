@@ -217,8 +217,8 @@ def fit_stream(
         raise InvalidParameterError(
             "no weight of the network is trainable; expected some: module.requires_grad_(True)"
         )
-    classes = _check(module, images, labels, weights[0])
-    judges = None if held_out is None else (held_out[0], _check(module, *held_out, weights[0]))
+    classes = check_training(module, images, labels)[0]
+    judges = None if held_out is None else (held_out[0], check_training(module, *held_out)[0])
     recipe, seed = recipe or Recipe(), as_seed(seed)
     books = None
     if checkpoint is not None:
@@ -377,8 +377,15 @@ def _pixels(images: Tensor, like: Tensor) -> Tensor:
     return images.to(like) / (255 if images.dtype == torch.uint8 else 1)
 
 
-def _check(module: nn.Module, images: Tensor, labels: Given, like: Tensor) -> Tensor:
-    """The labels as whole numbers ``(N,)``, if the module takes the images and has such classes."""
+def check_training(module: nn.Module, images: Tensor, labels: Given) -> tuple[Tensor, int]:
+    """The labels as whole numbers ``(N,)``, and how many outputs the module has.
+
+    Raises:
+        InvalidImagesError: images that are none, or that the module does not take.
+        InvalidParameterError: labels that do not fit.
+        ModelOutputError: the module does not return logits.
+    """
+    like = next(module.parameters())
     if not isinstance(images, Tensor) or images.dim() != 4:
         raise InvalidImagesError(f"images are {_kind(images)}; expected a tensor (N, C, H, W)")
     check_images(images[:1] / 255 if images.dtype == torch.uint8 else images, images.shape[1])
@@ -396,7 +403,7 @@ def _check(module: nn.Module, images: Tensor, labels: Given, like: Tensor) -> Te
             f"the network's answer is {_kind(logits)}; expected logits (N, classes): wrap it in a "
             "module that returns them"
         )
-    return _classes(labels, len(images), logits.shape[1])
+    return _classes(labels, len(images), logits.shape[1]), logits.shape[1]
 
 
 def _classes(labels: Given, count: int, classes: int) -> Tensor:

@@ -25,7 +25,7 @@ from fluoroscope.engine.threats import Linf
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.files import atomic_set, output_directory
 from fluoroscope.hashing import as_seed
-from fluoroscope.models.builtin import build_architecture, digits_classifier
+from fluoroscope.models.builtin import DIGITS, build_architecture, digits_classifier
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.pictures import html
 from fluoroscope.process import random_state_lock
@@ -168,6 +168,9 @@ class TrainingRun:
         ModelFormatError: a checkpoint that cannot be read.
     """
 
+    labels: tuple[str, ...] = DIGITS
+    """Of the network's outputs."""
+
     def __init__(
         self,
         architecture: str,
@@ -184,7 +187,8 @@ class TrainingRun:
         seed = as_seed(seed)
         with random_state_lock, torch.random.fork_rng([]):
             torch.default_generator.manual_seed(seed)
-            self.classifier = digits_classifier(architecture, build_architecture(architecture))
+            module = build_architecture(architecture, len(self.labels))
+        self.classifier = digits_classifier(architecture, module, self.labels)
         recipe = RECIPES[architecture]
         self.recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
         self.adversarial: AdversarialLoss | None = LOSSES.get(architecture)
@@ -200,15 +204,16 @@ class TrainingRun:
             )
         self.seed = seed
         self.out = output_directory(out)
-        options = {
-            "--data": data,
-            "--epochs": epochs,
-            "--seed": seed,
-            "--adversarial": adversarial,
-            **settings,
-            "--out": out,
-        }
-        said = [str(part) for pair in options.items() if pair[1] is not None for part in pair]
+        options = [
+            ("--data", data),
+            ("--epochs", epochs),
+            ("--seed", seed),
+            ("--adversarial", adversarial),
+            *settings.items(),
+            *self._more_options(),
+            ("--out", out),
+        ]
+        said = [str(part) for pair in options if pair[1] is not None for part in pair]
         self.command = shlex.join(["fluoroscope", "train", architecture, *said])
         self._data = str(data)
         self._train = _read(self.classifier, data, "train")
@@ -230,15 +235,7 @@ class TrainingRun:
     def __iter__(self) -> Iterator[FitStep]:
         module, seconds = self.classifier.module, 0.0
         held_out = self._held_out
-        for step in fit_stream(
-            module,
-            *self._kept,
-            self.recipe,
-            seed=self.seed,
-            held_out=held_out,
-            loss=self._loss,
-            checkpoint=self._checkpoint,
-        ):
+        for step in self._steps(held_out):
             seconds = step.seconds
             if self.adversarial is not None and held_out is not None and step.held_out is not None:
                 images, labels = (part[:HELD_OUT_ATTACKED] for part in held_out)
@@ -249,6 +246,7 @@ class TrainingRun:
         module.eval().requires_grad_(False)
         self._result = self._write(seconds)
         self._checkpoint.unlink(missing_ok=True)
+        self._ended()
 
     @property
     def result(self) -> Trained:
@@ -259,9 +257,37 @@ class TrainingRun:
             )
         return self._result
 
+    # What another way of training says differently.
+
     @property
     def _loss(self) -> Loss:
         return self.adversarial or cross_entropy
+
+    def _steps(self, held_out: tuple[Tensor, Tensor] | None) -> Iterator[FitStep]:
+        return fit_stream(
+            self.classifier.module,
+            *self._kept,
+            self.recipe,
+            seed=self.seed,
+            held_out=held_out,
+            loss=self._loss,
+            checkpoint=self._checkpoint,
+        )
+
+    def _ended(self) -> None:
+        """The result is written."""
+
+    def _more_options(self) -> list[tuple[str, Any]]:
+        """Options of the command."""
+        return []
+
+    def _more_record(self) -> dict[str, Any]:
+        """Of the record."""
+        return {}
+
+    def _about_weights(self) -> dict[str, str] | None:
+        """What the file of the weights states in its head."""
+        return None
 
     @property
     def _kept(self) -> tuple[Tensor, Tensor]:
@@ -283,7 +309,7 @@ class TrainingRun:
     def _write(self, seconds: float) -> Trained:
         name = self.classifier.name
         weights, record_path = self.out / f"{name}.safetensors", self.out / f"{name}.json"
-        content = save(self.classifier.module.state_dict())
+        content = save(self.classifier.module.state_dict(), self._about_weights())
         record = self._record(seconds) | {"sha256": hashlib.sha256(content).hexdigest()}
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         with atomic_set(record_path, weights) as (record_draft, weights_draft):
@@ -302,6 +328,7 @@ class TrainingRun:
             "seed": self.seed,
             "recipe": recipe,
             **({} if adversarial is None else {"adversarial": adversarial}),
+            **self._more_record(),
             "data": {
                 "name": self._data,
                 "train": len(self._train[0]),
