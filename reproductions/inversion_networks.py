@@ -44,13 +44,13 @@ class Residual(nn.Module):
         return images + self.convolution(images)
 
 
-def strided() -> nn.Module:
+def strided(outputs: int = 10) -> nn.Module:
     """Strides make it small, the mean is taken at the end; 289,418 weights."""
     return nn.Sequential(
         *(_convolution(3, 32, 4, 2), Residual(32)),
         *(_convolution(32, 64, 3, 2), Residual(64)),
         *(_convolution(64, 128, 3, 2), Residual(128)),
-        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10)),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, outputs)),
     )
 
 
@@ -110,13 +110,13 @@ def section() -> Section:
              f"{noted['seconds']:.0f}", rate(right, len(images)), rate(stood, ATTACKED)]
         )  # fmt: skip
     page.text(
-        f"Convolutions with batch norm, trained on all 50,000 training pictures (mirrored, moved "
-        f"by up to {SHIFT} pixels) with one thread: `inversion-plain` on clean pictures; "
-        f"`inversion-robust`, of the same layers and seed, on what one step from a random start within "
-        f"{EPS} makes of them; `inversion-judge`, of other layers and another seed, on clean pictures. "
-        "Their batch norms hold the statistics of what they were trained on. They are as good as "
-        f"minutes on a processor core allow. PGD makes 50 steps within {EPS} on the first "
-        f"{ATTACKED:,} test pictures; in brackets the 95 % interval of Wilson."
+        "Convolutions with batch norm, trained on all 50,000 training pictures (mirrored, moved by "
+        f"up to {SHIFT} pixels) with one thread: `inversion-plain` on clean pictures; "
+        "`inversion-robust`, of the same layers and seed, on what one step from a random start "
+        f"within {EPS} makes of them; `inversion-judge`, of other layers and another seed, on "
+        "clean pictures. Their batch norms hold the statistics of what they were trained on. They "
+        f"are as good as minutes on a processor core allow. PGD makes 50 steps within {EPS} on the "
+        f"first {ATTACKED:,} test pictures; in brackets the 95 % interval of Wilson."
     )
     page.table(
         ["network", "weights>", "epochs>", "seconds>", "clean accuracy, 10,000 test pictures>",
