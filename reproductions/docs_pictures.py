@@ -1,4 +1,4 @@
-"""The pictures in README.md and docs/report.md.
+"""The pictures in README.md, docs/report.md and docs/inversion.md.
 
 Written by ``make pictures``; one alone by ``python -m reproductions.docs_pictures NAME``.
 
@@ -26,6 +26,7 @@ from reproductions.sources import IMAGENET, NETWORKS
 
 README = Path("docs/readme")
 REPORT = Path("docs/report")
+INVERSION = Path("docs/inversion")
 SEED = 0
 # A laptop's window, and a phone's.
 LAPTOP, PHONE = (1280, 800), (390, 780)
@@ -66,6 +67,19 @@ def maps() -> None:
         file = write_figure(Path(folder) / "sheet.png", sheet)
         with Image.open(file) as picture:
             _write(picture.convert("RGB"), README / "attribution.webp")
+
+
+def portraits() -> None:
+    """What a network believes digits look like, as the command makes it with three samples."""
+    model, samples = fs.load_model("digits-cnn"), 3
+    found = fs.portrait(
+        model,
+        [digit for digit in range(10) for _ in range(samples)],
+        numbers=torch.arange(samples).repeat(10),
+        seed=SEED,
+    )
+    sheet = found.judged_by(fs.load_model("digits-robust")).gallery()
+    _write(sheet, INVERSION / "portraits.webp")
 
 
 def digits() -> None:
@@ -131,7 +145,7 @@ def _write(picture: Image.Image, path: Path) -> None:
 
 
 PICTURES: dict[str, Callable[[], None]] = {
-    "cat": cat, "maps": maps, "digits": digits, "network": network,
+    "cat": cat, "maps": maps, "portraits": portraits, "digits": digits, "network": network,
 }  # fmt: skip
 
 

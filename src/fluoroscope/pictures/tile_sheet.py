@@ -18,7 +18,7 @@ from fluoroscope.pictures.write import to_pil
 
 # In pixels: the side that small pictures are brought near to, the longest side of a large one, the
 # narrowest column, the room between two, the type and the room for the words beside a row.
-_NEAR, _LONGEST, _NARROWEST, _GAP, _TYPE, _BESIDE = 140, 224, 118, 12, 14, 150
+_NEAR, _LONGEST, _NARROWEST, _GAP, _TYPE, _BESIDE = 140, 224, 160, 12, 14, 150
 _INK, _SOFT, _WARNING, _PAPER = (24, 24, 27), (82, 82, 91), (180, 35, 24), (255, 255, 255)
 _EMPTY = (236, 236, 239)
 # Of a row's name and of the words below a tile: lines at the most.
