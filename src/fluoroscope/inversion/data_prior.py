@@ -26,4 +26,7 @@ class DataPrior:
     decay: float = 1.0
     """How the mean magnitude of a frequency ``f`` falls: as ``f ** -decay``."""
     magnitude: Tensor | None = None
-    """``(C, H, W // 2 + 1)``, the mean of ``|rfft2|`` (orthonormal) at the network's own size."""
+    """``(C, H, W // 2 + 1)``, the mean of ``|rfft2|`` (orthonormal) of decorrelated channels, which
+    are ``inverse(colour) @ (picture - mean)``, at the network's own size."""
+    size: tuple[int, int] | None = None
+    """``(H, W)`` of the pictures that the magnitudes are of."""

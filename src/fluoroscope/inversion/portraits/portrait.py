@@ -178,6 +178,7 @@ def portrait(
         labels=model.labels,
         notes=(
             *notes_of(model),
+            *recipe.parameterisation.notes(canvas),
             *notes_of_search(
                 torch.cat([each.still for each in paintings]).cpu(),
                 recipe.steps,

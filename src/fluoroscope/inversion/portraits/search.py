@@ -256,6 +256,7 @@ class Portraying:
         for at, one in enumerate(pulls):
             pull = pull - column(state.weights[:, first + at]) * one
         (along,) = torch.autograd.grad(query.picture, query.leaf, pull)
+        along = self.recipe.parameterisation.led(self.canvas, along)
         parameters, memory = self.recipe.optimiser.step(
             state.parameters, along, state.memory, state.number, self.recipe.steps
         )

@@ -33,3 +33,11 @@ class Parameterisation(ABC):
     @abstractmethod
     def picture(self, canvas: Canvas, parameters: Tensor) -> Tensor:
         """Pictures ``(n, C, H, W)`` in ``[0, 1]``, differentiable in the parameters."""
+
+    def led(self, canvas: Canvas, gradient: Tensor) -> Tensor:
+        """What the optimiser is given of a gradient of the parameters; by default as it is."""
+        return gradient
+
+    def notes(self, canvas: Canvas) -> tuple[str, ...]:
+        """What a user should know of how it stands on this canvas."""
+        return ()

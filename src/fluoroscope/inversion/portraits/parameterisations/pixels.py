@@ -3,15 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from fluoroscope.engine import randomness
 from fluoroscope.inversion.portraits.canvas import Canvas
 from fluoroscope.inversion.portraits.parameterisations.parameterisation import Parameterisation
-
-# As far as a pixel of 0 or 1 is moved inside, so that a sigmoid reaches it.
-_HAIR = 1e-3
+from fluoroscope.inversion.portraits.parameterisations.squash import logits
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Pixels(Parameterisation):
 
     def start_from(self, canvas: Canvas, pictures: Tensor) -> Tensor:
         """The pictures."""
-        return torch.logit(pictures.clamp(_HAIR, 1 - _HAIR)) if self.squash else pictures
+        return logits(pictures) if self.squash else pictures
 
     def picture(self, canvas: Canvas, parameters: Tensor) -> Tensor:
         """The pictures."""
