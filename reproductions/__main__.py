@@ -6,7 +6,10 @@
 import argparse
 import sys
 import time
+from collections.abc import Callable
+from inspect import signature
 
+from benchmarks.page import Scale, Section
 from reproductions import (
     attribution_audit,
     attribution_cams,
@@ -21,7 +24,9 @@ from reproductions import (
     fooling,
     goodfellow,
     imagenet,
+    inversion_generators,
     inversion_networks,
+    inversion_ood,
     karpathy,
     linear,
     queries,
@@ -32,7 +37,7 @@ from reproductions import (
 )
 from reproductions.sources import SHARED
 
-SECTIONS = {
+SECTIONS: dict[str, Callable[..., Section]] = {
     "linear": linear.section,
     "goodfellow": goodfellow.section,
     "karpathy": karpathy.section,
@@ -57,6 +62,10 @@ SECTIONS = {
     "attribution-completeness": attribution_completeness.section,
     "attribution-conservation": attribution_conservation.section,
     "inversion-networks": inversion_networks.section,
+    "inversion-digits": inversion_generators.digits_section,
+    "inversion-cifar": inversion_generators.cifar_section,
+    "inversion-ablation": inversion_generators.ablation_section,
+    "inversion-ood": inversion_ood.section,
 }
 HEAD = """# Reproductions
 
@@ -70,12 +79,16 @@ def main() -> None:
     """Measure, and put each section into the page as soon as it is done."""
     parser = argparse.ArgumentParser(prog="python -m reproductions", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[[], *SECTIONS], default=[])
-    names = parser.parse_args().names or list(SECTIONS)
+    parser.add_argument("--steps", type=int, help="of each generator, where a section has any")
+    parser.add_argument("--limit", type=int, help="training pictures, where a section has any")
+    given = parser.parse_args()
+    names, scale = given.names or list(SECTIONS), Scale(steps=given.steps, limit=given.limit)
     if not SHARED.is_dir():
         sys.exit(f"{SHARED} is absent; the reproductions need its networks and data sets")
     for name in names:
         start = time.perf_counter()
-        section = SECTIONS[name]()
+        make = SECTIONS[name]
+        section = make(scale) if signature(make).parameters else make()
         section.measured(time.perf_counter() - start)
         section.write(HEAD)
         print(f"wrote the section {name} of {section.page}")
