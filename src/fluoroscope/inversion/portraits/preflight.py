@@ -16,6 +16,7 @@ from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.inside import Inside, Place, Seen
 from fluoroscope.errors import InvalidParameterError, NoGradientError
+from fluoroscope.inversion.generator.conditioning import conditioning
 from fluoroscope.inversion.portraits.objectives.units import as_maps
 from fluoroscope.inversion.portraits.places import (
     checked_pictures,
@@ -30,13 +31,11 @@ from fluoroscope.words import count, percent, some
 
 _RELUS = (nn.ReLU, nn.ReLU6)
 _RELU_CALLS = ("relu", "relu6")
-# Of more classes a map of N × N is no layer that can be held, and a vector's largest entry carries
-# no label: it is .32 of ten classes on average, .08 of a hundred, .02 of a thousand.
-_MATRIX, _VECTOR = 32, 10
 # Units that give nothing on any picture are worth a word from this share on.
 _DEAD = 0.01
 _SIDE = 32
 _LISTED = 6
+_LETTERS = 600
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class Preflight(html.Shown):
 
     def _view(self) -> Iterator[html.Html]:
         rows = [[each.what, each.verdict, each.why] for each in self.findings]
-        yield html.table(["way", "can be used", "why"], rows)
+        yield html.table(["way", "can be used", "why"], rows, letters=_LETTERS)
 
 
 def preflight(model: Classifier | nn.Module, images: Tensor | None = None) -> Preflight:
@@ -224,21 +223,15 @@ def _colour(model: Classifier) -> Finding:
 
 
 def _codes(classes: int) -> Iterator[Finding]:
-    what = "a hot matrix as the code of a generator"
-    if classes > _MATRIX:
-        why = (
-            f"{classes:,} classes need a layer of {classes} × {classes} pixels, and at most "
-            f"{_MATRIX} are held; expected conditioning='embedding'"
-        )
-        yield Finding(what, False, why)
-    else:
-        yield Finding(what, True, f"a map of {classes} × {classes}")
-    what = "a soft vector as the code of a generator"
-    if classes > _VECTOR:
-        why = (
-            f"of {classes:,} classes the largest entry of a vector at temperature 1 hardly leads, "
-            "so it carries no label; a lower temperature is needed, which is found by itself"
-        )
-        yield Finding(what, True, why, True)
-    else:
-        yield Finding(what, True, "its largest entry carries a label")
+    """What a generator can be told its class by, as its own door says it."""
+    for name, what in (
+        ("matrix", "a hot matrix as the code of a generator"),
+        ("vector", "a soft vector as the code of a generator"),
+    ):
+        try:
+            _, told = conditioning(name, classes)
+        except InvalidParameterError as problem:
+            yield Finding(what, False, str(problem))
+        else:
+            why = "; ".join(told) or f"{count(classes, 'class', 'classes')}"
+            yield Finding(what, True, why, bool(told))
