@@ -148,6 +148,11 @@ def test_a_direction_counts_its_cosine_as_often_as_asked() -> None:
                     against[n] += -dot * max(0.1, -cosine) ** power / 20
         torch.testing.assert_close(found(SEEN), slow)
         torch.testing.assert_close(found.against(SEEN), against)
+    found = direction("tokens", ALONG)(SEEN)
+    torch.testing.assert_close(found, (_output("tokens") @ ALONG).mean(1))
+    found = direction("maps", ALONG, 2)  # less of it is against it, and against that is itself
+    torch.testing.assert_close((-3 * found).against(SEEN), 3 * found(SEEN))
+    torch.testing.assert_close((3 * found).against(SEEN), 3 * found.against(SEEN))
     everything = torch.randn(3, 4, 5, dtype=torch.float64)
     found = direction("maps", everything)(SEEN)
     torch.testing.assert_close(found, (maps * everything).sum((1, 2, 3)))

@@ -169,6 +169,9 @@ def test_neutral_and_missing_batch_norm_is_refused() -> None:
         norm.running_var.fill_(0.999)
     with pytest.raises(InvalidParameterError, match=r"all 2 batch norms of .* are neutral"):
         batch_norm_statistics(neutral)
+    neutral.module[4].running_mean[0] = 0.5  # type: ignore[index]
+    assert batch_norm_trouble(neutral) is None
+    neutral.module[4].running_mean[0] = 0  # type: ignore[index]
     neutral.module[4].running_var[0] = 0.5  # type: ignore[index]
     assert batch_norm_trouble(neutral) is None
     bare = fs.Classifier(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), channels=1, input_size=2)
