@@ -4,7 +4,13 @@ import pytest
 import torch
 
 import fluoroscope as fs
-from fluoroscope.inversion.portraits.priors.pixels import l_norm, total_variation
+from fluoroscope.inversion.portraits.parameterisations.pixels import Pixels
+from fluoroscope.inversion.portraits.priors.pixels import (
+    l_norm,
+    total_variation,
+    value_range,
+)
+from fluoroscope.inversion.portraits.recipe import Recipe, Weighted
 
 
 def test_each_is_its_formula() -> None:
@@ -50,3 +56,29 @@ def test_impossible_settings_are_named() -> None:
     for make in (lambda: total_variation(power=0), lambda: l_norm(-1)):
         with pytest.raises(fs.FluoroscopeError, match="power"):
             make()
+
+
+def test_what_is_beyond_black_and_white_is_pulled_back() -> None:
+    values = torch.tensor([[[[-0.5, 0.2], [1.2, 1.0]]]])
+    assert float(value_range().function(values)) == pytest.approx((0.25 + 0.04) / 4)
+    model = fs.load_model("digits-cnn")
+
+    def made(*priors: Weighted) -> fs.Portraits:
+        return fs.portrait(model, [3], method=Recipe(priors=priors), steps=25, frames=25)
+
+    free, led = made(), made(Weighted(value_range(), 1e6, ratio=False))
+    for each in (free, led):
+        for pictures in (each.images, each.frames, each.stations):
+            assert 0 <= float(pictures.min()) <= float(pictures.max()) <= 1
+    # Beyond the cut nothing but the prior pulls: with it a pixel comes back, and may turn about.
+    assert not torch.equal(free.images, led.images)
+    assert float(led.curve[0, -1, 2]) > 0
+    beyond = made(Weighted(value_range(), 1.0, ratio=False)).curve[0, -1, 2]
+    assert float(led.curve[0, -1, 2]) < float(beyond)
+
+
+def test_where_nothing_can_be_beyond_it_is_refused() -> None:
+    with pytest.raises(fs.FluoroscopeError, match="holds pixels within 0 and 1 by itself"):
+        Recipe(Pixels(squash=True), priors=(Weighted(value_range(), 1.0, ratio=False),))
+    with pytest.raises(fs.FluoroscopeError, match="zero at the start"):
+        Recipe(Pixels(), priors=(Weighted(value_range(), 1.0),))

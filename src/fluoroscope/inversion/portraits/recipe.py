@@ -3,12 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from fluoroscope.errors import InvalidParameterError
 from fluoroscope.inversion.portraits.objectives.classes import class_goal
 from fluoroscope.inversion.portraits.objectives.goal import Goal
 from fluoroscope.inversion.portraits.optimisers import Adam, Optimiser
 from fluoroscope.inversion.portraits.parameterisations.parameterisation import Parameterisation
 from fluoroscope.inversion.portraits.parameterisations.pixels import Pixels
-from fluoroscope.inversion.portraits.priors.prior import Prior
+from fluoroscope.inversion.portraits.priors.prior import ImagePrior, Prior
 from fluoroscope.inversion.portraits.transformations import Transformations
 
 
@@ -41,6 +42,20 @@ class Recipe:
     the default is Lucid's."""
     paper: str = ""
     """Where its constants come from."""
+
+    def __post_init__(self) -> None:
+        beyond = [p for p in self.priors if isinstance(p.prior, ImagePrior) and p.prior.unbounded]
+        if beyond and not self.parameterisation.cut_off:
+            raise InvalidParameterError(
+                f"the prior {beyond[0].prior.name!r} is given, and {self.parameterisation} holds "
+                "pixels within 0 and 1 by itself, so nothing is ever outside; expected none, or "
+                "Pixels() without a sigmoid"
+            )
+        if any(each.ratio for each in beyond):
+            raise InvalidParameterError(
+                f"the prior {beyond[0].prior.name!r} is weighed by ratio, and zero at the start; "
+                "expected Weighted(value_range(), NUMBER, ratio=False)"
+            )
 
     def describe(self) -> dict[str, Any]:
         """As plain values."""

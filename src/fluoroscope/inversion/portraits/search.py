@@ -129,6 +129,7 @@ class Portraying:
         self._weighing = 1 + len(self._on_layers) if ratio else 0
         goals = [recipe.goal, *(prior.penalty for prior in self._on_layers)]
         self._goals: list[Goal] = goals
+        self._uncut = any(prior.unbounded for prior in self._on_pixels)
         self.places: tuple[Place, ...] = tuple(
             dict.fromkeys(place for goal in goals for place in goal.places)
         )
@@ -192,13 +193,14 @@ class Portraying:
             self._check_room(count, copies)
         with torch.set_grad_enabled(not looking):
             leaf = state.parameters.detach().requires_grad_(not looking)
-            picture = recipe.parameterisation.picture(self.canvas, leaf)
+            picture = self._painted(leaf)
             shown = picture.detach().requires_grad_(not looking)
+            seen = self._cut(shown)
             if looking:
-                views = self._as_seen(shown)
+                views = self._as_seen(seen)
             else:
                 views = recipe.transformations.views(
-                    shown, samples.keys, state.number, state.number / max(1, recipe.steps - 1),
+                    seen, samples.keys, state.number, state.number / max(1, recipe.steps - 1),
                     self.size, first=state.seen, count=copies,
                 )  # fmt: skip
         owners = torch.arange(count, device=views.device).repeat_interleave(copies)
@@ -243,7 +245,7 @@ class Portraying:
     def _led(self, state: Painting, query: Viewing, pull: Tensor, over: Tensor) -> Painting:
         """Weighed or moved, those who have seen all their views; ``pull`` is the mean of these."""
         with torch.enable_grad():
-            sums = [each.function(query.shown).sum() for each in self._on_pixels]
+            sums = [self._penalty(each, query.shown).sum() for each in self._on_pixels]
         pulls = [torch.autograd.grad(one, query.shown)[0] for one in sums]
         weighing = over & (state.weighed < self._weighing)
         moving = over & ~weighing
@@ -293,6 +295,18 @@ class Portraying:
         """What the network runs inside: in the first steps dead ReLUs are opened."""
         early = (state.number < self.recipe.warm_up)[owners]
         return opened(early) if bool(early.any()) else nullcontext
+
+    def _painted(self, parameters: Tensor) -> Tensor:
+        """The pictures; where a prior looks beyond 0 and 1, before they are cut off there."""
+        if self._uncut:
+            return parameters.clone()
+        return self.recipe.parameterisation.picture(self.canvas, parameters)
+
+    def _cut(self, pictures: Tensor) -> Tensor:
+        return pictures.clamp(0, 1) if self._uncut else pictures
+
+    def _penalty(self, prior: ImagePrior, shown: Tensor) -> Tensor:
+        return prior.function(shown if prior.unbounded else self._cut(shown))
 
     def _looks_now(self, state: Painting) -> Tensor:
         return (state.weighed >= self._weighing) & torch.isin(state.number, self._look_steps)
@@ -389,7 +403,7 @@ class Portraying:
             state.number,
             answer.terms[:, 0] * state.samples.towards,
             *answer.terms.unbind(1)[1:],
-            *(prior.function(query.shown) for prior in self._on_pixels),
+            *(self._penalty(prior, query.shown) for prior in self._on_pixels),
             sure,
         ]
         row = torch.stack([each.to(state.curve) for each in columns], 1)
@@ -399,7 +413,7 @@ class Portraying:
             fresh = (
                 now & (sure >= wanted) & (state.reached[:, at] < 0) & (state.samples.towards > 0)
             )
-            state.stations[fresh, at] = query.shown[fresh].to(state.stations)
+            state.stations[fresh, at] = self._cut(query.shown[fresh]).to(state.stations)
             state.reached[fresh, at] = state.number[fresh]
         return replace(state, looks=state.looks + now, looked=state.looked | now)
 
@@ -412,7 +426,7 @@ class Portraying:
         place = (state.number * count + steps - 1) // steps
         now = moving & (place * steps // count == state.number) & (place < count)
         rows = now.nonzero()[:, 0]
-        state.frames[rows, place[rows]] = query.shown.detach()[rows].to(state.frames)
+        state.frames[rows, place[rows]] = self._cut(query.shown.detach()[rows]).to(state.frames)
 
 
 def look_steps(steps: int) -> list[int]:

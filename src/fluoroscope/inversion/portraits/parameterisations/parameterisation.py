@@ -18,6 +18,11 @@ class Parameterisation(ABC):
 
     name: ClassVar[str]
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether pictures are the parameters themselves, cut off at 0 and 1."""
+        return False
+
     @abstractmethod
     def start(self, canvas: Canvas, keys: Tensor) -> Tensor:
         """Random parameters ``(n, *)``, hashed from the keys ``(n,)`` of the portraits."""

@@ -25,6 +25,11 @@ class Pixels(Parameterisation):
     squash: bool = False
     spread: float = 0.05
 
+    @property
+    def cut_off(self) -> bool:
+        """Unless they go through a sigmoid."""
+        return not self.squash
+
     def start(self, canvas: Canvas, keys: Tensor) -> Tensor:
         """Noise around the mean of real pictures."""
         noise = randomness.normal(keys, 0, canvas.shape).to(canvas.dtype)
