@@ -336,6 +336,23 @@ def _open_portraits(folder: Path) -> object:
     return repr(found), found._repr_html_(), found.describe()
 
 
+def _generators(folder: Path) -> list[Tree]:
+    trees = []
+    few: dict[str, Any] = {"steps": 1, "batch_size": 4, "features": 8, "noise": 4, "embedded": 4}
+    for conditioning, norm in (("vector-matrix", "batch"), ("embedding", "group")):
+        made = fs.invert(
+            fs.load_model("digits-linear"), conditioning=conditioning, norm=norm, **few
+        )
+        made.save(folder)
+        trees.append(read_tree(folder))
+    return trees
+
+
+def _open_generator(folder: Path) -> object:
+    found = fs.Inversion.load(folder)
+    return repr(found), found._repr_html_(), found.describe(), found.sample().images.sum()
+
+
 def _maps(folder: Path) -> list[Tree]:
     data = fs.load_images("digits", channels=1).take(40)
     model = fs.load_model("digits-linear")
@@ -555,6 +572,7 @@ TARGETS: dict[str, Target] = {
     "morphs": Target(_morphs, fs.MorphResult.load, 150),
     "attributions": Target(_attributions, _open_attribution, 60),
     "sets of portraits": Target(_sets_of_portraits, _open_portraits, 60),
+    "generators": Target(_generators, _open_generator, 60),
     "maps": Target(_maps, _open_map, 150),
     "audits": Target(_audits, _open_audit, 20),
     "pictures of classes": Target(_portraits, _read_portraits, 100),
