@@ -1,7 +1,7 @@
-"""A result as two files: the exact numbers, and in JSON what they are and how they came about.
+"""A result as files: exact numbers, and in JSON what they are and how they came about.
 
 ``NAME.safetensors`` has the tensors, ``NAME.json`` the rest and a hash of them; it comes last, so
-that where it stands, the other is whole.
+that where it stands, the other is whole. A result without tensors is one JSON file, a *record*.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from safetensors import SafetensorError
 from torch import Tensor
 
-from fluoroscope.errors import InvalidParameterError, ResultFormatError
+from fluoroscope.errors import FluoroscopeError, InvalidParameterError, ResultFormatError
 from fluoroscope.files import atomic_path, output_directory, regular, remove, user_path
 from fluoroscope.tensor_files import read_tensors, seal_of, write_tensors
 
@@ -86,16 +86,80 @@ def read_sealed(
         if record["sha256"] != seal_of(tensors, about):
             raise ValueError("the numbers are not those that the JSON speaks of")
         return made(record, tensors)
+    except ResultFormatError:
+        raise
     except OSError as error:
         raise ResultFormatError(
             f"{told} holds no {kind.one}: {error}; expected the JSON that save wrote, and beside "
             "it the .safetensors"
         ) from error
     # Whatever a parser makes of what is not of this kind.
-    except (ValueError, LookupError, TypeError, RecursionError, SafetensorError) as error:
+    except (
+        ValueError, LookupError, TypeError, AttributeError, RuntimeError, OverflowError,
+        SafetensorError, FluoroscopeError,
+    ) as error:  # fmt: skip
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ResultFormatError(
             f"{told} holds a broken {kind.one}: {reason}; make it anew"
+        ) from error
+
+
+def write_record(path: Path, record: dict[str, Any], form: int) -> Path:
+    """Write a result that is one JSON file of such a form; it appears whole or not at all.
+
+    Raises:
+        StorageError: the disk is full, or refuses.
+    """
+    with atomic_path(path) as draft:
+        text = json.dumps({"format": form, **record}, indent=1, ensure_ascii=False, allow_nan=False)
+        draft.write_text(f"{text}\n", "utf-8")
+    return path
+
+
+def read_record(
+    path: str | Path,
+    file: str,
+    form: int,
+    made: Callable[[dict[str, Any]], T],
+    *,
+    most: int,
+    one: str,
+    wrote: str,
+) -> T:
+    """What ``made`` makes of the JSON that :func:`write_record` wrote.
+
+    Args:
+        path: the file, or the directory in which it is called ``file``.
+        file: its usual name.
+        form: the one that is known.
+        made: whatever it raises of what is no such result's is told as harm of the file.
+        most: bytes that are read at all.
+        one: what it holds, in words.
+        wrote: what writes such.
+
+    Raises:
+        ResultFormatError: no such file, or one that is broken or of another version.
+    """
+    try:
+        place = user_path(path)
+        found = regular(place / file if place.is_dir() else place)
+        if found.stat().st_size > most:
+            raise ValueError(f"it has {found.stat().st_size} bytes")
+        record = json.loads(found.read_text("utf-8"))
+        if record["format"] != form:
+            newer = record["format"] > form
+            way = "install a newer one to read it" if newer else f"make the {one} again"
+            raise ValueError(
+                f"it has format {record['format']} and this version of fluoroscope knows "
+                f"{form}; {way}"
+            )
+        return made(record)
+    except (
+        OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError,
+    ) as error:  # fmt: skip
+        raise ResultFormatError(
+            f"{path} cannot be read: {' '.join(str(error).split())[:300]}; expected what {wrote} "
+            "wrote"
         ) from error
 
 

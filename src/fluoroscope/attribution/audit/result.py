@@ -13,11 +13,12 @@ from fluoroscope.attribution.audit.looks import Evidence
 from fluoroscope.attribution.audit.randomise import Likeness
 from fluoroscope.attribution.audit.verdict import Verdict
 from fluoroscope.attribution.metrics import metric
-from fluoroscope.errors import InvalidParameterError, ResultFormatError
-from fluoroscope.files import atomic_path, output_directory, regular, user_path
+from fluoroscope.errors import InvalidParameterError
+from fluoroscope.files import output_directory, regular
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wording import did_you_mean
 from fluoroscope.pictures import html
+from fluoroscope.sealed_files import read_record, write_record
 from fluoroscope.words import count, listed, network_name
 
 FORMAT = 2
@@ -168,13 +169,7 @@ class Audit(html.Shown):
         Raises:
             InvalidParameterError, StorageError: it cannot be written.
         """
-        path = place_in(directory)
-        with atomic_path(path) as draft:
-            text = {"format": FORMAT, **_without_nan(self.describe())}
-            draft.write_text(
-                json.dumps(text, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
-            )
-        return path
+        return write_record(place_in(directory), _without_nan(self.describe()), FORMAT)
 
     @classmethod
     def load(cls, path: str | Path) -> "Audit":
@@ -183,25 +178,9 @@ class Audit(html.Shown):
         Raises:
             ResultFormatError: no such file, or one that is broken or of another version.
         """
-        try:
-            place = user_path(path)
-            file = regular(place / FILE if place.is_dir() else place)
-            if file.stat().st_size > _MOST:
-                raise ValueError(f"it has {file.stat().st_size} bytes")
-            found = json.loads(file.read_text("utf-8"))
-            if found["format"] != FORMAT:
-                newer = found["format"] > FORMAT
-                way = "install a newer one to read it" if newer else "make the audit again"
-                raise ValueError(
-                    f"it has format {found['format']} and this version of fluoroscope knows "
-                    f"{FORMAT}; {way}"
-                )
-            return _read(found)
-        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-            raise ResultFormatError(
-                f"{path} cannot be read: {' '.join(str(error).split())[:300]}; expected what "
-                "fluoroscope audit wrote"
-            ) from error
+        return read_record(
+            path, FILE, FORMAT, _read, most=_MOST, one="audit", wrote="fluoroscope audit"
+        )
 
     def _line(self) -> str:
         said = f"{len(self.valid)} of {count(len(self.rows), 'method')} valid"

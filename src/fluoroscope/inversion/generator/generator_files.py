@@ -3,25 +3,19 @@ last ``generator.json`` with all that its layers follow from and how it was made
 and nothing of a file is run.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
-from fluoroscope.errors import FluoroscopeError, ResultFormatError
-from fluoroscope.files import atomic_path, output_directory, regular, remove, user_path
 from fluoroscope.inversion.generator.conditioning import conditioning
 from fluoroscope.inversion.generator.network import Generator, Shape
-from fluoroscope.models.wording import first_line
-from fluoroscope.tensor_files import read_tensors, seal_of, write_tensors
+from fluoroscope.sealed_files import Kind, read_sealed, write_sealed
 
-NAME = "generator"
-_FORMAT = 1
+KIND = Kind("generator", "generator", "generators")
 _WEIGHTS, _SHOWN = "weights.", ("images", "classes", "codes")
 # Weights that a file may ask for before it is held against its tensors.
 _MOST = 200_000_000
@@ -40,15 +34,11 @@ def save_generator(
 
     Raises:
         InvalidParameterError: the directory cannot be made or written to.
+        StorageError: the disk is full, or refuses.
     """
-    out = output_directory(directory)
-    tensors_path, record_path = out / f"{NAME}.safetensors", out / f"{NAME}.json"
-    remove(record_path)
     tensors = {f"{_WEIGHTS}{name}": value for name, value in generator.state_dict().items()}
     tensors |= {f"shown.{name}": value for name, value in shown.items()}
-    seal = write_tensors(tensors_path, tensors)
     content = {
-        "format": _FORMAT,
         **record,
         "generator": {
             "shape": generator.shape.describe(),
@@ -57,11 +47,8 @@ def save_generator(
             "temperature": generator.conditioning.temperature,
         },
         "curve": list(curve),
-        "sha256": seal,
     }
-    with atomic_path(record_path) as draft:
-        draft.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-    return [tensors_path, record_path]
+    return write_sealed(KIND, directory, KIND.name, tensors, content)
 
 
 def load_generator(
@@ -72,17 +59,10 @@ def load_generator(
     Raises:
         ResultFormatError: files missing, broken, or of a newer version.
     """
-    folder = user_path(directory)
-    try:
-        record = json.loads(regular(folder / f"{NAME}.json").read_text(encoding="utf-8"))
-        if record["format"] > _FORMAT:
-            raise ResultFormatError(
-                f"{folder} was written in format {record['format']}; this version reads up to "
-                f"{_FORMAT}: install a newer fluoroscope"
-            )
-        tensors, about = read_tensors(folder / f"{NAME}.safetensors")
-        if record["sha256"] != seal_of(tensors, about):
-            raise ValueError(f"{NAME}.json and {NAME}.safetensors are of two generators")
+
+    def made(
+        record: dict[str, Any], tensors: dict[str, Tensor]
+    ) -> tuple[Generator, Curve, dict[str, Any], tuple[Tensor, Tensor, Tensor] | None]:
         generator = _generator(record.pop("generator"), tensors)
         curve = tuple(
             {str(key): float(value) for key, value in row.items()} for row in record.pop("curve")
@@ -91,20 +71,8 @@ def load_generator(
             del record[name]
         _check(record, generator)
         return generator, curve, record, _samples(tensors, generator)
-    except ResultFormatError:
-        raise
-    except OSError as error:
-        raise ResultFormatError(
-            f"{folder} holds no generator: {error}; expected {NAME}.json and {NAME}.safetensors"
-        ) from error
-    # Whatever a parser makes of what is no generator's.
-    except (
-        ValueError, LookupError, TypeError, AttributeError, RuntimeError, RecursionError,
-        OverflowError, SafetensorError, FluoroscopeError,
-    ) as error:  # fmt: skip
-        raise ResultFormatError(
-            f"{folder} holds a broken generator: {first_line(error)}; make it anew"
-        ) from error
+
+    return read_sealed(KIND, directory, made)
 
 
 def _generator(about: dict[str, Any], tensors: dict[str, Tensor]) -> Generator:

@@ -1,20 +1,20 @@
 """What pictures of classes are worth: all measures, what stands beside them, and the flags."""
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fluoroscope.errors import InvalidParameterError, ResultFormatError
-from fluoroscope.files import atomic_path, output_directory, regular, user_path
+from fluoroscope.errors import InvalidParameterError
+from fluoroscope.files import output_directory
 from fluoroscope.inversion.measures.flags import Flag
 from fluoroscope.inversion.measures.layer_path import AtLayer
 from fluoroscope.inversion.measures.measure import REFERENCE_WORDS, REFERENCES, Measure, Value
 from fluoroscope.models.labels import printable
 from fluoroscope.models.wording import did_you_mean
 from fluoroscope.pictures import html
+from fluoroscope.sealed_files import read_record, write_record
 from fluoroscope.words import network_name
 
 if TYPE_CHECKING:
@@ -133,13 +133,7 @@ class Assessment(html.Shown):
         Raises:
             InvalidParameterError, StorageError: it cannot be written.
         """
-        path = output_directory(directory) / FILE
-        with atomic_path(path) as draft:
-            text = {"format": FORMAT, **self.describe()}
-            draft.write_text(
-                json.dumps(text, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
-            )
-        return path
+        return write_record(output_directory(directory) / FILE, self.describe(), FORMAT)
 
     @classmethod
     def load(cls, path: str | Path) -> "Assessment":
@@ -148,23 +142,10 @@ class Assessment(html.Shown):
         Raises:
             ResultFormatError: no such file, or one that is broken or of another version.
         """
-        try:
-            place = user_path(path)
-            file = regular(place / FILE if place.is_dir() else place)
-            if file.stat().st_size > _MOST:
-                raise ValueError(f"it has {file.stat().st_size} bytes")
-            found = json.loads(file.read_text("utf-8"))
-            if found["format"] != FORMAT:
-                raise ValueError(f"it has format {found['format']!r}, and {FORMAT} is known")
-            return _read(found)
-        except (
-            OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError,
-            RecursionError,
-        ) as why:  # fmt: skip
-            raise ResultFormatError(
-                f"{path} cannot be read: {' '.join(str(why).split())[:300]}; expected what "
-                "fluoroscope invert assess wrote"
-            ) from why
+        return read_record(
+            path, FILE, FORMAT, _read,
+            most=_MOST, one="assessment", wrote="fluoroscope invert assess",
+        )  # fmt: skip
 
     def figure(self) -> "Figure":
         """The way through the layers: how like real pictures of the class, layer by layer."""
