@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fluoroscope.engine.evaluate import evaluate
+from fluoroscope.engine.memory import out_of_memory, warn_smaller_batch
 from fluoroscope.engine.numbers import whole_number
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.pictures import html
@@ -74,11 +75,33 @@ def predict(model: Classifier | nn.Module, images: Tensor, *, batch_size: int = 
     """
     model = as_classifier(model)
     batch = check_images(images, model.channels)
-    parts = [
-        evaluate(model, part.to(model.device, model.dtype)).logits.cpu()
-        for part in batch.split(check_batch_size(batch_size))
-    ]
-    return Prediction(torch.cat(parts), model.labels)
+    logits = logits_of(model, batch, check_batch_size(batch_size))
+    return Prediction(logits.cpu(), model.labels)
+
+
+@torch.inference_mode(False)
+def logits_of(model: Classifier, images: Tensor, batch_size: int, *, exact: bool = False) -> Tensor:
+    """The logits ``(N, classes)`` of images ``(N, C, H, W)``, on the network's device.
+
+    When memory runs out, the batch is halved. ``exact`` keeps one shape of all batches, the last
+    one filled up.
+    """
+    found: list[Tensor] = []
+    done = 0
+    while done < len(images):
+        part = images[done : done + batch_size].to(model.device, model.dtype)
+        short = batch_size - len(part) if exact else 0
+        padded = torch.cat([part, part[:1].expand(short, *part.shape[1:])]) if short else part
+        try:
+            found.append(evaluate(model, padded).logits[: len(part)])
+        except RuntimeError as problem:
+            if not out_of_memory(problem) or batch_size < 2:
+                raise
+            batch_size = min(batch_size, len(images)) // 2
+            warn_smaller_batch(len(part), batch_size)
+            continue
+        done += len(part)
+    return torch.cat(found)
 
 
 def suitable_batch(images: Tensor) -> int:

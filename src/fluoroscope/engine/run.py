@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from fluoroscope.engine.bookmark import Bookmark, UnusableBookmarkError
-from fluoroscope.engine.evaluate import Answer, evaluate
+from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.first_look import zero_gradient
 from fluoroscope.engine.grid import round_to_grid
-from fluoroscope.engine.memory import out_of_memory, warn_smaller_batch
+from fluoroscope.engine.predict import logits_of
 from fluoroscope.engine.stream import (
     DEFAULT_BATCH,
     Attack,
@@ -130,7 +130,7 @@ def run(
 
     def read(at: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """What the plain network says of images of these samples, and if that is what we want."""
-        logits = _look(model.plain, at, batch_size, exact=exact)
+        logits = logits_of(model.plain, at, batch_size, exact=exact)
         return logits, is_reached(Answer(logits), classes[rows], towards[rows], confidence)
 
     everyone = torch.arange(len(images), device=images.device)
@@ -198,27 +198,6 @@ def run(
 
 Read = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """From images and the numbers of their samples to logits and who has what was wanted."""
-
-
-@torch.inference_mode(False)
-def _look(model: Classifier, images: Tensor, batch_size: int, *, exact: bool) -> Tensor:
-    """The logits of the clean images; in batches of one shape if ``exact``."""
-    found: list[Tensor] = []
-    done = 0
-    while done < len(images):
-        part = images[done : done + batch_size]
-        short = batch_size - len(part) if exact else 0
-        padded = torch.cat([part, part[:1].expand(short, *part.shape[1:])]) if short else part
-        try:
-            found.append(evaluate(model, padded).logits[: len(part)])
-        except RuntimeError as problem:
-            if not out_of_memory(problem) or batch_size < 2:
-                raise
-            batch_size = min(batch_size, len(images)) // 2
-            warn_smaller_batch(len(part), batch_size)
-            continue
-        done += len(part)
-    return torch.cat(found)
 
 
 class _Flat:

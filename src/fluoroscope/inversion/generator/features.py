@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from fluoroscope.engine.inside import Place
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.inversion.tracing import uses_and_logits, weighted
 from fluoroscope.models.classifier import Classifier
-from fluoroscope.models.layers import find_layer, traced
+from fluoroscope.models.layers import find_layer
 from fluoroscope.words import some
 
 _LISTED = 12
@@ -28,7 +29,7 @@ def feature_places(
 
     Args:
         model: the network.
-        images: one ``(1, C, H, W)`` to trace, on its device.
+        images: ``(N, C, H, W)`` of the size to trace it with.
         layer: one by name, or several, in place of those.
         many: how many of the last layers.
 
@@ -40,12 +41,10 @@ def feature_places(
         for name in names:
             find_layer(model, name)
         return tuple(Place(name) for name in names)
-    with torch.inference_mode(False), torch.no_grad(), traced(model) as uses:
-        model(images[:1].detach().clone())
-    weighted = [use for use in uses if isinstance(use.layer, nn.Linear | nn.modules.conv._ConvNd)]
-    classes = model.num_classes
+    uses, _ = uses_and_logits(model, (images.shape[2], images.shape[3]))
+    heavy, classes = weighted(uses), model.num_classes
     # Of a convolution that makes the logits, one channel for each class.
-    if not weighted or weighted[-1].output.dim() < 2 or weighted[-1].output.shape[1] != classes:
+    if not heavy or heavy[-1].output.dim() < 2 or heavy[-1].output.shape[1] != classes:
         found = list(
             dict.fromkeys(use.name for use in reversed(uses) if use.output.dim() in (2, 4))
         )
@@ -57,7 +56,7 @@ def feature_places(
             "from Python; expected cosine=0, orthogonality=0 and gradient_penalty=0, which need "
             "none"
         )
-    seen = dict.fromkeys(Place(use.name, given=True) for use in reversed(weighted))
+    seen = dict.fromkeys(Place(use.name, given=True) for use in reversed(heavy))
     return tuple(seen)[:many]
 
 
@@ -67,8 +66,7 @@ def last_linear(model: Classifier, images: Tensor) -> Place:
     Raises:
         InvalidParameterError: there is none.
     """
-    with torch.inference_mode(False), torch.no_grad(), traced(model) as uses:
-        logits = model(images[:1].detach().clone())
+    uses, logits = uses_and_logits(model, (images.shape[2], images.shape[3]))
     last = uses[-1] if uses else None
     if last is None or not isinstance(last.layer, nn.Linear) or not _is(last.output, logits):
         raise InvalidParameterError(

@@ -12,15 +12,15 @@ from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.inside import Inside, Place, Seen
 from fluoroscope.engine.predict import suitable_batch
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.inversion.tracing import uses_and_logits, weighted
 from fluoroscope.models.classifier import Classifier
-from fluoroscope.models.layers import Use, find_layer, traced
+from fluoroscope.models.layers import Use, find_layer
 from fluoroscope.words import some
 
 # Layers of a path: as many as a table or a figure has room for.
 MOST_LAYERS = 12
 # Numbers of a layer that are kept of a picture: of a map with more, means of fewer places.
 _NUMBERS = 4096
-_WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd)
 
 
 @dataclass(frozen=True)
@@ -95,20 +95,20 @@ def penultimate(model: Classifier, size: tuple[int, int]) -> Place:
     Raises:
         InvalidParameterError: there is none, or it is given the pixels.
     """
-    uses = _uses(model, size)
-    weighted = [use for use in uses if isinstance(use.layer, _WEIGHTED)]
-    if not weighted:
+    uses, _ = uses_and_logits(model, size)
+    heavy = weighted(uses)
+    if not heavy:
         names = some([use.name for use in uses], 20) or "none, for none is seen by Python"
         raise InvalidParameterError(
             f"layer was not given, and {model.name} has no linear or convolutional layer that "
             f"gives its answer; expected the name of one to read features at: {names}"
         )
-    if len(weighted) == 1:
+    if len(heavy) == 1:
         raise InvalidParameterError(
-            f"{model.name} has one layer, {weighted[0].name!r}, whose features would be the "
+            f"{model.name} has one layer, {heavy[0].name!r}, whose features would be the "
             "pixels; expected a second network with layers before its last"
         )
-    return Place(weighted[-1].name, given=True)
+    return Place(heavy[-1].name, given=True)
 
 
 def named(model: Classifier, layer: str) -> Place:
@@ -127,7 +127,7 @@ def path(model: Classifier, size: tuple[int, int]) -> tuple[Place, ...]:
     Of layers within each other the innermost; those without effect on a picture are left out.
     """
     last: dict[str, Use] = {}
-    for use in _uses(model, size):
+    for use in uses_and_logits(model, size)[0]:
         passes_on = any(use.output is one for one in use.given)
         idle = isinstance(use.layer, nn.Flatten | nn.Identity | nn.Dropout)
         inner = next(use.layer.children(), None) is None
@@ -145,13 +145,3 @@ def noise(count: int, shape: tuple[int, ...], seed: int) -> Tensor:
     """Pictures ``(N, C, H, W)`` whose every value is drawn evenly from ``[0, 1]``."""
     numbers = torch.arange(count, device="cpu")
     return randomness.uniform(randomness.keys(seed, numbers, 77), 0, shape)
-
-
-def _uses(model: Classifier, size: tuple[int, int]) -> list[Use]:
-    """The uses of layers in a pass of a picture of noise."""
-    picture = noise(1, (model.channels, *(model.input_size or size)), 0).to(
-        model.device, model.dtype
-    )
-    with traced(model) as uses:
-        evaluate(model, picture, look=False)
-    return list(uses)

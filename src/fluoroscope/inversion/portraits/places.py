@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.inside import Inside, Place
 from fluoroscope.engine.predict import check_batch_size, suitable_batch
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError
 from fluoroscope.inversion.portraits.objectives.units import as_maps
+from fluoroscope.inversion.tracing import uses_and_logits
 from fluoroscope.models.classifier import Classifier
-from fluoroscope.models.layers import Use, find_layer, traced
+from fluoroscope.models.layers import Use, find_layer
 from fluoroscope.words import some
 
 _LISTED = 20
@@ -49,13 +49,14 @@ def stages(model: Classifier, images: Tensor) -> tuple[Place, ...]:
         InvalidParameterError: no layer gives out maps of more than one place.
     """
     ends: dict[tuple[int, ...], str] = {}
-    for use in uses_of(model, images):
+    uses = uses_of(model, images)
+    for use in uses:
         places = tuple(as_maps(use.output).shape[2:])
         if max(places, default=1) > 1 and not isinstance(use.layer, nn.Identity):
             ends.pop(places, None)
             ends[places] = use.name
     if not ends:
-        seen = [use.name for use in uses_of(model, images)]
+        seen = [use.name for use in uses]
         raise InvalidParameterError(
             f"no layer of {model.name} that Python sees gives out maps of more than one place; "
             + (
@@ -69,10 +70,7 @@ def stages(model: Classifier, images: Tensor) -> tuple[Place, ...]:
 
 def uses_of(model: Classifier, images: Tensor) -> list[Use]:
     """Every use of a layer that gives out floats for each picture, in a pass of one of noise."""
-    key = randomness.keys(0, torch.zeros(1, dtype=torch.long, device=model.device))
-    noise = randomness.uniform(key, 0, tuple(images.shape[1:])).to(model.device, model.dtype)
-    with traced(model) as uses:
-        evaluate(model, noise, look=False)
+    uses, _ = uses_and_logits(model, (images.shape[2], images.shape[3]))
     rows = model.batch_size or 1
     return [
         use
