@@ -43,7 +43,7 @@ PRESETS: dict[str, About] = {
         "views of x",
         paper="Olah et al. 2017 (10.23915/distill.00007), as Lucid 0.3 has it",
         constants="Adam 0.05, 512 steps, jitter, scale and rotation of Lucid; mean and colours of "
-        "real pictures in place of mid-grey and Lucid's matrix are ours",
+        "the prior that is given, mid-grey and channels apart without one, are ours",
         cost="512 forwards and backwards, and about 35 forwards to look at it",
         caution="what lasts under its transformations is what these favour: smooth shapes, "
         "repeated",

@@ -22,6 +22,10 @@ def prior_for(model: Classifier, prior: Any, size: tuple[int, int]) -> DataPrior
                 f"{model.channels}"
             )
         return prior
+    if prior is not None:
+        raise InvalidParameterError(
+            f"prior is {prior!r}; expected a fluoroscope.inversion.data_prior.DataPrior, or None"
+        )
     channels = model.channels
     return DataPrior(
         "grey",

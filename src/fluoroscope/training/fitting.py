@@ -342,7 +342,12 @@ def _steps(
 
 def _pace(number: int, total: int) -> float:
     """The learning rate of a step as a share of its highest."""
-    return min(1.0, number / (WARM_UP * total)) * (1 + math.cos(math.pi * (number - 1) / total)) / 2
+    return min(1.0, number / (WARM_UP * total)) * half_cosine(number, total)
+
+
+def half_cosine(number: int, total: int) -> float:
+    """From 1 at the first of so many steps down along half a cosine, nearly to 0 at the last."""
+    return (1 + math.cos(math.pi * (number - 1) / total)) / 2
 
 
 @contextmanager

@@ -34,6 +34,7 @@ from fluoroscope.inversion.generator.settings import Settings
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.pictures import html
 from fluoroscope.training.checkpoint import load_checkpoint, read_step, save_checkpoint
+from fluoroscope.training.fitting import half_cosine
 from fluoroscope.words import as_percent, count, duration, percent
 
 # Seconds after which a checkpoint is written.
@@ -206,7 +207,7 @@ class Fitting:
         self._finite("the gradient at the generator's weights", length, number)
         rate = settings.learning_rate
         if settings.falling:
-            rate *= (1 + math.cos(math.pi * (number - 1) / settings.steps)) / 2
+            rate *= half_cosine(number, settings.steps)
         self._optimiser.param_groups[0]["lr"] = rate
         self._optimiser.step()
         return made, classes, row, rate

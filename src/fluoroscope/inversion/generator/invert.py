@@ -27,6 +27,7 @@ from fluoroscope.inversion.generator.network import Generator, Shape, is_not_of_
 from fluoroscope.inversion.generator.network_pass import NetworkPass
 from fluoroscope.inversion.generator.result import Inversion, once_each
 from fluoroscope.inversion.generator.settings import SOURCES, Settings, as_settings
+from fluoroscope.inversion.picture_size import picture_size
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.notices import distinct
 from fluoroscope.process import random_state_lock
@@ -92,7 +93,7 @@ class InversionRun:
     ) -> None:
         model = as_classifier(model)
         self._model, self._seed = model, randomness.as_seed(seed)
-        height, width = _size(model, size)
+        height, width = picture_size(model, size)
         by_default = options.get("conditioning") is None
         settings = as_settings(preset, **{k: v for k, v in options.items() if v is not None})
         if by_default:
@@ -187,22 +188,6 @@ def for_so_many(settings: Settings, classes: int) -> Settings:
     if classes <= MOST_OF_A_MATRIX or not settings.conditioning.endswith("matrix"):
         return settings
     return replace(settings, conditioning="embedding", temperature=None, confidence=None)
-
-
-def _size(model: Classifier, size: int | tuple[int, int] | None) -> tuple[int, int]:
-    if size is None:
-        if model.input_size is None:
-            raise InvalidParameterError(
-                f"size was not given, and {model.name} takes pictures of any; expected "
-                "size=(height, width)"
-            )
-        return model.input_size
-    sides = (size, size) if isinstance(size, int) else tuple(size)
-    if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
-        raise InvalidParameterError(
-            f"size is {size!r}; expected (height, width) in pixels, or one side"
-        )
-    return sides[0], sides[1]
 
 
 def _shape(

@@ -38,6 +38,7 @@ from fluoroscope.models.classifier import Classifier, as_classifier, tensor_byte
 from fluoroscope.models.frozen import frozen
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.process import random_state_lock
+from fluoroscope.training.fitting import half_cosine
 
 STEPS, BATCH, LEARNING_RATE = 300, 64, 5e-3
 # Of a step's gradient at all weights: a longer one is cut, for the first ones are steep.
@@ -213,11 +214,10 @@ def fit_perturbation(
         for number in range(1, steps + 1):
             if cancelled is not None and cancelled():
                 break
-            optimizer.param_groups[0]["lr"] = learning_rate * _pace(number, steps)
+            optimizer.param_groups[0]["lr"] = learning_rate * half_cosine(number, steps)
             chosen = torch.stack([next(order) for _ in range(rows)]).to(images.device)
             batch, left = images[chosen], own[chosen]
-            others = torch.randint(1, model.num_classes, (rows,), generator=draws, device="cpu")
-            wanted = (left + others.to(left)) % model.num_classes
+            wanted = _others(left, model.num_classes, draws)
             change = perturber(batch.float(), wanted).to(batch)
             moved = batch + bounded(change, threat)
             # The box's cut is passed over by the slope: a black pixel may be wanted brighter later.
@@ -238,9 +238,13 @@ def fit_perturbation(
 
 def drawn_targets(labels: Tensor, classes: int, seed: int) -> Tensor:
     """For each label ``(N,)`` another class to be led to, ``(N,)``."""
-    draws = torch.Generator().manual_seed(as_seed(seed))
-    others = torch.randint(1, classes, (len(labels),), generator=draws, device="cpu")
-    return (labels.cpu() + others) % classes
+    return _others(labels.cpu(), classes, torch.Generator().manual_seed(as_seed(seed)))
+
+
+def _others(labels: Tensor, classes: int, draws: torch.Generator) -> Tensor:
+    """For each label ``(N,)`` one of the other classes."""
+    steps = torch.randint(1, classes, (len(labels),), generator=draws, device="cpu")
+    return (labels + steps.to(labels)) % classes
 
 
 def _fresh(channels: int, classes: int, width: int, seed: int) -> Perturber:
@@ -254,7 +258,3 @@ def _endless(count: int, draws: torch.Generator) -> Any:
     """Numbers of pictures, shuffled anew each time that all were there."""
     while True:
         yield from torch.randperm(count, generator=draws, device="cpu")
-
-
-def _pace(number: int, total: int) -> float:
-    return (1 + math.cos(math.pi * (number - 1) / total)) / 2

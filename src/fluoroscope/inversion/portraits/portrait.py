@@ -11,12 +11,12 @@ from fluoroscope.engine import randomness
 from fluoroscope.engine.bookmark import Bookmark, UnusableBookmarkError
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.first_look import notes_of, remind
-from fluoroscope.engine.memory import out_of_memory
-from fluoroscope.engine.predict import Prediction, check_batch_size, predict, suitable_batch
+from fluoroscope.engine.predict import check_batch_size, predict, suitable_batch
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import Attack, Feed, Samples, Step, feed, stream, take
 from fluoroscope.errors import FluoroscopeError, InvalidParameterError
 from fluoroscope.inversion.names import USUAL
+from fluoroscope.inversion.picture_size import picture_size
 from fluoroscope.inversion.portraits.canvas import Canvas
 from fluoroscope.inversion.portraits.doubts import notes_of_search
 from fluoroscope.inversion.portraits.objectives.asked import classes_asked
@@ -62,9 +62,10 @@ def portrait(
         size: of the picture; by default the network's own input size.
         start: pictures ``(N, C, H, W)`` or one ``(C, H, W)`` in ``[0, 1]`` to start from.
         against: make beside each portrait one from the same start that lowers the goal.
-        prior: what is known of real pictures: a name, or what :func:`fit_prior` gave; by default
-            that of the built-in digits for them, and of natural pictures for colour.
-        seed: for everything random; a portrait depends on it and on its number alone.
+        prior: what is known of real pictures, a :class:`.DataPrior`; by default nothing, which is
+            mid-grey and channels apart.
+        seed: for everything random; a portrait depends on it and on its number alone, unless its
+            goal or a prior compares the portraits with each other.
         numbers: ``(N,)``, the portraits' numbers; by default 0 and up.
         frames: how many pictures on the way are kept.
         batch_size: views evaluated at once.
@@ -148,7 +149,7 @@ def portrait(
         )
     paintings = [kept.done[number] for number in made]
     pictures = torch.cat([search.pictures(each) for each in paintings])
-    said = _predicted(model, pictures, views)
+    said = predict(model, pictures, batch_size=views)
     record = {
         "method": recipe.describe(),
         "seed": seed,
@@ -285,34 +286,13 @@ def _of(start: Tensor | None) -> int:
     return len(start) if start is not None and start.dim() == 4 else 1
 
 
-def _predicted(model: Classifier, pictures: Tensor, batch_size: int) -> Prediction:
-    """What the network says of the finished pictures, however few fit into memory."""
-    while True:
-        try:
-            return predict(model, pictures, batch_size=batch_size)
-        except RuntimeError as problem:
-            if not out_of_memory(problem) or batch_size < 2:
-                raise
-        batch_size //= 2
-
-
 def _shape(
     model: Classifier, size: int | tuple[int, int] | None, start: Tensor | None
 ) -> tuple[int, int]:
     """``(height, width)`` of the portraits."""
-    if size is not None:
-        height, width = (size, size) if isinstance(size, int) else size
-        if min(height, width) < 1:
-            raise InvalidParameterError(f"size is {size}; expected (height, width) in pixels")
-        return height, width
-    if start is not None:
+    if size is None and start is not None:
         return start.shape[-2], start.shape[-1]
-    if model.input_size is None:
-        raise InvalidParameterError(
-            f"size was not given, and {model.name} takes pictures of any; expected "
-            "size=(height, width)"
-        )
-    return model.input_size
+    return picture_size(model, size)
 
 
 def _started(start: Tensor, count: int, canvas: Canvas) -> Tensor:

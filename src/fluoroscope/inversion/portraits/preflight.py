@@ -217,7 +217,7 @@ def _colour(model: Classifier) -> Finding:
     kind = "grey" if channels == 1 else f"of {count(channels, 'channel')}"
     why = (
         f"its pictures are {kind}, and a prior of natural colour is of 3 channels; expected one "
-        "fitted to your pictures: fluoroscope.inversion.fit_prior(images)"
+        "of your pictures: prior=DataPrior(...)"
     )
     return Finding(what, False, why)
 

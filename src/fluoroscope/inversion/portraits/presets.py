@@ -44,7 +44,7 @@ PRESETS: dict[str, Recipe] = {
         transformations=lucid(),
         optimiser=Adam(learning_rate=0.05),
         steps=512,
-        paper="Olah et al. 2017, with the constants of Lucid 0.3; mean and colours of real "
-        "pictures, in place of mid-grey and Lucid's matrix, are ours",
+        paper="Olah et al. 2017, with the constants of Lucid 0.3; mean and colours of the "
+        "prior that is given, mid-grey and channels apart without one, are ours",
     ),
 }

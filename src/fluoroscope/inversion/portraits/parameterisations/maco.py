@@ -131,7 +131,7 @@ class MACO(Parameterisation):
         if prior.magnitude is None:
             return (
                 f"prior {prior.name} has no magnitudes, so MACO holds those of a power law, "
-                f"f ** -{prior.decay:g}; fs.inversion.fit_prior measures those of your pictures",
+                f"f ** -{prior.decay:g}; give a DataPrior with those of your pictures",
             )
         height, width = _own_size(prior)
         if (height, width) != (canvas.height, canvas.width):
