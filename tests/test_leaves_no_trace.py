@@ -180,6 +180,9 @@ INVERSION: dict[str, Callable[[fs.Classifier], object]] = {
     "fit_perturbation": lambda m: fs.inversion.fit_perturbation(
         m, GUIDES, [0, 1] * 5, threat="linf:0.1", steps=2, width=4,
     )(m, TWO, [0, 1], targeted=True),
+    "unrestricted": lambda m: fs.inversion.unrestricted(
+        m, fs.invert(m, steps=1, batch_size=4, features=4), other_network(), n=1, real=GUIDES
+    ),
     "judges": lambda m: fs.inversion.Judges(m, real=GUIDES, second=other_network()).certify(
         TWO, torch.tensor([0, 1])
     ),

@@ -11,9 +11,8 @@ import fluoroscope as fs
 from fluoroscope.data.digits import digits
 from fluoroscope.pictures.write import write_png
 from fluoroscope.tensor_files import write_tensors
-from tests.cli.conftest import Said
 
-Call = Callable[..., Said]
+Call = Callable[..., object]
 
 
 def saved(folder: Path, start: int = 600, count: int = 30, needs_data: bool = False) -> Path:

@@ -27,7 +27,7 @@ THROUGH: "dict[str, Callable[[Classifier, int, Callable[[], Tensor]], Classifier
 _OTHERS = ("starts", "pool", "guides")
 
 
-def parameters(given: list[str] | None) -> dict[str, Any]:
+def parameters(given: list[str] | None, option: str = "param") -> dict[str, Any]:
     """The method's own, from ``NAME=VALUE``; a value that is no JSON is a string."""
     from fluoroscope.errors import InvalidParameterError
 
@@ -35,7 +35,7 @@ def parameters(given: list[str] | None) -> dict[str, Any]:
     for text in given or []:
         name, equals, value = text.partition("=")
         if not (name and equals):
-            raise InvalidParameterError(f"param is {text!r}; expected NAME=VALUE")
+            raise InvalidParameterError(f"{option} is {text!r}; expected NAME=VALUE")
         try:
             found[name.replace("-", "_")] = json.loads(value)
         except json.JSONDecodeError:

@@ -14,7 +14,7 @@ from fluoroscope.cli.options import (
     open_pictures,
     with_model,
 )
-from fluoroscope.cli.output import Output
+from fluoroscope.cli.output import Output, one_line
 from fluoroscope.cli.waiting import waiting
 from fluoroscope.errors import InvalidParameterError
 
@@ -103,17 +103,12 @@ def assess(
     """
     from fluoroscope.files import atomic_path, output_directory
     from fluoroscope.inversion.measures.assess import assess as run
-    from fluoroscope.models.loading import load_model
 
     output = Output(json)
     place = output_directory(out)
     made = _read(pictures, model, samples, seed, own=True)
-    judge_name = second or _SECOND.get(model.name)
-    judge = None
-    if judge_name is not None:
-        waiting.says(f"loading {judge_name}")
-        judge = load_model(judge_name, device=str(model.device))
-    real, train = _real(model, data, split, train_split, limit)
+    judge = judge_of(model, second)
+    real, train = real_pictures(model, data, split, train_split, limit)
     others = {path: _read(path, model, samples, seed) for path in [*(seeds or []), random] if path}
     with output.telling(), output.measuring() as move:
         found = run(
@@ -142,6 +137,17 @@ def assess(
     output.json(found.describe())
 
 
+def judge_of(model: "Classifier", second: str | None) -> "Classifier | None":
+    """The second network: the one that is named, or of a built-in network another one."""
+    from fluoroscope.models.loading import load_model
+
+    name = second or _SECOND.get(model.name)
+    if name is None:
+        return None
+    waiting.says(f"loading {one_line(name)}")
+    return load_model(name, device=str(model.device))
+
+
 def _read(
     pictures: Path, model: "Classifier", samples: int, seed: int, *, own: bool = False
 ) -> "Saved":
@@ -165,11 +171,11 @@ def _read(
 def _folder(pictures: Path, model: "Classifier") -> "Saved":
     from fluoroscope.inversion.measures.saved import Saved
 
-    images, classes = _all(model, open_pictures(str(pictures), None, None, model.channels))
+    images, classes = all_pictures(model, open_pictures(str(pictures), None, None, model.channels))
     return Saved(images, classes)
 
 
-def _real(
+def real_pictures(
     model: "Classifier", data: str | None, split: str | None, train_split: str | None, limit: int
 ) -> "tuple[Labelled | None, Labelled | None]":
     """Pictures of the test part and of the training part, each if it is known."""
@@ -188,13 +194,13 @@ def _real(
             f"--split and --train-split are both {train_split}; expected the part that the network "
             "did not learn from, and the part that it did"
         )
-    real = _all(model, test)
+    real = all_pictures(model, test)
     if train_split is None:
         return real, None
-    return real, _all(model, open_pictures(data, train_split, limit, model.channels))
+    return real, all_pictures(model, open_pictures(data, train_split, limit, model.channels))
 
 
-def _all(model: "Classifier", images: "ImageSet") -> "Labelled":
+def all_pictures(model: "Classifier", images: "ImageSet") -> "Labelled":
     """All pictures of a set, as the network sees them, and their classes."""
     import torch
 

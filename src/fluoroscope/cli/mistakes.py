@@ -31,6 +31,7 @@ def _checks(command: str | None) -> dict[str, Callable[[str], Any]]:
         "second": check_model,
         **({"name": check_model} if command == "show" else {}),
         **_of_methods(command),
+        **(_of_generators() if command == "invert" else {}),
         "data": check_data,
         "others": check_data,
         "image": check_image,
@@ -52,6 +53,13 @@ def _of_methods(command: str | None) -> dict[str, Callable[[str], Any]]:
 
         return {"method": check_preset}
     return {"method": check_method if command == "audit" else check_attack}
+
+
+def _of_generators() -> dict[str, Callable[[str], Any]]:
+    """What ``--conditioning`` and ``--preset`` name."""
+    from fluoroscope.inversion.generator.names import check_conditioning, check_preset
+
+    return {"conditioning": check_conditioning, "preset": check_preset}
 
 
 def _tell_of_options(given: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from fluoroscope.inversion.exclusion.detection import Detection, detection
     from fluoroscope.inversion.exclusion.exclude import ExclusionRecipe, exclude, exclude_stream
     from fluoroscope.inversion.exclusion.uncertainty import uncertainty
+    from fluoroscope.inversion.generator.adversarial import Unrestricted, unrestricted
     from fluoroscope.inversion.generator.certificate import Certificate, Judges
     from fluoroscope.inversion.generator.counterfeit_result import Counterfeits
     from fluoroscope.inversion.generator.counterfeits import counterfeits
@@ -29,6 +30,7 @@ _HOMES = {
     "Judges": "generator.certificate",
     "Leakage": "generator.leakage",
     "Preflight": "portraits.preflight",
+    "Unrestricted": "generator.adversarial",
     "assess": "measures.assess",
     "counterfeits": "generator.counterfeits",
     "detection": "exclusion.detection",
@@ -38,6 +40,7 @@ _HOMES = {
     "leakage": "generator.leakage",
     "preflight": "portraits.preflight",
     "uncertainty": "exclusion.uncertainty",
+    "unrestricted": "generator.adversarial",
 }
 __all__ = [
     "Assessment",
@@ -49,6 +52,7 @@ __all__ = [
     "Judges",
     "Leakage",
     "Preflight",
+    "Unrestricted",
     "assess",
     "counterfeits",
     "detection",
@@ -58,6 +62,7 @@ __all__ = [
     "leakage",
     "preflight",
     "uncertainty",
+    "unrestricted",
 ]
 
 

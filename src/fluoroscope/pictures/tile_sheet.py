@@ -48,6 +48,7 @@ def tile_sheet(
     *,
     heads: Sequence[str] = (),
     title: str = "",
+    warning: str = "",
     foot: str = "",
 ) -> Image.Image:
     """Tiles in rows, each with its name at the left.
@@ -57,6 +58,7 @@ def tile_sheet(
         names: of the rows.
         heads: over the columns.
         title: over everything.
+        warning: below it, what is wrong with all of them.
         foot: below everything, as what has been left out.
     """
     plain, bold, large = lettering(_TYPE), lettering(_TYPE, bold=True), lettering(_TYPE + 4)
@@ -68,7 +70,8 @@ def tile_sheet(
     beside = _BESIDE if any(names) else 0
     body = across * (column + _GAP) - _GAP
     width = 2 * _GAP + beside + body
-    heading = broken(title, large, width - 2 * _GAP, 2)
+    heading = [(words, _INK) for words in broken(title, large, width - 2 * _GAP, 2)]
+    heading += [(words, _WARNING) for words in broken(warning, large, width - 2 * _GAP, 3)]
     below = [[one for words in tile.words for one in broken(words, plain, column, 2)][:4]
              for row in rows for tile in row]  # fmt: skip
     strip = line * max(map(len, below), default=0)
@@ -77,9 +80,9 @@ def tile_sheet(
     height = top + len(rows) * (high + strip + _GAP) + line * len(ending) + _GAP // 2
     sheet = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    for number, words in enumerate(heading):
+    for number, (words, colour) in enumerate(heading):
         at = (_GAP, _GAP // 2 + number * round(1.35 * (_TYPE + 4)))
-        draw.text(at, words, fill=_INK, font=large)
+        draw.text(at, words, fill=colour, font=large)
     for place, head in enumerate(heads):
         middle = _GAP + beside + place * (column + _GAP) + column // 2
         words = "".join(broken(head, bold, column, 1))

@@ -14,12 +14,13 @@ Nothing is guessed: without a second network, or without real pictures, what nee
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from torch import Tensor, nn
 
 from fluoroscope.engine.grid import round_to_grid
+from fluoroscope.engine.labels import class_numbers
 from fluoroscope.engine.predict import check_batch_size, predict
 from fluoroscope.errors import InvalidImagesError
 from fluoroscope.inversion.measures.assess import as_judge
@@ -223,7 +224,9 @@ class Judges:
     def _read(self, images: Tensor) -> Read:
         assert self.second is not None
         places = () if self._place is None else (self._place,)
-        return read(self.second, images, places, batch_size=self._rows)
+        found = read(self.second, images, places, batch_size=self._rows)
+        numbers = class_numbers(self.second, self.model.labels)
+        return found if numbers is None else replace(found, logits=found.logits[:, numbers])
 
 
 def _of(probabilities: Tensor, classes: Tensor) -> Tensor:

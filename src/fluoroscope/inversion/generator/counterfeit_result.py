@@ -14,17 +14,23 @@ from fluoroscope.errors import InvalidParameterError
 from fluoroscope.files import atomic_set, output_directory
 from fluoroscope.inversion.generator.certificate import Certificate
 from fluoroscope.pictures import html
-from fluoroscope.pictures.gallery import gallery
-from fluoroscope.words import as_percent, count, network_name, percent
+from fluoroscope.pictures.tile_sheet import Tile, tile_sheet
+from fluoroscope.words import as_percent, count, network_name, number, percent
 
 NAME = "counterfeits"
 REAL, NOISE = "real", "noise"
-FROM_NOISE, FROM_OTHERS = "null space, noise", "null space, other class"
+GENERATOR, FROM_NOISE, FROM_OTHERS = "generator", "null space, noise", "null space, other class"
+LEGEND = (
+    "sure: 99 % or more for the class asked for, in 8 bits too; distance: to the nearest real "
+    "picture, between real ones 1; second: the second network agrees; counterfeits: sure, and "
+    "farther than 99 % of real pictures are from each other"
+)
 WORDS = {
-    REAL: "real pictures of the class",
-    NOISE: "noise, as it is",
-    FROM_NOISE: "noise, moved to a real picture's answer",
-    FROM_OTHERS: "real pictures of another class, moved likewise",
+    REAL: "real, of the class",
+    NOISE: "noise",
+    GENERATOR: "generator",
+    FROM_NOISE: "noise, moved to a real answer",
+    FROM_OTHERS: "another class, moved likewise",
 }
 _ACROSS = 10
 
@@ -86,21 +92,17 @@ class Counterfeits(html.Shown):
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Columns and rows in words; a dash where nothing was measured."""
-        columns = [
-            "pictures", "asked for>", "sure>", "8 bits>", "distance>", "far>", "second>",
-            "counterfeits>",
-        ]  # fmt: skip
+        columns = ["pictures", "sure>", "distance>", "second>", "counterfeits>"]
         found = []
         for one in self.rows:
             said = one.describe()
             ratio = said["distance_ratio_median"]
-            shares = (
-                "predicted_as_asked", "confident", "survives_8_bits", "far_from_data",
-                "second_agrees", "counterfeits",
-            )  # fmt: skip
-            words = ["–" if said[name] is None else percent(said[name]) for name in shares]
-            far = "–" if ratio is None else f"{ratio:.2g}"
-            found.append([one.words, *words[:3], far, *words[3:]])
+            sure, second, made = (
+                "–" if said[name] is None else percent(said[name])
+                for name in ("confident", "second_agrees", "counterfeits")
+            )
+            far = "–" if ratio is None else number(ratio, 2)
+            found.append([WORDS[one.name], sure, far, second, made])
         return columns, found
 
     def _line(self) -> str:
@@ -115,6 +117,7 @@ class Counterfeits(html.Shown):
     def _view(self) -> Iterator[html.Html]:
         columns, rows = self.table()
         yield html.table([one.removesuffix(">") for one in columns], rows)
+        yield html.paragraph(LEGEND)
         yield html.notes(self.notes)
 
     def save(self, directory: str | Path) -> list[Path]:
@@ -137,12 +140,16 @@ class Counterfeits(html.Shown):
         """A row for each origin; under each picture how sure the network is of its class."""
         count_ = min(_ACROSS, len(self.classes))
         spread = [number * len(self.classes) // count_ for number in range(count_)]
-        rows = [(one.words, one.images[spread]) for one in self.rows]
-        under = [
-            [f"{self.labels[int(self.classes[at])]}: {as_percent(sure[at])}" for at in spread]
-            for sure in (one.certificate.rounded.tolist() for one in self.rows)
+        tiles = [
+            [
+                Tile(
+                    one.images[at],
+                    (f"{self.labels[int(self.classes[at])]}: {as_percent(float(sure[at]))}",),
+                )
+                for at in spread
+            ]
+            for one in self.rows
+            for sure in [one.certificate.rounded]
         ]
-        title = (
-            f"What {self.record['model']} is asked to see, and how sure it is of that, in 8 bits"
-        )
-        return gallery(rows, title=title, under=under)
+        title = f"What {self.record['model']} was asked to see, and how sure it is, in 8 bits"
+        return tile_sheet(tiles, [one.words for one in self.rows], title=title)

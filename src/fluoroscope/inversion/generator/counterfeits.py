@@ -21,15 +21,19 @@ from fluoroscope.inversion.generator.certificate import SURE, Judges
 from fluoroscope.inversion.generator.counterfeit_result import (
     FROM_NOISE,
     FROM_OTHERS,
+    GENERATOR,
     NOISE,
     REAL,
     Counterfeits,
     Row,
 )
 from fluoroscope.inversion.generator.null_space import same_answer
+from fluoroscope.inversion.generator.result import Inversion
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.words import percent
 
+# At this temperature a soft vector's largest entry is all but 1.
+_COLD = 0.02
 # Of the grey noise that searches start from.
 _NOISE = 0.1
 
@@ -41,6 +45,7 @@ def counterfeits(
     labels: Tensor,
     classes: Tensor,
     *,
+    inversion: Inversion | None = None,
     second: Classifier | nn.Module | None = None,
     seed: int = 0,
     batch_size: int = 64,
@@ -55,6 +60,7 @@ def counterfeits(
             ratio to, and whose answers the null space is led to.
         labels: the class of each, ``(M,)``.
         classes: what each picture is to be predicted as.
+        inversion: a generator of the network; without one its row is left out.
         second: a network of the same classes that was trained independently.
         seed: for everything random.
         batch_size: pictures at once.
@@ -82,6 +88,8 @@ def counterfeits(
 
     put(REAL, pictures[exemplars])
     put(NOISE, starts[FROM_NOISE])
+    if inversion is not None:
+        put(GENERATOR, at_corners(inversion, wanted, seed))
     for number, name in enumerate((FROM_NOISE, FROM_OTHERS), 1):
         if cancelled is not None and cancelled():
             break
@@ -96,10 +104,26 @@ def counterfeits(
         "seed": seed,
         "pictures": len(wanted),
         "real": len(pictures),
+        "generator": None if inversion is None else inversion.record,
         "second": None if judges.second is None else judges.second.name,
         **provenance(model),
     }
     return Counterfeits(tuple(rows), wanted, model.labels, record, tuple(notes))
+
+
+def at_corners(inversion: Inversion, classes: Tensor, seed: int) -> Tensor:
+    """Pictures of the classes ``(N,)`` with the code moved to where it asks for one alone."""
+    cold = _COLD if inversion.generator.conditioning.soft else None
+    made: dict[int, Tensor] = {}
+    for each in classes.unique().tolist():
+        many = int((classes == each).sum())
+        made[each] = inversion.sample(int(each), many, seed, temperature=cold).images
+    given = dict.fromkeys(made, 0)
+    found = []
+    for each in classes.tolist():
+        found.append(made[each][given[each]])
+        given[each] += 1
+    return torch.stack(found)
 
 
 def _exemplars(
@@ -147,6 +171,6 @@ def _starts(real: Tensor, labels: Tensor, wanted: Tensor, seed: int) -> dict[str
     return {FROM_NOISE: (0.5 + _NOISE * drawn).clamp(0, 1), FROM_OTHERS: real[others]}
 
 
-def each_class(classes: Tensor, count_: int) -> Tensor:
-    """So many of each of the classes ``(K,)`` in a row, ``(K * count,)``."""
-    return classes.repeat_interleave(whole_number("count", count_))
+def each_class(classes: Tensor, n: int) -> Tensor:
+    """So many of each of the classes ``(K,)`` in a row, ``(K * n,)``."""
+    return classes.repeat_interleave(whole_number("n", n))

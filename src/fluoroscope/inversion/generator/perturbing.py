@@ -23,12 +23,14 @@ from torch import Tensor, nn
 
 from fluoroscope.attacks.attack import Method, as_plain
 from fluoroscope.attacks.universal.fitting import FitStep
+from fluoroscope.engine import randomness
 from fluoroscope.engine.bounds import as_number
 from fluoroscope.engine.classes import Classes, as_classes
 from fluoroscope.engine.evaluate import Answer, evaluate
+from fluoroscope.engine.grid import round_to_grid, snap
 from fluoroscope.engine.numbers import whole_number
 from fluoroscope.engine.objectives import LOG_PROBABILITY
-from fluoroscope.engine.predict import check_batch_size
+from fluoroscope.engine.predict import check_batch_size, predict
 from fluoroscope.engine.stream import Query, Samples
 from fluoroscope.engine.threats import Threat, as_threat, one_bound
 from fluoroscope.engine.vectors import column, lengths
@@ -41,6 +43,8 @@ from fluoroscope.process import random_state_lock
 from fluoroscope.training.fitting import half_cosine
 
 STEPS, BATCH, LEARNING_RATE = 300, 64, 5e-3
+# Where tanh is 1.
+_FAR = 20.0
 # Of a step's gradient at all weights: a longer one is cut, for the first ones are steep.
 _LONGEST = 10.0
 
@@ -245,6 +249,30 @@ def _others(labels: Tensor, classes: int, draws: torch.Generator) -> Tensor:
     """For each label ``(N,)`` one of the other classes."""
     steps = torch.randint(1, classes, (len(labels),), generator=draws, device="cpu")
     return (labels + steps.to(labels)) % classes
+
+
+def noise_within(
+    model: Classifier,
+    images: Tensor,
+    classes: Tensor,
+    threat: Threat,
+    *,
+    seed: int = 0,
+    grid: int | None = None,
+) -> Tensor:
+    """Which images ``(N, C, H, W)`` random changes within the bound lead to the classes, ``(N,)``.
+
+    The control beside a generator: every pixel value is moved by the bound, up or down at random,
+    or in L2 in a random direction.
+    """
+    given = check_images(images, model.channels).cpu()
+    keys = randomness.keys(as_seed(seed), torch.arange(len(given), device="cpu"))
+    drawn = randomness.normal(keys, 0, tuple(given.shape[1:]))
+    large = drawn.sign() * _FAR if threat.name == "linf" else drawn
+    moved = threat.project(given + bounded(large.to(given), threat), given)
+    if grid is not None:
+        moved = snap(moved, round_to_grid(given), threat)
+    return predict(model, moved).winners == classes.cpu()
 
 
 def _fresh(channels: int, classes: int, width: int, seed: int) -> Perturber:
