@@ -1,6 +1,6 @@
 """The door of network inversion: it checks what is given, trains a generator, and judges it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -34,14 +34,49 @@ from fluoroscope.process import random_state_lock
 from fluoroscope.training.checkpoint import sha256
 
 
-def invert(model: Classifier | nn.Module, **options: Any) -> Inversion:
+def invert(
+    model: Classifier | nn.Module,
+    *,
+    preset: str | None = None,
+    conditioning: str | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    classes: Sequence[int | str] | None = None,
+    size: int | tuple[int, int] | None = None,
+    seed: int = 0,
+    start: Inversion | None = None,
+    at_once: int | None = None,
+    checkpoint: str | Path | None = None,
+    on_step: Callable[[InversionStep], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    **settings: Any,
+) -> Inversion:
     """Train a generator of pictures that a network classifies as asked.
 
-    :class:`InversionRun` with nobody but ``on_step`` watching; its arguments are these.
+    :class:`InversionRun` for those who want its result alone; arguments and errors are that one's.
+
+    Args:
+        model: the network under study; never changed.
+        preset: ``ours`` (the default), ``paper`` or ``lab``.
+        conditioning: how the generator is told the class: ``label``, ``vector``, ``one-hot``,
+            ``matrix``, ``vector-matrix`` or ``embedding``.
+        steps: batches that are learnt from.
+        batch_size: pictures in each.
+        classes: those to learn, by name or index; by default all.
+        size: of the pictures, ``(height, width)`` or one side; by default the network's own.
+        seed: for everything random.
+        start: an inversion to go on from.
+        at_once: pictures that go through the network at once; the result does not depend on it.
+        checkpoint: a file that the training is kept in while it goes on.
+        on_step: called with every step.
+        cancelled: asked after every step; the result is then what there is.
+        settings: any other field of :class:`.Settings`, its weights and its forms.
     """
-    on_step: Callable[[InversionStep], None] | None = options.pop("on_step", None)
-    cancelled: Callable[[], bool] | None = options.pop("cancelled", None)
-    run = InversionRun(model, **options)
+    run = InversionRun(
+        model, preset=preset, conditioning=conditioning, steps=steps, batch_size=batch_size,
+        classes=classes, size=size, seed=seed, start=start, at_once=at_once,
+        checkpoint=checkpoint, **settings,
+    )  # fmt: skip
     for step in run:
         if on_step is not None:
             on_step(step)
@@ -139,7 +174,7 @@ class InversionRun:
         """Steps that there will be yet, unless it ends early."""
         return 0 if self.fitting.stopped else self.settings.steps - self.fitting.behind
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[InversionStep]:
         yield from self.fitting
 
     def cancel(self) -> None:

@@ -1,7 +1,7 @@
 """The generator ``G(z, code)``: noise and a code in, pictures in ``[0, 1]`` out.
 
 Noise and the embedded code make a small map, which grows in stages to the size of the pictures; a
-hot matrix comes in as one more channel at the stage of its size. Two things differ from a usual
+hot matrix comes in beside the channels of the stage of its size. Two things differ from a usual
 generator. Dropout takes its masks from keys, one for each sample, so that a picture is the same
 alone and in a batch: with keys it works, without it does nothing, whatever the module's mode. And
 the normalisation is over groups of a picture's own channels by default, for a batch's mean would
@@ -28,6 +28,7 @@ NORMS = ("group", "batch")
 _SMALLEST = 4  # side of the first map, at least
 _MOST_CHANNELS = 4  # times the width, in the first stages
 _FEWEST = 8  # channels
+_MAP_CHANNELS = 16  # of a hot matrix, where its places have numbers of their own
 _LAB_SIZE, _LAB_CLASSES = (28, 28), 10
 
 
@@ -142,6 +143,13 @@ class Generator(nn.Module):
         make = _lab_layers if shape.growth == "lab" else _layers
         self.first, stages, self.last, self.at_map = make(shape, conditioning, given, modulated)
         self.stages = nn.ModuleList(stages)
+        side = conditioning.map_side
+        # Convolutions are blind to where in a map something is, and learn it late; so each place
+        # of ours has numbers of its own, and the papers' have one channel of ones.
+        self.places: nn.Parameter | None = None
+        if side is not None and shape.growth == "resize":
+            drawn = torch.randn(_MAP_CHANNELS, side, side, dtype=torch.float32, device="cpu")
+            self.places = nn.Parameter(drawn)
 
     def noise(self, keys: Tensor) -> Tensor:
         """``(N, Z)``, standard normal, for the keys ``(N,)`` of samples."""
@@ -164,9 +172,7 @@ class Generator(nn.Module):
         for number, stage in enumerate(self.stages):
             if number == self.at_map:
                 hot = self.conditioning.map(classes).to(maps)
-                if self.shape.growth == "resize":
-                    # One channel among a hundred would be learnt late; so it weighs as all others.
-                    hot = hot * math.sqrt(maps.shape[1])
+                hot = hot if self.places is None else hot * self.places
                 maps = torch.cat([maps, hot], 1)
             maps = stage(maps, code, keys)
         # tanh in [-1, 1], brought to [0, 1], as the papers': the same as a sigmoid of the double.
@@ -217,9 +223,10 @@ def _layers(
     at_map = None if side is None else sizes.index((side, side))
     first = _First(given, many[0], sizes[0], shape.norm)
     stages: list[nn.Module] = []
+    of_map = _MAP_CHANNELS if shape.growth == "resize" else 1
     for number, (start, size) in enumerate(pairwise(sizes)):
         late = shape.everywhere or number >= (len(sizes) - 1) // 2
-        taken, out = many[number] + (number == at_map), many[number + 1]
+        taken, out = many[number] + of_map * (number == at_map), many[number + 1]
         convolve = _growing(taken, out, start, size, shape.growth)
         stages.append(_Stage(convolve, size, shape, modulated, number if late else None))
     last = nn.Conv2d(many[-1], shape.channels, 3, padding=1)
