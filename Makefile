@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT := out
 
-.PHONY: demo test fuzz check reproductions references digits catalogue pictures bench examples clean
+.PHONY: demo test fuzz check reproductions references priors digits catalogue pictures bench examples clean
 .DEFAULT_GOAL := demo
 
 # Turn a built-in handwritten 7 into a 2, and X-ray the network that read it. Uses no network once
@@ -50,6 +50,11 @@ reproductions: $(VENV)/.developer
 # are not in ../shared stay as they are.
 references: $(VENV)/.developer
 	$(BIN)/python -m reproductions.references
+
+# Measures anew what the package knows of natural colour and of the digits, for portraits; that of
+# colour needs the pictures in ../shared.
+priors: $(VENV)/.developer
+	$(BIN)/python -m reproductions.priors
 
 # Writes anew the digits of the package, which are scikit-learn's.
 digits: $(VENV)/.developer

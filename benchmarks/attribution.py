@@ -52,8 +52,8 @@ def cost(scale: Scale) -> Section:
         images, classes = _pictures(model, count)
         few, its = images[: max(1, count // 8)], classes[: max(1, count // 8)]
         ways: dict[str, Callable[[], object]] = {
-            "one pass": partial(_bare, model, images, classes, 1),
-            "passes": partial(_bare, model, few, its, points),
+            "one pass": partial(passes_of, model, images, classes, 1),
+            "passes": partial(passes_of, model, few, its, points),
         }
         for name in (*_ONE, *_PEERS):
             if name in METHODS or name in _PEERS:
@@ -195,7 +195,7 @@ def _pictures(model: fs.Classifier, count: int) -> tuple[Tensor, Tensor]:
     return images, torch.arange(count) % 10
 
 
-def _bare(model: fs.Classifier, images: Tensor, classes: Tensor, passes: int) -> None:
+def passes_of(model: fs.Classifier, images: Tensor, classes: Tensor, passes: int) -> None:
     """The passes of all pictures in batches, and nothing else."""
     pictures, wanted = images.repeat(passes, 1, 1, 1), classes.repeat(passes)
     size = suitable_batch(images)

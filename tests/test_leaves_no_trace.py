@@ -183,6 +183,7 @@ INVERSION: dict[str, Callable[[fs.Classifier], object]] = {
     "unrestricted": lambda m: fs.inversion.unrestricted(
         m, fs.invert(m, steps=1, batch_size=4, features=4), other_network(), n=1, real=GUIDES
     ),
+    "fit_prior": lambda m: fs.inversion.fit_prior(GUIDES, m, layers="stages"),
     "judges": lambda m: fs.inversion.Judges(m, real=GUIDES, second=other_network()).certify(
         TWO, torch.tensor([0, 1])
     ),

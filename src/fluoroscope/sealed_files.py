@@ -96,7 +96,7 @@ def read_sealed(
     # Whatever a parser makes of what is not of this kind.
     except (
         ValueError, LookupError, TypeError, AttributeError, RuntimeError, OverflowError,
-        SafetensorError, FluoroscopeError,
+        RecursionError, SafetensorError, FluoroscopeError,
     ) as error:  # fmt: skip
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ResultFormatError(

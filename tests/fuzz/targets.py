@@ -353,6 +353,22 @@ def _open_generator(folder: Path) -> object:
     return repr(found), found._repr_html_(), found.describe(), found.sample().images.sum()
 
 
+def _priors(folder: Path) -> list[Tree]:
+    data, model = fs.load_images("digits", channels=1).take(20), fs.load_model("digits-cnn")
+    trees = []
+    for layers in (None, "stages"):
+        fs.inversion.fit_prior(data, model, layers=layers).save(folder / "prior")
+        trees.append(read_tree(folder))
+    return trees
+
+
+def _open_prior(folder: Path) -> object:
+    found = fs.inversion.DataPrior.load(folder)
+    return fs.portrait(
+        fs.load_model("digits-linear"), 3, method="fourier", steps=1, prior=found
+    ).describe()
+
+
 def _maps(folder: Path) -> list[Tree]:
     data = fs.load_images("digits", channels=1).take(40)
     model = fs.load_model("digits-linear")
@@ -573,6 +589,7 @@ TARGETS: dict[str, Target] = {
     "attributions": Target(_attributions, _open_attribution, 60),
     "sets of portraits": Target(_sets_of_portraits, _open_portraits, 60),
     "generators": Target(_generators, _open_generator, 60),
+    "priors": Target(_priors, _open_prior, 60),
     "maps": Target(_maps, _open_map, 150),
     "audits": Target(_audits, _open_audit, 20),
     "pictures of classes": Target(_portraits, _read_portraits, 100),

@@ -12,6 +12,7 @@ from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import Json, Out, Seed, open_picture, sides_of, with_model
 from fluoroscope.cli.output import Move, Output
 from fluoroscope.cli.portrait_list import list_, show
+from fluoroscope.cli.portrait_prior import fit
 from fluoroscope.words import as_percent, count, shortened
 
 if TYPE_CHECKING:
@@ -31,10 +32,12 @@ GOING, FORMING = "portraits.going", "forming.png"
 portrait = typer.Typer(
     name="portrait",
     cls=WithDefault,
-    help="Draw what a network believes classes look like; list the presets, or show one.",
+    help="Draw what a network believes classes look like; list the presets, or show one; measure "
+    "what your pictures are like.",
 )
 portrait.command("list")(list_)
 portrait.command("show")(show)
+portrait.command("fit-prior")(fit)
 
 
 @portrait.command("portrait", cls=Default, hidden=True)
@@ -65,6 +68,13 @@ def draw(
     ] = None,
     start: Annotated[
         str | None, typer.Option(help="Begin from a picture, named as --image elsewhere.")
+    ] = None,
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            help="What real pictures are like: natural, digits, grey, or the file of fit-prior. "
+            "Default: what suits the network."
+        ),
     ] = None,
     against: Annotated[
         bool, typer.Option("--against", help="Beside each also one against the class.")
@@ -126,6 +136,7 @@ def draw(
         "method": method or USUAL,
         "steps": steps,
         "size": sides_of(size),
+        "prior": prior,
         "against": against,
         "seed": seed,
         "frames": frames or (_FRAMES if gif else 0),

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fluoroscope.inversion.data_prior import DataPrior
     from fluoroscope.inversion.exclusion.detection import Detection, detection
     from fluoroscope.inversion.exclusion.exclude import ExclusionRecipe, exclude, exclude_stream
     from fluoroscope.inversion.exclusion.uncertainty import uncertainty
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
     from fluoroscope.inversion.measures.assess import assess
     from fluoroscope.inversion.measures.result import Assessment
     from fluoroscope.inversion.portraits.preflight import Preflight, preflight
+    from fluoroscope.inversion.prior_fitting import fit_prior
 
 _HOMES = {
     "Assessment": "measures.result",
     "Certificate": "generator.certificate",
     "Counterfeits": "generator.counterfeit_result",
+    "DataPrior": "data_prior",
     "Detection": "exclusion.detection",
     "ExclusionRecipe": "exclusion.exclude",
     "GeneratedPerturbation": "generator.perturbing",
@@ -37,6 +40,7 @@ _HOMES = {
     "exclude": "exclusion.exclude",
     "exclude_stream": "exclusion.exclude",
     "fit_perturbation": "generator.perturbing",
+    "fit_prior": "prior_fitting",
     "leakage": "generator.leakage",
     "preflight": "portraits.preflight",
     "uncertainty": "exclusion.uncertainty",
@@ -46,6 +50,7 @@ __all__ = [
     "Assessment",
     "Certificate",
     "Counterfeits",
+    "DataPrior",
     "Detection",
     "ExclusionRecipe",
     "GeneratedPerturbation",
@@ -59,6 +64,7 @@ __all__ = [
     "exclude",
     "exclude_stream",
     "fit_perturbation",
+    "fit_prior",
     "leakage",
     "preflight",
     "uncertainty",

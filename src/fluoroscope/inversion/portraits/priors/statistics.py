@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fluoroscope.engine.inside import Inside, Place, Seen
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.inversion.data_prior import DataPrior
 from fluoroscope.inversion.portraits.objectives.goal import Goal, Views
 from fluoroscope.inversion.portraits.objectives.units import as_maps
 from fluoroscope.inversion.portraits.places import as_places, checked_pictures, in_parts
@@ -131,6 +132,30 @@ def layer_statistics(
     """
     model = as_classifier(model)
     known = measured(model, images, layers, batch_size=batch_size)
+    return LayerPrior(
+        f"layer statistics {_over(over_batch)}",
+        statistics_goal("layer statistics", known, [1.0] * len(known), over_batch=over_batch),
+        needs_data=True,
+    )
+
+
+def fitted_statistics(prior: DataPrior, *, over_batch: bool = True) -> LayerPrior:
+    """Layers are to have on portraits the statistics that a prior has measured.
+
+    Args:
+        prior: what :func:`fit_prior` gave when it was told which layers; of the network under
+            study.
+        over_batch: take the statistics over all portraits; else over each one's own views.
+
+    Raises:
+        InvalidParameterError: a prior without layers.
+    """
+    if not prior.layers:
+        raise InvalidParameterError(
+            f"prior {prior.name} knows no layers; expected one that was fitted with "
+            "fluoroscope.inversion.fit_prior(images, model, layers=...)"
+        )
+    known = {each.place: Statistics(each.mean, each.variance) for each in prior.layers}
     return LayerPrior(
         f"layer statistics {_over(over_batch)}",
         statistics_goal("layer statistics", known, [1.0] * len(known), over_batch=over_batch),
