@@ -161,9 +161,9 @@ def _paired(phase: Tensor, canvas: Canvas) -> Tensor:
 
 
 def _standard(channels: Tensor) -> Tensor:
-    """Each picture with mean 0 and deviation 1, as Horama has it."""
+    """Each picture with mean 0 and deviation 1, as Xplique has it."""
     flat = channels.flatten(1)
-    deviation = flat.std(1) + 1e-4
+    deviation = flat.std(1, correction=0) + 1e-5
     return (channels - flat.mean(1).view(-1, 1, 1, 1)) / deviation.view(-1, 1, 1, 1)
 
 

@@ -55,12 +55,15 @@ def resized(magnitude: Tensor, height: int, width: int, own: tuple[int, int]) ->
     """Magnitudes ``(C, h, w // 2 + 1)`` of pictures of another size, ``own``: of cycles per pixel.
 
     Between frequencies they are interpolated; orthonormal magnitudes do not grow with the size.
+    But the first, that of the picture's own mean, does: it is scaled so that the mean stays.
     """
     device = magnitude.device
     down = torch.fft.fftfreq(height, dtype=torch.float64, device=device)
     across = torch.fft.rfftfreq(width, dtype=torch.float64, device=device)
     rows = _between(magnitude.double(), down * own[0], -2, wraps=True)
-    return _between(rows, across * own[1], -1, wraps=False)
+    found = _between(rows, across * own[1], -1, wraps=False)
+    found[..., 0, 0] *= (height * width / (own[0] * own[1])) ** 0.5
+    return found
 
 
 def _between(values: Tensor, at: Tensor, dim: int, *, wraps: bool) -> Tensor:
