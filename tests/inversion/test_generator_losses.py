@@ -18,9 +18,9 @@ from fluoroscope.inversion.generator.losses import (
     divergence,
     orthogonality,
     slope_of_last_layer,
-    total_variation,
 )
 from fluoroscope.inversion.generator.network_pass import NetworkPass
+from fluoroscope.inversion.variation import total_variation
 
 FEATURES = torch.randn(7, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 CLASSES = torch.tensor([0, 1, 2, 0, 1, 2, 0])

@@ -26,11 +26,11 @@ from fluoroscope.inversion.generator.losses import (
     TERMS,
     cross_entropy,
     divergence,
-    total_variation,
 )
 from fluoroscope.inversion.generator.network import Generator
 from fluoroscope.inversion.generator.network_pass import NetworkPass
 from fluoroscope.inversion.generator.settings import Settings
+from fluoroscope.inversion.variation import total_variation
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.pictures import html
 from fluoroscope.training.checkpoint import load_checkpoint, read_step, save_checkpoint

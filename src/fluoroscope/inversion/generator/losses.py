@@ -142,16 +142,6 @@ def slope_of_last_layer(features: Tensor, classes: Tensor, logs: Tensor) -> Tens
     return length * (features.square().sum(1) + 1).sqrt()
 
 
-def total_variation(pictures: Tensor) -> Tensor:
-    """Mean absolute difference of neighbours, down and to the right, of each ``(N, C, H, W)``."""
-    parts = [pictures.diff(dim=dim).abs().flatten(1) for dim in (2, 3)]
-    found = pictures.new_zeros(len(pictures))
-    for part in parts:
-        if part.shape[1]:
-            found = found + part.mean(1)
-    return found
-
-
 def rows_of(
     logits: Tensor,
     features: list[Tensor],

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.inversion import variation
 from fluoroscope.inversion.portraits.priors.prior import ImagePrior
+from fluoroscope.inversion.variation import SMALL, mean, raised
 
 Kind = Literal["anisotropic", "isotropic", "deepinversion"]
-# Below this a difference counts as none, where the root has no slope.
-_SMALL = 1e-12
 
 
 def total_variation(kind: Kind = "anisotropic", power: float = 1.0) -> ImagePrior:
@@ -33,13 +33,12 @@ def total_variation(kind: Kind = "anisotropic", power: float = 1.0) -> ImagePrio
     _check("power", power)
 
     def penalty(pictures: Tensor) -> Tensor:
-        across = pictures[..., :, 1:] - pictures[..., :, :-1]
-        down = pictures[..., 1:, :] - pictures[..., :-1, :]
         if kind == "anisotropic":
-            return _mean(_raised(across, power)) + _mean(_raised(down, power))
+            return variation.total_variation(pictures, power)
+        across, down = pictures.diff(dim=3), pictures.diff(dim=2)
         if kind == "isotropic":
             both = across[..., :-1, :].square() + down[..., :, :-1].square()
-            return _mean((both + _SMALL) ** (power / 2))
+            return mean((both + SMALL) ** (power / 2))
         falling = pictures[..., 1:, 1:] - pictures[..., :-1, :-1]
         rising = pictures[..., 1:, :-1] - pictures[..., :-1, 1:]
         parts = [_length(each) for each in (across, down, falling, rising)]
@@ -56,7 +55,7 @@ def l_norm(power: float = 2.0, around: float = 0.5) -> ImagePrior:
     """
     _check("power", power)
     return ImagePrior(
-        f"L{power:g} around {around:g}", lambda pictures: _mean(_raised(pictures - around, power))
+        f"L{power:g} around {around:g}", lambda pictures: mean(raised(pictures - around, power))
     )
 
 
@@ -69,22 +68,13 @@ def value_range() -> ImagePrior:
     """
     return ImagePrior(
         "range",
-        lambda pixels: _mean((pixels - pixels.clamp(0, 1)).square()),
+        lambda pixels: mean((pixels - pixels.clamp(0, 1)).square()),
         unbounded=True,
     )
 
 
-def _raised(values: Tensor, power: float) -> Tensor:
-    return values.abs() if power == 1 else values.abs().clamp(min=_SMALL) ** power
-
-
-def _mean(values: Tensor) -> Tensor:
-    """``(n,)``; nothing of a picture of one pixel's width."""
-    return values.flatten(1).sum(1) / max(1, values[0].numel())
-
-
 def _length(values: Tensor) -> Tensor:
-    return (values.flatten(1).square().sum(1) + _SMALL).sqrt()
+    return (values.flatten(1).square().sum(1) + SMALL).sqrt()
 
 
 def _check(name: str, value: float) -> None:
