@@ -15,9 +15,18 @@ from fluoroscope.errors import InvalidParameterError
 from fluoroscope.inversion.portraits.distributions import Normal, Uniform
 from fluoroscope.inversion.portraits.objectives.classes import class_goal
 from fluoroscope.inversion.portraits.objectives.goal import Goal
+from fluoroscope.inversion.portraits.optimisers import (
+    Adam,
+    L2Ascent,
+    Levelled,
+    Momentum,
+    NAdam,
+    Optimiser,
+)
 from fluoroscope.inversion.portraits.portrait import NothingFinishedError
 from fluoroscope.inversion.portraits.priors.prior import ImagePrior, LayerPrior
 from fluoroscope.inversion.portraits.recipe import Recipe, Weighted
+from fluoroscope.inversion.portraits.schedules import Cosine, Stairs
 from fluoroscope.inversion.portraits.transformations import Transformations
 
 QUIET = LayerPrior(
@@ -100,13 +109,29 @@ def test_what_compares_portraits_or_all_views_is_not_torn_apart() -> None:
         _portraits(Small(), whole, batch_size=2)
 
 
-@pytest.mark.parametrize(("batch_size", "stop"), [(4, 11), (4, 33), (7, 14)])
+@pytest.mark.parametrize(
+    ("batch_size", "stop", "optimiser"),
+    [
+        (4, 11, Adam()),
+        (4, 33, Adam(betas=(0.5, 0.9), schedule=Cosine(warm_up=2))),
+        (7, 14, Adam()),
+        (7, 14, NAdam(0.1)),
+        (7, 14, Momentum(momentum=0.9, schedule=Stairs(2))),
+        (4, 33, L2Ascent(eps=5.0, learning_rate=2.0)),
+        (4, 33, Levelled()),
+    ],
+)
 def test_a_search_that_was_put_down_goes_on_to_the_same_numbers(
-    batch_size: int, stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    batch_size: int,
+    stop: int,
+    optimiser: Optimiser,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    recipe = replace(RECIPE, optimiser=optimiser)
     monkeypatch.setattr("fluoroscope.engine.bookmark.EVERY", 0.0)
     monkeypatch.setattr("fluoroscope.engine.bookmark.SHARE", 1e9)
-    expected = _portraits(Small(), batch_size=batch_size)
+    expected = _portraits(Small(), recipe, batch_size=batch_size)
     steps = 0
 
     def cancelled() -> bool:
@@ -117,13 +142,13 @@ def test_a_search_that_was_put_down_goes_on_to_the_same_numbers(
     path = tmp_path / "put-down"
     try:
         found = _portraits(
-            Small(), batch_size=batch_size, bookmark=Bookmark(path, {}), cancelled=cancelled
+            Small(), recipe, batch_size=batch_size, bookmark=Bookmark(path, {}), cancelled=cancelled
         )
         assert len(found.images) < 5
     except NothingFinishedError:  # none was finished
         assert stop == 11
     assert path.exists()
-    found = _portraits(Small(), batch_size=batch_size, bookmark=Bookmark(path, {}))
+    found = _portraits(Small(), recipe, batch_size=batch_size, bookmark=Bookmark(path, {}))
     assert found.forwards.tolist() == expected.forwards.tolist()
     assert torch.equal(found.images, expected.images)
     assert torch.equal(found.stations, expected.stations)

@@ -7,13 +7,18 @@ SMALL = 1e-8
 
 
 def adam(
-    gradient: Tensor, mean: Tensor, square: Tensor, step: Tensor
+    gradient: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    step: Tensor,
+    decay: tuple[float, float] = DECAY,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The direction for a gradient ``(n, ...)``, and the new running means of it and its square.
 
-    ``step`` counts from 1, this one included, in a shape that goes with the others.
+    ``step`` counts from 1, this one included, in a shape that goes with the others; ``decay`` is
+    that of the two means.
     """
-    mean = mean.lerp(gradient, 1 - DECAY[0])
-    square = square.lerp(gradient.square(), 1 - DECAY[1])
-    first, second = (1 - decay ** step.to(gradient.dtype) for decay in DECAY)
+    mean = mean.lerp(gradient, 1 - decay[0])
+    square = square.lerp(gradient.square(), 1 - decay[1])
+    first, second = (1 - each ** step.to(gradient.dtype) for each in decay)
     return (mean / first) / ((square / second).sqrt() + SMALL), mean, square

@@ -42,6 +42,12 @@ def units(vectors: Tensor) -> Tensor:
     return torch.where(column(length > 0), vectors / column(length), vectors).to(vectors.dtype)
 
 
+def levelled(vectors: Tensor) -> Tensor:
+    """Each ``(n, *)`` divided by the mean of its absolute values; zeros stay."""
+    size = vectors.abs().mean(tuple(range(1, vectors.dim())), keepdim=True)
+    return torch.where(size > 0, vectors / size, vectors)
+
+
 def wide(like: Tensor) -> torch.dtype:
     """The widest type of the tensor's device: float64, but for Apple's GPUs."""
     return torch.float32 if like.device.type == "mps" else torch.float64

@@ -26,7 +26,7 @@ from fluoroscope.engine import randomness
 from fluoroscope.engine.bounds import as_number
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.stream import Query, Samples
-from fluoroscope.engine.vectors import chosen, column
+from fluoroscope.engine.vectors import chosen, column, levelled
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,7 @@ class MIFGSM(BIM):
         return self._step(replace(state, momentum=self._onward(state, answer.gradient)), answer)
 
     def _onward(self, state: MomentumState, gradient: Tensor) -> Tensor:
-        size = gradient.abs().mean((1, 2, 3), keepdim=True)
-        return self.decay * state.momentum + torch.where(size > 0, gradient / size, gradient)
+        return self.decay * state.momentum + levelled(gradient)
 
     def _step(self, state: MomentumState, answer: Answer) -> MomentumState:
         along = None if answer.gradient is None else state.momentum

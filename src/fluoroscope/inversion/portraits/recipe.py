@@ -57,6 +57,13 @@ class Recipe:
                 "expected Weighted(value_range(), NUMBER, ratio=False)"
             )
 
+        if self.optimiser.on_pixels and not self.parameterisation.cut_off:
+            raise InvalidParameterError(
+                f"the optimiser is {self.optimiser}, which moves pixels, and "
+                f"{self.parameterisation} has other numbers; expected Pixels() without a sigmoid, "
+                "or another optimiser"
+            )
+
     def describe(self) -> dict[str, Any]:
         """As plain values."""
         return {

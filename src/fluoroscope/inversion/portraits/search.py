@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fluoroscope.engine.evaluate import Answer
 from fluoroscope.engine.inside import Inside, Place, Seen
-from fluoroscope.engine.stream import Query, Samples
+from fluoroscope.engine.stream import Query, Samples, put, take
 from fluoroscope.engine.vectors import column
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.inversion.portraits.canvas import Canvas
@@ -266,12 +266,9 @@ class Portraying:
         trace = pull.abs().mean(1, keepdim=True)
         if not bool(moving.all()):
             trace = column(moving) * trace
-            keep = moving.view(-1, *[1] * (parameters.dim() - 1))
-            parameters = torch.where(keep, parameters, state.parameters)
-            memory = Memory(
-                torch.where(keep, memory.first, state.memory.first),
-                torch.where(keep, memory.second, state.memory.second),
-            )
+            rows = moving.nonzero()[:, 0]
+            parameters = state.parameters.index_copy(0, rows, parameters[rows])
+            memory = put(state.memory, rows, take(memory, rows))
         number = state.number + moving
         return replace(
             state,
