@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -10,10 +11,16 @@ import torch
 from PIL import Image
 
 import fluoroscope as fs
+from fluoroscope.data.digits import digits
 from fluoroscope.engine import bookmark as bookmarks
 from fluoroscope.engine.bookmark import Bookmark
+from fluoroscope.inversion.measures.saved import read_saved
+from fluoroscope.inversion.portraits.objectives.classes import class_goal
+from fluoroscope.inversion.portraits.objectives.units import feature_match
 from fluoroscope.inversion.portraits.portrait import Look, NothingFinishedError
 from fluoroscope.inversion.portraits.portrait_files import TENSORS
+from fluoroscope.inversion.portraits.priors.vital import sorted_values
+from fluoroscope.inversion.portraits.recipe import Weighted
 from fluoroscope.inversion.portraits.search import STATIONS, look_steps
 from fluoroscope.tensor_files import write_tensors
 
@@ -178,3 +185,33 @@ def test_every_picture_is_drawn_and_those_of_before_go(made: fs.Portraits, tmp_p
     assert not left & {"pairs.png", "portraits.gif", "portrait-8-8-1-1.png"}
     with Image.open(tmp_path / "portrait-3-3-0-0.png") as picture:
         assert picture.mode == "RGBA"
+
+
+def test_which_real_pictures_portraits_were_made_with(tmp_path: Path) -> None:
+    model = fs.load_model("digits-cnn")
+    pictures = digits()[0][:8]
+    fitted = fs.inversion.fit_prior(pictures, model)
+    ranks = Weighted(sorted_values(model, pictures))
+
+    def made(**options: Any) -> fs.Portraits:
+        return fs.portrait(model, 3, method="pixels", steps=1, **options)
+
+    assert made().made_with == "begun from the statistics of digits pictures that ship"
+    assert made(prior="grey").made_with == ""
+    for options, words in (
+        ({"prior": fitted}, f"statistics of {fitted.name}"),
+        ({"prior": "grey", "priors": (ranks,)}, "sorted values of 8 pictures"),
+        ({"prior": "grey", "start": pictures[0]}, "a start that was given"),
+        (
+            {"prior": "grey", "goal": class_goal() + 2 * feature_match(model, "0", pictures[0])},
+            "as a picture at 0",
+        ),
+    ):
+        found = made(**options)
+        assert found.record["needs_data"] is True
+        assert words in found.made_with
+        assert found.made_with.startswith("made with real pictures: ")
+        found.save(tmp_path)
+        assert read_saved(tmp_path).needs_data is True
+    made().save(tmp_path)
+    assert read_saved(tmp_path).needs_data is False

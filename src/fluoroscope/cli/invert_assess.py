@@ -79,7 +79,8 @@ def assess(
     needs_data: Annotated[
         bool | None,
         typer.Option(
-            "--needs-data/--no-data", help="The method was given real pictures, or was not."
+            "--needs-data/--no-data",
+            help="The method was given real pictures, or was not. Default: as the directory says.",
         ),
     ] = None,
     out: Annotated[

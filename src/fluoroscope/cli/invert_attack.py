@@ -148,7 +148,7 @@ def _unrestricted(
         "generator": found.record,
         "seed": seed,
         "each": n,
-        "needs_data": False,
+        "needs_data": found.record.get("needs_data"),
         "labels": list(made.samples.labels),
         "certificates": list(told.rows()),
     }

@@ -64,7 +64,7 @@ def sample(
         "each": n,
         "temperature": temperature,
         "dropout": dropout,
-        "needs_data": False,
+        "needs_data": found.record.get("needs_data"),
         "labels": list(made.labels),
         "accuracy": None if sure is None else float((said.winners == made.classes).double().mean()),
     }

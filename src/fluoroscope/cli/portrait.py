@@ -302,6 +302,8 @@ def _report(output: Output, found: "Portraits") -> None:
         title="sure: probability of the class; 50 %, 99.9 %: the step at which it was first that",
     )  # fmt: skip
     output.say(f"{found.summary}. {CAUTION}")
+    if found.record["needs_data"]:
+        output.note(found.made_with)
     for note in found.notes:
         output.note(note)
 

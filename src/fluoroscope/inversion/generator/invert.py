@@ -146,6 +146,8 @@ class InversionRun:
             (1, model.channels, height, width), 0.5, dtype=model.dtype, device=model.device
         )
         self.generator = _made(shape, told, self._seed, model)
+        # A generator learns from the network alone, unless it goes on from one that did not.
+        self._needs_data = start is not None and start.record.get("needs_data") is True
         if start is not None:
             _load_start(self.generator, start)
         through = _through(model, settings, blank, at_once)
@@ -199,6 +201,7 @@ class InversionRun:
             "temperature": self.generator.conditioning.temperature,
             "shape": self.generator.shape.describe(),
             "classes": self._classes.tolist(),
+            "needs_data": self._needs_data,
             "seed": self._seed,
             "steps": fitting.behind,
             "stopped": fitting.stopped or ended,

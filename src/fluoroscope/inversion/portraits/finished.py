@@ -9,7 +9,7 @@ from torch import Tensor
 from fluoroscope.inversion.portraits.search import STATIONS
 from fluoroscope.inversion.portraits.second_opinion import Opinion
 from fluoroscope.sealed_files import plain
-from fluoroscope.words import as_percent, count, number, shortened
+from fluoroscope.words import as_percent, count, listed, number, shortened
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -71,6 +71,16 @@ class Finished:
         """What is raised, in words."""
         method = self.record.get("method")
         return str(method.get("goal", "goal")) if isinstance(method, dict) else "goal"
+
+    @property
+    def made_with(self) -> str:
+        """Which real pictures they were made with, in words; empty where none, or nobody said."""
+        words = self.record.get("real_pictures")
+        words = [str(each) for each in words] if isinstance(words, list) else []
+        if self.record.get("needs_data") is True:
+            return f"made with real pictures{': ' if words else ''}{listed(words)}"
+        shipped = self.record.get("shipped")
+        return f"begun from the statistics of {shipped} pictures that ship" if shipped else ""
 
     def said(self, row: int) -> list[str]:
         """What the network, and the second one, say of a portrait, a line each."""

@@ -19,6 +19,7 @@ from fluoroscope.inversion.names import USUAL
 from fluoroscope.inversion.picture_size import picture_size
 from fluoroscope.inversion.portraits.canvas import Canvas
 from fluoroscope.inversion.portraits.doubts import notes_of_search
+from fluoroscope.inversion.portraits.given import real_pictures
 from fluoroscope.inversion.portraits.objectives.asked import classes_asked
 from fluoroscope.inversion.portraits.presets import as_recipe
 from fluoroscope.inversion.portraits.recipe import Recipe
@@ -155,6 +156,7 @@ def portrait(
         "seed": seed,
         "size": list(shape),
         "prior": known.name,
+        **real_pictures(recipe, known, start),
         "priors": [each.prior.name for each in search.priors],
         "against": against,
         "unfinished": len(wanted) - len(made),

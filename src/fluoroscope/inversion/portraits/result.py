@@ -157,7 +157,7 @@ class Portraits(Finished, html.Shown):
                     (f"weight of {name}", number(each))
                     for name, each in zip(names, weights, strict=False)
                 ),
-                ("known of real pictures", str(self.record.get("prior", ""))),
+                ("known of real pictures", self.made_with or str(self.record.get("prior", ""))),
                 (
                     "passes a portrait",
                     f"{average(passes[0])} forward, {average(passes[1])} backward",

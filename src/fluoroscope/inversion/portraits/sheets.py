@@ -189,6 +189,7 @@ def _sheet(
         f"below: how probable {_network(found)} finds the class" if bool((found.targets >= 0).any())
         else "",
         f"second: what {network_name(str(second))} says" if second else "",
+        found.made_with,
         "pixels that the search moved little are transparent" if transparent else "",
         _left_out(len(found.images) - shown, "portrait", "portraits"),
     ]  # fmt: skip

@@ -41,6 +41,8 @@ class Goal:
     """Whether it needs all views of a portrait at once; else they may be seen part by part."""
     of_class: bool = False
     """Whether it speaks of the portrait's class."""
+    needs_data: bool = False
+    """Whether it was made of real pictures."""
     opposite: Callable[[Views], Tensor] | None = None
     """What a portrait against it raises, ``(m,)``; by default the number with its sign changed."""
     parts: tuple[tuple[float, "Goal"], ...] = ()
@@ -114,6 +116,7 @@ def _sum(name: str, parts: tuple[tuple[float, Goal], ...]) -> Goal:
         together=any(one.together for one in goals),
         whole=any(one.whole for one in goals),
         of_class=any(one.of_class for one in goals),
+        needs_data=any(one.needs_data for one in goals),
         opposite=None if all(one.opposite is None for one in goals) else opposite,
         parts=parts,
     )

@@ -169,7 +169,7 @@ def feature_match(model: Classifier | nn.Module, layer: str, picture: Tensor) ->
         close: Tensor = -away / length.to(found)
         return close
 
-    return Goal(f"as a picture at {layer}", function, (place,))
+    return Goal(f"as a picture at {layer}", function, (place,), needs_data=True)
 
 
 def as_goal(text: str) -> Goal:
