@@ -1,13 +1,19 @@
 """Portraits on the one loop: a step by hand, priors weighed by ratio, alone as in a batch."""
 
+from dataclasses import replace
+
+import pytest
 import torch
 from torch import Tensor, nn
 
 import fluoroscope as fs
 from fluoroscope.engine.inside import Place
+from fluoroscope.errors import InvalidParameterError
+from fluoroscope.inversion.portraits.known_transformations import maco
 from fluoroscope.inversion.portraits.objectives.goal import Goal
+from fluoroscope.inversion.portraits.presets import PRESETS
 from fluoroscope.inversion.portraits.priors.prior import ImagePrior, LayerPrior
-from fluoroscope.inversion.portraits.recipe import Weighted
+from fluoroscope.inversion.portraits.recipe import Recipe, Weighted
 
 
 def _variation(pictures: Tensor) -> Tensor:
@@ -67,3 +73,26 @@ def test_a_portrait_is_the_same_alone_and_in_a_batch() -> None:
     )
     torch.testing.assert_close(alone.images[0], together.images[3])
     torch.testing.assert_close(few.images, together.images)
+
+
+def test_a_canvas_is_so_many_times_the_network_s_pictures_unless_a_size_is_given() -> None:
+    def shape(canvas: float, **options: object) -> tuple[int, ...]:
+        model, seen = fs.load_model("digits-cnn"), set[tuple[int, ...]]()
+        handle = model.module.register_forward_pre_hook(
+            lambda _, given: seen.add(tuple(given[0].shape[-2:]))
+        )
+        recipe = replace(
+            PRESETS["fourier"], transformations=maco(2), steps=2, canvas=canvas, warm_up=0
+        )
+        found = fs.portrait(model, [3], method=recipe, **options)  # type: ignore[arg-type]
+        handle.remove()
+        assert seen == {(28, 28)}  # whatever is painted, the network sees its own size
+        assert found.record["method"]["canvas"] == canvas
+        return tuple(found.images.shape[-2:])
+
+    assert shape(512 / 224) == (64, 64)
+    assert shape(1.5) == (42, 42)
+    assert shape(1.5, size=(30, 20)) == (30, 20)
+    assert shape(1.5, start=torch.rand(1, 1, 33, 28)) == (33, 28)
+    with pytest.raises(InvalidParameterError, match="canvas is 0; expected a number above 0"):
+        Recipe(canvas=0)

@@ -56,7 +56,7 @@ def prior_for(model: Classifier, prior: Any, size: tuple[int, int]) -> DataPrior
         raise InvalidParameterError(
             f"prior {found.name} was fitted to pictures of {found.size[0]}×{found.size[1]}, and "
             f"the portrait is {size[0]}×{size[1]}; expected one of its size (fit_prior, or "
-            "fluoroscope portrait fit-prior)"
+            "fluoroscope portrait fit-prior), or a portrait of the prior's size"
         )
     return found
 

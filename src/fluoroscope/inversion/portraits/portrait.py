@@ -60,7 +60,8 @@ def portrait(
             there are ``numbers`` or pictures to start from.
         method: a preset by name (``fluoroscope portrait list``), or a recipe.
         steps: in place of the method's own.
-        size: of the picture; by default the network's own input size.
+        size: of the picture; by default the network's own input size, times the recipe's
+            ``canvas``.
         start: pictures ``(N, C, H, W)`` or one ``(C, H, W)`` in ``[0, 1]`` to start from.
         against: make beside each portrait one from the same start that lowers the goal.
         prior: what is known of real pictures, a :class:`.DataPrior`; by default nothing, which is
@@ -87,7 +88,7 @@ def portrait(
     seed = randomness.as_seed(seed)
     many = len(numbers) if numbers is not None else _of(start)
     wanted = classes_asked(model, classes, recipe.goal, many)
-    shape = _shape(model, size, start)
+    shape = _shape(model, recipe, size, start)
     known = prior_for(model, prior, shape)
     canvas = Canvas(model.channels, *shape, known, model.dtype, model.device)
     given = None if start is None else _started(start, len(wanted), canvas)
@@ -289,12 +290,15 @@ def _of(start: Tensor | None) -> int:
 
 
 def _shape(
-    model: Classifier, size: int | tuple[int, int] | None, start: Tensor | None
+    model: Classifier, recipe: Recipe, size: int | tuple[int, int] | None, start: Tensor | None
 ) -> tuple[int, int]:
     """``(height, width)`` of the portraits."""
     if size is None and start is not None:
         return start.shape[-2], start.shape[-1]
-    return picture_size(model, size)
+    height, width = picture_size(model, size)
+    if size is not None:
+        return height, width
+    return max(1, round(height * recipe.canvas)), max(1, round(width * recipe.canvas))
 
 
 def _started(start: Tensor, count: int, canvas: Canvas) -> Tensor:

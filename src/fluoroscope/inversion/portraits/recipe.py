@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from fluoroscope.engine.numbers import above_zero
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.inversion.portraits.objectives.classes import class_goal
 from fluoroscope.inversion.portraits.objectives.goal import Goal
@@ -37,6 +38,9 @@ class Recipe:
     priors: tuple[Weighted, ...] = ()
     optimiser: Optimiser = field(default_factory=Adam)
     steps: int = 256
+    canvas: float = 1.0
+    """How many times as high and wide as the network's pictures a portrait is, unless its size is
+    given; what the network sees are views of it."""
     warm_up: int = 16
     """First steps in which a portrait that excites nothing is led by open ReLUs (:mod:`.warm_up`);
     the default is Lucid's."""
@@ -44,6 +48,7 @@ class Recipe:
     """Where its constants come from."""
 
     def __post_init__(self) -> None:
+        above_zero("canvas", self.canvas)
         beyond = [p for p in self.priors if isinstance(p.prior, ImagePrior) and p.prior.unbounded]
         if beyond and not self.parameterisation.cut_off:
             raise InvalidParameterError(
@@ -73,6 +78,7 @@ class Recipe:
             "priors": [[p.prior.name, p.weight, p.ratio] for p in self.priors],
             "optimiser": repr(self.optimiser),
             "steps": self.steps,
+            "canvas": self.canvas,
             "warm_up": self.warm_up,
             "paper": self.paper,
         }
