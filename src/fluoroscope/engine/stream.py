@@ -135,7 +135,8 @@ class CrowdedAttack(Protocol[S]):
     """A search that may ask about several images of a sample at once, where few are under way.
 
     What it finds must not depend on how many it was given room for. ``apart`` says whether no more
-    than one of them may be a find, so that a search that ends there has made no query in vain.
+    than one of them may be a find, so that a search that ends there has made no query in vain. One
+    that cannot do with a single image of a sample has a number ``least`` of how many it needs.
     """
 
     apart: ClassVar[bool]
@@ -350,6 +351,7 @@ def _steps(
         bookmark.keep("size", lambda: size)
         batch.keep_in(bookmark)
     crowded = attack if isinstance(attack, CrowdedAttack) else None
+    least = getattr(attack, "least", 1)
     # One at a time where more could cost a sample more, or would change the batch's shape.
     in_vain = until is not None and stop and not (crowded and crowded.apart)
     alone = exact or limits.forwards is not None or in_vain
@@ -375,11 +377,11 @@ def _steps(
                 call=query.call,
             )  # fmt: skip
         except RuntimeError as problem:
-            if not out_of_memory(problem) or len(images) < 2:
+            if not out_of_memory(problem) or len(images) < 2 * least:
                 raise
             size = len(images) // 2
             warn_smaller_batch(len(images), size)
-            batch.park(size)
+            batch.park(size // least)
             continue
         if asked.free is not None:
             answer = _within(answer, asked.free)

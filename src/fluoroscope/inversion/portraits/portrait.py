@@ -223,6 +223,7 @@ class _Kept:
         self, search: Portraying, count: int, on_look: Callable[[Look], None] | None
     ) -> None:
         self._search, self._on_look = search, on_look
+        self.least = search.least
         self.done: dict[int, Painting] = {}
         self.behind = 0
         """Steps of all portraits that lie behind."""
@@ -327,9 +328,15 @@ def _at_once(
     """
     like = torch.empty(1, model.channels, *search.size, dtype=model.dtype, device=model.device)
     views = suitable_batch(like) if batch_size is None else check_batch_size(batch_size)
-    rows = count if search.together else min(count, max(1, views // search.views))
+    if views < search.least:
+        raise InvalidParameterError(
+            f"batch_size is {views}, and each view is shown beside one of its start; expected "
+            f"{search.least} or more"
+        )
+    whole = search.views * search.least
+    rows = count if search.together else min(count, max(1, views // whole))
     if search.together:
         search.count = count
     if batch_size is None and (search.together or search.whole):
-        return rows, max(views, rows * search.views)
+        return rows, max(views, rows * whole)
     return rows, views

@@ -84,6 +84,8 @@ class Viewing(Query):
     """``(n * copies, C, h, w)``, those of them that are asked about."""
     copies: int
     """How many of each portrait these are."""
+    own: Tensor | None = None
+    """``(n * copies,)``, which of the images are these, where others stand beside them."""
     plain: bool = False
     """Whether the pictures themselves are shown, for the books alone."""
 
@@ -127,6 +129,15 @@ class Portraying:
         # One pass for the goal and one for each prior on layers; those on pixels need none.
         ratio = any(each.ratio for each in self.priors)
         self._weighing = 1 + len(self._on_layers) if ratio else 0
+        beside = [prior for prior in self._on_layers if prior.beside_start]
+        if beside and start is None:
+            raise InvalidParameterError(
+                f"start was not given, and the prior {beside[0].name!r} compares with the picture "
+                "that a portrait starts from; expected start=pictures"
+            )
+        self._beside = bool(beside)
+        # Where a portrait begins, its distance from there has no slope yet.
+        self._weighed_from = int(any(each.ratio and each.prior in beside for each in self.priors))
         goals = [recipe.goal, *(prior.penalty for prior in self._on_layers)]
         self._goals: list[Goal] = goals
         self._uncut = any(prior.unbounded for prior in self._on_pixels)
@@ -139,6 +150,8 @@ class Portraying:
         """Whether all views of a portrait have to be seen at once."""
         self.count = 0
         """How many portraits there are, if they depend on each other."""
+        self.least = 2 if self._beside else 1
+        """Images that one view is shown by."""
 
     @property
     def views(self) -> int:
@@ -156,7 +169,9 @@ class Portraying:
         zero = torch.zeros_like(samples.indices)
         kinds = len(self.priors)
         fixed = torch.tensor(
-            [each.weight for each in self.priors], dtype=torch.float32, device=device
+            [0.0 if each.ratio else each.weight for each in self.priors],
+            dtype=torch.float32,
+            device=device,
         )
 
         def blank(*shape: int) -> Tensor:
@@ -188,29 +203,35 @@ class Portraying:
         recipe, samples = self.recipe, state.samples
         count = len(samples.keys)
         looking = bool((self._looks_now(state) & ~state.looked).any())
-        copies = 1 if looking else min(max(1, room), self.views - int(state.seen.max()))
+        room = max(1, room // self.least)
+        copies = 1 if looking else min(room, self.views - int(state.seen.max()))
         if not looking:
             self._check_room(count, copies)
         with torch.set_grad_enabled(not looking):
             leaf = state.parameters.detach().requires_grad_(not looking)
             picture = self._painted(leaf)
             shown = picture.detach().requires_grad_(not looking)
-            seen = self._cut(shown)
-            if looking:
-                views = self._as_seen(seen)
-            else:
-                views = recipe.transformations.views(
-                    seen, samples.keys, state.number, state.number / max(1, recipe.steps - 1),
-                    self.size, first=state.seen, count=copies,
-                )  # fmt: skip
-        owners = torch.arange(count, device=views.device).repeat_interleave(copies)
+            views = self._shown(self._cut(shown), state, copies, looking)
+        images, own = views.detach(), None
+        if self._beside:
+            assert self._start is not None
+            others = self._shown(self._start[samples.indices], state, copies, looking)
+            # Of each portrait its views, and then those of its start.
+            pairs = [each.unflatten(0, (count, copies)) for each in (images, others)]
+            images = torch.cat(pairs, 1).flatten(0, 1)
+            own = torch.arange(len(images), device=images.device).view(count, 2, copies)
+            own = own[:, 0].flatten()
+        owners = torch.arange(count, device=views.device).repeat_interleave(copies * self.least)
+        wanted: bool | Tensor = not looking
+        if own is not None and not looking:
+            wanted = torch.zeros_like(owners, dtype=torch.bool).index_fill(0, own, True)
         return Viewing(
-            views.detach(),
-            not looking,
+            images,
+            wanted,
             Inside(
                 str(recipe.goal),
                 self.places,
-                self._terms(state, copies, looking),
+                self._terms(state, copies, looking, own),
                 nullcontext if looking else self._around(state, owners),
             ),
             samples.classes[owners],
@@ -220,8 +241,19 @@ class Portraying:
             shown=shown,
             views=views,
             copies=copies,
+            own=own,
             plain=looking,
         )
+
+    def _shown(self, pictures: Tensor, state: Painting, copies: int, looking: bool) -> Tensor:
+        """Pictures as the network is shown them: as they are, or so many of this step's views."""
+        if looking:
+            return self._as_seen(pictures)
+        steps, samples = self.recipe.steps, state.samples
+        return self.recipe.transformations.views(
+            pictures, samples.keys, state.number, state.number / max(1, steps - 1), self.size,
+            first=state.seen, count=copies,
+        )  # fmt: skip
 
     def tell_all(self, state: Painting, query: Query, answer: Answer) -> Painting:
         """Looked at, seen in part, weighed once more, or a step on."""
@@ -230,6 +262,8 @@ class Portraying:
             return self._look(state, query, answer)
         assert answer.gradient is not None
         gradient = answer.gradient.to(query.views.dtype)
+        if query.own is not None:
+            gradient = gradient[query.own]
         (pull,) = torch.autograd.grad(query.views, query.shown, gradient)
         seen = state.seen + query.copies
         over = seen == self.views  # all of a batch but for those that waited for memory
@@ -247,7 +281,7 @@ class Portraying:
         with torch.enable_grad():
             sums = [self._penalty(each, query.shown).sum() for each in self._on_pixels]
         pulls = [torch.autograd.grad(one, query.shown)[0] for one in sums]
-        weighing = over & (state.weighed < self._weighing)
+        weighing = over & self._weighs_now(state)
         moving = over & ~weighing
         if bool(weighing.any()):
             state = self._weigh(state, weighing, pull, pulls)
@@ -305,8 +339,11 @@ class Portraying:
     def _penalty(self, prior: ImagePrior, shown: Tensor) -> Tensor:
         return prior.function(shown if prior.unbounded else self._cut(shown))
 
+    def _weighs_now(self, state: Painting) -> Tensor:
+        return (state.weighed < self._weighing) & (state.number >= self._weighed_from)
+
     def _looks_now(self, state: Painting) -> Tensor:
-        return (state.weighed >= self._weighing) & torch.isin(state.number, self._look_steps)
+        return ~self._weighs_now(state) & torch.isin(state.number, self._look_steps)
 
     def _as_seen(self, pictures: Tensor) -> Tensor:
         """Pictures at the size of the views, so that they fit into one batch."""
@@ -329,7 +366,9 @@ class Portraying:
                 f"is room for {copies}; give a larger batch_size, or fewer copies"
             )
 
-    def _terms(self, state: Painting, copies: int, looking: bool) -> Callable[[Seen], Tensor]:
+    def _terms(
+        self, state: Painting, copies: int, looking: bool, own: Tensor | None
+    ) -> Callable[[Seen], Tensor]:
         """The function of an :class:`Inside`: the goal and each layer's prior, weighed and signed.
 
         While priors are weighed one term at a time is let through, with a weight of 1; those who
@@ -340,7 +379,7 @@ class Portraying:
             *(-state.weights[:, at] for at in range(len(self._on_layers))),
         ]
         scale = torch.stack([way.to(state.weights) for way in ways], 1)
-        weighing = state.weighed < self._weighing
+        weighing = self._weighs_now(state)
         if looking:
             scale = torch.ones_like(scale)
         elif bool(weighing.any()):
@@ -350,11 +389,25 @@ class Portraying:
             scale = torch.where(weighing[:, None], one, scale)
         goals, towards = self._goals, state.samples.towards.to(scale)
 
-        def function(seen: Seen) -> Tensor:
+        def weighed(seen: Seen, beside: dict[Place, Tensor]) -> Tensor:
             whose = torch.arange(len(seen.logits), device=seen.logits.device) // copies
-            views = Views(seen, whose, copies, towards[whose])
+            views = Views(seen, whose, copies, towards[whose], beside)
             columns = [goals[0].raised(views), *(goal(views) for goal in goals[1:])]
             return torch.stack([each.to(scale) for each in columns], 1) * scale[whose]
+
+        def function(seen: Seen) -> Tensor:
+            if own is None:
+                return weighed(seen, {})
+            others = own + copies
+            found = weighed(
+                Seen(
+                    seen.logits[own],
+                    seen.classes[own],
+                    {place: output[own] for place, output in seen.outputs.items()},
+                ),
+                {place: output.detach()[others] for place, output in seen.outputs.items()},
+            )
+            return found.new_zeros(len(seen.logits), found.shape[1]).index_copy(0, own, found)
 
         return function
 
@@ -392,14 +445,17 @@ class Portraying:
         all way stations at every look would cost more than the look.
         """
         assert answer.terms is not None
+        logits, terms = answer.logits, answer.terms
+        if query.own is not None:
+            logits, terms = logits[query.own], terms[query.own]
         now = self._looks_now(state) & ~state.looked
         classes = state.samples.classes
-        sure = answer.logits.double().softmax(1).gather(1, classes[:, None].clamp(min=0))[:, 0]
+        sure = logits.double().softmax(1).gather(1, classes[:, None].clamp(min=0))[:, 0]
         sure = sure.where(classes >= 0, torch.nan)  # of no class there is none
         columns = [
             state.number,
-            answer.terms[:, 0] * state.samples.towards,
-            *answer.terms.unbind(1)[1:],
+            terms[:, 0] * state.samples.towards,
+            *terms.unbind(1)[1:],
             *(self._penalty(prior, query.shown) for prior in self._on_pixels),
             sure,
         ]

@@ -1,8 +1,8 @@
 """What a goal is: a number for each view of a portrait, of its logits and of layers; values that
 add, subtract and multiply."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from math import isfinite
 
 import torch
@@ -24,6 +24,9 @@ class Views:
     """Views of each portrait, which follow each other."""
     towards: Tensor
     """``(m,)``, 1 of a portrait for its goal, -1 of one against it."""
+    beside: Mapping[Place, Tensor] = field(default_factory=dict)
+    """What layers make of the same views of the pictures that were started from, without a graph;
+    empty where no prior asks for it."""
 
 
 @dataclass(frozen=True)

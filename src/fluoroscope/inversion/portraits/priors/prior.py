@@ -29,6 +29,8 @@ class LayerPrior:
     penalty: Goal
     needs_data: bool = False
     """Whether real pictures were measured for it."""
+    beside_start: bool = False
+    """Whether it compares each view with the same view of the picture that was started from."""
 
 
 Prior = ImagePrior | LayerPrior
