@@ -25,6 +25,7 @@ from reproductions import (
     goodfellow,
     imagenet,
     inversion_generators,
+    inversion_imagenet,
     inversion_networks,
     inversion_ood,
     karpathy,
@@ -65,6 +66,7 @@ SECTIONS: dict[str, Callable[..., Section]] = {
     "inversion-digits": inversion_generators.digits_section,
     "inversion-cifar": inversion_generators.cifar_section,
     "inversion-ablation": inversion_generators.ablation_section,
+    "inversion-imagenet": inversion_imagenet.section,
     "inversion-ood": inversion_ood.section,
 }
 HEAD = """# Reproductions
@@ -79,8 +81,14 @@ def main() -> None:
     """Measure, and put each section into the page as soon as it is done."""
     parser = argparse.ArgumentParser(prog="python -m reproductions", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[[], *SECTIONS], default=[])
-    parser.add_argument("--steps", type=int, help="of each generator, where a section has any")
-    parser.add_argument("--limit", type=int, help="training pictures, where a section has any")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        help="of each generator, or gradient passes of each portrait, where a section has any",
+    )
+    parser.add_argument(
+        "--limit", type=int, help="training pictures, or classes, where a section has any"
+    )
     given = parser.parse_args()
     names, scale = given.names or list(SECTIONS), Scale(steps=given.steps, limit=given.limit)
     if not SHARED.is_dir():
