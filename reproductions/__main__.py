@@ -28,6 +28,7 @@ from reproductions import (
     inversion_imagenet,
     inversion_networks,
     inversion_ood,
+    inversion_portraits,
     karpathy,
     linear,
     queries,
@@ -66,6 +67,7 @@ SECTIONS: dict[str, Callable[..., Section]] = {
     "inversion-digits": inversion_generators.digits_section,
     "inversion-cifar": inversion_generators.cifar_section,
     "inversion-ablation": inversion_generators.ablation_section,
+    "inversion-portraits": inversion_portraits.section,
     "inversion-imagenet": inversion_imagenet.section,
     "inversion-ood": inversion_ood.section,
 }

@@ -134,12 +134,21 @@ def quickest(standings: Sequence[Standing]) -> Standing | None:
 
 
 def apart(one: Sequence[bool], other: Sequence[bool]) -> bool:
-    """Whether two methods' judgements differ by more than chance: an exact sign test."""
-    first = sum(a and not b for a, b in zip(one, other, strict=True))
-    second = sum(b and not a for a, b in zip(one, other, strict=True))
+    """Whether two methods' judgements differ by more than chance."""
+    return sign_test(*differing(one, other)) < ALIKE
+
+
+def differing(one: Sequence[bool], other: Sequence[bool]) -> tuple[int, int]:
+    """How often the first alone agrees, and the second alone."""
+    pairs = list(zip(one, other, strict=True))
+    return sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
+
+
+def sign_test(first: int, second: int) -> float:
+    """The exact two-sided p of so many against so many, were both as likely."""
     many, fewer = first + second, min(first, second)
-    tail = sum(comb(many, each) for each in range(fewer + 1)) / 2**many
-    return min(1.0, 2 * tail) < ALIKE
+    tail = sum(comb(many, each) for each in range(fewer + 1)) / 2.0**many
+    return min(1.0, 2 * tail)
 
 
 def _below(standings: Sequence[Standing]) -> str:
