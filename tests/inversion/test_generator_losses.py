@@ -16,6 +16,7 @@ from fluoroscope.inversion.generator.losses import (
     cosines,
     cross_entropy,
     divergence,
+    magnitude,
     orthogonality,
     slope_of_last_layer,
 )
@@ -97,6 +98,12 @@ def test_total_variation_by_hand() -> None:
     down, right = (0.5 + 0.5 + 0.0) / 3, (1.0 + 1.0 + 0.0 + 0.5) / 4
     assert float(total_variation(picture)) == pytest.approx(down + right)
     assert float(total_variation(torch.ones(1, 1, 1, 1))) == 0
+
+
+def test_magnitude_is_the_distance_from_what_the_network_takes_as_nothing() -> None:
+    picture = torch.tensor([[[[0.0, 1.0]], [[0.5, 0.25]]]])
+    assert float(magnitude(picture, None)) == pytest.approx((0 + 1 + 0.5 + 0.25) / 4)
+    assert float(magnitude(picture, (0.25, 0.5))) == pytest.approx((0.25 + 0.75 + 0 + 0.25) / 4)
 
 
 @pytest.mark.parametrize("at_once", [6, 2, 5])

@@ -72,7 +72,7 @@ def train(
     ] = None,
     weight: Annotated[
         list[str] | None,
-        typer.Option("--weight", help="Of a term: kl=1, cosine=0.5. Repeatable; 0 leaves it out."),
+        typer.Option("--weight", help="Of a term: kl=1, cosine=1. Repeatable; 0 leaves it out."),
     ] = None,
     param: Annotated[
         list[str] | None,

@@ -23,9 +23,11 @@ from fluoroscope.inversion.generator.conditioning import Codes, sample_keys
 from fluoroscope.inversion.generator.losses import (
     OF_NETWORK,
     OF_NOISE,
+    OF_PICTURES,
     TERMS,
     cross_entropy,
     divergence,
+    magnitude,
 )
 from fluoroscope.inversion.generator.network import Generator
 from fluoroscope.inversion.generator.network_pass import NetworkPass
@@ -190,11 +192,13 @@ class Fitting:
         losses, gradient, logits = self._losses(made, codes, keys)
         pull = gradient.to(pictures.dtype)
         total = (pictures * pull).sum()
-        weight = settings.weights.total_variation
-        if weight:
-            variation = total_variation(pictures).mean()
-            total = total + weight * variation
-            losses["total_variation"] = variation.detach().double()
+        for name, weight in settings.weights.given(OF_PICTURES).items():
+            if name == "magnitude":
+                found = magnitude(pictures, self._model.preprocessing.mean).mean()
+            else:
+                found = total_variation(pictures).mean()
+            total = total + weight * found
+            losses[name] = found.detach().double()
         logs = logits if self._model.log_probabilities else logits.double().log_softmax(1)
         row = self._row(number, losses, logs, codes)
         self._optimiser.zero_grad()

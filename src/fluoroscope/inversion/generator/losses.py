@@ -9,6 +9,7 @@ The network's pass gives one column for each term, in a form to be raised: ``-we
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -31,14 +32,16 @@ class Weights:
     """``KL(code || softmax(logits))``."""
     cross_entropy: float = 1.0
     """Of the label."""
-    cosine: float = 0.5
-    """The mean cosine between the features of different pictures."""
+    cosine: float = 1.0
+    """The mean cosine between the features of different pictures, or of those of a class."""
     orthogonality: float = 0.1
     """The mean squared distance of the features' Gram matrix from the identity."""
     gradient_penalty: float = 0.0
     """The length of the cross-entropy's gradient at the weights of the last linear layer."""
     total_variation: float = 0.0
     """The mean absolute difference of neighbouring pixels."""
+    magnitude: float = 0.0
+    """The mean absolute distance of pixels from those that the network's preprocessing makes 0."""
     noisy_kl: float = 0.0
     """The divergence on pictures with noise."""
     noisy_cross_entropy: float = 0.0
@@ -69,7 +72,9 @@ OF_NETWORK = ("kl", "cross_entropy", "cosine", "orthogonality", "gradient_penalt
 """The terms that one pass through the network gives."""
 OF_NOISE = ("noisy_kl", "noisy_cross_entropy")
 """Those of a pass on pictures with noise."""
-TERMS = (*OF_NETWORK, "total_variation", *OF_NOISE)
+OF_PICTURES = ("total_variation", "magnitude")
+"""Those of the pictures alone."""
+TERMS = (*OF_NETWORK, *OF_PICTURES, *OF_NOISE)
 
 
 @dataclass(frozen=True)
@@ -77,8 +82,8 @@ class How:
     """Which form of a term is taken."""
 
     absolute: bool = False
-    """The mean absolute cosine of all pairs, each with itself too, as in the lab's program; else
-    the signed mean over ``N (N - 1)`` pairs."""
+    """The mean absolute cosine of all pairs, each with itself too, as in the lab's program and
+    whatever ``within`` says; else the signed mean over ``N (N - 1)`` pairs."""
     within: bool = False
     """The cosine between pictures of the same class alone."""
     normalised: bool = True
@@ -140,6 +145,16 @@ def slope_of_last_layer(features: Tensor, classes: Tensor, logs: Tensor) -> Tens
     off = logs.exp() - F.one_hot(classes, logs.shape[1])
     length: Tensor = torch.linalg.vector_norm(off, dim=1)
     return length * (features.square().sum(1) + 1).sqrt()
+
+
+def magnitude(pictures: Tensor, mean: Sequence[float] | None) -> Tensor:
+    """Mean absolute distance of each picture ``(N, C, H, W)`` from the network's 0, ``(N,)``.
+
+    The 0 of a network that takes ``(x - mean) / std`` is the ``mean``, and black of one that takes
+    pixels as they are. As the decay of weights: what says nothing to the network is to be nothing.
+    """
+    zero = torch.as_tensor(mean or (0.0,), dtype=pictures.dtype, device=pictures.device)
+    return (pictures - zero.view(-1, 1, 1)).abs().flatten(1).mean(1)
 
 
 def rows_of(

@@ -68,7 +68,7 @@ PRESETS: dict[str, About] = {
     "ours": About(
         "preset",
         "what answers best on the built-in digit networks; the default",
-        "resize-convolutions, matrix; KL, cross-entropy, cosine and Gram",
+        "resize-convolutions, matrix; KL, cross-entropy of hard codes, cosine within a class, Gram",
         "this package's own tuning",
     ),
     "paper": About(
@@ -100,8 +100,8 @@ TERMS: dict[str, About] = {
     "cosine": About(
         "term",
         "pictures are to differ: the mean cosine between their features",
-        "Σ cos(φ_i, φ_j) / (B (B - 1))",
-        "2407.18002",
+        "Σ cos(φ_i, φ_j) / (B (B - 1)); by default of pairs of a class alone",
+        "2407.18002; within a class: this package",
     ),
     "orthogonality": About(
         "term",
@@ -117,6 +117,12 @@ TERMS: dict[str, About] = {
     ),
     "total_variation": About(
         "term", "neighbouring pixels are to be alike", "mean |x_i - x_i+1|", "2410.16884"
+    ),
+    "magnitude": About(
+        "term",
+        "what says nothing to the network is to be nothing: pixels near those it takes as 0",
+        "mean |x - mean|, the mean of the network's preprocessing or 0",
+        "after Simonyan et al. 2014 (1312.6034), whose norm is squared",
     ),
     "noisy_kl": About(
         "term", "the divergence on pictures with noise", "KL(v || f(x ± s))", "2410.16884"
