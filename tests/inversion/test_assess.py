@@ -344,7 +344,7 @@ def test_the_judge_is_asked_in_its_own_size_and_its_own_words(
         ({"real": (TEST[0] * 255, TEST[1])}, "real: images hold"),
         ({"train": (torch.rand(2, 1, 14, 14), [0, 1])}, "expected the same size of both"),
         ({"real": (TEST[0], TEST[1] + 5)}, "expected 0 to 9"),
-        ({"random": torch.rand(3, 1, 28, 28)}, "one for each"),
+        ({"random": torch.rand(21, 1, 28, 28)}, "one for each"),
         ({"seeds": [torch.rand(20, 1, 8, 8)]}, "one for each"),
         ({"random": torch.rand(20, 1, 28, 28), "again": len}, "both random= and again="),
     ],

@@ -7,7 +7,7 @@ import pytest
 import fluoroscope as fs
 from fluoroscope.evaluation.check import Check
 from fluoroscope.evaluation.plan import Plan, Stage
-from fluoroscope.report import audited, study
+from fluoroscope.report import audited, portrayed, study
 
 
 @pytest.fixture(scope="session")
@@ -37,5 +37,7 @@ def quick() -> Any:
         patch.setattr(study, "trust_checks", checks)
         patch.setattr(study, "MAP_PICTURES", 1)
         patch.setattr(study, "MAP_LARGE", 3)
+        patch.setattr(portrayed, "STEPS", 2)
+        patch.setattr(portrayed, "CLASSES", 3)
         patch.setattr(audited, "methods", lambda: ["gradient", "gradient-x-input"])
         yield

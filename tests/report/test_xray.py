@@ -33,7 +33,8 @@ from fluoroscope.report.study import Study
 
 pytestmark = pytest.mark.usefixtures("page", "quick")
 
-ALL = ["verdict", "clean", "curve", "pictures", "map", "corruptions", "gradients", "next"]
+ALL = ["verdict", "clean", "curve", "pictures", "map", "corruptions", "gradients", "portraits",
+       "next"]  # fmt: skip
 
 
 class Tags(HTMLParser):

@@ -25,13 +25,6 @@ if TYPE_CHECKING:
     from fluoroscope.inversion.measures.saved import Saved
     from fluoroscope.models.classifier import Classifier
 
-# The judge of a built-in network where nobody names one: of another architecture, its own seed.
-_SECOND = {
-    "digits-cnn": "digits-robust",
-    "digits-robust": "digits-cnn",
-    "digits-linear": "digits-cnn",
-}
-
 
 @with_model
 def assess(
@@ -140,13 +133,13 @@ def assess(
 
 def judge_of(model: "Classifier", second: str | None) -> "Classifier | None":
     """The second network: the one that is named, or of a built-in network another one."""
+    from fluoroscope.inversion.usual_judge import usual_judge
     from fluoroscope.models.loading import load_model
 
-    name = second or _SECOND.get(model.name)
-    if name is None:
-        return None
-    waiting.says(f"loading {one_line(name)}")
-    return load_model(name, device=str(model.device))
+    if second is None:
+        return usual_judge(model)
+    waiting.says(f"loading {one_line(second)}")
+    return load_model(second, device=str(model.device))
 
 
 def _read(

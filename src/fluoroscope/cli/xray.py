@@ -21,7 +21,7 @@ from fluoroscope.cli.options import (
     with_model,
     with_pictures,
 )
-from fluoroscope.cli.output import Output
+from fluoroscope.cli.output import Output, one_line
 from fluoroscope.cli.requirements import (
     Junit,
     Require,
@@ -30,6 +30,7 @@ from fluoroscope.cli.requirements import (
     report_outcomes,
 )
 from fluoroscope.cli.slices import Slices
+from fluoroscope.cli.waiting import waiting
 
 if TYPE_CHECKING:
     from fluoroscope.data.imageset import ImageSet
@@ -49,7 +50,7 @@ def xray(
         str | None,
         typer.Option(
             help="Only these, with commas: verdict, clean, curve, pictures, map, corruptions, "
-            "gradients, next."
+            "gradients, portraits, next."
         ),
     ] = None,
     budget: Annotated[
@@ -63,6 +64,13 @@ def xray(
         typer.Option(
             help="Directory in which findings are kept: the same command goes on with what is "
             "there, and writes a finished report again in seconds."
+        ),
+    ] = None,
+    second: Annotated[
+        str | None,
+        typer.Option(
+            help="Another network of the same classes, trained independently, as --model: what it "
+            "sees in the portraits. Default: of a built-in network another one; else none."
         ),
     ] = None,
     slices: Slices = None,
@@ -96,6 +104,7 @@ def xray(
     """
     from fluoroscope.report.xray import xray as look_through
 
+    judge = None if second is None else _judge(second, model)
     names = None if sections is None else [name.strip() for name in sections.split(",")]
     check_junit(require, junit)
     output = Output(json)
@@ -111,6 +120,7 @@ def xray(
             slices=slices or (),
             require=require,
             grid=8 if on_grid else None,
+            second=judge,
             title=title,
             model_version=model_version,
             data_description=data_description,
@@ -132,6 +142,13 @@ def xray(
     if interrupted():
         raise typer.Abort
     return report.draws
+
+
+def _judge(second: str, model: "Classifier") -> "Classifier":
+    from fluoroscope.models.loading import load_model
+
+    waiting.says(f"loading {one_line(second)}")
+    return load_model(second, device=str(model.device))
 
 
 def _size(count: int) -> str:

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 # weak one has its classes mapped for longer.
 _WEIGHTS = {
     "read": 0.04, "attack": 0.42, "8-bit": 0.04, "trust": 0.15, "gradients": 0.05, "draw": 0.04,
-    "corruptions": 0.09, "map": 0.17,
+    "corruptions": 0.09, "portraits": 0.12, "map": 0.17,
 }  # fmt: skip
 # What the sections want, in the order in which they are made.
 _WANTED = {
     "verdict": ("attack", "8-bit", "trust"),
     "curve": ("attack",),
     "gradients": ("gradients",),
+    "portraits": ("portraits",),
     "pictures": ("attack", "draw"),
     "corruptions": ("corruptions",),
     "map": ("map",),

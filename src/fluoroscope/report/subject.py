@@ -91,6 +91,7 @@ class Subject:
         cancelled: asked at every step; once true, nothing new is begun.
         slices: columns of the data by whose values the accuracies are told apart.
         required: what the verdict must say.
+        second: another network of the same classes, which judges what this one is sure of.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Subject:
         cancelled: Callable[[], bool] | None = None,
         slices: Sequence[str] = (),
         required: Requirements | None = None,
+        second: Classifier | None = None,
     ) -> None:
         if not 0 < float(threat.eps) < inf:
             raise InvalidParameterError(
@@ -120,7 +122,7 @@ class Subject:
             )
         keys = randomness.keys(seed, torch.arange(len(images), device="cpu"))
         self.model, self.images = model, images.select(bits(keys, 0, 1)[:, 0].argsort())
-        self.slices, self.required = tuple(slices), required
+        self.slices, self.required, self.second = tuple(slices), required, second
         self.judged: Verdict | None = None
         """The verdict with its trust checks and how what is required of it came out."""
         # What they lack is said before the long run.
@@ -137,7 +139,8 @@ class Subject:
         """Findings of the sections made so far, as plain values."""
         self.ruler = Ruler.of(threat, model.channels)
         self.shown = shown_channels(model.channels)
-        self._ends = None if seconds is None else time.monotonic() + seconds
+        self._began = time.monotonic()
+        self._ends = None if seconds is None else self._began + seconds
         self._tell, self._cancelled = tell, cancelled
         self.truth = Truth.of(model, images)
         """What the pictures' labels mean for the network."""
@@ -154,6 +157,10 @@ class Subject:
     def left(self) -> float:
         """Seconds that are left."""
         return inf if self._ends is None else self._ends - time.monotonic()
+
+    def spent(self) -> float:
+        """Seconds that lie behind."""
+        return time.monotonic() - self._began
 
     def tell(self, what: str, share: float, phase: str = "") -> None:
         """Say what is being done, and which share of that phase lies behind; see :mod:`.phases`."""

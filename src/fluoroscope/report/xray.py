@@ -18,6 +18,7 @@ from fluoroscope.errors import FluoroscopeError, InvalidParameterError, StorageE
 from fluoroscope.evaluation.check import Check, Outcome
 from fluoroscope.evaluation.requirements import Requirements, as_requirements
 from fluoroscope.files import atomic_path, disk_full, in_use, output_directory, user_path
+from fluoroscope.inversion.measures.assess import as_judge
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.pictures import html as notebook
 from fluoroscope.report.blocks import Gallery, Text
@@ -110,6 +111,7 @@ def xray(
     require: str | Requirements | None = None,
     grid: int | None = None,
     at_chance: bool = False,
+    second: Classifier | nn.Module | None = None,
     title: str | None = None,
     model_version: str | None = None,
     data_description: str | None = None,
@@ -140,6 +142,8 @@ def xray(
         grid: 8 for 8-bit pictures alone, as for :func:`~fluoroscope.evaluate`. Otherwise the
             verdict in 8 bits stands beside the one in floating point.
         at_chance: go on with a network whose clean accuracy is at chance level; the page says so.
+        second: another network of the same classes, trained independently, that says what it sees
+            in the portraits; by default of a built-in network another one, and of others none.
         title: of the page; by default network and data.
         model_version: what the network's version is called, to stand beside its hashes.
         data_description: what the pictures are: where they come from, how they were chosen.
@@ -151,7 +155,8 @@ def xray(
 
     Raises:
         UnknownLabelError, InvalidImagesError: labels that are missing or not the network's.
-        InvalidParameterError: no such section, a budget that is none, or a directory in use.
+        InvalidParameterError: no such section, a budget that is none, a directory in use, or a
+            second network that is the first or has other classes.
         StorageError: the disk is full, or refuses.
         ChanceLevelError: the clean accuracy is at chance level.
     """
@@ -163,6 +168,7 @@ def xray(
             "require= asks for a verdict, and sections= leaves it out; expected the section "
             "verdict among them"
         )
+    judge = None if second is None else as_judge(model, as_classifier(second))
     seconds = None if budget is None else as_seconds(budget)
     data = labelled(model, images, labels)
     study = Study(
@@ -182,6 +188,7 @@ def xray(
         cancelled=cancelled,
         slices=slices,
         required=required,
+        second=judge,
     )
     with nullcontext() if study.directory is None else in_use(study.directory):
         if not at_chance:

@@ -67,7 +67,8 @@ def assess(
         real: pictures of a test split with their classes.
         train: pictures that the network learnt from. Without them real pictures are held against
             other real ones: half of them against the other half.
-        random: the same pictures, made of the network with random weights.
+        random: the same pictures, or the first so many of them, made of the network with random
+            weights.
         again: makes these: called with that network, it gives pictures for the same classes.
         seeds: the same pictures, made from other seeds.
         needs_data: whether the method that made them was given real pictures.
@@ -146,7 +147,7 @@ def _bench(
         raise InvalidParameterError("both random= and again= given; expected one of them")
     others = [_alike(made, "seeds", each) for each in seeds]
     if random is not None:
-        random = _alike(made, "random", random)
+        random = _alike(made, "random", random, fewer=True)
     place = None
     if judge is not None:
         place = penultimate(judge, size) if layer is None else named(judge, layer)
@@ -163,7 +164,7 @@ def _bench(
             pairs["real"] = pairs["real"][0][first], pairs["real"][1][first]
     pairs["noise"] = noise(len(made), tuple(made.shape[1:]), seed), shown
     if random is not None:
-        pairs["random"] = random, shown
+        pairs["random"] = random, shown[: len(random)]
     many = len(made) * (1 + len(others)) + sum(len(one[0]) for one in pairs.values())
     many += 0 if against is None else len(against[0])
     behind = 0
@@ -257,8 +258,10 @@ def _labelled(name: str, given: Labelled, made: Tensor, model: Classifier) -> La
     return pictures, labels
 
 
-def _alike(made: Tensor, name: str, given: Tensor) -> Tensor:
+def _alike(made: Tensor, name: str, given: Tensor, *, fewer: bool = False) -> Tensor:
     found = _pictures(given, made.shape[1], name).float().cpu()
+    if fewer and len(found) < len(made):
+        made = made[: len(found)]
     if found.shape != made.shape:
         raise InvalidImagesError(
             f"{name} are pictures {tuple(found.shape)}; expected {tuple(made.shape)}: one for each "
@@ -303,6 +306,12 @@ def _remarks(bench: Bench, real: Labelled | None, train: Labelled | None) -> lis
         found.append(
             "no training pictures were given: real pictures are held against each other, "
             f"{len(bench.others['real'])} against {len(bench.against)}"
+        )
+    twin = bench.others.get("random")
+    if twin is not None and len(twin) < len(bench.made):
+        found.append(
+            f"of the network with random weights {count(len(twin), 'picture')} stand beside, made "
+            "as the first ones"
         )
     if train is not None and real is None:
         found.append("no real pictures but training ones were given, so none stand beside")

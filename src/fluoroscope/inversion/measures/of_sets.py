@@ -166,7 +166,7 @@ def made_alike(bench: Bench) -> Iterator[Measure]:
 
 
 def _correlations(bench: Bench, other: Subject) -> dict[str, Value]:
-    values = correlation(bench.made.images, other.images)
+    values = correlation(bench.made.images[: len(other)], other.images)
     found = {MADE: mean(values, bench.seed)}
     real = bench.others.get("real")
     if real is not None:

@@ -143,7 +143,7 @@ class Assessment(html.Shown):
             ResultFormatError: no such file, or one that is broken or of another version.
         """
         return read_record(
-            path, FILE, FORMAT, _read,
+            path, FILE, FORMAT, from_plain,
             most=_MOST, one="assessment", wrote="fluoroscope invert assess",
         )  # fmt: skip
 
@@ -214,7 +214,8 @@ def _row(cells: list[str]) -> str:
     return f"| {' | '.join(clean)} |"
 
 
-def _read(found: dict[str, Any]) -> Assessment:
+def from_plain(found: dict[str, Any]) -> Assessment:
+    """What :meth:`Assessment.describe` told of; what is no such thing raises as it may."""
     needs = found["needs_data"]
     if needs is not None and not isinstance(needs, bool):
         raise TypeError(f"needs_data is {needs!r}")

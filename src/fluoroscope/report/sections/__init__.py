@@ -11,6 +11,7 @@ from fluoroscope.report.sections import gradients as gradients
 from fluoroscope.report.sections import map as map
 from fluoroscope.report.sections import next as next
 from fluoroscope.report.sections import pictures as pictures
+from fluoroscope.report.sections import portraits as portraits
 from fluoroscope.report.sections import verdict as verdict
 
 
