@@ -20,6 +20,7 @@ from skimage.data import chelsea
 import fluoroscope as fs
 from fluoroscope.attacks.morph_result import morph_figure
 from fluoroscope.files import atomic_path
+from fluoroscope.inversion.generator.sample_files import sample_sheet
 from fluoroscope.pictures.attributions import attribution_sheet
 from fluoroscope.pictures.maps import write_figure
 from reproductions.sources import IMAGENET, NETWORKS
@@ -80,6 +81,24 @@ def portraits() -> None:
     )
     sheet = found.judged_by(fs.load_model("digits-robust")).gallery()
     _write(sheet, INVERSION / "portraits.webp")
+
+
+def generators() -> None:
+    """What generators make of a plain network and of a robust one, as the command trains them."""
+    sheets = []
+    for name in ("digits-cnn", "digits-robust"):
+        model = fs.load_model(name)
+        made = fs.invert(model, seed=SEED).sample(n=6, seed=SEED)
+        said = fs.predict(model, made.images).probabilities
+        sure = said.gather(1, made.classes[:, None])[:, 0]
+        sheets.append(
+            sample_sheet(made.images, made.classes, made.labels, title=name, confidence=sure)
+        )
+    both = Image.new("RGB", (sum(one.width for one in sheets), sheets[0].height), "white")
+    both.paste(sheets[0], (0, 0))
+    both.paste(sheets[1], (sheets[0].width, 0))
+    both.thumbnail((1600, 1600), Image.Resampling.LANCZOS)
+    _write(both, INVERSION / "generators.webp")
 
 
 def digits() -> None:
@@ -145,7 +164,8 @@ def _write(picture: Image.Image, path: Path) -> None:
 
 
 PICTURES: dict[str, Callable[[], None]] = {
-    "cat": cat, "maps": maps, "portraits": portraits, "digits": digits, "network": network,
+    "cat": cat, "maps": maps, "portraits": portraits, "generators": generators, "digits": digits,
+    "network": network,
 }  # fmt: skip
 
 

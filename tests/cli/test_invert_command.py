@@ -93,6 +93,7 @@ def test_trains_tells_and_goes_on_where_it_was_stopped_to_the_same_bytes(
         (["--steps", "0"], "--steps is 0; expected a whole number, 1 or more"),
         (["--batch-size", "1"], "--batch-size is 1; expected 2 or more"),
         (["--size", "8x"], "--size is '8x'; expected a side such as 224"),
+        (["--size", "70000"], "--size is 70,000 × 70,000; expected at most 16,777,216 pixels"),
         (["--temperature", "0.5"], "--temperature is 0.5, but conditioning 'matrix' has none"),
         (["--param", "layer=nope"], "--param layer is 'nope', which digits-cnn does not have;"),
         (["--param", "width=3"], "width is no setting of a generator; expected one of absolute"),
@@ -105,6 +106,48 @@ def test_what_makes_no_sense_is_one_sentence(
     assert said.code == 2
     assert words in said.err
     assert said.err.count("\n") == 1
+
+
+NETS = """
+import torch
+from torch import nn
+
+class Bare(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(16, 3))
+
+    def forward(self, images):
+        return images.flatten(1) @ self.weight
+
+class Behind(Bare):
+    def __init__(self):
+        super().__init__()
+        self.first, self.act = nn.Conv2d(1, 1, 1), nn.ReLU()
+
+    def forward(self, images):
+        return super().forward(self.act(self.first(images)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        ("Behind", "no layer of weights that can be seen; expected --param layer=NAME, one of act, "
+         "first"),
+        ("Bare", "none of its layers can be seen from Python; expected --weight cosine=0, "
+         "--weight orthogonality=0"),
+    ],
+)  # fmt: skip
+def test_without_a_feature_layer_the_candidates_are_listed(
+    fluoroscope: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: str, words: str
+) -> None:
+    (tmp_path / "nets_to_invert.py").write_text(NETS)
+    monkeypatch.syspath_prepend(tmp_path)
+    named = ["-m", f"python:nets_to_invert:{network}", "--channels", "1", "--input-size", "4"]
+    said = fluoroscope("invert", *named, "--out", str(tmp_path / "out"))
+    assert said.code == 2
+    assert words in said.err
 
 
 def test_names_are_listed_and_shown_without_a_network(fluoroscope: Call) -> None:

@@ -165,7 +165,8 @@ def given_settings(weight: list[str] | None, param: list[str] | None) -> dict[st
 
     found = parameters(param)
     # What the library says of them is said of these options.
-    speak_of({name: f"param {name}" for name in found} | {name: f"weight {name}" for name in TERMS})
+    named = {name: f"param {name}" for name in ("layer", *found)}
+    speak_of(named | {name: f"weight {name}" for name in TERMS})
     for name, value in parameters(weight, "weight").items():
         known = name.replace("-", "_")
         if known not in TERMS:

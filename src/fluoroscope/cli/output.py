@@ -119,7 +119,8 @@ def in_options(text: str) -> str:
 
     def option(found: re.Match[str]) -> str:
         name, value = known[found[1]], found[2] or found[3]
-        return f"--{name}" + (f" {value}" if value and name != "8bit" else "")
+        link = "=" if " " in name else " "  # of --weight NAME=VALUE, and of all others
+        return f"--{name}" + (f"{link}{value}" if value and name != "8bit" else "")
 
     given = rf"""(?<![\w./-])({names})=(?:["']([\w./:-]+)["']|(\d+))?(?![\w=])"""
     # At the beginning, if it is no file's name that stands there.

@@ -3,12 +3,16 @@
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 
+MOST = 2**24
+"""Pixels that a picture has at the most: more is a slip of the hand, and fills any memory."""
+
 
 def picture_size(model: Classifier, size: int | tuple[int, int] | None) -> tuple[int, int]:
     """``(height, width)``, as given or as the network sees them.
 
     Raises:
-        InvalidParameterError: no size, or none where the network takes pictures of any.
+        InvalidParameterError: no size, one beyond `MOST`, or none where the network takes pictures
+            of any.
     """
     if size is None:
         if model.input_size is None:
@@ -21,5 +25,10 @@ def picture_size(model: Classifier, size: int | tuple[int, int] | None) -> tuple
     if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
         raise InvalidParameterError(
             f"size is {size!r}; expected (height, width) in pixels, or one side"
+        )
+    if sides[0] * sides[1] > MOST:
+        raise InvalidParameterError(
+            f"size is {sides[0]:,} × {sides[1]:,}; expected at most {MOST:,} pixels, such as "
+            "4,096 × 4,096"
         )
     return sides[0], sides[1]

@@ -253,8 +253,7 @@ def once_each(classes: Tensor, labels: Sequence[str]) -> Tensor:
     for one in classes.tolist():
         if one in seen:
             raise InvalidParameterError(
-                f"the class {labels[one]} is given twice; expected each once: n= is how many "
-                "pictures of each"
+                f"the class {labels[one]} is given twice; expected each once"
             )
         seen.add(one)
     return classes
