@@ -120,6 +120,11 @@ def test_of_many_classes_some_are_drawn_and_named(
         (("--size", "wide"), "--size is 'wide'"),
         (("--second", "digits-cnn"), "--second is digits-cnn, the network under study itself"),
         (("--start", "nowhere.png"), "nowhere.png"),
+        (("--method", "vital"), "none are given; expected --data, pictures and their classes"),
+        (("--method", "accentuation"), "none is given; expected --start"),
+        (("--method", "deepinversion"), "as --method deepinversion-data and --method vital do"),
+        (("--data", "digits"), "looks at none; expected --method deepinversion-data or"),
+        (("--split", "test"), "--split is of a data set; expected --data with it"),
     ],
 )
 def test_mistakes_in_a_sentence(

@@ -9,7 +9,18 @@ import typer
 from fluoroscope.cli.default_command import Default, WithDefault
 from fluoroscope.cli.display import with_display
 from fluoroscope.cli.interrupt import interruptible
-from fluoroscope.cli.options import Json, Out, Seed, open_picture, sides_of, with_model
+from fluoroscope.cli.options import (
+    DATA,
+    DATA_HELP,
+    Json,
+    Out,
+    Seed,
+    Split,
+    open_picture,
+    open_pictures,
+    sides_of,
+    with_model,
+)
 from fluoroscope.cli.output import Move, Output
 from fluoroscope.cli.portrait_list import list_, show
 from fluoroscope.cli.portrait_prior import fit
@@ -25,6 +36,8 @@ if TYPE_CHECKING:
 
 # Classes up to which all are drawn if none are named, and how many of more.
 _ALL, _SOME = 10, 4
+# Real pictures that are looked at unless more are asked for.
+_REAL = 1000
 # Pictures of a GIF, and seconds between two drawings of what is forming.
 _FRAMES, _EVERY = 24, 2.0
 GOING, FORMING = "portraits.going", "forming.png"
@@ -76,6 +89,15 @@ def draw(
             "Default: what suits the network."
         ),
     ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            *DATA,
+            help=f"Real pictures, for presets that compare with some (see list): {DATA_HELP}",
+        ),
+    ] = None,
+    split: Split = None,
+    limit: Annotated[int, typer.Option(min=1, help="So many of them at most.")] = _REAL,
     against: Annotated[
         bool, typer.Option("--against", help="Beside each also one against the class.")
     ] = False,
@@ -131,6 +153,7 @@ def draw(
         if start is None
         else model.fit(open_picture(start, model, seed, invert=False)[0].image)
     )
+    real = _real(model, data, split, limit)
     numbers = torch.arange(samples, device="cpu").repeat(1 if chosen is None else len(chosen))
     given: dict[str, Any] = {
         "method": method or USUAL,
@@ -144,7 +167,8 @@ def draw(
     }
     classes = None if chosen is None else [each for each in chosen for _ in range(samples)]
     directory = output_directory(out)
-    mark = _bookmark(output, directory, model, given | {"unit": unit}, classes, numbers, begun)
+    seen = {"unit": unit, "data": [data, split, limit] if data else None}
+    mark = _bookmark(output, directory, model, given | seen, classes, numbers, begun)
     if unit is not None:
         given["goal"] = as_goal(unit)
     names = [unit or ""] if classes is None else [model.labels[each] for each in classes]
@@ -155,6 +179,7 @@ def draw(
                 model,
                 classes,
                 start=begun,
+                real=real,
                 numbers=numbers,
                 on_share=told.share,
                 on_look=told.look,
@@ -179,8 +204,18 @@ def draw(
     (directory / FORMING).unlink(missing_ok=True)
 
 
-def _picture(start: str, model: "Classifier", seed: int) -> "Tensor":
-    return model.fit(open_picture(start, model, seed, invert=False)[0].image)
+def _real(
+    model: "Classifier", data: str | None, split: str | None, limit: int
+) -> "tuple[Tensor, Tensor] | None":
+    """Real pictures and their classes, if some are named."""
+    from fluoroscope.cli.invert_assess import all_pictures
+    from fluoroscope.errors import InvalidParameterError
+
+    if data is None and split is not None:
+        raise InvalidParameterError("--split is of a data set; expected --data with it")
+    if data is None:
+        return None
+    return all_pictures(model, open_pictures(data, split, limit, model.channels))
 
 
 class _Forming:

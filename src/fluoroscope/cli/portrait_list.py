@@ -18,7 +18,7 @@ def list_(json: Json = None) -> None:
     if json == "-":
         return
     output.table(
-        ["preset", "its portraits", "needs", "costs"],
+        ["preset", "its portraits", "needs real pictures", "costs"],
         ([name, about.summary, about.needs, about.cost] for name, about in PRESETS.items()),
         named=True,
     )
@@ -46,7 +46,7 @@ def show(
             ["formula", about.formula],
             ["constants", about.constants],
             ["costs", about.cost],
-            ["needs", about.needs],
+            ["real pictures", about.needs],
             *([["caution", about.caution]] if about.caution else []),
             ["in Python", f'fs.portrait(model, classes, method="{preset}")'],
         ],

@@ -19,7 +19,9 @@ GREY = "grey"
 """Mid-grey, of any number of channels: where nothing is known."""
 
 
-def prior_for(model: Classifier, prior: Any, size: tuple[int, int]) -> DataPrior:
+def prior_for(
+    model: Classifier, prior: Any, size: tuple[int, int], *others: tuple[int, int]
+) -> DataPrior:
     """The prior that was given, or the one of the package that fits the network's pictures.
 
     Args:
@@ -28,6 +30,7 @@ def prior_for(model: Classifier, prior: Any, size: tuple[int, int]) -> DataPrior
             nothing, for that of the digits for a built-in network, and of natural colour for others
             of three channels. For all else nothing is known.
         size: ``(height, width)`` of the portraits.
+        others: which other sizes a fitted one may have.
 
     Raises:
         InvalidParameterError: one of another number of channels, or a fitted one of another size.
@@ -51,7 +54,7 @@ def prior_for(model: Classifier, prior: Any, size: tuple[int, int]) -> DataPrior
             f"{channels}; expected one fitted to such pictures (fit_prior, or fluoroscope portrait "
             "fit-prior)"
         )
-    if fitted and found.size not in (None, size):
+    if fitted and found.size not in (None, size, *others):
         assert found.size is not None
         raise InvalidParameterError(
             f"prior {found.name} was fitted to pictures of {found.size[0]}×{found.size[1]}, and "

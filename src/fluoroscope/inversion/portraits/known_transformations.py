@@ -88,6 +88,18 @@ def maco_paper(copies: int = 32) -> Transformations:
     )
 
 
+def maco_small(copies: int = 8) -> Transformations:
+    """MACO's for pictures that one thing fills, of which no part shows the class: ours.
+
+    Crops shrink from the whole to three quarters of the side, and the noise is Xplique's.
+    """
+    return Transformations(
+        copies=copies,
+        crop=Crop(Normal(Fade(1.0, 0.75), 0.05, 0.5, 1.0), Normal(0.5, 0.15)),
+        noise=(Normal(0.0, 0.08), Uniform(-0.04, 0.04)),
+    )
+
+
 def faccent(copies: int = 16) -> Transformations:
     """Feature accentuation: crops of any size anywhere; Hamblin et al. 2024, 2402.10039.
 
@@ -111,9 +123,10 @@ def deepinversion(copies: int = 1, *, pixels: float = 30, side: int = 224) -> Tr
     )
 
 
-def vital(copies: int = 1) -> Transformations:
+def vital(copies: int = 1, *, pixels: float = 30, side: int = 224) -> Transformations:
     """VITAL: rolled by up to 30 pixels of 224; Görgün et al. 2025, 2503.22399."""
-    return Transformations(copies=copies, jitter=(Uniform(-30 / 224, 30 / 224),), outside="wrap")
+    reach = pixels / side
+    return Transformations(copies=copies, jitter=(Uniform(-reach, reach),), outside="wrap")
 
 
 def vit(copies: int = 8) -> Transformations:
@@ -140,6 +153,17 @@ def direct_ascent(copies: int = 16) -> Transformations:
         copies=copies,
         padding=-56 / 336,
         jitter=(Uniform(-56 / 336, 56 / 336),),
+        outside="wrap",
+        noise=(Uniform(0.0, 0.2),),
+        clip=True,
+    )
+
+
+def direct_ascent_small(copies: int = 16) -> Transformations:
+    """Direct ascent synthesis on pictures that one thing fills: rolled by 2 pixels of 32; ours."""
+    return Transformations(
+        copies=copies,
+        jitter=(Uniform(-2 / 32, 2 / 32),),
         outside="wrap",
         noise=(Uniform(0.0, 0.2),),
         clip=True,

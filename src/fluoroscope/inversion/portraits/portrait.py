@@ -21,7 +21,7 @@ from fluoroscope.inversion.portraits.canvas import Canvas
 from fluoroscope.inversion.portraits.doubts import notes_of_search
 from fluoroscope.inversion.portraits.given import real_pictures
 from fluoroscope.inversion.portraits.objectives.asked import classes_asked
-from fluoroscope.inversion.portraits.presets import as_recipe
+from fluoroscope.inversion.portraits.presets import Labelled, Material, as_recipe, finished
 from fluoroscope.inversion.portraits.recipe import Recipe
 from fluoroscope.inversion.portraits.result import Portraits
 from fluoroscope.inversion.portraits.search import Painting, Portraying, Viewing
@@ -40,6 +40,7 @@ def portrait(
     start: Tensor | None = None,
     against: bool = False,
     prior: Any = None,
+    real: Labelled | None = None,
     seed: int = 0,
     numbers: Tensor | None = None,
     frames: int = 0,
@@ -66,6 +67,8 @@ def portrait(
         against: make beside each portrait one from the same start that lowers the goal.
         prior: what is known of real pictures, a :class:`.DataPrior`; by default nothing, which is
             mid-grey and channels apart.
+        real: real pictures ``(M, C, H, W)`` of the network's size and their classes ``(M,)``, for
+            the methods that compare with some (``fluoroscope portrait list``).
         seed: for everything random; a portrait depends on it and on its number alone, unless its
             goal or a prior compares the portraits with each other.
         numbers: ``(N,)``, the portraits' numbers; by default 0 and up.
@@ -84,12 +87,16 @@ def portrait(
         NothingFinishedError: it was stopped before a portrait was finished.
     """
     model = as_classifier(model)
-    recipe = as_recipe(method, model, steps=steps, **options)
+    recipe = as_recipe(method, steps=steps, **options)
     seed = randomness.as_seed(seed)
     many = len(numbers) if numbers is not None else _of(start)
     wanted = classes_asked(model, classes, recipe.goal, many)
-    shape = _shape(model, recipe, size, start)
-    known = prior_for(model, prior, shape)
+    views = model.input_size or _shape(model, 1.0, size, start)
+    material = Material(model, views, wanted, prior, real, start is not None)
+    recipe = finished(method, recipe, material, options)
+    shape = _shape(model, recipe.canvas, size, start)
+    # On a canvas larger than the network's pictures a prior of these serves as well.
+    known = prior_for(model, prior, shape, *([views] if size is None and start is None else []))
     canvas = Canvas(model.channels, *shape, known, model.dtype, model.device)
     given = None if start is None else _started(start, len(wanted), canvas)
     count = len(wanted)
@@ -99,8 +106,8 @@ def portrait(
         wanted, own, ways = wanted.repeat(2), own.repeat(2), torch.cat([ways, -ways])
         given = None if given is None else given.repeat(2, 1, 1, 1)
     remind(model)
-    search = Portraying(canvas, recipe, model.input_size or shape, start=given, frames=frames)
-    rows, views = _at_once(model, batch_size, search, len(wanted))
+    search = Portraying(canvas, recipe, views, start=given, frames=frames)
+    rows, at_once = _at_once(model, batch_size, search, len(wanted))
     blank = torch.zeros(1, *canvas.shape, dtype=canvas.dtype, device=canvas.device)
 
     def samples() -> Feed:
@@ -122,7 +129,7 @@ def portrait(
         if bookmark is not None:
             kept.keep_in(bookmark, samples())
         steps = stream(
-            model, cast(Attack[Any], kept), samples(), batch_size=views, bookmark=bookmark
+            model, cast(Attack[Any], kept), samples(), batch_size=at_once, bookmark=bookmark
         )
         with model.held():
             for step in steps:
@@ -151,7 +158,7 @@ def portrait(
         )
     paintings = [kept.done[number] for number in made]
     pictures = torch.cat([search.pictures(each) for each in paintings])
-    said = predict(model, pictures, batch_size=views)
+    said = predict(model, pictures, batch_size=at_once)
     record = {
         "method": recipe.describe(),
         "seed": seed,
@@ -291,7 +298,7 @@ def _of(start: Tensor | None) -> int:
 
 
 def _shape(
-    model: Classifier, recipe: Recipe, size: int | tuple[int, int] | None, start: Tensor | None
+    model: Classifier, canvas: float, size: int | tuple[int, int] | None, start: Tensor | None
 ) -> tuple[int, int]:
     """``(height, width)`` of the portraits."""
     if size is None and start is not None:
@@ -299,7 +306,7 @@ def _shape(
     height, width = picture_size(model, size)
     if size is not None:
         return height, width
-    return max(1, round(height * recipe.canvas)), max(1, round(width * recipe.canvas))
+    return max(1, round(height * canvas)), max(1, round(width * canvas))
 
 
 def _started(start: Tensor, count: int, canvas: Canvas) -> Tensor:

@@ -97,6 +97,18 @@ class Goal:
         return self + (-other) if isinstance(other, Goal) else NotImplemented
 
 
+def watched(goal: Goal) -> Goal:
+    """A goal whose number is told and not raised: the priors alone lead."""
+    return Goal(
+        f"{goal}, watched and not raised",
+        lambda views: goal(views).detach(),
+        goal.places,
+        goal.together,
+        goal.whole,
+        goal.of_class,
+    )
+
+
 def _sum(name: str, parts: tuple[tuple[float, Goal], ...]) -> Goal:
     """So many times each of several goals."""
     goals = [one for _, one in parts]

@@ -78,7 +78,10 @@ def batch_norm_trouble(model: Classifier) -> str | None:
     Neutral statistics are those of batch norm that was folded into the layers before it, and then
     written out again: means of 0, and one variance for all channels.
     """
-    instead = "give layer_statistics or sorted_values, which are measured on pictures"
+    instead = (
+        "measure layer_statistics or sorted_values on real pictures, as "
+        "method='deepinversion-data' and method='vital' do"
+    )
     norms = _batch_norms(model)
     if not norms:
         folded = model.plain is not model
