@@ -82,11 +82,11 @@ def test_a_way_station_is_the_first_picture_that_was_seen_to_be_there(made: fs.P
 
 def test_it_is_looked_at_often_at_first_and_at_the_end() -> None:
     assert look_steps(1) == [0]
-    assert look_steps(12) == [*range(11), 11]
+    assert look_steps(12) == [0, 1, 2, 3, 4, 5, 6, 8, 10, 11]
     found = look_steps(512)
-    assert found[:11] == [*range(10), 10]
+    assert found[:8] == [0, 1, 2, 3, 4, 5, 6, 8]
     assert found[-1] == 511
-    assert len(found) < 45
+    assert len(found) == 24
 
 
 def test_frames_are_spread_evenly_over_all_steps() -> None:
@@ -121,7 +121,7 @@ def test_put_down_and_taken_up_it_is_the_same_bytes(tmp_path: Path) -> None:
     whole = fs.portrait(
         fs.load_model("digits-cnn"), [1, 2, 3, 4], method="pixels", steps=6, batch_size=2, seed=3
     )
-    found = _stopped(tmp_path / "portraits.going", 15, 2)
+    found = _stopped(tmp_path / "portraits.going", 9, 2)
     for name in TENSORS:
         assert torch.equal(getattr(found, name), getattr(whole, name)), name
     assert found.record == whole.record

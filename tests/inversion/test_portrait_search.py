@@ -41,7 +41,7 @@ def test_a_portrait_excites_its_class_and_one_against_calms_it() -> None:
     assert (found.probabilities[:2] > 0.99).all()
     assert (found.probabilities[2:] < 1e-6).all()
     assert (found.reached[:2] >= 0).all()
-    assert found.forwards.tolist() == [24] * 4  # and as often looked at as it is
+    assert found.forwards.tolist() == [12] * 4  # its one view is the portrait as it is
     assert found.backwards.tolist() == [12] * 4
 
 

@@ -10,15 +10,16 @@ def adam(
     gradient: Tensor,
     mean: Tensor,
     square: Tensor,
-    step: Tensor,
+    step: Tensor | int,
     decay: tuple[float, float] = DECAY,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The direction for a gradient ``(n, ...)``, and the new running means of it and its square.
 
-    ``step`` counts from 1, this one included, in a shape that goes with the others; ``decay`` is
-    that of the two means.
+    ``step`` counts from 1, this one included, in a shape that goes with the others, or is one for
+    all; ``decay`` is that of the two means.
     """
     mean = mean.lerp(gradient, 1 - decay[0])
     square = square.lerp(gradient.square(), 1 - decay[1])
-    first, second = (1 - each ** step.to(gradient.dtype) for each in decay)
+    at = step.to(gradient.dtype) if isinstance(step, Tensor) else step
+    first, second = (1 - each**at for each in decay)
     return (mean / first) / ((square / second).sqrt() + SMALL), mean, square

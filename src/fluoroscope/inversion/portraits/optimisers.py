@@ -120,9 +120,9 @@ class Adam(Optimiser):
     ) -> tuple[Tensor, Moments]:
         """A step of Adam."""
         assert isinstance(memory, Moments)
-        along, first, second = adam(
-            gradient, memory.first, memory.second, _beside(parameters, number + 1), self.betas
-        )
+        numbers = set(number.tolist())
+        behind = numbers.pop() + 1 if len(numbers) == 1 else _beside(parameters, number + 1)
+        along, first, second = adam(gradient, memory.first, memory.second, behind, self.betas)
         moved = parameters + self.rate(parameters, number, steps) * along
         return moved, Moments(first, second)
 

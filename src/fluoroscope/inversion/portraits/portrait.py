@@ -256,7 +256,9 @@ class _Kept:
         bookmark.keep("books", lambda: (self.behind, self.forwards, self.backwards))
 
     def count(self, step: Step) -> None:
-        """Note what a step cost."""
+        """Note what the portraits cost that a step was the last of."""
+        if not bool(step.done.any()):
+            return
         last = step.ends()
         self.forwards[last.indices.cpu()] = last.forwards.cpu()
         self.backwards[last.indices.cpu()] = last.backwards.cpu()
@@ -273,8 +275,9 @@ class _Kept:
         """The search's; what is done is put aside."""
         before = state
         state = self._search.tell_all(state, query, answer)
-        self.behind += int(state.number.sum()) - int(before.number.sum())
-        looked = (state.looks > before.looks).nonzero()[:, 0]
+        if state.number is not before.number:
+            self.behind += int((state.number - before.number).sum())
+        looked = (state.looks > before.looks).nonzero()[:, 0] if self._on_look else ()
         if self._on_look is not None and len(looked):
             row = state.curve[looked, state.looks[looked] - 1]
             self._on_look(
@@ -286,7 +289,7 @@ class _Kept:
                     row[:, 1],
                 )
             )
-        for row in state.done.nonzero()[:, 0].tolist():
+        for row in state.done.nonzero()[:, 0].tolist() if state.done is not before.done else ():
             one = take(state, torch.tensor([row], device=state.done.device))
             self.done[int(one.samples.indices)] = one
         return state

@@ -84,6 +84,8 @@ class Viewing(Query):
     """``(n * copies, C, h, w)``, those of them that are asked about."""
     copies: int
     """How many of each portrait these are."""
+    all: bool
+    """Whether they are all views that each portrait has at this step."""
     own: Tensor | None = None
     """``(n * copies,)``, which of the images are these, where others stand beside them."""
     plain: bool = False
@@ -116,7 +118,8 @@ class Portraying:
         self._start = start
         looks = look_steps(recipe.steps)
         self._looks = len(looks)
-        self._look_steps = torch.tensor(looks, dtype=torch.long, device=canvas.device)
+        self._at_step = torch.zeros(recipe.steps + 1, dtype=torch.bool, device=canvas.device)
+        self._at_step[torch.tensor(looks, device=canvas.device)] = True
         self._frames = min(frames, recipe.steps)
         kinds = [(each, each.prior) for each in recipe.priors]
         self._on_layers = [prior for _, prior in kinds if isinstance(prior, LayerPrior)]
@@ -138,6 +141,9 @@ class Portraying:
         self._beside = bool(beside)
         # Where a portrait begins, its distance from there has no slope yet.
         self._weighed_from = int(any(each.ratio and each.prior in beside for each in self.priors))
+        same = recipe.transformations.none and self.views == 1 and canvas.shape[1:] == size
+        # What the one view says is then said of the picture; priors' terms come weighed, though.
+        self._seen_as_it_is = same and not self._on_layers
         goals = [recipe.goal, *(prior.penalty for prior in self._on_layers)]
         self._goals: list[Goal] = goals
         self._uncut = any(prior.unbounded for prior in self._on_pixels)
@@ -202,9 +208,9 @@ class Portraying:
         """Views of this step, as many as there is room for, or the pictures themselves."""
         recipe, samples = self.recipe, state.samples
         count = len(samples.keys)
-        looking = bool((self._looks_now(state) & ~state.looked).any())
-        room = max(1, room // self.least)
-        copies = 1 if looking else min(room, self.views - int(state.seen.max()))
+        looking = not self._seen_as_it_is and bool(self._looks_now(state).any())
+        room, behind = max(1, room // self.least), int(state.seen.max()) if self.views > 1 else 0
+        copies = 1 if looking else min(room, self.views - behind)
         if not looking:
             self._check_room(count, copies)
         with torch.set_grad_enabled(not looking):
@@ -221,10 +227,14 @@ class Portraying:
             images = torch.cat(pairs, 1).flatten(0, 1)
             own = torch.arange(len(images), device=images.device).view(count, 2, copies)
             own = own[:, 0].flatten()
-        owners = torch.arange(count, device=views.device).repeat_interleave(copies * self.least)
+        owners = None
+        if len(images) > count:
+            owners = torch.arange(count, device=views.device)
+            owners = owners.repeat_interleave(copies * self.least)
         wanted: bool | Tensor = not looking
         if own is not None and not looking:
-            wanted = torch.zeros_like(owners, dtype=torch.bool).index_fill(0, own, True)
+            wanted = torch.zeros_like(images[:, 0, 0, 0], dtype=torch.bool)
+            wanted[own] = True
         return Viewing(
             images,
             wanted,
@@ -234,13 +244,14 @@ class Portraying:
                 self._terms(state, copies, looking, own),
                 nullcontext if looking else self._around(state, owners),
             ),
-            samples.classes[owners],
+            samples.classes if owners is None else samples.classes[owners],
             owners=owners,
             leaf=leaf,
             picture=picture,
             shown=shown,
             views=views,
             copies=copies,
+            all=copies == self.views,
             own=own,
             plain=looking,
         )
@@ -264,7 +275,11 @@ class Portraying:
         gradient = answer.gradient.to(query.views.dtype)
         if query.own is not None:
             gradient = gradient[query.own]
-        (pull,) = torch.autograd.grad(query.views, query.shown, gradient)
+        pull = gradient
+        if query.views is not query.shown:
+            (pull,) = torch.autograd.grad(query.views, query.shown, gradient)
+        if query.all:
+            return self._led(state, query, answer, pull / self.views if self.views > 1 else pull)
         seen = state.seen + query.copies
         over = seen == self.views  # all of a batch but for those that waited for memory
         if bool(state.seen.any()):
@@ -274,20 +289,37 @@ class Portraying:
         state = replace(state, seen=seen * ~over)
         if not bool(over.any()):
             return state
-        return self._led(state, query, pull / self.views if self.views > 1 else pull, over)
+        return self._led(state, query, answer, pull / self.views, over)
 
-    def _led(self, state: Painting, query: Viewing, pull: Tensor, over: Tensor) -> Painting:
-        """Weighed or moved, those who have seen all their views; ``pull`` is the mean of these."""
+    def _led(
+        self,
+        state: Painting,
+        query: Viewing,
+        answer: Answer,
+        pull: Tensor,
+        over: Tensor | None = None,
+    ) -> Painting:
+        """Weighed or moved, those who have seen all their views; ``pull`` is the mean of these.
+
+        With no ``over`` ``(n,)`` they all have.
+        """
         with torch.enable_grad():
             sums = [self._penalty(each, query.shown).sum() for each in self._on_pixels]
         pulls = [torch.autograd.grad(one, query.shown)[0] for one in sums]
-        weighing = over & self._weighs_now(state)
-        moving = over & ~weighing
-        if bool(weighing.any()):
-            state = self._weigh(state, weighing, pull, pulls)
-            if not bool(moving.any()):
-                return state
-        still = moving & (pull == 0).flatten(1).all(1)
+        moving = over
+        if self._weighing:
+            weighing = self._weighs_now(state)
+            weighing = weighing if over is None else over & weighing
+            if bool(weighing.any()):
+                state = self._weigh(state, weighing, pull, pulls)
+                moving = ~weighing if over is None else over & ~weighing
+                if not bool(moving.any()):
+                    return state
+        if moving is not None and bool(moving.all()):
+            moving = None  # all of them
+        if self._seen_as_it_is and bool(self._looks_now(state).any()):
+            state = self._look(state, query, answer)
+        still = ~pull.flatten(1).any(1)
         first = len(self._on_layers)
         for at, one in enumerate(pulls):
             pull = pull - column(state.weights[:, first + at]) * one
@@ -298,18 +330,18 @@ class Portraying:
         )
         self._frame(state, query, moving)
         trace = pull.abs().mean(1, keepdim=True)
-        if not bool(moving.all()):
-            trace = column(moving) * trace
+        if moving is not None:
+            trace, still = column(moving) * trace, moving & still
             rows = moving.nonzero()[:, 0]
             parameters = state.parameters.index_copy(0, rows, parameters[rows])
             memory = put(state.memory, rows, take(memory, rows))
-        number = state.number + moving
+        number = state.number + (1 if moving is None else moving)
         return replace(
             state,
             parameters=parameters,
             memory=memory,
             number=number,
-            looked=state.looked & ~moving,
+            looked=torch.zeros_like(state.looked) if moving is None else state.looked & ~moving,
             still=state.still + still,
             pixels=trace.add_(state.pixels),
             done=number >= self.recipe.steps,
@@ -321,11 +353,13 @@ class Portraying:
             return self.recipe.parameterisation.picture(self.canvas, state.parameters).clamp(0, 1)
 
     def _around(
-        self, state: Painting, owners: Tensor
+        self, state: Painting, owners: Tensor | None
     ) -> Callable[[], AbstractContextManager[object]]:
         """What the network runs inside: in the first steps dead ReLUs are opened."""
-        early = (state.number < self.recipe.warm_up)[owners]
-        return opened(early) if bool(early.any()) else nullcontext
+        early = state.number < self.recipe.warm_up
+        if not bool(early.any()):
+            return nullcontext
+        return opened(early if owners is None else early[owners])
 
     def _painted(self, parameters: Tensor) -> Tensor:
         """The pictures; where a prior looks beyond 0 and 1, before they are cut off there."""
@@ -343,7 +377,8 @@ class Portraying:
         return (state.weighed < self._weighing) & (state.number >= self._weighed_from)
 
     def _looks_now(self, state: Painting) -> Tensor:
-        return ~self._weighs_now(state) & torch.isin(state.number, self._look_steps)
+        now = self._at_step[state.number] & ~state.looked
+        return now & ~self._weighs_now(state) if self._weighing else now
 
     def _as_seen(self, pictures: Tensor) -> Tensor:
         """Pictures at the size of the views, so that they fit into one batch."""
@@ -374,6 +409,17 @@ class Portraying:
         While priors are weighed one term at a time is let through, with a weight of 1; those who
         are looked at are told every term as it is.
         """
+        towards, kind = state.samples.towards.to(state.weights), state.weights.dtype
+        if not self._on_layers:
+            goal = self.recipe.goal
+
+            def only(seen: Seen) -> Tensor:
+                whose = torch.arange(len(seen.logits), device=seen.logits.device)
+                whose = whose if copies == 1 else whose // copies
+                way = towards if copies == 1 else towards[whose]
+                return goal.raised(Views(seen, whose, copies, way)).to(kind)[:, None]
+
+            return only
         ways = [
             torch.ones_like(state.samples.towards),
             *(-state.weights[:, at] for at in range(len(self._on_layers))),
@@ -387,7 +433,7 @@ class Portraying:
                 state.weighed.clamp(max=scale.shape[1] - 1), scale.shape[1]
             ).to(scale)
             scale = torch.where(weighing[:, None], one, scale)
-        goals, towards = self._goals, state.samples.towards.to(scale)
+        goals = self._goals
 
         def weighed(seen: Seen, beside: dict[Place, Tensor]) -> Tensor:
             whose = torch.arange(len(seen.logits), device=seen.logits.device) // copies
@@ -448,7 +494,7 @@ class Portraying:
         logits, terms = answer.logits, answer.terms
         if query.own is not None:
             logits, terms = logits[query.own], terms[query.own]
-        now = self._looks_now(state) & ~state.looked
+        now = self._looks_now(state)
         classes = state.samples.classes
         sure = logits.double().softmax(1).gather(1, classes[:, None].clamp(min=0))[:, 0]
         sure = sure.where(classes >= 0, torch.nan)  # of no class there is none
@@ -456,7 +502,7 @@ class Portraying:
             state.number,
             terms[:, 0] * state.samples.towards,
             *terms.unbind(1)[1:],
-            *(self._penalty(prior, query.shown) for prior in self._on_pixels),
+            *(self._penalty(prior, query.shown.detach()) for prior in self._on_pixels),
             sure,
         ]
         row = torch.stack([each.to(state.curve) for each in columns], 1)
@@ -466,18 +512,19 @@ class Portraying:
             fresh = (
                 now & (sure >= wanted) & (state.reached[:, at] < 0) & (state.samples.towards > 0)
             )
-            state.stations[fresh, at] = self._cut(query.shown[fresh]).to(state.stations)
+            state.stations[fresh, at] = self._cut(query.shown.detach()[fresh]).to(state.stations)
             state.reached[fresh, at] = state.number[fresh]
         return replace(state, looks=state.looks + now, looked=state.looked | now)
 
-    def _frame(self, state: Painting, query: Viewing, moving: Tensor) -> None:
+    def _frame(self, state: Painting, query: Viewing, moving: Tensor | None) -> None:
         """Keep the picture as it is now, where it is its turn."""
         if not self._frames:
             return
         # Evenly spaced: frame k is that of step k * steps // frames.
         steps, count = self.recipe.steps, self._frames
         place = (state.number * count + steps - 1) // steps
-        now = moving & (place * steps // count == state.number) & (place < count)
+        now = (place * steps // count == state.number) & (place < count)
+        now = now if moving is None else moving & now
         rows = now.nonzero()[:, 0]
         state.frames[rows, place[rows]] = self._cut(query.shown.detach()[rows]).to(state.frames)
 
@@ -485,10 +532,10 @@ class Portraying:
 def look_steps(steps: int) -> list[int]:
     """At which steps a portrait is looked at as it is: at each at first, then ever more rarely.
 
-    A class is often found within a few steps, and then little changes.
+    A class is often found within a few steps, and then little changes. Of 256 steps these are 21.
     """
     found, at = [], 0
     while at < steps:
         found.append(at)
-        at += max(1, at // 5)
+        at += max(1, at // 3)
     return found if found[-1] == steps - 1 else [*found, steps - 1]

@@ -113,6 +113,10 @@ class Transformations:
         ``first`` ``(n,)`` on.
         """
         copies = self.copies if count is None else count
+        if self.none:
+            views = pictures if copies == 1 else pictures.repeat_interleave(copies, 0)
+            views = resampling.resized(views, size)
+            return views.clamp(0, 1) if self.clip else views
         begin = torch.zeros_like(keys) if first is None else first
         copy = begin[:, None] + torch.arange(1, copies + 1, device=keys.device)
         own = mix(mix(keys ^ mix(numbers + 1))[:, None] ^ mix(copy)).flatten()
@@ -133,6 +137,12 @@ class Transformations:
             base = noise.field(own, _NOISE + at, tuple(views.shape[1:]), each.normal)
             views = views + each.of(base.to(views.dtype), share)
         return views.clamp(0, 1) if self.clip else views
+
+    @property
+    def none(self) -> bool:
+        """Whether every view is the portrait as it is, at the views' size."""
+        same = Transformations(self.copies, outside=self.outside, clip=self.clip)
+        return self == same
 
     @property
     def only_moves(self) -> bool:
