@@ -10,17 +10,21 @@ import time
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from skimage.data import chelsea
+from torch import Tensor
 
 import fluoroscope as fs
 from benchmarks.page import Scale, Section, percent
 from fluoroscope.engine.labels import class_numbers
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.files import atomic_path
 from fluoroscope.gradients.randomised import with_random_weights
 from fluoroscope.inversion.data_prior import DataPrior
 from fluoroscope.inversion.measures.assess import assess
 from fluoroscope.inversion.measures.result import Assessment
 from fluoroscope.inversion.portraits.result import Portraits
+from fluoroscope.pictures.tile_sheet import Tile, tile_sheet
 from fluoroscope.words import count, number
 from reproductions.inversion_choice import Judged, choices
 from reproductions.inversion_kept import (
@@ -29,9 +33,8 @@ from reproductions.inversion_kept import (
     flags,
     measures,
     portraits,
-    sheet,
 )
-from reproductions.inversion_methods import METHODS, REFERENCES, Asked, Field, Method, together
+from reproductions.inversion_methods import METHODS, REFERENCES, Asked, Field, Method
 from reproductions.sources import IMAGENET, PAGE, SHARED, imagenet
 
 NETWORKS = ("mobilenet_v1_0.75_224", "mobilenet_v2_1.0_224", "tf_efficientnet_lite0_224")
@@ -42,11 +45,13 @@ CLASSES = (
 )  # fmt: skip
 SHOWN = 7
 """Of them on the sheets."""
+TILE = 160
+"""Side of a picture there."""
 PASSES = 48
 """Gradient passes for each portrait."""
 AT_ONCE = 10
 """Views that are evaluated at once, where portraits do not depend on each other."""
-CONTROLLED = ("Fourier, power law", "Fourier, layer statistics")
+CONTROLLED = ("fourier", "fourier, layer statistics")
 """Methods that are also used on the network with random weights."""
 MEASURED = (
     "Vendi over all", "precision", "recall", "spectrum distance", "survives rounding",
@@ -60,6 +65,7 @@ class Row:
 
     method: Method
     network: str
+    asked: Asked
     made: Portraits
     judged: tuple[Judged, ...]
     found: Assessment
@@ -72,37 +78,21 @@ def section(scale: Scale) -> Section:
     fields = [_field(name, names) for name in NETWORKS]
     rows, refusals, stopped = _rows(fields, passes)
     _told(page, fields, names, passes, stopped)
-    _agreement(page, rows, refusals)
-    page.text(
-        "Other measures; in brackets the same of the real pictures, of which there is one of each "
-        "class, so that what compares several pictures of a class is not measured. *Random* is the "
-        "second networks' agreement on portraits of the network with random weights."
+    choices(
+        page,
+        {(row.network, row.method.name): row.judged for row in rows},
+        {(row.network, row.method.name): _seconds(row.made) for row in rows},
+        {method.name: method.needs for method in METHODS},
     )
-    page.table(
-        ["network", "method", *(f"{name}>" for name in MEASURED), "random>", "flags"],
-        [
-            [row.network, row.method.name, *_cells(row.found), _random(row.found),
-             flags(row.found)]
-            for row in rows
-        ],
-    )  # fmt: skip
-    choices(page, {(row.network, row.method.name): row.judged for row in rows},
-            {(row.network, row.method.name): _seconds(row.made) for row in rows},
-            {method.name: method.needs for method in METHODS})  # fmt: skip
+    _agreement(page, rows, refusals)
+    _others(page, rows)
     for field in fields:
         shown = [
-            (row.method.name, list(row.made.images[:SHOWN]))
+            (row.method.name, row.made.images[:SHOWN])
             for row in rows if row.network == field.name
         ]  # fmt: skip
         if shown:
-            sheet(
-                page,
-                f"inversion-imagenet-{field.name}.png",
-                f"Portraits of {field.name}, methods down and classes across.",
-                shown,
-                heads=names[:SHOWN],
-                title=field.name,
-            )
+            _sheet(page, field.name, names[:SHOWN], shown)
     return page
 
 
@@ -159,13 +149,13 @@ def _rows(fields: list[Field], passes: int) -> tuple[list[Row], dict[tuple[str, 
 
 def _row(method: Method, field: Field, fields: list[Field], passes: int) -> Row:
     asked = method.asked(field, passes)
-    made = _made(field, method.name, asked)
+    made = _made(field, method, asked)
     judges = [other for other in fields if other is not field]
     made_by_random = None
     if method.name in CONTROLLED:
         forgot = replace(field, plain=with_random_weights(field.plain, field.real, seed=0))
         again = method.asked(forgot, passes)
-        made_by_random = _made(forgot, method.name, again).images
+        made_by_random = _made(forgot, method, again).images
 
     def measured() -> Assessment:
         return assess(
@@ -175,47 +165,36 @@ def _row(method: Method, field: Field, fields: list[Field], passes: int) -> Row:
         )  # fmt: skip
 
     found = assessment(
-        field.plain, method.name, measured, asked=[one.describe() for one in asked],
+        field.plain, method.name, measured, asked=asked.describe(), classes=field.classes,
         judge=judges[0].plain.fingerprint()[:12], control=made_by_random is not None,
     )  # fmt: skip
     judged = tuple(_judged(judge, field, made) for judge in judges)
-    return Row(method, field.name, made, judged, found)
+    return Row(method, field.name, asked, made, judged, found)
 
 
-def _made(field: Field, name: str, asked: list[Asked]) -> Portraits:
-    """Portraits of all classes, as one; each part is kept, with the processor's time it took."""
-    parts = []
-    for one in asked:
+def _made(field: Field, method: Method, asked: Asked) -> Portraits:
+    """Portraits of all classes, kept with the processor's time that they took.
 
-        def make(one: Asked = one) -> Portraits:
-            size = len(one.classes) if together(one.recipe) else AT_ONCE
-            began = time.process_time()
-            found = fs.portrait(
-                one.model, list(one.classes), method=one.recipe, prior=one.prior, start=one.start,
-                batch_size=size * one.recipe.transformations.copies
-                if together(one.recipe) else size,
-            )  # fmt: skip
-            seconds = time.process_time() - began
-            return replace(found, record=found.record | {"seconds": seconds})
+    Those of a larger canvas are brought to the network's own size, in which all are judged.
+    """
+    views = asked.recipe.transformations.copies
 
-        parts.append(portraits(field.plain, name, make, asked=one.describe()))
-    return joined(parts)
+    def make() -> Portraits:
+        began = time.process_time()
+        found = fs.portrait(
+            asked.model, list(field.classes), method=asked.method,
+            batch_size=len(field.classes) * views if method.together else AT_ONCE,
+            **asked.options,
+        )  # fmt: skip
+        seconds = time.process_time() - began
+        return replace(found, record=found.record | {"seconds": seconds})
 
-
-def joined(parts: list[Portraits]) -> Portraits:
-    """Several results of one recipe as one; way stations, curves and frames are the first one's."""
-    first = parts[0]
-    if len(parts) == 1:
-        return first
-    whole = {
-        name: torch.cat([getattr(each, name) for each in parts])
-        for name in (
-            "images", "targets", "towards", "logits", "transparency", "curve", "weights",
-            "stations", "reached", "frames", "forwards", "backwards", "numbers",
-        )
-    }  # fmt: skip
-    seconds = sum(float(each.record["seconds"]) for each in parts)
-    return replace(first, **whole, record=first.record | {"seconds": seconds})
+    made = portraits(field.plain, method.name, make, asked=asked.describe(), classes=field.classes)
+    size = field.real.shape[-2:]
+    if made.images.shape[-2:] == size:
+        return made
+    small = F.interpolate(made.images, size, mode="bilinear", antialias=True).clamp(0, 1)
+    return replace(made, images=small)
 
 
 def _judged(judge: Field, field: Field, made: Portraits) -> Judged:
@@ -253,11 +232,9 @@ def _agreement(page: Section, rows: list[Row], refusals: dict[tuple[str, str], s
                 if why is not None:
                     table.append([network, name, needs, f"refused: {why}", *["–"] * 9])
                 continue
-            plan = row.made.record["method"]
             own = row.found.of("own accuracy"), row.found.of("own confidence")
-            views = int(row.made.backwards.double().mean() / plan["steps"] + 0.5)
             table.append(
-                [network, name, needs, f"{plan['steps']} × {views}", own[0].words(),
+                [network, name, needs, _spent(row), own[0].words(),
                  own[1].words(), *(cell for one in row.judged for cell in one.cells()),
                  number(_seconds(row.made))]
             )  # fmt: skip
@@ -267,6 +244,44 @@ def _agreement(page: Section, rows: list[Row], refusals: dict[tuple[str, str], s
            for what in ("top-1", "top-5", "confidence")), "seconds>"],
         table,
     )  # fmt: skip
+
+
+def _others(page: Section, rows: list[Row]) -> None:
+    page.text(
+        "Other measures; in brackets the same of the real pictures, of which there is one of each "
+        "class, so that what compares several pictures of a class is not measured. *Random* is the "
+        "first judge's agreement on portraits of the network with random weights."
+    )
+    order = {name: place for place, name in enumerate(NETWORKS)}
+    page.table(
+        ["network", "method", *(f"{name}>" for name in MEASURED), "random>", "flags"],
+        [
+            [row.network, row.method.name, *_cells(row.found), _random(row.found),
+             flags(row.found)]
+            for row in sorted(rows, key=lambda row: order[row.network])
+        ],
+    )  # fmt: skip
+
+
+def _sheet(
+    page: Section, name: str, heads: tuple[str, ...], rows: list[tuple[str, Tensor]]
+) -> None:
+    """Portraits by all methods; a little smaller than they are, for there are many."""
+    tiles = []
+    for _, images in rows:
+        small = F.interpolate(images, (TILE, TILE), mode="bilinear", antialias=True).clamp(0, 1)
+        tiles.append([Tile(one) for one in small])
+    drawn = tile_sheet(tiles, [method for method, _ in rows], heads=heads, title=name)
+    words = f"Portraits of {name}, methods down and classes across."
+    with atomic_path(page.picture(f"inversion-imagenet-{name}.webp", words)) as draft:
+        drawn.save(draft, "WEBP", quality=85, method=6)
+
+
+def _spent(row: Row) -> str:
+    """Steps, views at a step, and what a view costs if that is more than one pass."""
+    recipe, each = row.asked.recipe, row.method.each
+    words = f"{recipe.steps} × {recipe.transformations.copies}"
+    return words if each == 1 else f"{words} × {each}"
 
 
 def _cells(found: Assessment) -> list[str]:

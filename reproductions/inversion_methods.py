@@ -1,11 +1,12 @@
 """The ways to make portraits that are held against each other, all with as many gradient passes.
 
-Each is a recipe, most of them a preset's, whose steps and views are brought to the same number of
-passes; a schedule's first steps shrink with them.
+Most are a preset of the package, the others the recipe of the preset ``fourier`` or ``pixels`` with
+something else in it. Steps and views are brought to the number of passes; what else a preset
+depends on its steps by, it scales itself.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,12 +14,10 @@ from torch import Tensor
 
 import fluoroscope as fs
 from fluoroscope.inversion.data_prior import DataPrior
-from fluoroscope.inversion.portraits.known_transformations import direct_ascent, lucid, maco
-from fluoroscope.inversion.portraits.optimisers import Adam
-from fluoroscope.inversion.portraits.parameterisations.direct_ascent import DirectAscent
+from fluoroscope.inversion.generator.features import feature_places
 from fluoroscope.inversion.portraits.parameterisations.fourier import Fourier
-from fluoroscope.inversion.portraits.parameterisations.maco import MACO
 from fluoroscope.inversion.portraits.parameterisations.pyramid import Pyramid
+from fluoroscope.inversion.portraits.places import stages
 from fluoroscope.inversion.portraits.presets import PRESETS
 from fluoroscope.inversion.portraits.priors.pixels import total_variation
 from fluoroscope.inversion.portraits.priors.prior import LayerPrior
@@ -28,6 +27,11 @@ from fluoroscope.inversion.portraits.priors.statistics import (
 )
 from fluoroscope.inversion.portraits.priors.vital import sorted_values
 from fluoroscope.inversion.portraits.recipe import Recipe, Weighted
+
+REFERENCES = 100
+"""Real pictures of other classes, on which layers are measured."""
+RATIO = 0.5
+"""How strong a prior pulls at the start beside the goal."""
 
 
 @dataclass(frozen=True)
@@ -55,22 +59,39 @@ class Field:
 
 @dataclass(frozen=True)
 class Asked:
-    """What :func:`fluoroscope.portrait` is asked for, of some of the classes."""
+    """What :func:`fluoroscope.portrait` is asked for."""
 
-    recipe: Recipe
+    method: str | Recipe
     model: fs.Classifier
-    classes: tuple[int, ...]
-    start: Tensor | None = None
-    prior: DataPrior | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    """Its other arguments."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe, as far as it is known before a preset is finished."""
+        named = self.method
+        recipe = PRESETS[named].recipe if isinstance(named, str) else named
+        changes = {each.name for each in fields(Recipe)} & set(self.options)
+        return replace(recipe, **{name: self.options[name] for name in changes})
+
+    def with_passes(self, passes: int, copies: int, each: int) -> "Asked":
+        """With so many gradient passes for each portrait.
+
+        A step has as many views as the recipe has, but no more than ``copies``, of ``each`` passes.
+        """
+        recipe = self.recipe
+        views = max(1, min(copies, recipe.transformations.copies, passes // each))
+        steps = max(1, passes // (views * each))
+        changes: dict[str, Any] = {"steps": steps, "warm_up": min(recipe.warm_up, steps // 4)}
+        if views != recipe.transformations.copies:
+            changes["transformations"] = replace(recipe.transformations, copies=views)
+        return replace(self, options=self.options | changes)
 
     def describe(self) -> dict[str, Any]:
-        """As plain values, for a name."""
-        return {
-            **self.recipe.describe(),
-            "classes": self.classes,
-            "start": None if self.start is None else float(self.start.double().sum()),
-            "fitted": None if self.prior is None else self.prior.record,
-        }
+        """As plain values, by which it is found again."""
+        given = {name: _told(value) for name, value in self.options.items()}
+        name = self.method if isinstance(self.method, str) else "recipe"
+        return {"method": name, **self.recipe.describe(), "given": given}
 
 
 @dataclass(frozen=True)
@@ -78,130 +99,110 @@ class Method:
     """A row of the table."""
 
     name: str
-    make: Callable[[Field], list[Recipe | Asked]]
+    make: Callable[[Field], Asked]
     """Raises `InvalidParameterError` where it says nothing on a network."""
     copies: int = 1
     """Views at a step, at the most."""
+    each: int = 1
+    """Passes of a view."""
+    together: bool = False
+    """Whether portraits depend on each other, so that all are under way at once."""
     needs: str = ""
     """The real pictures that it is given, if any."""
 
-    def asked(self, field: Field, passes: int) -> list[Asked]:
+    def asked(self, field: Field, passes: int) -> Asked:
         """What to ask for, with so many gradient passes for each portrait.
 
         Raises:
             InvalidParameterError: it says nothing on this network; says why.
         """
-        found = []
-        for each in self.make(field):
-            one = each if isinstance(each, Asked) else Asked(each, field.model, field.classes)
-            found.append(replace(one, recipe=with_passes(one.recipe, passes, self.copies)))
-        return found
+        return self.make(field).with_passes(passes, self.copies, self.each)
 
 
-def with_passes(recipe: Recipe, passes: int, copies: int) -> Recipe:
-    """A recipe of so many gradient passes: as many views as it has, but no more than ``copies``."""
-    views = max(1, min(copies, recipe.transformations.copies, passes))
-    steps = max(1, passes // views)
-    optimiser = recipe.optimiser
-    schedule = getattr(optimiser, "schedule", None)
-    if is_dataclass(schedule) and not isinstance(schedule, type):
-        shrunk = {
-            one.name: round(getattr(schedule, one.name) * steps / recipe.steps)
-            for one in fields(schedule)
-            if one.name == "warm_up"
-        }
-        kept: Any = optimiser
-        optimiser = replace(kept, schedule=replace(schedule, **shrunk))
-    transformations = replace(recipe.transformations, copies=views)
-    return replace(
-        recipe,
-        transformations=transformations,
-        optimiser=optimiser,
-        steps=steps,
-        warm_up=min(recipe.warm_up, steps // 4),
-    )
+def _preset(name: str) -> Callable[[Field], Asked]:
+    return lambda field: Asked(name, field.model)
 
 
-FOURIER = replace(PRESETS["fourier"], parameterisation=Fourier(), transformations=lucid())
+def _pixels(field: Field) -> Asked:
+    smooth = Weighted(total_variation(), RATIO)
+    return Asked("pixels", field.model, {"priors": (smooth,)})
 
 
-def _pixels(field: Field) -> list[Recipe | Asked]:
-    return [PRESETS["pixels"]]
+def _pyramid(field: Field) -> Asked:
+    return Asked("fourier", field.model, {"parameterisation": Pyramid()})
 
 
-def _smooth_pixels(field: Field) -> list[Recipe | Asked]:
-    return [replace(PRESETS["pixels"], priors=(Weighted(total_variation(), 0.5),))]
+def _fitted(field: Field) -> Asked:
+    magnitudes = Fourier(magnitudes=True)
+    return Asked("fourier", field.model, {"prior": field.fitted, "parameterisation": magnitudes})
 
 
-def _fourier(field: Field) -> list[Recipe | Asked]:
-    return [FOURIER]
+def _batch_norm(field: Field) -> Asked:
+    return Asked("fourier", field.plain, _led_by(batch_norm_statistics(field.plain)))
 
 
-def _fitted(field: Field) -> list[Recipe | Asked]:
-    return [Asked(FOURIER, field.model, field.classes, prior=field.fitted)]
+def _deepinversion(field: Field) -> Asked:
+    batch_norm_statistics(field.plain)  # which refuses where the preset would
+    return Asked("deepinversion", field.plain)
 
 
-def _maco(field: Field) -> list[Recipe | Asked]:
-    return [_preset("maco", Recipe(MACO(), maco(), optimiser=Adam(0.1)))]
+def _statistics(field: Field) -> Asked:
+    return Asked("fourier", field.model, _led_by(layer_statistics(field.model, field.others)))
 
 
-def _gated(field: Field) -> list[Recipe | Asked]:
-    (one,) = _maco(field)
-    assert isinstance(one, Recipe)
-    held: Any = one.parameterisation
-    return [replace(one, parameterisation=replace(held, gate=True))]
+def _sorted(field: Field) -> Asked:
+    """Without the first stage, whose maps are most of the numbers that are to be sorted."""
+    blank = field.real[:1]
+    places = [*stages(field.model, blank)[1:], *feature_places(field.model, blank)]
+    labels = field.classes
+    prior = sorted_values(field.model, field.real, places, labels=_tensor(labels))
+    return Asked("fourier", field.model, _led_by(prior))
 
 
-def _pyramid(field: Field) -> list[Recipe | Asked]:
-    return [replace(FOURIER, parameterisation=Pyramid(), paper="")]
+def _vital(field: Field) -> Asked:
+    return Asked("vital", field.model, {"real": (field.real, _tensor(field.classes))})
 
 
-def _direct(field: Field) -> list[Recipe | Asked]:
-    return [_preset("das", Recipe(DirectAscent(every=4), direct_ascent(), optimiser=Adam(0.02)))]
+def _accentuation(field: Field) -> Asked:
+    return Asked("accentuation", field.model, {"start": field.stranger})
 
 
-def _batch_norm(field: Field) -> list[Recipe | Asked]:
-    prior = batch_norm_statistics(field.plain)
-    recipe = replace(FOURIER, priors=(Weighted(prior, 0.5),))
-    return [Asked(recipe, field.plain, field.classes)]
+def _led_by(prior: LayerPrior) -> dict[str, Any]:
+    return {"priors": (Weighted(prior, RATIO),)}
 
 
-def _statistics(field: Field) -> list[Recipe | Asked]:
-    prior = layer_statistics(field.model, field.others)
-    return [replace(FOURIER, priors=(Weighted(prior, 0.5),))]
+def _tensor(numbers: Sequence[int]) -> Tensor:
+    import torch
+
+    return torch.tensor(numbers)
 
 
-def _sorted(field: Field) -> list[Recipe | Asked]:
-    found: list[Recipe | Asked] = []
-    for place, one in enumerate(field.classes):
-        prior = sorted_values(field.model, field.real[place : place + 1])
-        recipe = replace(FOURIER, priors=(Weighted(prior, 1.0),))
-        found.append(Asked(recipe, field.model, (one,)))
-    return found
+def _told(value: Any) -> Any:
+    """An argument as a plain value, by which it is told from others."""
+    if isinstance(value, Tensor):
+        return [list(value.shape), float(value.double().sum())]
+    if isinstance(value, DataPrior):
+        return [value.name, value.record]
+    if isinstance(value, tuple):
+        return [_told(one) for one in value]
+    return value.prior.name if isinstance(value, Weighted) else repr(value)
 
 
-def _preset(name: str, otherwise: Recipe) -> Recipe:
-    return PRESETS.get(name, otherwise)
-
-
-REFERENCES = 200
+_ONE = "the sample's picture of the class"
 METHODS = (
-    Method("pixels", _pixels),
-    Method("pixels, total variation", _smooth_pixels),
-    Method("Fourier, power law", _fourier),
-    Method("Fourier, batch norm", _batch_norm),
-    Method("Fourier, layer statistics", _statistics, needs=f"{REFERENCES} pictures of others"),
-    Method("MACO", _maco, copies=2),
-    Method("MACO, gated", _gated, copies=2),
+    Method("fourier", _preset("fourier")),
+    Method("pixels", _preset("pixels")),
+    Method("pixels, total variation", _pixels),
+    Method("fourier, batch norm", _batch_norm, together=True),
+    Method("fourier, layer statistics", _statistics, together=True,
+           needs=f"{REFERENCES} pictures of others"),
+    Method("fourier, fitted magnitudes", _fitted, needs="statistics of 1,000 pictures"),
+    Method("fourier, sorted values", _sorted, needs=_ONE),
+    Method("maco", _preset("maco"), copies=2),
+    Method("maco-gated", _preset("maco-gated"), copies=2),
     Method("pyramid", _pyramid),
-    Method("direct ascent", _direct, copies=2),
-    Method("Fourier, fitted", _fitted, needs="1,000 pictures"),
-    Method("sorted values", _sorted, needs="a picture of the class"),
-)
-
-
-def together(recipe: Recipe) -> bool:
-    """Whether portraits of a batch depend on each other."""
-    kinds = [each.prior for each in recipe.priors]
-    goals = [recipe.goal, *(each.penalty for each in kinds if isinstance(each, LayerPrior))]
-    return any(goal.together for goal in goals)
+    Method("das", _preset("das"), copies=2),
+    Method("accentuation", _accentuation, each=2, needs="a picture to start from"),
+    Method("deepinversion", _deepinversion, together=True),
+    Method("vital", _vital, needs=_ONE),
+)  # fmt: skip

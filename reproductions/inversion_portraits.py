@@ -32,10 +32,11 @@ from reproductions.inversion_kept import (
 )
 from reproductions.sources import PAGE
 
-PRESETS = ("pixels", "fourier")
+PRESETS = ("pixels", "fourier", "robust")
 SAMPLES = 3
 """Portraits of each class."""
 STEPS = 256
+"""At the most; a preset that has fewer keeps its own."""
 PAIRS = {
     "digits": ("digits-cnn", "digits-robust"),
     "CIFAR-10": ("inversion-plain", "inversion-robust"),

@@ -1,6 +1,7 @@
 """Portraits as spectra: the formula by a slow sum, the exact inverse, colour, bad numbers."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import fluoroscope as fs
+from fluoroscope.errors import InvalidParameterError
 from fluoroscope.inversion.data_prior import DataPrior
 from fluoroscope.inversion.portraits.canvas import Canvas
 from fluoroscope.inversion.portraits.parameterisations.fourier import Fourier
@@ -44,14 +46,49 @@ def test_the_picture_is_the_papers_sum(height: int, width: int) -> None:
     torch.testing.assert_close(how.picture(on, parameters)[0], (logit + mixed).sigmoid())
 
 
+@pytest.mark.parametrize(("height", "width"), [(4, 5), (5, 4)])
+def test_magnitudes_take_the_place_of_the_power_law(height: int, width: int) -> None:
+    on, how = canvas(2, height, width), Fourier(magnitudes=True)
+    with pytest.raises(InvalidParameterError, match="prior test has no magnitudes"):
+        how.start_from(on, torch.full((1, 2, height, width), 0.5, dtype=torch.float64))
+    # What stands twice is to be there once: k and -k, which only columns of their own lack.
+    shares = torch.rand(2, height, width // 2 + 1) + 0.1
+    own = [0, width // 2] if width % 2 == 0 else [0]
+    shares[..., own] = (shares[..., own] + shares[..., own].flip(1).roll(1, 1)) / 2
+    prior = replace(on.prior, magnitude=shares, size=(height, width))
+    on = replace(on, prior=prior)
+    scaled = how.picture(on, torch.ones(1, 2, 2, height, width // 2 + 1, dtype=torch.float64))
+    power = torch.tensor(
+        [[_law(v, u, height, width, 1.3) for u in range(width // 2 + 1)] for v in range(height)],
+        dtype=torch.float64,
+    )
+    wanted = shares.double() * (power.square().mean() / shares.double().square().mean()).sqrt()
+    white = Fourier(decay=0.0)
+    ones = torch.ones(1, 2, 1, height, width // 2 + 1, dtype=torch.float64)
+    expected = white.picture(on, ones * wanted)
+    torch.testing.assert_close(scaled, expected, rtol=1e-6, atol=1e-8)
+    pictures = torch.rand(2, 2, height, width, dtype=torch.float64).clamp(0.01, 0.99)
+    torch.testing.assert_close(
+        how.picture(on, how.start_from(on, pictures)), pictures, rtol=1e-6, atol=1e-8
+    )
+
+
+def test_a_decay_and_magnitudes_are_refused() -> None:
+    with pytest.raises(InvalidParameterError, match="expected one of the two"):
+        Fourier(decay=1.0, magnitudes=True)
+
+
+def _law(v: int, u: int, height: int, width: int, decay: float) -> float:
+    up = v if v <= (height - 1) // 2 else v - height
+    return float(max(math.hypot(up / height, u / width), 1 / max(height, width)) ** -decay)
+
+
 def _inverse(spectrum: Tensor, height: int, width: int, decay: float) -> Tensor:
     """The real inverse transform, number by number; both halves of it weigh the same."""
     found = torch.zeros(height, width, dtype=torch.float64)
     for v in range(height):
         for u in range(width // 2 + 1):
-            up = v if v <= (height - 1) // 2 else v - height
-            length = math.hypot(up / height, u / width)
-            one = complex(spectrum[v, u]) * max(length, 1 / max(height, width)) ** -decay
+            one = complex(spectrum[v, u]) * _law(v, u, height, width, decay)
             alone = u == 0 or 2 * u == width
             for y in range(height):
                 for x in range(width):

@@ -19,6 +19,7 @@ from torch import Tensor
 from fluoroscope.engine import randomness
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.inversion.portraits.canvas import Canvas
+from fluoroscope.inversion.portraits.parameterisations.maco import MACO
 from fluoroscope.inversion.portraits.parameterisations.parameterisation import Parameterisation
 
 # As far as a pixel of 0 or 1 is moved inside, so that a sigmoid reaches it.
@@ -35,17 +36,25 @@ class Fourier(Parameterisation):
         decay: the power with which a frequency's share falls; 0 is white, by default the prior's.
         decorrelated: mix the channels by the prior's colour root; else each is its own.
         spread: standard deviation of the coefficients to start from.
+        magnitudes: in place of the power law, each decorrelated channel's frequencies have the
+            shares that the prior measured, with as much of all together.
 
     Raises:
-        InvalidParameterError: a decay or a spread below 0.
+        InvalidParameterError: a decay or a spread below 0, or a decay beside magnitudes.
     """
 
     name: ClassVar[str] = "fourier"
     decay: float | None = None
     decorrelated: bool = True
     spread: float = 0.01
+    magnitudes: bool = False
 
     def __post_init__(self) -> None:
+        if self.magnitudes and self.decay is not None:
+            raise InvalidParameterError(
+                f"decay is {self.decay}, and magnitudes=True takes each frequency as it was "
+                "measured; expected one of the two"
+            )
         for name in ("decay", "spread"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
@@ -73,14 +82,24 @@ class Fourier(Parameterisation):
         return found
 
     def _scale(self, canvas: Canvas) -> Tensor:
-        """``max(f, 1 / the longer side) ** -decay``, ``(H, W // 2 + 1)``."""
+        """``max(f, 1 / the longer side) ** -decay``, ``(H, W // 2 + 1)``; or ``(C, H, W // 2 + 1)``
+        magnitudes with the same mean square."""
         decay = canvas.prior.decay if self.decay is None else self.decay
         kind, device = canvas.dtype, canvas.device
         down = torch.fft.fftfreq(canvas.height, dtype=kind, device=device)
         across = torch.fft.rfftfreq(canvas.width, dtype=kind, device=device)
         length = (down[:, None].square() + across.square()).sqrt()
-        found: Tensor = length.clamp(min=1 / max(canvas.height, canvas.width)).pow(-decay)
-        return found
+        law: Tensor = length.clamp(min=1 / max(canvas.height, canvas.width)).pow(-decay)
+        if self.magnitudes:
+            if canvas.prior.magnitude is None:
+                raise InvalidParameterError(
+                    f"prior {canvas.prior.name} has no magnitudes, and Fourier(magnitudes=True) "
+                    "scales by them; expected one that was fitted to pictures (fit_prior), or a "
+                    "decay"
+                )
+            held = MACO().template(canvas).to(kind)
+            law = held * (law.square().mean() / held.square().mean()).sqrt()
+        return law
 
     def _colour(self, canvas: Canvas) -> Tensor:
         if self.decorrelated:
