@@ -15,6 +15,7 @@ from fluoroscope.data.digits import digits
 from fluoroscope.engine import bookmark as bookmarks
 from fluoroscope.engine.bookmark import Bookmark
 from fluoroscope.inversion.measures.saved import read_saved
+from fluoroscope.inversion.portraits import sheets
 from fluoroscope.inversion.portraits.objectives.classes import class_goal
 from fluoroscope.inversion.portraits.objectives.units import feature_match
 from fluoroscope.inversion.portraits.portrait import Look, NothingFinishedError
@@ -196,7 +197,7 @@ def test_which_real_pictures_portraits_were_made_with(tmp_path: Path) -> None:
     def made(**options: Any) -> fs.Portraits:
         return fs.portrait(model, 3, method="pixels", steps=1, **options)
 
-    assert made().made_with == "begun from the statistics of digits pictures that ship"
+    assert made().made_with == "begun from the shipped statistics of real pictures: digits"
     assert made(prior="grey").made_with == ""
     for options, words in (
         ({"prior": fitted}, f"statistics of {fitted.name}"),
@@ -215,3 +216,26 @@ def test_which_real_pictures_portraits_were_made_with(tmp_path: Path) -> None:
         assert read_saved(tmp_path).needs_data is True
     made().save(tmp_path)
     assert read_saved(tmp_path).needs_data is False
+
+
+def test_one_sample_of_each_class_stands_side_by_side_under_its_name(
+    made: fs.Portraits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def sheet(rows: Any, names: Any, **words: str) -> Image.Image:
+        seen.update(rows=rows, names=names, **words)
+        return Image.new("L", (8, 8))
+
+    monkeypatch.setattr(sheets, "tile_sheet", sheet)
+    made.gallery()
+    assert [[tile.words[0] for tile in row] for row in seen["rows"]] == [
+        ["3", "against 3", "8", "against 8"]
+    ]
+    assert seen["rows"][0][1].words[2] == f"predicted as {made.winners[2]}"
+    assert seen["names"] == [""]
+    assert "what it believes a class looks like" in seen["title"]
+    assert "begun from the shipped statistics of real pictures: digits" in seen["foot"]
+    replace(made, targets=torch.full_like(made.targets, -1)).gallery()
+    assert "what excites it" in seen["title"]
+    assert seen["names"] == ["logit", "against logit"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fluoroscope.pictures.tile_sheet import Tile, picture_of, tile_sheet, tiled
+from fluoroscope.pictures.tile_sheet import Tile, picture_of, tile_sheet
 
 HOSTILE = "<b>$\\frac$ ‮ name " * 40
 
@@ -49,13 +49,3 @@ def test_what_was_moved_little_is_transparent(level: float) -> None:
     assert (alpha[0] == round(255 * level)).all()
     plain = picture_of(picture, torch.zeros(1, 10, 10))  # nothing moved: all of it is seen
     assert (np.asarray(plain)[..., 3] == 255).all()
-
-
-def test_pictures_side_by_side_are_one() -> None:
-    pictures = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 1, 70, 70) / 4
-    found = tiled(pictures, 2)
-    assert found.shape == (1, 284, 284)
-    assert found[0, 0, 0] == 0
-    assert found[0, 0, 144] == 0.25
-    assert found[0, 144, 0] == 0.5
-    assert found[0, 200, 200] == 1  # paper

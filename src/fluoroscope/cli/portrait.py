@@ -334,7 +334,7 @@ def _report(output: Output, found: "Portraits") -> None:
                if second else [])
             for each in found.describe()["portraits"]
         ),
-        title="sure: probability of the class; 50 %, 99.9 %: the step at which it was first that",
+        title="sure: probability of the class; 50 %, 99.9 %: the step at which it first was",
     )  # fmt: skip
     output.say(f"{found.summary}. {CAUTION}")
     if found.record["needs_data"]:

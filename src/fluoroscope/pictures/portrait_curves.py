@@ -76,6 +76,9 @@ def portrait_curves(
         if left > 0:
             [grey] = axes[0].plot([], [], color=_OTHERS)
             legend.append((grey, f"{left:,} more"))
+        if any(way.against for way in ways):
+            [dashed] = axes[0].plot([], [], color=_OTHERS, linestyle="--")
+            legend.append((dashed, "against it"))
         how = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5), "frameon": False}
         add_legend(axes[-1], legend, fontsize=9, **how)
     return figure

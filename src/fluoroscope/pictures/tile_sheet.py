@@ -133,20 +133,6 @@ def picture_of(image: Tensor, transparency: Tensor | None = None) -> Image.Image
     return found
 
 
-def tiled(pictures: Tensor, across: int) -> Tensor:
-    """Pictures ``(N, C, H, W)`` side by side as one ``(C, H, W)``, small ones enlarged."""
-    count, channels, height, width = pictures.shape
-    factor = max(1, _NEAR // max(height, width))
-    large = pictures.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
-    high, wide, gap = height * factor, width * factor, 4
-    down = -(-count // across)
-    sheet = pictures.new_ones(channels, down * (high + gap) - gap, across * (wide + gap) - gap)
-    for number, one in enumerate(large):
-        y, x = number // across * (high + gap), number % across * (wide + gap)
-        sheet[:, y : y + high, x : x + wide] = one
-    return sheet
-
-
 def drawn_at(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     """A picture in a size: pixel by pixel where it grows, smoothed where it shrinks."""
     if picture.size == size:

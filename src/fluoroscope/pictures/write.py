@@ -61,13 +61,13 @@ def write_png(path: str | Path, image: Tensor | Image.Image) -> Path:
 
 def write_gif(
     path: str | Path,
-    frames: Sequence[Tensor],
+    frames: Sequence[Tensor | Image.Image],
     captions: Sequence[str],
     *,
     seconds: float = 4.0,
     pause: float = 1.5,
 ) -> Path:
-    """Save frames ``(C, H, W)`` as an endless GIF with a caption under each; atomic.
+    """Save frames ``(C, H, W)``, or pictures, as an endless GIF with a caption under each; atomic.
 
     Args:
         path: where to.
@@ -76,8 +76,11 @@ def write_gif(
         seconds: length of the whole, without the pauses.
         pause: how long the first and the last frame stay.
     """
-    which = said(len(frames[0]))
-    drawn = [enlarged(to_pil(shown(frame)), _FRAME) for frame in frames]
+    which = said(len(frames[0])) if isinstance(frames[0], Tensor) else ""
+    drawn = [
+        enlarged(to_pil(shown(frame)), _FRAME) if isinstance(frame, Tensor) else frame
+        for frame in frames
+    ]
     pictures = [
         captioned(picture, f"{caption}\n{which}".strip())
         for picture, caption in zip(drawn, captions, strict=True)

@@ -80,17 +80,17 @@ class Finished:
         if self.record.get("needs_data") is True:
             return f"made with real pictures{': ' if words else ''}{listed(words)}"
         shipped = self.record.get("shipped")
-        return f"begun from the statistics of {shipped} pictures that ship" if shipped else ""
+        return f"begun from the shipped statistics of real pictures: {shipped}" if shipped else ""
 
     def said(self, row: int) -> list[str]:
         """What the network, and the second one, say of a portrait, a line each."""
         sure = as_percent(float(self.probabilities[row]))
         if self.targets[row] < 0:
             lines = [f"goal {number(float(self.curve[row, -1, 1]))}"]
-        elif self.winners[row] == int(self.targets[row]) or self.towards[row] < 0:
+        elif self.winners[row] == int(self.targets[row]):
             lines = [sure]
         else:
-            lines = [f"{sure}; predicted as {shortened(self.labels[self.winners[row]], 18)}"]
+            lines = [sure, f"predicted as {shortened(self.labels[self.winners[row]], 18)}"]
         if self.second:
             judged = self.second[row]
             lines.append(f"second: {shortened(judged.winner, 18)}, {as_percent(judged.sure)}")

@@ -6,8 +6,11 @@
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from fluoroscope.files import output_directory, remove
 from fluoroscope.inversion.portraits.finished import Finished
@@ -20,7 +23,6 @@ from fluoroscope.pictures.tile_sheet import (
     Tile,
     picture_of,
     tile_sheet,
-    tiled,
 )
 from fluoroscope.pictures.write import write_gif, write_png
 from fluoroscope.words import count, network_name, percent, shortened
@@ -29,17 +31,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-# Portraits in a GIF at the most, and files of single ones.
-_IN_GIF, _FILES = 25, 200
+# Portraits in a GIF at the most, side by side in it or in a gallery of one sample each, and files
+# of single ones.
+_IN_GIF, _ACROSS, _FILES = 25, 5, 200
 _OURS = re.compile(
     r"(gallery|ladder|pairs|curves)\.png|curves\.svg|portraits\.gif|portrait-.+\.png"
 )
 
 
 def gallery(found: Finished, *, transparent: bool = False) -> "Image":
-    """Classes down and samples across."""
-    rows = _by_name(found)
-    return _sheet(found, rows, "what it believes a class looks like", transparent=transparent)
+    """Classes down and samples across; of one sample each, classes side by side."""
+    of_units = bool((found.targets < 0).all())
+    title = "what excites it" if of_units else "what it believes a class looks like"
+    return _sheet(found, _by_name(found), title, transparent=transparent)
 
 
 def ladder(found: Finished) -> "Image | None":
@@ -55,7 +59,7 @@ def ladder(found: Finished) -> "Image | None":
             there = step >= 0
             picture = found.stations[row, at] if there else None
             line.append(Tile(picture, [f"step {step}" if there else "not reached"]))
-        line.append(Tile(found.images[row], ["the end", *found.said(row)[:1]]))
+        line.append(Tile(found.images[row], found.said(row)[:1]))
         tiles.append(line)
     return tile_sheet(
         tiles,
@@ -133,16 +137,29 @@ def draw(
 def _gif(found: Finished, path: Path) -> Path:
     """All portraits side by side on their way, and as they are in the end."""
     rows = range(min(len(found.images), _IN_GIF))
-    across = min(len(rows), 5)
     kept = found.frames.shape[1]
     steps = _steps(found)
-    frames = [tiled(found.frames[: len(rows), at], across) for at in range(kept)]
+
+    def sheet(pictures: Tensor) -> "Image":
+        return tile_sheet(
+            *_side_by_side([Tile(pictures[row], [_named(found, row)]) for row in rows])
+        )
+
+    frames = [sheet(found.frames[:, at]) for at in range(kept)]
     captions = [f"step {at * steps // kept} of {steps}" for at in range(kept)]
     return write_gif(
-        path,
-        [*frames, tiled(found.images[: len(rows)], across)],
-        [*captions, f"step {steps} of {steps}"],
-    )
+        path, [*frames, sheet(found.images)], [*captions, f"step {steps} of {steps}"]
+    )  # fmt: skip
+
+
+def _side_by_side(tiles: Sequence[Tile]) -> tuple[list[Sequence[Tile]], list[str]]:
+    """Rows without names, as many tiles in each as stand on a screen."""
+    rows = [tiles[at : at + _ACROSS] for at in range(0, len(tiles), _ACROSS)]
+    return rows, [""] * len(rows)
+
+
+def _named(found: Finished, row: int) -> str:
+    return ("against " if found.towards[row] < 0 else "") + shortened(found.name(row))
 
 
 def _steps(found: Finished) -> int:
@@ -169,20 +186,22 @@ def _by_name(found: Finished) -> dict[tuple[int, bool], list[int]]:
 def _sheet(
     found: Finished, rows: dict[tuple[int, bool], list[int]], title: str, *, transparent: bool
 ) -> "Image":
-    tiles, names = [], []
-    for (_, against), many in list(rows.items())[:MOST_DOWN]:
-        names.append(("against " if against else "") + shortened(found.name(many[0])))
-        tiles.append(
-            [
-                Tile(
-                    found.images[row],
-                    found.said(row),
-                    wrong=_wrong(found, row),
-                    transparency=found.transparency[row] if transparent else None,
-                )
-                for row in many[:MOST_ACROSS]
-            ]
+
+    def tile(row: int, *words: str) -> Tile:
+        return Tile(
+            found.images[row],
+            [*words, *found.said(row)],
+            wrong=_wrong(found, row),
+            transparency=found.transparency[row] if transparent else None,
         )
+
+    if len(rows) > 1 and all(len(many) == 1 for many in rows.values()):
+        firsts = [many[0] for many in rows.values()][: MOST_DOWN * _ACROSS]
+        tiles, names = _side_by_side([tile(row, _named(found, row)) for row in firsts])
+    else:
+        some = list(rows.values())[:MOST_DOWN]
+        names = [_named(found, many[0]) for many in some]
+        tiles = [[tile(row) for row in many[:MOST_ACROSS]] for many in some]
     shown = sum(map(len, tiles))
     second = found.record.get("second")
     foot = [

@@ -73,6 +73,7 @@ def portraits(study: Study) -> Content:
     blocks: list[Block] = [
         Text(_in_words(found), "lead"),
         Checks([*_flagged(found), *_unknown(found), *_fine(found)]),
+        Heading("The portraits"),
         Text(_key(found)),
         *which_channels(study.model.channels),
         Gallery([_card(study, found, row) for row in range(len(found.classes))]),
@@ -127,6 +128,8 @@ def _unknown(found: Portrayed) -> Iterator[Check]:
 def _fine(found: Portrayed) -> Iterator[Check]:
     """What was looked for and not found; on so few pictures that says little."""
     raised = {flag.name for flag in found.found.flags}
+    if "less varied" in raised:  # which is no praise of what is more than one picture
+        raised.add("collapsed")
     # Where the network itself sees no class there is nothing for others to confirm.
     seen = found.found.of("own accuracy").value
     if seen is None or seen.value < SEES:
