@@ -120,6 +120,18 @@ def test_few_classes_and_many(classes: int) -> None:
             fs.invert(model, conditioning="matrix", **TINY)
 
 
+def test_an_embedding_tells_many_classes_apart_by_where_they_are() -> None:
+    """By its scale and shift of channels alone 37 % of these pictures are predicted as asked."""
+    drawn = torch.randn(60, 64, generator=torch.Generator().manual_seed(1)) * 0.75
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 60))
+    module[1].weight.data, module[1].bias.data = drawn, -drawn.sum(1) / 2
+    found = fs.invert(
+        fs.Classifier(module, channels=1, input_size=8), conditioning="embedding", steps=60,
+        batch_size=120, features=8, learning_rate=0.02, dropout=0, cosine=0, orthogonality=0,
+    )  # fmt: skip
+    assert found.record["judged"]["accuracy"] > 0.9
+
+
 @pytest.mark.parametrize("growth", GROWTHS[:2])
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 17, 23), (2, 1, 40), (3, 224, 224)])
 @pytest.mark.parametrize("classes", [2, 10, 32])

@@ -59,7 +59,8 @@ CONDITIONINGS: dict[str, About] = {
     ),
     "embedding": About(
         "conditioning",
-        "an embedding of the class scales and shifts the channels of every layer",
+        "an embedding of the class beside the noise, which also scales and shifts the channels of "
+        "every layer",
         "h (1 + a_c) + b_c",
         "this package, after conditional normalisation; for up to 1,000 classes",
     ),

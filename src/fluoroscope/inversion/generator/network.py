@@ -139,7 +139,7 @@ class Generator(nn.Module):
         elif name != "matrix":  # where the map alone tells the class
             self.embed = nn.Linear(count, shape.embedded)
         modulated = shape.embedded if name == "embedding" else 0
-        given = shape.noise + (0 if modulated or self.embed is None else shape.embedded)
+        given = shape.noise + (0 if self.embed is None else shape.embedded)
         make = _lab_layers if shape.growth == "lab" else _layers
         self.first, stages, self.last, self.at_map = make(shape, conditioning, given, modulated)
         self.stages = nn.ModuleList(stages)
@@ -166,8 +166,7 @@ class Generator(nn.Module):
         if self.embed is not None:
             by_class = name in ("label", "embedding")
             code = self.embed(classes if by_class else asked.to(dtype))
-            if name != "embedding":
-                told = torch.cat([told, code], 1)
+            told = torch.cat([told, code], 1)
         maps = self.first(told)
         for number, stage in enumerate(self.stages):
             if number == self.at_map:
