@@ -47,7 +47,7 @@ SHOWN = 7
 """Of them on the sheets."""
 TILE = 160
 """Side of a picture there."""
-PASSES = 48
+PASSES = 40
 """Gradient passes for each portrait."""
 AT_ONCE = 10
 """Views that are evaluated at once, where portraits do not depend on each other."""

@@ -70,7 +70,7 @@ class Asked:
     def recipe(self) -> Recipe:
         """The recipe, as far as it is known before a preset is finished."""
         named = self.method
-        recipe = PRESETS[named].recipe if isinstance(named, str) else named
+        recipe = PRESETS[named] if isinstance(named, str) else named
         changes = {each.name for each in fields(Recipe)} & set(self.options)
         return replace(recipe, **{name: self.options[name] for name in changes})
 
@@ -102,7 +102,7 @@ class Method:
     make: Callable[[Field], Asked]
     """Raises `InvalidParameterError` where it says nothing on a network."""
     copies: int = 1
-    """Views at a step, at the most."""
+    """Views at a step, at the most: with few passes, more steps of one view lead further."""
     each: int = 1
     """Passes of a view."""
     together: bool = False
@@ -198,10 +198,10 @@ METHODS = (
            needs=f"{REFERENCES} pictures of others"),
     Method("fourier, fitted magnitudes", _fitted, needs="statistics of 1,000 pictures"),
     Method("fourier, sorted values", _sorted, needs=_ONE),
-    Method("maco", _preset("maco"), copies=2),
-    Method("maco-gated", _preset("maco-gated"), copies=2),
+    Method("maco", _preset("maco")),
+    Method("maco-gated", _preset("maco-gated")),
     Method("pyramid", _pyramid),
-    Method("das", _preset("das"), copies=2),
+    Method("das", _preset("das")),
     Method("accentuation", _accentuation, each=2, needs="a picture to start from"),
     Method("deepinversion", _deepinversion, together=True),
     Method("vital", _vital, needs=_ONE),

@@ -18,6 +18,7 @@ from fluoroscope.gradients.randomised import with_random_weights
 from fluoroscope.inversion.measures.assess import assess
 from fluoroscope.inversion.measures.measure import Value
 from fluoroscope.inversion.measures.result import Assessment
+from fluoroscope.inversion.portraits.presets import PRESETS
 from fluoroscope.inversion.portraits.result import Portraits
 from fluoroscope.words import number
 from reproductions.inversion_choice import differing, sign_test
@@ -32,7 +33,7 @@ from reproductions.inversion_kept import (
 )
 from reproductions.sources import PAGE
 
-PRESETS = ("pixels", "fourier", "robust")
+METHODS = ("pixels", "fourier", "robust")
 SAMPLES = 3
 """Portraits of each class."""
 STEPS = 256
@@ -76,18 +77,19 @@ def section(scale: Scale) -> Section:
     found: dict[tuple[str, str], tuple[Found, Found]] = {}
     for kind, names in PAIRS.items():
         plain, robust = (digits(one) if kind == "digits" else of_cifar(one) for one in names)
-        for preset in PRESETS:
+        for preset in METHODS:
             found[kind, preset] = (
                 _found(plain, preset, steps, samples), _found(robust, preset, steps, samples)
             )  # fmt: skip
             print(f"{kind}, {preset}: done", flush=True)
     page.text(
-        f"{samples} portraits of each of ten classes, {steps} steps of each preset, from the same "
-        "noise for both networks. The second network of the digits' two is the other of them; of "
-        "`inversion-plain` and `inversion-robust` it is `inversion-judge`, which is of other "
-        "layers and another seed. *Random*: portraits made in the same way of the network with "
-        "random weights, as the second network predicts them. In brackets the 95 % interval of "
-        "Wilson."
+        f"{samples} portraits of each of ten classes by presets "
+        f"({', '.join(f'`{one}`, {min(steps, PRESETS[one].steps)} steps' for one in METHODS)}), "
+        "from the same noise for both networks. The second network of the digits' two is the "
+        "other of them; of `inversion-plain` and `inversion-robust` it is `inversion-judge`, which "
+        "is of other layers and another seed. *Random*: portraits made in the same way of the "
+        "network with random weights, as the second network predicts them. In brackets the 95 % "
+        "interval of Wilson."
     )
     page.table(
         ["network", "preset", "own accuracy>", "second network agrees>", "real pictures>",
@@ -116,7 +118,7 @@ def section(scale: Scale) -> Section:
         ],
     )  # fmt: skip
     for kind in PAIRS:
-        _sheet(page, kind, {preset: found[kind, preset] for preset in PRESETS})
+        _sheet(page, kind, {preset: found[kind, preset] for preset in METHODS})
     return page
 
 
@@ -165,6 +167,8 @@ def _found(field: Field, preset: str, steps: int, samples: int) -> Found:
 def _portraits(model: fs.Classifier, preset: str, steps: int, samples: int) -> Portraits:
     classes = [each for each in range(10) for _ in range(samples)]
     numbers = torch.arange(samples).repeat(10)
+
+    steps = min(steps, PRESETS[preset].steps)
 
     def make() -> Portraits:
         return fs.portrait(model, classes, method=preset, steps=steps, numbers=numbers)
