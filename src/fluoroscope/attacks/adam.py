@@ -22,4 +22,5 @@ def adam(
     square = square.lerp(gradient.square(), 1 - decay[1])
     at = step.to(gradient.dtype) if isinstance(step, Tensor) else step
     first, second = (1 - each**at for each in decay)
-    return (mean / first) / ((square / second).sqrt() + SMALL), mean, square
+    size = (square / second).sqrt_().add_(SMALL)
+    return (mean / first).div_(size), mean, square

@@ -1,6 +1,7 @@
 """Random numbers of a view: how they are spread, and how that fades while a portrait is made."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -104,6 +105,27 @@ class OneOf(Distribution):
         """Looked up."""
         table = torch.tensor(self.values, dtype=base.dtype, device=base.device)
         return table[(base * len(self.values)).long().clamp(max=len(self.values) - 1)]
+
+
+def draw_all(
+    asked: Mapping[int, tuple[Distribution, int]], keys: Tensor, share: Tensor
+) -> dict[int, Tensor]:
+    """Many draws at once: of each, by its number, what ``draw`` gives for a distribution and count.
+
+    Each hash of a few keys costs about as much as one of all of them.
+    """
+    found: dict[int, Tensor] = {}
+    for normal in (False, True):
+        same = {draw: each for draw, each in asked.items() if each[0].normal == normal}
+        if not same:
+            continue
+        most = max(count for _, count in same.values())
+        draws = torch.tensor(list(same), device=keys.device).repeat_interleave(len(keys))
+        source = randomness.normal if normal else randomness.uniform
+        bases = source(keys.repeat(len(same)), draws, (most,)).view(len(same), len(keys), most)
+        for (draw, (each, count)), base in zip(same.items(), bases.unbind(0), strict=True):
+            found[draw] = each.of(base[:, :count], share)
+    return found
 
 
 def at(number: Number, share: Tensor, like: Tensor) -> Tensor | float:

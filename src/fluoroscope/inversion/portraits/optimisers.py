@@ -123,7 +123,7 @@ class Adam(Optimiser):
         numbers = set(number.tolist())
         behind = numbers.pop() + 1 if len(numbers) == 1 else _beside(parameters, number + 1)
         along, first, second = adam(gradient, memory.first, memory.second, behind, self.betas)
-        moved = parameters + self.rate(parameters, number, steps) * along
+        moved = along.mul_(self.rate(parameters, number, steps)).add_(parameters)
         return moved, Moments(first, second)
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.hashing import mix, uniform
+from fluoroscope.hashing import mix
 from fluoroscope.inversion.portraits import noise, resampling
-from fluoroscope.inversion.portraits.distributions import Distribution
+from fluoroscope.inversion.portraits.distributions import Distribution, Uniform, draw_all
 from fluoroscope.inversion.portraits.resampling import OUTSIDE, Outside
 
 # What a view draws its numbers by; those that come several times count on from here.
@@ -149,31 +149,45 @@ class Transformations:
         """Whether no view is resampled: at most moved by whole pixels, or mirrored."""
         return not self.padding and (self.crop, self.scale, self.rotate) == (None, None, None)
 
+    def _asked(self) -> dict[int, tuple[Distribution, int]]:
+        """What the geometry of a view draws, and how many numbers of each."""
+        asked = {_JITTER + at: (each, 2) for at, each in enumerate(self.jitter)}
+        if self.flip:
+            asked[_FLIP] = Uniform(0.0, 1.0), 1
+        if self.crop is not None:
+            asked[_SIDE] = self.crop.side, 1
+            asked[_CENTRE] = self.crop.centre or Uniform(0.0, 1.0), 2
+        if self.scale is not None:
+            asked[_SCALE] = self.scale, 1
+        if self.rotate is not None:
+            asked[_ROTATE] = self.rotate, 1
+        return asked
+
     def _moved(
         self, pictures: Tensor, copies: int, own: Tensor, share: Tensor, size: tuple[int, int]
     ) -> Tensor:
         """The views' geometry, all of it at once."""
         height, width = pictures.shape[-2:]
         sides = torch.tensor([height, width], dtype=torch.float32, device=own.device)
+        found = draw_all(self._asked(), own, share)
         shifts = torch.zeros(len(own), 2, dtype=torch.long, device=own.device)
-        for at, each in enumerate(self.jitter):
-            shifts += (each.draw(own, _JITTER + at, share, 2) * sides).round().long()
-        flips = uniform(own, _FLIP, (1,))[:, 0] < self.flip
+        for at in range(len(self.jitter)):
+            shifts += (found[_JITTER + at] * sides).round().long()
         window = torch.full((len(own),), 1 + 2 * self.padding, device=own.device, dtype=sides.dtype)
+        flips = found[_FLIP][:, 0] < self.flip if self.flip else torch.zeros_like(own) > 0
         centre = torch.full_like(window, 0.5)[:, None].expand(-1, 2)
         angle = torch.zeros_like(window)
         if self.crop is not None:
-            side = self.crop.side.draw(own, _SIDE, share).clamp(max=1)
+            side, centre = found[_SIDE].clamp(max=1), found[_CENTRE]
             window = window * side[:, 0]
             if self.crop.centre is None:
-                centre = 0.5 * side + uniform(own, _CENTRE, (2,)) * (1 - side)
+                centre = 0.5 * side + centre * (1 - side)
             else:
-                centre = self.crop.centre.draw(own, _CENTRE, share, 2)
                 centre = torch.minimum(torch.maximum(centre, 0.5 * side), 1 - 0.5 * side)
         if self.scale is not None:
-            window = window / self.scale.draw(own, _SCALE, share)[:, 0]
+            window = window / found[_SCALE][:, 0]
         if self.rotate is not None:
-            angle = self.rotate.draw(own, _ROTATE, share)[:, 0]
+            angle = found[_ROTATE][:, 0]
         if self.only_moves or bool(((window == 1) & (angle == 0) & (centre == 0.5).all(1)).all()):
             if self.jitter or self.flip:
                 pictures = resampling.moved(pictures, copies, shifts, flips, self.outside)
