@@ -16,13 +16,13 @@ from fluoroscope.engine import bookmark as bookmarks
 from fluoroscope.engine.bookmark import Bookmark
 from fluoroscope.inversion.measures.saved import read_saved
 from fluoroscope.inversion.portraits import sheets
+from fluoroscope.inversion.portraits.books import STATIONS, look_steps
 from fluoroscope.inversion.portraits.objectives.classes import class_goal
 from fluoroscope.inversion.portraits.objectives.units import feature_match
 from fluoroscope.inversion.portraits.portrait import Look, NothingFinishedError
 from fluoroscope.inversion.portraits.portrait_files import TENSORS
 from fluoroscope.inversion.portraits.priors.vital import sorted_values
 from fluoroscope.inversion.portraits.recipe import Weighted
-from fluoroscope.inversion.portraits.search import STATIONS, look_steps
 from fluoroscope.tensor_files import write_tensors
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fluoroscope.inversion.portraits.search import STATIONS
+from fluoroscope.inversion.portraits.books import STATIONS
 from fluoroscope.inversion.portraits.second_opinion import Opinion
 from fluoroscope.sealed_files import plain
 from fluoroscope.words import as_percent, count, listed, number, shortened

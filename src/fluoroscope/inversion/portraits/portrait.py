@@ -21,10 +21,11 @@ from fluoroscope.inversion.portraits.canvas import Canvas
 from fluoroscope.inversion.portraits.doubts import notes_of_search
 from fluoroscope.inversion.portraits.given import real_pictures
 from fluoroscope.inversion.portraits.objectives.asked import classes_asked
+from fluoroscope.inversion.portraits.painting import Painting, Viewing
 from fluoroscope.inversion.portraits.presets import Labelled, Material, as_recipe, finished
 from fluoroscope.inversion.portraits.recipe import Recipe
 from fluoroscope.inversion.portraits.result import Portraits
-from fluoroscope.inversion.portraits.search import Painting, Portraying, Viewing
+from fluoroscope.inversion.portraits.search import Portraying
 from fluoroscope.inversion.prior_files import prior_for
 from fluoroscope.models.classifier import Classifier, as_classifier
 

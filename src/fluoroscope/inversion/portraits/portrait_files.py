@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, int64
 
-from fluoroscope.inversion.portraits.search import STATIONS
+from fluoroscope.inversion.portraits.books import STATIONS
 from fluoroscope.sealed_files import Kind, read_sealed
 
 T = TypeVar("T")

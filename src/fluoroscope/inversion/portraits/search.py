@@ -10,7 +10,7 @@ that its probability and its way stations are those of the picture, not of a vie
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -21,75 +21,14 @@ from fluoroscope.engine.inside import Inside, Place, Seen
 from fluoroscope.engine.stream import Query, Samples, put, take
 from fluoroscope.engine.vectors import column
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.inversion.portraits.books import STATIONS, framed, look_steps, noted
 from fluoroscope.inversion.portraits.canvas import Canvas
 from fluoroscope.inversion.portraits.objectives.goal import Goal, Views
-from fluoroscope.inversion.portraits.optimisers import Memory
+from fluoroscope.inversion.portraits.painting import Painting, Viewing
 from fluoroscope.inversion.portraits.priors.prior import ImagePrior, LayerPrior
 from fluoroscope.inversion.portraits.recipe import Recipe
 from fluoroscope.inversion.portraits.warm_up import opened
-
-STATIONS = (0.5, 0.9, 0.99, 0.999)
-"""The probabilities at which a portrait is kept on its way."""
-
-
-@dataclass(frozen=True)
-class Painting:
-    """What is known of ``n`` portraits under way."""
-
-    samples: Samples
-    parameters: Tensor
-    memory: Memory
-    number: Tensor
-    """``(n,)``, steps that lie behind."""
-    seen: Tensor
-    """``(n,)``, views of this step that lie behind."""
-    sofar: Tensor
-    """``(n, C, H, W)``, the sum of their gradients; empty where there is but one view."""
-    looked: Tensor
-    """``(n,)`` booleans: the picture itself was shown at this step."""
-    weighed: Tensor
-    """``(n,)``, passes made to weigh the priors."""
-    pulls: Tensor
-    """``(n, 1 + P)``, sums of the absolute gradients at the pixels: the goal's and each prior's."""
-    weights: Tensor
-    """``(n, P)``, of the priors."""
-    pixels: Tensor
-    """``(n, 1, H, W)``, sum of the absolute gradients so far, the mean of the channels."""
-    curve: Tensor
-    """``(n, looks, 3 + P)``: step, goal, priors as they are, probability of the class."""
-    looks: Tensor
-    """``(n,)``, looks that lie behind."""
-    still: Tensor
-    """``(n,)``, steps in which the network gave no gradient at all."""
-    stations: Tensor
-    """``(n, S, C, H, W)``, the picture when it first came to each probability."""
-    reached: Tensor
-    """``(n, S)``, the step at which that was; -1 if it was not."""
-    frames: Tensor
-    """``(n, F, C, H, W)``, pictures on the way, evenly spaced."""
-    done: Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class Viewing(Query):
-    """A query that remembers the graph from parameters to views."""
-
-    leaf: Tensor
-    """The parameters."""
-    picture: Tensor
-    """``(n, C, H, W)``, in the graph of the parameters."""
-    shown: Tensor
-    """The same, as the beginning of the graph of the views and of the penalties."""
-    views: Tensor
-    """``(n * copies, C, h, w)``, those of them that are asked about."""
-    copies: int
-    """How many of each portrait these are."""
-    all: bool
-    """Whether they are all views that each portrait has at this step."""
-    own: Tensor | None = None
-    """``(n * copies,)``, which of the images are these, where others stand beside them."""
-    plain: bool = False
-    """Whether the pictures themselves are shown, for the books alone."""
+from fluoroscope.inversion.portraits.weighing import weighed_once_more
 
 
 class Portraying:
@@ -311,7 +250,7 @@ class Portraying:
             weighing = self._weighs_now(state)
             weighing = weighing if over is None else over & weighing
             if bool(weighing.any()):
-                state = self._weigh(state, weighing, pull, pulls)
+                state = weighed_once_more(state, weighing, pull, pulls, self.priors, self._weighing)
                 moving = ~weighing if over is None else over & ~weighing
                 if not bool(moving.any()):
                     return state
@@ -328,7 +267,8 @@ class Portraying:
         parameters, memory = self.recipe.optimiser.step(
             state.parameters, along, state.memory, state.number, self.recipe.steps
         )
-        self._frame(state, query, moving)
+        if self._frames:
+            framed(state, self._cut(query.shown.detach()), moving, self.recipe.steps)
         trace = pull.abs().mean(1, keepdim=True)
         if moving is not None:
             trace, still = column(moving) * trace, moving & still
@@ -457,85 +397,16 @@ class Portraying:
 
         return function
 
-    def _weigh(
-        self, state: Painting, weighing: Tensor, pull: Tensor, on_pixels: list[Tensor]
-    ) -> Painting:
-        """Note one term's pull; after the last the weights are known."""
-        found = pull.abs().flatten(1).sum(1)
-        at = state.weighed.clamp(max=state.pulls.shape[1] - 1)
-        pulls = state.pulls.clone()
-        rows = weighing.nonzero()[:, 0]
-        pulls[rows, at[rows]] = found[rows]
-        for number, one in enumerate(on_pixels):
-            place = 1 + len(self._on_layers) + number
-            pulls[rows, place] = one.abs().flatten(1).sum(1)[rows]
-        weighed = state.weighed + weighing
-        over = weighing & (weighed == self._weighing)
-        weights = state.weights
-        for number, each in enumerate(self.priors):
-            if each.ratio:
-                ratio = each.weight * pulls[:, 0] / pulls[:, 1 + number]
-                ratio = torch.where(pulls[:, 1 + number] > 0, ratio, 0.0)
-                weights = torch.where(
-                    (over[:, None])
-                    & (torch.arange(len(self.priors), device=over.device) == number),
-                    ratio[:, None],
-                    weights,
-                )
-        return replace(state, pulls=pulls, weighed=weighed, weights=weights)
-
     def _look(self, state: Painting, query: Viewing, answer: Answer) -> Painting:
-        """Note where those stand who are looked at now.
-
-        What is noted is written into the state's own tensors: nobody else has them, and copies of
-        all way stations at every look would cost more than the look.
-        """
+        """Note where those stand who are looked at now."""
         assert answer.terms is not None
         logits, terms = answer.logits, answer.terms
         if query.own is not None:
             logits, terms = logits[query.own], terms[query.own]
-        now = self._looks_now(state)
-        classes = state.samples.classes
-        sure = logits.double().softmax(1).gather(1, classes[:, None].clamp(min=0))[:, 0]
-        sure = sure.where(classes >= 0, torch.nan)  # of no class there is none
-        columns = [
-            state.number,
+        shown = query.shown.detach()
+        found = [
             terms[:, 0] * state.samples.towards,
             *terms.unbind(1)[1:],
-            *(self._penalty(prior, query.shown.detach()) for prior in self._on_pixels),
-            sure,
+            *(self._penalty(prior, shown) for prior in self._on_pixels),
         ]
-        row = torch.stack([each.to(state.curve) for each in columns], 1)
-        rows = now.nonzero()[:, 0]
-        state.curve[rows, state.looks[rows]] = row[rows]
-        for at, wanted in enumerate(STATIONS):
-            fresh = (
-                now & (sure >= wanted) & (state.reached[:, at] < 0) & (state.samples.towards > 0)
-            )
-            state.stations[fresh, at] = self._cut(query.shown.detach()[fresh]).to(state.stations)
-            state.reached[fresh, at] = state.number[fresh]
-        return replace(state, looks=state.looks + now, looked=state.looked | now)
-
-    def _frame(self, state: Painting, query: Viewing, moving: Tensor | None) -> None:
-        """Keep the picture as it is now, where it is its turn."""
-        if not self._frames:
-            return
-        # Evenly spaced: frame k is that of step k * steps // frames.
-        steps, count = self.recipe.steps, self._frames
-        place = (state.number * count + steps - 1) // steps
-        now = (place * steps // count == state.number) & (place < count)
-        now = now if moving is None else moving & now
-        rows = now.nonzero()[:, 0]
-        state.frames[rows, place[rows]] = self._cut(query.shown.detach()[rows]).to(state.frames)
-
-
-def look_steps(steps: int) -> list[int]:
-    """At which steps a portrait is looked at as it is: at each at first, then ever more rarely.
-
-    A class is often found within a few steps, and then little changes. Of 256 steps these are 21.
-    """
-    found, at = [], 0
-    while at < steps:
-        found.append(at)
-        at += max(1, at // 3)
-    return found if found[-1] == steps - 1 else [*found, steps - 1]
+        return noted(state, self._looks_now(state), self._cut(shown), logits, found)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from fluoroscope.files import output_directory, remove
+from fluoroscope.inversion.portraits.books import STATIONS
 from fluoroscope.inversion.portraits.finished import Finished
-from fluoroscope.inversion.portraits.search import STATIONS
 from fluoroscope.pictures.maps import write_figure
 from fluoroscope.pictures.portrait_curves import Way, portrait_curves
 from fluoroscope.pictures.tile_sheet import (
