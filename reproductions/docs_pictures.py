@@ -23,6 +23,7 @@ from fluoroscope.files import atomic_path
 from fluoroscope.inversion.generator.sample_files import sample_sheet
 from fluoroscope.pictures.attributions import attribution_sheet
 from fluoroscope.pictures.maps import write_figure
+from fluoroscope.pictures.tile_sheet import Tile, tile_sheet
 from reproductions.sources import IMAGENET, NETWORKS
 
 README = Path("docs/readme")
@@ -79,8 +80,13 @@ def portraits() -> None:
         numbers=torch.arange(samples).repeat(10),
         seed=SEED,
     )
-    sheet = found.judged_by(fs.load_model("digits-robust")).gallery()
-    _write(sheet, INVERSION / "portraits.webp")
+    judged = found.judged_by(fs.load_model("digits-robust"))
+    _write(judged.gallery(), INVERSION / "portraits.webp")
+    first = [
+        Tile(found.images[row], [f"{judged.name(row)}: {judged.said(row)[0]}", judged.said(row)[1]])
+        for row in range(0, len(found.images), samples)
+    ]
+    _write(tile_sheet([first[:5], first[5:]], ["", ""]), README / "portraits.webp")
 
 
 def generators() -> None:

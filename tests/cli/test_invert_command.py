@@ -92,6 +92,7 @@ def test_trains_tells_and_goes_on_where_it_was_stopped_to_the_same_bytes(
         (["-c", "ten"], "ten"),
         (["--steps", "0"], "--steps is 0; expected a whole number, 1 or more"),
         (["--batch-size", "1"], "--batch-size is 1; expected 2 or more"),
+        (["--at-once", "0"], "--at-once is 0; expected a whole number, 1 or more"),
         (["--size", "8x"], "--size is '8x'; expected a side such as 224"),
         (["--size", "70000"], "--size is 70,000 × 70,000; expected at most 16,777,216 pixels"),
         (["--temperature", "0.5"], "--temperature is 0.5, but conditioning 'matrix' has none"),

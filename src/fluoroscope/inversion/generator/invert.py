@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fluoroscope.engine import randomness
 from fluoroscope.engine.classes import class_values
 from fluoroscope.engine.first_look import notes_of, remind
-from fluoroscope.engine.predict import check_batch_size
+from fluoroscope.engine.numbers import whole_number
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.files import user_path
@@ -285,5 +285,5 @@ def _through(
         feature_places(model, blank, settings.layer, many=settings.feature_layers) if pairs else ()
     )
     last = last_linear(model, blank) if weights.gradient_penalty else None
-    room = None if at_once is None else check_batch_size(at_once)
+    room = None if at_once is None else whole_number("at_once", at_once)
     return NetworkPass(model, places, last, settings.how, room)
