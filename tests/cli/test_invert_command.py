@@ -74,6 +74,8 @@ def test_trains_tells_and_goes_on_where_it_was_stopped_to_the_same_bytes(
     other = fluoroscope(*BRIEF[:-1], "5", "--out", str(tmp_path / "parts"))
     assert other.code == 2
     assert "left by another training (steps was 4, now 5)" in other.err
+    other = fluoroscope(*BRIEF, "--weight", "kl=2", "--out", str(tmp_path / "parts"))
+    assert "left by another training (kl was 1.0, now 2)" in other.err
 
 
 @pytest.mark.parametrize(

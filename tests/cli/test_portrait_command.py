@@ -134,3 +134,10 @@ def test_mistakes_in_a_sentence(
     assert said.code == 2, said.out
     assert words in said.err
     assert said.err.count("\n") == 1
+
+
+def test_of_a_unit_nothing_is_said_of_a_class(fluoroscope: Call, tmp_path: Path) -> None:
+    said = fluoroscope(*SHORT, "--unit", "3:2", "--out", str(tmp_path))
+    assert said.code == 0, said.err
+    assert "channel 2 of 3" in said.out
+    assert "sure" not in said.out.split("1 portrait.")[0]

@@ -66,9 +66,10 @@ def attack(
 ) -> None:
     """Adversarial samples from a generator.
 
-    Unrestricted, from a trained generator: samples of a class that a second network
-    calls otherwise. Bounded, from real pictures: two thirds of them train a generator
-    of changes, which then leads the others, unseen, to drawn classes.
+    Unrestricted, from a trained generator: samples of a class that a second
+    network calls otherwise. Bounded, from real pictures: two thirds of them
+    train a generator of changes, which then leads the others, unseen, to
+    drawn classes.
 
     [bold]Examples:[/]
       fluoroscope invert attack out/invert -m digits-cnn --second digits-robust

@@ -70,7 +70,7 @@ def draw(
         str | None, typer.Option(help="See: fluoroscope portrait list. Default: fourier.")
     ] = None,
     samples: Annotated[
-        int, typer.Option(min=1, help="Portraits of each class, from other noise.")
+        int, typer.Option(min=1, max=1000, help="Portraits of each class, from other noise.")
     ] = 1,
     steps: Annotated[
         int | None, typer.Option(min=1, help="How many. Default: the preset's.")
@@ -318,23 +318,29 @@ def _bookmark(
 def _report(output: Output, found: "Portraits") -> None:
     from fluoroscope.inversion.portraits.result import CAUTION
 
-    second = bool(found.second)
+    second, of_classes = bool(found.second), bool((found.targets >= 0).any())
     output.table(
-        ["portrait of", "predicted as", "sure>", "goal>", "50 %>", "99.9 %>"]
+        ["portrait of", "predicted as"]
+        + ["sure>"] * of_classes
+        + ["goal>"]
+        + ["50 %>", "99.9 %>"] * of_classes
         + ["second says"] * second,
         (
             [
                 ("against " if each["against"] else "") + shortened(each["name"]),
                 shortened(each["winner"]),
-                "–" if each["probability"] is None else as_percent(each["probability"]),
+                *["–" if each["probability"] is None else as_percent(each["probability"])]
+                * of_classes,
                 "–" if each["goal"] is None else f"{each['goal']:.3g}",
-                *(_step(each["reached"][station]) for station in ("0.5", "0.999")),
+                *[_step(each["reached"][station]) for station in ("0.5", "0.999")] * of_classes,
+                *[f"{shortened(said['winner'])}, {as_percent(said['sure'])}"
+                  for said in (each["second"],) if second],
             ]
-            + ([f"{shortened(each['second']['winner'])}, {as_percent(each['second']['sure'])}"]
-               if second else [])
             for each in found.describe()["portraits"]
         ),
-        title="sure: probability of the class; 50 %, 99.9 %: the step at which it first was",
+        title="sure: probability of the class; 50 %, 99.9 %: the step at which it first was"
+        if of_classes
+        else "",
     )  # fmt: skip
     output.say(f"{found.summary}. {CAUTION}")
     if found.record["needs_data"]:

@@ -51,8 +51,9 @@ def fit(
 ) -> None:
     """Measure what pictures are like, so that portraits can be like them.
 
-    Mean, contrast, which colours go together, how much there is of each frequency. No labels are
-    needed, and nothing of the pictures themselves is kept. Then: fluoroscope portrait --prior FILE.
+    Mean, contrast, which colours go together, how much there is of each
+    frequency. No labels are needed, and nothing of the pictures themselves is
+    kept. Then: fluoroscope portrait --prior FILE.
 
     [bold]Examples:[/]
       fluoroscope portrait fit-prior -d digits -m digits-cnn

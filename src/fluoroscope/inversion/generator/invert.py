@@ -160,7 +160,7 @@ class InversionRun:
         identity = {
             "fluoroscope": version("fluoroscope"),
             "model_sha256": model.fingerprint(),
-            **asdict(settings),
+            **_flat(settings),
             "seed": self._seed,
             "size": [height, width],
             "classes": self._classes.tolist(),
@@ -219,6 +219,12 @@ class InversionRun:
             record=record,
             notes=tuple(note for note in notes if note),
         ).judged(model)
+
+
+def _flat(settings: Settings) -> dict[str, Any]:
+    """Every setting under its own name, so that the one that differs can be named."""
+    told = asdict(settings)
+    return {**told.pop("weights"), **told.pop("how"), **told}
 
 
 def for_so_many(settings: Settings, classes: int) -> Settings:
