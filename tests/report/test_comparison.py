@@ -13,7 +13,7 @@ import torch
 import fluoroscope as fs
 from fluoroscope.errors import FluoroscopeError, ResultFormatError
 from fluoroscope.evaluation.runs.table import runs_table
-from fluoroscope.report import audited, study
+from fluoroscope.report import audited, portrayed, study
 from fluoroscope.report.kept import open_xray
 from fluoroscope.tensor_files import write_tensors
 
@@ -22,7 +22,11 @@ COUNT = 24
 
 def xray(out: Path, model: str, **options: Any) -> Path:
     images = options.pop("images", fs.load_images("digits", channels=1).take(COUNT))
-    usual = {"threat": "linf:0.03", "sections": ["clean", "curve", "gradients"], "run": out}
+    usual = {
+        "threat": "linf:0.03",
+        "sections": ["clean", "curve", "gradients", "portraits"],
+        "run": out,
+    }
     fs.xray(fs.load_model(model), images, **(usual | options))
     return out
 
@@ -34,6 +38,8 @@ def short_plan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     plan.write_text('[[stages]]\nattack = "pgd"\nparameters = {steps = 10}\n')
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(study, "VERDICT", str(plan))
+        patched.setattr(portrayed, "STEPS", 2)
+        patched.setattr(portrayed, "CLASSES", 3)
         patched.setattr(audited, "methods", lambda: ["gradient", "gradient-x-input"])
         yield
 
@@ -67,6 +73,11 @@ def test_before_and_after(kept: tuple[Path, Path], tmp_path: Path) -> None:
         assert report.record[letter]["identity"]["model"] == model
         assert said["clean"][letter]["error"] > 0
     assert said["gradients"]["pictures"]
+    assert len(said["portraits"]["classes"]) == 3
+    sure = [next(iter(each.portraits.values()))[1] for each in (a, b)]
+    first = said["portraits"]["classes"][0]
+    alone = fs.portrait(fs.load_model("digits-cnn"), first, steps=2)
+    assert sure[1] == pytest.approx(float(alone.probabilities[0]), abs=1e-4)
     assert report.draws
     path = report.save(tmp_path / "page.html")
     # It loads nothing.
@@ -155,6 +166,23 @@ def test_files_that_do_not_fit_are_not_there(kept: tuple[Path, Path], tmp_path: 
     ):  # fmt: skip
         write_tensors(gradients, tensors)
         assert open_xray(place).maps is None
+    first, *others = sorted(place.glob("portraits-*.safetensors"))
+    for file in others:
+        file.unlink()
+    right = {
+        "images": torch.zeros(1, 1, 2, 2), "logits": torch.zeros(1, 10),
+        "classes": torch.tensor([3]), "own": torch.tensor([True]),
+    }  # fmt: skip
+    write_tensors(first, right)
+    assert [*open_xray(place).portraits] == [3]
+    for wrong in (
+        {"classes": torch.tensor([10])}, {"classes": torch.tensor([-1])},
+        {"logits": torch.zeros(1, 9)}, {"images": torch.zeros(1, 2, 2)},
+        {"images": torch.full((1, 1, 2, 2), torch.nan)}, {"own": torch.tensor([False])},
+        {"classes": torch.tensor([3, 3])}, {"classes": torch.tensor([3.0])},
+    ):  # fmt: skip
+        write_tensors(first, right | wrong)
+        assert open_xray(place).portraits == {}
     for size in (COUNT, 3):
         write_tensors(clean, {
             "confidence": torch.ones(size), "labels": torch.zeros(size).long(),

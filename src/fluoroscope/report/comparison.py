@@ -32,6 +32,7 @@ from fluoroscope.report.blocks import (
 from fluoroscope.report.kept import KeptXray, open_xray
 from fluoroscope.report.page import Missing, Shown, render
 from fluoroscope.report.pictures import which_channels
+from fluoroscope.report.portraits_compared import portraits_compared
 from fluoroscope.report.xray import Report
 from fluoroscope.words import (
     NORMS,
@@ -523,6 +524,18 @@ def _gradients(pair: _Pair) -> Content:
     return Content(blocks, {"pictures": common})
 
 
+def _portraits(pair: _Pair) -> Content:
+    for one, name in zip(pair.both, pair.names, strict=True):
+        if not one.portraits:
+            raise _LeftOut(
+                f"Portraits of {name} were not kept: make its report with the section portraits."
+            )
+    found = portraits_compared(pair.a, pair.b, pair.names)
+    if found is None:
+        raise _LeftOut("No class has a portrait of both.")
+    return found
+
+
 def _record(pair: _Pair) -> Content:
     facts = []
     for letter, one in zip("AB", pair.both, strict=True):
@@ -545,6 +558,7 @@ _SECTIONS = (
     ("classes", "Class by class", _classes),
     ("fooled", "Fooled in one alone", _fooled),
     ("gradients", "What they look at", _gradients),
+    ("portraits", "What they believe a class looks like", _portraits),
     ("record", "What was compared", _record),
 )
 

@@ -142,6 +142,26 @@ class KeptXray:
                     return Maps(tuple(indices), images.clamp(0, 1), trained, tuple(winners))
         return None
 
+    @cached_property
+    def portraits(self) -> dict[int, tuple[Tensor, float]]:
+        """Of classes the first portrait ``(C, H, W)``, and how sure the network is of it."""
+        known: dict[int, tuple[Tensor, float]] = {}
+        for found in self._tensors("portraits"):
+            with suppress(KeyError, ValueError, RuntimeError, IndexError):
+                images, logits = found["images"].float(), found["logits"].double()
+                classes = found["classes"].tolist()
+                whole = (
+                    images.dim() == 4 and min(images.shape) > 0 and images.shape[1] <= 1000
+                    and logits.shape == (len(images), len(self.run.labels))
+                    and len(classes) == len(images) and bool(found["own"].all())
+                    and bool(torch.isfinite(images).all() and torch.isfinite(logits).all())
+                    and all(type(one) is int and 0 <= one < logits.shape[1] for one in classes)
+                )  # fmt: skip
+                for row, label in enumerate(classes if whole else ()):
+                    sure = float(logits[row].softmax(0)[label])
+                    known.setdefault(label, (images[row].clamp(0, 1), sure))
+        return dict(sorted(known.items()))
+
     def _tensors(self, name: str) -> Iterator[dict[str, Tensor]]:
         for file in sorted(self.path.glob(f"{name}-*.safetensors")):
             with suppress(OSError, SafetensorError, ValueError):

@@ -193,7 +193,12 @@ def _paint(
                 )  # fmt: skip
             if len(found.images) < len(some):
                 raise NothingFinishedError("no time for all")
-            return {"images": found.images, "logits": found.logits}
+            return {
+                "images": found.images,
+                "logits": found.logits,
+                "classes": torch.tensor(some, device="cpu"),
+                "own": torch.tensor([kind == OWN], device="cpu"),
+            }
 
         try:
             parts.append(study.kept("portraits", [kind, some, method, STEPS], make))
