@@ -8,6 +8,14 @@ import typer
 from fluoroscope.cli.options import Json
 from fluoroscope.cli.output import Output
 
+# What else is given in Python, by what a preset needs.
+_GIVEN = {
+    "none": "",
+    "a start": ", start=picture",
+    "of all classes": ", real=(images, classes_of_these)",
+    "of each class": ", real=(images, classes_of_these)",
+}
+
 
 def list_(json: Json = None) -> None:
     """List the presets: what their portraits are, what they cost and need."""
@@ -18,13 +26,17 @@ def list_(json: Json = None) -> None:
     if json == "-":
         return
     output.table(
-        ["preset", "its portraits", "needs real pictures", "costs"],
-        ([name, about.summary, about.needs, about.cost] for name, about in PRESETS.items()),
+        ["preset", "its portraits", "needs real pictures", "passes>"],
+        (
+            [name, about.summary, about.needs, about.cost.split()[0]]
+            for name, about in PRESETS.items()
+        ),
         named=True,
     )
     output.say(
-        f"{USUAL} is drawn if none is named. One with its formula and constants: fluoroscope "
-        "portrait show PRESET"
+        "A pass is one picture through the network and back, for each portrait; up to 64 pixels "
+        f"some take fewer. {USUAL} is drawn if none is named. One with its formula and constants: "
+        "fluoroscope portrait show PRESET"
     )
 
 
@@ -48,6 +60,6 @@ def show(
             ["costs", about.cost],
             ["real pictures", about.needs],
             *([["caution", about.caution]] if about.caution else []),
-            ["in Python", f'fs.portrait(model, classes, method="{preset}")'],
+            ["in Python", f'fs.portrait(model, classes, method="{preset}"{_GIVEN[about.needs]})'],
         ],
     )

@@ -31,7 +31,7 @@ USUAL = "fourier"
 """The preset where nobody names one."""
 PRESETS: dict[str, About] = {
     "pixels": About(
-        summary="every pixel moves along the gradient by itself: what the network answers to, bare",
+        summary="each pixel by itself along the gradient: bare, and mostly noise",
         formula="x <- clip(x + 0.05 Adam(dz_c / dx), 0, 1), from noise; z_c the logit of the class",
         paper="none: what others are compared with",
         constants="Adam 0.05, 256 steps, no prior: ours",
@@ -40,17 +40,17 @@ PRESETS: dict[str, About] = {
         "are to be compared with",
     ),
     "simonyan": About(
-        summary="the first of them: pixels climb from the mean picture, and grey costs nothing",
+        summary="pixels from the mean, with a pull to grey: the first of its kind",
         formula="z_c(x) - L |x - 1/2|^2, plain steps",
         paper="Simonyan et al. 2013 (1312.6034)",
         constants="from the paper: plain ascent from the mean, an L2 prior; it names no numbers: "
         "200 steps of .01 in mean absolute value, and L that gives the prior a tenth of the "
         "goal's pull at the start are ours",
         cost="200 passes",
-        caution="nearly as noisy as pixels",
+        caution="nearly as noisy as pixels; of one class all look alike, for all start there",
     ),
     "mahendran": About(
-        summary="pixels that are to be smooth and in range: total variation and the sixth power",
+        summary="pixels that are to be smooth and within range",
         formula="z_c(x) - L1 mean |x - 1/2|^6 - L2 mean (dx^2 + dy^2), with momentum",
         paper="Mahendran and Vedaldi 2015 (1412.0035), there to invert features",
         constants="from published code: powers 6 and 2, momentum .9, 200 steps, the rate divided "
@@ -58,11 +58,10 @@ PRESETS: dict[str, About] = {
         "goal=feature_match(...) raises), the rate, and priors weighed by ratio, for the published "
         "1e4, 1e-7 and 1e-8 are of that goal",
         cost="200 passes",
-        caution="smooth blots rather than shapes",
+        caution="of large pictures noise: far from enough to make a shape",
     ),
     "fourier": About(
-        summary="waves of all lengths, long ones first: shapes that last when they are moved, "
-        "scaled and turned",
+        summary="waves, long ones first, seen moved, scaled and turned: bold shapes",
         formula="x = sigmoid(colour F^-1(s / f^decay)); s moves along the mean gradient of z_c at "
         "views of x",
         paper="Olah et al. 2017 (10.23915/distill.00007), as Lucid 0.3 has it",
@@ -73,7 +72,7 @@ PRESETS: dict[str, About] = {
         "repeated",
     ),
     "maco": About(
-        summary="phases alone move, magnitudes are those of real pictures: nothing can be overdone",
+        summary="phases alone, with real pictures' magnitudes: nothing overdone",
         formula="x = mean + colour F^-1(r exp(i phase)), r the mean magnitude of real pictures; "
         "seen in crops",
         paper="Fel et al. 2023 (2306.06805), crops as its authors' Xplique has them",
@@ -86,14 +85,14 @@ PRESETS: dict[str, About] = {
         "of its reach",
     ),
     "maco-gated": About(
-        summary="the same, and a magnitude may shrink: empty ground is within reach",
+        summary="the same, and magnitudes may shrink: empty ground too",
         formula="x = mean + colour F^-1(r sigmoid(g) exp(i phase))",
         paper="Hamblin et al. 2024 (2402.10039), with MACO's settings",
         constants="from faccent's code: g starts at 5; all else as in maco, NAdam 1.0, 256 steps",
         cost="8,192 passes, 2,048 up to 64 pixels",
     ),
     "das": About(
-        summary="pictures of all sizes added up, coarse ones as fast as fine ones",
+        summary="pictures of all sizes added up: soft shapes",
         formula="x = (tanh(sum of U_r P_r) + 1) / 2, each P_r along the gradient: as one filter",
         paper="Fort and Whitaker 2025 (2502.07753), direct ascent synthesis",
         constants="from third parties' code: plain ascent .005, 100 steps, every 4th size up to a "
@@ -105,17 +104,20 @@ PRESETS: dict[str, About] = {
         "give another rate where pictures stay grey",
     ),
     "accentuation": About(
-        summary="what the network sees in a picture, made stronger; starts from it (--start)",
+        summary="what it sees of the class in a picture, made stronger",
         formula="z_c(x) - L |layer(x) - layer(start)|, at the same crops and noise",
         paper="Hamblin et al. 2024 (2402.10039), feature accentuation",
         constants="from faccent's code: Adam .05, 100 steps, 16 crops of .05 to .99 of the side, "
-        "noise .02, L that makes both pulls alike; ours: the layer, the end of the middle stage, "
-        "and L set after the first step, where there is a pull",
-        cost="3,200 passes",
-        needs="the one to start from",
+        "noise .02; ours: the layer, the end of the middle stage, and L, which makes its pull a "
+        "tenth of the goal's after the first step (theirs as strong as the goal's at the start, "
+        "where rounding alone tells how strong; here that holds a picture still); up to 64 pixels "
+        "8 crops of .75 to all of the side",
+        cost="3,200 passes, 1,600 up to 64 pixels",
+        needs="a start",
+        caution="give the picture by --start (start=)",
     ),
     "robust": About(
-        summary="steps of one length within a ball: for networks that were trained adversarially",
+        summary="steps of one length within a ball: for robust networks",
         formula="x <- project(x + s g / |g|), g the gradient of log p_c, within |x - x0| <= eps",
         paper="Santurkar et al. 2019 (1906.09453)",
         constants="from memory of the paper: length 1, eps 40, 60 steps at 224, here in "
@@ -125,7 +127,7 @@ PRESETS: dict[str, About] = {
         caution="of networks that are not robust it is faint noise",
     ),
     "vit": About(
-        summary="copies in changing light and fading noise, for transformers above all",
+        summary="copies in changing light and noise: made for transformers",
         formula="z_c at (x + noise - m) / s, rolled, - L TV(x), clipped to [0, 1]",
         paper="Ghiasi et al. 2022 (2212.06727), What do vision transformers learn",
         constants="from the authors' code: Adam .1 (.5, .99), half a cosine, 400 steps, 8 copies, "
@@ -134,29 +136,30 @@ PRESETS: dict[str, About] = {
         cost="3,200 passes",
     ),
     "deepinversion": About(
-        summary="layers are to have the statistics that batch norm has kept of real pictures",
+        summary="layers with the statistics that batch norm has kept",
         formula="log p_c - L sum of |mean - mean_l| + |var - var_l| - R TV(x), over the batch",
         paper="Yin et al. 2020 (1912.08795), DeepInversion",
         constants="from paper and code: Adam .2 (.5, .9), warmed up and half a cosine, L .01, R "
         "1e-4, rolled by 30 of 224, mirrored; up to 64 pixels .1, 10, 1e-3, 2 of 32; rate and R "
-        "turned into pixels, whose deviation is .225; ours: 2,000 steps = 2000 steps at one size, "
+        "turned into pixels, whose deviation is .225; ours: 2000 steps at one size, "
         "grey pictures not mirrored, no L2",
         cost="2,000 passes",
         caution="refused where batch norm was folded away or is neutral: then "
         "deepinversion-data. Statistics are over the portraits of a batch: ask for many at once",
     ),
     "deepinversion-data": About(
-        summary="the same with statistics measured on real pictures: for networks without batch "
-        "norm",
-        formula="log p_c - L sum of |mean - mean_l| + |var - var_l| - R TV(x), over the batch",
+        summary="the same, measured on real pictures, without batch norm",
+        formula="z_c(x) - L sum of |mean - mean_l| + |var - var_l| - R TV(x), over the batch",
         paper="after Yin et al. 2020 (1912.08795)",
-        constants="ours: Adam .05, 500 steps, L and R that give the priors half and a tenth of "
+        constants="ours: the logit, Adam .05, 400 steps, L and R that give each prior a tenth of "
         "the goal's pull at the start; at the end of each stage and what the last layer is given",
-        cost="500 passes",
-        needs="some of all classes, or a prior fitted with layers",
+        cost="400 passes",
+        needs="of all classes",
+        caution="give them by --data (real=), or a prior fitted with layers; strokes and specks, "
+        "by which about half of the digits can be told",
     ),
     "vital": About(
-        summary="layers are to have all values that they have on real pictures of the class",
+        summary="layers with all values of real pictures of the class; no logit",
         formula="sum over layers of mean (sorted(layer(x)) - mean of sorted(layer(real)))^2; "
         "no logit",
         paper="Gorgun et al. 2025 (2503.22399), VITAL",
@@ -164,8 +167,9 @@ PRESETS: dict[str, About] = {
         "steps, 50 pictures of the class, weights 1, rolled by 30 of 224; ours: the rate turned "
         "into pixels, whose deviation is .225; beside the stages also what the last layer is given",
         cost="2,000 passes, and 50 to measure",
-        needs="some of each class drawn, best 50",
-        caution="it is shown the class: what it looks like is then no discovery of the network's",
+        needs="of each class",
+        caution="it is shown the class (--data, real=; best 50 pictures of each): that a portrait "
+        "looks like it is no discovery of the network's",
     ),
 }
 """All presets by name, in the order in which they are listed."""

@@ -183,7 +183,9 @@ def _accentuation(recipe: Recipe, material: Material) -> Recipe:
             "start=, a picture in [0, 1]"
         )
     ends = stages(material.model, _blank(material))
-    return replace(recipe, priors=(Weighted(near_start(ends[len(ends) // 2]), 1.0),))
+    shown = known.faccent_small() if _small(material) else recipe.transformations
+    near = Weighted(near_start(ends[len(ends) // 2]), 0.1)
+    return replace(recipe, transformations=shown, priors=(near,))
 
 
 def _deepinversion(recipe: Recipe, material: Material) -> Recipe:
@@ -227,7 +229,7 @@ def _with_real_statistics(recipe: Recipe, material: Material) -> Recipe:
         recipe,
         transformations=_mirrored(shown, material),
         priors=(
-            Weighted(found, 0.5),
+            Weighted(found, 0.1),
             Weighted(total_variation("deepinversion"), 0.1),
         ),
     )
@@ -296,9 +298,9 @@ OFFERED: dict[str, Preset] = {
         Recipe(
             priors=(
                 Weighted(l_norm(6), 0.1),
-                Weighted(total_variation("isotropic", power=2), 0.1),
+                Weighted(total_variation("isotropic", power=2), 1.0),
             ),
-            optimiser=Momentum(1.0, Stairs(40, 0.1), momentum=0.9),
+            optimiser=Momentum(0.1, Stairs(40, 0.1), momentum=0.9),
             steps=200,
         )
     ),
@@ -376,9 +378,8 @@ OFFERED: dict[str, Preset] = {
     "deepinversion-data": Preset(
         Recipe(
             parameterisation=Pixels(spread=_DEVIATION),
-            goal=class_goal("log-probability"),
             optimiser=Adam(0.05),
-            steps=500,
+            steps=400,
         ),
         _with_real_statistics,
         takes_real=True,
