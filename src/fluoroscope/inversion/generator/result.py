@@ -22,6 +22,7 @@ from fluoroscope.words import as_percent, count, percent, shortened, some
 
 _AT_ONCE = 64
 _JUDGED = 1000  # pictures at the most that a generator is judged by
+_MOST = 2**31  # values of the pictures that are made by one call
 _SHOWN_CLASSES, _SHOWN = 10, 3
 
 
@@ -90,7 +91,16 @@ class Inversion(html.Shown):
                 cannot be.
         """
         n, seed = whole_number("n", n), randomness.as_seed(seed)
-        wanted = self._wanted(classes).repeat_interleave(n)
+        asked_for = self._wanted(classes)
+        shape = self.generator.shape
+        values = len(asked_for) * shape.channels * shape.height * shape.width
+        if n * values > _MOST:
+            raise InvalidParameterError(
+                f"n is {n:,}, and {count(len(asked_for), 'class', 'classes')} of so many pictures "
+                f"fill any memory; expected at most {max(1, _MOST // values):,} at once: other "
+                "seeds give others"
+            )
+        wanted = asked_for.repeat_interleave(n)
         numbers = torch.arange(n, device="cpu").repeat(len(wanted) // n)
         parts: list[Tensor] = []
         asked: list[Tensor] = []
