@@ -271,6 +271,7 @@ def test_a_bounded_generator_is_judged_on_pictures_that_it_did_not_learn_from(
         float(held["success"][~held["at_start"].bool()].double().mean())
     )
     assert "random changes of the same bound" in said.err
+    assert "a search for each (PGD, 20 steps) leads" in said.err
 
 
 def test_leaks_are_counted_beside_as_many_test_pictures(

@@ -29,6 +29,9 @@ from fluoroscope.words import count, percent
 if TYPE_CHECKING:
     from fluoroscope.models.classifier import Classifier
 
+# Of the search that stands beside a bounded generator.
+_PGD_STEPS = 20
+
 
 @with_model
 @with_display
@@ -163,6 +166,7 @@ def _bounded(
     threat: str | None, steps: int | None, width: int, on_grid: bool, place: Path,
     batch_size: int, seed: int,
 ) -> None:  # fmt: skip
+    from fluoroscope.attacks import PGD
     from fluoroscope.engine.threats import as_text, as_threat, usual_threat
     from fluoroscope.inversion.generator.perturbing import (
         STEPS,
@@ -202,13 +206,16 @@ def _bounded(
         wanted = drawn_targets(labels[learn:], model.num_classes, seed)
         found = method(model, unseen, wanted, **options)
         control = noise_within(model, unseen, wanted, bound, seed=seed, grid=options["grid"])
+        searched = PGD(threat=bound, steps=_PGD_STEPS)(model, unseen, wanted, **options)
     others = (~found.at_start).nonzero()[:, 0]
     random = float(control[others].double().mean())
     share = float(found.success[others].double().mean())
+    peer = float(searched.success[others].double().mean())
     output.say(
         f"{percent(share)} of {count(len(others), 'unseen picture')} are led to the drawn class "
-        f"within {as_text(bound)}, by one pass through the generator; random changes of the same "
-        f"bound lead {percent(random)}"
+        f"within {as_text(bound)}, by one pass through the generator; a search for each (PGD, "
+        f"{_PGD_STEPS} steps) leads {percent(peer)}, random changes of the same bound "
+        f"{percent(random)}"
     )
     for note in found.notes:
         output.note(note)
@@ -220,6 +227,8 @@ def _bounded(
     output.json(found.record | {
         "success": share,
         "random_success": random,
+        "pgd_success": peer,
+        "pgd_steps": _PGD_STEPS,
         "learnt_from": learn,
         "unseen": len(others),
     })  # fmt: skip
