@@ -33,7 +33,7 @@ def portraits(scale: Scale) -> Section:
     section = Section(PAGE, "portraits", "Portraits against the bare passes")
     steps, rows = scale.steps or 256, []
     recipes: dict[str, Recipe] = {
-        **PRESETS,
+        **{name: PRESETS[name] for name in ("pixels", "fourier")},
         "pixels, rolled": replace(PRESETS["pixels"], transformations=deepinversion()),
         "fourier, 8 views": replace(PRESETS["fourier"], transformations=lucid(8)),
         "fourier, 8 crops with noise": replace(PRESETS["fourier"], transformations=maco(8)),

@@ -64,22 +64,27 @@ class _Opened(torch.autograd.Function):
         ctx: Any, given: Tensor, call: Callable[[], Tensor], rows: Tensor, low: float, high: float
     ) -> Tensor:
         answer = call()
-        ctx.save_for_backward(given, rows)
+        if answer.data_ptr() == given.data_ptr():
+            answer = answer.clone()
+        # It is cut off just where what was given is, which need not be kept for that.
+        ctx.save_for_backward(answer, rows)
         ctx.low, ctx.high = low, high
-        return answer.clone() if answer.data_ptr() == given.data_ptr() else answer
+        return answer
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None, None, None]:
-        given, rows = ctx.saved_tensors
-        plain = torch.ops.aten.hardtanh_backward(slope, given, ctx.low, ctx.high)
+        answer, rows = ctx.saved_tensors
+        plain = torch.ops.aten.hardtanh_backward(slope, answer, ctx.low, ctx.high)
         some = plain
         while some.dim() > 2:
             some = some[..., some.shape[-1] // 2]
         # Mostly something passes at the middle already, and there is nothing to open.
         if bool((some.reshape(len(rows), -1).any(1) | ~rows).all()):
             return plain, None, None, None, None
-        below, above = given <= ctx.low, given >= ctx.high
+        below, above = answer <= ctx.low, answer >= ctx.high
         inwards = (below & (slope > 0)) | (above & (slope < 0))
         dead = (plain.reshape(len(rows), -1) == 0).all(1) & rows
-        open_at = dead.repeat_interleave(len(given) // len(rows)).view(-1, *[1] * (given.dim() - 1))
+        open_at = dead.repeat_interleave(len(answer) // len(rows)).view(
+            -1, *[1] * (answer.dim() - 1)
+        )
         return torch.where(inwards & open_at, slope, plain), None, None, None, None
