@@ -167,6 +167,30 @@ def test_what_there_was_no_time_for_is_said_and_not_kept(
     assert "too little time" in fs.xray(*given, **ONLY).missing["portraits"]
 
 
+def test_of_large_pictures_as_many_as_there_was_time_for_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(portrayed.Study, "large", True)
+    monkeypatch.setattr(portrayed, "STEPS_LARGE", 2)
+    monkeypatch.setattr(portrayed, "TOGETHER_LARGE", 1)
+    given = small(3)
+    real_portrait, made = portrayed.portrait, 0
+
+    def slow(*one: Any, **options: Any) -> Any:
+        nonlocal made
+        made += 1
+        options["cancelled"] = lambda: made > 2
+        return real_portrait(*one, **options)
+
+    monkeypatch.setattr(portrayed, "portrait", slow)
+    report = fs.xray(*given, run=tmp_path, **ONLY)
+    assert found(report)["classes"] == [0, 1]
+    assert found(report)["unfinished"] == 1
+    assert "The time was up before 1 more class." in report.html
+    monkeypatch.setattr(portrayed, "portrait", real_portrait)
+    assert found(fs.xray(*given, run=tmp_path, **ONLY))["classes"] == [0, 1, 2]
+
+
 def test_networks_that_no_gradient_leads_are_left_out_in_a_sentence() -> None:
     class Steps(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -29,9 +29,9 @@ from fluoroscope.report.study import Study
 from fluoroscope.report.subject import LeftOutError
 
 # Classes that are drawn, steps of a search, and real pictures of each class beside them. Where
-# pictures are large: fewer classes, so many at once, and fewer real ones.
+# pictures are large: fewer of all, and so many classes at once.
 CLASSES, STEPS, REAL = 10, 40, 10
-CLASSES_LARGE, TOGETHER_LARGE, REAL_LARGE = 3, 3, 4
+CLASSES_LARGE, STEPS_LARGE, TOGETHER_LARGE, REAL_LARGE = 3, 28, 3, 4
 # Below this side, waves and their transformations have no room.
 _WAVES = 16
 # Of the time that is left, and without a budget of the time that all before took, and seconds.
@@ -72,10 +72,10 @@ def portrayed(study: Study) -> Portrayed:
     Raises:
         LeftOutError: it cannot be led by its gradient, or there was no time for a single portrait.
     """
-    way = study.written("portrait-method", STEPS, lambda: _way(study))
+    way = study.written("portrait-method", None, lambda: _way(study))
     if way["refused"]:
         raise LeftOutError(way["refused"])
-    method, wanted, behind = way["method"], *_chosen(study)
+    method, steps, (wanted, behind) = way["method"], _steps(study), _chosen(study)
     limit = max(_SECONDS, _OF_SPENT * study.spent())
     ends = time.monotonic() + min(_SHARE * study.left(), limit)
     real, labels, first = _real(study, wanted)
@@ -98,7 +98,7 @@ def portrayed(study: Study) -> Portrayed:
     if len(images) < 3 or len(classes) < len(wanted):
         study.cut.add("portraits")
     second = study.second or usual_judge(study.model.plain)
-    about = [classes, sorted(images), method, STEPS, second and second.plain.fingerprint()]
+    about = [classes, sorted(images), method, steps, second and second.plain.fingerprint()]
     told = study.written(
         "portraits", about,
         lambda: _worth(study, classes, images, (real, labels), second),
@@ -108,7 +108,7 @@ def portrayed(study: Study) -> Portrayed:
         behind=[one for one in behind if one in classes],
         unfinished=len(wanted) - len(classes),
         method=method,
-        steps=STEPS,
+        steps=steps,
         images=images,
         logits=logits,
         real=first[: len(classes)],
@@ -128,6 +128,10 @@ def _way(study: Study) -> dict[str, Any]:
     led = flight["portraits and generators"]
     method = USUAL if min(study.size) >= _WAVES else "pixels"
     return {"method": method, "refused": "" if led.valid else led.why}
+
+
+def _steps(study: Study) -> int:
+    return STEPS_LARGE if study.large else STEPS
 
 
 def _chosen(study: Study) -> tuple[list[int], list[int]]:
@@ -172,6 +176,7 @@ def _paint(
     def over() -> bool:
         return study.cancelled() or time.monotonic() > ends
 
+    steps = _steps(study)
     size = TOGETHER_LARGE if study.large else len(classes)
     parts: list[dict[str, Tensor]] = []
     for start in range(0, len(classes), max(1, size)):
@@ -187,7 +192,7 @@ def _paint(
 
             with collected():  # of a few steps; what came of them is measured
                 found = portrait(
-                    network(), some, method=method, steps=STEPS, size=study.size, seed=study.seed,
+                    network(), some, method=method, steps=steps, size=study.size, seed=study.seed,
                     numbers=torch.full((len(some),), number, device="cpu"),
                     on_share=tell, cancelled=over,
                 )  # fmt: skip
@@ -201,7 +206,7 @@ def _paint(
             }
 
         try:
-            parts.append(study.kept("portraits", [kind, some, method, STEPS], make))
+            parts.append(study.kept("portraits", [kind, some, method, steps], make))
         except NothingFinishedError:
             break
     return parts
