@@ -82,7 +82,7 @@ def choices(
         cells = [network]
         for group in (free, given):
             best = max(group, key=lambda one: one.rank, default=None)
-            cells.append("–" if best is None else best.words())
+            cells.append("–" if best is None or not any(best.agree) else best.words())
         fast = quickest(free)
         cells.append("–" if fast is None else f"{fast.name}, {number(fast.seconds)} s")
         cells.append(_below(free))
@@ -93,7 +93,7 @@ def choices(
         "where as many agree, by their mean probability of the class). *Fastest*: of the methods "
         "without data that are not told apart from the best (exact sign test on the judgements in "
         f"which the two differ, p ≥ {ALIKE}). Over all networks stand only methods that all of "
-        "them admit."
+        "them admit; where nobody agrees on any portrait, there is no best."
     )
     page.table(
         ["network", "best without data", "best with data", "fastest like the best", "told apart "
@@ -125,10 +125,10 @@ def _standings(
 
 
 def quickest(standings: Sequence[Standing]) -> Standing | None:
-    """The fastest of those that are not told apart from the best."""
-    if not standings:
+    """The fastest of those that are not told apart from the best, if anyone agrees with that."""
+    best = max(standings, key=lambda one: one.rank, default=None)
+    if best is None or not any(best.agree):
         return None
-    best = max(standings, key=lambda one: one.rank)
     alike = [one for one in standings if not apart(best.agree, one.agree)]
     return min(alike, key=lambda one: one.seconds)
 

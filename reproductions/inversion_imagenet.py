@@ -212,9 +212,9 @@ def _told(
         f"every method, with {passes} gradient passes for each portrait, however they are spent: "
         "steps, and views at a step. Recipes that are meant for hundreds of steps are so far from "
         "their end; what is compared is what they reach with the same work. The others of these "
-        f"networks judge: {', '.join(f'`{field.name}`' for field in fields)}. *Needs*: the real "
-        "pictures that a method is given; such methods are not to be held against the others. "
-        "Seconds are of one thread of a crowded processor, for a portrait."
+        f"networks judge, in this order: {', '.join(f'`{field.name}`' for field in fields)}. "
+        "*Needs*: the real pictures that a method is given; such methods are not to be held "
+        "against the others. Seconds are of one thread of a crowded processor, for a portrait."
     )
     if stopped:
         page.text("**The run was stopped: rows that are missing were not made.**")
