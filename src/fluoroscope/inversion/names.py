@@ -82,7 +82,7 @@ PRESETS: dict[str, About] = {
         "to 64 pixels 8 crops from all to three quarters of the side, on no larger canvas",
         cost="8,192 passes, 2,048 up to 64 pixels",
         caution="energy is spread over the whole picture: a lone thing on an empty ground is out "
-        "of its reach",
+        "of its reach. The network is led by crops: of the whole picture at once it may be unsure",
     ),
     "maco-gated": About(
         summary="the same, and magnitudes may shrink: empty ground too",
@@ -156,7 +156,7 @@ PRESETS: dict[str, About] = {
         cost="400 passes",
         needs="of all classes",
         caution="give them by --data (real=), or a prior fitted with layers; strokes and specks, "
-        "by which about half of the digits can be told",
+        "by which about half of the digits can be told; of large pictures garish textures",
     ),
     "vital": About(
         summary="layers with all values of real pictures of the class; no logit",
