@@ -26,6 +26,7 @@ def test_the_thresholds_are_those_of_the_code() -> None:
     assert (flags.COLLAPSED, flags.NARROW, flags.SAME_PIXELS) == (0.1, 0.5, 0.01)
     assert (flags.COPIES, flags.FEWEST_COPIES) == (0.05, 2)
     assert (flags.SEES, flags.AGREES, flags.SURVIVES, flags.ALIKE) == (0.5, 0.5, 0.5, 0.5)
+    assert flags.JUDGES == 0.25
     assert (flags.MIDDLE, flags.LAYERS, of_class.COPY) == (0.5, 0.5, 0.5)
     assert (of_sets.K, of_answers.LEAD, choice.REFERENCES) == (5, 0.1, 9)
     assert f"quality {pictures.JPEG_QUALITY}" in PAGE
@@ -33,7 +34,8 @@ def test_the_thresholds_are_those_of_the_code() -> None:
         assert words in PAGE
     for flag in (
         "collapsed", "less varied", "leaks", "not seen", "only this network agrees",
-        "no class in it after rounding", "goes another way through the layers",
+        "second network is no judge", "no class in it after rounding",
+        "goes another way through the layers",
         "the same with random weights",
     ):  # fmt: skip
         assert f"| `{flag}`" in PAGE

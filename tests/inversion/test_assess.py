@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import fluoroscope as fs
 from fluoroscope.data.digits import digits
 from fluoroscope.inversion import Assessment, assess
-from fluoroscope.inversion.measures.flags import raised
+from fluoroscope.inversion.measures.flags import Flag, raised
 from fluoroscope.inversion.measures.measure import Measure, Value
 from fluoroscope.inversion.measures.reading import path, penultimate, read
 from fluoroscope.inversion.measures.result import COLUMNS, markdown_head
@@ -367,6 +367,9 @@ def test_mistakes_are_told(
         assess(model, FRESH[0][:20], FRESH[1][:20], **given)
 
 
+NO_JUDGE = "second network is no judge"
+
+
 def of(name: str, value: float, **references: float) -> Measure:
     beside = {key: Value(one, 50) for key, one in references.items()}
     return Measure(name, Value(value, 50), beside)
@@ -383,8 +386,19 @@ def of(name: str, value: float, **references: float) -> Measure:
         ([of("copies, pixels", 0.02)], []),
         ([of("copies, features", 0.9)], []),
         ([of("own accuracy", 0.4), of("second accuracy", 0.1)], ["not seen"]),
-        ([of("own accuracy", 1), of("second accuracy", 0.45)], ["only this network agrees"]),
-        ([of("own accuracy", 1), of("second accuracy", 0.55)], []),
+        (
+            [of("own accuracy", 1), of("second accuracy", 0.45, real=1)],
+            ["only this network agrees"],
+        ),
+        ([of("own accuracy", 1), of("second accuracy", 0.55, real=1)], []),
+        # A second network is asked for no more than it gives of real pictures.
+        ([of("own accuracy", 1), of("second accuracy", 0.35, real=0.6)], []),
+        (
+            [of("own accuracy", 1), of("second accuracy", 0.25, real=0.6)],
+            ["only this network agrees"],
+        ),
+        ([of("own accuracy", 1), of("second accuracy", 0, real=0.2)], [NO_JUDGE]),
+        ([of("own accuracy", 1), of("second accuracy", 0)], [NO_JUDGE]),
         ([of("survives rounding", 0.4, real=1)], ["no class in it after rounding"]),
         ([of("survives a shift", 0.4, real=0.5)], []),
         ([of("survives a shift", 0.2, real=0.5)], ["no class after a shift of two pixels"]),
@@ -395,3 +409,17 @@ def of(name: str, value: float, **references: float) -> Measure:
 def test_flags_stand_where_their_thresholds_say(measures: list[Measure], flags: list[str]) -> None:
     found = raised({one.name: one for one in measures}, {})
     assert [flag.name for flag in found] == flags
+
+
+def test_a_second_network_that_misses_real_pictures_accuses_nobody() -> None:
+    def said(right: float, many: int) -> Flag:
+        second = Measure("second accuracy", Value(0.0, 50), {"real": Value(right, many)})
+        return raised({"own accuracy": of("own accuracy", 1), "second accuracy": second}, {})[0]
+
+    few = said(0, 3)
+    assert (few.name, few.spoils) == (NO_JUDGE, False)
+    assert "no judge here" in few.words
+    assert "it classifies 0 of 3 real pictures; expected more real ones" in few.words
+    assert said(1, 1).name == NO_JUDGE
+    assert said(0.5, 6).name == NO_JUDGE
+    assert said(1, 6).name == said(0.5, 60).name == "only this network agrees"

@@ -7,9 +7,10 @@ was not measured, and the assessment says what that was.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from fluoroscope.engine.intervals import wilson
 from fluoroscope.inversion.measures.layer_path import AtLayer
 from fluoroscope.inversion.measures.measure import Measure, Value
-from fluoroscope.words import number, percent, some
+from fluoroscope.words import count, number, percent, some
 
 # Of the variety beyond a single picture that real ones have (Vendi - 1, or the spread of pixels),
 # less than a tenth is one picture with a little noise on it: dropout alone gives so much.
@@ -27,8 +28,12 @@ COPIES, FEWEST_COPIES = 0.05, 2
 # that a second network could confirm.
 SEES = 0.5
 # Real pictures pass from one network to another with a few per cent lost. Of what only half passes
-# over, the other half was made of what the one network alone looks at.
+# over, the other half was made of what the one network alone looks at. A second network that
+# misses real pictures too is asked for no more than it gives of these.
 AGREES = 0.5
+# A judge classifies real pictures itself: a quarter of them at least, by the lower end of the
+# interval, so that a few real pictures do not make one.
+JUDGES = 0.25
 # Half of the pictures that had a class before they became a file have none after it.
 SURVIVES = 0.5
 # A layer where a picture is nearer to other classes than to its own: below the middle. It is
@@ -136,14 +141,34 @@ def _alone(measures: Mapping[str, Measure]) -> Iterator[Flag]:
     own, second = _value(measures, "own accuracy"), _value(measures, "second accuracy")
     if own is None or second is None or own.value < SEES:
         return
-    if second.value < AGREES * own.value:
-        real = _value(measures, "second accuracy", "real")
-        beside = "" if real is None else f" (of real pictures {percent(real.value)})"
+    if second.value >= AGREES * own.value:
+        return
+    real = _value(measures, "second accuracy", "real")
+    doubt = _no_judge(real)
+    if doubt:
+        yield Flag(
+            "second network is no judge",
+            f"The second network is no judge here: that it classifies {percent(second.value)} as "
+            f"their class says nothing of the pictures, for {doubt}.",
+            spoils=False,
+        )
+    elif real is not None and second.value < AGREES * own.value * real.value:
         yield Flag(
             "only this network agrees",
             f"Only this network agrees: it classifies {percent(own.value)} as their class, the "
-            f"second network {percent(second.value)}{beside}.",
+            f"second network {percent(second.value)} (of real pictures {percent(real.value)}).",
         )
+
+
+def _no_judge(real: Value | None) -> str:
+    """Why a second network with this accuracy on real pictures is no judge; ``""`` of a judge."""
+    if real is None:
+        return "no real pictures were given that would show whether it classifies these"
+    right = round(real.value * real.count)
+    if wilson(right, real.count)[0] >= JUDGES:
+        return ""
+    pictures = count(real.count, "real picture")
+    return f"it classifies {right:,} of {pictures}; expected more real ones, or another network"
 
 
 def _fragile(measures: Mapping[str, Measure]) -> Iterator[Flag]:
