@@ -25,6 +25,7 @@ from fluoroscope.report import audited
 from fluoroscope.report.audited import Believed, Told
 from fluoroscope.report.audited import methods as every_method
 from fluoroscope.report.blocks import Figure
+from fluoroscope.report.phases import _WEIGHTS, Phases
 from fluoroscope.report.registry import SECTIONS, Section
 from fluoroscope.report.sections import curve as curve_section
 from fluoroscope.report.sections import find_sections
@@ -85,6 +86,24 @@ def test_every_section_is_there_and_its_numbers_are_those_of_the_findings(page: 
     assert round(found["verdict"]["clean_accuracy"] * 24) == right
     assert f"{100 * found['verdict']['robust_accuracy']:.1f} %" in tags.text
     json.dumps(page.describe(), allow_nan=False)
+
+
+def test_the_share_goes_through_its_phases_in_the_order_in_which_they_are_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[str] = []
+    at = Phases.at
+
+    def noted(self: Phases, phase: str, share: float) -> float:
+        if phase and phase not in begun:
+            begun.append(phase)
+        return at(self, phase, share)
+
+    monkeypatch.setattr(Phases, "at", noted)
+    model, images, labels = small(2)
+    fs.xray(model, images, labels, threat="linf:0.02", on_progress=lambda what, share: None)
+    assert begun == [one for one in _WEIGHTS if one in begun]
+    assert {"read", "gradients", "attack", "corruptions", "portraits", "map"} <= set(begun)
 
 
 def test_verdict_is_that_of_the_evaluation_and_of_the_curve(page: fs.Report) -> None:

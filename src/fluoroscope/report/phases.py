@@ -2,20 +2,20 @@
 
 from collections.abc import Iterable
 
-# What each kind of work takes of the whole, roughly: a hardened network is attacked for longer, a
-# weak one has its classes mapped for longer.
+# What each kind of work takes of the whole, roughly, in the order in which it is begun: a hardened
+# network is attacked for longer, a weak one has its classes mapped for longer.
 _WEIGHTS = {
-    "read": 0.04, "attack": 0.42, "8-bit": 0.04, "trust": 0.15, "gradients": 0.05, "draw": 0.04,
+    "read": 0.04, "gradients": 0.05, "attack": 0.42, "8-bit": 0.04, "trust": 0.15, "draw": 0.04,
     "corruptions": 0.09, "portraits": 0.12, "map": 0.17,
 }  # fmt: skip
 # What the sections want, in the order in which they are made.
 _WANTED = {
+    "gradients": ("gradients",),
     "verdict": ("attack", "8-bit", "trust"),
     "curve": ("attack",),
-    "gradients": ("gradients",),
-    "portraits": ("portraits",),
     "pictures": ("attack", "draw"),
     "corruptions": ("corruptions",),
+    "portraits": ("portraits",),
     "map": ("map",),
 }
 
