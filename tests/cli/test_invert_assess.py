@@ -8,7 +8,10 @@ import pytest
 import torch
 
 import fluoroscope as fs
+from fluoroscope.cli.invert_assess import _report
+from fluoroscope.cli.output import Output
 from fluoroscope.data.digits import digits
+from fluoroscope.inversion.measures.measure import Measure, Value
 from fluoroscope.pictures.write import write_png
 from fluoroscope.tensor_files import write_tensors
 
@@ -70,6 +73,28 @@ def test_a_generator_is_asked_for_samples_with_their_codes(
     other = fluoroscope(*command, "-m", "digits-robust", *out)
     assert other.code == 2
     assert "another network" in other.err
+
+
+def test_numbers_and_intervals_stay_whole_at_eighty_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    small = Value(0.00278, 1000, (0.00218, 0.00346))
+    beside = {name: Value(0.0278, 1000) for name in ("real", "noise", "random")}
+    measures = [
+        Measure("own accuracy", Value(0.973, 1000, (0.912, 0.987)), beside, "share"),
+        Measure("second accuracy", None, kind="share", missing="a second network"),
+        Measure("KL to the code", small, beside),
+        Measure("accuracy where a code leads", Value(1.0, 1000, (0.996, 1.0)), beside, "share"),
+    ]
+    found = fs.inversion.Assessment(
+        measures=tuple(measures), flags=(), ways={}, needs_data=None, record={}
+    )
+    _report(Output(None), found, "title")
+    said = "".join(capsys.readouterr())
+    for whole in ("91.2–98.7", "0.0022–0.0035", "0.00278", "99.6–100", "KL to the code", "random"):
+        assert whole in said, said
+    assert max(len(line) for line in said.splitlines() if "–" in line) <= 80
 
 
 def test_a_folder_of_pictures_that_leaks(fluoroscope: Call, tmp_path: Path) -> None:

@@ -216,6 +216,6 @@ def _report(output: Output, found: "Assessment", title: str) -> None:
     there = [name for name in REFERENCES if any(name in one.references for one in found.measures)]
     rows = [one.cells(there) for one in found.measures if one.value is not None]
     heads = [f"{REFERENCE_WORDS[name].split()[0]}>" for name in there]
-    output.table(["measure", "value>", *heads, "of>", "95 %>"], rows, title=title, named=True)
+    output.table(["measure", "value>", *heads, "of>", "95 %>"], rows, title=title, whole=True)
     for note in [*missing_words(found), *found.notes]:
         output.note(note)

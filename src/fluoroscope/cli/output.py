@@ -59,6 +59,8 @@ _OTHERWISE = {
 _NOT_ARGUMENTS = {"data", "model", "image", "images", "json", "out", "run", "split", "first"}
 # Signs of a message.
 _LONGEST = 2000
+# Letters of a line of words in a table, at least.
+_WORDS = 12
 # The notes and warnings of this command so far.
 _told: list[str] = []
 
@@ -201,24 +203,31 @@ class Output:
         title: str = "",
         *,
         named: bool = False,
+        whole: bool = False,
     ) -> None:
         """A table for people; columns whose name ends in ``>`` are set flush right.
 
         Where rows are ``named`` the first column holds words that are typed, and never broken.
+        With ``whole`` those set flush right are not, where some room is left for the others' words.
         """
+        cells = [list(map(harmless, row)) for row in rows]
+        right = [place for place, column in enumerate(columns) if column.endswith(">")]
+        taken = sum(max(len(row[place]) for row in [columns, *cells]) + 2 for place in right)
+        whole = whole and taken + _WORDS <= self.console.width
         table = Table(
-            box=SIMPLE, title=harmless(title) or None, title_justify="left", pad_edge=False
-        )
+            box=SIMPLE, title=harmless(title) or None, title_justify="left", pad_edge=False,
+            collapse_padding=whole,
+        )  # fmt: skip
         for place, column in enumerate(columns):
             justify: JustifyMethod = "right" if column.endswith(">") else "left"
             table.add_column(
                 harmless(column.removesuffix(">")),
                 justify=justify,
                 overflow="fold",
-                no_wrap=named and not place,
+                no_wrap=(named and not place) or (whole and place in right),
             )
-        for row in rows:
-            table.add_row(*map(harmless, row))
+        for row in cells:
+            table.add_row(*row)
         self.console.print(table)
 
     def progress(self, items: Iterable[T], total: int | None, what: str) -> Iterator[T]:

@@ -86,7 +86,8 @@ class Measure:
         if ends is None:
             return ""
         scale = 100 if self.kind == "share" else 1
-        low, high = (number(scale * end) for end in ends)
+        # Of one with zeros behind its point two digits that count say as much, in a narrow column.
+        low, high = (number(scale * end, 2 if abs(scale * end) < 0.1 else 3) for end in ends)
         return f"{low}–{high}"
 
     def reference(self, name: str) -> str:
