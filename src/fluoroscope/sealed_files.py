@@ -90,8 +90,8 @@ def read_sealed(
         raise
     except OSError as error:
         raise ResultFormatError(
-            f"{told} holds no {kind.one}: {error}; expected the JSON that save wrote, and beside "
-            "it the .safetensors"
+            f"{told} holds no {kind.one}: {_refusal(error, told, told.with_suffix('.safetensors'))}"
+            "; expected the JSON that save wrote, and beside it the .safetensors"
         ) from error
     # Whatever a parser makes of what is not of this kind.
     except (
@@ -140,10 +140,10 @@ def read_record(
     Raises:
         ResultFormatError: no such file, or one that is broken or of another version.
     """
+    found = user_path(path)
     try:
-        place = user_path(path)
-        found = regular(place / file if place.is_dir() else place)
-        if found.stat().st_size > most:
+        found = found / file if found.is_dir() else found
+        if regular(found).stat().st_size > most:
             raise ValueError(f"it has {found.stat().st_size} bytes")
         record = json.loads(found.read_text("utf-8"))
         if record["format"] != form:
@@ -157,10 +157,18 @@ def read_record(
     except (
         OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError,
     ) as error:  # fmt: skip
+        reason = _refusal(error, found) if isinstance(error, OSError) else str(error)
         raise ResultFormatError(
-            f"{path} cannot be read: {' '.join(str(error).split())[:300]}; expected what {wrote} "
-            "wrote"
+            f"{path} cannot be read: {' '.join(reason.split())[:300]}; expected what {wrote} wrote"
         ) from error
+
+
+def _refusal(error: OSError, *wanted: Path) -> str:
+    """Why files could not be read, in words: not all of them are there, or what the system says."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        missing = [file for file in wanted if not file.exists()]
+        return f"there is no file {missing[0]}" if missing else "a file is no longer there"
+    return error.strerror or str(error)
 
 
 def plain(value: Any) -> Any:

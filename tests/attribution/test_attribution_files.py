@@ -73,7 +73,7 @@ def test_harm_is_one_sentence(found: fs.Attribution, tmp_path: Path) -> None:
         with pytest.raises(fs.errors.ResultFormatError, match=words):
             fs.Attribution.load(tmp_path)
 
-    refused("holds no attribution: .* expected the JSON")
+    refused(r"holds no attribution: there is no file .*attribution\.json; expected the JSON")
     found.save(tmp_path)
     told, there = tmp_path / "attribution.json", tmp_path / "attribution.safetensors"
     whole = told.read_text()
@@ -94,7 +94,12 @@ def test_harm_is_one_sentence(found: fs.Attribution, tmp_path: Path) -> None:
     changed(found, maps=found.maps[:, :, :9]).save(tmp_path)
     refused("maps have shape")
     there.unlink()
-    refused("holds no attribution")
+    refused(r"holds no attribution: there is no file .*attribution\.safetensors; expected")
+    there.mkdir()
+    refused(r"holds no attribution: [^\[]*; expected the JSON")
+    told.unlink()
+    told.mkdir()
+    refused("holds no attribution: it is no file, but a directory, pipe or device; expected")
 
 
 def test_what_a_map_is_in_words(found: fs.Attribution) -> None:

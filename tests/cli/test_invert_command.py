@@ -193,7 +193,7 @@ def test_samples_are_exact_and_drawn_and_the_network_is_asked_if_it_is_named(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["sample", "NOWHERE"], "holds no generator"),
+        (["sample", "NOWHERE"], "holds no generator: there is no file"),
         (["sample", "HERE", "-m", "digits-robust"], "holds a generator for another network"),
         (["sample", "HERE", "-n", "0"], "--number is 0; expected a whole number, 1 or more"),
         (["sample", "HERE", "-n", "1000000000"], "--number is 1,000,000,000, and 10 classes of so"),
