@@ -14,7 +14,7 @@ from fluoroscope.inversion.generator import conditioning as codes_of
 from fluoroscope.inversion.generator import network_pass
 from fluoroscope.inversion.generator.conditioning import CONDITIONINGS, conditioning
 from fluoroscope.inversion.generator.invert import InversionRun
-from fluoroscope.inversion.generator.network import GROWTHS, Generator, Shape
+from fluoroscope.inversion.generator.network import GROWTHS, Generator, Shape, weights_of
 from fluoroscope.models.layers import tapped
 
 TINY: dict[str, Any] = {"steps": 4, "batch_size": 12, "features": 8, "noise": 8, "embedded": 8}
@@ -109,6 +109,7 @@ def test_a_training_that_was_broken_off_ends_with_the_same_bytes(tmp_path: Path)
 
 
 @pytest.mark.filterwarnings("ignore:Sequential holds")
+@pytest.mark.filterwarnings("ignore:1,000 classes are learnt in batches of 12")
 @pytest.mark.parametrize("classes", [2, 32, 1000])
 def test_few_classes_and_many(classes: int) -> None:
     model, few = wide(classes), TINY | {"steps": 2}
@@ -196,6 +197,46 @@ def test_a_vector_of_many_classes_gets_a_temperature_and_says_so() -> None:
     assert codes_of.mean_lead(10, 1.0) == pytest.approx(0.137, abs=0.01)
     sure, _ = conditioning("vector", 10, confidence=0.9)
     assert codes_of.mean_largest(10, sure.temperature) == pytest.approx(0.9, abs=1e-3)
+
+
+@pytest.mark.parametrize("growth", GROWTHS)
+@pytest.mark.parametrize("name", CONDITIONINGS)
+def test_weights_are_counted_before_they_are_made(growth: str, name: str) -> None:
+    shape = Shape(1, 28, 28, features=64, noise=100, growth=growth)
+    told = conditioning(name, 10)[0]
+    made = sum(one.numel() for one in Generator(shape, told).parameters())
+    assert weights_of(shape, told) == pytest.approx(made, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"features": 1_000_000}, "features is 1,000,000, with .* expected at most 200,000,000"),
+        ({"noise": 1_000_000}, "noise 1,000,000 .* lower the largest"),
+        ({"features": 10**400}, "features is more than 200,000,000; expected"),
+        ({"embedded": 3 * 10**8}, "embedded is more than 200,000,000"),
+        ({"features": 1500, "growth": "lab"}, "features is 1,500"),
+    ],
+)
+def test_a_generator_beyond_memory_is_refused(given: dict[str, Any], words: str) -> None:
+    lab = fs.Classifier(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), channels=1, input_size=28)
+    with pytest.raises(InvalidParameterError, match=words):
+        InversionRun(lab, **TINY | given)
+
+
+def test_batches_grow_with_the_classes() -> None:
+    few = TINY | {"steps": 1}
+    del few["batch_size"]
+    assert InversionRun(wide(256), **few).settings.batch_size == 64
+    with pytest.warns(fs.FluoroscopeWarning, match="1,000 classes .* 256 pictures in place of 64"):
+        run = InversionRun(wide(1000), **few)
+    assert run.settings.batch_size == 256
+    assert any("256 pictures" in note for note in run._notes)
+    assert InversionRun(wide(1000), classes=range(100), **few).settings.batch_size == 64
+    for given in ({"batch_size": 64}, {"preset": "paper"}):
+        with pytest.warns(fs.FluoroscopeWarning, match="give batch_size=250 or more"):
+            run = InversionRun(wide(1000), **few | given)
+        assert run.settings.batch_size == 64
 
 
 def test_memory_that_runs_out_changes_no_result(monkeypatch: pytest.MonkeyPatch) -> None:

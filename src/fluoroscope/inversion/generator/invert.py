@@ -1,5 +1,6 @@
 """The door of network inversion: it checks what is given, trains a generator, and judges it."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -29,9 +30,15 @@ from fluoroscope.inversion.generator.result import Inversion, once_each
 from fluoroscope.inversion.generator.settings import SOURCES, Settings, as_settings
 from fluoroscope.inversion.picture_size import picture_size
 from fluoroscope.models.classifier import Classifier, as_classifier
-from fluoroscope.notices import distinct
+from fluoroscope.notices import distinct, tell_all
 from fluoroscope.process import random_state_lock
 from fluoroscope.training.checkpoint import sha256
+
+# A class is to be seen once in so many steps, or many are not learnt: on a small network of 1,000
+# classes 6.8 % of the samples were predicted as asked after batches of 64, and 92.2 % after 256.
+_TURNS = 4
+# Batches grow up to so many pictures, and of the presets only where nobody else stated them.
+_LARGEST, _GROWS = 256, (None, "ours")
 
 
 def invert(
@@ -61,7 +68,8 @@ def invert(
         conditioning: how the generator is told the class: ``label``, ``vector``, ``one-hot``,
             ``matrix``, ``vector-matrix`` or ``embedding``.
         steps: batches that are learnt from.
-        batch_size: pictures in each.
+        batch_size: pictures in each; by default the preset's, and with ``ours`` up to four times as
+            many where there are more than four classes for each.
         classes: those to learn, by name or index; by default all.
         size: of the pictures, ``(height, width)`` or one side; by default the network's own.
         seed: for everything random.
@@ -136,11 +144,16 @@ class InversionRun:
         told, self._notes = conditioning(
             settings.conditioning, model.num_classes, settings.temperature, settings.confidence
         )
+        wanted = range(model.num_classes) if classes is None else classes
+        self._classes = _classes(model, wanted)
+        settings, more = _batches(
+            settings, len(self._classes), options.get("batch_size") is None and preset in _GROWS
+        )
+        tell_all(more, stacklevel=2)
+        self._notes += more
         shape, more = _shape(settings, model.channels, height, width, told)
         self._notes += more
         self._preset, self.settings = preset or "ours", settings
-        wanted = range(model.num_classes) if classes is None else classes
-        self._classes = _classes(model, wanted)
         remind(model)
         blank = torch.full(
             (1, model.channels, height, width), 0.5, dtype=model.dtype, device=model.device
@@ -232,6 +245,27 @@ def for_so_many(settings: Settings, classes: int) -> Settings:
     if classes <= MOST_OF_A_MATRIX or not settings.conditioning.endswith("matrix"):
         return settings
     return replace(settings, conditioning="embedding", temperature=None, confidence=None)
+
+
+def _batches(settings: Settings, classes: int, grows: bool) -> tuple[Settings, tuple[str, ...]]:
+    """The settings with a batch for so many classes, and what to say of it."""
+    if classes <= _TURNS * settings.batch_size:
+        return settings, ()
+    usual = settings.batch_size
+    if grows:
+        wanted = usual * math.ceil(classes / (_TURNS * usual))
+        settings = replace(settings, batch_size=min(wanted, _LARGEST))
+    if classes <= _TURNS * settings.batch_size:
+        return settings, (
+            f"{classes:,} classes are learnt, so batches are of {settings.batch_size} pictures in "
+            f"place of {usual}; give batch_size={usual} for the usual ones, which are faster",
+        )
+    enough = math.ceil(classes / _TURNS)
+    return settings, (
+        f"{classes:,} classes are learnt in batches of {settings.batch_size}, so each is seen once "
+        f"in {math.ceil(classes / settings.batch_size)} steps: where samples are not predicted as "
+        f"asked, give batch_size={enough} or more, more steps, or fewer classes",
+    )
 
 
 def _shape(

@@ -30,6 +30,12 @@ _MOST_CHANNELS = 4  # times the width, in the first stages
 _FEWEST = 8  # channels
 _MAP_CHANNELS = 16  # of a hot matrix, where its places have numbers of their own
 _LAB_SIZE, _LAB_CLASSES = (28, 28), 10
+# Of each stage of the laboratory's: side, channels in widths, stride and padding.
+_LAB = ((4, 1, 1, 0), (7, 2, 1, 0), (10, 4, 1, 0), (11, 8, 1, 1),
+        (12, 4, 1, 1), (24, 2, 2, 1), (27, 1, 1, 0))  # fmt: skip
+MOST_WEIGHTS = 200_000_000
+"""Of a generator: with their gradients and the two moments of Adam they take 3.2 GB as float32. All
+that is made here has some millions; beyond this memory is full before anybody can say so."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +132,7 @@ class Generator(nn.Module):
     def __init__(self, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__()
         _check(shape)
+        _check_weights(shape, conditioning)
         self.shape, self.conditioning = shape, conditioning
         name, count = conditioning.name, conditioning.count
         if shape.growth == "lab" and is_not_of_lab(shape, count):
@@ -257,20 +264,36 @@ def _lab_layers(
     shape: Shape, conditioning: Conditioning, given: int, modulated: int
 ) -> tuple[nn.Module, list[nn.Module], nn.Module, int | None]:
     """Kernels, strides and paddings of the laboratory's notebook for MNIST, whose width is 64."""
-    n = shape.features
-    table = [(4, n, 1, 0), (7, 2 * n, 1, 0), (10, 4 * n, 1, 0), (11, 8 * n, 1, 1),
-             (12, 4 * n, 1, 1), (24, 2 * n, 2, 1), (27, n, 1, 0)]  # fmt: skip
     at_map = None if conditioning.map_side is None else 3
     stages: list[nn.Module] = []
     many = given
-    for number, (side, out, stride, padding) in enumerate(table):
+    for number, (side, widths, stride, padding) in enumerate(_LAB):
+        out = widths * shape.features
         taken = many + (number == at_map)
         convolve = nn.ConvTranspose2d(taken, out, 4, stride, padding, bias=False)
         late = shape.everywhere or number >= 3
         stages.append(_Stage(convolve, (side, side), shape, modulated, number if late else None))
         many = out
-    last = nn.ConvTranspose2d(n, shape.channels, 4, 1, 1)
+    last = nn.ConvTranspose2d(shape.features, shape.channels, 4, 1, 1)
     return nn.Unflatten(1, (given, 1, 1)), stages, last, at_map
+
+
+def weights_of(shape: Shape, conditioning: Conditioning) -> int:
+    """About how many weights a generator would have, without making it."""
+    told = 0 if conditioning.name == "matrix" else shape.embedded
+    given = shape.noise + told
+    if shape.growth == "lab":
+        many, kernel = [widths * shape.features for _, widths, _, _ in _LAB], 4 * 4
+        first = given * many[0] * kernel
+    else:
+        sizes = sizes_to(shape.height, shape.width, conditioning.map_side)
+        many = [_channels(shape, size) for size in sizes]
+        kernel = 3 * 3 if shape.growth == "resize" else 4 * 4
+        first = given * many[0] * math.prod(sizes[0])
+    between = kernel * sum(taken * out for taken, out in pairwise(many))
+    modulation = 2 * told * sum(many[1:]) if conditioning.name == "embedding" else 0
+    last = kernel * many[-1] * shape.channels
+    return told * conditioning.count + first + between + modulation + last
 
 
 def _norm(kind: str, channels: int) -> nn.Module:
@@ -291,6 +314,11 @@ def _check(shape: Shape) -> None:
         value = getattr(shape, name)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise InvalidParameterError(f"{name} is {value!r}; expected a whole number, 1 or more")
+        if value > MOST_WEIGHTS:
+            raise InvalidParameterError(
+                f"{name} is more than {MOST_WEIGHTS:,}; expected fewer, such as 64: a generator "
+                "has at most so many weights"
+            )
     for name, known in (("growth", GROWTHS), ("norm", NORMS)):
         if getattr(shape, name) not in known:
             raise InvalidParameterError(
@@ -299,4 +327,14 @@ def _check(shape: Shape) -> None:
     if isinstance(shape.dropout, bool) or not 0 <= shape.dropout < 1:
         raise InvalidParameterError(
             f"dropout is {shape.dropout!r}; expected a share from 0 up to, not including, 1"
+        )
+
+
+def _check_weights(shape: Shape, conditioning: Conditioning) -> None:
+    weights = weights_of(shape, conditioning)
+    if weights > MOST_WEIGHTS:
+        raise InvalidParameterError(
+            f"features is {shape.features:,}, with noise {shape.noise:,} and embedded "
+            f"{shape.embedded:,}, which makes a generator of some {weights:,} weights; expected at "
+            f"most {MOST_WEIGHTS:,}, which take 3.2 GB while it learns: lower the largest of these"
         )
