@@ -257,6 +257,31 @@ def test_memory_that_runs_out_changes_no_result(monkeypatch: pytest.MonkeyPatch)
         torch.testing.assert_close(pieces.generator.state_dict()[name], value, rtol=1e-3, atol=1e-4)
 
 
+def test_sampling_goes_on_with_fewer_at_once_where_memory_runs_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = fs.invert(bars(), **TINY)
+    whole, forward, asked = found.sample(n=11, seed=3), Generator.forward, []
+
+    def small(self: Generator, noise: Tensor, *rest: Any) -> Tensor:
+        asked.append(len(noise))
+        if len(noise) > room:
+            raise torch.OutOfMemoryError
+        return forward(self, noise, *rest)
+
+    monkeypatch.setattr(Generator, "forward", small)
+    room = 10
+    with pytest.warns(fs.FluoroscopeWarning, match="memory ran out with (33|16) samples at once"):
+        pieces = found.sample(n=11, seed=3)
+    assert asked == [33, 16, 8, 8, 8, 8, 1]
+    torch.testing.assert_close(pieces.images, whole.images, rtol=1e-4, atol=1e-6)
+    assert torch.equal(pieces.classes, whole.classes)
+    assert torch.equal(pieces.codes, whole.codes)
+    room = 0
+    with pytest.raises(torch.OutOfMemoryError), pytest.warns(fs.FluoroscopeWarning):
+        found.sample(n=1)
+
+
 def test_a_number_that_is_none_stops_it_and_keeps_the_last_good_one(tmp_path: Path) -> None:
     place = tmp_path / "kept"
     run = InversionRun(bars(), checkpoint=place, **TINY)

@@ -11,12 +11,14 @@ from torch import Tensor
 from fluoroscope.engine import randomness
 from fluoroscope.engine.classes import class_values
 from fluoroscope.engine.evaluate import evaluate
+from fluoroscope.engine.memory import out_of_memory
 from fluoroscope.engine.numbers import whole_number
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.inversion.generator.conditioning import Codes, sample_keys
 from fluoroscope.inversion.generator.losses import divergence
 from fluoroscope.inversion.generator.network import Generator
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.notices import tell
 from fluoroscope.pictures import html
 from fluoroscope.words import as_percent, count, percent, shortened, some
 
@@ -104,10 +106,22 @@ class Inversion(html.Shown):
         numbers = torch.arange(n, device="cpu").repeat(len(wanted) // n)
         parts: list[Tensor] = []
         asked: list[Tensor] = []
-        for rows in torch.arange(len(wanted), device="cpu").split(_AT_ONCE):
-            images, codes = self._make(wanted[rows], numbers[rows], seed, temperature, dropout)
+        room, done = _AT_ONCE, 0
+        while done < len(wanted):
+            rows = slice(done, done + room)
+            try:
+                images, codes = self._make(wanted[rows], numbers[rows], seed, temperature, dropout)
+            # In whatever way the device says it.
+            except Exception as problem:
+                if not out_of_memory(problem) or room == 1:
+                    raise
+                many = min(room, len(wanted) - done)
+                room = max(1, many // 2)
+                tell(f"memory ran out with {count(many, 'sample')} at once; going on with {room}")
+                continue
             parts.append(images.cpu())
             asked.append(codes.asked.cpu())
+            done += room
         return Samples(torch.cat(parts), wanted, torch.cat(asked), self.labels)
 
     def _make(
