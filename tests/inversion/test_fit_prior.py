@@ -166,6 +166,22 @@ def test_what_cannot_be_measured_or_does_not_fit_is_refused(tmp_path: Path) -> N
         prior_for(model, str(tmp_path / "none.json"), (9, 12))
 
 
+def test_a_prior_of_the_package_at_another_size_says_so() -> None:
+    torch.manual_seed(0)
+    model = fs.Classifier(
+        torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3)), channels=1, input_size=8
+    )
+    words = "prior digits was measured on pictures of 28x28, and these are of 8x8"
+    for method in ("pixels", "maco"):
+        notes = fs.portrait(model, [0], method=method, prior="digits", steps=1).notes
+        assert [words in note for note in notes].count(True) == 1, notes
+    assert "magnitudes were measured on pictures of 28x28 and are interpolated" in str(notes)
+    usual = fs.portrait(model, [0], method="pixels", steps=1).notes
+    assert not any("was measured" in note for note in usual)
+    own = fs.portrait(fs.load_model("digits-cnn"), [0], prior="digits", steps=1).notes
+    assert not any("was measured" in note for note in own)
+
+
 def test_grey_pictures_in_colour_keep_a_root_that_can_be_undone() -> None:
     grey = _pictures(channels=1).expand(-1, 3, -1, -1)
     found = fit_prior(grey)

@@ -76,6 +76,8 @@ def test_magnitudes_of_another_size_keep_their_cycles_per_pixel() -> None:
     torch.testing.assert_close(found[:, ::2, ::2], wanted)
     assert "interpolated for 16x18" in MACO().notes(on)[0]
     assert MACO().notes(large) == ()
+    assert Fourier(magnitudes=True).notes(on) == MACO().notes(on)
+    assert Fourier().notes(on) == ()
 
 
 def test_without_magnitudes_a_power_law_has_the_deviation_of_real_pixels() -> None:

@@ -64,6 +64,17 @@ def prior_for(
     return found
 
 
+def notes_on_size(prior: Any, found: DataPrior, size: tuple[int, int]) -> tuple[str, ...]:
+    """What to say of a prior of the package that was asked for by name, at another size."""
+    if not isinstance(prior, str) or prior not in SHIPPED or found.size in (None, size):
+        return ()
+    assert found.size is not None
+    return (
+        f"prior {prior} was measured on pictures of {found.size[0]}x{found.size[1]}, and these are "
+        f"of {size[0]}x{size[1]}: its mean, colours and decay are taken as they are",
+    )
+
+
 def _found(prior: Any) -> tuple[DataPrior, bool]:
     """A prior, and whether a user fitted it."""
     if isinstance(prior, DataPrior):

@@ -26,7 +26,7 @@ from fluoroscope.inversion.portraits.presets import Labelled, Material, as_recip
 from fluoroscope.inversion.portraits.recipe import Recipe
 from fluoroscope.inversion.portraits.result import Portraits
 from fluoroscope.inversion.portraits.search import Portraying
-from fluoroscope.inversion.prior_files import prior_for
+from fluoroscope.inversion.prior_files import notes_on_size, prior_for
 from fluoroscope.models.classifier import Classifier, as_classifier
 
 
@@ -190,6 +190,7 @@ def portrait(
         labels=model.labels,
         notes=(
             *notes_of(model),
+            *notes_on_size(prior, known, shape),
             *recipe.parameterisation.notes(canvas),
             *notes_of_search(
                 torch.cat([each.still for each in paintings]).cpu(),

@@ -81,6 +81,10 @@ class Fourier(Parameterisation):
         found: Tensor = (mixed + self._offset(canvas)).sigmoid()
         return found
 
+    def notes(self, canvas: Canvas) -> tuple[str, ...]:
+        """Where magnitudes that scale it are not measured at this size."""
+        return MACO().notes(canvas) if self.magnitudes else ()
+
     def _scale(self, canvas: Canvas) -> Tensor:
         """``max(f, 1 / the longer side) ** -decay``, ``(H, W // 2 + 1)``; or ``(C, H, W // 2 + 1)``
         magnitudes with the same mean square."""

@@ -136,7 +136,7 @@ class MACO(Parameterisation):
         height, width = _own_size(prior)
         if (height, width) != (canvas.height, canvas.width):
             return (
-                f"MACO's magnitudes were measured on pictures of {height}x{width} and are "
+                f"the prior's magnitudes were measured on pictures of {height}x{width} and are "
                 f"interpolated for {canvas.height}x{canvas.width}, at the same cycles per pixel",
             )
         return ()
