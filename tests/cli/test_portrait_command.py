@@ -68,6 +68,15 @@ def test_a_unit_from_a_picture(fluoroscope: Call, tmp_path: Path) -> None:
     assert fs.Portraits.load(tmp_path).targets.tolist() == [-1]
 
 
+def test_a_start_is_read_at_the_size_of_the_portraits(fluoroscope: Call, tmp_path: Path) -> None:
+    said = fluoroscope(
+        "portrait", "-m", "digits-cnn", "-c", "3", "--method", "pixels", "--steps", "1",
+        "--start", "digits:7", "--size", "56x42", "--out", str(tmp_path),
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    assert fs.Portraits.load(tmp_path).images.shape[2:] == (56, 42)
+
+
 def test_stopped_it_keeps_what_is_finished_and_goes_on(
     fluoroscope: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

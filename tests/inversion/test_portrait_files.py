@@ -239,3 +239,40 @@ def test_one_sample_of_each_class_stands_side_by_side_under_its_name(
     replace(made, targets=torch.full_like(made.targets, -1)).gallery()
     assert "what excites it" in seen["title"]
     assert seen["names"] == ["logit", "against logit"]
+
+
+def _several(made: fs.Portraits, classes: int, samples: int) -> fs.Portraits:
+    """The first portrait many times, as samples of classes."""
+    many = {name: getattr(made, name)[[0] * (classes * samples)] for name in TENSORS}
+    many["targets"] = torch.arange(classes).repeat_interleave(samples)
+    many["numbers"] = torch.arange(samples).repeat(classes)
+    return replace(made, **many, second=())
+
+
+@pytest.mark.parametrize(
+    ("classes", "samples", "rows", "words"),
+    [
+        (3, 2, [[0, 1], [2, 3], [4, 5]], ""),
+        (1, 7, [[0, 1, 2, 3, 4], [5, 6]], ""),
+        (7, 1, [[0, 1, 2, 3, 4], [5, 6]], ""),
+        (10, 3, [[0, 3, 6, 9, 12], [15, 18, 21, 24, 27]],
+         "the first of each class; 20 portraits more in the .safetensors file"),
+    ],
+)  # fmt: skip
+def test_no_class_is_left_out_of_the_film(
+    made: fs.Portraits, classes: int, samples: int, rows: list[list[int]], words: str
+) -> None:
+    assert sheets._in_gif(_several(made, classes, samples)) == (rows, words)
+
+
+def test_the_median_of_two_lies_between_them_and_those_against_are_counted(
+    made: fs.Portraits,
+) -> None:
+    logits = made.logits.clone()
+    logits[:2] = 0.0
+    logits[[0, 1], [3, 8]] = torch.tensor([100.0, 0.0])
+    found = replace(made, logits=logits, second=())
+    assert found.summary == (
+        "2 portraits, 1 predicted as their class (median probability 55.0\u202f%); beside them 2 "
+        "against a class"
+    )

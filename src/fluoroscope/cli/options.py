@@ -378,12 +378,22 @@ def open_pictures(
     return _told(found.take(limit, first=first) if limit else found)
 
 
-def open_picture(image: str, model: "Classifier", seed: int, *, invert: bool) -> "ImageSet":
-    """The one picture that ``--image`` names, as a set that has but this one."""
+def open_picture(
+    image: str,
+    model: "Classifier",
+    seed: int,
+    *,
+    invert: bool,
+    size: tuple[int, int] | None = None,
+) -> "ImageSet":
+    """The one picture that ``--image`` names, as a set that has but this one.
+
+    One that has no size of its own, such as noise, is of ``size``, by default the network's.
+    """
     from fluoroscope.data.reference import open_one
 
     waiting.says(f"opening {one_line(image)}")
-    size = model.input_size or (224, 224)
+    size = size or model.input_size or (224, 224)
     return _told(open_one(image, channels=model.channels, size=size, seed=seed, invert=invert))
 
 

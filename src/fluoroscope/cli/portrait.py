@@ -148,17 +148,14 @@ def draw(
     output = Output(json)
     chosen = _classes(output, model, to, unit)
     judge = None if second is None else load_model(second, device=str(model.device))
-    begun = (
-        None
-        if start is None
-        else model.fit(open_picture(start, model, seed, invert=False)[0].image)
-    )
+    sides = sides_of(size)
+    begun = None if start is None else _begun(model, start, sides, seed)
     real = _real(model, data, split, limit)
     numbers = torch.arange(samples, device="cpu").repeat(1 if chosen is None else len(chosen))
     given: dict[str, Any] = {
         "method": method or USUAL,
         "steps": steps,
-        "size": sides_of(size),
+        "size": sides,
         "prior": prior,
         "against": against,
         "seed": seed,
@@ -202,6 +199,15 @@ def draw(
         raise typer.Abort
     mark.drop()
     (directory / FORMING).unlink(missing_ok=True)
+
+
+def _begun(model: "Classifier", start: str, sides: tuple[int, int] | None, seed: int) -> "Tensor":
+    """The picture to start from, read as the network's pictures are, at a size that was named."""
+    from fluoroscope.inversion.picture_size import picture_size
+
+    how, size = model.preprocessing, None if sides is None else picture_size(model, sides)
+    picture = open_picture(start, model, seed, invert=False, size=size)[0].image
+    return how.overridden(input_size=size).fit(picture)
 
 
 def _real(

@@ -139,7 +139,8 @@ class Finished:
         if not forward:
             return count(len(self.images), "portrait")
         own = sum(self.winners[row] == int(self.targets[row]) for row in forward)
-        middle = float(self.probabilities[forward].median())
+        middle = float(self.probabilities[forward].quantile(0.5))
+        against = int((self.towards < 0).sum())
         words = (
             f"{count(len(forward), 'portrait')}, {own} predicted as their class (median "
             f"probability {as_percent(middle)})"
@@ -147,4 +148,6 @@ class Finished:
         if self.second:
             agree = sum(self.second[row].agrees for row in forward)
             words += f", {agree} by the second network"
+        if against:
+            words += f"; beside them {against:,} against a class"
         return words

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-# Portraits in a GIF at the most, side by side in it or in a gallery of one sample each, and files
-# of single ones.
-_IN_GIF, _ACROSS, _FILES = 25, 5, 200
+# Portraits in a GIF at the most, side by side in it or in a gallery of one sample each, rows of it
+# where a class has several, and files of single ones.
+_IN_GIF, _ACROSS, _DOWN_GIF, _FILES = 25, 5, 5, 200
 _OURS = re.compile(
     r"(gallery|ladder|pairs|curves)\.png|curves\.svg|portraits\.gif|portrait-.+\.png"
 )
@@ -135,21 +135,39 @@ def draw(
 
 
 def _gif(found: Finished, path: Path) -> Path:
-    """All portraits side by side on their way, and as they are in the end."""
-    rows = range(min(len(found.images), _IN_GIF))
+    """Portraits on their way, and as they are in the end; of many the first of each class."""
+    rows, left = _in_gif(found)
     kept = found.frames.shape[1]
     steps = _steps(found)
 
     def sheet(pictures: Tensor) -> "Image":
-        return tile_sheet(
-            *_side_by_side([Tile(pictures[row], [_named(found, row)]) for row in rows])
-        )
+        tiles = [[Tile(pictures[row], [_named(found, row)]) for row in line] for line in rows]
+        return tile_sheet(tiles, [""] * len(tiles), foot=left)
 
     frames = [sheet(found.frames[:, at]) for at in range(kept)]
     captions = [f"step {at * steps // kept} of {steps}" for at in range(kept)]
     return write_gif(
         path, [*frames, sheet(found.images)], [*captions, f"step {steps} of {steps}"]
     )  # fmt: skip
+
+
+def _in_gif(found: Finished) -> tuple[list[list[int]], str]:
+    """Which portraits stand where in a GIF, and what is said of those that do not.
+
+    Samples of a class stand in a row of their own; where there is no room for all, the first of
+    each class is shown.
+    """
+    classes = list(_by_name(found).values())
+    rows = [many[at : at + _ACROSS] for many in classes for at in range(0, len(many), _ACROSS)]
+    several = any(len(many) > 1 for many in classes)
+    if several and len(rows) <= _DOWN_GIF:
+        return rows, ""
+    firsts = [many[0] for many in classes][:_IN_GIF]
+    rows = [firsts[at : at + _ACROSS] for at in range(0, len(firsts), _ACROSS)]
+    left = _left_out(len(found.images) - len(firsts), "portrait", "portraits")
+    if several and left:
+        left = f"the first of each class; {left}"
+    return rows, left
 
 
 def _side_by_side(tiles: Sequence[Tile]) -> tuple[list[Sequence[Tile]], list[str]]:
