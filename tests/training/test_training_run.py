@@ -19,6 +19,7 @@ from fluoroscope.errors import (
     UnknownDataError,
     UnknownModelError,
 )
+from fluoroscope.inversion.exclusion.run import ExclusionRun
 from fluoroscope.models.builtin import build_architecture
 from fluoroscope.models.names import BUILTIN, builtin_record
 from fluoroscope.training import run as run_module
@@ -243,3 +244,31 @@ def test_the_packages_weights_are_of_todays_recipe(name: str) -> None:
         assert adversarial is None
     else:
         assert {key: adversarial[key] for key in lowered.describe()} == lowered.describe()
+
+
+@pytest.fixture
+def by_class(tmp_path: Path) -> Path:
+    """Class folders, so sorted by class: 20 of each digit, and 21 of the last."""
+    for split, copies in (("train", 20), ("test", 1)):
+        for digit in range(10):
+            folder = tmp_path / "sorted" / split / str(digit)
+            folder.mkdir(parents=True)
+            for copy in range(copies + (digit == 9)):
+                image = Image.new("L", (28, 28))
+                image.paste(200 + copy, (4, 2 * digit + 3, 24, 2 * digit + 6))
+                image.save(folder / f"{copy:02}.png")
+    return tmp_path / "sorted"
+
+
+@pytest.mark.parametrize("recipe", [TrainingRun, ExclusionRun])
+def test_of_pictures_sorted_by_class_a_share_of_every_class_is_held_out(
+    recipe: type[TrainingRun], by_class: Path, tmp_path: Path
+) -> None:
+    run = recipe("digits-linear", by_class, out=tmp_path / "out", epochs=1)
+    assert run.held_out_of_each == dict.fromkeys(map(str, range(10)), 2)
+    other = recipe("digits-linear", by_class, out=tmp_path / "other", epochs=1, seed=1)
+    assert run._held_out is not None
+    assert other._held_out is not None
+    held_out, learnt = run._held_out[0].flatten(1), run._kept[0].flatten(1)
+    assert len(torch.cat([held_out, learnt]).unique(dim=0)) == 201  # none twice, and none lost
+    assert not torch.equal(held_out, other._held_out[0].flatten(1))

@@ -106,6 +106,8 @@ def train(
         raise InvalidParameterError(
             f"recipe is {recipe!r}; expected exclude, or none for the architecture's own"
         )
+    if run.held_out_of_each:
+        output.say(_held_out(run.held_out_of_each))
     if run.behind:
         output.say(f"going on after step {run.behind} of an earlier run")
     for step in output.progress(run, len(run), f"training {architecture}"):
@@ -133,6 +135,16 @@ def train(
         output.say(line)
     output.wrote([result.weights, result.weights.with_suffix(".json")])
     output.json(result.record)
+
+
+def _held_out(many: dict[str, int]) -> str:
+    """How many training pictures of each class judge the epochs."""
+    least, most = min(many.values()), max(many.values())
+    each = f"{most} of each" if least == most else f"{least} to {most} of each"
+    return (
+        f"{count(sum(many.values()), 'training picture')}, drawn at random, {each} of "
+        f"{count(len(many), 'class', 'classes')}, are held out to judge every epoch"
+    )
 
 
 def _excluded(run: "TrainingRun") -> list[str]:

@@ -1,6 +1,7 @@
 """The whole job behind ``fluoroscope train``: load, fit, judge, write.
 
-The weights in the package are the product of exactly this; the record beside them says of what.
+The weights in the package are the product of this; the record beside them says of what. They are
+from when the last training pictures were held out, not a share of every class.
 """
 
 import hashlib
@@ -41,6 +42,7 @@ from fluoroscope.training.fitting import (
     fit_stream,
     training_identity,
 )
+from fluoroscope.training.shares import share_of_each
 from fluoroscope.words import percent
 
 RECIPES = {
@@ -60,12 +62,13 @@ LOSSES: dict[str, AdversarialLoss] = {
 }
 # Training pictures are held in memory as 8-bit pixels, up to this many bytes.
 MEMORY = 2**30
-# At most so many of the last training pictures, and at most a tenth, judge each epoch instead.
+# At most so many of the training pictures, and at most a tenth, judge each epoch instead: of every
+# class the same share, drawn at random.
 HELD_OUT = 2000
 # At most so many of these are attacked after each epoch, with so many steps.
 HELD_OUT_ATTACKED = 500
 HELD_OUT_STEPS = 20
-# At most so many of the first test pictures are attacked at the end.
+# At most so many of the test pictures, drawn likewise, are attacked at the end.
 TEST_ATTACKED = 1000
 # The share of the steps over which the radius grows, where nobody says another.
 RAMP = 0.35
@@ -216,7 +219,14 @@ class TrainingRun:
         said = [str(part) for pair in options if pair[1] is not None for part in pair]
         self.command = shlex.join(["fluoroscope", "train", architecture, *said])
         self._data = str(data)
-        self._train = _read(self.classifier, data, "train")
+        images, labels = _read(self.classifier, data, "train")
+        self._train_sha256 = sha256(images, labels)
+        judges = share_of_each(labels, min(HELD_OUT, len(labels) // 10), seed)
+        learnt = torch.ones_like(labels, dtype=torch.bool).index_fill(0, judges, False)
+        order = torch.cat([learnt.nonzero()[:, 0], judges])
+        self._judges = len(judges)
+        # Those that judge come last.
+        self._train = images[order], labels[order]
         self._test = _read(self.classifier, data, "test")
         self._result: Trained | None = None
         self._checkpoint = self.out / f"{architecture}.checkpoint.safetensors"
@@ -303,8 +313,13 @@ class TrainingRun:
         return (images[kept:], labels[kept:]) if self._judges else None
 
     @property
-    def _judges(self) -> int:
-        return min(HELD_OUT, len(self._train[0]) // 10)
+    def held_out_of_each(self) -> dict[str, int]:
+        """By class, how many training pictures judge each epoch and are not learnt from."""
+        held_out = self._held_out
+        if held_out is None:
+            return {}
+        many = held_out[1].bincount(minlength=len(self.labels)).tolist()
+        return {label: each for label, each in zip(self.labels, many, strict=True) if each}
 
     def _write(self, seconds: float) -> Trained:
         name = self.classifier.name
@@ -333,8 +348,9 @@ class TrainingRun:
                 "name": self._data,
                 "train": len(self._train[0]),
                 "held_out": self._judges,
+                "held_out_of_each": self.held_out_of_each,
                 "test": len(self._test[0]),
-                "train_sha256": sha256(*self._train),
+                "train_sha256": self._train_sha256,
             },
             "accuracy": {
                 "test": accuracy(module, *self._test),
@@ -351,7 +367,10 @@ class TrainingRun:
         """How the moved pictures were made, and how the network fares under attack."""
         if self.adversarial is None:
             return None
-        images, labels = (part[:TEST_ATTACKED] for part in self._test)
+        images, labels = self._test
+        if len(labels) > TEST_ATTACKED:
+            chosen = share_of_each(labels, TEST_ATTACKED, self.seed)
+            images, labels = images[chosen], labels[chosen]
         threat = self.adversarial.threat
         judged = []
         for attack, steps, restarts in (
