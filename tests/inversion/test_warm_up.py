@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import fluoroscope as fs
+from fluoroscope.errors import NoGradientError
 from fluoroscope.inversion.portraits.warm_up import opened
 
 
@@ -67,6 +68,40 @@ def test_a_dead_start_is_led_out_and_without_that_it_is_said() -> None:
 def test_what_nothing_can_excite_is_said_to_be_no_portrait() -> None:
     found = fs.portrait(_dead(-50.0), [0, 1], method="pixels", steps=20, warm_up=3)
     assert any("half of the steps or more" in note for note in found.notes)
+
+
+class _Broken(nn.Module):
+    """Sound answers, and a gradient that is NaN everywhere: of all pictures, or of the lighter."""
+
+    def __init__(self, whole: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner, self.whole = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), whole
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = [x] if self.whole else x.split(1)  # a NaN would go back to all of a batch
+        return torch.cat([self._answer(row) for row in rows])
+
+    def _answer(self, x: Tensor) -> Tensor:
+        y: Tensor = self.inner(x)
+        broken = self.whole or bool(x.mean() > 0.5)
+        return torch.where(y > 1e6, y * float("nan"), y) if broken else y
+
+
+@pytest.mark.filterwarnings("ignore::fluoroscope.errors.FluoroscopeWarning")
+def test_a_gradient_that_is_nan_everywhere_is_not_called_zero() -> None:
+    model = fs.Classifier(_Broken(True), channels=1, input_size=8)
+    with pytest.raises(NoGradientError, match="NaN or infinite at every pixel"):
+        fs.portrait(model, [0, 1], method="pixels", steps=4)
+    with pytest.raises(NoGradientError, match="NaN or infinite at every pixel"):
+        fs.invert(model, steps=2, batch_size=4)
+    # Where some portraits are led, those that are not are told of, with the true cause.
+    start = torch.stack([torch.full((1, 8, 8), value) for value in (0.2, 0.9)])
+    some = fs.Classifier(_Broken(False), channels=1, input_size=8)
+    found = fs.portrait(some, [0, 1], start=start, method="pixels", steps=4)
+    (said,) = [note for note in found.notes if "at every step" in note]
+    assert said.startswith("portrait 1 (from 0) got a gradient that is zero, NaN or infinite")
+    assert "exactly zero" not in said
 
 
 def test_where_relus_are_alive_nothing_changes() -> None:

@@ -62,6 +62,21 @@ class Answer:
     lost: Tensor | None = None
     """``(N,)``, at how many of these it is no better a hair inside the box, and counts as 0."""
 
+    def check_leads(self) -> None:
+        """Refuse a gradient that is finite at no pixel of any image: searches would stand still.
+
+        Raises:
+            NoGradientError: it is NaN or infinite everywhere.
+        """
+        if self.lost is None or self.gradient is None or not self.gradient.numel():
+            return
+        if bool((self.lost == self.gradient[0].numel()).all()):
+            raise NoGradientError(
+                "the network's gradient is NaN or infinite at every pixel, so nothing leads "
+                "anywhere; expected a finite one: replace the layer that makes it so, such as a "
+                "torch.where whose other side is NaN"
+            )
+
 
 def evaluate(
     model: Classifier,

@@ -154,6 +154,12 @@ def notes_of(model: Classifier) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def is_found(model: Classifier, kind: Kind) -> bool:
+    """Whether there is a finding of this kind of a network behind a classifier."""
+    looks = [network.look for network, _ in _behind(model)]
+    return any(isinstance(look, Look) and look.found(kind) for look in looks)
+
+
 def remark(model: Classifier, kind: Kind, words: str) -> None:
     """Add what was found while a network was used, and warn of it, once."""
     networks = [network for network, _ in _behind(model)]
@@ -263,7 +269,8 @@ class _Looking:
             return
         rows = slope.flatten(1)
         if not bool(rows.isfinite().all()):
-            self.findings.append(Finding("finite", not_finite(self.model)))
+            everywhere = not bool(rows.isfinite().any())
+            self.findings.append(Finding("finite", not_finite(self.model, everywhere)))
         flat = int((~rows.any(1)).sum())
         if 2 * flat > len(rows):
             self.findings.append(Finding("zero", zero_gradient(self.model, flat, len(rows))))
@@ -386,10 +393,11 @@ def _learnt_mean(network: Classifier) -> float | None:
     return None if abs(mean - 0.5) < _NEARER / 2 else mean
 
 
-def not_finite(model: Classifier) -> str:
-    """What is said of a gradient that is not finite everywhere."""
+def not_finite(model: Classifier, everywhere: bool = False) -> str:
+    """What is said of a gradient that is not finite at some pixels, or ``everywhere``."""
+    where = "every pixel of the first pictures" if everywhere else "some pixels"
     return (
-        f"{model.name} has a gradient that is NaN or infinite at some pixels, as a root has at "
+        f"{model.name} has a gradient that is NaN or infinite at {where}, as a root has at "
         "black: there it is taken a hair further inside the box, which costs a second pass, or as "
         "0 where that does not help, so that attacks do not move those pixels"
     )

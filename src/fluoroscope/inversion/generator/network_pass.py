@@ -86,6 +86,7 @@ class NetworkPass:
             answer = evaluate(model, pictures[piece], codes.classes[piece], goal, gradient=True)
             assert answer.terms is not None
             assert answer.gradient is not None
+            answer.check_leads()
             logits.append(answer.logits)
             terms.append(answer.terms.sum(0))
             gradients.append(-answer.gradient)

@@ -8,7 +8,13 @@ from fluoroscope.words import count
 
 
 def notes_of_search(
-    still: Tensor, steps: int, pulls: Tensor, ratios: Sequence[tuple[str, bool]], warm_up: int
+    still: Tensor,
+    steps: int,
+    pulls: Tensor,
+    ratios: Sequence[tuple[str, bool]],
+    warm_up: int,
+    *,
+    finite: bool = True,
 ) -> list[str]:
     """Portraits that nothing moved, and priors that were weighed as nothing.
 
@@ -18,23 +24,28 @@ def notes_of_search(
         pulls: ``(N, 1 + P)``, of the goal and the priors at the start.
         ratios: each prior's name, and whether it is weighed by ratio.
         warm_up: steps in which dead ReLUs were opened.
+        finite: whether the network's gradient was finite wherever it was asked for; what is not
+            counts as zero.
     """
     notes = []
+    zero = "of exactly zero" if finite else "that is zero, NaN or infinite at every pixel"
     never = (still == steps).nonzero()[:, 0].tolist()
     if never:
         mend = (
-            "choose another goal or start, for ReLUs were opened already"
+            "replace the layer whose gradient is not finite"
+            if not finite
+            else "choose another goal or start, for ReLUs were opened already"
             if warm_up
             else "give warm_up=16, which opens dead ReLUs"
         )
         notes.append(
-            f"{_portraits(never, len(still))} got a gradient of exactly zero from the network at "
+            f"{_portraits(never, len(still))} got a gradient {zero} from the network at "
             f"every step: what is shown is what it began as, and no portrait; {mend}"
         )
     mostly = ((still < steps) & (2 * still >= steps)).nonzero()[:, 0].tolist()
     if mostly:
         notes.append(
-            f"{_portraits(mostly, len(still))} got a gradient of exactly zero from the network at "
+            f"{_portraits(mostly, len(still))} got a gradient {zero} from the network at "
             "half of the steps or more, and may be unfinished"
         )
     for at, (name, by_ratio) in enumerate(ratios):

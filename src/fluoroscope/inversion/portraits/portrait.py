@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fluoroscope.engine import randomness
 from fluoroscope.engine.bookmark import Bookmark, UnusableBookmarkError
 from fluoroscope.engine.evaluate import Answer
-from fluoroscope.engine.first_look import notes_of, remind
+from fluoroscope.engine.first_look import is_found, notes_of, remind
 from fluoroscope.engine.predict import check_batch_size, predict, suitable_batch
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.stream import Attack, Feed, Samples, Step, feed, stream, take
@@ -198,6 +198,7 @@ def portrait(
                 torch.cat([each.pulls for each in paintings]).cpu(),
                 [(each.prior.name, each.ratio) for each in search.priors],
                 recipe.warm_up,
+                finite=not is_found(model, "finite"),
             ),
         ),
     )

@@ -211,6 +211,8 @@ class Portraying:
         if query.plain:
             return self._look(state, query, answer)
         assert answer.gradient is not None
+        if not bool(state.number.any()):
+            answer.check_leads()
         gradient = answer.gradient.to(query.views.dtype)
         if query.own is not None:
             gradient = gradient[query.own]
