@@ -47,6 +47,10 @@ def test_trains_tells_and_goes_on_where_it_was_stopped_to_the_same_bytes(
     record = json.loads(whole.out)
     assert record["steps"] == 4
     assert "of 1,000 new samples are predicted as asked" in whole.err
+    assert "not what the classes look like" in whole.err
+    place = tmp_path / "whole"
+    assert f"fluoroscope invert assess {place} --model digits-cnn" in whole.err
+    assert "checkpoint.safetensors" in whole.err
     for term in ("kl", "cross entropy", "cosine", "orthogonality"):
         assert term in whole.err
     assert sorted(one.name for one in (tmp_path / "whole").iterdir()) == [
@@ -184,6 +188,7 @@ def test_samples_are_exact_and_drawn_and_the_network_is_asked_if_it_is_named(
     assert json.loads((tmp_path / "samples.json").read_text())["accuracy"] is None
     with_words = fluoroscope("invert", "sample", str(generator), *options, "-m", "digits-cnn")
     assert with_words.code == 0
+    assert "8 pictures of 3, 8; " in with_words.out
     images = load_file(tmp_path / "samples.safetensors")["images"]
     right = fs.predict(fs.load_model("digits-cnn"), images).winners == held["classes"]
     record = json.loads((tmp_path / "samples.json").read_text())
@@ -295,3 +300,31 @@ def test_leaks_are_counted_beside_as_many_test_pictures(
     assert told["pairs"] == 6
     assert [one["name"] for one in told["classes"]] == ["0", "1"]
     assert "left out, without training or test pictures: 2" in said.err
+
+
+def test_a_sheet_draws_all_that_was_asked_for_or_says_how_many_of_how_many() -> None:
+    from fluoroscope.inversion.generator.sample_files import even_rows, left_out, sample_sheet
+
+    def height(classes: torch.Tensor) -> int:
+        images = torch.zeros(len(classes), 1, 4, 4)
+        return sample_sheet(images, classes, [str(k) for k in range(60)], title="t").height
+
+    one, two = torch.zeros(10, dtype=torch.int64), torch.zeros(20, dtype=torch.int64)
+    assert left_out(two) == ""
+    row = height(two) - height(one)
+    assert row > 100
+    assert height(torch.zeros(25, dtype=torch.int64)) == height(two) + row
+    many = torch.arange(10).repeat_interleave(100)
+    assert left_out(many) == "40 of 100 pictures of each class are drawn"
+    assert "40 of up to 100" in left_out(many[:-1])
+    assert left_out(torch.arange(50)) == "40 of 50 classes are drawn"
+    batch = torch.tensor([8, 0, 8, 3, 0, 3, 3])
+    assert even_rows(batch).tolist() == [1, 4, 3, 5, 0, 2]
+
+
+def test_of_codes_that_are_one_class_the_divergence_is_said_once() -> None:
+    from fluoroscope.cli.invert import state
+
+    row = {"loss": 2.78, "kl": 0.937, "cross_entropy": 0.937, "accuracy": 0.125}
+    assert state(row, soft=False).endswith("as asked, kl 0.937, all terms 2.78")
+    assert "cross entropy 0.937" in state(row, soft=True)

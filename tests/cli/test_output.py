@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from fluoroscope.cli.output import Output, harmless, one_line
 
@@ -43,3 +45,21 @@ def test_a_mistake_is_one_harmless_line(fluoroscope: Callable[..., Any], tmp_pat
     assert "No such option" not in said.err
     assert said.err.count("\n") == 1
     assert said.err[:-1].isprintable()
+
+
+def test_at_80_columns_long_words_leave_a_bar_the_time_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from fluoroscope.cli import output as module
+
+    monkeypatch.setattr(module, "_EVERY", 0.0)
+    screen, output = StringIO(), Output(None)
+    output._progress = Console(file=screen, force_terminal=True, width=80)  # type: ignore[assignment]
+    with output.measuring() as move:
+        move(0.0, "beginning")
+        monkeypatch.setattr(module.TimeLeft, "at", lambda *_: "12:34 left")
+        move(0.25, "words " * 20)
+    shown = screen.getvalue()
+    assert "12:34 left" in shown
+    assert "words w… " in shown
+    assert " 25%" in shown

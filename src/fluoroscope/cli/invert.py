@@ -1,5 +1,6 @@
 """``fluoroscope invert``: what a network believes classes look like, many pictures of each."""
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -136,12 +137,13 @@ def train(
         if behind:
             output.say(f"going on after step {behind} of an earlier run")
         forming = _Forming(place, model)
+        soft = run.generator.conditioning.soft
         with interruptible() as interrupted, output.measuring() as move:
             for step in run:
-                move(step.number / steps_in_all, state(step.row))
+                move(step.number / steps_in_all, state(step.row, soft))
                 if step.number % max(1, steps_in_all // _LINES) == 0:
-                    output.say(f"step {step.number} of {steps_in_all}: {state(step.row)}")
-                forming.look(step)
+                    output.say(f"step {step.number} of {steps_in_all}: {state(step.row, soft)}")
+                forming.look(step, soft)
                 if interrupted():
                     run.cancel()
                     break
@@ -154,7 +156,8 @@ def train(
         found = run.result
     forming.remove()
     _report(output, found)
-    output.wrote([*found.save(place), _gallery(place, found, model)], first=GALLERY)
+    output.wrote([_gallery(place, found, model), *found.save(place), place / CHECKPOINT])
+    output.say(_judge_it(place, model))
     output.json(found.describe())
     return True
 
@@ -177,14 +180,18 @@ def given_settings(weight: list[str] | None, param: list[str] | None) -> dict[st
     return found
 
 
-def state(row: dict[str, float]) -> str:
-    """Where a training stands: losses, and what the network says of the batch."""
+def state(row: dict[str, float], soft: bool) -> str:
+    """Where a training stands: losses, and what the network says of the batch.
+
+    Of codes that are one class both divergences are one number, which is said once.
+    """
     terms = [
-        f"{name.replace('_', ' ')} {number(row[name])}"
+        f"{name.replace('_', ' ')} {number(row[name])}, "
         for name in ("kl", "cross_entropy")
         if name in row
     ]
-    return f"loss {number(row['loss'])}, {', '.join(terms)}, {percent(row['accuracy'])} as asked"
+    told = "".join(terms if soft else terms[:1])
+    return f"{percent(row['accuracy'])} as asked, {told}all terms {number(row['loss'])}"
 
 
 class _Forming:
@@ -194,15 +201,20 @@ class _Forming:
         self._path, self._model = place / FORMING, model
         self._last = time.monotonic() - _FORMING
 
-    def look(self, step: "InversionStep") -> None:
+    def look(self, step: "InversionStep", soft: bool) -> None:
         """Draw the batch now and then."""
-        from fluoroscope.inversion.generator.sample_files import sample_sheet
+        from fluoroscope.inversion.generator.sample_files import even_rows, sample_sheet
         from fluoroscope.pictures.write import write_png
 
         if time.monotonic() - self._last < _FORMING:
             return
-        title = f"step {step.number} of {step.steps}: {state(step.row)}"
-        sheet = sample_sheet(step.pictures, step.classes, self._model.labels, title=title)
+        title, rows = (
+            f"step {step.number} of {step.steps}: {state(step.row, soft)}",
+            even_rows(step.classes),
+        )
+        sheet = sample_sheet(
+            step.pictures[rows], step.classes[rows], self._model.labels, title=title
+        )
         write_png(self._path, sheet)
         self._last = time.monotonic()
 
@@ -246,6 +258,8 @@ def collapsed(found: "Inversion") -> str | None:
 
 
 def _report(output: Output, found: "Inversion") -> None:
+    from fluoroscope.inversion.generator.result import CAUTION
+
     record, judged = found.record, found.record["judged"]
     settings = record["settings"]
     problem = collapsed(found)
@@ -269,10 +283,16 @@ def _report(output: Output, found: "Inversion") -> None:
     )
     for note in found.notes:
         output.note(note)
-    output.say(
-        "what they are worth: fluoroscope invert assess DIRECTORY --model NETWORK, with a second "
-        "network and real pictures"
-    )
+    output.say(CAUTION)
+
+
+def _judge_it(place: Path, model: "Classifier") -> str:
+    """The command that says what they are worth."""
+    from fluoroscope.inversion.usual_judge import OTHERS
+
+    more = "" if model.name in OTHERS else " --second NETWORK --data DATA"
+    given = shlex.join([str(place), "--model", model.name])
+    return f"what they are worth: fluoroscope invert assess {given}{more}"
 
 
 def _course(found: "Inversion", name: str) -> str:

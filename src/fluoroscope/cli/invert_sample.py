@@ -48,15 +48,18 @@ def sample(
       fluoroscope invert sample out/invert -n 100 --out out/samples -m digits-cnn
     """
     from fluoroscope.engine.predict import predict
-    from fluoroscope.inversion.generator.sample_files import sample_sheet, save_samples
+    from fluoroscope.inversion.generator.result import CAUTION
+    from fluoroscope.inversion.generator.sample_files import left_out, sample_sheet, save_samples
+    from fluoroscope.words import count, percent, some
 
     output = Output(json)
     found = opened(generator, model)
     made = found.sample(classes or None, n, seed, temperature=temperature, dropout=dropout)
-    sure = None
+    sure = right = None
     if model is not None:
         said = predict(model, made.images)
         sure = said.probabilities.gather(1, made.classes[:, None])[:, 0]
+        right = float((said.winners == made.classes).double().mean())
     name = found.record["model"]
     record = {
         "generator": found.record,
@@ -66,7 +69,7 @@ def sample(
         "dropout": dropout,
         "needs_data": found.record.get("needs_data"),
         "labels": list(made.labels),
-        "accuracy": None if sure is None else float((said.winners == made.classes).double().mean()),
+        "accuracy": right,
     }
     sheet = sample_sheet(
         made.images,
@@ -76,6 +79,11 @@ def sample(
         + ("" if sure is None else ", and the probability that it gives"),
         confidence=sure,
     )
+    names = some([made.labels[one] for one in dict.fromkeys(made.classes.tolist())])
+    told = [f"{count(len(made.images), 'picture')} of {names}", left_out(made.classes)]
+    if right is not None:
+        told.insert(1, f"{percent(right)} predicted as asked")
+    output.say(f"{'; '.join(filter(None, told))}. {CAUTION}")
     place = generator / "samples" if out is None else out
     paths = save_samples(place, made.images, made.classes, made.codes, sheet, record)
     output.wrote(paths)

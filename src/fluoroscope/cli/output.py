@@ -59,6 +59,8 @@ _OTHERWISE = {
 _NOT_ARGUMENTS = {"data", "model", "image", "images", "json", "out", "run", "split", "first"}
 # Signs of a message.
 _LONGEST = 2000
+# Letters of a bar's line that its words leave: the bar, the share of it, the time left.
+_BAR = 30
 # Letters of a line of words in a table, at least.
 _WORDS = 12
 # The notes and warnings of this command so far.
@@ -112,6 +114,11 @@ def harmless(text: object) -> str:
 def one_line(text: object) -> str:
     """The same in one line."""
     return " ".join(harmless(text).split())
+
+
+def fitting(words: str, room: int) -> str:
+    """Words in so many letters, cut at the end if need be."""
+    return words if len(words) <= max(1, room) else f"{words[: max(1, room) - 1].rstrip()}…"
 
 
 def in_options(text: str) -> str:
@@ -271,7 +278,8 @@ class Output:
                 if now - moved >= _EVERY:
                     moved = now
                     shown = clock.at(now, share, left)
-                    bar.update(task, completed=share, description=harmless(state), left=shown)
+                    words = fitting(harmless(state), self._progress.width - _BAR)
+                    bar.update(task, completed=share, description=words, left=shown)
 
             yield move
 

@@ -26,6 +26,11 @@ _AT_ONCE = 64
 _JUDGED = 1000  # pictures at the most that a generator is judged by
 _MOST = 2**31  # values of the pictures that are made by one call
 _SHOWN_CLASSES, _SHOWN = 10, 3
+CAUTION = (
+    "Samples show what this network answers to, not what the classes look like, nor what it "
+    "learnt from: it may be sure of pictures that mean nothing to anyone else."
+)
+"""What stands beside samples that are shown."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,8 +81,8 @@ class Inversion(html.Shown):
     ) -> Samples:
         """``n`` pictures of each class.
 
-        A picture depends on the seed, its class and its number alone; it is the same, but for the
-        rounding of sums, alone and among others.
+        What is drawn for a picture depends on the seed, its class and its number alone; the picture
+        is the same, but for the rounding of sums, alone and among others.
 
         Args:
             classes: by name or index, each once; by default all that were learnt.

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -14,6 +15,8 @@ from fluoroscope.tensor_files import write_tensors
 from fluoroscope.words import as_percent, count, shortened
 
 NAME = "samples"
+FOOT = "What this network answers to, not what the classes look like"
+"""What stands below samples."""
 _ACROSS = 10
 
 
@@ -48,9 +51,8 @@ def sample_sheet(
     title: str,
     confidence: Tensor | None = None,
     warning: str = "",
-    across: int = _ACROSS,
 ) -> Image.Image:
-    """A row for each class, in order, with the first pictures ``(N, C, H, W)`` of it.
+    """Pictures ``(N, C, H, W)`` class by class, in order, in rows of ten, as many as there is room.
 
     Args:
         images: in ``[0, 1]``.
@@ -59,18 +61,44 @@ def sample_sheet(
         title: over all.
         confidence: ``(N,)``, the probability of that class, written under each.
         warning: what is wrong with them, in red.
-        across: pictures of a class at the most.
     """
-    there = list(dict.fromkeys(classes.tolist()))
-    rows = [(classes == one).nonzero()[:across, 0].tolist() for one in there[:MOST_DOWN]]
-    tiles = [
-        [
-            Tile(images[at], () if confidence is None else (as_percent(float(confidence[at])),))
-            for at in row
-        ]
-        for row in rows
-    ]
-    names = [shortened(labels[one]) for one in there[:MOST_DOWN]]
-    left = len(there) - len(rows)
-    foot = f"and {count(left, 'class', 'classes')} more" if left else ""
+    tiles, names, drawn = [], [], _drawn(classes)
+    for one in list(dict.fromkeys(classes.tolist()))[:MOST_DOWN]:
+        mine = (classes == one).nonzero()[:drawn, 0].tolist()
+        for at in range(0, len(mine), _ACROSS):
+            names.append("" if at else shortened(labels[one]))
+            tiles.append(
+                [
+                    Tile(
+                        images[row],
+                        () if confidence is None else (as_percent(float(confidence[row])),),
+                    )
+                    for row in mine[at : at + _ACROSS]
+                ]
+            )
+    foot = ". ".join(filter(None, [left_out(classes), FOOT]))
     return tile_sheet(tiles, names, title=title, warning=warning, foot=foot)
+
+
+def left_out(classes: Tensor) -> str:
+    """What of samples of the classes ``(N,)`` is not on their sheet; nothing where all are."""
+    many = classes.unique(return_counts=True)[1]
+    drawn, most, told = _drawn(classes), int(many.max()), []
+    if drawn < most:
+        up_to = "" if int(many.min()) == most else "up to "
+        told.append(f"{drawn} of {up_to}{most:,} pictures of each class are drawn")
+    if len(many) > MOST_DOWN:
+        told.append(f"{MOST_DOWN} of {count(len(many), 'class', 'classes')} are drawn")
+    return "; ".join(told)
+
+
+def _drawn(classes: Tensor) -> int:
+    """How many pictures of a class there is room for: rows of ten, all classes alike."""
+    return _ACROSS * max(1, MOST_DOWN // len(classes.unique()))
+
+
+def even_rows(classes: Tensor) -> Tensor:
+    """Of a batch the rows to draw: class by class, each as many as of the rarest, ten at most."""
+    there, many = classes.unique(return_counts=True)
+    each = min(_ACROSS, int(many.min()))
+    return torch.cat([(classes == one).nonzero()[:each, 0] for one in there])

@@ -70,8 +70,10 @@ def portrait(
             mid-grey and channels apart.
         real: real pictures ``(M, C, H, W)`` of the network's size and their classes ``(M,)``, for
             the methods that compare with some (``fluoroscope portrait list``).
-        seed: for everything random; a portrait depends on it and on its number alone, unless its
-            goal or a prior compares the portraits with each other.
+        seed: for everything random; what is drawn for a portrait depends on it and on its number
+            alone, unless its goal or a prior compares the portraits with each other. Batches of
+            one shape give the same bytes; in others, or with other thread counts, processors
+            round otherwise, which many steps may make visible.
         numbers: ``(N,)``, the portraits' numbers; by default 0 and up.
         frames: how many pictures on the way are kept.
         batch_size: views evaluated at once.
