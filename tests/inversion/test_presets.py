@@ -1,6 +1,7 @@
 """Every preset on a toy network, papers' numbers, and what is refused in a sentence."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -170,3 +171,9 @@ def test_the_class_leads_vital_by_its_own_pictures_alone() -> None:
     first, second = made([0, 1], 60).mean((1, 2, 3)).tolist()
     assert second - first > 0.2
     torch.testing.assert_close(made([1], 4)[0], made([0, 1], 4)[1])
+
+
+def test_when_to_take_a_preset_is_said_in_the_docs_as_in_the_list() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "inversion.md").read_text("utf-8")
+    for name, about in names.PRESETS.items():
+        assert f"| `{name}` | {about.when} |\n" in text

@@ -55,6 +55,7 @@ def show(
         [preset, about.paper],
         [
             ["its portraits", about.summary],
+            ["take it when", about.when],
             ["formula", about.formula],
             ["constants", about.constants],
             ["costs", about.cost],

@@ -15,6 +15,8 @@ class About:
 
     summary: str
     """What its portraits are, in a line."""
+    when: str
+    """When it is the one to take."""
     formula: str
     paper: str
     constants: str
@@ -32,6 +34,7 @@ USUAL = "fourier"
 PRESETS: dict[str, About] = {
     "pixels": About(
         summary="each pixel by itself along the gradient: bare, and mostly noise",
+        when="you want to see what a search gives without any help",
         formula="x <- clip(x + 0.05 Adam(dz_c / dx), 0, 1), from noise; z_c the logit of the class",
         paper="none: what others are compared with",
         constants="Adam 0.05, 256 steps, no prior: ours",
@@ -41,6 +44,7 @@ PRESETS: dict[str, About] = {
     ),
     "simonyan": About(
         summary="pixels from the mean, with a pull to grey: the first of its kind",
+        when="you compare with the first method of all",
         formula="z_c(x) - L |x - 1/2|^2, plain steps",
         paper="Simonyan et al. 2013 (1312.6034)",
         constants="from the paper: plain ascent from the mean, an L2 prior; it names no numbers: "
@@ -51,6 +55,7 @@ PRESETS: dict[str, About] = {
     ),
     "mahendran": About(
         summary="pixels that are to be smooth and within range",
+        when="you compare with smoothness alone",
         formula="z_c(x) - L1 mean |x - 1/2|^6 - L2 mean (dx^2 + dy^2), with momentum",
         paper="Mahendran and Vedaldi 2015 (1412.0035), there to invert features",
         constants="from published code: powers 6 and 2, momentum .9, 200 steps, the rate divided "
@@ -62,6 +67,7 @@ PRESETS: dict[str, About] = {
     ),
     "fourier": About(
         summary="waves, long ones first, seen moved, scaled and turned: bold shapes",
+        when="you do not know which: the default",
         formula="x = sigmoid(colour F^-1(s / f^decay)); s moves along the mean gradient of z_c at "
         "views of x",
         paper="Olah et al. 2017 (10.23915/distill.00007), as Lucid 0.3 has it",
@@ -73,6 +79,7 @@ PRESETS: dict[str, About] = {
     ),
     "maco": About(
         summary="phases alone, with real pictures' magnitudes: nothing overdone",
+        when="the network takes large pictures, and you have minutes",
         formula="x = mean + colour F^-1(r exp(i phase)), r the mean magnitude of real pictures; "
         "seen in crops",
         paper="Fel et al. 2023 (2306.06805), crops as its authors' Xplique has them",
@@ -86,6 +93,7 @@ PRESETS: dict[str, About] = {
     ),
     "maco-gated": About(
         summary="the same, and magnitudes may shrink: empty ground too",
+        when="as maco, where a thing may stand on empty ground",
         formula="x = mean + colour F^-1(r sigmoid(g) exp(i phase))",
         paper="Hamblin et al. 2024 (2402.10039), with MACO's settings",
         constants="from faccent's code: g starts at 5; all else as in maco, NAdam 1.0, 256 steps",
@@ -93,6 +101,7 @@ PRESETS: dict[str, About] = {
     ),
     "das": About(
         summary="pictures of all sizes added up: soft shapes",
+        when="as maco, but without real pictures' magnitudes",
         formula="x = (tanh(sum of U_r P_r) + 1) / 2, each P_r along the gradient: as one filter",
         paper="Fort and Whitaker 2025 (2502.07753), direct ascent synthesis",
         constants="from third parties' code: plain ascent .005, 100 steps, every 4th size up to a "
@@ -105,6 +114,7 @@ PRESETS: dict[str, About] = {
     ),
     "accentuation": About(
         summary="what it sees of the class in a picture, made stronger",
+        when="you have a picture, and ask what in it speaks for a class",
         formula="z_c(x) - L |layer(x) - layer(start)|, at the same crops and noise",
         paper="Hamblin et al. 2024 (2402.10039), feature accentuation",
         constants="from faccent's code: Adam .05, 100 steps, 16 crops of .05 to .99 of the side, "
@@ -118,6 +128,7 @@ PRESETS: dict[str, About] = {
     ),
     "robust": About(
         summary="steps of one length within a ball: for robust networks",
+        when="the network was trained against attacks",
         formula="x <- project(x + s g / |g|), g the gradient of log p_c, within |x - x0| <= eps",
         paper="Santurkar et al. 2019 (1906.09453)",
         constants="from memory of the paper: length 1, eps 40, 60 steps at 224, here in "
@@ -128,6 +139,7 @@ PRESETS: dict[str, About] = {
     ),
     "vit": About(
         summary="copies in changing light and noise: made for transformers",
+        when="the network is a transformer",
         formula="z_c at (x + noise - m) / s, rolled, - L TV(x), clipped to [0, 1]",
         paper="Ghiasi et al. 2022 (2212.06727), What do vision transformers learn",
         constants="from the authors' code: Adam .1 (.5, .99), half a cosine, 400 steps, 8 copies, "
@@ -137,6 +149,7 @@ PRESETS: dict[str, About] = {
     ),
     "deepinversion": About(
         summary="layers with the statistics that batch norm has kept",
+        when="batch norm has kept its statistics, and you want many at once",
         formula="log p_c - L sum of |mean - mean_l| + |var - var_l| - R TV(x), over the batch",
         paper="Yin et al. 2020 (1912.08795), DeepInversion",
         constants="from paper and code: Adam .2 (.5, .9), warmed up and half a cosine, L .01, R "
@@ -149,6 +162,7 @@ PRESETS: dict[str, About] = {
     ),
     "deepinversion-data": About(
         summary="the same, measured on real pictures, without batch norm",
+        when="you have real pictures, and batch norm was folded away",
         formula="z_c(x) - L sum of |mean - mean_l| + |var - var_l| - R TV(x), over the batch",
         paper="after Yin et al. 2020 (1912.08795)",
         constants="ours: the logit, Adam .05, 400 steps, L and R that give each prior a tenth of "
@@ -160,6 +174,7 @@ PRESETS: dict[str, About] = {
     ),
     "vital": About(
         summary="layers with all values of real pictures of the class; no logit",
+        when="you have real pictures of each class, and want likeness to these",
         formula="sum over layers of mean (sorted(layer(x)) - mean of sorted(layer(real)))^2; "
         "no logit",
         paper="Gorgun et al. 2025 (2503.22399), VITAL",
