@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import fluoroscope as fs
 from fluoroscope.inversion.generator.certificate import Judges
-from fluoroscope.inversion.generator.counterfeit_result import FROM_NOISE, NOISE, REAL
+from fluoroscope.inversion.generator.counterfeit_result import FROM_NOISE, FROM_OTHERS, NOISE, REAL
 from fluoroscope.inversion.generator.counterfeits import (
     counterfeits,
     each_class,
@@ -141,6 +141,17 @@ def test_counterfeits_stand_beside_real_pictures_and_noise(tmp_path) -> None:
     assert rows[NOISE]["confident"] == 0
     assert rows[FROM_NOISE]["counterfeits"] == 1
     assert rows[FROM_NOISE]["distance_ratio_median"] > 2 * rows[REAL]["distance_ratio_median"]
+    moved = made.row(FROM_OTHERS)
+    assert moved.begun is not None
+    assert not bool((moved.begun == made.classes).any())
+    assert len(made._said(moved, 0)) == 2
+    assert " → 2: " in made._said(moved, 0)[0]
+    seen = moved.certificate
+    assert seen.second_sure is not None
+    torch.testing.assert_close(
+        seen.second_sure,
+        fs.predict(fs.load_model("digits-robust"), moved.images).probabilities.amax(1),
+    )
     files = made.save(tmp_path)
     assert sorted(one.name for one in files) == [
         "counterfeits.json", "counterfeits.png", "counterfeits.safetensors",

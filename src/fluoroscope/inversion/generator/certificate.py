@@ -96,6 +96,8 @@ class Certificate:
     """What the second network says."""
     second_confidence: Tensor | None = None
     """The probability that it gives the class asked for."""
+    second_sure: Tensor | None = None
+    """The probability that it gives what it says."""
 
     @property
     def confident(self) -> Tensor:
@@ -219,6 +221,7 @@ class Judges:
             second_ratio=apart,
             second=None if other is None else other.winners,
             second_confidence=None if other is None else other.confidence(wanted).float(),
+            second_sure=None if other is None else other.confidence(other.winners).float(),
         )
 
     def _read(self, images: Tensor) -> Read:

@@ -15,15 +15,16 @@ from fluoroscope.files import atomic_set, output_directory
 from fluoroscope.inversion.generator.certificate import Certificate
 from fluoroscope.pictures import html
 from fluoroscope.pictures.tile_sheet import Tile, tile_sheet
-from fluoroscope.words import as_percent, count, network_name, number, percent
+from fluoroscope.words import as_percent, count, network_name, number, percent, shortened
 
 NAME = "counterfeits"
 REAL, NOISE = "real", "noise"
 GENERATOR, FROM_NOISE, FROM_OTHERS = "generator", "null space, noise", "null space, other class"
 LEGEND = (
-    "sure: 99 % or more for the class asked for, in 8 bits too; distance: to the nearest real "
-    "picture, between real ones 1; second: the second network agrees; counterfeits: sure, and "
-    "farther than 99 % of real pictures are from each other"
+    "99 % sure: the share whose class gets 99 % or more, in 8 bits too; pixel distance: to the "
+    "nearest real picture, median, between real ones 1; second agrees: the share that the "
+    "second network predicts as the class; counterfeits: the share of sure ones that are farther "
+    "than 99 % of real pictures are from each other"
 )
 WORDS = {
     REAL: "real, of the class",
@@ -47,6 +48,8 @@ class Row:
     """``(N,)`` booleans, of the null space: the answer is the real picture's."""
     moved: Tensor | None = None
     """``(N,)``, of the null space: the L2 distance from where it started."""
+    begun: Tensor | None = None
+    """``(N,)``, of other classes: that of the picture where it started."""
 
     @property
     def words(self) -> str:
@@ -92,7 +95,7 @@ class Counterfeits(html.Shown):
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Columns and rows in words; a dash where nothing was measured."""
-        columns = ["pictures", "sure>", "distance>", "second>", "counterfeits>"]
+        columns = ["pictures", "99 % sure>", "pixel distance>", "second agrees>", "counterfeits>"]
         found = []
         for one in self.rows:
             said = one.describe()
@@ -140,16 +143,19 @@ class Counterfeits(html.Shown):
         """A row for each origin; under each picture how sure the network is of its class."""
         count_ = min(_ACROSS, len(self.classes))
         spread = [number * len(self.classes) // count_ for number in range(count_)]
-        tiles = [
-            [
-                Tile(
-                    one.images[at],
-                    (f"{self.labels[int(self.classes[at])]}: {as_percent(float(sure[at]))}",),
-                )
-                for at in spread
-            ]
-            for one in self.rows
-            for sure in [one.certificate.rounded]
-        ]
+        tiles = [[Tile(one.images[at], self._said(one, at)) for at in spread] for one in self.rows]
         title = f"What {self.record['model']} was asked to see, and how sure it is, in 8 bits"
-        return tile_sheet(tiles, [one.words for one in self.rows], title=title)
+        many = len(self.classes)
+        foot = f"{count_} of {many:,} pictures of each row are drawn" if count_ < many else ""
+        return tile_sheet(tiles, [one.words for one in self.rows], title=title, foot=foot)
+
+    def _said(self, row: Row, at: int) -> list[str]:
+        """What was asked for and how sure both networks are of one picture."""
+        seen, name = row.certificate, shortened(self.labels[int(self.classes[at])])
+        if row.begun is not None:
+            name = f"{shortened(self.labels[int(row.begun[at])])} → {name}"
+        said = [f"{name}: {as_percent(float(seen.rounded[at]))}"]
+        if seen.second is not None and seen.second_sure is not None:
+            other = shortened(self.labels[int(seen.second[at])])
+            said.append(f"second: {other}, {as_percent(float(seen.second_sure[at]))}")
+        return said

@@ -78,7 +78,7 @@ def counterfeits(
     pictures, wanted = judges.real, classes.cpu()
     labels = labels.cpu()
     exemplars, notes = _exemplars(model, pictures, labels, wanted, seed, batch_size)
-    starts = _starts(pictures, labels, wanted, seed)
+    starts, others = _starts(pictures, labels, wanted, seed)
     told = on_share or (lambda share: None)
     rows: list[Row] = []
 
@@ -98,7 +98,8 @@ def counterfeits(
             batch_size=batch_size, cancelled=cancelled,
         )  # fmt: skip
         away = (found.images - starts[name]).flatten(1).norm(dim=1)
-        put(name, found.images, reached=found.reached, moved=away)
+        begun = {"begun": labels[others]} if name == FROM_OTHERS else {}
+        put(name, found.images, reached=found.reached, moved=away, **begun)
         told(number / 2)
     record = {
         "seed": seed,
@@ -155,8 +156,10 @@ def _exemplars(
     return found, notes
 
 
-def _starts(real: Tensor, labels: Tensor, wanted: Tensor, seed: int) -> dict[str, Tensor]:
-    """What is moved: grey noise, and for each class wanted a real picture of another."""
+def _starts(
+    real: Tensor, labels: Tensor, wanted: Tensor, seed: int
+) -> tuple[dict[str, Tensor], Tensor]:
+    """What is moved: grey noise, and for each class a real picture of another, and its row."""
     keys = randomness.keys(seed, torch.arange(len(wanted), device="cpu"))
     drawn = randomness.normal(keys, 0, tuple(real.shape[1:]))
     others = torch.zeros_like(wanted)
@@ -168,7 +171,8 @@ def _starts(real: Tensor, labels: Tensor, wanted: Tensor, seed: int) -> dict[str
                 f"all real pictures are of class {each}; expected some of another to start from"
             )
         others[row] = mine[int(picks[row] * len(mine))]
-    return {FROM_NOISE: (0.5 + _NOISE * drawn).clamp(0, 1), FROM_OTHERS: real[others]}
+    noise = (0.5 + _NOISE * drawn).clamp(0, 1)
+    return {FROM_NOISE: noise, FROM_OTHERS: real[others]}, others
 
 
 def each_class(classes: Tensor, n: int) -> Tensor:

@@ -197,7 +197,7 @@ def _another_way(ways: Mapping[str, tuple[AtLayer, ...]]) -> Iterator[Flag]:
             "goes another way through the layers",
             f"Goes another way through the layers: in {len(apart)} of the {len(made)} layers that "
             "tell classes apart the pictures are not half as like real ones of their class as "
-            f"those are to each other ({some([one.layer for one in apart], 4)}).",
+            f"those are to each other (layers: {some([one.layer for one in apart], 4)}).",
         )
 
 
