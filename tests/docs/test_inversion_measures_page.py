@@ -24,6 +24,7 @@ def test_every_measure_is_explained() -> None:
 
 def test_the_thresholds_are_those_of_the_code() -> None:
     assert (flags.COLLAPSED, flags.NARROW, flags.SAME_PIXELS) == (0.1, 0.5, 0.01)
+    assert flags.REPEATS == 0.5
     assert (flags.COPIES, flags.FEWEST_COPIES) == (0.05, 2)
     assert (flags.SEES, flags.AGREES, flags.SURVIVES, flags.ALIKE) == (0.5, 0.5, 0.5, 0.5)
     assert flags.JUDGES == 0.25
@@ -33,7 +34,8 @@ def test_the_thresholds_are_those_of_the_code() -> None:
     for words in ("*k* = 5", "more than 0.1", "Up to nine", "by two pixels", "At least 5 %"):
         assert words in PAGE
     for flag in (
-        "collapsed", "less varied", "leaks", "not seen", "only this network agrees",
+        "collapsed", "less varied", "repeats itself", "leaks", "not seen",
+        "only this network agrees",
         "second network is no judge", "no class in it after rounding",
         "goes another way through the layers",
         "the same with random weights",

@@ -16,7 +16,7 @@ from fluoroscope.inversion import Assessment, assess
 from fluoroscope.inversion.measures.flags import Flag, raised
 from fluoroscope.inversion.measures.measure import Measure, Value
 from fluoroscope.inversion.measures.reading import path, penultimate, read
-from fluoroscope.inversion.measures.result import COLUMNS, markdown_head
+from fluoroscope.inversion.measures.result import COLUMNS, from_plain, markdown_head
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,9 @@ def flags_of(found: Assessment) -> set[str]:
 
 def test_real_pictures_raise_no_flag(honest: Assessment) -> None:
     assert honest.flags == ()
+    assert any("leave out which real pictures" in note for note in honest.notes)
+    for name in ("pixels", "features"):
+        assert honest.of(f"repeats, {name}").value.value < 0.1  # type: ignore[union-attr]
     for name in ("precision", "recall", "density", "Vendi within a class", "second accuracy"):
         one = honest.of(name)
         assert one.value is not None
@@ -90,6 +93,36 @@ def test_a_collapse_of_all_classes_into_one_picture(
     without = assess(model, one, [0, 1] * 10)
     assert without.collapsed  # the pixels alone tell
     assert not assess(model, torch.rand(20, 1, 28, 28), [0, 1] * 10).collapsed
+
+
+def test_a_collapse_of_some_classes_is_named(model: fs.Classifier, second: fs.Classifier) -> None:
+    images, labels = FRESH[0].clone(), FRESH[1]
+    for each in (3, 8):  # means over ten classes hide these two
+        images[labels == each] = images[labels == each][0]
+    for given in ({"second": second, "real": TEST, "train": TRAIN}, {}):
+        found = assess(model, images, labels, **given)
+        assert found.collapsed
+        assert found.headline.startswith("COLLAPSED (2 OF 10 CLASSES): ")
+        assert "(3, 8)" in found.flags[0].words
+        assert found.of("classes collapsed").value.value == 0.2  # type: ignore[union-attr]
+        again = from_plain(json.loads(json.dumps(found.describe())))
+        assert again.headline == found.headline
+
+
+def test_few_pictures_again_and_again_are_told(model: fs.Classifier, second: fs.Classifier) -> None:
+    images, labels = FRESH
+    several = [images[labels == each] for each in range(10)]
+    two = torch.cat([each[[0, 1] * 6] for each in several])
+    one = torch.cat([each[[0] * 12] for each in several])
+    noisy = (one + 0.1 * (torch.rand_like(one) - 0.5) * 12**0.5).clamp(0, 1)
+    shown = torch.arange(10).repeat_interleave(12)
+    for made, name in ((two, "pixels"), (noisy, "features")):
+        found = assess(model, made, shown, second=second, real=TEST, train=TRAIN)
+        measure = found.of(f"repeats, {name}")
+        assert measure.value is not None
+        assert measure.value.value > 0.9
+        assert measure.references["real"].value < 0.1
+        assert found.collapsed or "repeats itself" in found.headline
 
 
 def test_planted_training_pictures_leak(model: fs.Classifier, second: fs.Classifier) -> None:
@@ -173,6 +206,24 @@ def test_codes_are_held_against_the_answer(model: fs.Classifier) -> None:
     first = assess(model, images[:30], labels[:30], codes=codes[:30]).of("KL to the code")
     assert first.value is not None
     assert first.value.value < 0.5 < first.references["another code"].value
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
+    said = model(images[:30]).double().log_softmax(1)
+    slowly = [
+        float((torch.special.xlogy(code, code) - code * own).sum())
+        for own, mine in zip(said, labels[:30], strict=True)
+        for code in codes[:30][labels[:30] != mine]
+    ]
+    each = [float((labels[:30] != mine).sum()) for mine in labels[:30]]
+    weights = torch.tensor(each).repeat_interleave(torch.tensor(each).long())
+    by_hand = float((torch.tensor(slowly) / weights).sum()) / 30
+    assert first.references["another code"].value == pytest.approx(by_hand, rel=1e-4)
+    for rows in (order, labels[:30].argsort()):  # whatever stands beside what
+        other = assess(model, images[rows], labels[rows], codes=codes[rows]).of("KL to the code")
+        assert other.references["another code"].value == pytest.approx(
+            first.references["another code"].value
+        )
+    same = assess(model, images[:1], labels[:1], codes=codes[:1]).of("KL to the code")
+    assert "another code" not in same.references
     assert first.references["no answer"].value == pytest.approx(2.302585, abs=1e-5)
     even = assess(model, images[:2], labels[:2], codes=codes[30:32])
     assert "temperature" in even.of("accuracy where a code leads").missing
@@ -382,6 +433,8 @@ def of(name: str, value: float, **references: float) -> Measure:
         ([of("Vendi within a class", 1.2, real=2.0)], ["less varied"]),
         ([of("Vendi within a class", 1.6, real=2.0)], []),
         ([of("pixel spread within a class", 0.01, real=0.2)], ["collapsed"]),
+        ([of("repeats, pixels", 0.6)], ["repeats itself"]),
+        ([of("repeats, features", 0.4)], []),
         ([of("copies, pixels", 0.06)], ["leaks"]),
         ([of("copies, pixels", 0.02)], []),
         ([of("copies, features", 0.9)], []),

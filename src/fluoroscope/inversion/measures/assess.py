@@ -14,7 +14,7 @@ from fluoroscope.engine.predict import check_batch_size
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError
 from fluoroscope.gradients.randomised import with_random_weights
-from fluoroscope.inversion.measures import flags, of_answers, of_class, of_sets
+from fluoroscope.inversion.measures import flags, of_answers, of_class, of_sets, variety
 from fluoroscope.inversion.measures.bench import Bench, Subject, common_counts, halves, how_many
 from fluoroscope.inversion.measures.reading import named, noise, path, penultimate, read
 from fluoroscope.inversion.measures.result import Assessment
@@ -88,9 +88,11 @@ def assess(
             model, images, classes, codes, second, layer, real, train, random, again, seeds,
             seed, batch_size, on_share or _nothing,
         )  # fmt: skip
+        varied, by_class = variety.variety(bench)
         measures = [
             *of_answers.answers(bench),
-            *of_sets.variety(bench),
+            *varied,
+            *of_class.repeats(bench),
             *of_sets.among_real(bench),
             *of_class.leaks(bench),
             *of_answers.survival(bench, batch_size),
@@ -102,7 +104,7 @@ def assess(
     by_name = {one.name: one for one in measures}
     return Assessment(
         measures=tuple(measures),
-        flags=flags.raised(by_name, along),
+        flags=flags.raised(by_name, along, by_class),
         ways=along,
         needs_data=needs_data,
         record=_record(bench, second, seed),
@@ -325,6 +327,11 @@ def _remarks(bench: Bench, real: Labelled | None, train: Labelled | None) -> lis
         found.append(
             f"sets are compared at {count(compared, 'picture')} of {len(bench.made)}, as many of "
             "each class as all sets have"
+        )
+    if bench.against is not None and bench.place is not None:
+        found.append(
+            "intervals leave out which real pictures there are: with others precision, recall, "
+            "density and coverage may change by more"
         )
     if len(bench.made) < 100:
         found.append(

@@ -4,7 +4,7 @@ A flag is raised where a number would be read as a success that it is not. None 
 was not measured, and the assessment says what that was.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from fluoroscope.engine.intervals import wilson
@@ -18,6 +18,8 @@ COLLAPSED = 0.1
 # Half of real pictures' variety is what a generator is asked for; between that and a tenth it is
 # said, and is no collapse.
 NARROW = 0.5
+# Pictures that mostly have a near twin in their class are fewer than they look.
+REPEATS = 0.5
 # Without real pictures: pixels of a class that differ by less than two and a half 8-bit levels are
 # one picture to any eye.
 SAME_PIXELS = 0.01
@@ -54,18 +56,43 @@ class Flag:
     """A sentence with its numbers."""
     spoils: bool = True
     """Whether the pictures' good numbers are none; else it is worth knowing."""
+    where: str = ""
+    """``2 of 5 classes``; ``""`` of all."""
+
+    @property
+    def short(self) -> str:
+        """Its name, and where, in brackets."""
+        return f"{self.name} ({self.where})" if self.where else self.name
 
     def describe(self) -> dict[str, object]:
         """As plain values."""
-        return {"name": self.name, "words": self.words, "spoils": self.spoils}
+        return {"name": self.name, "words": self.words, "spoils": self.spoils, "where": self.where}
+
+
+@dataclass(frozen=True)
+class ClassVariety:
+    """How different the pictures of one class are."""
+
+    label: str
+    spread: float
+    """The standard deviation of a pixel."""
+    part: float | None
+    """Of real pictures' variety beyond a single one; ``None`` where there are no real ones."""
+
+
+def has_collapsed(one: ClassVariety) -> bool:
+    """Whether a class hardly has more than one picture."""
+    return one.spread < SAME_PIXELS if one.part is None else one.part < COLLAPSED
 
 
 def raised(
-    measures: Mapping[str, Measure], ways: Mapping[str, tuple[AtLayer, ...]]
+    measures: Mapping[str, Measure],
+    ways: Mapping[str, tuple[AtLayer, ...]],
+    classes: Sequence[ClassVariety] = (),
 ) -> tuple[Flag, ...]:
     """All flags that the measures raise, the weightiest first."""
     return (
-        *_collapsed(measures),
+        *_collapsed(measures, classes),
         *_leaks(measures),
         *_unseen(measures),
         *_alone(measures),
@@ -82,7 +109,7 @@ def _value(measures: Mapping[str, Measure], name: str, of: str = "") -> Value | 
     return found.references.get(of) if of else found.value
 
 
-def _collapsed(measures: Mapping[str, Measure]) -> Iterator[Flag]:
+def _collapsed(measures: Mapping[str, Measure], classes: Sequence[ClassVariety]) -> Iterator[Flag]:
     narrow: list[str] = []
     for name, least in (
         ("Vendi within a class", 1.0),
@@ -105,9 +132,32 @@ def _collapsed(measures: Mapping[str, Measure]) -> Iterator[Flag]:
         told = f"their pixels differ by {number(made.value)} of full white"
         yield Flag("collapsed", f"Collapsed: the pictures of a class are the same ({told}).")
         return
+    gone = [one.label for one in classes if has_collapsed(one)]
+    if gone:  # which the means over classes hide
+        where = f"{len(gone):,} of {count(len(classes), 'class', 'classes')}"
+        has = "has" if len(gone) == 1 else "have"
+        yield Flag(
+            "collapsed",
+            f"Collapsed: {where} {has} hardly more than one picture each ({some(gone, 6)}).",
+            where=where,
+        )
+    yield from _repeats(measures)
     if narrow:
         words = f"Less than half as varied as real pictures: {'; '.join(narrow)}."
         yield Flag("less varied", words, spoils=False)
+
+
+def _repeats(measures: Mapping[str, Measure]) -> Iterator[Flag]:
+    for name in ("pixels", "features"):
+        twins = _value(measures, f"repeats, {name}")
+        if twins is not None and twins.value >= REPEATS:
+            yield Flag(
+                "repeats itself",
+                f"Repeats itself: of {percent(twins.value)} of the pictures another of their class "
+                f"is not half as far away as of real ones (by {name}).",
+                spoils=False,
+            )
+            return
 
 
 def _leaks(measures: Mapping[str, Measure]) -> Iterator[Flag]:

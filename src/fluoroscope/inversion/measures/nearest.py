@@ -22,6 +22,21 @@ def in_space(points: Tensor, train: Tensor) -> Tensor:
     return nearest(points, train)[0][:, 0]
 
 
+def among(points: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    """The distance of points ``(N, D)`` to the nearest other of their class, and these classes.
+
+    Points that are alone in their class are left out.
+    """
+    found = [torch.zeros(0, dtype=torch.float64, device=points.device)]
+    labels = [classes[:0]]
+    for each in classes.unique().tolist():
+        own = points[classes == each]
+        if len(own) > 1:
+            found.append(nearest(own, own, 2)[0][:, 1])  # the first is itself
+            labels.append(torch.full_like(classes[: len(own)], each))
+    return torch.cat(found), torch.cat(labels)
+
+
 def in_structure(images: Tensor, train: Tensor) -> Tensor:
     """The least ``1 - SSIM`` ``(N,)`` of pictures ``(N, C, H, W)`` to training pictures."""
     found = []

@@ -64,17 +64,17 @@ def _of_codes(bench: Bench) -> Iterator[Measure]:
     codes, said = bench.codes, bench.made.own
     apart = divergence(codes, said.logits)
     # What answers that have nothing to do with their codes would have, and a network without any.
-    turned = divergence(codes.roll(1, 0), said.logits) if len(codes) > 1 else apart
+    other = _of_others(codes, bench.made.classes, said.logits)
     even = divergence(codes, torch.zeros_like(said.logits))
     yield measured(
         "KL to the code",
         {
             MADE: mean(apart, bench.seed),
-            "another code": mean(turned, bench.seed),
+            "another code": None if other is None else mean(other, bench.seed),
             "no answer": mean(even, bench.seed),
         },
-        about="nats, of the network's answer from the distribution asked for; beside it from that "
-        "asked for the next picture, and of an even answer",
+        about="nats, of the network's answer from the distribution asked for; beside it from those "
+        "asked for pictures of other classes, and of an even answer",
     )
     top = codes.topk(min(2, codes.shape[1]), dim=1).values
     leads = (top[:, 0] - top[:, -1]) > LEAD
@@ -92,6 +92,26 @@ def _of_codes(bench: Bench) -> Iterator[Measure]:
         kind="share",
         about=f"codes that lead by more than {LEAD}; beside it their share of all",
     )
+
+
+def _of_others(codes: Tensor, classes: Tensor, logits: Tensor) -> Tensor | None:
+    """The mean divergence ``(N,)`` of answers from the codes of all pictures of other classes.
+
+    Neighbours in a list are mostly of one class, so the next one's code will not do. The mean of
+    ``Σ c log c - c log p`` over codes is taken without a pair of a picture and a code each.
+    """
+    names, place = classes.unique(return_inverse=True)
+    if len(names) < 2:
+        return None
+    zeros = torch.zeros(len(names), codes.shape[1], dtype=codes.dtype, device=codes.device)
+    sums = zeros.index_add(0, place, codes)
+    terms = torch.special.xlogy(codes, codes).sum(1)
+    certain = zeros[:, 0].index_add(0, place, terms)
+    many = len(codes) - place.bincount()
+    others = (sums.sum(0) - sums) / many[:, None]
+    logs = logits.double().log_softmax(1)
+    found: Tensor = ((certain.sum() - certain) / many)[place] - (others[place] * logs).sum(1)
+    return found
 
 
 def divergence(codes: Tensor, logits: Tensor) -> Tensor:

@@ -17,9 +17,9 @@ from fluoroscope.inversion.measures.choice import (
 )
 from fluoroscope.inversion.measures.layer_path import AtLayer, at_layer, mean_place
 from fluoroscope.inversion.measures.measure import Measure, Value, median, share
-from fluoroscope.inversion.measures.nearest import CANDIDATES, in_space, in_structure, ratios
+from fluoroscope.inversion.measures.nearest import CANDIDATES, among, in_space, in_structure, ratios
 from fluoroscope.inversion.measures.of_answers import SECOND
-from fluoroscope.inversion.measures.of_sets import REAL
+from fluoroscope.inversion.measures.variety import REAL
 
 # A copy is nearer than this share of what test pictures of the class mostly are, and nearer than
 # all but one in a hundred of them: an average of training pictures is at about 0.7 in pixels.
@@ -66,6 +66,35 @@ def _away(bench: Bench, name: str, subject: Subject, train: Subject) -> Tensor:
     if name == "pixels":
         return in_space(subject.images.flatten(1), train.images.flatten(1))
     return in_structure(subject.images, train.images)
+
+
+def repeats(bench: Bench) -> Iterator[Measure]:
+    """How many pictures lie as near to another of their class as real ones do not.
+
+    Two pictures in turn, or one with noise on it, pass for variety elsewhere.
+    """
+    real = bench.others.get("real")
+    for name in ("pixels", "features"):
+        title = f"repeats, {name}"
+        if real is None or (name == "features" and bench.place is None):
+            yield missing(title, REAL if real is None else SECOND, kind="share")
+            continue
+        away = {}
+        for key, one in bench.subjects.items():
+            rows = bench.rows(one)
+            points = one.images.flatten(1) if name == "pixels" else bench.features(one)
+            away[key] = among(points[rows], one.classes[rows])
+        own, labels = away["real"]
+        if not len(own):
+            yield missing(title, "several real pictures of a class, and of these", kind="share")
+            continue
+        near = {key: ratios(*one, own, labels) for key, one in away.items() if len(one[0])}
+        line = min(COPY, float(near["real"].quantile(_RAREST)))
+        yield measured(
+            title, {key: share(one < line) for key, one in near.items()}, kind="share",
+            about="nearer to another picture of the class than half of what real ones mostly are, "
+            "and than 99 % of them",
+        )  # fmt: skip
 
 
 def choices(bench: Bench) -> Iterator[Measure]:

@@ -1,6 +1,6 @@
-"""Measures of many pictures together: how many there are in effect, and how near real ones."""
+"""Measures of many pictures together: how near real ones they lie, and how alike each other."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -11,64 +11,16 @@ from fluoroscope.inversion.measures.distributions import (
     frechet,
     mean_cosine,
     overlap,
-    vendi,
 )
 from fluoroscope.inversion.measures.measure import Measure, Value, mean, share
 from fluoroscope.inversion.measures.of_answers import SECOND
-from fluoroscope.inversion.measures.pictures import spectrum_distance, spread
+from fluoroscope.inversion.measures.pictures import spectrum_distance
+from fluoroscope.inversion.measures.variety import REAL, of_classes
 
 # Pictures that are compared in double precision at once.
 _TOGETHER = 64
 # Neighbours: as in Naeem et al. 2020.
 K = 5
-REAL = "real=, labelled pictures that nobody made"
-SEVERAL = "several pictures of a class"
-
-
-def variety(bench: Bench) -> Iterator[Measure]:
-    """How different the pictures are: of a class, and all of them."""
-
-    def by_feature(subject: Subject, of: Callable[[Tensor], float]) -> list[float]:
-        return _of_classes(bench, subject, bench.features(subject), of)
-
-    def by_pixel(subject: Subject) -> list[float]:
-        return _of_classes(bench, subject, subject.images, spread)
-
-    if bench.place is None:
-        for name in ("Vendi within a class", "Vendi over all", "cosine within a class"):
-            yield missing(name, SECOND)
-    else:
-        yield _of_each("Vendi within a class", bench, lambda one: by_feature(one, vendi))
-        yield measured(
-            "Vendi over all",
-            {
-                key: Value(vendi(bench.features(one, equal=True)), len(bench.rows(one)))
-                for key, one in bench.subjects.items()
-                if len(bench.rows(one))
-            },
-            needs=REAL + " of the pictures' classes",
-            about="pictures in effect, of so many as stand beside",
-        )
-        yield _of_each("cosine within a class", bench, lambda one: by_feature(one, mean_cosine))
-    yield _of_each("pixel spread within a class", bench, by_pixel)
-
-
-def _of_each(name: str, bench: Bench, of: Callable[[Subject], list[float]]) -> Measure:
-    values: dict[str, Value | None] = {}
-    for key, subject in bench.subjects.items():
-        found = torch.tensor(of(subject), dtype=torch.float64, device="cpu")
-        values[key] = mean(found, bench.seed) if len(found) else None
-    return measured(name, values, needs=SEVERAL, about="mean over classes, counted beside it")
-
-
-def _of_classes(
-    bench: Bench, subject: Subject, values: Tensor, of: Callable[[Tensor], float]
-) -> list[float]:
-    """A number of each class that has two pictures or more."""
-    rows = bench.rows(subject)
-    classes = subject.classes[rows]
-    mine = [rows[classes == each] for each in classes.unique().tolist()]
-    return [of(values[one]) for one in mine if len(one) > 1]
 
 
 def among_real(bench: Bench) -> Iterator[Measure]:
@@ -170,9 +122,11 @@ def _correlations(bench: Bench, other: Subject) -> dict[str, Value]:
     found = {MADE: mean(values, bench.seed)}
     real = bench.others.get("real")
     if real is not None:
-        pairs = _of_classes(bench, real, real.images, lambda images: mean_cosine(_contrast(images)))
+        pairs = of_classes(bench, real, real.images, lambda images: mean_cosine(_contrast(images)))
         if pairs:
-            found["real"] = mean(torch.tensor(pairs, dtype=torch.float64, device="cpu"), bench.seed)
+            found["real"] = mean(
+                torch.tensor(list(pairs.values()), dtype=torch.float64, device="cpu"), bench.seed
+            )
     return found
 
 

@@ -65,19 +65,22 @@ class Assessment(html.Shown):
 
     @property
     def collapsed(self) -> bool:
-        """Whether a class has hardly more than one picture."""
+        """Whether any class has hardly more than one picture; the flag's words name them."""
         return any(flag.name == "collapsed" for flag in self.flags)
 
     @property
     def headline(self) -> str:
         """What it comes to in a line: the flags first, for with them no number is a success."""
-        spoiled = [flag.name for flag in self.flags if flag.spoils]
+        spoiled = [flag.short for flag in self.flags if flag.spoils]
+        beside = [flag.short for flag in self.flags if not flag.spoils]
         own, second = self.of("own accuracy"), self.of("second accuracy")
         said = f"{own.words()} classified as their class by the network"
         if second.value is not None:
             said += f", {second.words()} by the second"
         else:
             said += ", by a second network not measured"
+        if beside:
+            said += f"; {', '.join(beside)}"
         return f"{', '.join(spoiled).upper()}: {said}" if spoiled else said
 
     @property
@@ -226,7 +229,10 @@ def from_plain(found: dict[str, Any]) -> Assessment:
     return Assessment(
         measures=measures,
         flags=tuple(
-            Flag(printable(one["name"]), printable(one["words"]), bool(one["spoils"]))
+            Flag(
+                printable(one["name"]), printable(one["words"]), bool(one["spoils"]),
+                printable(one.get("where", "")),
+            )
             for one in found["flags"]
         ),
         ways={
