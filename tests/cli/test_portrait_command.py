@@ -103,7 +103,9 @@ def test_stopped_it_keeps_what_is_finished_and_goes_on(
     assert (place / command.GOING).exists()
     other = fluoroscope(*given[:-2], "--seed", "4", "--out", str(tmp_path / "other"))
     assert other.code == 0
-    assert fluoroscope(*given, "--out", str(place)).code == 0
+    going = fluoroscope(*given, "--out", str(place))
+    assert going.code == 0
+    assert "going on where an earlier run stopped" in going.out
     name = "portraits.safetensors"
     assert (place / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert not (place / command.GOING).exists()

@@ -15,6 +15,7 @@ from fluoroscope.inversion.generator import network_pass
 from fluoroscope.inversion.generator.conditioning import CONDITIONINGS, conditioning
 from fluoroscope.inversion.generator.invert import InversionRun
 from fluoroscope.inversion.generator.network import GROWTHS, Generator, Shape, weights_of
+from fluoroscope.inversion.generator.settings import SOURCES
 from fluoroscope.models.layers import tapped
 
 TINY: dict[str, Any] = {"steps": 4, "batch_size": 12, "features": 8, "noise": 8, "embedded": 8}
@@ -83,6 +84,26 @@ def test_dropout_makes_the_pictures_of_a_class_differ() -> None:
         found.generator.noise(torch.arange(2)), torch.zeros(2, dtype=torch.long), torch.eye(3)[:2]
     )
     assert kept.shape == (2, 1, 8, 8)
+
+
+def test_spread_is_one_thing_and_a_class_of_one_picture_is_named() -> None:
+    found = fs.invert(bars(), **TINY)
+    judged = found.record["judged"]
+    made = found.sample(n=judged["pictures"] // len(found.labels), seed=1)
+    told = fs.inversion.assess(bars(), made.images, made.classes).of("pixel spread within a class")
+    assert told.value is not None
+    assert judged["spread"] == pytest.approx(told.value.value, rel=1e-6)
+    assert judged["collapsed"] == []
+    with torch.no_grad():
+        for one in found.generator.parameters():
+            one.zero_()
+    assert found.judged(bars()).record["judged"]["collapsed"] == list(found.labels)
+
+
+def test_what_there_is_is_completed_and_described() -> None:
+    assert {"assess", "detection", "fit_prior", "preflight"} <= set(dir(fs.inversion))
+    for one in (fs.invert, InversionRun):
+        assert all(f"``{name}``" in (one.__doc__ or "") for name in SOURCES)
 
 
 def test_a_training_that_was_broken_off_ends_with_the_same_bytes(tmp_path: Path) -> None:

@@ -80,6 +80,19 @@ def test_magnitudes_of_another_size_keep_their_cycles_per_pixel() -> None:
     assert Fourier().notes(on) == ()
 
 
+def test_how_much_of_a_picture_was_cut_off_is_said() -> None:
+    pictures = torch.full((2, 1, 5, 5), 0.5)
+    assert MACO().notes_on(pictures) == ()
+    pictures[0, 0, 0, :] = 1
+    pictures[1, 0, 4, :] = 0
+    assert MACO().notes_on(pictures)[0].startswith("20.0\N{NARROW NO-BREAK SPACE}% of the pixels")
+    assert MACO(lucid=True).notes_on(pictures) == ()
+    model = fs.load_model("digits-cnn")
+    told = fs.portrait(model, [0], method="maco", steps=2).notes
+    images = fs.portrait(model, [0], method="maco", steps=2).images
+    assert any("cut off" in one for one in told) == bool(((images <= 0) | (images >= 1)).any())
+
+
 def test_without_magnitudes_a_power_law_has_the_deviation_of_real_pixels() -> None:
     on = _canvas(3, 32, 33)
     on = replace(on, prior=replace(on.prior, magnitude=None))

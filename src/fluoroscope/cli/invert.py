@@ -20,7 +20,7 @@ from fluoroscope.cli.invert_sample import sample
 from fluoroscope.cli.options import OUT, Command, Json, Seed, sides_of, with_model
 from fluoroscope.cli.output import Output, speak_of
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.words import count, duration, number, percent
+from fluoroscope.words import count, duration, number, percent, some
 
 if TYPE_CHECKING:
     from fluoroscope.inversion.generator.fitting import InversionStep
@@ -110,7 +110,7 @@ def train(
       fluoroscope invert sample out/invert -c 3 -n 20
       fluoroscope invert assess out/invert -m digits-cnn
     """
-    from fluoroscope.files import output_directory
+    from fluoroscope.files import output_directory, remove
     from fluoroscope.inversion.generator.invert import InversionRun
 
     options = given_settings(weight, param)
@@ -156,7 +156,9 @@ def train(
         found = run.result
     forming.remove()
     _report(output, found)
-    output.wrote([_gallery(place, found, model), *found.save(place), place / CHECKPOINT])
+    written = [_gallery(place, found, model), *found.save(place)]
+    remove(place / CHECKPOINT)  # all that it was for is done; another training may come here
+    output.wrote(written)
     output.say(_judge_it(place, model))
     output.json(found.describe())
     return True
@@ -248,9 +250,15 @@ def collapsed(found: "Inversion") -> str | None:
     """A sentence where the pictures of a class hardly differ."""
     from fluoroscope.inversion.measures.flags import SAME_PIXELS
 
-    spread = found.record["judged"]["spread"]
+    spread, gone = found.record["judged"]["spread"], found.record["judged"].get("collapsed", [])
     if spread >= SAME_PIXELS:
-        return None
+        if not gone:
+            return None
+        classes = count(len(found.record["classes"]), "class", "classes")
+        return (
+            f"collapsed: of {len(gone):,} of {classes} all pictures are the same "
+            f"({some(gone, 6)}); what is said of their number is said of one"
+        )
     return (
         f"collapsed: the pictures of a class are the same (their pixels differ by "
         f"{number(spread)} of full white); what is said of their number is said of one"

@@ -318,6 +318,8 @@ def _bookmark(
     found = Bookmark(file, about)
     if there and not found.found:
         output.note(f"{file} is of other portraits, or damaged; these are begun anew")
+    elif there:
+        output.say("going on where an earlier run stopped")
     return found
 
 

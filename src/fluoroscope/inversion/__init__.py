@@ -72,6 +72,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def __getattr__(name: str) -> Any:
     if name in _HOMES:  # these load PyTorch, which names alone do without
         return getattr(import_module(f"fluoroscope.inversion.{_HOMES[name]}"), name)

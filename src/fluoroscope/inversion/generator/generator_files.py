@@ -120,6 +120,8 @@ def _check(record: dict[str, Any], generator: Generator) -> None:
     ]
     if not all(type(one) in (int, float) and math.isfinite(one) for one in numbers):
         raise ValueError("a number of the record is none")
+    if not all(type(one) is str for one in judged.get("collapsed", [])):
+        raise ValueError("collapsed are no names of classes")
     for name in ("model", "model_sha256", "preset"):
         if type(record[name]) is not str:
             raise ValueError(f"{name} is no text")

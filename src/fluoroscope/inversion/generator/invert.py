@@ -64,7 +64,7 @@ def invert(
 
     Args:
         model: the network under study; never changed.
-        preset: ``ours`` (the default), ``paper`` or ``lab``.
+        preset: ``ours`` (the default), ``paper``, ``lab`` or ``toward-data``.
         conditioning: how the generator is told the class: ``label``, ``vector``, ``one-hot``,
             ``matrix``, ``vector-matrix`` or ``embedding``.
         steps: batches that are learnt from.
@@ -99,8 +99,8 @@ class InversionRun:
 
     Args:
         model: the network under study; never changed.
-        preset: ``ours`` (the default), ``paper`` or ``lab``; what of each is whose stands in
-            ``SOURCES`` of :mod:`.settings`.
+        preset: ``ours`` (the default), ``paper``, ``lab`` or ``toward-data``; what of each is
+            whose stands in ``SOURCES`` of :mod:`.settings`.
         conditioning: how the generator is told the class: ``label``, ``vector``, ``one-hot``,
             ``matrix``, ``vector-matrix`` or ``embedding``.
         classes: those to learn, by name or index; by default all.

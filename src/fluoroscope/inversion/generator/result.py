@@ -1,5 +1,6 @@
 """A generator that inverts a network: what it makes, how it learnt, and what the network says."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from fluoroscope.errors import InvalidParameterError
 from fluoroscope.inversion.generator.conditioning import Codes, sample_keys
 from fluoroscope.inversion.generator.losses import divergence
 from fluoroscope.inversion.generator.network import Generator
+from fluoroscope.inversion.measures.flags import SAME_PIXELS
+from fluoroscope.inversion.measures.pictures import spread
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.notices import tell
 from fluoroscope.pictures import html
@@ -175,7 +178,8 @@ class Inversion(html.Shown):
 
         ``record["judged"]``: ``pictures``, ``accuracy`` (share predicted as asked),
         ``confidence`` (mean probability of the class), ``kl`` (mean divergence from what was asked,
-        in nats), ``spread`` (mean standard deviation of a pixel within a class).
+        in nats), ``spread`` (mean over classes of a pixel's standard deviation, as ``assess`` takes
+        it), ``collapsed`` (the classes whose pictures are all the same, by name).
         """
         each = max(2, min(100, _JUDGED // len(self.record["classes"])))
         made = self.sample(n=each, seed=seed)
@@ -185,13 +189,18 @@ class Inversion(html.Shown):
             logs.append(said if model.log_probabilities else said.log_softmax(1))
         answers = torch.cat(logs)
         own = answers.gather(1, made.classes[:, None])[:, 0].exp()
-        spread = made.images.unflatten(0, (-1, each)).double().std(1).mean()
+        spreads = [spread(mine) for mine in made.images.split(each)]
         judged = {
             "pictures": len(answers),
             "accuracy": float((answers.argmax(1) == made.classes).double().mean()),
             "confidence": float(own.mean()),
             "kl": float(divergence(made.codes, answers).mean()),
-            "spread": float(spread),
+            "spread": math.fsum(spreads) / len(spreads),
+            "collapsed": [
+                self.labels[one]
+                for one, own in zip(self.record["classes"], spreads, strict=True)
+                if own < SAME_PIXELS
+            ],
         }
         few = self.record["classes"][:_SHOWN_CLASSES]
         chosen = [(made.classes == one).nonzero()[:_SHOWN, 0] for one in few]

@@ -138,7 +138,7 @@ def _collapsed(measures: Mapping[str, Measure], classes: Sequence[ClassVariety])
         has = "has" if len(gone) == 1 else "have"
         yield Flag(
             "collapsed",
-            f"Collapsed: {where} {has} hardly more than one picture each ({some(gone, 6)}).",
+            f"Collapsed: {where} {has} hardly more than one picture ({some(gone, 6)}).",
             where=where,
         )
     yield from _repeats(measures)

@@ -66,8 +66,10 @@ def portrait(
             ``canvas``.
         start: pictures ``(N, C, H, W)`` or one ``(C, H, W)`` in ``[0, 1]`` to start from.
         against: make beside each portrait one from the same start that lowers the goal.
-        prior: what is known of real pictures, a :class:`.DataPrior`; by default nothing, which is
-            mid-grey and channels apart.
+        prior: what is known of real pictures: a :class:`.DataPrior`, the file of one, or one of the
+            package by name. By default, as on the command line, what suits the network: its digits
+            for the built-in ones, natural colour for others of three channels, and for all else
+            ``"grey"``: nothing, which is mid-grey and channels apart.
         real: real pictures ``(M, C, H, W)`` of the network's size and their classes ``(M,)``, for
             the methods that compare with some (``fluoroscope portrait list``).
         seed: for everything random; what is drawn for a portrait depends on it and on its number
@@ -194,6 +196,7 @@ def portrait(
             *notes_of(model),
             *notes_on_size(prior, known, shape),
             *recipe.parameterisation.notes(canvas),
+            *recipe.parameterisation.notes_on(pictures),
             *notes_of_search(
                 torch.cat([each.still for each in paintings]).cpu(),
                 recipe.steps,

@@ -19,6 +19,7 @@ from fluoroscope.inversion.portraits.canvas import Canvas
 from fluoroscope.inversion.portraits.parameterisations import colour as colours
 from fluoroscope.inversion.portraits.parameterisations import spectrum
 from fluoroscope.inversion.portraits.parameterisations.parameterisation import Parameterisation
+from fluoroscope.words import as_percent
 
 # How far a picture's magnitudes may be from those that can be held, as a share of the largest.
 _CLOSE = 1e-3
@@ -140,6 +141,16 @@ class MACO(Parameterisation):
                 f"interpolated for {canvas.height}x{canvas.width}, at the same cycles per pixel",
             )
         return ()
+
+    def notes_on(self, pictures: Tensor) -> tuple[str, ...]:
+        """How much was cut off: only what was not has the magnitudes that are held."""
+        cut = float(((pictures <= 0) | (pictures >= 1)).double().mean())
+        if self.lucid or not cut:
+            return ()
+        return (
+            f"{as_percent(cut)} of the pixels' values were cut off at 0 or 1: MACO holds "
+            "magnitudes before that, and these pictures have somewhat others",
+        )
 
     def _gated(self, phase: Tensor, gate: Tensor) -> Tensor:
         return torch.cat([phase, gate], 1) if self.gate else phase

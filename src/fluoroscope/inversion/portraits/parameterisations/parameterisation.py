@@ -46,3 +46,7 @@ class Parameterisation(ABC):
     def notes(self, canvas: Canvas) -> tuple[str, ...]:
         """What a user should know of how it stands on this canvas."""
         return ()
+
+    def notes_on(self, pictures: Tensor) -> tuple[str, ...]:
+        """What a user should know of finished pictures ``(n, C, H, W)``."""
+        return ()
