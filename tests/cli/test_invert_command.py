@@ -261,6 +261,7 @@ def test_unrestricted_samples_are_judged_by_the_second_network(
     assert told["adversarial"] == pytest.approx(sum(hits) / len(rows))
     assert told["second"] == "digits-robust"
     assert "no more than an opinion" in said.err
+    assert all(one["second_sure"] >= one["second_confidence"] for one in rows)
 
 
 def test_a_bounded_generator_is_judged_on_pictures_that_it_did_not_learn_from(

@@ -24,7 +24,7 @@ from fluoroscope.cli.options import (
 )
 from fluoroscope.cli.output import Output
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.words import count, percent
+from fluoroscope.words import as_percent, count, percent, shortened, some
 
 if TYPE_CHECKING:
     from fluoroscope.models.classifier import Classifier
@@ -132,6 +132,9 @@ def _unrestricted(
     )
     hits = made.success.nonzero()[:, 0]
     assert told.second is not None
+    assert told.second_sure is not None
+    got = set(made.samples.classes[hits].tolist())
+    without = [found.labels[one] for one in found.record["classes"] if one not in got]
     shown = hits if len(hits) else slice(None)
     sheet = sample_sheet(
         made.samples.images[shown],
@@ -144,6 +147,13 @@ def _unrestricted(
             else f"No adversarial sample: {judge.name} agrees with {model.name}"
         ),
         confidence=told.confidence[shown],
+        also=[
+            f"{judge.name}: {shortened(found.labels[says])}, {as_percent(sure)}"
+            for says, sure in zip(
+                told.second[shown].tolist(), told.second_sure[shown].tolist(), strict=True
+            )
+        ],
+        foot=f"None was found of {some(without)}" if len(hits) and without else "",
     )
     record = {
         "attack": "unrestricted samples of a generator",

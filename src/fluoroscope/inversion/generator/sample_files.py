@@ -51,6 +51,8 @@ def sample_sheet(
     title: str,
     confidence: Tensor | None = None,
     warning: str = "",
+    also: Sequence[str] = (),
+    foot: str = "",
 ) -> Image.Image:
     """Pictures ``(N, C, H, W)`` class by class, in order, in rows of ten, as many as there is room.
 
@@ -61,8 +63,11 @@ def sample_sheet(
         title: over all.
         confidence: ``(N,)``, the probability of that class, written under each.
         warning: what is wrong with them, in red.
+        also: another line under each.
+        foot: what else is said below all.
     """
     tiles, names, drawn = [], [], _drawn(classes)
+    sure = [] if confidence is None else [as_percent(one) for one in confidence.tolist()]
     for one in list(dict.fromkeys(classes.tolist()))[:MOST_DOWN]:
         mine = (classes == one).nonzero()[:drawn, 0].tolist()
         for at in range(0, len(mine), _ACROSS):
@@ -71,12 +76,12 @@ def sample_sheet(
                 [
                     Tile(
                         images[row],
-                        () if confidence is None else (as_percent(float(confidence[row])),),
+                        [*sure[row : row + 1], *also[row : row + 1]],
                     )
                     for row in mine[at : at + _ACROSS]
                 ]
             )
-    foot = ". ".join(filter(None, [left_out(classes), FOOT]))
+    foot = ". ".join(filter(None, [foot, left_out(classes), FOOT]))
     return tile_sheet(tiles, names, title=title, warning=warning, foot=foot)
 
 
