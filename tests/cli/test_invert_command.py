@@ -243,7 +243,8 @@ def test_counterfeits_stand_beside_what_they_are_held_against(
     ]  # fmt: skip
     assert rows["null space, noise"]["counterfeits"] == 1
     assert rows["real"]["counterfeits"] == 0
-    assert "noise, moved to a real answer" in said.err
+    assert "Sure of 2 of 2 pictures of noise, moved to a real answer" in said.err
+    assert "adversarial" in said.err
     assert (tmp_path / "counterfeits.png").is_file()
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -97,7 +98,21 @@ def test_a_certificate_says_of_each_picture_what_can_be_checked_by_hand() -> Non
     assert found.ratio is not None
     assert found.far is not None
     torch.testing.assert_close(found.ratio, far / unit, atol=2e-3, rtol=1e-4)  # cdist rounds
-    assert found.far.tolist() == (far > apart.amin(1).quantile(0.99)).tolist()
+    # Of patterns the nearest is the one that correlates most.
+    shapes = images[:40].flatten(1).numpy()
+    among = np.corrcoef(shapes)
+    np.fill_diagonal(among, -1)
+    own = np.sqrt(2 - 2 * among.max(1))
+    alike = np.corrcoef(made.flatten(1).numpy(), shapes)[:7, 7:].max(1).clip(max=1)
+    patterns = np.sqrt(2 - 2 * alike)
+    assert found.pattern_ratio is not None
+    np.testing.assert_allclose(found.pattern_ratio, patterns / np.median(own), atol=2e-3)
+    # Far is what is more unusual, of both, than 99 % of real ones are.
+    in_pixels = apart.amin(1)
+    edges = float(in_pixels.quantile(0.99)), np.quantile(own, 0.99)
+    line = np.quantile(np.maximum(in_pixels.numpy() / edges[0], own / edges[1]), 0.99)
+    unusual = np.maximum(far.numpy() / edges[0], patterns / edges[1])
+    assert found.far.tolist() == (unusual > line).tolist()
     assert found.far[4:6].tolist() == [True, True]
     assert float(found.ratio[6]) == 0  # a copy
     own = judges.certify(images[:1], labels[:1], real=True)
@@ -108,6 +123,31 @@ def test_a_certificate_says_of_each_picture_what_can_be_checked_by_hand() -> Non
     assert found.second.tolist() == fs.predict(second, made).winners.tolist()
     assert found.second_ratio is not None
     assert float(found.second_ratio[6]) == pytest.approx(0, abs=1e-6)
+
+
+def test_pale_noise_is_far_from_pictures_though_it_is_nearer_in_pixels_than_these_are() -> None:
+    labels = torch.arange(5)
+    smooth = nn.functional.interpolate(torch.randn(60, 1, 5, 5), (28, 28), mode="bilinear")
+    judges = Judges(fs.load_model("digits-cnn"), real=smooth.sigmoid())
+    pale = 0.5 + 0.05 * torch.randn(5, 1, 28, 28)
+    found = judges.certify(pale.clamp(0, 1), labels)
+    assert found.ratio is not None
+    assert found.pattern_ratio is not None
+    assert found.far is not None
+    assert float(found.ratio.max()) < 1
+    assert float(found.pattern_ratio.min()) > 1.2
+    assert bool(found.far.all())
+    # Of a plain grey picture there is no pattern, and none of grey ones that are all real.
+    grey = judges.certify(torch.full((1, 1, 28, 28), 0.5), labels[:1])
+    assert grey.far is not None
+    assert grey.pattern_ratio is not None
+    assert bool(grey.pattern_ratio.isfinite().all())
+    plain = torch.linspace(0, 1, 5).view(5, 1, 1, 1).expand(5, 1, 28, 28)
+    alone = Judges(fs.load_model("digits-cnn"), real=plain).certify(
+        pale[:1].clamp(0, 1), labels[:1]
+    )
+    assert alone.pattern_ratio is None
+    assert alone.far is not None
 
 
 def test_what_was_not_given_is_not_measured() -> None:
@@ -152,11 +192,18 @@ def test_counterfeits_stand_beside_real_pictures_and_noise(tmp_path) -> None:
         seen.second_sure,
         fs.predict(fs.load_model("digits-robust"), moved.images).probabilities.amax(1),
     )
+    assert made.headline.startswith(
+        "Sure of 6 of 6 pictures of noise, moved to a real answer (unmoved, of whatever class: 0 of"
+    )
+    columns, table = made.table()
+    assert columns[-1] == "adversarial>"
+    assert [row[-1] for row in table][1] == "–"
     files = made.save(tmp_path)
     assert sorted(one.name for one in files) == [
         "counterfeits.json", "counterfeits.png", "counterfeits.safetensors",
     ]  # fmt: skip
     told = json.loads((tmp_path / "counterfeits.json").read_text())
+    assert told["headline"] == made.headline
     assert len(told["certificates"][FROM_NOISE]) == 6
     again = counterfeits(model, images, labels, each_class(torch.tensor([2, 7]), 3))
     assert torch.equal(again.row(FROM_NOISE).images, made.row(FROM_NOISE).images)

@@ -80,6 +80,7 @@ def counterfeit(
             on_share=lambda share: move(share, "moving pictures"),
             cancelled=interrupted,
         )
+    output.say(made.headline)
     columns, rows = made.table()
     output.table(columns, rows, title=f"{n} of each of {len(wanted) // n} classes")
     output.say(LEGEND)

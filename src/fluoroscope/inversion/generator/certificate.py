@@ -1,12 +1,14 @@
 """What can be said of a made picture beside "the network is sure of it".
 
 A counterfeit is a picture that a network is sure of and that is far from all real ones; an
-adversarial sample one that another network sees otherwise. Which of these a picture is, five
+adversarial sample one that another network sees otherwise. Which of these a picture is, these
 numbers say together, each of every picture:
 
 * the probability that the network gives the class that was asked for;
 * how far the nearest real picture is, as a ratio to how far real pictures are from each other: the
-  median distance of a real picture to its nearest other one is 1;
+  median distance of a real picture to its nearest other one is 1. In pixel values pale noise is
+  nearer to all pictures than these are to each other, as anything without contrast is; so it is
+  taken once more of patterns, where every picture has the same mean and the same contrast;
 * what an independently trained second network says;
 * whether the class survives being saved in 8 bits.
 
@@ -17,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fluoroscope.engine.grid import round_to_grid
@@ -34,8 +37,12 @@ SURE = 0.99
 """From this probability of the wanted class on a network counts as confident."""
 FAR = 0.99
 """A picture is far from the data if it is farther from the nearest real one than this share of the
-real ones are from theirs."""
+real ones are from theirs: of pixel values and patterns, whichever is more unusual."""
 _FEWEST = 3
+# Patterns, points at distance 1 from the middle, are the same up to rounding.
+_SAME = 1e-3
+# Less contrast than this, a tenth of an 8-bit level, is none: a grey picture has no pattern.
+_FLAT = 0.1 / 255
 
 
 @dataclass(frozen=True)
@@ -56,9 +63,16 @@ class _Space:
             )
         return cls(points, nearest(different, different, 2)[0][:, 1])
 
+    @classmethod
+    def of_patterns(cls, points: Tensor) -> "_Space | None":
+        """The same of their patterns, ``own`` in the same order; nothing where most have none."""
+        different = _patterns(points.unique(dim=0))
+        own = nearest(different, different, 2)[0][:, 1]
+        return cls(_patterns(points), own) if float(own.quantile(0.5)) > _SAME else None
+
     @property
-    def far(self) -> float:
-        """From this ratio on a point is far from all."""
+    def edge(self) -> float:
+        """Real points are nearer to each other than this ratio, but for one in a hundred."""
         return float(self.own.quantile(FAR) / self.own.quantile(0.5))
 
     def ratios(self, points: Tensor, others: bool) -> tuple[Tensor, Tensor]:
@@ -82,14 +96,20 @@ class Certificate:
     """The probability that it gives the class asked for."""
     rounded: Tensor
     """The same of the picture in 8 bits."""
+    surest: Tensor
+    """The probability of what it predicts, whatever that is, in 8 bits."""
     survives: Tensor
     """Booleans: it is predicted as that class in 8 bits, too."""
     ratio: Tensor | None = None
     """How far the nearest real picture is in pixel values; between real ones the median is 1."""
     nearest: Tensor | None = None
     """Which that is."""
+    pattern_ratio: Tensor | None = None
+    """The same ratio of patterns, which all have one mean and one contrast; ``None`` too where the
+    real ones have none."""
     far: Tensor | None = None
-    """Booleans: farther than 99 % of the real pictures are from their nearest."""
+    """Booleans: farther than 99 % of the real ones are from their nearest, of pixel values and
+    patterns whichever is more unusual."""
     second_ratio: Tensor | None = None
     """The same ratio in the second network's features."""
     second: Tensor | None = None
@@ -134,6 +154,7 @@ class Certificate:
             "confident": share(self.confident),
             "survives_8_bits": share(self.survives),
             "distance_ratio_median": middle(self.ratio),
+            "pattern_ratio_median": middle(self.pattern_ratio),
             "far_from_data": share(self.far),
             "second_distance_ratio_median": middle(self.second_ratio),
             "second_agrees": share(agrees),
@@ -180,9 +201,13 @@ class Judges:
         self.real = None if real is None else check_images(real, self.model.channels).float().cpu()
         self._rows = check_batch_size(batch_size)
         self._place = None
-        self._pixels = self._features = None
+        self._pixels = self._patterns = self._features = None
         if self.real is not None:
-            self._pixels = _Space.of(self.real.flatten(1))
+            points = self.real.flatten(1)
+            self._pixels, self._patterns = _Space.of(points), _Space.of_patterns(points)
+            spaces = [one for one in (self._pixels, self._patterns) if one is not None]
+            own = [one.own / one.own.quantile(0.5) for one in spaces]
+            self._line = float(self._unusual(*own).quantile(FAR))
             if self.second is not None:
                 size = (self.real.shape[2], self.real.shape[3])
                 self._place = penultimate(self.second, size)
@@ -202,10 +227,12 @@ class Judges:
             )
         said = predict(self.model, images, batch_size=self._rows)
         saved = predict(self.model, round_to_grid(images), batch_size=self._rows)
-        ratio = which = far = apart = None
+        ratio = which = pattern = far = apart = None
         if self._pixels is not None:
             ratio, which = self._pixels.ratios(images.flatten(1), real)
-            far = ratio > self._pixels.far
+            if self._patterns is not None:
+                pattern = self._patterns.ratios(_patterns(images.flatten(1)), real)[0]
+            far = self._unusual(ratio, pattern) > self._line
         other = None if self.second is None else self._read(images)
         if other is not None and self._features is not None and self._place is not None:
             apart = self._features.ratios(other.layers[self._place], real)[0]
@@ -214,9 +241,11 @@ class Judges:
             predicted=said.winners,
             confidence=_of(said.probabilities, wanted),
             rounded=_of(saved.probabilities, wanted),
+            surest=saved.probabilities.amax(1),
             survives=saved.winners == wanted,
             ratio=ratio,
             nearest=which,
+            pattern_ratio=pattern,
             far=far,
             second_ratio=apart,
             second=None if other is None else other.winners,
@@ -224,12 +253,28 @@ class Judges:
             second_sure=None if other is None else other.confidence(other.winners).float(),
         )
 
+    def _unusual(self, ratio: Tensor, pattern: Tensor | None = None) -> Tensor:
+        """How far pictures are for real ones, ``(N,)``: about 1 for one in a hundred of those."""
+        assert self._pixels is not None
+        found = ratio / self._pixels.edge
+        if pattern is None or self._patterns is None:
+            return found
+        return torch.maximum(found, pattern / self._patterns.edge)
+
     def _read(self, images: Tensor) -> Read:
         assert self.second is not None
         places = () if self._place is None else (self._place,)
         found = read(self.second, images, places, batch_size=self._rows)
         numbers = class_numbers(self.second, self.model.labels)
         return found if numbers is None else replace(found, logits=found.logits[:, numbers])
+
+
+def _patterns(points: Tensor) -> Tensor:
+    """Pictures ``(N, D)`` with mean 0 and length 1; those without contrast lie at 0."""
+    points = points - points.mean(1, keepdim=True)
+    length = points.norm(dim=1, keepdim=True)
+    flat = length <= _FLAT * points.shape[1] ** 0.5
+    return torch.where(flat, 0, points / length.clamp(min=_FLAT))
 
 
 def _of(probabilities: Tensor, classes: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.files import atomic_set, output_directory
-from fluoroscope.inversion.generator.certificate import Certificate
+from fluoroscope.inversion.generator.certificate import SURE, Certificate
 from fluoroscope.pictures import html
 from fluoroscope.pictures.tile_sheet import Tile, tile_sheet
 from fluoroscope.words import as_percent, count, network_name, number, percent, shortened
@@ -21,10 +21,11 @@ NAME = "counterfeits"
 REAL, NOISE = "real", "noise"
 GENERATOR, FROM_NOISE, FROM_OTHERS = "generator", "null space, noise", "null space, other class"
 LEGEND = (
-    "99 % sure: the share whose class gets 99 % or more, in 8 bits too; pixel distance: to the "
-    "nearest real picture, median, between real ones 1; second agrees: the share that the "
-    "second network predicts as the class; counterfeits: the share of sure ones that are farther "
-    "than 99 % of real pictures are from each other"
+    "99 % sure: the share whose class gets 99 % or more, in 8 bits too; pixels, pattern: median "
+    "distance to the nearest real picture, between real ones 1, as they are and at the same "
+    "brightness and contrast; counterfeit: the share of sure ones that are farther, in the more "
+    "unusual of both, than 99 % of real pictures; second: the share that the second network "
+    "predicts as the class; adversarial: that are predicted as asked, and as another by the second"
 )
 WORDS = {
     REAL: "real, of the class",
@@ -91,21 +92,51 @@ class Counterfeits(html.Shown):
     def describe(self) -> dict[str, Any]:
         """As plain values."""
         rows = [one.describe() for one in self.rows]
-        return {"rows": rows, "record": self.record, "notes": list(self.notes)}
+        return {
+            "headline": self.headline,
+            "rows": rows,
+            "record": self.record,
+            "notes": list(self.notes),
+        }
+
+    @property
+    def headline(self) -> str:
+        """Of how much noise the network is sure, and of what other pictures that are no class's."""
+        rows = {one.name: one.certificate for one in self.rows}
+        told = []
+        if FROM_NOISE in rows:
+            told.append(
+                f"{_sure(rows[FROM_NOISE].confident)} of noise, moved to a real answer "
+                f"(unmoved, of whatever class: {_sure(rows[NOISE].surest >= SURE)})"
+            )
+        else:
+            told.append(f"{_sure(rows[NOISE].surest >= SURE)} of noise")
+        if FROM_OTHERS in rows:
+            told.append(f"{_sure(rows[FROM_OTHERS].confident)} of another class, moved likewise")
+        if GENERATOR in rows:
+            told.append(f"{_sure(rows[GENERATOR].confident)} from the generator")
+        return f"Sure of {'; '.join(told)}."
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Columns and rows in words; a dash where nothing was measured."""
-        columns = ["pictures", "99 % sure>", "pixel distance>", "second agrees>", "counterfeits>"]
+        columns = [
+            "pictures", "99 % sure>", "pixels>", "pattern>", "counterfeit>", "second>",
+            "adversarial>",
+        ]  # fmt: skip
         found = []
         for one in self.rows:
             said = one.describe()
-            ratio = said["distance_ratio_median"]
-            sure, second, made = (
+            sure, made, second, adversarial = (
                 "–" if said[name] is None else percent(said[name])
-                for name in ("confident", "second_agrees", "counterfeits")
+                for name in ("confident", "counterfeits", "second_agrees", "adversarial")
             )
-            far = "–" if ratio is None else number(ratio, 2)
-            found.append([WORDS[one.name], sure, far, second, made])
+            pixels, pattern = (
+                "–" if said[name] is None else number(said[name], 2)
+                for name in ("distance_ratio_median", "pattern_ratio_median")
+            )
+            # Noise is asked for a class as it comes: that two networks differ on it is no attack.
+            adversarial = "–" if one.name == NOISE else adversarial
+            found.append([WORDS[one.name], sure, pixels, pattern, made, second, adversarial])
         return columns, found
 
     def _line(self) -> str:
@@ -118,6 +149,7 @@ class Counterfeits(html.Shown):
         return f"{count(len(self.classes), 'picture')} a row on {model}: {told}"
 
     def _view(self) -> Iterator[html.Html]:
+        yield html.paragraph(self.headline)
         columns, rows = self.table()
         yield html.table([one.removesuffix(">") for one in columns], rows)
         yield html.paragraph(LEGEND)
@@ -147,7 +179,16 @@ class Counterfeits(html.Shown):
         title = f"What {self.record['model']} was asked to see, and how sure it is, in 8 bits"
         many = len(self.classes)
         foot = f"{count_} of {many:,} pictures of each row are drawn" if count_ < many else ""
-        return tile_sheet(tiles, [one.words for one in self.rows], title=title, foot=foot)
+        noise = any(bool(one.certificate.confident.any()) for one in self.rows
+                    if one.name in (NOISE, FROM_NOISE))  # fmt: skip
+        told = "" if noise else self.headline.removesuffix(".")
+        return tile_sheet(
+            tiles,
+            [one.words for one in self.rows],
+            title=title,
+            warning=self.headline if noise else "",
+            foot=". ".join(filter(None, [told, foot])),
+        )
 
     def _said(self, row: Row, at: int) -> list[str]:
         """What was asked for and how sure both networks are of one picture."""
@@ -159,3 +200,7 @@ class Counterfeits(html.Shown):
             other = shortened(self.labels[int(seen.second[at])])
             said.append(f"second: {other}, {as_percent(float(seen.second_sure[at]))}")
         return said
+
+
+def _sure(hits: Tensor) -> str:
+    return f"{int(hits.sum()):,} of {count(len(hits), 'picture')}"
