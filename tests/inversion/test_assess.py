@@ -464,6 +464,25 @@ def test_flags_stand_where_their_thresholds_say(measures: list[Measure], flags: 
     assert [flag.name for flag in found] == flags
 
 
+def test_a_second_network_at_chance_is_no_judge_though_it_agrees() -> None:
+    for agrees in (0.3, 0.9):
+        second = Measure("second accuracy", Value(agrees, 60), {"real": Value(0.33, 300)})
+        measures = {"own accuracy": of("own accuracy", 1), "second accuracy": second}
+        found = raised(measures, {}, 1 / 3)
+        assert [flag.name for flag in found] == [NO_JUDGE]
+        assert "99 of 300 real pictures (by chance 33.3" in found[0].words
+        assert "measures of its features" in found[0].words
+
+
+def test_mirrored_training_pictures_are_copies(model: fs.Classifier) -> None:
+    mirrored = TRAIN[0][:20].flip(-1)
+    found = assess(model, mirrored, TRAIN[1][:20], real=TEST, train=TRAIN)
+    assert found.of("copies, pixels").value.value == 1  # type: ignore[union-attr]
+    assert found.of("copies, structure").value.value == 1  # type: ignore[union-attr]
+    leak = next(flag for flag in found.flags if flag.name == "leaks")
+    assert "20 of 20 pictures are training pictures, or nearly, 20 mirrored" in leak.words
+
+
 def test_a_second_network_that_misses_real_pictures_accuses_nobody() -> None:
     def said(right: float, many: int) -> Flag:
         second = Measure("second accuracy", Value(0.0, 50), {"real": Value(right, many)})

@@ -104,7 +104,7 @@ def assess(
     by_name = {one.name: one for one in measures}
     return Assessment(
         measures=tuple(measures),
-        flags=flags.raised(by_name, along, by_class),
+        flags=flags.raised(by_name, along, by_class, _chance(bench)),
         ways=along,
         needs_data=needs_data,
         record=_record(bench, second, seed),
@@ -294,6 +294,14 @@ def _record(bench: Bench, second: Any, seed: int) -> dict[str, Any]:
         "seed": seed,
         **provenance(bench.model),
     }
+
+
+def _chance(bench: Bench) -> float:
+    """What a network classifies correctly of the real pictures that says one class of all."""
+    real = bench.others.get("real")
+    if real is None or len(real.classes.unique()) < 2:
+        return 1 / bench.model.num_classes
+    return float(real.classes.bincount().max()) / len(real)
 
 
 def _remarks(bench: Bench, real: Labelled | None, train: Labelled | None) -> list[str]:

@@ -34,7 +34,7 @@ SEES = 0.5
 # misses real pictures too is asked for no more than it gives of these.
 AGREES = 0.5
 # A judge classifies real pictures itself: a quarter of them at least, by the lower end of the
-# interval, so that a few real pictures do not make one.
+# interval, so that a few real pictures do not make one; and more than by chance.
 JUDGES = 0.25
 # Half of the pictures that had a class before they became a file have none after it.
 SURVIVES = 0.5
@@ -89,13 +89,17 @@ def raised(
     measures: Mapping[str, Measure],
     ways: Mapping[str, tuple[AtLayer, ...]],
     classes: Sequence[ClassVariety] = (),
+    chance: float = 0.0,
 ) -> tuple[Flag, ...]:
-    """All flags that the measures raise, the weightiest first."""
+    """All flags that the measures raise, the weightiest first.
+
+    By ``chance`` a network that learnt nothing classifies so many real pictures correctly.
+    """
     return (
         *_collapsed(measures, classes),
         *_leaks(measures),
         *_unseen(measures),
-        *_alone(measures),
+        *_alone(measures, chance),
         *_fragile(measures),
         *_another_way(ways),
         *_random(measures),
@@ -168,10 +172,13 @@ def _leaks(measures: Mapping[str, Measure]) -> Iterator[Flag]:
         if copies is None:
             continue
         many = round(copies.value * copies.count)
+        turned = _value(measures, f"copies, {name}", "mirrored")
+        mirrored = "" if turned is None else f", {round(turned.value * turned.count):,} mirrored"
         if copies.value >= COPIES and many >= FEWEST_COPIES:
             yield Flag(
                 "leaks",
-                f"Leaks: {many:,} of {copies.count:,} pictures are training pictures, or nearly "
+                f"Leaks: {many:,} of {copies.count:,} pictures are training pictures, or nearly"
+                f"{mirrored} "
                 f"(by {name}; nearer than 99 % of test pictures and half of what those mostly "
                 "are).",
             )
@@ -187,22 +194,24 @@ def _unseen(measures: Mapping[str, Measure]) -> Iterator[Flag]:
         )
 
 
-def _alone(measures: Mapping[str, Measure]) -> Iterator[Flag]:
+def _alone(measures: Mapping[str, Measure], chance: float) -> Iterator[Flag]:
     own, second = _value(measures, "own accuracy"), _value(measures, "second accuracy")
-    if own is None or second is None or own.value < SEES:
-        return
-    if second.value >= AGREES * own.value:
+    if own is None or second is None:
         return
     real = _value(measures, "second accuracy", "real")
-    doubt = _no_judge(real)
-    if doubt:
+    doubt = _no_judge(real, chance)
+    accused = own.value >= SEES and second.value < AGREES * own.value
+    # Of a network known to be none its features are none either, whatever it says of these.
+    if doubt and (accused or real is not None):
         yield Flag(
             "second network is no judge",
             f"The second network is no judge here: that it classifies {percent(second.value)} as "
-            f"their class says nothing of the pictures, for {doubt}.",
+            f"their class says nothing of the pictures, for {doubt}. Nor do measures of its "
+            "features (Vendi, Fréchet and kernel distance, precision, recall, the two-alternative "
+            "test).",
             spoils=False,
         )
-    elif real is not None and second.value < AGREES * own.value * real.value:
+    elif accused and real is not None and second.value < AGREES * own.value * real.value:
         yield Flag(
             "only this network agrees",
             f"Only this network agrees: it classifies {percent(own.value)} as their class, the "
@@ -210,15 +219,20 @@ def _alone(measures: Mapping[str, Measure]) -> Iterator[Flag]:
         )
 
 
-def _no_judge(real: Value | None) -> str:
+def _no_judge(real: Value | None, chance: float) -> str:
     """Why a second network with this accuracy on real pictures is no judge; ``""`` of a judge."""
     if real is None:
         return "no real pictures were given that would show whether it classifies these"
     right = round(real.value * real.count)
-    if wilson(right, real.count)[0] >= JUDGES:
+    lower = wilson(right, real.count)[0]
+    if lower >= JUDGES and lower > chance:
         return ""
     pictures = count(real.count, "real picture")
-    return f"it classifies {right:,} of {pictures}; expected more real ones, or another network"
+    by_chance = f" (by chance {percent(chance)})" if chance else ""
+    return (
+        f"it classifies {right:,} of {pictures}{by_chance}; expected more real ones, or another "
+        "network"
+    )
 
 
 def _fragile(measures: Mapping[str, Measure]) -> Iterator[Flag]:

@@ -2,8 +2,11 @@
 
 The nearest training picture of a made one lies somewhere in any case, so a distance says nothing by
 itself. Divided by how near test pictures of the class mostly lie to training pictures, 1 is what
-an honest new picture has, and 0 is a copy.
+an honest new picture has, and 0 is a copy. A mirrored copy is one too: in pixels and structure a
+picture's mirror image is tried as well, of test pictures as of made ones.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -46,6 +49,16 @@ def in_structure(images: Tensor, train: Tensor) -> Tensor:
         like = ssim(part.repeat_interleave(k, 0), train[near.flatten()])
         found.append(1 - like.view(-1, k).amax(1))
     return torch.cat(found)
+
+
+def mirrored(away: Callable[[Tensor], Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
+    """A distance ``(N,)`` of pictures ``(N, C, H, W)`` or their mirror images, the lesser one.
+
+    Returns:
+        It, and booleans ``(N,)``: the mirror image is the nearer.
+    """
+    plain, turned = away(images), away(images.flip(-1))
+    return torch.minimum(plain, turned), turned < plain
 
 
 def ratios(away: Tensor, classes: Tensor, own: Tensor, labels: Tensor) -> Tensor:

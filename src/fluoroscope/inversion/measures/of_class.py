@@ -17,7 +17,14 @@ from fluoroscope.inversion.measures.choice import (
 )
 from fluoroscope.inversion.measures.layer_path import AtLayer, at_layer, mean_place
 from fluoroscope.inversion.measures.measure import Measure, Value, median, share
-from fluoroscope.inversion.measures.nearest import CANDIDATES, among, in_space, in_structure, ratios
+from fluoroscope.inversion.measures.nearest import (
+    CANDIDATES,
+    among,
+    in_space,
+    in_structure,
+    mirrored,
+    ratios,
+)
 from fluoroscope.inversion.measures.of_answers import SECOND
 from fluoroscope.inversion.measures.variety import REAL
 
@@ -43,13 +50,16 @@ def leaks(bench: Bench) -> Iterator[Measure]:
             continue
         away = {key: _away(bench, name, one, train) for key, one in bench.subjects.items()}
         near = {
-            key: ratios(away[key], one.classes, away["real"], real.classes)
+            key: ratios(away[key][0], one.classes, away["real"][0], real.classes)
             for key, one in bench.subjects.items()
         }
         line = min(COPY, float(near["real"].quantile(_RAREST)))
         values = {key: median(one, bench.seed) for key, one in near.items()}
         copies = {key: share(one < line) for key, one in near.items()}
         among = f" of {CANDIDATES} nearest in pixels" if name == "structure" else ""
+        turned = away[MADE][1] & (near[MADE] < line)
+        if bool(turned.any()):
+            copies["mirrored"] = share(turned)
         yield measured(
             title, values,
             about=f"median distance{among}, 1 is that of test pictures of the class, 0 a copy",
@@ -60,12 +70,15 @@ def leaks(bench: Bench) -> Iterator[Measure]:
         )  # fmt: skip
 
 
-def _away(bench: Bench, name: str, subject: Subject, train: Subject) -> Tensor:
+def _away(bench: Bench, name: str, subject: Subject, train: Subject) -> tuple[Tensor, Tensor]:
+    """How far the nearest is, and whether of the mirror image."""
     if name == "features":
-        return in_space(bench.features(subject), bench.features(train))
+        found = in_space(bench.features(subject), bench.features(train))
+        return found, torch.zeros_like(found, dtype=torch.bool)
     if name == "pixels":
-        return in_space(subject.images.flatten(1), train.images.flatten(1))
-    return in_structure(subject.images, train.images)
+        points = train.images.flatten(1)
+        return mirrored(lambda images: in_space(images.flatten(1), points), subject.images)
+    return mirrored(lambda images: in_structure(images, train.images), subject.images)
 
 
 def repeats(bench: Bench) -> Iterator[Measure]:

@@ -50,11 +50,17 @@ def opinions(
     said = predict(second, images if same else second.fit(images))
     sure, winners = said.probabilities.max(1)
     places = {target: _place(target, labels, second.labels) for target in set(targets.tolist())}
+    known = {fold(label) for label in labels}
+    # Without a name in common classes are matched by their places, and so are their names.
+    by_place = len(labels) == len(second.labels) and not any(
+        fold(label) in known for label in second.labels
+    )
+    names = labels if by_place else second.labels
     found = []
     for row, (target, winner) in enumerate(zip(targets.tolist(), winners.tolist(), strict=True)):
         place = places[target]
         own = None if place is None else float(said.probabilities[row, place])
-        found.append(Opinion(second.labels[winner], float(sure[row]), own, winner == place))
+        found.append(Opinion(names[winner], float(sure[row]), own, winner == place))
     return tuple(found)
 
 

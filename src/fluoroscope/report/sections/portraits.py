@@ -92,7 +92,9 @@ def _in_words(found: Portrayed) -> str:
     if second.value is None:
         words += "; no second network was asked, so that may be its own opinion alone."
     else:
-        words += f"; a second network, {network_name(found.second)}, {second.words()}."
+        none = any(flag.name == "second network is no judge" for flag in found.found.flags)
+        words += f"; a second network, {network_name(found.second)}, {second.words()}"
+        words += ", but it is no judge here." if none else "."
     spoiled = [flag.name for flag in found.found.flags if flag.spoils]
     if not spoiled:
         return words
@@ -138,7 +140,9 @@ def _fine(found: Portrayed) -> Iterator[Check]:
         measure = found.found.of(name)
         if flag in raised or measure.value is None:
             continue
-        if name == "second accuracy" and measure.value.value < AGREES:
+        if name == "second accuracy" and (
+            measure.value.value < AGREES or "second network is no judge" in raised
+        ):
             continue
         beside = [
             f"{REFERENCE_WORDS[each]} {measure.reference(each)}"
