@@ -234,8 +234,23 @@ def test_one_sample_of_each_class_stands_side_by_side_under_its_name(
     ]
     assert seen["rows"][0][1].words[2] == f"predicted as {made.winners[2]}"
     assert seen["names"] == [""]
-    assert "what it believes a class looks like" in seen["title"]
+    assert seen["title"] == "What digits-cnn answers to as a class"
+    assert "not what the class looks like" in seen["foot"]
+    assert "in the whole picture" not in seen["foot"]
     assert "begun from the shipped statistics of real pictures: digits" in seen["foot"]
+    replace(made, record=made.record | {"seen_in_parts": True}).gallery()
+    assert "in the whole picture, of which the search looked at parts" in seen["foot"]
+    begun = replace(
+        made, starts=made.images[[2, 2, 2, 2]], start_logits=9 * torch.eye(10)[[5, 5, 5, 5]]
+    )
+    begun.gallery()
+    assert [[tile.words[0] for tile in row][:1] for row in seen["rows"]] == [["the start"]] * 4
+    assert [len(row) for row in seen["rows"]] == [2] * 4
+    assert seen["rows"][0][0].words[1] == "5, 99.9\u202f%"
+    begun.ladder()
+    assert seen["heads"][0] == "the start"
+    assert torch.equal(seen["rows"][0][0].picture, made.images[2])
+    assert [len(row) for row in seen["rows"]] == [6, 6]
     replace(made, targets=torch.full_like(made.targets, -1)).gallery()
     assert "what excites it" in seen["title"]
     assert seen["names"] == ["logit", "against logit"]
@@ -243,7 +258,8 @@ def test_one_sample_of_each_class_stands_side_by_side_under_its_name(
 
 def _several(made: fs.Portraits, classes: int, samples: int) -> fs.Portraits:
     """The first portrait many times, as samples of classes."""
-    many = {name: getattr(made, name)[[0] * (classes * samples)] for name in TENSORS}
+    rows = [0] * (classes * samples)
+    many = {name: getattr(made, name)[rows] for name in TENSORS if len(getattr(made, name))}
     many["targets"] = torch.arange(classes).repeat_interleave(samples)
     many["numbers"] = torch.arange(samples).repeat(classes)
     return replace(made, **many, second=())
@@ -276,3 +292,38 @@ def test_the_median_of_two_lies_between_them_and_those_against_are_counted(
         "2 portraits, 1 predicted as their class (median probability 55.0\u202f%); beside them 2 "
         "against a class"
     )
+
+
+def test_where_no_class_was_reached_more_steps_are_named(made: fs.Portraits) -> None:
+    assert "may be sure" in made.caution or "give more" in made.caution
+    wrong = torch.zeros_like(made.logits)
+    wrong[:, 0] = 9.0
+    none = replace(made, logits=wrong, reached=torch.full_like(made.reached, -1))
+    usual = none.record["usual_steps"]
+    assert f"after 8 of the preset's {usual} steps: give more." in none.caution
+    assert "may be sure" not in none.caution
+    assert "may be sure" in replace(none, reached=made.reached.clamp(min=0)).caution
+    enough = replace(none, record=none.record | {"usual_steps": None})
+    assert enough.caution.endswith("predicts none of them as their class.")
+
+
+def test_the_start_is_kept_with_what_the_network_says_of_it(tmp_path: Path) -> None:
+    model, picture = fs.load_model("digits-cnn"), digits()[0][0]
+    found = fs.portrait(model, [3, 4], method="pixels", steps=1, start=picture)
+    assert torch.equal(found.starts, picture.expand(2, -1, -1, -1))
+    torch.testing.assert_close(found.start_logits, fs.predict(model, found.starts).logits)
+    found.save(tmp_path)
+    assert torch.equal(fs.Portraits.load(tmp_path).starts, found.starts)
+    assert len(fs.portrait(model, 3, method="pixels", steps=1).starts) == 0
+
+
+def test_curves_of_many_steps_show_the_first_ones_and_ten_classes_have_colours(
+    made: fs.Portraits,
+) -> None:
+    ten = _several(made, 10, 1)
+    curve = ten.curve.clone()
+    curve[:, -1, 0] = 511
+    many, few = replace(ten, curve=curve).figure(), ten.figure()
+    assert [axis.get_xscale() for axis in many.axes] == ["symlog"] * len(many.axes)
+    assert few.axes[0].get_xscale() == "linear"
+    assert len({line.get_color() for line in many.axes[0].lines}) == 10

@@ -159,6 +159,8 @@ def some_portraits(
         "stations": noise(count, 4, channels, side, side),
         "reached": torch.zeros(count, 4, dtype=torch.long),
         "frames": noise(count, 0, channels, side, side),
+        "starts": noise(count, channels, side, side),
+        "start_logits": noise(count, 10),
         "forwards": rows,
         "backwards": rows,
         "numbers": rows,

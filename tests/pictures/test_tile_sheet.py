@@ -49,3 +49,15 @@ def test_what_was_moved_little_is_transparent(level: float) -> None:
     assert (alpha[0] == round(255 * level)).all()
     plain = picture_of(picture, torch.zeros(1, 10, 10))  # nothing moved: all of it is seen
     assert (np.asarray(plain)[..., 3] == 255).all()
+
+
+def test_all_lines_below_a_tile_are_drawn_and_white_pictures_have_a_frame() -> None:
+    white = torch.ones(1, 7, 7)
+
+    def sheet(*words: str) -> np.ndarray:
+        return np.asarray(tile_sheet([[Tile(white, words)]], [""]).convert("L"))
+
+    # Two lines each, and the last of them seen.
+    long = "a prayer rug that is named at length"
+    assert sheet(long, long, "z").shape[0] > sheet(long, long).shape[0]
+    assert (sheet()[:, 100] < 255).sum() >= 2

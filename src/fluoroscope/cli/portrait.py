@@ -324,15 +324,13 @@ def _bookmark(
 
 
 def _report(output: Output, found: "Portraits") -> None:
-    from fluoroscope.inversion.portraits.result import CAUTION
-
     second, of_classes = bool(found.second), bool((found.targets >= 0).any())
     output.table(
         ["portrait of", "predicted as"]
         + ["sure>"] * of_classes
         + ["goal>"]
         + ["50 %>", "99.9 %>"] * of_classes
-        + ["second says"] * second,
+        + ["second says", "with>"] * second,
         (
             [
                 ("against " if each["against"] else "") + shortened(each["name"]),
@@ -341,16 +339,23 @@ def _report(output: Output, found: "Portraits") -> None:
                 * of_classes,
                 "–" if each["goal"] is None else f"{each['goal']:.3g}",
                 *[_step(each["reached"][station]) for station in ("0.5", "0.999")] * of_classes,
-                *[f"{shortened(said['winner'])}, {as_percent(said['sure'])}"
-                  for said in (each["second"],) if second],
+                *[part for said in (each["second"],) if second
+                  for part in (shortened(said["winner"]), as_percent(said["sure"]))],
             ]
             for each in found.describe()["portraits"]
         ),
-        title="sure: probability of the class; 50 %, 99.9 %: the step at which it first was"
+        title=f"sure: probability of the class; goal: the {found.goal}, which is raised; "
+        "50 %, 99.9 %: the step at which sure first was"
         if of_classes
-        else "",
+        else f"goal: {found.goal}, which is raised",
+        whole=True,
     )  # fmt: skip
-    output.say(f"{found.summary}. {CAUTION}")
+    output.say(f"{found.summary}. {found.caution}")
+    if found.in_parts:
+        output.note(
+            "the search looked at parts of pictures larger than the network's; what is said of a "
+            "portrait is said of the whole"
+        )
     if found.record["needs_data"]:
         output.note(found.made_with)
     for note in found.notes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from fluoroscope.pictures.curves import COLORS, add_legend
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
     from torch import Tensor
 
-# Classes that have a colour and a line in the legend; the others are grey.
-_NAMED = len(COLORS) - 1
-_OTHERS = COLORS[-1]
+# Classes that have a colour and a line in the legend, as many as there are digits; the others are
+# grey.
+_COLOURS, _OTHERS = (*COLORS[:-1], "#8B4513", "#7F3FBF", "#9ACD32"), COLORS[-1]
+# Steps up to which their axis is a plain one.
+_SHORT = 40
 # Priors that have a panel.
 _PRIORS = 4
 
@@ -48,7 +51,8 @@ def portrait_curves(
     panels = [("probability", -1), (goal, 1)]
     panels += [(f"prior: {name}", 2 + at) for at, name in enumerate(priors[:_PRIORS])]
     names = list(dict.fromkeys(way.name for way in ways))
-    colours = dict(zip(names[:_NAMED], COLORS, strict=False))
+    colours = dict(zip(names, _COLOURS, strict=False))
+    last = max(float(way.looks[-1, 0]) for way in ways)
     with drawing({"font.family": families()}):
         size = (3.6 * len(panels) + 1.6, 3.2)
         figure = Figure(figsize=size, layout="constrained", dpi=150)
@@ -61,12 +65,17 @@ def portrait_curves(
                     way.looks[:, column].tolist(),
                     color=colours.get(way.name, _OTHERS),
                     linestyle="--" if way.against else "-",
-                    linewidth=1.4,
+                    linewidth=1.4 if len(ways) <= len(_COLOURS) else 0.9,
                 )
                 if not way.against:
                     named.setdefault(way.name, line)
             axis.set_xlabel("step")
-            axis.set_ylabel(shortened(label, 40), parse_math=False)
+            if last > _SHORT:
+                # Most happens in the first steps, and portraits are looked at ever more rarely.
+                axis.set_xscale("symlog", linthresh=10, linscale=1)
+                axis.xaxis.set_major_formatter("{x:g}")
+                axis.set_xlim(0, last)
+            axis.set_ylabel("\n".join(wrap(shortened(label, 60), 28)), parse_math=False)
             axis.grid(alpha=0.25)
         axes[0].set_ylim(-0.02, 1.02)
         if title:

@@ -6,6 +6,7 @@ enlarged by whole factors, so that their pixels stay square.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 import torch
@@ -20,9 +21,11 @@ from fluoroscope.pictures.write import to_pil
 # narrowest column, the room between two, the type and the room for the words beside a row.
 _NEAR, _LONGEST, _NARROWEST, _GAP, _TYPE, _BESIDE = 140, 224, 160, 12, 14, 150
 _INK, _SOFT, _WARNING, _PAPER = (24, 24, 27), (82, 82, 91), (180, 35, 24), (255, 255, 255)
-_EMPTY = (236, 236, 239)
-# Of a row's name and of the words below a tile: lines at the most.
-_LINES = 3
+_EMPTY, _FRAME = (236, 236, 239), (190, 190, 196)
+# The narrowest sheet, so that a title has room.
+_LEAST = 400
+# Lines at the most: of a row's name, and of what stands below everything.
+_LINES, _FOOT = 3, 8
 # The percentile from which on a pixel is shown in full, as in Fel et al. 2023 (2306.06805).
 _FULL = 80
 # Rows and columns of a sheet at the most.
@@ -67,15 +70,16 @@ def tile_sheet(
     wide, high = _cell(rows)
     across, line = max(map(len, rows)), round(1.35 * _TYPE)
     column = max(wide, _NARROWEST)
-    beside = _BESIDE if any(names) else 0
+    named = [broken(name, bold, _BESIDE - _GAP, _LINES) for name in names]
+    beside = ceil(max((bold.getlength(one) + _GAP for words in named for one in words), default=0))
     body = across * (column + _GAP) - _GAP
-    width = 2 * _GAP + beside + body
+    width = max(_LEAST, 2 * _GAP + beside + body)
     heading = [(words, _INK) for words in broken(title, large, width - 2 * _GAP, 2)]
     heading += [(words, _WARNING) for words in broken(warning, large, width - 2 * _GAP, 3)]
-    below = [[one for words in tile.words for one in broken(words, plain, column, 2)][:4]
+    below = [[one for words in tile.words for one in broken(words, plain, column, 2)]
              for row in rows for tile in row]  # fmt: skip
     strip = line * max(map(len, below), default=0)
-    ending = broken(foot, plain, width - 2 * _GAP, 4)
+    ending = broken(foot, plain, width - 2 * _GAP, _FOOT)
     top = _GAP + round(1.35 * (_TYPE + 4)) * len(heading) + (line + 4) * bool(heads)
     height = top + len(rows) * (high + strip + _GAP) + line * len(ending) + _GAP // 2
     sheet = Image.new("RGB", (width, height), _PAPER)
@@ -88,9 +92,8 @@ def tile_sheet(
         words = "".join(broken(head, bold, column, 1))
         draw.text((middle, top - line - 2), words, fill=_INK, font=bold, anchor="ma")
     told = iter(below)
-    for down, (row, name) in enumerate(zip(rows, names, strict=True)):
+    for down, (row, lines) in enumerate(zip(rows, named, strict=True)):
         y = top + down * (high + strip + _GAP)
-        lines = broken(name, bold, beside - _GAP, _LINES) if beside else []
         start = y + high // 2 - line * len(lines) // 2
         for number, words in enumerate(lines):
             at = (_GAP + beside - _GAP, start + number * line)
@@ -98,6 +101,7 @@ def tile_sheet(
         for place, tile in enumerate(row):
             x = _GAP + beside + place * (column + _GAP)
             box = (x + (column - wide) // 2, y)
+            draw.rectangle((box[0] - 1, y - 1, box[0] + wide, y + high), outline=_FRAME)
             if tile.picture is None:
                 draw.rectangle((*box, box[0] + wide - 1, y + high - 1), fill=_EMPTY)
             else:

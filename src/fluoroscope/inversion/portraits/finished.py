@@ -36,6 +36,10 @@ class Finished:
     """``(N, 4)``, the step at which that was seen; -1 if it was not."""
     frames: Tensor
     """``(N, F, C, H, W)``, pictures on the way."""
+    starts: Tensor
+    """``(N, C, H, W)``, the pictures that were given to start from; ``(0, C, H, W)`` of none."""
+    start_logits: Tensor
+    """``(N, K)`` or ``(0, K)``, the network's answer to these."""
     forwards: Tensor
     """``(N,)``, images that went through the network for each."""
     backwards: Tensor
@@ -81,6 +85,32 @@ class Finished:
             return f"made with real pictures{': ' if words else ''}{listed(words)}"
         shipped = self.record.get("shipped")
         return f"begun from the shipped statistics of real pictures: {shipped}" if shipped else ""
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether the search looked at parts of pictures that are larger than the network's."""
+        return self.record.get("seen_in_parts") is True
+
+    @property
+    def unreached(self) -> str:
+        """A sentence where the network is not once led to a class; empty where it is."""
+        own = self.targets.tolist()
+        asked = [row for row, way in enumerate(self.towards.tolist()) if way > 0 and own[row] >= 0]
+        if not asked or any(
+            self.winners[row] == own[row] or int(self.reached[row, 0]) >= 0 for row in asked
+        ):
+            return ""
+        method, usual = self.record.get("method"), self.record.get("usual_steps")
+        steps = method.get("steps") if isinstance(method, dict) else None
+        words = "The network predicts none of them as their class"
+        if isinstance(steps, int) and isinstance(usual, int) and steps < usual:
+            words += f", after {steps:,} of the preset's {count(usual, 'step')}: give more"
+        return f"{words}."
+
+    def said_of_start(self, row: int) -> str:
+        """What the network says of the picture that a portrait was begun from."""
+        sure, winner = self.start_logits[row].double().softmax(0).max(0)
+        return f"{shortened(self.labels[int(winner)], 18)}, {as_percent(float(sure))}"
 
     def said(self, row: int) -> list[str]:
         """What the network, and the second one, say of a portrait, a line each."""

@@ -164,8 +164,14 @@ def portrait(
     paintings = [kept.done[number] for number in made]
     pictures = torch.cat([search.pictures(each) for each in paintings])
     said = predict(model, pictures, batch_size=at_once)
+    chosen = torch.tensor(made, device="cpu")
+    starts = pictures[:0] if given is None else given[chosen.to(given.device)]
+    begun = said.logits[:0] if given is None else predict(model, starts, batch_size=at_once).logits
+    cropped = recipe.transformations.crop is not None
     record = {
         "method": recipe.describe(),
+        "usual_steps": None if isinstance(method, Recipe) else as_recipe(method).steps,
+        "seen_in_parts": cropped and max(shape[0] / views[0], shape[1] / views[1]) > 1,
         "seed": seed,
         "size": list(shape),
         "prior": known.name,
@@ -175,7 +181,6 @@ def portrait(
         "unfinished": len(wanted) - len(made),
         **provenance(model),
     }
-    chosen = torch.tensor(made, device="cpu")
     return Portraits(
         images=pictures.cpu(),
         targets=wanted[chosen],
@@ -187,6 +192,8 @@ def portrait(
         stations=torch.cat([each.stations for each in paintings]).cpu(),
         reached=torch.cat([each.reached for each in paintings]).cpu(),
         frames=torch.cat([each.frames for each in paintings]).cpu(),
+        starts=starts.cpu(),
+        start_logits=begun,
         forwards=kept.forwards[chosen],
         backwards=kept.backwards[chosen],
         numbers=own[chosen],

@@ -12,7 +12,7 @@ from fluoroscope.sealed_files import Kind, read_sealed
 T = TypeVar("T")
 TENSORS = (
     "images", "targets", "towards", "logits", "transparency", "curve", "weights", "stations",
-    "reached", "frames", "forwards", "backwards", "numbers",
+    "reached", "frames", "starts", "start_logits", "forwards", "backwards", "numbers",
 )  # fmt: skip
 """Those of portraits, by name."""
 KIND = Kind("portraits", "set of portraits", "sets of portraits")
@@ -27,6 +27,8 @@ def load_portraits(path: str | Path, made: Callable[[dict[str, Any], dict[str, T
     """
 
     def checked(record: dict[str, Any], tensors: dict[str, Tensor]) -> T:
+        for name, like in (("starts", "images"), ("start_logits", "logits")):
+            tensors.setdefault(name, tensors[like][:0])  # of before they were kept
         _check(tensors, len(record["labels"]))
         return made(record, {name: tensors[name] for name in TENSORS})
 
@@ -49,6 +51,8 @@ def _check(tensors: dict[str, Tensor], classes: int) -> None:
         "stations": (many, len(STATIONS), channels, height, width),
         "reached": (many, len(STATIONS)),
         "frames": (many, tensors["frames"].shape[1], channels, height, width),
+        "starts": (many if len(tensors["starts"]) else 0, channels, height, width),
+        "start_logits": (len(tensors["starts"]), classes),
     }
     for name, shape in wanted.items():
         found = tensors[name]
@@ -56,7 +60,7 @@ def _check(tensors: dict[str, Tensor], classes: int) -> None:
             raise ValueError(f"{name} has shape {tuple(found.shape)}, not {shape}")
         if (found.dtype != int64) if name in _WHOLE else not found.is_floating_point():
             raise ValueError(f"{name} holds {found.dtype}")
-    for name in ("images", "stations", "frames"):
+    for name in ("images", "stations", "frames", "starts"):
         found = tensors[name]
         if found.numel() and not bool(((found >= 0) & (found <= 1)).all()):
             raise ValueError(f"{name} are not within 0 and 1")

@@ -41,6 +41,11 @@ class Portraits(Finished, html.Shown):
         found = opinions(judge, self.images, self.targets, self.labels)
         return replace(self, second=found, record=self.record | {"second": judge.name})
 
+    @property
+    def caution(self) -> str:
+        """What is to stand beside them."""
+        return f"{_CAUTION}. {self.unreached}" if self.unreached else f"{_CAUTION}: {_SURE}"
+
     def gallery(self, *, transparent: bool = False) -> "Image":
         """All portraits as one picture, classes down and samples across.
 
@@ -143,7 +148,7 @@ class Portraits(Finished, html.Shown):
         )
         left = len(self.images) - len(rows)
         yield html.paragraph(f"and {left:,} more" if left > 0 else "")
-        yield html.paragraph(CAUTION)
+        yield html.paragraph(self.caution)
         method = self.record.get("method")
         method = method if isinstance(method, dict) else {}
         passes = [float(each.double().mean()) for each in (self.forwards, self.backwards)]
@@ -171,9 +176,9 @@ class Portraits(Finished, html.Shown):
         return [f"{against}{shortened(self.name(row))}", *self.said(row)]
 
 
-CAUTION = (
+# What stands beside portraits that are shown, and how it ends where the network is sure of some.
+_CAUTION = (
     "A portrait is a picture that raises the network's score. It shows what this network answers "
-    "to, not what the class looks like, nor what the network learnt from: it may be sure of "
-    "pictures that mean nothing to anyone else."
+    "to, not what the class looks like, nor what the network learnt from"
 )
-"""What stands beside portraits that are shown."""
+_SURE = "it may be sure of pictures that mean nothing to anyone else."

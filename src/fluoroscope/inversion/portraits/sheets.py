@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from fluoroscope.files import output_directory, remove
@@ -42,7 +43,8 @@ _OURS = re.compile(
 def gallery(found: Finished, *, transparent: bool = False) -> "Image":
     """Classes down and samples across; of one sample each, classes side by side."""
     of_units = bool((found.targets < 0).all())
-    title = "what excites it" if of_units else "what it believes a class looks like"
+    network = _network(found)
+    title = f"{network}: what excites it" if of_units else f"What {network} answers to as a class"
     return _sheet(found, _by_name(found), title, transparent=transparent)
 
 
@@ -54,7 +56,8 @@ def ladder(found: Finished) -> "Image | None":
         return None
     tiles = []
     for row in rows[:MOST_DOWN]:
-        line = []
+        begun = len(found.starts) > 0
+        line = [Tile(found.starts[row], [found.said_of_start(row)])] if begun else []
         for at, step in enumerate(found.reached[row].tolist()):
             there = step >= 0
             picture = found.stations[row, at] if there else None
@@ -64,8 +67,13 @@ def ladder(found: Finished) -> "Image | None":
     return tile_sheet(
         tiles,
         [shortened(found.name(row)) for row in rows[:MOST_DOWN]],
-        heads=[*(percent(each, 1 if each > 0.99 else 0) for each in STATIONS), "the end"],
+        heads=[
+            *["the start"] * (len(found.starts) > 0),
+            *(percent(each, 1 if each > 0.99 else 0) for each in STATIONS),
+            "the end",
+        ],
         title=f"{_network(found)}: the first time that a probability was seen",
+        warning=found.unreached,
         foot=_left_out(len(rows) - MOST_DOWN, "class", "classes"),
     )
 
@@ -213,18 +221,36 @@ def _sheet(
             transparency=found.transparency[row] if transparent else None,
         )
 
-    if len(rows) > 1 and all(len(many) == 1 for many in rows.values()):
+    def line(many: list[int]) -> list[Tile]:
+        """Portraits of a class, after the picture that they were begun from."""
+        tiles, before = [], None
+        for row in many:
+            start = found.starts[row] if begun else None
+            if start is not None and (before is None or not torch.equal(start, before)):
+                tiles.append(Tile(start, ["the start", found.said_of_start(row)]))
+            tiles.append(tile(row))
+            before = start
+        return tiles
+
+    begun = len(found.starts) > 0
+    if not begun and len(rows) > 1 and all(len(many) == 1 for many in rows.values()):
         firsts = [many[0] for many in rows.values()][: MOST_DOWN * _ACROSS]
+        shown = len(firsts)
         tiles, names = _side_by_side([tile(row, _named(found, row)) for row in firsts])
     else:
-        some = list(rows.values())[:MOST_DOWN]
+        across = MOST_ACROSS // 2 if begun else MOST_ACROSS
+        some = [many[:across] for many in list(rows.values())[:MOST_DOWN]]
+        shown = sum(map(len, some))
         names = [_named(found, many[0]) for many in some]
-        tiles = [[tile(row) for row in many[:MOST_ACROSS]] for many in some]
-    shown = sum(map(len, tiles))
+        tiles = [line(many) for many in some]
     second = found.record.get("second")
+    of_classes, whole = bool((found.targets >= 0).any()), ""
+    if found.in_parts:
+        whole = " in the whole picture, of which the search looked at parts"
+    not_shown = "what the class looks like" if of_classes else "what the network learnt from"
     foot = [
-        f"below: how probable {_network(found)} finds the class" if bool((found.targets >= 0).any())
-        else "",
+        f"portraits show what this network answers to, not {not_shown}",
+        f"below: how probable {_network(found)} finds the class{whole}" if of_classes else "",
         f"second: what {network_name(str(second))} says" if second else "",
         found.made_with,
         "pixels that the search moved little are transparent" if transparent else "",
@@ -233,7 +259,7 @@ def _sheet(
     return tile_sheet(
         tiles,
         names,
-        title=f"{_network(found)}: {title}",
+        title=title,
         foot="; ".join(filter(None, foot)),
     )
 
