@@ -31,7 +31,7 @@ class Finished:
     weights: Tensor
     """``(N, P)``, of the priors, as they were found or given."""
     stations: Tensor
-    """``(N, 4, C, H, W)``, the picture when it first came to probability .5, .9, .99, .999."""
+    """``(N, 4, C, H, W)``, the picture at the first look that saw probability .5, .9, .99, .999."""
     reached: Tensor
     """``(N, 4)``, the step at which that was seen; -1 if it was not."""
     frames: Tensor

@@ -38,9 +38,9 @@ class Painting:
     still: Tensor
     """``(n,)``, steps in which the network gave no gradient at all."""
     stations: Tensor
-    """``(n, S, C, H, W)``, the picture when it first came to each probability."""
+    """``(n, S, C, H, W)``, the picture at the first look that saw each probability."""
     reached: Tensor
-    """``(n, S)``, the step at which that was; -1 if it was not."""
+    """``(n, S)``, the step of that look; -1 if it was not."""
     frames: Tensor
     """``(n, F, C, H, W)``, pictures on the way, evenly spaced."""
     done: Tensor
