@@ -170,6 +170,27 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         ) from error
 
 
+def check_place(path: str | Path) -> None:
+    """Refuse a file that could not be written there, before there is anything to write.
+
+    Raises:
+        StorageError: there is no such directory, it takes no files, or something else is there.
+    """
+    final = user_path(path)
+    with looking_up(path, StorageError):
+        if not final.parent.is_dir():
+            raise StorageError(
+                f"cannot write {shortened(final)}: there is no directory "
+                f"{shortened(final.parent)}; make it, or give another file"
+            )
+        if not os.access(final.parent, os.W_OK):
+            raise StorageError(
+                f"cannot write {shortened(final)}: nothing can be written to "
+                f"{shortened(final.parent)}; give another file"
+            )
+        _refuse_special(final)
+
+
 @contextmanager
 def atomic_set(*paths: Path) -> Iterator[list[Path]]:
     """Temporary paths for files that belong together, all moved when the block ends well.

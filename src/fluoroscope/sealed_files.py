@@ -77,6 +77,8 @@ def read_sealed(
     told = _told(kind, user_path(path))
     try:
         record = json.loads(regular(told).read_text(encoding="utf-8"))
+        if isinstance(record, dict) and not {"format", "sha256"} & record.keys():
+            raise _other(kind, told)
         if record["format"] > kind.format:
             raise ResultFormatError(
                 f"{told} was written in format {record['format']}; this version reads up to "
@@ -98,10 +100,22 @@ def read_sealed(
         ValueError, LookupError, TypeError, AttributeError, RuntimeError, OverflowError,
         RecursionError, SafetensorError, FluoroscopeError,
     ) as error:  # fmt: skip
+        unread = isinstance(error, json.JSONDecodeError | UnicodeDecodeError)
+        if unread and told.suffix != ".json":
+            raise _other(kind, told) from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, KeyError):
+            reason = f"it says nothing of {reason}, and may be something else"
         raise ResultFormatError(
             f"{told} holds a broken {kind.one}: {reason}; make it anew"
         ) from error
+
+
+def _other(kind: Kind, told: Path) -> ResultFormatError:
+    return ResultFormatError(
+        f"{told} holds no {kind.one}; expected the JSON that save wrote, and beside it the "
+        ".safetensors"
+    )
 
 
 def write_record(path: Path, record: dict[str, Any], form: int) -> Path:

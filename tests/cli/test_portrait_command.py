@@ -5,14 +5,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import fluoroscope as fs
 from fluoroscope.engine import bookmark
 from fluoroscope.inversion import names
 from fluoroscope.inversion.portraits.presets import PRESETS
+from fluoroscope.pictures import tile_sheet
 from tests.cli.conftest import Said
 
 Call = Callable[..., Said]
@@ -136,6 +139,8 @@ def test_of_many_classes_some_are_drawn_and_named(
         (("--method", "deepinversion"), "as --method deepinversion-data and --method vital do"),
         (("--data", "digits"), "looks at none; expected --method deepinversion-data or"),
         (("--split", "test"), "--split is of a data set; expected --data with it"),
+        (("--json", "nowhere/x.json"), "x.json: there is no directory nowhere; make it, or give"),
+        (("--prior", __file__), "test_portrait_command.py holds no prior; expected the JSON that"),
     ],
 )
 def test_mistakes_in_a_sentence(
@@ -145,6 +150,38 @@ def test_mistakes_in_a_sentence(
     assert said.code == 2, said.out
     assert words in said.err
     assert said.err.count("\n") == 1
+
+
+def test_no_work_is_done_for_a_file_that_cannot_be_written(
+    fluoroscope: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fs.Portraits, "draw", None)  # it does not come to that
+    said = fluoroscope(*SHORT, "--json", str(tmp_path / "no" / "x.json"), "--out", str(tmp_path))
+    assert said.code == 2
+    assert "there is no directory" in said.err
+    # A directory that the command makes is there by then.
+    monkeypatch.undo()
+    new = tmp_path / "new"
+    assert fluoroscope(*SHORT, "--json", str(new / "x.json"), "--out", str(new)).code == 0
+    assert (new / "x.json").is_file()
+
+
+def test_what_an_earlier_run_left_is_told_apart_while_another_forms(
+    fluoroscope: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = "portraits.json and what belongs to it are what an earlier run left"
+    given = (*SHORT, "-c", "1", "--out", str(tmp_path))
+    assert left not in fluoroscope(*given).out
+    feet, drawn = [], tile_sheet.tile_sheet
+
+    def draws(*rows: Any, **words: Any) -> Image.Image:
+        feet.append((words.get("title"), words.get("foot")))
+        return drawn(*rows, **words)
+
+    monkeypatch.setattr(command, "_EVERY", 0.0)
+    monkeypatch.setattr(tile_sheet, "tile_sheet", draws)
+    assert left in fluoroscope(*given, "--seed", "1").out
+    assert ("forming", left) in feet
 
 
 def test_of_a_unit_nothing_is_said_of_a_class(fluoroscope: Call, tmp_path: Path) -> None:

@@ -164,6 +164,21 @@ def test_what_cannot_be_measured_or_does_not_fit_is_refused(tmp_path: Path) -> N
         prior_for(model, 3, (9, 12))
     with pytest.raises(ResultFormatError, match="holds no prior"):
         prior_for(model, str(tmp_path / "none.json"), (9, 12))
+    # What is there is named as it was given, and other JSON is no broken prior.
+    (tmp_path / "names.txt").write_text("cat")
+    with pytest.raises(ResultFormatError, match=r"names\.txt holds no prior; expected the JSON"):
+        prior_for(model, str(tmp_path / "names.txt"), (9, 12))
+    (tmp_path / "other.json").write_text('{"accuracy": 1}')
+    with pytest.raises(ResultFormatError, match=r"other\.json holds no prior; expected the JSON"):
+        prior_for(model, str(tmp_path / "other.json"), (9, 12))
+    with pytest.raises(InvalidParameterError, match="size was not given, and Sequential takes"):
+        fs.portrait(_free(), [0])
+
+
+def _free() -> fs.Classifier:
+    """A network of pictures of any size."""
+    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    return fs.Classifier(pooled, channels=3)
 
 
 def test_a_prior_of_the_package_at_another_size_says_so() -> None:

@@ -18,7 +18,7 @@ from fluoroscope.cli.invert_leak import leak
 from fluoroscope.cli.invert_list import list_, show
 from fluoroscope.cli.invert_sample import sample
 from fluoroscope.cli.options import OUT, Command, Json, Seed, sides_of, with_model
-from fluoroscope.cli.output import Output, speak_of
+from fluoroscope.cli.output import Output, earlier_run, speak_of
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.words import count, duration, number, percent, some
 
@@ -116,6 +116,7 @@ def train(
     options = given_settings(weight, param)
     output = Output(json)
     place = output_directory(out)
+    output.ready()
     for name, value in (("temperature", temperature), ("confidence", confidence)):
         if value is not None:
             options[name] = value
@@ -136,7 +137,9 @@ def train(
         behind, steps_in_all = run.fitting.behind, run.settings.steps
         if behind:
             output.say(f"going on after step {behind} of an earlier run")
-        forming = _Forming(place, model)
+        # Of a training that is over already there is nothing more to form.
+        earlier = earlier_run(output, place / "generator.json") if len(run) else ""
+        forming = _Forming(place, model, earlier)
         soft = run.generator.conditioning.soft
         with interruptible() as interrupted, output.measuring() as move:
             for step in run:
@@ -199,8 +202,8 @@ def state(row: dict[str, float], soft: bool) -> str:
 class _Forming:
     """The picture of what the generator makes while it learns."""
 
-    def __init__(self, place: Path, model: "Classifier") -> None:
-        self._path, self._model = place / FORMING, model
+    def __init__(self, place: Path, model: "Classifier", earlier: str) -> None:
+        self._path, self._model, self._earlier = place / FORMING, model, earlier
         self._last = time.monotonic() - _FORMING
 
     def look(self, step: "InversionStep", soft: bool) -> None:
@@ -210,12 +213,13 @@ class _Forming:
 
         if time.monotonic() - self._last < _FORMING:
             return
-        title, rows = (
-            f"step {step.number} of {step.steps}: {state(step.row, soft)}",
-            even_rows(step.classes),
-        )
+        rows = even_rows(step.classes)
         sheet = sample_sheet(
-            step.pictures[rows], step.classes[rows], self._model.labels, title=title
+            step.pictures[rows],
+            step.classes[rows],
+            self._model.labels,
+            title=f"step {step.number} of {step.steps}: {state(step.row, soft)}",
+            warning=self._earlier,
         )
         write_png(self._path, sheet)
         self._last = time.monotonic()

@@ -100,6 +100,7 @@ def assess(
 
     output = Output(json)
     place = output_directory(out)
+    output.ready()
     made = _read(pictures, model, samples, seed, own=True)
     judge = judge_of(model, second)
     real, train = real_pictures(model, data, split, train_split, limit)

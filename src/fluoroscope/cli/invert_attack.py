@@ -82,6 +82,7 @@ def attack(
 
     output = Output(json)
     place = output_directory(out)
+    output.ready()
     if generator is not None:
         if threat is not None or steps is not None or on_grid:
             raise InvalidParameterError(

@@ -60,6 +60,7 @@ def counterfeit(
 
     output = Output(json)
     place = output_directory(out)
+    output.ready()
     found = None if generator is None else opened(generator, model)
     real, _ = real_pictures(model, data, split, None, limit)
     if real is None:

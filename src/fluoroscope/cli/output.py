@@ -31,7 +31,7 @@ from rich.text import Text
 from fluoroscope.cli.time_left import TimeLeft
 from fluoroscope.cli.waiting import waiting
 from fluoroscope.errors import FluoroscopeWarning, InvalidParameterError, ResultFormatError
-from fluoroscope.files import atomic_path
+from fluoroscope.files import atomic_path, check_place
 from fluoroscope.words import duration
 
 T = TypeVar("T")
@@ -133,7 +133,7 @@ def in_options(text: str) -> str:
 
     given = rf"""(?<![\w./-])({names})=(?:["']([\w./:-]+)["']|(\d+))?(?![\w=])"""
     # At the beginning, if it is no file's name that stands there.
-    first = rf"^({names})(?= (?:is (?!empty|an? |no )|was given|holds [\d']))()()"
+    first = rf"^({names})(?= (?:is (?!empty|an? |no )|was (?:not )?given|holds [\d']))()()"
     missing = rf"\b({names})(?= is missing)()()"
     dashed = {name.replace("_", "-"): name for name in known}
     head = re.match(r"[a-z]+(?:-[a-z0-9]+)+", text)
@@ -192,6 +192,16 @@ class Output:
             )
         self.console = _Console(stderr=bool(there))
         self._progress = _Console(stderr=True)
+
+    def ready(self) -> None:
+        """Refuse a place where the JSON cannot be written before any work is done for it.
+
+        Raises:
+            StorageError: there is no such directory, or nothing can be written there.
+        """
+        if self.json_target not in (None, "-"):
+            assert self.json_target is not None
+            check_place(self.json_target)
 
     def say(self, text: str) -> None:
         """A line for people; on a terminal broken between words."""
@@ -348,6 +358,19 @@ class Output:
                 self.say(f"wrote {directory / first} and {len(names) - 1:,} more beside it")
                 continue
             self.say(f"wrote {directory}/  {'  '.join(names)}")
+
+
+def earlier_run(output: Output, finished: Path) -> str:
+    """What is said, also in the picture of what is forming, where an earlier run's files lie.
+
+    They stay until they are replaced, and a new run that is killed leaves both.
+    """
+    if not finished.exists():
+        return ""
+    output.note(
+        f"{finished} and what belongs to it are what an earlier run left, until this one ends"
+    )
+    return f"{finished.name} and what belongs to it are what an earlier run left"
 
 
 def _print(text: str) -> None:

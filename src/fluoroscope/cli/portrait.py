@@ -21,7 +21,7 @@ from fluoroscope.cli.options import (
     sides_of,
     with_model,
 )
-from fluoroscope.cli.output import Move, Output
+from fluoroscope.cli.output import Move, Output, earlier_run
 from fluoroscope.cli.portrait_list import list_, show
 from fluoroscope.cli.portrait_prior import fit
 from fluoroscope.words import as_percent, count, shortened
@@ -164,13 +164,15 @@ def draw(
     }
     classes = None if chosen is None else [each for each in chosen for _ in range(samples)]
     directory = output_directory(out)
+    output.ready()
     seen = {"unit": unit, "data": [data, split, limit] if data else None}
     mark = _bookmark(output, directory, model, given | seen, classes, numbers, begun)
     if unit is not None:
         given["goal"] = as_goal(unit)
     names = [unit or ""] if classes is None else [model.labels[each] for each in classes]
+    earlier = earlier_run(output, directory / "portraits.json")
     with interruptible() as interrupted, output.measuring() as move:
-        told = _Forming(move, directory / FORMING, names * (1 + against))
+        told = _Forming(move, directory / FORMING, names * (1 + against), earlier)
         try:
             found = paint(
                 model,
@@ -227,8 +229,8 @@ def _real(
 class _Forming:
     """How much lies behind, and a picture of the portraits as they are."""
 
-    def __init__(self, move: Move, file: Path, names: list[str]) -> None:
-        self._move, self._file, self._names = move, file, names
+    def __init__(self, move: Move, file: Path, names: list[str], earlier: str) -> None:
+        self._move, self._file, self._names, self._earlier = move, file, names, earlier
         self._pictures: dict[int, Tensor] = {}
         self._sure: dict[int, float] = {}
         self._goals: dict[int, float] = {}
@@ -262,7 +264,8 @@ class _Forming:
             for which in seen
         ]
         rows = [tiles[at : at + MOST_ACROSS] for at in range(0, len(tiles), MOST_ACROSS)]
-        write_png(self._file, tile_sheet(rows, [""] * len(rows), title="forming"))
+        sheet = tile_sheet(rows, [""] * len(rows), title="forming", foot=self._earlier)
+        write_png(self._file, sheet)
 
 
 def _classes(

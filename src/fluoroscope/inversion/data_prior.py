@@ -87,7 +87,8 @@ class DataPrior:
             ResultFormatError: files missing, broken, or of a newer version.
         """
         there = user_path(path)
-        if not there.is_dir() and there.suffix != ".json":
+        named = there.suffix in (".json", ".safetensors")
+        if not there.is_dir() and there.suffix != ".json" and (named or not there.is_file()):
             named = there.with_suffix("") if there.suffix == ".safetensors" else there
             there = named.with_name(f"{named.name}.json")
         return read_sealed(_KIND, there, _made)

@@ -17,8 +17,8 @@ def picture_size(model: Classifier, size: int | tuple[int, int] | None) -> tuple
     if size is None:
         if model.input_size is None:
             raise InvalidParameterError(
-                f"size was not given, and {model.name} takes pictures of any; expected "
-                "size=(height, width)"
+                f"size was not given, and {model.name} takes pictures of any; expected size=224 or "
+                "another, or both sides, or what the network takes as input_size="
             )
         return model.input_size
     sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
