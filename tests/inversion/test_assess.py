@@ -468,7 +468,7 @@ def test_a_second_network_at_chance_is_no_judge_though_it_agrees() -> None:
     for agrees in (0.3, 0.9):
         second = Measure("second accuracy", Value(agrees, 60), {"real": Value(0.33, 300)})
         measures = {"own accuracy": of("own accuracy", 1), "second accuracy": second}
-        found = raised(measures, {}, 1 / 3)
+        found = raised(measures, {}, chance=1 / 3)
         assert [flag.name for flag in found] == [NO_JUDGE]
         assert "99 of 300 real pictures (by chance 33.3" in found[0].words
         assert "measures of its features" in found[0].words

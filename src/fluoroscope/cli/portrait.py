@@ -348,7 +348,7 @@ def _report(output: Output, found: "Portraits") -> None:
             for each in found.describe()["portraits"]
         ),
         title=f"sure: probability of the class; goal: the {found.goal}, which is raised; "
-        "50 %, 99.9 %: the step at which sure first was"
+        "50 %, 99.9 %: the step of the first look that found it so"
         if of_classes
         else f"goal: {found.goal}, which is raised",
         whole=True,

@@ -87,10 +87,10 @@ class DataPrior:
             ResultFormatError: files missing, broken, or of a newer version.
         """
         there = user_path(path)
-        named = there.suffix in (".json", ".safetensors")
-        if not there.is_dir() and there.suffix != ".json" and (named or not there.is_file()):
-            named = there.with_suffix("") if there.suffix == ".safetensors" else there
-            there = named.with_name(f"{named.name}.json")
+        bare = there.suffix not in (".json", ".safetensors")
+        if not there.is_dir() and there.suffix != ".json" and not (bare and there.is_file()):
+            stem = there if bare else there.with_suffix("")
+            there = stem.with_name(f"{stem.name}.json")
         return read_sealed(_KIND, there, _made)
 
 

@@ -72,7 +72,7 @@ def ladder(found: Finished) -> "Image | None":
             *(percent(each, 1 if each > 0.99 else 0) for each in STATIONS),
             "the end",
         ],
-        title=f"{_network(found)}: the first time that a probability was seen",
+        title=f"{_network(found)}: the first look at which a probability was seen",
         warning=found.unreached,
         foot=_left_out(len(rows) - MOST_DOWN, "class", "classes"),
     )
