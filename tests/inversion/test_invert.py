@@ -421,7 +421,7 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     with pytest.raises(InvalidParameterError, match="for another network"):
         fs.Inversion.load(tmp_path, wide(3))
     (tmp_path / "generator.json").write_text("{}")
-    with pytest.raises(ResultFormatError, match="broken generator"):
+    with pytest.raises(ResultFormatError, match="holds no generator"):
         fs.Inversion.load(tmp_path)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.inside import Inside, Place, Seen
 from fluoroscope.engine.memory import out_of_memory, warn_smaller_batch
+from fluoroscope.engine.objectives import LOG_PROBABILITY
 from fluoroscope.inversion.generator.conditioning import Codes
 from fluoroscope.inversion.generator.losses import Batch, Given, How, inside
 from fluoroscope.models.classifier import Classifier
@@ -86,7 +87,11 @@ class NetworkPass:
             answer = evaluate(model, pictures[piece], codes.classes[piece], goal, gradient=True)
             assert answer.terms is not None
             assert answer.gradient is not None
-            answer.check_leads()
+            if not self.forwards and answer.lost is not None:
+                # A term's doing is named where terms are told; here it is asked for the network's.
+                evaluate(
+                    model, pictures[piece], codes.classes[piece], LOG_PROBABILITY, gradient=True
+                ).check_leads()
             logits.append(answer.logits)
             terms.append(answer.terms.sum(0))
             gradients.append(-answer.gradient)
