@@ -22,7 +22,6 @@ from fluoroscope.models.builtin import build_architecture, digits_classifier
 from fluoroscope.models.checkpoints import load_checkpoint
 from fluoroscope.models.labels import NONE_OF_THESE
 from fluoroscope.training.fitting import Recipe
-from fluoroscope.words import number
 from reproductions import inversion_networks
 from reproductions.cifar import CIFAR, LABELS, augment, cifar
 from reproductions.inversion_kept import folder
@@ -198,7 +197,7 @@ def _row(name: str, one: Any, plain: Any) -> list[str]:
 
 
 def _numbers(auroc: float, fpr95: float) -> str:
-    return f"{number(auroc, 4)} / {number(fpr95, 3)}"
+    return f"{auroc:.4f} / {fpr95:.3f}"
 
 
 def _bytes(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
