@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import fluoroscope as fs
 from fluoroscope.engine import memory
+from fluoroscope.engine.predict import logits_of
 from fluoroscope.engine.stream import Step
 
 SHAPE = (1, 6, 6)
@@ -183,6 +184,22 @@ def test_when_memory_runs_out_the_batch_is_halved_and_nothing_is_lost() -> None:
     assert torch.equal(found.success, plain.success)
     assert torch.equal(found.forwards, plain.forwards)
     torch.testing.assert_close(found.images, plain.images, atol=1e-4, rtol=0)
+
+
+class Full(Small):
+    """Has memory for no image at all."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(x)
+
+
+def test_where_memory_does_not_do_for_one_image_nothing_is_tried_for_ever() -> None:
+    model = fs.Classifier(Full(), channels=1, input_size=6, labels=list("abcd"))
+    with pytest.raises(Exception, match="memory") as told:
+        logits_of(model, PICTURES[:1], 64)
+    assert memory.out_of_memory(told.value)
 
 
 def test_freed_memory_can_be_kept_where_the_c_library_is_glibc() -> None:

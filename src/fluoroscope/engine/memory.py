@@ -16,6 +16,18 @@ def warn_smaller_batch(size: int, smaller: int) -> None:
     )
 
 
+def fewer_at_once(problem: Exception, asked: int) -> int:
+    """How many images to go on with where so many were too many, which is said.
+
+    Raises:
+        Exception: the problem itself, if it is another, or there was but one image.
+    """
+    if asked < 2 or not out_of_memory(problem):
+        raise problem
+    warn_smaller_batch(asked, asked // 2)
+    return asked // 2
+
+
 def keep_freed_memory() -> bool:
     """Let this process keep freed memory for its next step; whether that could be arranged.
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fluoroscope.engine.evaluate import evaluate
-from fluoroscope.engine.memory import out_of_memory, warn_smaller_batch
+from fluoroscope.engine.memory import fewer_at_once
 from fluoroscope.engine.numbers import whole_number
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.pictures import html
@@ -95,10 +95,7 @@ def logits_of(model: Classifier, images: Tensor, batch_size: int, *, exact: bool
         try:
             found.append(evaluate(model, padded).logits[: len(part)])
         except RuntimeError as problem:
-            if not out_of_memory(problem) or batch_size < 2:
-                raise
-            batch_size = min(batch_size, len(images)) // 2
-            warn_smaller_batch(len(part), batch_size)
+            batch_size = fewer_at_once(problem, len(padded))
             continue
         done += len(part)
     return torch.cat(found)

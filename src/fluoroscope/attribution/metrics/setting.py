@@ -12,7 +12,7 @@ from fluoroscope.attribution.metrics.maps import Maps, as_maps
 from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.first_look import first_look
-from fluoroscope.engine.memory import out_of_memory, warn_smaller_batch
+from fluoroscope.engine.memory import fewer_at_once
 from fluoroscope.engine.objectives import Objective
 from fluoroscope.engine.predict import check_batch_size
 from fluoroscope.engine.stream import Samples, feed
@@ -122,10 +122,7 @@ class Setting:
             try:
                 answer = evaluate(self.model, make(rows, flat % probes), self.classes[rows], goal)
             except (RuntimeError, MemoryError) as problem:
-                if not out_of_memory(problem) or size < 2:
-                    raise
-                size = len(flat) // 2
-                warn_smaller_batch(len(flat), size)
+                size = fewer_at_once(problem, len(flat))
                 continue
             assert answer.objective is not None
             found.append(answer.objective)
