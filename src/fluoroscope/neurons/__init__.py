@@ -1,0 +1,24 @@
+"""Which units decide, what they answer to, and whether that survives an attack."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fluoroscope.neurons.reading.units import Units, find_units, list_units
+
+_HOMES = {
+    "Units": "reading.units",
+    "find_units": "reading.units",
+    "list_units": "reading.units",
+}
+__all__ = ["Units", "find_units", "list_units"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:  # these load PyTorch, which names alone do without
+        return getattr(import_module(f"fluoroscope.neurons.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'fluoroscope.neurons' has no attribute {name!r}")

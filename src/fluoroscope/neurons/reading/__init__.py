@@ -1,0 +1,1 @@
+"""Reading what the units of a layer give out."""

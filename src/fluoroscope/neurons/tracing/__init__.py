@@ -1,0 +1,1 @@
+"""Which units decided, and which changed their mind."""
