@@ -26,6 +26,7 @@ from fluoroscope.cli.invert import invert
 from fluoroscope.cli.labels import labels
 from fluoroscope.cli.models import models
 from fluoroscope.cli.morph import morph
+from fluoroscope.cli.neurons import neurons
 from fluoroscope.cli.options import Command
 from fluoroscope.cli.output import Output, begin, in_options, one_line, unread
 from fluoroscope.cli.portrait import portrait
@@ -74,6 +75,7 @@ def fluoroscope(
 
 app.add_typer(attribute)
 app.add_typer(portrait)
+app.add_typer(neurons)
 app.add_typer(models)
 app.add_typer(runs)
 app.add_typer(report)

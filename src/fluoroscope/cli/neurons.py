@@ -1,0 +1,13 @@
+"""``fluoroscope neurons``: what the units of a layer answer to, and what becomes of it."""
+
+import typer
+
+from fluoroscope.cli.neurons_list import list_
+from fluoroscope.cli.options import Command
+
+neurons = typer.Typer(
+    name="neurons",
+    help="List a network's layers and their units; look at what units answer to.",
+    no_args_is_help=True,
+)
+neurons.command("list", cls=Command)(list_)
