@@ -227,12 +227,13 @@ def _conditionings(
                 [f"`{field.name}`", told, *measures(one, MEASURED, beside=True), flags(one)]
             )
             sheets.append((field, told, samples))
+    judges = dict.fromkeys(field.judge.name for field in fields)
     page.text(
         f"A generator for each network and each way to tell it the class, {steps} steps of 64 "
         f"pictures. Own accuracy, KL to the code and accuracy among the codes that lead by more "
         f"than {LEAD} are of {EACH:,} samples of each class, all other measures of {ASSESSED} of "
         f"each, held against as many test pictures and {TRAINED} training pictures of each class, "
-        f"in the features of the second network ({', '.join(f.judge.name for f in fields)}). "
+        f"in the features of the second network ({', '.join(judges)}). "
         "Vendi and recall are to be half of real pictures' (in brackets)."
     )
     page.table(

@@ -83,7 +83,7 @@ def counterfeit(
         )
     output.say(made.headline)
     columns, rows = made.table()
-    output.table(columns, rows, title=f"{n} of each of {len(wanted) // n} classes")
+    output.table(columns, rows, title=f"{n} of each of {len(wanted) // n} classes", whole=True)
     output.say(LEGEND)
     for note in made.notes:
         output.note(note)

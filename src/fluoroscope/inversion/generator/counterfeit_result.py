@@ -21,7 +21,7 @@ NAME = "counterfeits"
 REAL, NOISE = "real", "noise"
 GENERATOR, FROM_NOISE, FROM_OTHERS = "generator", "null space, noise", "null space, other class"
 LEGEND = (
-    "99 % sure: the share whose class gets 99 % or more, in 8 bits too; pixels, pattern: median "
+    "sure: the share whose class gets 99 % or more, in 8 bits too; pixels, pattern: median "
     "distance to the nearest real picture, between real ones 1, as they are and at the same "
     "brightness and contrast; counterfeit: the share of sure ones that are farther, in the more "
     "unusual of both, than 99 % of real pictures; second: the share that the second network "
@@ -120,7 +120,7 @@ class Counterfeits(html.Shown):
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Columns and rows in words; a dash where nothing was measured."""
         columns = [
-            "pictures", "99 % sure>", "pixels>", "pattern>", "counterfeit>", "second>",
+            "pictures", "sure>", "pixels>", "pattern>", "counterfeit>", "second>",
             "adversarial>",
         ]  # fmt: skip
         found = []
