@@ -98,6 +98,7 @@ ATTACKS: dict[str, dict[str, Any]] = {
     "geoda": {"queries": 3},
     "rotation-translation": {"eps": None, "angles": 2, "moves": 2},
     "stadv": {"eps": None, "steps": 2},
+    "ensemble-optimisation": {"eps": None, "steps": 2},
     "universal": {"epochs": 2},
     "patch": {"eps": None, "epochs": 2, "places": 2},
 }

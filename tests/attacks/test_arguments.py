@@ -45,6 +45,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "geoda": {"queries": 300},
     "rotation-translation": {"angles": 3, "moves": 3},
     "stadv": {"steps": 8},
+    "ensemble-optimisation": {"steps": 6},
     "universal": {"epochs": 2},
     "patch": {"epochs": 2, "places": 2},
 }
@@ -71,6 +72,7 @@ OTHERS: dict[tuple[str, str], Any] = {
     ("fmn", "along"): "steepest",
     ("jsma", "outputs"): "probabilities",
     ("sparsefool", "steps"): 1,
+    ("ensemble-optimisation", "distance"): "l2",
     ("sparsefool", "lam"): 1.0,
     ("sparsefool", "candidates"): 2,
     ("ti-fgsm", "size"): 7,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fluoroscope.attacks.sparse.sparsefool import SparseFool
     from fluoroscope.attacks.spatial.flow import StAdv
     from fluoroscope.attacks.spatial.rotation_translation import RotationTranslation
+    from fluoroscope.attacks.transfer.ensemble_optimisation import EnsembleOptimisation
     from fluoroscope.attacks.transfer.ghost import GhostFGSM
     from fluoroscope.attacks.transfer.momentum import MIFGSM, NIFGSM, VMIFGSM
     from fluoroscope.attacks.transfer.transformed import DIFGSM, SIFGSM, TIFGSM, AdmixFGSM
@@ -70,6 +71,7 @@ _HOMES = {
     "SparseFool": "sparse.sparsefool",
     "StAdv": "spatial.flow",
     "RotationTranslation": "spatial.rotation_translation",
+    "EnsembleOptimisation": "transfer.ensemble_optimisation",
     "GhostFGSM": "transfer.ghost",
     "MIFGSM": "transfer.momentum",
     "NIFGSM": "transfer.momentum",
@@ -110,6 +112,7 @@ __all__ = [
     "CarliniWagnerL0",
     "CarliniWagnerLinf",
     "DeepFool",
+    "EnsembleOptimisation",
     "FeatureAdversary",
     "GeoDA",
     "GhostFGSM",

@@ -44,6 +44,7 @@ ATTACKS: dict[str, type[Method]] = {
     "si-fgsm": attacks.SIFGSM,
     "admix": attacks.AdmixFGSM,
     "ghost-fgsm": attacks.GhostFGSM,
+    "ensemble-optimisation": attacks.EnsembleOptimisation,
     "square": attacks.Square,
     "nes": attacks.NES,
     "spsa": attacks.SPSA,
