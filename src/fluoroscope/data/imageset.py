@@ -151,7 +151,7 @@ class ImageSet(html.Shown):
             raise InvalidParameterError(f"asked for the first {count} pictures; expected 1 or more")
         if count >= len(self):
             return self
-        numbers = self._numbers()
+        numbers = self.class_numbers()
         if numbers is None or not self._lies_by_class(numbers):
             view = self.select(range(count))
             view._chosen = ", the first ones"
@@ -177,7 +177,7 @@ class ImageSet(html.Shown):
 
     def with_labels(self) -> Self:
         """A view of the pictures that have a label; how many were left out is in `notes`."""
-        numbers = self._numbers()
+        numbers = self.class_numbers()
         there = (
             torch.zeros(0, dtype=torch.float32, device="cpu")
             if numbers is None
@@ -195,7 +195,7 @@ class ImageSet(html.Shown):
         """How many pictures of each class there are in this view, by name or number, also of named
         classes without any; ``None`` where the pictures have no labels.
         """
-        numbers = self._numbers()
+        numbers = self.class_numbers()
         if numbers is None:
             return None
         counts = torch.bincount(numbers[numbers >= 0], minlength=len(self.labels or ())).tolist()
@@ -321,7 +321,7 @@ class ImageSet(html.Shown):
         number = MISSING if self._classes is None else int(self._classes[index])
         return None if number == MISSING else number
 
-    def _numbers(self) -> Tensor | None:
+    def class_numbers(self) -> Tensor | None:
         """The class of each picture ``(N,)``; -1 where it has none."""
         if self._classes is None:
             return None

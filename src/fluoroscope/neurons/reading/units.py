@@ -5,7 +5,9 @@ of a transformer's tokens, and of what its feed-forward layers give out, a unit 
 numbers that each token has.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -77,11 +79,30 @@ class Units:
             mask, torch.as_tensor(put, dtype=output.dtype, device=output.device), output
         )
 
-    def describe(self) -> dict[str, object]:
+    def describe(self) -> dict[str, Any]:
         """As plain values."""
-        grid = None if self.grid is None else [self.grid.height, self.grid.width]
-        return {"layer": self.layer, "call": self.call, "kind": self.kind, "units": self.count,
-                "shape": list(self.shape), "places": grid}  # fmt: skip
+        return {
+            "layer": self.layer, "call": self.call, "kind": self.kind, "units": self.count,
+            "shape": list(self.shape), "axis": self.axis,
+            "grid": None if self.grid is None else asdict(self.grid),
+        }  # fmt: skip
+
+    @classmethod
+    def described(cls, told: Mapping[str, Any]) -> "Units":
+        """Those that :meth:`describe` told of.
+
+        Raises:
+            ValueError, LookupError, TypeError: it is no such description.
+        """
+        shape = tuple(int(each) for each in told["shape"])
+        call, grid = told["call"], told["grid"]
+        found = cls(
+            str(told["layer"]), None if call is None else int(call), shape, int(told["units"]),
+            int(told["axis"]), None if grid is None else Grid(**grid),
+        )  # fmt: skip
+        if not 1 <= found.axis <= len(shape) <= 3 or shape[found.axis - 1] != found.count:
+            raise ValueError(f"it speaks of {found.count} units in {shape}")
+        return found
 
 
 def find_units(
