@@ -199,6 +199,15 @@ INVERSION: dict[str, Callable[[fs.Classifier], object]] = {
     ),
     "detection": lambda m: fs.inversion.detection(m, (TWO, [0, 1]), {"elsewhere": TWO.flip(2)}),
 }  # fmt: skip
+NEURONS: dict[str, Callable[[fs.Classifier, Path], object]] = {
+    "unit_relevance": lambda m, _: [
+        fs.neurons.unit_relevance(m, TWO, None, "body.1", way=way)
+        for way in ("lrp", "activation-x-gradient")
+    ],
+    "relevance": lambda m, _: fs.neurons.relevance(m, TWO, 1, "body.1"),
+    "relevance_map": lambda m, _: fs.neurons.relevance_map(m, TWO, None, "body.1", 2),
+    "receptive_field": lambda m, _: fs.neurons.receptive_field(m, "body.1", 2, images=TWO),
+}
 METHODS: dict[str, Callable[[fs.Classifier], object]] = {
     "__call__": lambda m: m(TWO),
     "to": lambda m: m.to(dtype=torch.float64)(ONE.double()),
@@ -284,6 +293,14 @@ def test_what_pictures_of_classes_are_worth(name: str, module: nn.Module) -> Non
     model = fs.Classifier(module, channels=1, input_size=6)
     before = snapshot(module)
     INVERSION[name](model)
+    assert_same(before, snapshot(module))
+
+
+@pytest.mark.parametrize("name", NEURONS)
+def test_what_looks_at_units(name: str, module: nn.Module, tmp_path: Path) -> None:
+    model = fs.Classifier(module, channels=1, input_size=6)
+    before = snapshot(module)
+    NEURONS[name](model, tmp_path)
     assert_same(before, snapshot(module))
 
 

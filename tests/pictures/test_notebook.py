@@ -27,6 +27,7 @@ from fluoroscope.evaluation.runs.compare import ClassChange, paired
 from fluoroscope.evaluation.runs.table import Against, RunRow
 from fluoroscope.evaluation.transfer import Share
 from fluoroscope.evaluation.verdict import Component
+from fluoroscope.neurons.reading.units import Units
 from fluoroscope.pictures import html
 from fluoroscope.training.fitting import FitStep
 from fluoroscope.training.run import Trained
@@ -255,6 +256,19 @@ def a_network(classes: int = 10, channels: int = 1) -> fs.Classifier:
     )
 
 
+def some_units(count: int = 20) -> Units:
+    return Units(HOSTILE[0], None, (count,), count, 1, None)
+
+
+def unit_statistics(classes: int = 10, fill: float = 0.5) -> fs.neurons.UnitStatistics:
+    per_class, per_unit = np.full((20, classes), fill), np.full(20, fill)
+    return fs.neurons.UnitStatistics(
+        some_units(), labels_of(classes), "labels", np.ones(classes, int), per_class,
+        np.ones((20, classes), int), 9, per_unit, np.arange(20) % classes, per_unit, per_unit,
+        per_unit, np.arange(20) > 17, notes=HOSTILE,
+    )  # fmt: skip
+
+
 def an_audit(count: int = 3) -> fs.Audit:
     from fluoroscope.attribution.audit.faithfulness import Score
     from fluoroscope.attribution.audit.looks import Evidence
@@ -345,6 +359,14 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "corruptions": a_corruption_table,
     "audit": an_audit,
     "audit of nothing": lambda: an_audit(0),
+    "statistics of units": unit_statistics,
+    "statistics of dead units": lambda: unit_statistics(1, math.nan),
+    "relevance of units": lambda: fs.neurons.UnitRelevance(
+        noise(9, 20), noise(9), torch.zeros(9), some_units(), "lrp", HOSTILE
+    ),
+    "receptive field": lambda: fs.neurons.ReceptiveField(
+        (0, 0, 3, 3), (1, 1, 2, 2), noise(6, 6), 4, some_units(), (3,), 8, False, 0.5
+    ),
     "report": lambda: fs.Report(f"<p class='a'>{HOSTILE[3]}</p>", HOSTILE[0], (), {}),
     "network": a_network,
     "network of many": lambda: a_network(1000, 13),

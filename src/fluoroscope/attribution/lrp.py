@@ -1,6 +1,6 @@
 """Layer-wise relevance propagation: one pass back by the rules of :mod:`.rules.lrp`."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import ClassVar
@@ -12,6 +12,7 @@ from fluoroscope.attribution.method import Found, Promise, Sums, promise_error
 from fluoroscope.attribution.rules.lrp.context import How
 from fluoroscope.attribution.rules.lrp.mode import Relevance
 from fluoroscope.attribution.rules.lrp.spreading import SPREADS
+from fluoroscope.attribution.rules.mode import Coverage
 from fluoroscope.attribution.rules.ruled import Ruled
 from fluoroscope.attribution.rules.table import rules_of
 from fluoroscope.errors import InvalidParameterError
@@ -71,6 +72,10 @@ class LRP(Gradient):
 
     def network(self, model: Classifier, images: Tensor, seed: int) -> Classifier:
         """The network under rules."""
+        return Ruled(model, self.rules())
+
+    def rules(self) -> Callable[[Coverage], Relevance]:
+        """What makes the mode of one evaluation."""
         first, conv, dense = COMPOSITES[self.composite]
         how = How(
             first=first,
@@ -83,7 +88,7 @@ class LRP(Gradient):
             absorbed=self.absorbs,
         )
         rules = rules_of("lrp")
-        return Ruled(model, lambda coverage: Relevance(rules, how, coverage))
+        return lambda coverage: Relevance(rules, how, coverage)
 
     def finish(self, state: Sums) -> Found:
         """The relevance of the pixels: what comes back under these rules is no slope."""

@@ -185,7 +185,7 @@ def _evaluate(
         double, found = logits.detach().to(wide(logits)), None
         if isinstance(objective, Inside):
             parts = [
-                outputs_of(each, at.layer, len(images), model)
+                outputs_of(each, at.layer, len(images), model, at.call)
                 for each, at in zip(read, places, strict=True)
             ]
             with log_probabilities_given(model.log_probabilities):

@@ -17,9 +17,11 @@ class Place(NamedTuple):
     """Where in a network something is read."""
 
     layer: str
-    """By its name in ``model.module.named_modules()``; of several uses the last counts."""
+    """By its name in ``model.module.named_modules()``."""
     given: bool = False
     """What the layer is given, in place of what it gives out."""
+    call: int | None = None
+    """Which use of it in a pass counts, from 0; ``None`` is the last."""
 
     def __str__(self) -> str:
         return f"{self.layer} (input)" if self.given else self.layer

@@ -4,6 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fluoroscope.neurons.answers.receptive_field import ReceptiveField, receptive_field
+    from fluoroscope.neurons.answers.relevance import (
+        UnitRelevance,
+        relevance,
+        relevance_map,
+        unit_relevance,
+    )
+    from fluoroscope.neurons.answers.selectivity import UnitStatistics, unit_statistics
     from fluoroscope.neurons.reading.activations import Activations
     from fluoroscope.neurons.reading.read import read, read_layers
     from fluoroscope.neurons.reading.reduction import Reduction
@@ -11,23 +19,39 @@ if TYPE_CHECKING:
     from fluoroscope.neurons.reading.usual import usual_layer
 
 _HOMES = {
+    "ReceptiveField": "answers.receptive_field",
+    "receptive_field": "answers.receptive_field",
+    "UnitRelevance": "answers.relevance",
+    "relevance": "answers.relevance",
+    "relevance_map": "answers.relevance",
+    "unit_relevance": "answers.relevance",
+    "UnitStatistics": "answers.selectivity",
+    "unit_statistics": "answers.selectivity",
     "Activations": "reading.activations",
+    "read": "reading.read",
+    "read_layers": "reading.read",
     "Reduction": "reading.reduction",
     "Units": "reading.units",
     "find_units": "reading.units",
     "list_units": "reading.units",
-    "read": "reading.read",
-    "read_layers": "reading.read",
     "usual_layer": "reading.usual",
 }
 __all__ = [
     "Activations",
+    "ReceptiveField",
     "Reduction",
+    "UnitRelevance",
+    "UnitStatistics",
     "Units",
     "find_units",
     "list_units",
     "read",
     "read_layers",
+    "receptive_field",
+    "relevance",
+    "relevance_map",
+    "unit_relevance",
+    "unit_statistics",
     "usual_layer",
 ]
 

@@ -44,6 +44,10 @@ class Relevance(Rules):
             rules = {**rules, "scaled_dot_product_attention": Parts(attention)}
         super().__init__(rules, coverage)
 
+    def is_picture(self, tensor: Tensor) -> bool:
+        """Whether what goes back to a tensor of the evaluation is relevance itself, no gradient."""
+        return tensor in self._here.pictures
+
     def rule_of(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Rule | None:
         """Bound when it is asked for: rules that held the mode would keep all that it kept."""
         rule: Any = self._rules.get(name)

@@ -1,0 +1,1 @@
+"""What a unit answers to: pictures and patches, classes, concepts, names."""
