@@ -12,6 +12,9 @@ if TYPE_CHECKING:
         unit_relevance,
     )
     from fluoroscope.neurons.answers.selectivity import UnitStatistics, unit_statistics
+    from fluoroscope.neurons.meaning.class_similarity import ClassSimilarity, class_similarity
+    from fluoroscope.neurons.meaning.consistency import consistency
+    from fluoroscope.neurons.meaning.result import Consistency
     from fluoroscope.neurons.reading.activations import Activations
     from fluoroscope.neurons.reading.read import read, read_layers
     from fluoroscope.neurons.reading.reduction import Reduction
@@ -30,19 +33,27 @@ _HOMES = {
     "Activations": "reading.activations",
     "read": "reading.read",
     "read_layers": "reading.read",
+    "ClassSimilarity": "meaning.class_similarity",
+    "Consistency": "meaning.result",
     "Reduction": "reading.reduction",
     "Units": "reading.units",
+    "class_similarity": "meaning.class_similarity",
+    "consistency": "meaning.consistency",
     "find_units": "reading.units",
     "list_units": "reading.units",
     "usual_layer": "reading.usual",
 }
 __all__ = [
     "Activations",
+    "ClassSimilarity",
+    "Consistency",
     "ReceptiveField",
     "Reduction",
     "UnitRelevance",
     "UnitStatistics",
     "Units",
+    "class_similarity",
+    "consistency",
     "find_units",
     "list_units",
     "read",

@@ -1,0 +1,1 @@
+"""Whether what a unit answers to survives an attack."""

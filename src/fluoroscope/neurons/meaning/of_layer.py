@@ -1,0 +1,108 @@
+"""The numbers of a layer as a whole, with their intervals, and its units in bins."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fluoroscope.neurons.meaning.arrays import Array
+from fluoroscope.neurons.meaning.histograms import flips
+from fluoroscope.neurons.meaning.of_units import OfUnits
+from fluoroscope.neurons.meaning.representations import Ratios
+from fluoroscope.neurons.meaning.resampling import Number, Times, mean_of, with_interval
+from fluoroscope.neurons.meaning.result import Bin
+from fluoroscope.neurons.meaning.sensitivity import Sensitivity
+from fluoroscope.neurons.meaning.sharing import Sharing
+
+_SHARE = (0.0, 1.0)
+# Bins of the level of consistency, and units that one has at least.
+_BINS, _IN_A_BIN = 10, 4
+
+
+def of_layer(
+    units: OfUnits, represented: Ratios, moved: Sensitivity, used: Sharing, drawn: list[Times]
+) -> dict[str, Number]:
+    """The numbers of the layer, by name."""
+    found = {
+        name: with_interval(
+            _mean(values), _means(units.drawn[name]), int((~np.isnan(values)).sum()), bounds=_SHARE
+        )
+        for name, values in units.numbers.items()
+    }
+    made = [times for _, times in drawn]
+    for name in ("r1", "r2", "r1_real"):
+        found |= _ratios(name, getattr(represented, name), made)
+    found["relative_sensitivity"] = _over_pictures(moved.pictures, made)
+    labelled = int((units.labels["real"] >= 0).sum())
+    for kind, name in (("noisy", "flips_noise"), ("adversarial", "flips_attack")):
+        if kind in units.labels:
+            counts = units.changed[kind]
+            rates = counts[:, 1] / np.where(counts[:, 0] > 0, counts[:, 0], np.nan)
+            value = flips(units.labels["real"], units.labels[kind])
+            found[name] = with_interval(value, rates, labelled, bounds=_SHARE)
+    found["shared"] = _over_classes(used.share)
+    return found
+
+
+def _ratios(name: str, values: Array, made: list[NDArray[np.int64]]) -> dict[str, Number]:
+    """Mean, median and share below 1 of a ratio of distances."""
+    known = values[~np.isnan(values)]
+    below = np.where(np.isnan(values), np.nan, values < 1)
+    middle = float(np.median(known)) if len(known) else float("nan")
+    return {
+        name: _over_pictures(values, made),
+        f"{name}_median": Number(middle, None, len(known), "pictures"),
+        f"{name}_below_1": _over_pictures(below, made, 1.0),
+    }
+
+
+def _over_pictures(values: Array, made: list[NDArray[np.int64]], most: float = np.inf) -> Number:
+    """The mean over adversarial pictures ``(M,)``, each draw with so many of each."""
+    once = np.ones(len(values), dtype=np.int64)
+    again = np.array([mean_of(values, times) for times in made])
+    many = int((~np.isnan(values)).sum())
+    return with_interval(mean_of(values, once), again, many, "pictures", (0.0, most))
+
+
+def _over_classes(values: Array) -> Number:
+    """The mean over classes: which pictures a class has says little of which units it uses."""
+    many = len(values)
+    if many < 2:
+        return Number(_mean(values), None, many, "classes")
+    rng = np.random.default_rng(0)
+    again = values[rng.integers(0, many, (1000, many))].mean(1)
+    return with_interval(float(values.mean()), again, many, "classes", _SHARE)
+
+
+def _mean(values: Array) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _means(drawn: NDArray[np.float32]) -> Array:
+    """The mean over units in each draw ``(B, K)``; a unit may have no favourites in one."""
+    there = ~np.isnan(drawn)
+    totals = np.where(there, drawn, 0).sum(1, dtype=np.float64)
+    found: Array = totals / np.where(there.any(1), there.sum(1), np.nan)
+    return found
+
+
+def in_bins(units: OfUnits) -> tuple[Bin, ...]:
+    """Units by their level of consistency, as many in each."""
+    level = units.numbers["level"]
+    order = np.argsort(level, kind="stable")[: int((~np.isnan(units.numbers["cs1"])).sum())]
+    if not len(order):
+        return ()
+    parts = np.array_split(order, max(1, min(_BINS, len(order) // _IN_A_BIN)))
+    return tuple(
+        Bin(
+            float(level[part].mean()),
+            (float(level[part].min()), float(level[part].max())),
+            *(
+                with_interval(
+                    float(units.numbers[name][part].mean()), _means(units.drawn[name][:, part]),
+                    len(part), bounds=_SHARE,
+                )
+                for name in ("cs1", "cs2")
+            ),
+        )
+        for part in parts
+    )  # fmt: skip
