@@ -403,14 +403,17 @@ class Classifier(html.Shown):
             NoGradientError: the module leaves PyTorch, and pixels that want a gradient went in.
         """
         self._check(images)
+        with self.held():
+            return self._counted(self._batched(self._inputs(images)))
+
+    def _inputs(self, images: Tensor) -> Tensor:
+        """What the module is given for images: a copy of its own."""
         inputs = self.preprocessing.normalize(self.preprocessing.resample(images))
         anchor = self._anchor()
         if anchor is not None and anchor.dtype in _FLOATS and not self._asks:
             inputs = inputs.to(anchor.dtype)
-        if inputs is images:
-            inputs = images.clone()  # a first layer that works in place must not write into them
-        with self.held():
-            return self._counted(self._batched(inputs))
+        # A first layer that works in place must not write into the images.
+        return images.clone() if inputs is images else inputs
 
     def _batched(self, inputs: Tensor) -> Tensor:
         """The answer to inputs of any number, also of a module that takes but one number."""

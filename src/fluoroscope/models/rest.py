@@ -3,49 +3,56 @@
 What comes before the layer is computed once, for one picture, and handed out as often as it is
 asked for. That is done module by module on a twin that shares the weights: each module that is over
 before the layer is used answers with what it answered then. What the network computes between its
-modules is computed again; it is right in any case, and what is handed out is checked against the
-whole pass.
+modules is computed again. The answers are held against those of whole passes in which a hook
+replaces what the layer gives out; where they differ, or nothing can be left out (a network that
+takes one number of images alone, a wrapper that answers in a way of its own, a module that cannot
+be copied), whole passes are made.
 """
 
 from collections import Counter
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fluoroscope.errors import ModelOutputError
+from fluoroscope.errors import ModelFormatError, ModelOutputError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.frozen import frozen
-from fluoroscope.models.layers import find_layer, outputs_of, sharing_twin
+from fluoroscope.models.layers import find_layer, outputs_of, sharing_twin, tapped
 
 # Two of the same picture: what has two rows then has one for each picture.
 _PAIR = 2
-# The least float32 differs by where other batch sizes add up otherwise.
-_NEAR = 1e-4
+# The least that two ways differ by where batches of other sizes add up otherwise: of float32, and
+# of what computes in less, in units of its precision.
+_NEAR, _EPSILONS = 1e-4, 8
 
 
 class Rest:
     """A network from a layer on.
 
     Args:
-        model: the network; it is not touched.
+        model: the network; it is not touched but for hooks during a call.
         layer: the layer's name, as in ``model.module.named_modules()``.
         call: which use of it in a pass, from 0; by default the last.
 
     Raises:
         InvalidParameterError: no such layer.
-        ModelFormatError: the network cannot be copied.
     """
 
     def __init__(self, model: Classifier, layer: str, call: int | None = None) -> None:
         find_layer(model, layer)
         self.model, self.layer, self.call = model, layer, call
-        self._twin = sharing_twin(model)
-        self._at = find_layer(self._twin, layer)
+        self.calls = 0
+        """How often the layer is used in a pass, as the last picture showed."""
+        self._twin = _twin_of(model)
+        self._image: Tensor | None = None
         self._input: Tensor | None = None
         self._number = 0
-        """Of the use of the layer that is replaced."""
+        """Of the use of the layer that is replaced, among those of the twin."""
+        self._use = 0
+        """The same among those that give out a tensor."""
         self._output: Any = None
         """What the layer gave out as a whole, of which the first tensor is replaced."""
         self._kept: dict[nn.Module, list[Any]] = {}
@@ -53,6 +60,13 @@ class Rest:
         self._wanted: Tensor | None = None
         self._copies = False
         """Whether each pass is handed copies, for something writes into them."""
+        self._whole = True
+        """Whether passes go through the whole network."""
+
+    @property
+    def skips(self) -> bool:
+        """Whether what comes before the layer is left out of the passes."""
+        return not self._whole and bool(self._kept)
 
     def see(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Look at a picture ``(1, C, H, W)``: what the layer gives out ``(1, ...)``, and logits.
@@ -65,50 +79,98 @@ class Rest:
         """
         model = self.model
         with torch.inference_mode(False), torch.no_grad(), model.held():
-            pair = image.detach().clone().expand(_PAIR, -1, -1, -1).contiguous()
-            activation, logits = self._look(pair)
-            self._copies = False
-            if self._kept and not self._agrees(activation, logits):
-                self._copies = True  # something writes into what it is handed out
-                if not self._agrees(activation, logits):
-                    self._kept = {}
+            self._image = image.detach().clone()
+            pair = _rows(self._image, _PAIR)
+            activation, logits = self._seen(pair)
+            self._kept, self._copies, self._whole = {}, False, True
+            if self._twin is not None and model.batch_size is None:
+                self._try_twin(self._twin, pair, activation)
         return activation, logits
-
-    @property
-    def skips(self) -> bool:
-        """Whether what comes before the layer is left out of the passes."""
-        return bool(self._kept)
-
-    def _agrees(self, activation: Tensor, logits: Tensor) -> bool:
-        """Whether the passes from the layer on answer as the whole one did."""
-        try:
-            found = self(activation.expand(_PAIR, *activation.shape[1:]))
-        except ModelOutputError:
-            return False
-        least = _NEAR * float(logits.abs().amax().clamp(min=1))
-        return bool(((found - logits).abs() <= least).all())
 
     def __call__(self, activations: Tensor) -> Tensor:
         """Logits ``(B, classes)`` where the layer gives out ``(B, ...)``; differentiable in it."""
+        with torch.inference_mode(False):
+            if self._whole or self._twin is None:
+                return self.whole(activations)
+            return self._by_twin(self._twin, activations)
+
+    def _seen(self, pair: Tensor) -> tuple[Tensor, Tensor]:
+        """A whole pass: what the layer gives out for the first, and its logits."""
+        size = self.model.batch_size
+        with tapped(self.model, self.layer) as kept:
+            logits = self.model(pair)
+            if self.model.batch_size != size:  # others were tried on the way
+                kept.clear()
+                logits = self.model(pair)
+        found = outputs_of(kept, self.layer, len(pair), self.model, self.call)[0]
+        self._use = next(number for number, each in enumerate(kept) if each is found)
+        batches = -(-len(pair) // (self.model.batch_size or len(pair)))
+        self.calls = len(kept) // batches
+        return found[:1].clone(), logits[:1].clone()
+
+    def whole(self, activations: Tensor) -> Tensor:
+        """Whole passes of the network itself, in which a hook puts in what the layer gives out."""
+        assert self._image is not None
+        rows, thread, uses = len(activations), get_ident(), 0
+        size = self.model.batch_size or rows
+        batches = activations.split(size)
+
+        def put(module: nn.Module, given: object, output: object) -> object:
+            nonlocal uses
+            if _first(output) is None or get_ident() != thread:
+                return None
+            batch, use = divmod(uses, self.calls)
+            uses += 1
+            if use != self._use:
+                return None
+            wanted = batches[batch]
+            filling = wanted[-1:].expand(size - len(wanted), *wanted.shape[1:])
+            return _with_first(output, torch.cat([wanted, filling]))
+
+        hook = find_layer(self.model, self.layer).register_forward_hook(put)
+        try:
+            return self.model(_rows(self._image, rows))
+        finally:
+            hook.remove()
+
+    def _try_twin(self, twin: Classifier, pair: Tensor, activation: Tensor) -> None:
+        """Leave out what can be, if the answers are then those of whole passes."""
+        wanted = torch.cat([activation, activation / 2])
+        expected = self.whole(wanted)
+        near = max(_NEAR, _EPSILONS * torch.finfo(self.model.precision).eps)
+        near *= float(expected.abs().amax().clamp(min=1))
+        kept = self._look(twin, pair)
+        # With copies, where something writes into what it is handed out.
+        for self._kept, self._copies in ((kept, False), (kept, True), ({}, False)):
+            try:
+                found = self._by_twin(twin, wanted)
+            except ModelOutputError:
+                continue
+            if bool(((found - expected).abs() <= near).all()):
+                self._whole = False
+                return
+
+    def _by_twin(self, twin: Classifier, activations: Tensor) -> Tensor:
         assert self._input is not None
+        at = find_layer(twin, self.layer)
         counts: Counter[nn.Module] = Counter()
         self._wanted = activations
         try:
-            for module in (*self._kept, self._at):
-                self._answering(module, counts)
+            for module in (*self._kept, at):
+                self._answering(module, at, counts)
             inputs = self._handed(self._input, len(activations))
-            if not self.skips:
+            if not self._kept:
                 inputs = inputs.clone()
-            with torch.inference_mode(False), frozen(self._twin.module):
-                return self._twin._batched(inputs)
+            with frozen(twin.module):
+                return twin._batched(inputs)
         finally:
             self._wanted = None
-            for module in (*self._kept, self._at):
+            for module in (*self._kept, at):
                 vars(module).pop("forward", None)
 
-    def _answering(self, module: nn.Module, counts: Counter[nn.Module]) -> None:
+    def _answering(self, module: nn.Module, layer: nn.Module, counts: Counter[nn.Module]) -> None:
         own: Callable[..., Any] = module.forward
-        at, kept = module is self._at, self._kept.get(module, [])
+        at, kept = module is layer, self._kept.get(module, [])
 
         def forward(*args: Any, **kwargs: Any) -> Any:
             number = counts[module]
@@ -127,9 +189,9 @@ class Rest:
         """What was given out for one picture, for so many."""
         return _each(output, lambda one: _expanded(one, rows, self._copies))
 
-    def _look(self, pair: Tensor) -> tuple[Tensor, Tensor]:
-        """One pass of the twin, noting which modules were over before the layer was used."""
-        twin = self._twin
+    def _look(self, twin: Classifier, pair: Tensor) -> dict[nn.Module, list[Any]]:
+        """One pass of the twin: what was given out by modules that were over before the layer."""
+        at = find_layer(twin, self.layer)
         over: dict[nn.Module, list[Any]] = {}
         uses: Counter[nn.Module] = Counter()
         reached: list[Any] = []
@@ -139,8 +201,8 @@ class Rest:
             uses[module] += 1
             # As it is now: what comes next may work in place.
             over.setdefault(module, []).append(_each(output, _single))
-            if module is self._at:
-                reached.append(output if not isinstance(output, Tensor) else output.clone())
+            if module is at:
+                reached.append(over[at][-1] if _first(output) is not None else None)
                 before.append({each: len(found) for each, found in over.items()})
 
         hooks = [
@@ -149,47 +211,52 @@ class Rest:
             if part is not twin.module and not isinstance(part, torch.jit.ScriptModule)
         ]
         try:
-            preprocessing = twin.preprocessing
-            inputs = preprocessing.normalize(preprocessing.resample(pair))
-            anchor = twin._anchor()
-            inputs = inputs if anchor is None else inputs.to(anchor.dtype)
+            inputs = twin._inputs(pair)
             with frozen(twin.module):
-                logits = twin._batched(inputs.clone())
+                twin._batched(inputs.clone())
         finally:
             for hook in hooks:
                 hook.remove()
-        first = [_first(each) for each in reached]
-        kept = [each for each in first if each is not None]
-        found = outputs_of(kept, self.layer, len(pair), self.model, self.call)[0]
-        self._number = next(number for number, each in enumerate(first) if each is found)
-        self._output = _each(reached[self._number], _single)
+        told = [number for number, each in enumerate(reached) if each is not None]
+        self._number = told[self._use]
+        self._output = reached[self._number]
         self._input = inputs[:1]
-        fixed = self.model.batch_size is not None
-        self._kept = {} if fixed else self._over(over, uses, before[self._number])
-        return found[:1].clone(), logits[:1].clone()
+        return _over(twin, at, over, uses, before[self._number])
 
-    def _over(
-        self, found: dict[nn.Module, list[Any]], uses: Counter[nn.Module],
-        before: dict[nn.Module, int],
-    ) -> dict[nn.Module, list[Any]]:  # fmt: skip
-        """What can be handed out: of modules all of whose uses were over, a row for a picture."""
-        done = {
-            module for module, many in before.items()
-            if many == uses[module] and module is not self._at
-        }  # fmt: skip
-        kept: dict[nn.Module, list[Any]] = {}
-        inner = set(self._at.modules())
-        for module in self._twin.module.modules():  # an outer one comes before those within it
-            parts = set(module.modules())
-            if module in inner or module not in done or self._at in parts:
-                continue
-            answers = found[module]
-            if all(each is not _NONE for each in answers) and all(
-                part in done or not uses[part] for part in parts
-            ):
-                kept[module] = answers
-                inner |= parts
-        return kept
+
+def _twin_of(model: Classifier) -> Classifier | None:
+    """The network with modules of its own; ``None`` of one whose answer is not its module's."""
+    if type(model).__call__ is not Classifier.__call__:
+        return None
+    try:
+        return sharing_twin(model)
+    except ModelFormatError:
+        return None
+
+
+def _over(
+    twin: Classifier, at: nn.Module, found: dict[nn.Module, list[Any]],
+    uses: Counter[nn.Module], before: dict[nn.Module, int],
+) -> dict[nn.Module, list[Any]]:  # fmt: skip
+    """What can be handed out: of modules all of whose uses were over, a row for a picture."""
+    done = {module for module, many in before.items() if many == uses[module] and module is not at}
+    kept: dict[nn.Module, list[Any]] = {}
+    inner = set(at.modules())
+    for module in twin.module.modules():  # an outer one comes before those within it
+        parts = set(module.modules())
+        if module in inner or module not in done or at in parts:
+            continue
+        answers = found[module]
+        if all(each is not _NONE for each in answers) and all(
+            part in done or not uses[part] for part in parts
+        ):
+            kept[module] = answers
+            inner |= parts
+    return kept
+
+
+def _rows(image: Tensor, many: int) -> Tensor:
+    return image.expand(many, *image.shape[1:]).contiguous()
 
 
 _NONE = object()
