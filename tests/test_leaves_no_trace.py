@@ -207,6 +207,7 @@ NEURONS: dict[str, Callable[[fs.Classifier, Path], object]] = {
     "relevance": lambda m, _: fs.neurons.relevance(m, TWO, 1, "body.1"),
     "relevance_map": lambda m, _: fs.neurons.relevance_map(m, TWO, None, "body.1", 2),
     "receptive_field": lambda m, _: fs.neurons.receptive_field(m, "body.1", 2, images=TWO),
+    "trace": lambda m, _: fs.neurons.trace(m, ONE, layer="body.1", put="mean", pictures=TWO),
 }
 METHODS: dict[str, Callable[[fs.Classifier], object]] = {
     "__call__": lambda m: m(TWO),

@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import fluoroscope as fs
 from fluoroscope.models.layers import find_layer
 from fluoroscope.models.rest import Rest
+from fluoroscope.models.wrappers.likewise import Likewise
 from fluoroscope.neurons.reading.units import find_units
 
 
@@ -84,9 +85,73 @@ def test_what_lies_before_is_computed_once(odd: fs.Classifier) -> None:
         activation, _ = rest.see(image)
         with FlopCounterMode(display=False) as counted:
             rest(activation.expand(50, *activation.shape[1:]))
+        assert rest._twin is not None
         assert all("forward" not in vars(part) for part in rest._twin.module.modules())
         return int(counted.get_total_flops())
 
     assert flops("head") == 0
     assert flops("norm") == 50 * 2 * 6 * 4  # the head alone
     assert flops("norm") < flops("first.1")
+
+
+class Fixed(nn.Module):
+    """Takes so many images and no other number, as exported networks do."""
+
+    def __init__(self, many: int) -> None:
+        super().__init__()
+        self.many = many
+        self.first = nn.Conv2d(1, 4, 3)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if len(images) != self.many:
+            raise ValueError(f"expected {self.many} images")
+        head: Tensor = self.head(self.first(images).relu().mean((2, 3)))
+        return head
+
+
+@pytest.mark.parametrize("many", [1, 2, 4])
+def test_a_network_of_a_fixed_batch_size(many: int) -> None:
+    torch.manual_seed(0)
+    model = fs.Classifier(Fixed(many).eval(), channels=1, input_size=6)
+    image = torch.rand(1, 1, 6, 6)
+    rest = Rest(model, "first")
+    activation, logits = rest.see(image)
+    assert not rest.skips
+    torch.testing.assert_close(logits, model(image))
+    inner = model.module
+    units = find_units(model, "first")
+    copies = units.removed(activation, torch.eye(4, dtype=torch.bool))
+    expected = inner.head(copies.relu().mean((2, 3)))  # type: ignore[operator]
+    torch.testing.assert_close(rest(copies), expected)
+
+
+def test_members_of_an_ensemble_and_wrappers() -> None:
+    """A member's layer is one of the ensemble's; a wrapper answers in a way of its own."""
+    torch.manual_seed(0)
+    members = [
+        fs.Classifier(Odd().eval(), input_size=8, channels=3, mean=[0.1 * k] * 3, std=[0.3] * 3)
+        for k in (1, 3)
+    ]
+    image = torch.rand(1, 3, 8, 8)
+    both = fs.Ensemble(members)
+    for model in (both, Likewise(members[0]), Doubled(members[0])):
+        name = next(
+            name for name, _ in reversed(list(model.module.named_modules()))
+            if name.endswith("norm")
+        )  # fmt: skip
+        rest, units = Rest(model, name), find_units(model, name)
+        activation, logits = rest.see(image)
+        torch.testing.assert_close(logits, model(image), atol=1e-5, rtol=0)
+        gone = torch.eye(units.count, dtype=torch.bool)[:3]
+        found = rest(units.removed(activation, gone))
+        expected = whole(model, image, name, 0, gone)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+        assert rest.skips == (type(model) in (fs.Ensemble, Likewise))
+
+
+class Doubled(Likewise):
+    """Answers with twice the logits."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return 2 * self.model(images)

@@ -80,6 +80,10 @@ class Rest:
         model = self.model
         with torch.inference_mode(False), torch.no_grad(), model.held():
             self._image = image.detach().clone()
+            if not self.calls and model.batch_size is None:
+                model(
+                    self._image
+                )  # one that takes but one number of images shows it now, or with a pair
             pair = _rows(self._image, _PAIR)
             activation, logits = self._seen(pair)
             self._kept, self._copies, self._whole = {}, False, True

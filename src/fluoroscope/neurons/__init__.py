@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fluoroscope.neurons.reading.reduction import Reduction
     from fluoroscope.neurons.reading.units import Units, find_units, list_units
     from fluoroscope.neurons.reading.usual import usual_layer
+    from fluoroscope.neurons.tracing.trace import trace
+    from fluoroscope.neurons.tracing.trace_result import Trace
 
 _HOMES = {
     "ReceptiveField": "answers.receptive_field",
@@ -42,6 +44,8 @@ _HOMES = {
     "find_units": "reading.units",
     "list_units": "reading.units",
     "usual_layer": "reading.usual",
+    "Trace": "tracing.trace_result",
+    "trace": "tracing.trace",
 }
 __all__ = [
     "Activations",
@@ -49,6 +53,7 @@ __all__ = [
     "Consistency",
     "ReceptiveField",
     "Reduction",
+    "Trace",
     "UnitRelevance",
     "UnitStatistics",
     "Units",
@@ -61,6 +66,7 @@ __all__ = [
     "receptive_field",
     "relevance",
     "relevance_map",
+    "trace",
     "unit_relevance",
     "unit_statistics",
     "usual_layer",

@@ -1,0 +1,99 @@
+"""A trace: what it says, what it keeps on disk, and what it refuses."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import fluoroscope as fs
+from fluoroscope.errors import (
+    InvalidImagesError,
+    InvalidParameterError,
+    ResultFormatError,
+    UnknownLabelError,
+)
+from fluoroscope.neurons import Trace, trace
+
+
+@pytest.fixture(scope="module")
+def model() -> fs.Classifier:
+    return fs.load_model("digits-cnn")
+
+
+@pytest.fixture(scope="module")
+def found(model: fs.Classifier) -> Trace:
+    return trace(model, fs.open_image("digits:5", channels=1).image, "5", shown=3)
+
+
+def test_of_a_misclassified_picture(found: Trace) -> None:
+    """A 5 that is predicted as 3: one unit speaks for 3 above all, and without it it is a 5."""
+    assert (found.wanted, found.predicted) == ("5", "3")
+    assert found.record["layer"] == "5"
+    assert found.smallest_set is not None
+    loudest = int(found.ranking()[-1])
+    assert found.effects[loudest, 0] < 0
+    assert found.maps.shape == (6, 1, 28, 28)
+    assert float(found.effects[found.shown[0], 0]) == float(found.effects[:, 0].max())
+    assert int(found.shown[-1]) == loudest
+    assert all(found.agreement[name] is not None for name in found.names)
+    assert "it is 5" in found.summary
+    # The maps add up to what the units carried by relevance.
+    relevance = found.approximations[found.names.index("relevance")][found.shown]
+    torch.testing.assert_close(found.maps.double().sum((1, 2, 3)), relevance, atol=1e-4, rtol=1e-3)
+
+
+def test_files_keep_it(found: Trace, tmp_path: Path) -> None:
+    found.save(tmp_path)
+    again = Trace.load(tmp_path)
+    assert again.describe() == found.describe()
+    assert torch.equal(again.maps, found.maps)
+    assert "<img" in again._repr_html_()
+    assert again.sheet().size == found.sheet().size
+    path = tmp_path / "trace.json"
+    path.write_text(path.read_text().replace('"wanted": 5', '"wanted": 11'))
+    with pytest.raises(ResultFormatError, match="broken"):
+        Trace.load(tmp_path)
+
+
+def test_it_says_what_it_left_out(model: fs.Classifier) -> None:
+    image = fs.open_image("digits:7", channels=1).image
+    found = trace(model, image, layer="8", sets=False, shown=0, approximations=())
+    assert found.smallest_set is None
+    assert found.curve == []
+    assert found.names == ()
+    assert len(found.maps) == 0
+    assert found.record["found"].startswith("closed form")
+    found.figure()
+
+
+def test_a_scripted_network_has_no_layer_to_ask_at() -> None:
+    class Head(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = torch.jit.script(torch.nn.Conv2d(1, 3, 3))
+            self.units = torch.nn.Conv2d(3, 4, 3)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self.units(self.body(images))
+            return found.mean((2, 3))
+
+    scripted = fs.Classifier(Head().eval(), input_size=8, channels=1)
+    found = trace(scripted, torch.rand(1, 8, 8), layer="units")
+    assert "relevance" not in found.names
+    assert any(note.startswith("relevance is left out") for note in found.notes)
+    with pytest.raises(InvalidParameterError, match="scripted"):
+        trace(scripted, torch.rand(1, 8, 8), layer="body")
+
+
+def test_what_is_refused(model: fs.Classifier) -> None:
+    image = torch.zeros(1, 28, 28)
+    with pytest.raises(InvalidParameterError, match=r"did you mean 4|expected one of"):
+        trace(model, image, layer="44")
+    with pytest.raises(UnknownLabelError):
+        trace(model, image, "cat")
+    with pytest.raises(InvalidImagesError, match="2 pictures"):
+        trace(model, torch.zeros(2, 1, 28, 28))
+    with pytest.raises(InvalidParameterError, match="shown is -1"):
+        trace(model, image, shown=-1)
+    with pytest.raises(InvalidParameterError, match="put is 'median'"):
+        trace(model, image, put="median")
