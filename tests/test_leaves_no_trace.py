@@ -208,6 +208,13 @@ NEURONS: dict[str, Callable[[fs.Classifier, Path], object]] = {
     "relevance_map": lambda m, _: fs.neurons.relevance_map(m, TWO, None, "body.1", 2),
     "receptive_field": lambda m, _: fs.neurons.receptive_field(m, "body.1", 2, images=TWO),
     "trace": lambda m, _: fs.neurons.trace(m, ONE, layer="body.1", put="mean", pictures=TWO),
+    "adversarial_set": lambda m, out: fs.neurons.adversarial_set(
+        [m, other_network()],
+        (TWO, [0, 1]),
+        out=out,
+        targets=2,
+        attack=fs.attack("ensemble-optimisation", steps=2),
+    ),
 }
 METHODS: dict[str, Callable[[fs.Classifier], object]] = {
     "__call__": lambda m: m(TWO),

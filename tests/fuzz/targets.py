@@ -576,6 +576,27 @@ def _corrupt_with_frost(folder: Path) -> object:
     return corrupt(torch.full((6, 3, 9, 14), 0.5), "frost", 3, frost=folder)
 
 
+def _make_a_set(folder: Path) -> object:
+    model, data = fs.load_model("digits-linear"), fs.load_images("digits", channels=1).take(6)
+    attack = fs.attack("ensemble-optimisation", steps=2)
+    return fs.neurons.adversarial_set(model, data, out=folder, targets=2, attack=attack)
+
+
+def _sets(folder: Path) -> list[Tree]:
+    _make_a_set(folder)
+    whole = read_tree(folder)
+    going = {name.replace("data/", ".parts/"): data for name, data in whole.items()}
+    return [whole, going]
+
+
+def _go_on_with_a_set(folder: Path) -> None:
+    from fluoroscope.neurons.adversarial.set_files import read_about
+
+    with contextlib.suppress(fs.FluoroscopeError):
+        read_about(folder)
+    _make_a_set(folder)
+
+
 TARGETS: dict[str, Target] = {
     "pictures": Target(_pictures, _open_picture, 1500),
     "checkpoints": Target(_checkpoints, _load_checkpoint, 400),
@@ -600,5 +621,6 @@ TARGETS: dict[str, Target] = {
     "labels": Target(_label_files, _predict_with_labels, 40),
     "frost": Target(_frosts, _corrupt_with_frost, 60),
     "plans": Target(_plans, _find_plan, 300),
+    "adversarial sets": Target(_sets, _go_on_with_a_set, 15),
     "names": Target(_words, _name_a_network, 40),
 }

@@ -91,11 +91,21 @@ def parts(out: Path) -> Any:
     }
 
 
+def adversarial(out: Path) -> None:
+    images = fs.load_images("digits", channels=1).take(120)
+    fs.neurons.adversarial_set(fs.load_model("digits-linear"), images, out=out / "set", targets=5)
+
+
+def files(out: Path) -> Any:
+    return {file.name: file.read_bytes() for file in (out / "set").rglob("*") if file.is_file()}
+
+
 WORK: dict[str, tuple[Callable[[Path], None], Callable[[Path], Any]]] = {
     "evaluate": (evaluate, rows),
     "train": (train, weights),
     "xray": (xray, findings),
     "attack": (attack, parts),
+    "adversarial set": (adversarial, files),
 }
 
 

@@ -2,6 +2,7 @@
 
 import typer
 
+from fluoroscope.cli.neurons_adversarial import adversarial
 from fluoroscope.cli.neurons_list import list_
 from fluoroscope.cli.options import Command
 
@@ -11,3 +12,4 @@ neurons = typer.Typer(
     no_args_is_help=True,
 )
 neurons.command("list", cls=Command)(list_)
+neurons.command("adversarial", cls=Command)(adversarial)

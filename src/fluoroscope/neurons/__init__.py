@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fluoroscope.neurons.adversarial.making import adversarial_set
     from fluoroscope.neurons.answers.receptive_field import ReceptiveField, receptive_field
     from fluoroscope.neurons.answers.relevance import (
         UnitRelevance,
@@ -33,6 +34,7 @@ _HOMES = {
     "UnitStatistics": "answers.selectivity",
     "unit_statistics": "answers.selectivity",
     "Activations": "reading.activations",
+    "adversarial_set": "adversarial.making",
     "read": "reading.read",
     "read_layers": "reading.read",
     "ClassSimilarity": "meaning.class_similarity",
@@ -57,6 +59,7 @@ __all__ = [
     "UnitRelevance",
     "UnitStatistics",
     "Units",
+    "adversarial_set",
     "class_similarity",
     "consistency",
     "find_units",

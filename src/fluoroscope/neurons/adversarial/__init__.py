@@ -1,0 +1,1 @@
+"""Data sets of adversarial pictures, each led to a drawn class."""
