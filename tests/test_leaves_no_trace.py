@@ -206,6 +206,10 @@ NEURONS: dict[str, Callable[[fs.Classifier, Path], object]] = {
     ],
     "relevance": lambda m, _: fs.neurons.relevance(m, TWO, 1, "body.1"),
     "relevance_map": lambda m, _: fs.neurons.relevance_map(m, TWO, None, "body.1", 2),
+    "top_pictures": lambda m, out: [
+        fs.neurons.top_pictures((m, GUIDES, "body.1"), units, 2, by, out=out)
+        for units, by in ((None, "activation"), (1, "relevance"))
+    ],
     "receptive_field": lambda m, _: fs.neurons.receptive_field(m, "body.1", 2, images=TWO),
     "trace": lambda m, _: fs.neurons.trace(m, ONE, layer="body.1", put="mean", pictures=TWO),
     "adversarial_set": lambda m, out: fs.neurons.adversarial_set(

@@ -27,6 +27,7 @@ from fluoroscope.evaluation.runs.compare import ClassChange, paired
 from fluoroscope.evaluation.runs.table import Against, RunRow
 from fluoroscope.evaluation.transfer import Share
 from fluoroscope.evaluation.verdict import Component
+from fluoroscope.neurons.answers.top import TopPicture
 from fluoroscope.neurons.reading.units import Units
 from fluoroscope.pictures import html
 from fluoroscope.training.fitting import FitStep
@@ -269,6 +270,17 @@ def unit_statistics(classes: int = 10, fill: float = 0.5) -> fs.neurons.UnitStat
     )  # fmt: skip
 
 
+def top_pictures(channels: int = 1, side: int = 6) -> fs.neurons.TopPictures:
+    tops = tuple(
+        TopPicture(3, 7, HOSTILE[0], math.nan, 4, (0, 0, 3, 3), (1, 1, 2, 2), 0, one % 5, 0.5, one)
+        for one in range(9)
+    )
+    return fs.neurons.TopPictures(
+        some_units(), (3,) * 20, "relevance", "lrp", (tops,) * 20, noise(9, channels, side, side),
+        labels_of(10), {3: 0.1}, {"model": HOSTILE[0]}, HOSTILE,
+    )  # fmt: skip
+
+
 def an_audit(count: int = 3) -> fs.Audit:
     from fluoroscope.attribution.audit.faithfulness import Score
     from fluoroscope.attribution.audit.looks import Evidence
@@ -364,6 +376,9 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "relevance of units": lambda: fs.neurons.UnitRelevance(
         noise(9, 20), noise(9), torch.zeros(9), some_units(), "lrp", HOSTILE
     ),
+    "top pictures": top_pictures,
+    "top pictures of many channels": lambda: top_pictures(13),
+    "top pictures at large": lambda: top_pictures(3, 224),
     "receptive field": lambda: fs.neurons.ReceptiveField(
         (0, 0, 3, 3), (1, 1, 2, 2), noise(6, 6), 4, some_units(), (3,), 8, False, 0.5
     ),

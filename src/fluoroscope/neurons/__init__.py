@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         unit_relevance,
     )
     from fluoroscope.neurons.answers.selectivity import UnitStatistics, unit_statistics
+    from fluoroscope.neurons.answers.top import TopPictures, top_pictures
     from fluoroscope.neurons.meaning.class_similarity import ClassSimilarity, class_similarity
     from fluoroscope.neurons.meaning.consistency import consistency
     from fluoroscope.neurons.meaning.result import Consistency
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from fluoroscope.neurons.tracing.trace_result import Trace
 
 _HOMES = {
+    "adversarial_set": "adversarial.making",
     "ReceptiveField": "answers.receptive_field",
     "receptive_field": "answers.receptive_field",
     "UnitRelevance": "answers.relevance",
@@ -33,21 +35,22 @@ _HOMES = {
     "unit_relevance": "answers.relevance",
     "UnitStatistics": "answers.selectivity",
     "unit_statistics": "answers.selectivity",
-    "Activations": "reading.activations",
-    "adversarial_set": "adversarial.making",
-    "read": "reading.read",
-    "read_layers": "reading.read",
+    "TopPictures": "answers.top",
+    "top_pictures": "answers.top",
     "ClassSimilarity": "meaning.class_similarity",
-    "Consistency": "meaning.result",
-    "Reduction": "reading.reduction",
-    "Units": "reading.units",
     "class_similarity": "meaning.class_similarity",
     "consistency": "meaning.consistency",
+    "Consistency": "meaning.result",
+    "Activations": "reading.activations",
+    "read": "reading.read",
+    "read_layers": "reading.read",
+    "Reduction": "reading.reduction",
+    "Units": "reading.units",
     "find_units": "reading.units",
     "list_units": "reading.units",
     "usual_layer": "reading.usual",
-    "Trace": "tracing.trace_result",
     "trace": "tracing.trace",
+    "Trace": "tracing.trace_result",
 }
 __all__ = [
     "Activations",
@@ -55,6 +58,7 @@ __all__ = [
     "Consistency",
     "ReceptiveField",
     "Reduction",
+    "TopPictures",
     "Trace",
     "UnitRelevance",
     "UnitStatistics",
@@ -69,6 +73,7 @@ __all__ = [
     "receptive_field",
     "relevance",
     "relevance_map",
+    "top_pictures",
     "trace",
     "unit_relevance",
     "unit_statistics",

@@ -7,7 +7,7 @@ activation stays as it was, nothing beyond the box was missed. A network whose p
 (attention, squeeze and excitation) sees the whole picture, and so says the measurement.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -158,9 +158,14 @@ def measured(
     weight = pictures.new_zeros(pictures.shape[2:], dtype=torch.float64)
     seen = torch.zeros_like(weight, dtype=torch.bool)
     values: list[float] = []
+
+    def one(rows: Tensor, gradient: bool = True) -> tuple[Tensor, Tensor]:
+        which = [list(of) or list(range(units.count))] * len(rows)
+        return _asked(model, units, which, [place] * len(rows), rows, gradient)
+
     first, half = (0, 0, 0, 0), (len(pictures) + 1) // 2
     for rows in pictures.split(suitable_batch(pictures)):
-        for value, slope in zip(*_asked(model, units, of, place, rows), strict=True):
+        for value, slope in zip(*one(rows), strict=True):
             size = slope.abs().sum(0).double()
             seen |= size > 0
             if float(size.sum()) > 0:
@@ -171,26 +176,65 @@ def measured(
     box = _box(seen)
     total = float(weight.sum())
     weight = weight / total if total else weight
-    leak = _leak(model, units, of, place, pictures, box, values, seed)
+    leak = _leak(one, pictures, box, values, seed)
     return ReceptiveField(
         box, _core(weight), weight.float().cpu(), place, units, tuple(of), len(pictures),
         first == box, leak,
     )  # fmt: skip
 
 
+def fields(
+    model: Classifier, units: Units, of: Sequence[int], places: Sequence[int], pictures: Tensor,
+    samples: int,
+) -> list[tuple[Box, Box]]:  # fmt: skip
+    """The box and the core of each of some units at a place of its own, by a picture of its own
+    ``(n, C, H, W)`` and pictures of noise.
+    """
+    if not len(pictures):
+        return []
+    extra = _noise(model, (int(pictures.shape[2]), int(pictures.shape[3])), samples, 0)
+    each = 1 + samples
+    rows = [(number, look) for number in range(len(pictures)) for look in range(each)]
+    weights = torch.zeros(len(pictures), *pictures.shape[2:], dtype=torch.float64, device="cpu")
+    seen = torch.zeros_like(weights, dtype=torch.bool)
+    size = suitable_batch(pictures)
+    for start in range(0, len(rows), size):
+        some = rows[start : start + size]
+        shown = torch.stack(
+            [extra[look - 1] if look else pictures[number].to(extra) for number, look in some]
+        )
+        which = [(of[number],) for number, _ in some]
+        at = [places[number] for number, _ in some]
+        _, slope = _asked(model, units, which, at, shown)
+        slopes = slope.abs().sum(1).double().cpu()
+        for (number, _), found in zip(some, slopes, strict=True):
+            seen[number] |= found > 0
+            if float(found.sum()) > 0:
+                weights[number] += found / found.sum()
+    return [
+        (_box(mask), _core(weight / weight.sum() if float(weight.sum()) else weight))
+        for mask, weight in zip(seen, weights, strict=True)
+    ]
+
+
+@torch.inference_mode(False)
 def _asked(
-    model: Classifier, units: Units, of: Sequence[int], place: int, rows: Tensor,
-    gradient: bool = True,
+    model: Classifier, units: Units, of: Sequence[Sequence[int]], places: Sequence[int],
+    rows: Tensor, gradient: bool = True,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The activation at the place ``(n,)``, of several units a mixture, and its derivative."""
+    """The activation at a place of each row ``(n,)``, of several units a mixture, and its
+    derivative.
+    """
     at = Place(units.layer, call=units.call)
-    numbers = torch.tensor(list(of) or range(units.count), device=rows.device)
+    numbers = torch.tensor([list(one) for one in of], device=rows.device)
+    where = torch.tensor(list(places), device=rows.device)
+    own = torch.arange(len(rows), device=rows.device)
     mixture = (1.0 + numbers).cos()  # no two units cancel for good
-    if len(numbers) == 1:
+    if numbers.shape[1] == 1:
         mixture = torch.ones_like(mixture)
 
     def activation(seen: Seen) -> Tensor:
-        here = units.places(seen.outputs[at])[:, numbers, place]
+        here = units.places(seen.outputs[at])[own[:, None], numbers, where[:, None]]
         return (here * mixture.to(here.dtype)).sum(1, keepdim=True)
 
     goal = Inside("an activation", (at,), activation)
@@ -201,8 +245,8 @@ def _asked(
 
 
 def _leak(
-    model: Classifier, units: Units, of: Sequence[int], place: int, pictures: Tensor, box: Box,
-    values: list[float], seed: int,
+    one: Callable[..., tuple[Tensor, Tensor]], pictures: Tensor, box: Box, values: list[float],
+    seed: int,
 ) -> float:  # fmt: skip
     """The largest change by another outside, as a part of the spread of the values."""
     height, width = pictures.shape[2:]
@@ -215,7 +259,7 @@ def _leak(
     other[:, :, y0:y1, x0:x1] = pictures[:, :, y0:y1, x0:x1]
     most, done = 0.0, 0
     for rows in other.split(suitable_batch(other)):
-        found, _ = _asked(model, units, of, place, rows, gradient=False)
+        found, _ = one(rows, gradient=False)
         for number, value in enumerate(found.tolist()):
             most = max(most, abs(value - values[done + number]))
         done += len(rows)

@@ -205,7 +205,7 @@ class _Part:
     total: Tensor
     classes: Tensor
     predicted: Tensor
-    probability: Tensor
+    confidence: Tensor
 
 
 class LayerReader:
@@ -253,11 +253,18 @@ class LayerReader:
             share.cpu(), value.cpu(), classes.cpu(), logits.argmax(1).cpu(), sure.amax(1).cpu()
         )
 
-    def of_places(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Activation and relevance ``(N, K, P)`` of a batch at each place."""
-        activation, gradient, _, _ = self._asked(images, targets)
-        activation, gradient = activation.float(), gradient.float()
-        return self.units.places(activation), self.units.places(activation * gradient)
+    def of_places(self, images: Tensor, *, relevance: bool) -> Tensor:
+        """What the units are at each place ``(N, K, P)``, or their relevance for the predicted
+        classes.
+        """
+        if not relevance:
+            layer, call = self.units.layer, self._call
+            found = evaluate(self.model, images, layer=layer, call=call, look=False).activation
+            assert found is not None
+            return self.units.places(found.float())
+        classes = self.model(images).argmax(1).detach()
+        activation, gradient, _, _ = self._asked(images, classes)
+        return self.units.places(activation.float() * gradient.float())
 
     def at_pixels(self, images: Tensor, targets: Tensor | None, which: Tensor) -> Tensor:
         """What came through a unit of each picture ``(N,)``, gone back to the pixels."""
@@ -324,6 +331,16 @@ def _last_use(model: Classifier, images: Tensor, layer: str) -> int:
     return max(calls[layer] - 1, 0)
 
 
+def shown(model: Classifier, images: ImageSet, positions: Sequence[int]) -> Tensor:
+    """Some pictures of a set as the network is given them, ``(n, C, H, W)``.
+
+    Raises:
+        InvalidImagesError: they are of several sizes, and the network takes any.
+    """
+    some = images.select(positions).batches(len(positions), fit=model.preprocessing, workers=0)
+    return next(some).images
+
+
 def batches_of(
     model: Classifier, images: Tensor | ImageSet, batch_size: int | None
 ) -> Iterator[Tensor]:
@@ -335,9 +352,12 @@ def batches_of(
     if isinstance(images, ImageSet):
         if not len(images):
             raise InvalidImagesError(f"{images.name} has no pictures; expected 1 or more")
-        first = model.fit(images[0].image)
-        size = suitable_batch(first[None]) if batch_size is None else check_batch_size(batch_size)
-        for batch in images.batches(size, fit=model):
+        size = (
+            suitable_batch(shown(model, images, [0]))
+            if batch_size is None
+            else check_batch_size(batch_size)
+        )
+        for batch in images.batches(size, fit=model.preprocessing):
             yield batch.images.to(model.device, model.dtype)
         return
     given = check_images(images, model.channels)
@@ -353,7 +373,7 @@ def _targets_of(
     if classes is None:
         return None
     if isinstance(images, ImageSet):
-        like = model.fit(images[0].image)[None].expand(len(images), -1, -1, -1)
+        like = shown(model, images, [0]).expand(len(images), -1, -1, -1)
     else:
         like = check_images(images, model.channels)
     return as_targets(model, classes, like.to(model.device))

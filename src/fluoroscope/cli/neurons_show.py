@@ -1,0 +1,165 @@
+"""``fluoroscope neurons show``: what a unit answers to."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fluoroscope.cli.interrupt import interruptible
+from fluoroscope.cli.options import OUT, Json, open_pictures, with_model, with_pictures
+from fluoroscope.cli.output import Move, Output
+from fluoroscope.words import percent, shortened
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fluoroscope.data.imageset import ImageSet
+    from fluoroscope.models.classifier import Classifier
+    from fluoroscope.neurons.answers.selectivity import UnitStatistics
+    from fluoroscope.neurons.answers.top import TopPictures
+
+
+@with_model
+@with_pictures
+def show(
+    model: "Classifier",
+    images: "ImageSet",
+    layer: Annotated[
+        str | None,
+        typer.Option(help="Its dotted name; default: the last with maps. See: neurons list."),
+    ] = None,
+    call: Annotated[
+        int | None, typer.Option(min=0, help="Which use of a layer that is used again, from 0.")
+    ] = None,
+    unit: Annotated[
+        list[int] | None,
+        typer.Option(min=0, help="Repeatable. Default: the four of most relevance."),
+    ] = None,
+    by: Annotated[
+        str, typer.Option(help="activation, or relevance: its part in the decision.")
+    ] = "activation",
+    against: Annotated[
+        str | None,
+        typer.Option(help="Another data set, as an adversarial one, to be shown beside it."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, max=12, help="Pictures of each unit.")] = 6,
+    reduction: Annotated[
+        str, typer.Option(help="Of a unit's places: max or mean, to rank pictures by.")
+    ] = "max",
+    batch_size: Annotated[
+        int | None,
+        typer.Option("--batch-size", min=1, help="Pictures at once; by default what suits."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(*OUT, help="Directory for the sheets, and for what is read.")
+    ] = Path("out/neurons"),
+    json: Json = None,
+) -> None:
+    """Show what units answer to: their top pictures, and the patches they saw.
+
+    Beside them stand the classes that excite each, how selective and how
+    sparse it is. A call that was stopped goes on: what is read stays in --out.
+
+    [bold]Examples:[/]
+      fluoroscope neurons show -m digits-cnn -d digits --limit 200
+      fluoroscope neurons show -m digits-cnn -d digits --unit 5 --by relevance
+    """
+    from fluoroscope.files import output_directory
+    from fluoroscope.neurons.answers.sheets import draw
+    from fluoroscope.neurons.answers.top import top_pictures
+
+    output, directory = Output(json), output_directory(out)
+    output.ready()
+    other = None
+    if against is not None:
+        other = open_pictures(against, None, None, model.channels)
+    options: dict[str, Any] = {
+        "call": call, "reduction": reduction, "batch_size": batch_size, "n": top, "by": by,
+    }  # fmt: skip
+    with output.telling(), interruptible() as interrupted:
+        with output.measuring() as move:
+            found = top_pictures(
+                (model, images, layer), unit, out=directory / "read", cancelled=interrupted,
+                on_share=_told(move, "reading"), **options,
+            )  # fmt: skip
+        second = None
+        if other is not None and not interrupted():
+            with output.measuring() as move:
+                second = top_pictures(
+                    (model, other, found.units.layer), found.chosen, out=directory / "against",
+                    cancelled=interrupted, on_share=_told(move, "reading the other set"), **options,
+                )  # fmt: skip
+        stopped = interrupted()
+    if not len(found.images):
+        raise typer.Abort
+    if second is not None and not len(second.images):
+        second = None
+    statistics = _statistics(found)
+    _report(output, found, second, statistics)
+    output.wrote(draw(found, directory, second), "units.png")
+    output.json(_described(found, second, statistics))
+    if stopped:
+        raise typer.Abort
+
+
+def _told(move: "Move", what: str) -> "Callable[[float], None]":
+    return lambda share: move(share, what)
+
+
+def _statistics(found: "TopPictures") -> "UnitStatistics | None":
+    from fluoroscope.neurons.answers.selectivity import unit_statistics
+
+    read = found.activations
+    return None if read is None or not len(read) else unit_statistics(read, read.classes)
+
+
+def _described(
+    found: "TopPictures", second: "TopPictures | None", statistics: "UnitStatistics | None"
+) -> dict[str, Any]:
+    about = None if statistics is None else statistics.describe()
+    if about is not None:
+        about["units"] = [about["units"][unit] for unit in found.chosen]
+    return {
+        **found.describe(),
+        "against": None if second is None else second.describe(),
+        "statistics": about,
+    }
+
+
+def _report(
+    output: Output, found: "TopPictures", second: "TopPictures | None",
+    statistics: "UnitStatistics | None",
+) -> None:  # fmt: skip
+    units = found.units
+    by = f"relevance ({found.way})" if found.way else found.by
+    output.say(f"{units.count:,} {units.kind} of the layer {units.layer}, pictures by {by}")
+    rows = []
+    for place, unit in enumerate(found.chosen):
+        share = found.shares.get(unit)
+        rows.append(
+            [
+                unit,
+                "–" if share is None else percent(share),
+                "" if statistics is None else statistics.said(unit),
+                _classes(found, place),
+                *([] if second is None else [_classes(second, place)]),
+            ]
+        )
+    heads = ["unit", "relevance>", "what excites it", "its top pictures"]
+    output.table([*heads, *(["in the other set"] if second else [])], rows)
+    if statistics is not None:
+        dead = int(statistics.dead.sum())
+        if dead:
+            output.say(f"{dead:,} of {units.count:,} units are dead: the same in every picture")
+    notes = [*found.notes, *(second.notes if second else ())]
+    for note in dict.fromkeys([*notes, *(statistics.notes if statistics else ())]):
+        output.note(note)
+
+
+def _classes(found: "TopPictures", place: int) -> str:
+    """The classes of a unit's pictures, each once with its count."""
+    counts: dict[str, int] = {}
+    for one in found.found[place]:
+        name = shortened(found.classes[one.label if one.label >= 0 else one.predicted], 20)
+        counts[name] = counts.get(name, 0) + 1
+    return ", ".join(f"{name} ({many})" for name, many in counts.items())

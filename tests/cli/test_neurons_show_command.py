@@ -1,0 +1,61 @@
+"""``fluoroscope neurons show``: sheets, table, JSON; it goes on, and says what is wrong."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Said
+
+Call = Callable[..., Said]
+DIGITS = ("neurons", "show", "-m", "digits-cnn", "-d", "digits", "--limit", "30", "--layer", "5")
+
+
+def test_it_shows_and_goes_on(fluoroscope: Call, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    said = fluoroscope(*DIGITS, "--unit", "5", "--unit", "16", "-o", out, "--json", "-")
+    assert said.code == 0, said.err
+    told = json.loads(said.out)
+    assert [each["unit"] for each in told["units"]] == [5, 16]
+    assert all(len(each["pictures"]) == 6 for each in told["units"])
+    assert told["statistics"]["units"][0]["unit"] == 5
+    assert "selectivity" in said.err
+    assert {each.name for each in (tmp_path / "out").iterdir()} == {
+        "read", "units.png", "unit-5.png", "unit-16.png",
+    }  # fmt: skip
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "out/read").rglob("*.npy")}
+    again = fluoroscope(*DIGITS, "--unit", "5", "--by", "relevance", "-o", out, "--json", "-")
+    assert json.loads(again.out)["way"] == "lrp"
+    assert all(file.stat().st_mtime_ns == at for file, at in before.items())
+    assert not (tmp_path / "out/unit-16.png").exists()
+
+
+def test_another_set_stands_beside_it(fluoroscope: Call, tmp_path: Path) -> None:
+    said = fluoroscope(
+        *DIGITS, "--unit", "5", "--top", "2", "--against", "digits", "-o", str(tmp_path / "out"),
+        "--json", "-",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    told = json.loads(said.out)
+    assert len(told["against"]["units"][0]["pictures"]) == 2
+    assert "in the other set" in " ".join(said.err.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--unit", "64"], "--unit is 64"),
+        (["--by", "fame"], "--by is 'fame'"),
+        (["--layer", "55"], "--layer is '55'"),
+        (["--reduction", "least"], "--reduction is least"),
+        (["--call", "3"], "--call is 3"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(
+    fluoroscope: Call, tmp_path: Path, words: list[str], told: str
+) -> None:
+    said = fluoroscope(*DIGITS, *words, "-o", str(tmp_path / "out"))
+    assert said.code == 2
+    assert told in said.err
+    assert len(said.err.strip().splitlines()) == 1
