@@ -7,7 +7,7 @@ import pytest
 import fluoroscope as fs
 from fluoroscope.evaluation.check import Check
 from fluoroscope.evaluation.plan import Plan, Stage
-from fluoroscope.report import audited, portrayed, study
+from fluoroscope.report import audited, meant, portrayed, study, traced
 
 
 @pytest.fixture(scope="session")
@@ -40,4 +40,8 @@ def quick() -> Any:
         patch.setattr(portrayed, "STEPS", 2)
         patch.setattr(portrayed, "CLASSES", 3)
         patch.setattr(audited, "methods", lambda: ["gradient", "gradient-x-input"])
+        patch.setattr(traced, "EACH", 1)
+        led = fs.attack("ensemble-optimisation", weight=0.0, steps=4, step_size=0.2)
+        patch.setattr(meant, "ATTACK", led)
+        patch.setattr(meant, "FEWEST", 2)
         yield

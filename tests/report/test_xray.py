@@ -34,8 +34,8 @@ from fluoroscope.report.study import Study
 
 pytestmark = pytest.mark.usefixtures("page", "quick")
 
-ALL = ["verdict", "clean", "curve", "pictures", "map", "corruptions", "gradients", "portraits",
-       "next"]  # fmt: skip
+ALL = ["verdict", "clean", "curve", "pictures", "map", "corruptions", "gradients", "trace",
+       "consistency", "portraits", "next"]  # fmt: skip
 
 
 class Tags(HTMLParser):
@@ -103,7 +103,8 @@ def test_the_share_goes_through_its_phases_in_the_order_in_which_they_are_begun(
     model, images, labels = small(2)
     fs.xray(model, images, labels, threat="linf:0.02", on_progress=lambda what, share: None)
     assert begun == [one for one in _WEIGHTS if one in begun]
-    assert {"read", "gradients", "attack", "corruptions", "portraits", "map"} <= set(begun)
+    assert {"read", "gradients", "attack", "trace", "corruptions", "portraits", "consistency",
+            "map"} <= set(begun)  # fmt: skip
 
 
 def test_verdict_is_that_of_the_evaluation_and_of_the_curve(page: fs.Report) -> None:

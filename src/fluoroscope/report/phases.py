@@ -6,7 +6,8 @@ from collections.abc import Iterable
 # network is attacked for longer, a weak one has its classes mapped for longer.
 _WEIGHTS = {
     "read": 0.04, "gradients": 0.05, "attack": 0.42, "8-bit": 0.04, "trust": 0.15, "draw": 0.04,
-    "corruptions": 0.09, "portraits": 0.12, "map": 0.17,
+    "trace": 0.03, "corruptions": 0.09, "portraits": 0.12,
+    "consistency": 0.06, "map": 0.17,
 }  # fmt: skip
 # What the sections want, in the order in which they are made.
 _WANTED = {
@@ -14,8 +15,10 @@ _WANTED = {
     "verdict": ("attack", "8-bit", "trust"),
     "curve": ("attack",),
     "pictures": ("attack", "draw"),
+    "trace": ("trace",),
     "corruptions": ("corruptions",),
     "portraits": ("portraits",),
+    "consistency": ("consistency",),
     "map": ("map",),
 }
 

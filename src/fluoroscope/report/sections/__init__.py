@@ -9,9 +9,11 @@ from fluoroscope.report.sections import corruptions as corruptions
 from fluoroscope.report.sections import curve as curve
 from fluoroscope.report.sections import gradients as gradients
 from fluoroscope.report.sections import map as map
+from fluoroscope.report.sections import meanings as meanings
 from fluoroscope.report.sections import next as next
 from fluoroscope.report.sections import pictures as pictures
 from fluoroscope.report.sections import portraits as portraits
+from fluoroscope.report.sections import traces as traces
 from fluoroscope.report.sections import verdict as verdict
 
 
