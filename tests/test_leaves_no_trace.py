@@ -219,6 +219,20 @@ NEURONS: dict[str, Callable[[fs.Classifier, Path], object]] = {
         targets=2,
         attack=fs.attack("ensemble-optimisation", steps=2),
     ),
+    "class_similarity": lambda m, _: fs.neurons.class_similarity("weights", model=m),
+    "with_noise": lambda m, _: fs.neurons.with_noise(m, fs.load_images(TWO, channels=1))[1],
+    "consistency": lambda m, _: fs.neurons.consistency(
+        fs.neurons.read(m, (TWO, [0, 1]), "body"),
+        fs.neurons.read(
+            m,
+            fs.load_images(
+                TWO, labels=[0, 1], channels=1, columns={"target": [1, 0], "source": [0, 1]}
+            ),
+            "body",
+        ),
+        model=m,
+        draws=2,
+    ),
 }
 METHODS: dict[str, Callable[[fs.Classifier], object]] = {
     "__call__": lambda m: m(TWO),

@@ -32,6 +32,7 @@ def _checks(command: str | None) -> dict[str, Callable[[str], Any]]:
         **({"name": check_model} if command == "show" else {}),
         **_of_methods(command),
         **(_of_generators() if command == "invert" else {}),
+        **(_of_similarities() if command == "consistency" else {}),
         "data": check_data,
         "others": check_data,
         "image": check_image,
@@ -60,6 +61,13 @@ def _of_generators() -> dict[str, Callable[[str], Any]]:
     from fluoroscope.inversion.generator.names import check_conditioning, check_preset
 
     return {"conditioning": check_conditioning, "preset": check_preset}
+
+
+def _of_similarities() -> dict[str, Callable[[str], Any]]:
+    """What ``--similarity`` names."""
+    from fluoroscope.neurons.meaning.definitions import check_similarity
+
+    return {"similarity": check_similarity}
 
 
 def _tell_of_options(given: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import typer
 
 from fluoroscope.cli.neurons_adversarial import adversarial
+from fluoroscope.cli.neurons_consistency import consistency
 from fluoroscope.cli.neurons_list import list_
 from fluoroscope.cli.neurons_show import show
 from fluoroscope.cli.options import Command
@@ -15,3 +16,4 @@ neurons = typer.Typer(
 neurons.command("list", cls=Command)(list_)
 neurons.command("adversarial", cls=Command)(adversarial)
 neurons.command("show", cls=Command)(show)
+neurons.command("consistency", cls=Command)(consistency)

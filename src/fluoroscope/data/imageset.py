@@ -37,6 +37,10 @@ _NO_COLUMNS = (
 _NEGATIVES = "the network sees the negatives of the pictures: white where they are black"
 
 
+Change = Callable[[Tensor, int], Tensor]
+"""Makes another picture of one ``(C, H, W)`` with that index."""
+
+
 class ImageSet(html.Shown):
     """Pictures in a fixed order, decoded when they are asked for; `load_images` makes one.
 
@@ -75,6 +79,7 @@ class ImageSet(html.Shown):
         self._classes = source.classes()
         self._positions: Sequence[int] = range(len(source))
         self._chosen = ""
+        self._changes: tuple[tuple[str, Change], ...] = ()
 
     def _line(self) -> str:
         split = f" ({self.split})" if self.split else ""
@@ -191,6 +196,19 @@ class ImageSet(html.Shown):
         view.notes = (*self.notes, f"left out {lost} of {len(self)} pictures without a label")
         return view
 
+    def changed(self, change: Change, name: str) -> Self:
+        """A view whose pictures are changed as they are handed out.
+
+        Args:
+            change: given a picture ``(C, H, W)`` and its index in the data set, makes another.
+            name: what it does, with its numbers: it tells this view from others.
+        """
+        view = self.select(range(len(self)))
+        view._chosen = self._chosen
+        view._changes = (*self._changes, (name, change))
+        view.notes = (*self.notes, f"the pictures are changed: {name}")
+        return view
+
     def class_counts(self) -> dict[str, int] | None:
         """How many pictures of each class there are in this view, by name or number, also of named
         classes without any; ``None`` where the pictures have no labels.
@@ -239,6 +257,8 @@ class ImageSet(html.Shown):
             about["chosen"] = sha256(repr(self.indices).encode()).hexdigest()[:16]
         if self.inverted:
             about["inverted"] = True
+        if self._changes:
+            about["changed"] = [name for name, _ in self._changes]
         return about
 
     def names(self, indices: Sequence[int] | Tensor | None = None) -> tuple[str, ...]:
@@ -310,8 +330,11 @@ class ImageSet(html.Shown):
             raise self._no_such(position)
         index = self._positions[position]
         image = self._source.image(index, channels)
+        image = 1 - image if self.inverted else image
+        for _, change in self._changes:
+            image = change(image, index)
         return Sample(
-            image=1 - image if self.inverted else image,
+            image=image,
             label=self._label(index),
             index=index,
             name=self._source.name(index),

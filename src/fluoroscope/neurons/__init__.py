@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fluoroscope.neurons.answers.top import TopPictures, top_pictures
     from fluoroscope.neurons.meaning.class_similarity import ClassSimilarity, class_similarity
     from fluoroscope.neurons.meaning.consistency import consistency
+    from fluoroscope.neurons.meaning.noise import with_noise
     from fluoroscope.neurons.meaning.result import Consistency
     from fluoroscope.neurons.reading.activations import Activations
     from fluoroscope.neurons.reading.read import read, read_layers
@@ -51,6 +52,7 @@ _HOMES = {
     "usual_layer": "reading.usual",
     "trace": "tracing.trace",
     "Trace": "tracing.trace_result",
+    "with_noise": "meaning.noise",
 }
 __all__ = [
     "Activations",
@@ -78,6 +80,7 @@ __all__ = [
     "unit_relevance",
     "unit_statistics",
     "usual_layer",
+    "with_noise",
 ]
 
 

@@ -20,7 +20,7 @@ from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.models.layers import Use, traced
 from fluoroscope.neurons.meaning.arrays import Array, Numbers
 from fluoroscope.neurons.meaning.class_tree import nodes_of, read_tree
-from fluoroscope.neurons.meaning.definitions import SIGMA, SIMILARITIES
+from fluoroscope.neurons.meaning.definitions import SIGMA, check_similarity
 from fluoroscope.neurons.meaning.paths import kernel, path_lengths
 from fluoroscope.neurons.meaning.wordnet import find_in_wordnet
 from fluoroscope.neurons.reading.units import noise
@@ -119,19 +119,12 @@ def class_similarity(
         where = f"WordNet ({lexicon})"
         sure = "that it is WordNet is sure; the kernel is known from memory only, and σ is ours"
         return _of_paths(path_lengths(above, nodes), names, "wordnet", where, sigma, sure)
-    tree = read_tree(_file(kind))
+    if isinstance(kind, str):
+        check_similarity(kind)
+    tree = read_tree(kind)
     paths = path_lengths(tree, nodes_of(tree, names, str(kind)))
     sure = "the tree is the user's; the kernel is known from memory only, and σ is ours"
     return _of_paths(paths, names, "tree", f"the tree {Path(kind).name}", sigma, sure)
-
-
-def _file(kind: "str | Path") -> "str | Path":
-    if isinstance(kind, str) and not Path(kind).expanduser().exists():
-        raise InvalidParameterError(
-            f"similarity is {kind!r}; expected {', '.join(SIMILARITIES)}, or a file with a tree of "
-            "the classes, and there is no such file"
-        )
-    return kind
 
 
 def _of_paths(

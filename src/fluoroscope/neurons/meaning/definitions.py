@@ -8,6 +8,10 @@ had to be inferred from figures and their captions is said to be so wherever a n
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from fluoroscope.errors import InvalidParameterError
+from fluoroscope.files import user_path
+from fluoroscope.models.wording import did_you_mean
+
 TOP = 100
 """Pictures that a unit's class histogram is of; of fewer than ten times as many, a tenth."""
 NOISE = 0.02
@@ -20,6 +24,20 @@ DRAWS = 100
 """Times that pictures are drawn again for an interval."""
 SIMILARITIES = ("weights", "confusion", "wordnet")
 """Where the similarity of classes comes from, beside a file with a tree of them."""
+
+
+def check_similarity(name: str) -> None:
+    """Refuse what names no similarity of classes.
+
+    Raises:
+        InvalidParameterError: it is none of them, and no file.
+    """
+    if name not in SIMILARITIES and not user_path(name).is_file():
+        raise InvalidParameterError(
+            f"similarity is {name!r}; {did_you_mean(name, SIMILARITIES)}expected "
+            f"{', '.join(SIMILARITIES)}, or a file with a tree of the classes, and there is no "
+            "such file"
+        )
 
 
 @dataclass(frozen=True)

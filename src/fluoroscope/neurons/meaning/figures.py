@@ -51,7 +51,14 @@ def levels_figure(
     axes.set(xlabel="level of consistency of a unit", ylabel="cosine of class histograms",
              ylim=(-0.02, 1.02))  # fmt: skip
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    axes.legend(
+        fontsize=8,
+        loc="center left",
+        bbox_to_anchor=(1.01, 0.5),
+        frameon=False,
+        title="read as inferred",
+        title_fontsize=8,
+    )
     return figure
 
 
@@ -81,7 +88,14 @@ def ratios_figure(
     axes.set(xlabel="distance to its own side ÷ distance to the target's",
              ylabel="share of adversarial pictures", xlim=(0, end), ylim=(0, None))  # fmt: skip
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    axes.legend(
+        fontsize=8,
+        loc="center left",
+        bbox_to_anchor=(1.01, 0.5),
+        frameon=False,
+        title="read as inferred",
+        title_fontsize=8,
+    )
     return figure
 
 

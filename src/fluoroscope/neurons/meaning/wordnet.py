@@ -50,7 +50,9 @@ def _open() -> tuple[Any, str]:
             f"'fluoroscope[wordnet]', {_OTHERWISE}"
         ) from error
     try:
-        english = [one for one in wn.lexicons() if one.language.split("-")[0] == "en"]
+        # Only to look would make an empty one in the user's home.
+        there = wn.lexicons() if wn.config.database_path.is_file() else ()
+        english = [one for one in there if one.language.split("-")[0] == "en"]
     except wn.Error as error:
         raise InvalidParameterError(
             f"similarity is wordnet, and its data cannot be read ({error}); fetch them anew "
