@@ -90,11 +90,19 @@ class Fit(Protocol):
 
 
 def read_batches(
-    read: Callable[[int], Sample], count: int, batch_size: int, fit: Fit | None, workers: int
+    read: Callable[[int], Sample],
+    count: int,
+    batch_size: int,
+    fit: Fit | None,
+    workers: int,
+    together: Callable[[range], Batch] | None = None,
 ) -> Iterator[Batch]:
-    """Read the pictures 0 to ``count - 1`` in order; see `ImageSet.batches`."""
+    """Read the pictures 0 to ``count - 1`` in order; see `ImageSet.batches`.
+
+    ``together`` reads several that lie in memory in one go, before they are fitted.
+    """
     loader: DataLoader[Batch | FluoroscopeError] = DataLoader(
-        _Batches(read, count, batch_size, fit),
+        _Batches(read, count, batch_size, fit, together),
         batch_size=None,
         num_workers=workers,
         prefetch_factor=AHEAD if workers else None,
@@ -142,9 +150,15 @@ class _Batches(Dataset[Batch | FluoroscopeError]):
     """Batches by number, for torch's loader."""
 
     def __init__(
-        self, read: Callable[[int], Sample], count: int, batch_size: int, fit: Fit | None
+        self,
+        read: Callable[[int], Sample],
+        count: int,
+        batch_size: int,
+        fit: Fit | None,
+        together: Callable[[range], Batch] | None,
     ) -> None:
         self.read = read
+        self.together = together
         self.count = count
         self.batch_size = batch_size
         self.fit = fit
@@ -164,6 +178,9 @@ class _Batches(Dataset[Batch | FluoroscopeError]):
             return error
 
     def _batch(self, positions: range) -> Batch:
+        if self.together is not None:
+            batch = self.together(positions)
+            return replace(batch, images=self.fit.fit(batch.images)) if self.fit else batch
         samples = [self.read(position) for position in positions]
         images = [self.fit.fit(one.image) if self.fit else one.image for one in samples]
         for image, sample in zip(images, samples, strict=True):

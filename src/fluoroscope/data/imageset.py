@@ -266,7 +266,8 @@ class ImageSet(html.Shown):
         is decoded.
         """
         wanted = self._positions if indices is None else [int(index) for index in indices]
-        outside = [index for index in wanted if not 0 <= index < len(self._source)]
+        there = len(self._source)
+        outside = [index for index in wanted if not 0 <= index < there]
         if outside:
             raise UnknownDataError(f"{self.name} has no picture of the index {outside[0]}")
         return tuple(self._source.name(index) for index in wanted)
@@ -318,12 +319,15 @@ class ImageSet(html.Shown):
         if batch_size < 1:
             raise InvalidParameterError(f"batch_size is {batch_size}; expected 1 or more")
         read = partial(self._sample, channels=fit.channels if fit else self.channels)
+        in_memory = isinstance(self._source, ArraySource)
         if workers is None:
-            in_memory = isinstance(self._source, ArraySource)
             workers = 0 if in_memory else suitable_workers(read, len(self), batch_size, fit)
         if workers < 0:
             raise InvalidParameterError(f"workers is {workers}; expected 0 or more")
-        return read_batches(read, len(self), batch_size, fit, workers)
+        together = partial(self._together, channels=read.keywords["channels"])
+        return read_batches(
+            read, len(self), batch_size, fit, workers, together if in_memory else None
+        )
 
     def _sample(self, position: int, channels: int) -> Sample:
         if not -len(self) <= position < len(self):
@@ -338,6 +342,20 @@ class ImageSet(html.Shown):
             label=self._label(index),
             index=index,
             name=self._source.name(index),
+        )
+
+    def _together(self, positions: range, channels: int) -> Batch:
+        """What :meth:`_sample` says of several pictures that lie in memory."""
+        assert isinstance(self._source, ArraySource)
+        indices = [self._positions[position] for position in positions]
+        images = self._source.several(indices, channels)
+        numbers = torch.tensor(indices, device="cpu")
+        labels = None if self._classes is None else self._classes[numbers]
+        return Batch(
+            images=1 - images if self.inverted else images,
+            labels=None if labels is None or bool((labels == MISSING).any()) else labels,
+            indices=numbers,
+            names=tuple(self._source.name(index) for index in indices),
         )
 
     def _label(self, index: int) -> int | None:

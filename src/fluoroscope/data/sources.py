@@ -64,16 +64,19 @@ class ArraySource:
         self._labels = labels
 
     def __len__(self) -> int:
-        return len(self.images)
+        return self.images.shape[0]
 
     def image(self, position: int, channels: int) -> Tensor:
-        image = self.images[position]
-        if len(image) != channels and not (len(image) == 1 and channels == 3):
+        return self.several([position], channels)[0]
+
+    def several(self, positions: Sequence[int], channels: int) -> Tensor:
+        """Pictures ``(n, C, H, W)``, all at once."""
+        own = self.images.shape[1]
+        if own != channels and not (own == 1 and channels == 3):
             grey = ", or 1 for grey" if channels == 3 else ""
-            raise InvalidImagesError(
-                f"images have {len(image)} channels; expected {channels}{grey}"
-            )
-        return image.expand(channels, -1, -1).clone()
+            raise InvalidImagesError(f"images have {own} channels; expected {channels}{grey}")
+        images = self.images[list(positions)]
+        return images.expand(-1, channels, -1, -1).clone() if own != channels else images
 
     def classes(self) -> Tensor | None:
         return self._labels

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor, nn
@@ -40,7 +39,7 @@ from fluoroscope.neurons.reading.store import (
     UNKNOWN,
     Found,
     Store,
-    checksum,
+    checksums,
     finished,
     opening,
 )
@@ -149,7 +148,7 @@ class Job:
             seen = {
                 "predicted": predicted.numpy(),
                 "confidence": confidence.numpy(),
-                "picture": np.array([checksum(image) for image in batch.images], np.int64),
+                "picture": checksums(batch.images),
             }
             yield [Found(each.numpy(), seen, distinct(told)) for each in numbers]
 
@@ -306,16 +305,12 @@ def _made(
         "seen": known.images.class_counts(), "pictures_of": known.images.describe_classes(),
         "batch_size": store.identity["batch_size"], "notes": list(final),
     }  # fmt: skip
-    tables = (known.rows(parts[number], done[number]) for number in range(there))
+    tables = [known.rows(parts[number], done[number]) for number in range(there)]
     if store.path is not None and not stopped:
         store.seal(tables, record)
-        found = finished(store)
-        assert found is not None
-        return Activations.stored(found, known.images)
-    rows = pa.concat_tables([SCHEMA.empty_table(), *tables])
     return Activations(
-        values=store.values()[:many], rows=rows, units=units, reduction=how,
-        record={**record, "identity": store.identity}, notes=final,
+        values=store.values()[:many], rows=pa.concat_tables([SCHEMA.empty_table(), *tables]),
+        units=units, reduction=how, record={**record, "identity": store.identity}, notes=final,
         images=known.images,
     )  # fmt: skip
 
@@ -345,6 +340,7 @@ class _Known:
 
     model: Classifier
     images: ImageSet
+    indices: tuple[int, ...]
     labels: Tensor
     targets: Tensor
     sources: Tensor
@@ -370,7 +366,7 @@ class _Known:
         labels, targets, sources = (
             unknown if each is None else each for each in (labels, targets, sources)
         )
-        return cls(model, images, labels, targets, sources, tuple(notes))
+        return cls(model, images, images.indices, labels, targets, sources, tuple(notes))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -386,7 +382,7 @@ class _Known:
     def rows(self, positions: range, found: Found) -> pa.Table:
         """The rows of a part."""
         at = slice(positions.start, positions.stop)
-        indices = self.images.indices[at]
+        indices = self.indices[at]
         columns: dict[str, Any] = {
                 "index": indices, "name": self.images.names(indices),
                 "label": self.labels[at].numpy(), "target": self.targets[at].numpy(),

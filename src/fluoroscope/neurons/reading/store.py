@@ -178,7 +178,7 @@ class Store:
         assert self.path is not None
         return _mapped(self.path / VALUES, self.shape)
 
-    def seal(self, tables: Iterator[pa.Table], record: dict[str, Any]) -> None:
+    def seal(self, tables: Sequence[pa.Table], record: dict[str, Any]) -> None:
         """Finish: the rows, and the record that vouches for both files.
 
         Raises:
@@ -385,12 +385,13 @@ def _digest(values: NDArray[np.float32]) -> str:
     return digest.hexdigest()
 
 
-def checksum(image: torch.Tensor) -> int:
-    """Of one picture ``(C, H, W)`` as the network is shown it."""
-    return crc32(image.contiguous().numpy().data)
+def checksums(images: torch.Tensor) -> NDArray[np.int64]:
+    """Of each picture ``(N, C, H, W)``, as the network is shown it, ``(N,)``."""
+    rows = images.contiguous().flatten(1).numpy()
+    return np.fromiter(map(crc32, rows), np.int64, len(rows))
 
 
-def write_rows(file: Path, tables: Iterator[pa.Table]) -> str:
+def write_rows(file: Path, tables: Sequence[pa.Table]) -> str:
     """Write the rows, a table at a time; their seal."""
     digest = hashlib.sha256()
     with atomic_path(file) as draft, parquet.ParquetWriter(draft, SCHEMA) as writer:
@@ -446,7 +447,7 @@ def saved(
                 if number not in store.done:
                     seen = {column: array_of(part[column]) for column in SEEN}
                     store.put(number, Found(values[at.start : at.stop], seen))
-            store.seal(iter(parts), record)
+            store.seal(parts, record)
     return [out / VALUES, out / ROWS, out / RECORD]
 
 
@@ -525,7 +526,7 @@ def check_images(
         where = spread(len(found.rows), min(_COMPARED, len(found.rows)))
         batches = images.select(where).batches(1, fit=fit, workers=0)
         said = array_of(found.rows["picture"])[where.numpy()].tolist()
-        shown = [checksum(batch.images[0]) for batch in batches]
+        shown = [int(checksums(batch.images)[0]) for batch in batches]
         same = all(a in (b, -1) for a, b in zip(said, shown, strict=True))
     if not same:
         raise InvalidParameterError(
