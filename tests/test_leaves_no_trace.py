@@ -210,6 +210,15 @@ NEURONS: dict[str, Callable[[fs.Classifier, Path], object]] = {
         fs.neurons.top_pictures((m, GUIDES, "body.1"), units, 2, by, out=out)
         for units, by in ((None, "activation"), (1, "relevance"))
     ],
+    "read": lambda m, out: [
+        fs.neurons.read(m, (TWO, [0, 1]), out=out, batch_size=1),
+        fs.neurons.Activations.open(out, m, fs.load_images(TWO)),
+        fs.neurons.read(m, TWO, "body.1", reduction="max").save(out / "again"),
+    ],
+    "read_layers": lambda m, _: fs.neurons.read_layers(m, TWO, ["body.0", "body.2"]),
+    "find_units": lambda m, _: fs.neurons.find_units(m, "head"),
+    "list_units": lambda m, _: fs.neurons.list_units(m),
+    "usual_layer": lambda m, _: fs.neurons.usual_layer(m),
     "receptive_field": lambda m, _: fs.neurons.receptive_field(m, "body.1", 2, images=TWO),
     "trace": lambda m, _: fs.neurons.trace(m, ONE, layer="body.1", put="mean", pictures=TWO),
     "adversarial_set": lambda m, out: fs.neurons.adversarial_set(

@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -319,6 +320,32 @@ def _open_attribution(folder: Path) -> object:
     return repr(found), found._repr_html_(), found.describe()
 
 
+def _activations(folder: Path) -> list[Tree]:
+    """Finished ones, and those that were stopped after a part of four pictures."""
+    shares: list[float] = []
+    trees = []
+    for cancelled in (lambda: False, lambda: len(shares) > 7):
+        shares.clear()
+        with mock.patch("fluoroscope.neurons.reading.read.part_size", return_value=4):
+            fs.neurons.read(
+                fs.load_model("digits-linear"), fs.load_images("digits", channels=1).take(9), "1",
+                batch_size=1, out=folder, on_share=shares.append, cancelled=cancelled,
+            )  # fmt: skip
+        trees.append(read_tree(folder))
+        shutil.rmtree(folder)
+    return trees
+
+
+def _open_activations(folder: Path) -> object:
+    model, images = fs.load_model("digits-linear"), fs.load_images("digits", channels=1).take(9)
+    if not (folder / "activations.json").exists():
+        with mock.patch("fluoroscope.neurons.reading.read.part_size", return_value=4):
+            return fs.neurons.read(model, images, "1", batch_size=1, out=folder).values.sum()
+    found = fs.neurons.Activations.open(folder, model, images)
+    found.values.sum()
+    return repr(found), found._repr_html_(), found.describe(), found.names, found.labels.sum()
+
+
 def _sets_of_portraits(folder: Path) -> list[Tree]:
     model, trees = fs.load_model("digits-linear"), []
     for against, frames in ((True, 2), (False, 0)):
@@ -608,6 +635,7 @@ TARGETS: dict[str, Target] = {
     "bookmarks": Target(_bookmarks, _search_on, 60),
     "morphs": Target(_morphs, fs.MorphResult.load, 150),
     "attributions": Target(_attributions, _open_attribution, 60),
+    "activations": Target(_activations, _open_activations, 20),
     "sets of portraits": Target(_sets_of_portraits, _open_portraits, 60),
     "generators": Target(_generators, _open_generator, 60),
     "priors": Target(_priors, _open_prior, 60),

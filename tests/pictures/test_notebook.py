@@ -281,6 +281,15 @@ def top_pictures(channels: int = 1, side: int = 6) -> fs.neurons.TopPictures:
     )  # fmt: skip
 
 
+def activations(count: int = 30, fill: float = 0.5) -> fs.neurons.Activations:
+    columns = {"name": [HOSTILE[each % len(HOSTILE)] for each in range(count)],
+               "label": np.arange(count) % 3, "target": np.arange(count) % 2}  # fmt: skip
+    return fs.neurons.Activations.of(
+        np.full((count, 20), fill), some_units(), columns, classes=labels_of(3), notes=HOSTILE,
+        record={"model": HOSTILE[0], "pictures_of": HOSTILE[1]},
+    )  # fmt: skip
+
+
 def an_audit(count: int = 3) -> fs.Audit:
     from fluoroscope.attribution.audit.faithfulness import Score
     from fluoroscope.attribution.audit.looks import Evidence
@@ -373,6 +382,10 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "audit of nothing": lambda: an_audit(0),
     "statistics of units": unit_statistics,
     "statistics of dead units": lambda: unit_statistics(1, math.nan),
+    **{
+        f"activations {count} {fill}": lambda c=count, f=fill: activations(c, f)
+        for count, fill in ((30, 0.5), (1, math.nan), (0, 0.0))
+    },
     "relevance of units": lambda: fs.neurons.UnitRelevance(
         noise(9, 20), noise(9), torch.zeros(9), some_units(), "lrp", HOSTILE
     ),

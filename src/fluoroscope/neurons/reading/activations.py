@@ -165,7 +165,7 @@ class Activations(html.Shown):
         if model is not None:
             store.check_model(stored, as_classifier(model), directory)
         if images is not None:
-            store.check_images(stored, images, directory, model)
+            store.check_pictures(stored, images, directory, model)
         return cls.stored(stored, images)
 
     @classmethod
@@ -192,13 +192,14 @@ class Activations(html.Shown):
 
     def describe(self) -> dict[str, Any]:
         """As plain values, without the numbers."""
-        return {**self.record, "pictures": len(self)}
+        told = {name: value for name, value in self.record.items() if name != "identity"}
+        return {**told, "pictures": len(self)}
 
     def _line(self) -> str:
         units = self.units
         return (
-            f"{count(len(self), 'picture')}, {units.count:,} {units.kind} of the layer "
-            f"{units.layer}, {said(self.reduction)}"
+            f"{count(len(self), 'picture')}, {units.counted} of the layer {units.layer}, "
+            f"{said(self.reduction)}"
         )
 
     def _view(self) -> Iterator[html.Html]:

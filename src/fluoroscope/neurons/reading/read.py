@@ -39,6 +39,7 @@ from fluoroscope.neurons.reading.store import (
     UNKNOWN,
     Found,
     Store,
+    check_pictures,
     checksums,
     finished,
     opening,
@@ -102,6 +103,7 @@ def read_layers(
     images: Images,
     layers: Sequence[str],
     *,
+    call: int | None = None,
     reduction: str | Reduction = "mean",
     outs: "Sequence[str | PathLike[str]] | None" = None,
     batch_size: int | None = None,
@@ -119,7 +121,7 @@ def read_layers(
             f"{count(len(layers), 'layer')}; expected one each"
         )
     return _read(
-        as_classifier(model), images, layers, None, reduction, outs or [None] * len(layers),
+        as_classifier(model), images, layers, call, reduction, outs or [None] * len(layers),
         batch_size, on_share, cancelled,
     )  # fmt: skip
 
@@ -237,6 +239,9 @@ def _read(
                 name = len(data.names(data.indices[-1:])[0].encode())
                 stores.append(opened.enter_context(opening(Path(out), identity, shape, part, name)))
         whole = [None if store.path is None else finished(store) for store in stores]
+        for store, found in zip(stores, whole, strict=True):
+            if found is not None and store.path is not None:
+                check_pictures(found, data, store.path, model)
         open_ = [number for number, found in enumerate(whole) if found is None]
         job = Job(model, data, tuple(units[number] for number in open_), how, at_once)
         going = [stores[number] for number in open_]

@@ -57,7 +57,7 @@ class Reduction:
             "" if grid is None else f", or row and column up to {grid.height - 1},{grid.width - 1}"
         )
         raise InvalidParameterError(
-            f"position is {self}, and the layer {units.layer!r} has {many} places; expected a "
+            f"reduction is {self}, and the layer {units.layer!r} has {many} places; expected a "
             f"number from 0 to {many - 1}{rows}"
         )
 

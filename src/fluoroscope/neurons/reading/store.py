@@ -80,7 +80,7 @@ _ROW = 120
 # Pictures in a part of what comes from memory.
 _PART_OF_SAVED = 1000
 # Pictures that are held against those that were read.
-_COMPARED = 8
+_COMPARED = 16
 # Numbers that are hashed at once.
 _AT_ONCE = 2**24
 _WORDS = {
@@ -478,6 +478,13 @@ def _made(out: Path, told: dict[str, Any]) -> Stored:
 
 
 def _rows(file: Path, seal: str) -> pa.Table:
+    try:
+        return _sealed_rows(file, seal)
+    except pa.ArrowException as error:
+        raise ValueError(f"{ROWS} is damaged: {str(error).splitlines()[0]}") from error
+
+
+def _sealed_rows(file: Path, seal: str) -> pa.Table:
     with parquet.ParquetFile(regular(file)) as found:
         about = found.metadata
         groups = range(about.num_row_groups)
@@ -511,7 +518,7 @@ def check_model(found: Stored, model: Classifier, directory: "str | PathLike[str
         )
 
 
-def check_images(
+def check_pictures(
     found: Stored, images: ImageSet, directory: "str | PathLike[str]",
     model: "Classifier | nn.Module | None",
 ) -> None:  # fmt: skip

@@ -18,6 +18,7 @@ from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.layers import Layer, find_layer, list_layers
+from fluoroscope.words import count
 
 # The size of pictures where a network takes any and nobody says which.
 _SIZE = (224, 224)
@@ -46,6 +47,11 @@ class Units:
         if len(self.shape) == 1:
             return "units"
         return "channels" if len(self.shape) == 3 else "tokens"
+
+    @property
+    def counted(self) -> str:
+        """``64 channels``, ``1 unit``."""
+        return count(self.count, "channel" if self.kind == "channels" else "unit")
 
     def places(self, output: Tensor) -> Tensor:
         """What the layer gave out as ``(N, K, P)``, at all ``P`` places, tokens of none first."""

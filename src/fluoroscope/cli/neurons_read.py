@@ -1,0 +1,111 @@
+"""``fluoroscope neurons read``: what a layer's units say of every picture of a data set."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fluoroscope.cli.interrupt import interruptible
+from fluoroscope.cli.options import OUT, Json, with_model, with_pictures
+from fluoroscope.cli.output import Output
+from fluoroscope.words import count
+
+if TYPE_CHECKING:
+    from fluoroscope.data.imageset import ImageSet
+    from fluoroscope.models.classifier import Classifier
+    from fluoroscope.neurons.reading.activations import Activations
+
+FILES = ("activations.npy", "rows.parquet", "activations.json")
+
+
+@with_model
+@with_pictures
+def read(
+    model: "Classifier",
+    images: "ImageSet",
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="By its name; see: fluoroscope neurons list. Repeatable: all in one pass. "
+            "Default: the last with maps that the logits depend on."
+        ),
+    ] = None,
+    call: Annotated[
+        int | None,
+        typer.Option(min=0, help="Which use of a layer that is reused, from 0. Default: the last."),
+    ] = None,
+    reduction: Annotated[
+        str,
+        typer.Option(
+            help="A unit's number for a picture: the mean over its places, the largest (max), or "
+            "at one: ROW,COLUMN, or a token's number (0)."
+        ),
+    ] = "mean",
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Pictures at once. Default: as many as suit the machine."),
+    ] = None,
+    out: Annotated[
+        Path,
+        typer.Option(
+            *OUT, help="Directory for activations.npy, rows.parquet and activations.json."
+        ),
+    ] = Path("out/activations"),
+    json: Json = None,
+) -> None:
+    """Read what the units of a layer say of every picture: one number each.
+
+    A reading that was stopped or killed goes on where it was with the same command.
+
+    [bold]Examples:[/]
+      fluoroscope neurons read -m digits-cnn -d digits --out out/digits
+      fluoroscope neurons read -m NETWORK -d DATA --layer layer3 --layer layer4 --reduction max
+    """
+    from fluoroscope.neurons.reading.read import read as run
+    from fluoroscope.neurons.reading.read import read_layers
+
+    output = Output(json)
+    output.ready()
+    names = list(dict.fromkeys(layer or []))
+    places = [out / _folder(name) for name in names] if len(names) > 1 else [out]
+    with output.telling(), interruptible() as interrupted, output.measuring() as move:
+        shared: dict[str, Any] = {
+            "call": call,
+            "reduction": reduction,
+            "batch_size": batch_size,
+            "on_share": lambda share: move(share, f"reading {images.name}"),
+            "cancelled": interrupted,
+        }
+        if len(names) > 1:
+            found = read_layers(model, images, names, outs=places, **shared)
+        else:
+            found = [run(model, images, names[0] if names else None, out=out, **shared)]
+    for one in found:
+        _report(output, one)
+    if len(found[0]) < len(images):
+        output.say(
+            f"stopped early: {len(found[0]):,} of {count(len(images), 'picture')} are read and "
+            f"kept in {out}; the same command goes on there"
+        )
+        raise typer.Abort
+    output.wrote([place / name for place in places for name in FILES])
+    output.json([one.describe() for one in found])
+
+
+def _report(output: Output, found: "Activations") -> None:
+    from fluoroscope.neurons.reading.activations import said
+
+    units = found.units
+    use = "" if units.call is None else f", use {units.call} from 0"
+    output.table(
+        [f"layer {units.layer}{use}", f"{units.counted}, {said(found.reduction)}"],
+        [[name, value] for name, value in found.facts() if value],
+    )
+    for note in found.notes:
+        output.note(note)
+
+
+def _folder(layer: str) -> str:
+    """A layer's name as that of a folder; a stranger's network may have a path for one."""
+    return re.sub(r"[^\w.-]+", "-", layer)
