@@ -23,7 +23,7 @@ from fluoroscope.engine.predict import check_batch_size, suitable_batch
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.neurons.answers.relevance import LayerReader, shown
-from fluoroscope.neurons.reading.store import SCHEMA, UNKNOWN, Found, Store, checksum, finished
+from fluoroscope.neurons.reading.store import SCHEMA, UNKNOWN, Found, Store, checksums, finished
 from fluoroscope.neurons.reading.store import opening as opening_store
 from fluoroscope.neurons.reading.units import Units
 
@@ -141,7 +141,7 @@ def _read(reader: LayerReader, images: ImageSet, at_once: int) -> Iterator[Found
         seen: dict[str, Any] = {
             "predicted": np.concatenate([each[1] for each in found]),
             "confidence": np.concatenate([each[2] for each in found]),
-            "picture": np.array([checksum(image) for image in batch.images], np.int64),
+            "picture": checksums(batch.images),
         }
         yield Found(np.concatenate([each[0] for each in found]), seen)
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from fluoroscope.arrow import array_of, table_of
 from fluoroscope.data.imageset import ImageSet
-from fluoroscope.errors import InvalidParameterError
+from fluoroscope.errors import InvalidParameterError, ResultFormatError
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.neurons.reading import store
 from fluoroscope.neurons.reading.reduction import Reduction, as_reduction
@@ -162,6 +162,12 @@ class Activations(html.Shown):
             InvalidParameterError: they are of another network, or of other pictures.
         """
         stored = store.opened(directory)
+        quantity = stored.record.get("quantity", "activation")
+        if quantity != "activation":
+            raise ResultFormatError(
+                f"{directory} holds the {quantity} of units; expected activations, as "
+                "fluoroscope neurons read keeps them"
+            )
         if model is not None:
             store.check_model(stored, as_classifier(model), directory)
         if images is not None:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -178,7 +178,7 @@ class Store:
         assert self.path is not None
         return _mapped(self.path / VALUES, self.shape)
 
-    def seal(self, tables: Sequence[pa.Table], record: dict[str, Any]) -> None:
+    def seal(self, tables: Iterable[pa.Table], record: dict[str, Any]) -> None:
         """Finish: the rows, and the record that vouches for both files.
 
         Raises:
@@ -391,7 +391,7 @@ def checksums(images: torch.Tensor) -> NDArray[np.int64]:
     return np.fromiter(map(crc32, rows), np.int64, len(rows))
 
 
-def write_rows(file: Path, tables: Sequence[pa.Table]) -> str:
+def write_rows(file: Path, tables: Iterable[pa.Table]) -> str:
     """Write the rows, a table at a time; their seal."""
     digest = hashlib.sha256()
     with atomic_path(file) as draft, parquet.ParquetWriter(draft, SCHEMA) as writer:
