@@ -242,6 +242,8 @@ NEURONS: dict[str, Callable[[fs.Classifier, Path], object]] = {
         model=m,
         draws=2,
     ),
+    "turned": lambda m, _: fs.neurons.turned(m, ONE, ONE.flip(2), layer="body.1"),
+    "along": lambda m, _: fs.neurons.along(m, TWO, layer="body.1"),
 }
 METHODS: dict[str, Callable[[fs.Classifier], object]] = {
     "__call__": lambda m: m(TWO),

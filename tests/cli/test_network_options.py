@@ -48,6 +48,7 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "corrupt",
         "map",
         "xray",
+        "trace",
     ],
 )
 def test_every_command_that_loads_a_network_takes_all_that_can_be_said_of_it(command: str) -> None:

@@ -346,6 +346,41 @@ def _open_activations(folder: Path) -> object:
     return repr(found), found._repr_html_(), found.describe(), found.names, found.labels.sum()
 
 
+def _traces(folder: Path) -> list[Tree]:
+    model, five = fs.load_model("digits-cnn"), fs.open_image("digits:5", channels=1).image
+    trees = []
+    for options in ({"shown": 1}, {"sets": False, "shown": 0, "approximations": ()}):
+        fs.neurons.trace(model, five, layer="8", **options).save(folder)  # type: ignore[arg-type]
+        trees.append(read_tree(folder))
+    return trees
+
+
+def _comparisons_of_units(folder: Path) -> list[Tree]:
+    model, images = fs.load_model("digits-cnn"), fs.load_images("digits", channels=1).take(4)
+    both = images[0].image, images[1].image
+    fs.neurons.turned(
+        model, *both, layer="8", images=images, shown=1, favourites=1
+    ).save(folder)  # fmt: skip
+    return [read_tree(folder)]
+
+
+def _trajectories_of_units(folder: Path) -> list[Tree]:
+    model, images = fs.load_model("digits-cnn"), fs.load_images("digits", channels=1).take(3)
+    fs.neurons.along(model, next(iter(images.batches(3))).images, layer="8").save(folder)
+    return [read_tree(folder)]
+
+
+def _open_traced(kind: Any) -> Callable[[Path], object]:
+    def opened(folder: Path) -> object:
+        found = kind.load(folder)
+        found.figure()
+        if hasattr(found, "sheet"):
+            found.sheet()
+        return repr(found), found._repr_html_(), found.describe()
+
+    return opened
+
+
 def _sets_of_portraits(folder: Path) -> list[Tree]:
     model, trees = fs.load_model("digits-linear"), []
     for against, frames in ((True, 2), (False, 0)):
@@ -636,6 +671,9 @@ TARGETS: dict[str, Target] = {
     "morphs": Target(_morphs, fs.MorphResult.load, 150),
     "attributions": Target(_attributions, _open_attribution, 60),
     "activations": Target(_activations, _open_activations, 20),
+    "traces": Target(_traces, _open_traced(fs.neurons.Trace), 40),
+    "comparisons of units": Target(_comparisons_of_units, _open_traced(fs.neurons.Turned), 40),
+    "trajectories of units": Target(_trajectories_of_units, _open_traced(fs.neurons.Along), 40),
     "sets of portraits": Target(_sets_of_portraits, _open_portraits, 60),
     "generators": Target(_generators, _open_generator, 60),
     "priors": Target(_priors, _open_prior, 60),

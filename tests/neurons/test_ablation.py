@@ -12,7 +12,13 @@ import fluoroscope as fs
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.layers import find_layer
 from fluoroscope.neurons.reading.units import find_units
-from fluoroscope.neurons.tracing.ablation import Ablation, Put, as_put, single_effects
+from fluoroscope.neurons.tracing.ablation import (
+    Ablation,
+    Put,
+    as_put,
+    class_numbers,
+    single_effects,
+)
 from fluoroscope.neurons.tracing.approximations import (
     approximate,
     rank_correlation,
@@ -81,7 +87,7 @@ def test_effects_are_those_of_the_slow_way(layer: str, batch_size: int | None) -
     model = small()
     put = torch.linspace(-0.5, 0.5, find_units(model, layer).count)
     made = ablation(model, layer, put, batch_size=batch_size)
-    found = single_effects(made, 2)
+    found = single_effects(made, class_numbers(made.model, 2))
     torch.testing.assert_close(found, slowly(model, layer, 2, put), atol=1e-6, rtol=0)
     assert made.passes == len(put)
 
@@ -96,7 +102,7 @@ def test_the_closed_form_is_taken_where_it_is_right_and_nowhere_else(
     layer: str, between: nn.Module | None, closed: bool
 ) -> None:
     model = small(between)
-    found = closed_effects(ablation(model, layer, 0.25), 1)
+    found = closed_effects(ablation(model, layer, 0.25), class_numbers(model, 1))
     assert (found is not None) == (closed or layer == "second")  # a ReLU tells units apart, too
     if found is not None and layer != "relu":
         put = torch.full((6,), 0.25)
@@ -115,7 +121,7 @@ def test_memory_that_runs_out_halves_the_batch(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(made, "rest", scarce)
     with pytest.warns(fs.FluoroscopeWarning, match="memory ran out with 6 images at once"):
-        found = single_effects(made, 2)
+        found = single_effects(made, class_numbers(made.model, 2))
     assert asked == [6, 3, 1, 1, 1, 1, 1, 1]
     torch.testing.assert_close(
         found, slowly(small(), "second", 2, torch.zeros(6)), atol=1e-6, rtol=0
@@ -181,7 +187,7 @@ def test_cheap_ones_are_exact_where_nothing_bends() -> None:
     units = find_units(model, "1")
     for put in (0.0, 0.3):
         made = Ablation(model, IMAGE, units, as_put(model, units, put))
-        exact = single_effects(made, 0)[:, 0]
+        exact = single_effects(made, class_numbers(made.model, 0))[:, 0]
         found = approximate(made, 0).values
         torch.testing.assert_close(found["activation-x-gradient"], exact, atol=1e-6, rtol=0)
     assert set(found) == {"activation", "activation-x-gradient", "relevance", "conductance"}

@@ -36,7 +36,7 @@ def test_of_a_misclassified_picture(found: Trace) -> None:
     assert float(found.effects[found.shown[0], 0]) == float(found.effects[:, 0].max())
     assert int(found.shown[-1]) == loudest
     assert all(found.agreement[name] is not None for name in found.names)
-    assert "it is 5" in found.summary
+    assert "predicted as 5 and not 3" in found.summary
     # The maps add up to what the units carried by relevance.
     relevance = found.approximations[found.names.index("relevance")][found.shown]
     torch.testing.assert_close(found.maps.double().sum((1, 2, 3)), relevance, atol=1e-4, rtol=1e-3)

@@ -33,6 +33,7 @@ from fluoroscope.cli.portrait import portrait
 from fluoroscope.cli.predict import predict
 from fluoroscope.cli.report import report
 from fluoroscope.cli.runs import runs
+from fluoroscope.cli.trace import trace
 from fluoroscope.cli.train import train
 from fluoroscope.cli.transfer import transfer
 from fluoroscope.cli.waiting import STOPPED, stoppable
@@ -83,6 +84,7 @@ app.add_typer(invert)
 _COMMANDS = (
     *(predict, gradient, morph, attack, attacks, evaluate, transfer, corrupt, train),
     audit,
+    trace,
     labels,
     xray,
 )

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
     from fluoroscope.neurons.reading.reduction import Reduction
     from fluoroscope.neurons.reading.units import Units, find_units, list_units
     from fluoroscope.neurons.reading.usual import usual_layer
+    from fluoroscope.neurons.tracing.along import along
+    from fluoroscope.neurons.tracing.along_result import Along
     from fluoroscope.neurons.tracing.trace import trace
     from fluoroscope.neurons.tracing.trace_result import Trace
+    from fluoroscope.neurons.tracing.turned import turned
+    from fluoroscope.neurons.tracing.turned_result import Turned
 
 _HOMES = {
     "adversarial_set": "adversarial.making",
@@ -53,19 +57,26 @@ _HOMES = {
     "trace": "tracing.trace",
     "Trace": "tracing.trace_result",
     "with_noise": "meaning.noise",
+    "Along": "tracing.along_result",
+    "Turned": "tracing.turned_result",
+    "along": "tracing.along",
+    "turned": "tracing.turned",
 }
 __all__ = [
     "Activations",
+    "Along",
     "ClassSimilarity",
     "Consistency",
     "ReceptiveField",
     "Reduction",
     "TopPictures",
     "Trace",
+    "Turned",
     "UnitRelevance",
     "UnitStatistics",
     "Units",
     "adversarial_set",
+    "along",
     "class_similarity",
     "consistency",
     "find_units",
@@ -77,6 +88,7 @@ __all__ = [
     "relevance_map",
     "top_pictures",
     "trace",
+    "turned",
     "unit_relevance",
     "unit_statistics",
     "usual_layer",

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 from fluoroscope.words import Ruler, shortened
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
     from torch import Tensor
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 
 
-def add_legend(axes: "Axes", named: "Sequence[tuple[Line2D, str]]", **how: Any) -> None:
+def add_legend(axes: "Axes", named: "Sequence[tuple[Artist, str]]", **how: Any) -> None:
     """A legend of lines with their names as they stand: names are data, so that a ``$`` is no
     formula, and an underscore in front, for which Matplotlib leaves a line out, no wish.
     """

@@ -25,6 +25,8 @@ from fluoroscope.words import count
 
 MEASURES = ("margin", "logit", "probability")
 """The numbers that effects are on, in the order of their columns."""
+Measure = Callable[[Tensor], Tensor]
+"""What is asked of logits ``(B, classes)``: ``(B, ...)``."""
 Share = Callable[[float], None]
 """Told how much of the work is done, from 0 to 1."""
 # So many numbers of the layer at once, and so many copies, where nobody says how many: what fits
@@ -142,9 +144,7 @@ class Ablation:
         self.passes = 0
         """Copies that went through the rest of the network so far."""
 
-    def without(
-        self, gone: Tensor, measure: Callable[[Tensor], Tensor], on_share: Share | None = None
-    ) -> Tensor:
+    def without(self, gone: Tensor, measure: Measure, on_share: Share | None = None) -> Tensor:
         """What ``measure`` makes of the logits ``(B, classes)`` of copies without some units.
 
         ``gone`` is ``(B, K)``, true at what each copy is without; the answers are joined.
@@ -152,7 +152,7 @@ class Ablation:
         return self._batched(len(gone), lambda start, end: gone[start:end], measure, on_share)
 
     def without_each(
-        self, measure: Callable[[Tensor], Tensor], *, also: Tensor | None = None,
+        self, measure: Measure, *, also: Tensor | None = None,
         among: Tensor | None = None, on_share: Share | None = None,
     ) -> Tensor:  # fmt: skip
         """The same without one unit at a time, and always without those that ``also`` names.
@@ -171,7 +171,7 @@ class Ablation:
 
     def _batched(
         self, many: int, gone: Callable[[int, int], Tensor],
-        measure: Callable[[Tensor], Tensor], on_share: Share | None,
+        measure: Measure, on_share: Share | None,
     ) -> Tensor:  # fmt: skip
         found: list[Tensor] = []
         done = 0
@@ -207,21 +207,27 @@ def checked(model: Classifier, logits: Tensor) -> Tensor:
     return logits.to(wide(logits))
 
 
-def measured(model: Classifier, logits: Tensor, wanted: int) -> Tensor:
+def class_numbers(model: Classifier, wanted: int) -> Measure:
     """Margin, logit and probability of a class, ``(B, 3)``: the columns are :data:`MEASURES`."""
-    classes = torch.full((len(logits),), wanted, dtype=torch.long, device=logits.device)
-    with log_probabilities_given(model.log_probabilities):
-        found = [each(logits, classes) for each in (MARGIN, LOGIT, PROBABILITY)]
-    return torch.stack(found, 1)
+
+    def measure(logits: Tensor) -> Tensor:
+        classes = torch.full((len(logits),), wanted, dtype=torch.long, device=logits.device)
+        with log_probabilities_given(model.log_probabilities):
+            found = [each(logits, classes) for each in (MARGIN, LOGIT, PROBABILITY)]
+        return torch.stack(found, 1)
+
+    return measure
 
 
-def single_effects(ablation: Ablation, wanted: int, on_share: Share | None = None) -> Tensor:
-    """What each unit does to margin, logit and probability of a class, ``(K, 3)``, exact."""
+def pair_margin(pair: tuple[int, int]) -> Measure:
+    """How far the first class of a pair leads over the second, ``(B, 1)``."""
+    return lambda logits: (logits[:, pair[0]] - logits[:, pair[1]])[:, None]
 
-    def numbers(logits: Tensor) -> Tensor:
-        return measured(ablation.model, logits, wanted)
 
-    return numbers(ablation.logits) - ablation.without_each(numbers, on_share=on_share)
+def single_effects(ablation: Ablation, measure: Measure, on_share: Share | None = None) -> Tensor:
+    """What each unit does to some numbers, ``(K, R)``, exact: every unit is removed."""
+    without = ablation.without_each(measure, on_share=on_share)
+    return measure(ablation.logits) - without
 
 
 def rivals_of(logits: Tensor, wanted: int) -> Tensor:

@@ -173,12 +173,17 @@ class _Approximating:
 
 def rank_correlation(one: Tensor, other: Tensor) -> float | None:
     """Spearman's rank correlation of two ``(K,)``; ``None`` where one of them is constant."""
-    from scipy.stats import rankdata
-
-    ranks = [torch.from_numpy(rankdata(each.detach().cpu().numpy())) for each in (one, other)]
-    first, second = (each - each.mean() for each in ranks)
+    first, second = (each - each.mean() for each in map(_ranks, (one, other)))
     size = float(first.norm() * second.norm())
     return float(first @ second) / size if size > 0 else None
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """Ranks ``(K,)`` from 1, the mean of theirs for equal values."""
+    _, which, many = values.unique(return_inverse=True, return_counts=True)
+    last = many.cumsum(0).double()
+    found: Tensor = (last - (many - 1) / 2)[which]
+    return found
 
 
 def top_agreement(one: Tensor, other: Tensor, top: int = TOP) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fluoroscope.engine import randomness
 from fluoroscope.models.layers import tapped, traced
-from fluoroscope.neurons.tracing.ablation import Ablation, Share, measured
+from fluoroscope.neurons.tracing.ablation import Ablation, Measure, Share, single_effects
 
 # So many of the largest effects, and so many others, are held against units that are removed.
 _LARGEST, _OTHERS = 4, 4
@@ -21,7 +21,9 @@ _NEAR = 1e-4
 _ROWS = 256
 
 
-def closed_effects(ablation: Ablation, wanted: int, on_share: Share | None = None) -> Tensor | None:
+def closed_effects(
+    ablation: Ablation, measure: Measure, on_share: Share | None = None
+) -> Tensor | None:
     """As :func:`.ablation.single_effects`, by a formula; ``None`` where there is none."""
     head = _last_linear(ablation)
     if head is None:
@@ -34,18 +36,16 @@ def closed_effects(ablation: Ablation, wanted: int, on_share: Share | None = Non
             return None
         change = (given[0] - given[1]).double().reshape(many, -1)
         shares = weights.double().reshape(len(weights), many, -1)
-        now = measured(ablation.model, ablation.logits, wanted)
+        now = measure(ablation.logits)
         found = []
         for start in range(0, many, _ROWS):
             part = slice(start, start + _ROWS)
             lost = torch.einsum("kp,ckp->kc", change[part], shares[:, part])
             without = ablation.logits - lost.to(ablation.logits)
-            found.append(now - measured(ablation.model, without, wanted))
+            found.append(now - measure(without))
     effects: Tensor = torch.cat(found)
     tried = _some(effects[:, 0])
-    exact = now - ablation.without_each(
-        lambda logits: measured(ablation.model, logits, wanted), among=tried
-    )
+    exact = now - ablation.without_each(measure, among=tried)
     scale = float(torch.cat([exact, effects]).abs().amax()) or 1.0
     size = float(ablation.logits.abs().amax())
     if float((exact - effects[tried]).abs().amax()) > _NEAR * max(scale, size):
@@ -53,6 +53,16 @@ def closed_effects(ablation: Ablation, wanted: int, on_share: Share | None = Non
     if on_share is not None:
         on_share(1.0)
     return effects
+
+
+def effects_of(
+    ablation: Ablation, measure: Measure, on_share: Share | None = None
+) -> tuple[Tensor, str]:
+    """What each unit does to some numbers ``(K, R)``, and in words how that was found."""
+    found = closed_effects(ablation, measure, on_share)
+    if found is not None:
+        return found, "closed form, held against units that were removed"
+    return single_effects(ablation, measure, on_share), "every unit removed"
 
 
 def _last_linear(ablation: Ablation) -> tuple[str, Tensor] | None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fluoroscope.engine import randomness
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.neurons.tracing.ablation import Ablation, measured
+from fluoroscope.neurons.tracing.ablation import Ablation, class_numbers
 
 ROUNDS = ("exact", "batches")
 ORDERS = 5
@@ -165,4 +165,4 @@ class _Removing:
         return gone
 
     def _margin(self, logits: Tensor) -> Tensor:
-        return measured(self.ablation.model, logits, self.decision)[:, 0]
+        return class_numbers(self.ablation.model, self.decision)(logits)[:, 0]

@@ -10,21 +10,15 @@ from fluoroscope.attribution.baselines import Given
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine import randomness
 from fluoroscope.engine.first_look import first_look, notes_of, remind
-from fluoroscope.engine.memory import fewer_at_once
 from fluoroscope.engine.predict import check_batch_size
 from fluoroscope.engine.provenance import provenance
-from fluoroscope.errors import FluoroscopeError, InvalidImagesError, InvalidParameterError
+from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier, as_classifier
-from fluoroscope.neurons.answers.relevance import LayerReader
-from fluoroscope.neurons.reading.units import find_units
-from fluoroscope.neurons.reading.usual import usual_layer
 from fluoroscope.neurons.tracing.ablation import (
     MEASURES,
-    Ablation,
     as_put,
-    measured,
+    class_numbers,
     rivals_of,
-    single_effects,
 )
 from fluoroscope.neurons.tracing.approximations import (
     APPROXIMATIONS,
@@ -34,11 +28,10 @@ from fluoroscope.neurons.tracing.approximations import (
     rank_correlation,
     top_agreement,
 )
-from fluoroscope.neurons.tracing.closed import closed_effects
+from fluoroscope.neurons.tracing.closed import effects_of
 from fluoroscope.neurons.tracing.sets import SmallestSet, smallest_set
+from fluoroscope.neurons.tracing.subject import Subject, one_picture
 from fluoroscope.neurons.tracing.trace_result import Trace
-from fluoroscope.pictures.checks import check_images
-from fluoroscope.words import count
 
 # The share of the work that lies behind after effects, approximations and sets.
 _AFTER = (0.5, 0.6, 0.95)
@@ -105,12 +98,14 @@ def trace(
         check_batch_size(batch_size)
     first_look(model, picture)
     remind(model)
-    made = _Tracing(model, picture, layer, call, batch_size)
-    which = made.predicted if wanted is None else model.find_class(wanted)
+    made = Subject(model, picture, layer, call, batch_size)
+    predicted = int(made.predicted(picture).argmax())
+    which = predicted if wanted is None else model.find_class(wanted)
     told = on_share or (lambda share: None)
     given = as_put(model, made.units, put, pictures)
-    ablation = made.ablation(given)
-    effects, how = made.effects(ablation, which, lambda share: told(share * _AFTER[0]))
+    ablation = made.ablation(picture, given)
+    measure = class_numbers(model, which)
+    effects, how = effects_of(ablation, measure, lambda share: told(share * _AFTER[0]))
     cheap = approximate(ablation, which, approximations, steps=steps, baseline=baseline)
     told(_AFTER[1])
     found: SmallestSet | None = None
@@ -121,9 +116,9 @@ def trace(
         )
     told(_AFTER[2])
     rival = int(rivals_of(ablation.logits, which))
-    loud = _loudest(effects[:, 0], shown)
-    maps, looked, doubt = made.maps(loud, (which, rival))
-    values = measured(model, ablation.logits, which)[0].tolist()
+    loud = loudest(effects[:, 0], shown)
+    maps, looked, doubt = made.maps(picture, loud, (which, rival))
+    values = measure(ablation.logits)[0].tolist()
     notes = [*notes_of(model), *made.notes(), *cheap.notes, *([doubt] if doubt else [])]
     agreement = {
         name: {
@@ -137,7 +132,7 @@ def trace(
         **made.units.describe(),
         "put": given.name,
         "wanted": which,
-        "predicted": made.predicted,
+        "predicted": predicted,
         "rival": rival,
         "measures": list(MEASURES),
         "values": dict(zip(MEASURES, values, strict=True)),
@@ -174,88 +169,7 @@ def trace(
     )
 
 
-def one_picture(image: Tensor, model: Classifier) -> Tensor:
-    """The picture ``(1, C, H, W)`` on the network's device.
-
-    Raises:
-        InvalidImagesError: not just one, or none in ``[0, 1]``.
-    """
-    batch = check_images(image, model.channels)
-    if len(batch) != 1:
-        raise InvalidImagesError(
-            f"image holds {count(len(batch), 'picture')}; expected one (C, H, W)"
-        )
-    return batch.to(model.device, model.dtype)
-
-
-class _Tracing:
-    """A network, one picture of it, and a layer."""
-
-    def __init__(
-        self, model: Classifier, picture: Tensor, layer: str | None, call: int | None,
-        batch_size: int | None,
-    ) -> None:  # fmt: skip
-        size = (int(picture.shape[2]), int(picture.shape[3]))
-        self.model, self.picture, self.batch_size = model, picture, batch_size
-        self.chosen = layer is None
-        self.units = find_units(model, layer or usual_layer(model, size), call, size)
-        self._ablation: Ablation | None = None
-        with torch.inference_mode(False), torch.no_grad():
-            self.predicted = int(model(picture).argmax())
-
-    def ablation(self, put: Any) -> Ablation:
-        self._ablation = Ablation(
-            self.model, self.picture, self.units, put, batch_size=self.batch_size
-        )
-        return self._ablation
-
-    def effects(
-        self, ablation: Ablation, wanted: int, on_share: Callable[[float], None]
-    ) -> tuple[Tensor, str]:
-        """Of every unit, and how they were found."""
-        found = closed_effects(ablation, wanted, on_share)
-        if found is not None:
-            return found, "closed form, held against units that were removed"
-        return single_effects(ablation, wanted, on_share), "every unit removed"
-
-    def maps(self, which: Tensor, pair: tuple[int, int]) -> tuple[Tensor, str, str]:
-        """Where units looked ``(M, C, H, W)``, how that was found, and why it was not."""
-        none = torch.zeros((0, *self.picture.shape[1:]), dtype=torch.float32, device="cpu")
-        if not len(which):
-            return none, "", ""
-        try:
-            reader = LayerReader(self.model, self.picture, self.units.layer, call=self.units.call)
-            found, done, size = [], 0, len(which)
-            while done < len(which):
-                part = which[done : done + size].to(self.picture.device)
-                rows = self.picture.expand(len(part), -1, -1, -1)
-                pairs = torch.tensor([pair], dtype=torch.long, device=rows.device)
-                try:
-                    found.append(reader.at_pixels(rows, pairs.expand(len(part), -1), part).cpu())
-                except Exception as problem:
-                    size = fewer_at_once(problem, len(part))
-                    continue
-                done += len(part)
-        except FluoroscopeError as problem:
-            return none, "", f"where units looked is not shown: {problem}"
-        return torch.cat(found).float(), reader.way, ""
-
-    def notes(self) -> list[str]:
-        """What a reader should know of the layer and of how it was gone on from."""
-        assert self._ablation is not None
-        rest, found = self._ablation.rest, []
-        if self.chosen:
-            found.append(f"the layer is {self.units.layer!r}, as none was named")
-        if rest.calls > 1:
-            use = "the last" if self.units.call is None else f"number {self.units.call} from 0"
-            found.append(
-                f"the layer {self.units.layer!r} is used {count(rest.calls, 'time')} in a pass; "
-                f"{use} counts"
-            )
-        return found
-
-
-def _loudest(margin: Tensor, many: int) -> Tensor:
+def loudest(margin: Tensor, many: int) -> Tensor:
     """The units that speak loudest for a class and against it, ``(M,)``, most for it first."""
     order = margin.argsort(descending=True, stable=True).cpu()
     sizes = margin.cpu()[order]

@@ -109,17 +109,18 @@ class Trace(html.Shown):
     @property
     def summary(self) -> str:
         """Who decided, in a sentence or two."""
-        values, for_it = self.record["values"], self.speakers()[0]
+        values, (for_it, against) = self.record["values"], self.speakers(1)
         words = (
             f"{shortened(self.wanted)} has {as_percent(values['probability'])} and a margin of "
             f"{number(values['margin'])} over {shortened(self.labels[self.record['rival']])}"
         )
-        if for_it:
-            first = for_it[0]
-            words += (
-                f"; of {count(len(self.effects), 'unit')} of {self.record['layer']} unit {first} "
-                f"did most for it: {number(float(self.effects[first, 0]))} of the margin"
-            )
+        units = f"of {count(len(self.effects), 'unit')} of layer {self.record['layer']}"
+        loud = [
+            f"unit {side[0]} did most {what} it ({float(self.effects[side[0], 0]):+.3g})"
+            for side, what in ((for_it, "for"), (against, "against"))
+            if side
+        ]
+        words += f"; {units} {' and '.join(loud)}" if loud else ""
         return words + (f". {self.set_words}" if self.set_words else "")
 
     @property
@@ -129,14 +130,15 @@ class Trace(html.Shown):
         if found is None:
             return ""
         tried = "trying every unit in each round" if found["rounds"] == "exact" else "by batches"
+        decision = shortened(self.labels[found["decision"]])
+        gone = count(len(self.set_order), "unit")
         if found["becomes"] is None:
-            gone = count(len(self.set_order), "unit")
-            return f"Without {gone}, removed greedily ({tried}), it is still {self.predicted}"
+            return f"Without {gone}, removed greedily ({tried}), it is still {decision}"
         random = found["random_size"]
         beside = "at random it never changed" if random is None else f"at random it takes {random}"
         return (
-            f"Without {count(len(self.set_order), 'unit')} it is "
-            f"{shortened(self.labels[found['becomes']])}, found greedily ({tried}); {beside}"
+            f"Without {gone} it is predicted as {shortened(self.labels[found['becomes']])} and not "
+            f"{decision}, found greedily ({tried}); {beside}"
         )
 
     def rows(self, many: int = _LISTED) -> list[dict[str, Any]]:
@@ -199,7 +201,7 @@ class Trace(html.Shown):
         return tile_sheet(
             [[picture], *rows],
             ["", *names],
-            title=f"{network_name(str(self.record['model']))}: where the units of "
+            title=f"{network_name(str(self.record['model']))}: where units of layer "
             f"{self.record['layer']} looked",
             foot=self._key(),
         )
