@@ -1,5 +1,6 @@
 """What several test files share."""
 
+import json
 import os
 import random
 import tempfile
@@ -35,3 +36,32 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("../shared is absent: real networks and data sets are needed")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP of a few numbers, with a tokenizer of letters."""
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("clip")
+    letters = [chr(each) for each in range(ord("a"), ord("z") + 1)]
+    words = [*letters, *(f"{each}</w>" for each in letters), "<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({word: n for n, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = transformers.CLIPTokenizer(
+        str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=30
+    )
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
+             "num_attention_heads": 2}  # fmt: skip
+    config = transformers.CLIPConfig(
+        text_config={**small, "vocab_size": len(words), "max_position_embeddings": 30,
+                     "bos_token_id": len(words) - 2, "eos_token_id": len(words) - 1},
+        vision_config={**small, "image_size": 16, "patch_size": 8},
+        projection_dim=8,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    transformers.CLIPModel(config).save_pretrained(folder)
+    images = transformers.CLIPImageProcessor(
+        size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}
+    )
+    transformers.CLIPProcessor(images, tokenizer).save_pretrained(folder)
+    return folder

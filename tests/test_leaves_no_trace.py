@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import fluoroscope as fs
@@ -44,6 +45,13 @@ def labelled(model: fs.Classifier) -> tuple[torch.Tensor, torch.Tensor]:
     labels = model(GUIDES).argmax(1).detach()
     labels[0] = (labels[0] + 1) % model.num_classes
     return labels, labels[1:3]
+
+
+def masks(root: Path) -> Path:
+    (root / "masks" / "bright").mkdir(parents=True)
+    for number, one in enumerate(GUIDES):
+        Image.fromarray(one[0].numpy() > 0.5).save(root / "masks" / "bright" / f"{number}.png")
+    return root / "masks"
 
 
 def kept_and_drawn(found: fs.Portraits, model: fs.Classifier, out: Path) -> None:
@@ -219,6 +227,15 @@ NEURONS: dict[str, Callable[[fs.Classifier, Path], object]] = {
     "find_units": lambda m, _: fs.neurons.find_units(m, "head"),
     "list_units": lambda m, _: fs.neurons.list_units(m),
     "usual_layer": lambda m, _: fs.neurons.usual_layer(m),
+    "unit_statistics": lambda m, _: fs.neurons.unit_statistics(
+        fs.neurons.read(m, GUIDES, "body.1")
+    ),
+    "dissect": lambda m, out: fs.neurons.dissect(
+        m, fs.load_images(GUIDES, labels=[0, 1] * 5, channels=1), masks(out), "body.1"
+    ),
+    "name_units": lambda m, _: fs.neurons.name_units(
+        fs.neurons.read(m, GUIDES, "body.1"), m(GUIDES).detach().softmax(1).numpy(), "abc", draws=3
+    ),
     "receptive_field": lambda m, _: fs.neurons.receptive_field(m, "body.1", 2, images=TWO),
     "trace": lambda m, _: fs.neurons.trace(m, ONE, layer="body.1", put="mean", pictures=TWO),
     "adversarial_set": lambda m, out: fs.neurons.adversarial_set(

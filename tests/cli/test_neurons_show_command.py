@@ -5,7 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+import fluoroscope as fs
 from tests.cli.conftest import Said
 
 Call = Callable[..., Said]
@@ -59,3 +61,33 @@ def test_mistakes_are_told_in_a_sentence(
     assert said.code == 2
     assert told in said.err
     assert len(said.err.strip().splitlines()) == 1
+
+
+def test_units_are_held_against_masks_and_named(
+    fluoroscope: Call, tmp_path: Path, tiny_clip: Path
+) -> None:
+    (tmp_path / "masks" / "[bold]ink").mkdir(parents=True)
+    for one in fs.load_images("digits", channels=1).take(10):
+        mask = Image.fromarray(one.image[0].numpy() > 0.5)
+        mask.save(tmp_path / "masks" / "[bold]ink" / f"{one.index}.png")
+    (tmp_path / "words.txt").write_text("round\nstraight\n\n[red]odd\n")
+    said = fluoroscope(
+        *DIGITS, "--unit", "5", "--masks", str(tmp_path / "masks"), "--quantile", "0.1",
+        "--names", str(tiny_clip), "--words", str(tmp_path / "words.txt"), "--score", "cosine",
+        "-o", str(tmp_path / "out"), "--json", "-",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    told = json.loads(said.out)
+    assert told["dissection"]["quantile"] == 0.1
+    assert told["dissection"]["pictures"] == 10
+    assert len(told["dissection"]["units"]) == 64
+    assert "[bold]ink" in said.err
+    assert [each["unit"] for each in told["names"]["units"]] == [5]
+    assert told["names"]["labels"] == 3
+    assert "20 pictures without a mask" in said.err
+
+
+def test_words_without_a_network_are_refused(fluoroscope: Call, tmp_path: Path) -> None:
+    said = fluoroscope(*DIGITS, "--words", str(tmp_path / "x"), "-o", str(tmp_path / "out"))
+    assert said.code == 2
+    assert "expected --names with it" in said.err

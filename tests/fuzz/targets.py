@@ -659,6 +659,31 @@ def _go_on_with_a_set(folder: Path) -> None:
     _make_a_set(folder)
 
 
+def _masks(folder: Path) -> list[Tree]:
+    """Masks of the first digits: a folder for each concept, and numbers with their names."""
+    ink = [one.image[0].numpy() > 0.5 for one in fs.load_images("digits", channels=1).take(3)]
+    names = (ESCAPE, "top", "[red]half")
+    trees: list[Tree] = [{}, {"names.txt": "\n".join(names).encode()}]
+    for number, mask in enumerate(ink):
+        numbers = Image.fromarray(mask.astype(np.uint8) + 1)
+        trees[0][f"[red]ink/{number}.png"] = _encoded(Image.fromarray(mask), "PNG")
+        trees[0][f"top/{number}.tif"] = _encoded(numbers, "TIFF")
+        trees[1][f"{number}.png"] = _encoded(numbers, "PNG")
+    wide = (60_000).to_bytes(4, "big")
+    png = trees[0]["[red]ink/0.png"]
+    trees.append({"a/0.png": png[:16] + wide + wide + png[24:]})
+    return trees
+
+
+def _dissect(folder: Path) -> object:
+    from fluoroscope.neurons.answers.dissection import dissect
+
+    images = fs.load_images("digits", channels=1).take(3)
+    found = dissect(fs.load_model("digits-cnn"), images, folder, "5", [0, 5])
+    assert np.nanmax(np.nan_to_num(found.iou), initial=0) <= 1
+    return found._repr_html_()
+
+
 TARGETS: dict[str, Target] = {
     "pictures": Target(_pictures, _open_picture, 1500),
     "checkpoints": Target(_checkpoints, _load_checkpoint, 400),
@@ -685,6 +710,7 @@ TARGETS: dict[str, Target] = {
     "tables": Target(_tables, _go_through, 25),
     "folders": Target(_folders, _predict_folder, 25),
     "labels": Target(_label_files, _predict_with_labels, 40),
+    "masks": Target(_masks, _dissect, 30),
     "frost": Target(_frosts, _corrupt_with_frost, 60),
     "plans": Target(_plans, _find_plan, 300),
     "adversarial sets": Target(_sets, _go_on_with_a_set, 15),

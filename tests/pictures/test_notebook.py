@@ -27,6 +27,7 @@ from fluoroscope.evaluation.runs.compare import ClassChange, paired
 from fluoroscope.evaluation.runs.table import Against, RunRow
 from fluoroscope.evaluation.transfer import Share
 from fluoroscope.evaluation.verdict import Component
+from fluoroscope.neurons.answers.naming import UnitName
 from fluoroscope.neurons.answers.top import TopPicture
 from fluoroscope.neurons.reading.units import Units
 from fluoroscope.pictures import html
@@ -290,6 +291,20 @@ def activations(count: int = 30, fill: float = 0.5) -> fs.neurons.Activations:
     )  # fmt: skip
 
 
+def a_dissection(concepts: int = 6, fill: float = 0.5) -> fs.neurons.Dissection:
+    per_unit = np.full(20, fill)
+    return fs.neurons.Dissection(
+        some_units(), tuple(range(20)), labels_of(concepts), np.full((20, concepts), fill),
+        per_unit, per_unit.astype(np.float32), per_unit, np.ones(concepts, int), 3, 0.005, 0.04,
+        HOSTILE,
+    )  # fmt: skip
+
+
+def unit_names() -> fs.neurons.UnitNames:
+    one = UnitName(3, HOSTILE[0], 0.5, dict.fromkeys(HOSTILE, 0.2), 0.1)
+    return fs.neurons.UnitNames((one,) * 20, "pearson", 9, 6, 3, 0.95, HOSTILE)
+
+
 def an_audit(count: int = 3) -> fs.Audit:
     from fluoroscope.attribution.audit.faithfulness import Score
     from fluoroscope.attribution.audit.looks import Evidence
@@ -392,6 +407,9 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "top pictures": top_pictures,
     "top pictures of many channels": lambda: top_pictures(13),
     "top pictures at large": lambda: top_pictures(3, 224),
+    "dissection": a_dissection,
+    "dissection of nothing": lambda: a_dissection(6, math.nan),
+    "names of units": unit_names,
     "receptive field": lambda: fs.neurons.ReceptiveField(
         (0, 0, 3, 3), (1, 1, 2, 2), noise(6, 6), 4, some_units(), (3,), 8, False, 0.5
     ),

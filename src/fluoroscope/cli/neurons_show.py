@@ -6,17 +6,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fluoroscope.cli.interrupt import interruptible
-from fluoroscope.cli.options import OUT, Json, open_pictures, with_model, with_pictures
+from fluoroscope.cli.options import (
+    OUT,
+    Json,
+    Seed,
+    lines_of,
+    open_pictures,
+    with_model,
+    with_pictures,
+)
 from fluoroscope.cli.output import Move, Output
-from fluoroscope.words import percent, shortened
+from fluoroscope.errors import InvalidParameterError
+from fluoroscope.words import count, number, percent, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fluoroscope.data.imageset import ImageSet
     from fluoroscope.models.classifier import Classifier
+    from fluoroscope.neurons.answers.dissection import Dissection
+    from fluoroscope.neurons.answers.naming import UnitNames
     from fluoroscope.neurons.answers.selectivity import UnitStatistics
     from fluoroscope.neurons.answers.top import TopPictures
+
+# Units of a table of concepts at the most.
+_ROWS = 12
 
 
 @with_model
@@ -42,6 +56,32 @@ def show(
         str | None,
         typer.Option(help="Another data set, as an adversarial one, to be shown beside it."),
     ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where concepts are: a folder a concept with a mask for each picture, or a mask "
+            "for each picture and names.txt."
+        ),
+    ] = None,
+    quantile: Annotated[
+        float, typer.Option(help="With --masks: at this share of its places a unit is on.")
+    ] = 0.005,
+    iou: Annotated[
+        float, typer.Option(help="With --masks: above it a unit is a concept's detector.")
+    ] = 0.04,
+    names: Annotated[
+        str | None,
+        typer.Option(
+            help="Name units by an image-text network: a directory, or hf/OWNER/NAME if cached."
+        ),
+    ] = None,
+    words: Annotated[
+        Path | None,
+        typer.Option(help="With --names: a file with one label a line. Default: the classes."),
+    ] = None,
+    score: Annotated[
+        str, typer.Option(help="With --names: pearson, cosine, auprc, f1 or iou.")
+    ] = "pearson",
     top: Annotated[int, typer.Option(min=1, max=12, help="Pictures of each unit.")] = 6,
     reduction: Annotated[
         str, typer.Option(help="Of a unit's places: max or mean, to rank pictures by.")
@@ -50,6 +90,7 @@ def show(
         int | None,
         typer.Option("--batch-size", min=1, help="Pictures at once; by default what suits."),
     ] = None,
+    seed: Seed = 0,
     out: Annotated[
         Path, typer.Option(*OUT, help="Directory for the sheets, and for what is read.")
     ] = Path("out/neurons"),
@@ -63,13 +104,18 @@ def show(
     [bold]Examples:[/]
       fluoroscope neurons show -m digits-cnn -d digits --limit 200
       fluoroscope neurons show -m digits-cnn -d digits --unit 5 --by relevance
+      fluoroscope neurons show -m NETWORK -d FOLDER --masks MASKS
     """
     from fluoroscope.files import output_directory
+    from fluoroscope.neurons.answers.dissection import dissect
+    from fluoroscope.neurons.answers.image_text import label_presence
+    from fluoroscope.neurons.answers.naming import name_units
     from fluoroscope.neurons.answers.sheets import draw
     from fluoroscope.neurons.answers.top import top_pictures
 
     output, directory = Output(json), output_directory(out)
     output.ready()
+    labels = _labels(model, names, words)
     other = None
     if against is not None:
         other = open_pictures(against, None, None, model.channels)
@@ -96,10 +142,67 @@ def show(
         second = None
     statistics = _statistics(found)
     _report(output, found, second, statistics)
+    about = _described(found, second, statistics)
+    if masks is not None and not stopped:
+        with output.telling(), output.measuring() as move:
+            dissection = dissect(
+                model, images, masks, found.units.layer, call=call, quantile=quantile, iou=iou,
+                batch_size=batch_size, on_share=_told(move, "holding against masks"),
+            )  # fmt: skip
+        about["dissection"] = dissection.describe()
+        _report_concepts(output, dissection)
+    if labels is not None and names is not None and not stopped:
+        assert found.activations is not None
+        with output.telling(), output.measuring() as move:
+            presence = label_presence(
+                names, images, labels, on_share=_told(move, "asking for labels")
+            )
+        named = name_units(
+            found.activations, presence, labels, found.chosen, score=score, seed=seed
+        )
+        about["names"] = named.describe()
+        _report_names(output, named)
     output.wrote(draw(found, directory, second), "units.png")
-    output.json(_described(found, second, statistics))
+    output.json(about)
     if stopped:
         raise typer.Abort
+
+
+def _labels(model: "Classifier", names: str | None, words: Path | None) -> list[str] | None:
+    if names is None:
+        if words is not None:
+            raise InvalidParameterError(
+                "--words says what units may be called; expected --names with it, an image-text "
+                "network"
+            )
+        return None
+    found = list(model.labels) if words is None else lines_of(words)
+    return list(dict.fromkeys(label.strip() for label in found or [] if label.strip()))
+
+
+def _report_concepts(output: Output, found: "Dissection") -> None:
+    detectors = found.detectors
+    output.say(
+        f"{len(detectors):,} of {len(found.chosen):,} units are detectors of "
+        f"{count(len(set(detectors.values())), 'concept')}: on at {number(found.quantile)} of "
+        f"their places, IoU above {number(found.least)}, in {count(found.looked, 'picture')}; maps "
+        "enlarged to the masks"
+    )
+    heads = ["unit>", "concept", "IoU>", "with other masks>", ""]
+    output.table(heads, found.rows()[:_ROWS])
+    for note in found.notes:
+        output.note(note)
+
+
+def _report_names(output: Output, found: "UnitNames") -> None:
+    output.say(
+        f"names by {found.score}, of {count(found.labels, 'label')}; beside them what activations "
+        f"dealt at random reach, and which labels win {percent(found.coverage, 0)} of the draws "
+        "where pictures are drawn anew"
+    )
+    output.table(["unit>", "name", "score>", "random>", "on pictures drawn anew"], found.rows())
+    for note in found.notes:
+        output.note(note)
 
 
 def _told(move: "Move", what: str) -> "Callable[[float], None]":

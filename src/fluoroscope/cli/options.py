@@ -331,7 +331,7 @@ def load(
         name,
         checkpoint=checkpoint,
         checkpoint_key=checkpoint_key,
-        labels=_lines(labels),
+        labels=lines_of(labels),
         mean=_numbers(mean, "mean"),
         std=_numbers(std, "std"),
         input_size=sides_of(input_size, "input-size"),
@@ -404,7 +404,8 @@ def _told(found: "ImageSet") -> "ImageSet":
     return found
 
 
-def _lines(path: Path | None) -> list[str] | None:
+def lines_of(path: Path | None) -> list[str] | None:
+    """A text file's lines, of one label each."""
     if path is None:
         return None
     try:

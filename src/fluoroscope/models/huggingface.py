@@ -68,7 +68,7 @@ def load_directory(folder: Path, name: str) -> Classifier:
     _check_files(folder)
     _check_configurations(config, folder)
     require("transformers", name)
-    with _quiet():
+    with quiet():
         module = _load_module(folder)
         processor = _load_processor(folder)
         preprocessing = _preprocessing(processor, module.config, folder)
@@ -280,7 +280,7 @@ def _process(processor: Any, picture: Tensor) -> Tensor:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars and warnings of transformers; the caller's settings afterwards."""
     from transformers.utils import logging
 

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fluoroscope.neurons.adversarial.making import adversarial_set
+    from fluoroscope.neurons.answers.dissection import Dissection, dissect
+    from fluoroscope.neurons.answers.image_text import label_presence
+    from fluoroscope.neurons.answers.naming import UnitNames, name_units
     from fluoroscope.neurons.answers.receptive_field import ReceptiveField, receptive_field
     from fluoroscope.neurons.answers.relevance import (
         UnitRelevance,
@@ -32,6 +35,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "adversarial_set": "adversarial.making",
+    "Dissection": "answers.dissection",
+    "dissect": "answers.dissection",
+    "label_presence": "answers.image_text",
+    "UnitNames": "answers.naming",
+    "name_units": "answers.naming",
     "ReceptiveField": "answers.receptive_field",
     "receptive_field": "answers.receptive_field",
     "UnitRelevance": "answers.relevance",
@@ -45,6 +53,7 @@ _HOMES = {
     "ClassSimilarity": "meaning.class_similarity",
     "class_similarity": "meaning.class_similarity",
     "consistency": "meaning.consistency",
+    "with_noise": "meaning.noise",
     "Consistency": "meaning.result",
     "Activations": "reading.activations",
     "read": "reading.read",
@@ -54,24 +63,25 @@ _HOMES = {
     "find_units": "reading.units",
     "list_units": "reading.units",
     "usual_layer": "reading.usual",
+    "along": "tracing.along",
+    "Along": "tracing.along_result",
     "trace": "tracing.trace",
     "Trace": "tracing.trace_result",
-    "with_noise": "meaning.noise",
-    "Along": "tracing.along_result",
-    "Turned": "tracing.turned_result",
-    "along": "tracing.along",
     "turned": "tracing.turned",
+    "Turned": "tracing.turned_result",
 }
 __all__ = [
     "Activations",
     "Along",
     "ClassSimilarity",
     "Consistency",
+    "Dissection",
     "ReceptiveField",
     "Reduction",
     "TopPictures",
     "Trace",
     "Turned",
+    "UnitNames",
     "UnitRelevance",
     "UnitStatistics",
     "Units",
@@ -79,8 +89,11 @@ __all__ = [
     "along",
     "class_similarity",
     "consistency",
+    "dissect",
     "find_units",
+    "label_presence",
     "list_units",
+    "name_units",
     "read",
     "read_layers",
     "receptive_field",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
@@ -73,6 +74,33 @@ def read_picture(
     finally:
         if image is not source:
             image.close()
+
+
+def read_numbers(path: Path) -> NDArray[np.int64]:
+    """The numbers of a picture file as they stand there, ``(H, W)``: of a palette the places in it,
+    of grey the levels. Of colours only whether there is any, 1 or 0.
+
+    Raises:
+        UnknownDataError: there is no such file.
+        PictureError: no picture, cut short, without pixels, of more than 50 million, or one that
+            holds no whole numbers.
+    """
+    name = str(path)
+    image = _open(path, name)
+    try:
+        _check_size(image, name)
+        image.load()
+        if image.mode.startswith("F"):
+            raise PictureError(f"{name} holds floats; expected a picture of whole numbers")
+        if image.mode in ("1", "L", "P") or image.mode.startswith("I"):
+            return np.asarray(image).astype(np.int64)
+        return np.asarray(np.asarray(image.convert("RGB")).any(-1), dtype=np.int64)
+    except FluoroscopeError:
+        raise
+    except Exception as error:
+        raise _damaged(name, error) from error
+    finally:
+        image.close()
 
 
 @cache
