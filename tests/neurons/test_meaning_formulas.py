@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fluoroscope.neurons.meaning.favourites import Favourites
-from fluoroscope.neurons.meaning.histograms import cosines, flips, labels_of, level_of_consistency
+from fluoroscope.neurons.meaning.histograms import (
+    cosines,
+    cosines_at_chance,
+    flips,
+    labels_of,
+    level_of_consistency,
+)
 from fluoroscope.neurons.meaning.representations import ratios
 from fluoroscope.neurons.meaning.resampling import resampled, with_interval
 from fluoroscope.neurons.meaning.sensitivity import sensitivity
@@ -118,6 +124,17 @@ def test_the_level_of_consistency_is_the_double_sum() -> None:
     # Alone it is 1; of all classes alike it is 1 whatever the unit.
     assert level_of_consistency(np.eye(CLASSES), np.eye(CLASSES)).tolist() == [1.0] * CLASSES
     np.testing.assert_allclose(level_of_consistency(shares, np.ones((CLASSES, CLASSES))), 1)
+
+
+@pytest.mark.parametrize("drawn", [5, 20, 60])
+def test_chance_is_the_cosine_with_pictures_drawn_at_random(drawn: int) -> None:
+    rng = np.random.default_rng(2)
+    labels = rng.choice(CLASSES, 60, p=[0.4, 0.3, 0.2, 0.1])
+    histograms = rng.dirichlet(np.ones(CLASSES), 3)
+    found = cosines_at_chance(histograms, labels, drawn)
+    lots = [np.bincount(rng.permutation(labels)[:drawn], minlength=CLASSES) for _ in range(2000)]
+    seen = np.mean([cosines(histograms, one[None].astype(float)) for one in lots], axis=0)
+    np.testing.assert_allclose(found, seen, atol=0.025)
 
 
 def test_a_label_is_the_class_of_most_pictures_alone() -> None:

@@ -83,9 +83,10 @@ def test_units_that_read_the_picture() -> None:
     np.testing.assert_allclose(units["level_adversarial"], 1)
     np.testing.assert_allclose(units["cs1"], 1)
     np.testing.assert_allclose(units["cs2"], 0)
-    # Classes and targets are spread evenly.
-    np.testing.assert_allclose(units["cs1_chance"], 1 / math.sqrt(CLASSES))
-    np.testing.assert_allclose(units["cs2_chance"], 1 / math.sqrt(CLASSES))
+    # Classes and targets are spread evenly; two of 24 are drawn.
+    chance = 0.25 / math.sqrt(0.25 + 0.75 / 2 * 22 / 23)
+    np.testing.assert_allclose(units["cs1_chance"], chance)
+    np.testing.assert_allclose(units["cs2_chance"], chance)
     assert units["label_real"].tolist() == units["label_adversarial"].tolist() == [0, 1, 2, 3]
     np.testing.assert_allclose(units["sensitivity"], 0)
     np.testing.assert_allclose(found.pictures["r2"], 0)

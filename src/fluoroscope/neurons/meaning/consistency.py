@@ -11,6 +11,7 @@ from fluoroscope.engine import randomness
 from fluoroscope.engine.numbers import whole_number
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.neurons.meaning.arrays import Numbers
 from fluoroscope.neurons.meaning.class_similarity import ClassSimilarity, class_similarity
 from fluoroscope.neurons.meaning.definitions import ACTIVE, DRAWS, TOP
 from fluoroscope.neurons.meaning.histograms import shares
@@ -102,7 +103,7 @@ def consistency(
     )
     moved = sensitivity(own.values, made.values, given.partners)
     used = sharing(own.values, own.labels, made.values, given.led_to, classes, active)
-    told = [*given.notes, *_remarks(given, used, classes)]
+    told = [*given.notes, *_remarks(given, used, classes), *_unnamed(units.labels["real"])]
     return Consistency(
         labels=real.classes,
         concepts=given.concepts,
@@ -161,12 +162,20 @@ def _remarks(given: Inputs, used: Sharing, classes: int) -> list[str]:
             "the adversarial pictures are of other classes than the real ones (a total variation "
             f"of {apart:.2f}), which lowers CS1 whatever the units do"
         )
+    counts = np.bincount(own.labels, minlength=classes)
     there = given.partners[given.partners >= 0]
-    alone = int((np.bincount(own.labels, minlength=classes)[own.labels[there]] < 2).sum())
+    alone = int((counts[own.labels[there]] < 2).sum())
     if alone:
         told.append(
             f"of {count(alone, 'adversarial picture')} the source is the only real picture of its "
             "class, which r1 then takes for its class"
+        )
+    assert made.targets is not None
+    strange = int((counts[made.targets] == 0).sum())
+    if strange:
+        told.append(
+            f"of {count(strange, 'adversarial picture')} the target class has no real picture; r1 "
+            "and r2 are of the others"
         )
     if not used.measured.any():
         told.append(
@@ -174,3 +183,15 @@ def _remarks(given: Inputs, used: Sharing, classes: int) -> list[str]:
             "its target"
         )
     return told
+
+
+def _unnamed(labels: Numbers) -> list[str]:
+    """A note where hardly a unit has a label that could flip."""
+    without = int((labels < 0).sum())
+    if 2 * without <= len(labels):
+        return []
+    return [
+        f"{without:,} of {count(len(labels), 'unit')} have no label, for several classes are level "
+        "among their pictures; where there are few pictures of each class, name units by groups "
+        "of classes: concepts="
+    ]

@@ -29,7 +29,7 @@ def levels_figure(
 
     Args:
         bins: the level of each, and its numbers by ``cs1`` and ``cs2``.
-        chance: the same of units that take adversarial pictures as they come.
+        chance: the same where adversarial pictures are drawn at random.
         colours: of the two.
     """
     figure, axes = _plot()

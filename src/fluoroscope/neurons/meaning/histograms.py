@@ -30,6 +30,21 @@ def cosines(first: Array, second: Array) -> Array:
     return found
 
 
+def cosines_at_chance(histograms: Array, labels: Numbers, drawn: int) -> Array:
+    """The cosine ``(K,)`` of histograms ``(K, C)`` with that of so many pictures drawn at random.
+
+    Of pictures of classes ``(M,)``, without repeats: the expected product over the square root of
+    the expected squared length. Fewer pictures have a longer histogram, so that it is no cosine
+    with the distribution of all. Of a handful it is some per cent too low.
+    """
+    many, drawn = len(labels), min(drawn, len(labels))
+    every = shares(labels, histograms.shape[1])
+    own = (every**2).sum()
+    squared = own + (1 - own) / drawn * (many - drawn) / max(1, many - 1)
+    found: Array = histograms @ every / (np.linalg.norm(histograms, axis=1) * np.sqrt(squared))
+    return found
+
+
 def labels_of(histograms: Array) -> Numbers:
     """The class of most of a unit's pictures ``(K,)``; -1 where several are at the top, or none."""
     known = np.nan_to_num(histograms, nan=0.0)

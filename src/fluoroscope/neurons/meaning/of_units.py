@@ -11,16 +11,16 @@ from fluoroscope.neurons.meaning.arrays import Array, Numbers, Values
 from fluoroscope.neurons.meaning.favourites import Favourites
 from fluoroscope.neurons.meaning.histograms import (
     cosines,
+    cosines_at_chance,
     labels_of,
     level_of_consistency,
-    shares,
 )
 from fluoroscope.neurons.meaning.resampling import Times
 
 # Activations, and cells of histograms, that are in memory at once.
 _VALUES, _CELLS = 2**24, 2**22
 NUMBERS = ("level", "level_adversarial", "cs1", "cs2", "cs1_chance", "cs2_chance")
-"""The last two are CS1 and CS2 of a unit that takes adversarial pictures as they come."""
+"""The last two are CS1 and CS2 where adversarial pictures are drawn at random."""
 KINDS = ("real", "noisy", "adversarial")
 
 
@@ -80,7 +80,7 @@ def of_units(
     changed = {kind: np.zeros((len(draws), 2), dtype=np.int64) for kind in sets if kind != "real"}
     for number, block in enumerate(blocks):
         found = {kind: each.favourites(block, top, weighted) for kind, each in sets.items()}
-        own = _Block(sets, found, similarity, concepts)
+        own = _Block(sets, found, similarity, concepts, top)
         measured, named = own.measured(None)
         for name in NUMBERS:
             numbers[name][block] = measured[name]
@@ -106,6 +106,7 @@ class _Block:
     found: dict[str, Favourites]
     similarity: Array
     concepts: int
+    top: int
 
     def measured(
         self, times: Times | None
@@ -134,7 +135,7 @@ class _Block:
             "cs1": cosines(truths["real"], truths["adversarial"]),
             "cs2": cosines(truths["real"], goals),
             **{
-                f"{name}_chance": cosines(truths["real"], shares(labels, classes)[None])
+                f"{name}_chance": cosines_at_chance(truths["real"], labels, self.top)
                 for name, labels in (("cs1", self.sets["adversarial"].labels), ("cs2", aimed))
             },
         }

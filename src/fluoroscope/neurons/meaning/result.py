@@ -107,12 +107,12 @@ class Consistency(html.Shown):
         one, two = self.layer["cs1"], self.layer["cs2"]
         if one.interval is None or two.interval is None:
             side = "whose side its units take was not measured"
-        elif one.interval[0] > two.interval[1]:
+        elif one.interval[0] > max(two.interval[1], self.layer["cs1_chance"].value):
             side = "under attack its units go with what a picture shows"
-        elif two.interval[0] > one.interval[1]:
+        elif two.interval[0] > max(one.interval[1], self.layer["cs2_chance"].value):
             side = "under attack its units go with the class a picture was aimed at"
         else:
-            side = "under attack its units go neither with the picture nor with the target"
+            side = "under attack its units go clearly with neither the picture nor the target"
         r1 = self.layer["r1_below_1"]
         near = "" if not r1.count else (
             f"; {percent(r1.value, 0)} of the representations lie nearer to their own class"
