@@ -381,6 +381,43 @@ def _open_traced(kind: Any) -> Callable[[Path], object]:
     return opened
 
 
+def _consistencies(folder: Path) -> list[Tree]:
+    model, images = fs.load_model("digits-linear"), fs.load_images("digits", channels=1).take(8)
+    real = fs.neurons.read(model, images, "1")
+    led = fs.load_images(
+        torch.stack([one.image for one in images]).flip(3), channels=1,
+        labels=[one.label for one in images],
+        columns={"target": [9, 8, 7, 6, 5, 4, 3, 1], "source": list(range(8))},
+    )  # fmt: skip
+    trees = []
+    for options in ({}, {"noisy": real, "concepts": list("ababcbab")}):
+        fs.neurons.consistency(
+            real, fs.neurons.read(model, led, "1"), "confusion", draws=2, **options
+        ).save(folder)  # type: ignore[arg-type]
+        trees.append(read_tree(folder))
+    return trees
+
+
+def _open_consistency(folder: Path) -> object:
+    found = fs.neurons.Consistency.load(folder)
+    found.figure()
+    found.figure_of_representations()
+    said = found.rows, found.bin_rows, found.unit_rows()
+    return repr(found), found._repr_html_(), found.describe(), said
+
+
+def _class_trees(folder: Path) -> list[Tree]:
+    nested = {"thing": {"round": ["0", "6", {"8": None}], "straight": {"1": {}, "4": "7"}}}
+    lines = "0: round\n6: round\n8: round\n1: straight\n4: straight\n7: 4\n"
+    table = f'child,parent\n{lines.replace(": ", ",")}"a, b",round\n# end\n'
+    return [{"tree": text.encode()} for text in (json.dumps(nested), lines, table)]
+
+
+def _read_class_tree(folder: Path) -> object:
+    labels = list("016478")
+    return fs.neurons.class_similarity(folder / "tree", labels=labels).describe()
+
+
 def _sets_of_portraits(folder: Path) -> list[Tree]:
     model, trees = fs.load_model("digits-linear"), []
     for against, frames in ((True, 2), (False, 0)):
@@ -699,6 +736,8 @@ TARGETS: dict[str, Target] = {
     "traces": Target(_traces, _open_traced(fs.neurons.Trace), 40),
     "comparisons of units": Target(_comparisons_of_units, _open_traced(fs.neurons.Turned), 40),
     "trajectories of units": Target(_trajectories_of_units, _open_traced(fs.neurons.Along), 40),
+    "consistencies of units": Target(_consistencies, _open_consistency, 30),
+    "class trees": Target(_class_trees, _read_class_tree, 300),
     "sets of portraits": Target(_sets_of_portraits, _open_portraits, 60),
     "generators": Target(_generators, _open_generator, 60),
     "priors": Target(_priors, _open_prior, 60),
