@@ -31,6 +31,7 @@ from reproductions import (
     inversion_portraits,
     karpathy,
     linear,
+    neurons_findings,
     queries,
     robustness_measures,
     transfer,
@@ -70,6 +71,8 @@ SECTIONS: dict[str, Callable[..., Section]] = {
     "inversion-portraits": inversion_portraits.section,
     "inversion-imagenet": inversion_imagenet.section,
     "inversion-ood": inversion_ood.section,
+    "neurons-cifar": neurons_findings.cifar_section,
+    "neurons-imagenet": neurons_findings.imagenet_section,
 }
 HEAD = """# Reproductions
 

@@ -54,6 +54,16 @@ def masks(root: Path) -> Path:
     return root / "masks"
 
 
+def labelled_and_led(model: fs.Classifier, out: Path) -> tuple[fs.ImageSet, fs.ImageSet]:
+    """Pictures that the network classifies correctly, and some of them led to all other classes."""
+    images = torch.rand(60, 1, 6, 6, generator=torch.Generator().manual_seed(3))
+    data = fs.load_images(images, labels=model(images).argmax(1))
+    attack = fs.attack("ensemble-optimisation", step_size=0.2, weight=0.0)
+    return data, fs.neurons.adversarial_set(
+        model, data.take(20, first=True), out=out / "set", attack=attack
+    )
+
+
 def kept_and_drawn(found: fs.Portraits, model: fs.Classifier, out: Path) -> None:
     found.save(out)
     with pytest.raises(fs.FluoroscopeError):  # the network itself
@@ -238,6 +248,9 @@ NEURONS: dict[str, Callable[[fs.Classifier, Path], object]] = {
     ),
     "receptive_field": lambda m, _: fs.neurons.receptive_field(m, "body.1", 2, images=TWO),
     "trace": lambda m, _: fs.neurons.trace(m, ONE, layer="body.1", put="mean", pictures=TWO),
+    "detect": lambda m, out: fs.neurons.detect(
+        m, *labelled_and_led(m, out), "body.1", neighbours=1, steps=2
+    ),
     "adversarial_set": lambda m, out: fs.neurons.adversarial_set(
         [m, other_network()],
         (TWO, [0, 1]),

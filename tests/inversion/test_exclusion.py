@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 import fluoroscope as fs
+from fluoroscope.engine.separation import separation
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError, ModelFormatError
 from fluoroscope.inversion.exclusion import garbage as garbage_module
 from fluoroscope.inversion.exclusion.detection import oddness
 from fluoroscope.inversion.exclusion.exclude import Excluding, Exclusion, ExclusionRecipe
 from fluoroscope.inversion.exclusion.garbage import Garbage, Inverting
-from fluoroscope.inversion.exclusion.uncertainty import separation, uncertainty
+from fluoroscope.inversion.exclusion.uncertainty import uncertainty
 from fluoroscope.inversion.generator.settings import Settings
 from fluoroscope.training import fitting
 from fluoroscope.training.fitting import Moment, Recipe

@@ -4,6 +4,7 @@ import typer
 
 from fluoroscope.cli.neurons_adversarial import adversarial
 from fluoroscope.cli.neurons_consistency import consistency
+from fluoroscope.cli.neurons_detect import detect
 from fluoroscope.cli.neurons_list import list_
 from fluoroscope.cli.neurons_read import read
 from fluoroscope.cli.neurons_show import show
@@ -19,3 +20,4 @@ neurons.command("adversarial", cls=Command)(adversarial)
 neurons.command("show", cls=Command)(show)
 neurons.command("consistency", cls=Command)(consistency)
 neurons.command("read", cls=Command)(read)
+neurons.command("detect", cls=Command)(detect)

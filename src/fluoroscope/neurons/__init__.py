@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     )
     from fluoroscope.neurons.answers.selectivity import UnitStatistics, unit_statistics
     from fluoroscope.neurons.answers.top import TopPictures, top_pictures
+    from fluoroscope.neurons.detection.detect import detect
+    from fluoroscope.neurons.detection.result import Detection
     from fluoroscope.neurons.meaning.class_similarity import ClassSimilarity, class_similarity
     from fluoroscope.neurons.meaning.consistency import consistency
     from fluoroscope.neurons.meaning.noise import with_noise
@@ -40,6 +42,8 @@ _HOMES = {
     "label_presence": "answers.image_text",
     "UnitNames": "answers.naming",
     "name_units": "answers.naming",
+    "Detection": "detection.result",
+    "detect": "detection.detect",
     "ReceptiveField": "answers.receptive_field",
     "receptive_field": "answers.receptive_field",
     "UnitRelevance": "answers.relevance",
@@ -75,6 +79,7 @@ __all__ = [
     "Along",
     "ClassSimilarity",
     "Consistency",
+    "Detection",
     "Dissection",
     "ReceptiveField",
     "Reduction",
@@ -89,6 +94,7 @@ __all__ = [
     "along",
     "class_similarity",
     "consistency",
+    "detect",
     "dissect",
     "find_units",
     "label_presence",

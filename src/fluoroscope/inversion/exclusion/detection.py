@@ -10,8 +10,9 @@ from fluoroscope.engine.classes import Given, class_values
 from fluoroscope.engine.intervals import wilson
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.provenance import provenance
+from fluoroscope.engine.separation import Separation, separation
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError
-from fluoroscope.inversion.exclusion.uncertainty import Separation, separation, uncertainty
+from fluoroscope.inversion.exclusion.uncertainty import uncertainty
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.models.labels import NONE_OF_THESE, printable
 from fluoroscope.pictures import html
