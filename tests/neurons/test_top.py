@@ -117,7 +117,7 @@ def test_a_relevance_that_was_stopped_goes_on_to_the_same_numbers(
 ) -> None:
     monkeypatch.setattr(kept, "part_size", lambda model: 8)
     whole = kept_relevance(model, images, "body.1", batch_size=4)
-    asked = iter([False, False, True])
+    asked = iter([False] * 4 + [True])
     begun = kept_relevance(
         model, images, "body.1", out=tmp_path, batch_size=4, cancelled=lambda: next(asked)
     )

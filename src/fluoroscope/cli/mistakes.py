@@ -37,7 +37,7 @@ def _checks(command: str | None) -> dict[str, Callable[[str], Any]]:
         "others": check_data,
         "image": check_image,
         "mask": check_image,
-        "against": check_image,
+        "against": check_data if command == "show" else check_image,
         **({"start": check_image} if command == "portrait" else {}),
         "threat": read_threat,
     }

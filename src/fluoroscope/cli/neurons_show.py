@@ -236,6 +236,8 @@ def _report(
     units = found.units
     by = f"relevance ({found.way})" if found.way else found.by
     output.say(f"{units.count:,} {units.kind} of the layer {units.layer}, pictures by {by}")
+    if found.sees is not None:
+        output.say(f"from the middle place {found.sees.said()}")
     rows = []
     for place, unit in enumerate(found.chosen):
         share = found.shares.get(unit)

@@ -105,15 +105,17 @@ def kept_relevance(
                 )
         many = 0
         for number, positions in enumerate(store.parts):
-            if cancelled is not None and cancelled():
-                break
             if number not in store.done:
-                parts = []
+                parts: list[Found] = []
                 for one in _read(reader, images.select(positions), at_once):
                     parts.append(one)
                     done = positions.start + sum(len(each.values) for each in parts)
                     if on_share is not None:
                         on_share(done / len(images))
+                    if cancelled is not None and cancelled():
+                        break
+                if sum(len(each.values) for each in parts) < len(positions):
+                    break
                 store.put(number, Found.joined(parts))
             many = positions.stop
         tables = (

@@ -34,6 +34,7 @@ _INK, _UNDER, _GROUND = (1.0, 0.55, 0.0), (0.0, 0.0, 0.0), 0.93
 _ALL = (
     "what the unit sees is nearly the whole picture; outlined is where 95 % of its derivative lie"
 )
+_NEARLY = "is nearly the whole picture, where 95 % of its derivative lie"
 _SEEN = "outlined is what the unit sees from its strongest place, as measured"
 
 
@@ -123,7 +124,12 @@ def _cut(top: TopPictures, one: TopPicture) -> Tensor:
     height, width = like.shape[1:]
     scale = min(_ROOM * height / patch.shape[1], _ROOM * width / patch.shape[2])
     size = [max(1, round(side * scale)) for side in patch.shape[1:]]
-    drawn = F.interpolate(patch[None], size, mode="nearest")[0]
+    smooth = min(patch.shape[1:]) >= _SMALL // 2
+    drawn = (
+        F.interpolate(patch[None], size, mode="bilinear", antialias=True)[0].clamp(0, 1)
+        if smooth
+        else F.interpolate(patch[None], size, mode="nearest")[0]
+    )
     top_, left = (height - size[0]) // 2, (width - size[1]) // 2
     ground[:, top_ : top_ + size[0], left : left + size[1]] = drawn
     return ground
@@ -176,7 +182,11 @@ def _foot(sets: Sequence[TopPictures], left: str) -> str:
     parts = [
         how,
         "below: what each is predicted as, the unit's number, and how sure the network is",
-        _ALL if everything > 0.5 else _SEEN,
+        _SEEN
+        if not everything
+        else _ALL
+        if everything == 1
+        else f"{_SEEN}, or where that {_NEARLY}",
         left,
         f"shown: {channels}" if channels else "",
     ]

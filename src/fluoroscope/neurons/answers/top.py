@@ -21,7 +21,7 @@ from fluoroscope.engine.predict import suitable_batch
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.neurons.answers.kept import KeptRelevance, kept_relevance, sample_of
-from fluoroscope.neurons.answers.receptive_field import Box, fields
+from fluoroscope.neurons.answers.receptive_field import Box, ReceptiveField, fields, receptive_field
 from fluoroscope.neurons.answers.relevance import GRADIENT_WAY, LayerReader, as_units, shown
 from fluoroscope.neurons.answers.selectivity import top_rows
 from fluoroscope.neurons.reading.activations import Activations
@@ -85,6 +85,8 @@ class TopPictures(html.Shown):
     """Of each unit the mean part of the relevance, where that was looked at."""
     record: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    sees: ReceptiveField | None = None
+    """What the shown units see from the middle, and how certain that is."""
     activations: Activations | None = None
     """What was read of all pictures and units on the way."""
 
@@ -121,6 +123,7 @@ class TopPictures(html.Shown):
         """As plain values."""
         return {
             **self.record, "layer": self.units.describe(), "by": self.by, "way": self.way or None,
+            "receptive_field": None if self.sees is None else self.sees.describe(),
             "notes": list(self.notes),
             "units": [
                 {
@@ -307,16 +310,21 @@ class _Chosen:
         ]  # fmt: skip
         each = [tuple(one for one in tops if one.unit == unit) for unit in chosen]
         notes = [*self.activations.notes, *(kept.notes if kept else ())]
-        if self.activations.units.grid is None:
-            notes.append("the layer has one place, so its units see all that any of them sees")
         notes += _tied(values[:many], chosen, best)
         shares = kept.shares() if kept else np.zeros(0)
         return TopPictures(
             self.activations.units, tuple(chosen), by,
             kept.way if kept is not None and by == "relevance" else "", tuple(each), pictures,
             self.activations.classes, {unit: float(shares[unit]) for unit in chosen if kept},
-            self._record(kept), distinct(notes), self.activations,
+            self._record(kept), distinct(notes), self._field(chosen, pictures), self.activations,
         )  # fmt: skip
+
+    def _field(self, chosen: Sequence[int], pictures: Tensor) -> ReceptiveField:
+        """From the middle, by the first of the pictures and by noise."""
+        units = self.activations.units
+        return receptive_field(
+            self.model, units.layer, chosen, call=units.call, images=pictures[:_NOISE]
+        )
 
     def _record(self, kept: KeptRelevance | None) -> dict[str, Any]:
         record = self.activations.record
