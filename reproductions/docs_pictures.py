@@ -1,4 +1,4 @@
-"""The pictures in README.md, docs/report.md and docs/inversion.md.
+"""The pictures in README.md, docs/report.md, docs/inversion.md and docs/neurons.md.
 
 Written by ``make pictures``; one alone by ``python -m reproductions.docs_pictures NAME``.
 
@@ -21,6 +21,7 @@ import fluoroscope as fs
 from fluoroscope.attacks.morph_result import morph_figure
 from fluoroscope.files import atomic_path
 from fluoroscope.inversion.generator.sample_files import sample_sheet
+from fluoroscope.neurons.answers.sheets import sheet
 from fluoroscope.pictures.attributions import attribution_sheet
 from fluoroscope.pictures.maps import write_figure
 from fluoroscope.pictures.tile_sheet import Tile, tile_sheet
@@ -29,6 +30,7 @@ from reproductions.sources import IMAGENET, NETWORKS
 README = Path("docs/readme")
 REPORT = Path("docs/report")
 INVERSION = Path("docs/inversion")
+NEURONS = Path("docs/neurons")
 SEED = 0
 # A laptop's window, and a phone's.
 LAPTOP, PHONE = (1280, 800), (390, 780)
@@ -100,11 +102,28 @@ def generators() -> None:
         sheets.append(
             sample_sheet(made.images, made.classes, made.labels, title=name, confidence=sure)
         )
-    both = Image.new("RGB", (sum(one.width for one in sheets), sheets[0].height), "white")
-    both.paste(sheets[0], (0, 0))
-    both.paste(sheets[1], (sheets[0].width, 0))
-    both.thumbnail((1600, 1600), Image.Resampling.LANCZOS)
-    _write(both, INVERSION / "generators.webp")
+    _write(_beside(sheets), INVERSION / "generators.webp")
+
+
+def _beside(sheets: list[Image.Image]) -> Image.Image:
+    """Sheets of one height, from left to right, no wider than a page shows."""
+    found = Image.new("RGB", (sum(one.width for one in sheets), sheets[0].height), "white")
+    for number, one in enumerate(sheets):
+        found.paste(one, (sum(other.width for other in sheets[:number]), 0))
+    found.thumbnail((1600, 1600), Image.Resampling.LANCZOS)
+    return found
+
+
+def units() -> None:
+    """Two units with the digits that they answer to most, real and adversarial, as the commands
+    ``neurons adversarial`` and ``neurons show --against`` do."""
+    model, images = fs.load_model("digits-cnn"), fs.load_images("digits", channels=1).take(500)
+    with TemporaryDirectory() as folder:
+        led = fs.neurons.adversarial_set(model, images, out=folder, targets=2, seed=SEED)
+        shown = [
+            fs.neurons.top_pictures((model, each, "5"), [5, 26], n=5) for each in (images, led)
+        ]
+        _write(_beside([sheet(*shown, units=[unit]) for unit in (5, 26)]), NEURONS / "units.webp")
 
 
 def digits() -> None:
@@ -171,7 +190,7 @@ def _write(picture: Image.Image, path: Path) -> None:
 
 PICTURES: dict[str, Callable[[], None]] = {
     "cat": cat, "maps": maps, "portraits": portraits, "generators": generators, "digits": digits,
-    "network": network,
+    "network": network, "units": units,
 }  # fmt: skip
 
 
