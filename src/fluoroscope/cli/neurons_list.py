@@ -47,6 +47,10 @@ def list_(
     except FluoroscopeError:  # whoever names a layer does without
         usual = ""
     shown = [each for each in found if match is None or _fits(each[0], match)]
+    if not found:
+        raise InvalidParameterError(
+            f"{model.name} has no layers that Python sees; expected a network of torch modules"
+        )
     if not shown:
         raise InvalidParameterError(
             f"match is {match!r}, and none of the {count(len(found), 'layer')} of {model.name} "

@@ -255,7 +255,8 @@ def _report(
     if statistics is not None:
         dead = int(statistics.dead.sum())
         if dead:
-            output.say(f"{dead:,} of {units.count:,} units are dead: the same in every picture")
+            verb = "is" if dead == 1 else "are"
+            output.say(f"{dead:,} of {units.count:,} units {verb} dead: the same in every picture")
     notes = [*found.notes, *(second.notes if second else ())]
     for note in dict.fromkeys([*notes, *(statistics.notes if statistics else ())]):
         output.note(note)

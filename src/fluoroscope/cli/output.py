@@ -134,7 +134,7 @@ def in_options(text: str) -> str:
     given = rf"""(?<![\w./-])({names})=(?:["']([\w./:-]+)["']|(\d+))?(?![\w=])"""
     # At the beginning, if it is no file's name that stands there.
     first = rf"^({names})(?= (?:is (?!empty|an? |no )|was (?:not )?given|holds [\d']))()()"
-    missing = rf"\b({names})(?= is missing)()()"
+    missing = rf"(?<![\w-])({names})(?= is missing)()()"
     dashed = {name.replace("_", "-"): name for name in known}
     head = re.match(r"[a-z]+(?:-[a-z0-9]+)+", text)
     if head and head[0] in dashed:

@@ -134,7 +134,7 @@ def _tell_of_rows(known: Rows, usable: Rows, notes: list[str]) -> None:
         )
     if not usable.any():
         raise InvalidParameterError(
-            "adversarial has no pictures with a true class and a target; expected a set with the "
+            "adversarial is of pictures without a true class or a target; expected a set with the "
             "column 'target', as fluoroscope neurons adversarial makes one"
         )
     for there, what in (

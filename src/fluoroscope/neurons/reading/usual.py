@@ -8,6 +8,7 @@ from fluoroscope.errors import InvalidParameterError, NoGradientError
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.models.layers import traced
 from fluoroscope.neurons.reading.units import noise
+from fluoroscope.words import some
 
 
 def usual_layer(model: Classifier | nn.Module, size: tuple[int, int] | None = None) -> str:
@@ -38,9 +39,12 @@ def _before_the_last(model: Classifier, picture: torch.Tensor) -> str:
     leaves = [use for use in before if not list(use.layer.children()) and use.output.dim() > 1]
     same = [use for use in leaves if id(use.output) in given] or leaves
     if not same:
-        names = ", ".join(dict.fromkeys(use.name for use in uses))
+        names = list(dict.fromkeys(use.name for use in uses))
         raise InvalidParameterError(
             f"no layer of {model.name} gives out maps, or comes before a linear one; expected a "
-            f"layer's name: one of {names or 'none, for it has none that Python sees'}"
+            f"layer's name: one of {some(names)}"
+            if names
+            else f"{model.name} has no layer that Python sees; expected a network of torch modules "
+            "that are no ScriptModules as a whole"
         )
     return same[-1].name
