@@ -21,7 +21,7 @@ def test_its_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.Mon
     for line in lines:
         words = shlex.split(line)
         if "-d" in words and words[words.index("-d") + 1] == "digits":
-            words += ["--limit", "20"]
+            words += ["--limit", "12"]
         monkeypatch.setattr(sys, "argv", words)
         with pytest.raises(SystemExit) as end:
             main()
@@ -32,7 +32,7 @@ def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"fs": fs}
     for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
-        exec(compile(code.replace("take(60)", "take(30)"), "docs/neurons.md", "exec"), names)
+        exec(compile(code.replace("take(60)", "take(20)"), "docs/neurons.md", "exec"), names)
 
 
 def test_every_measure_stands_in_the_table() -> None:
