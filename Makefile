@@ -25,7 +25,8 @@ demo: $(VENV)/.user
 # with a cluster in a process of their own.
 test: check
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not cluster"
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m cluster tests/evaluation/test_cluster.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m cluster tests/evaluation/test_cluster.py \
+	  tests/neurons/test_read_on_a_cluster.py
 
 # Sends changed files through every door that a stranger's may come through, two doors at once, for
 # about so long in all. FUZZ_SEED=… sends the same ones again.

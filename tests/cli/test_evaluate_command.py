@@ -204,7 +204,7 @@ def test_a_curve_has_its_picture(evaluate: Call, fluoroscope: Call, tmp_path: Pa
 
 def test_a_cluster_that_is_not_there(evaluate: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.setattr("fluoroscope.evaluation.cluster.find_spec", lambda name: None)
+    monkeypatch.setattr("fluoroscope.engine.cluster.find_spec", lambda name: None)
     one_line(evaluate("--engine", "ray"), "pip install 'fluoroscope[cluster]'")
 
 

@@ -18,6 +18,7 @@ import runs
 import torch
 
 import fluoroscope as fs
+from fluoroscope.engine import cluster as handing_out
 from fluoroscope.evaluation import cluster
 from fluoroscope.evaluation.evaluate import Job, Part
 from fluoroscope.evaluation.runs.run_directory import RunDirectory
@@ -40,7 +41,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def head() -> Iterator[str]:
     """The address of a small cluster of two processors, which this process is connected to."""
-    with cluster._quiet():
+    with handing_out._quiet():
         found = ray.init(
             address="local",
             num_cpus=2,
@@ -140,13 +141,13 @@ def packed(out: Path, **options: Any) -> tuple[Job, bytes]:
     return jobs[0], cluster._packed(jobs[0])
 
 
-def worker(package: bytes, begun: int = 1) -> cluster._Worker:
+def worker(package: bytes, begun: int = 1) -> handing_out._Worker:
     """One that needs no cluster."""
     tries = SimpleNamespace(begin=SimpleNamespace(remote=lambda part: begun))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ray, "get", lambda value: value)
-        patch.setattr(cluster, "keep_freed_memory", lambda: None)
-        return cluster._Worker(package, tries, cluster._Pool(1, 0, torch.get_num_threads()))
+        patch.setattr(handing_out, "keep_freed_memory", lambda: None)
+        return handing_out._Worker(package, tries, handing_out._Pool(1, 0, torch.get_num_threads()))
 
 
 def test_without_a_shared_disk_the_command_writes(
@@ -189,13 +190,13 @@ def test_a_part_that_kills_its_workers_is_given_up(
 ) -> None:
     _, package = packed(tmp_path)
     monkeypatch.setattr(ray, "get", lambda value: value)
-    answer = worker(package, begun=cluster._TRIES + 1)._evaluate(Part(1, range(8, 16)))
+    answer = worker(package, begun=handing_out._TRIES + 1)._evaluate(Part(1, range(8, 16)))
     assert "part 1 (pictures 8 to 15) was begun 6 times" in str(answer)
 
 
 def test_other_versions_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, package = packed(tmp_path)
-    monkeypatch.setattr(cluster, "_versions", lambda: {"torch": "1.0"})
+    monkeypatch.setattr(handing_out, "_versions", lambda: {"torch": "1.0"})
     answer = worker(package)._evaluate(Part(0, range(8)))
     assert "has torch 1.0 and the command" in str(answer)
 
@@ -233,6 +234,6 @@ def test_bad_input(options: dict[str, Any], words: str, tmp_path: Path) -> None:
 
 
 def test_without_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    monkeypatch.setattr(handing_out, "find_spec", lambda name: None)
     with pytest.raises(fs.FluoroscopeError, match=r"pip install 'fluoroscope\[cluster\]'"):
         runs.run(tmp_path, engine="ray")

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -46,6 +46,17 @@ def read(
         int | None,
         typer.Option(min=1, help="Pictures at once. Default: as many as suit the machine."),
     ] = None,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="In this process, or on a Ray cluster.")
+    ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="ray: processes; default: one for each GPU or processor."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="ray: a cluster's HOST:PORT, or auto; default: one on this machine."),
+    ] = None,
     out: Annotated[
         Path,
         typer.Option(
@@ -76,6 +87,9 @@ def read(
             "batch_size": batch_size,
             "on_share": lambda share: move(share, f"reading {images.name}"),
             "cancelled": interrupted,
+            "engine": engine,
+            "workers": workers,
+            "address": address,
         }
         if len(names) > 1:
             found = read_layers(model, images, names, outs=places, **shared)

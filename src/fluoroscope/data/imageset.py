@@ -132,7 +132,8 @@ class ImageSet(html.Shown):
     def select(self, positions: Sequence[int] | Tensor) -> Self:
         """A view of some pictures in the given order; they keep their indices in the data set."""
         wanted = [int(position) for position in positions]
-        outside = [position for position in wanted if not 0 <= position < len(self)]
+        there = len(self)
+        outside = [position for position in wanted if not 0 <= position < there]
         if outside:
             raise self._no_such(outside[0])
         view = type(self).__new__(type(self))

@@ -17,6 +17,7 @@ from fluoroscope.attacks.parts import part_size
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.data.slices import slices as sliced_by
 from fluoroscope.engine.classes import Given
+from fluoroscope.engine.cluster import Cluster
 from fluoroscope.engine.grid import as_grid, nothing_between
 from fluoroscope.engine.labels import Seen, Truth, labelled, scaling, what_was_fed
 from fluoroscope.engine.predict import check_batch_size
@@ -148,18 +149,12 @@ def here(
 
 
 def _engine(name: str, workers: int | None, address: str | None) -> Engine:
-    if name == "ray":
-        from fluoroscope.evaluation.cluster import cluster
+    over = Cluster.named(name, workers, address)
+    if over is None:
+        return here
+    from fluoroscope.evaluation.cluster import cluster
 
-        return cluster(workers, address)
-    if name != "local":
-        raise InvalidParameterError(f"engine is {name!r}; expected 'local' or 'ray'")
-    if workers is not None or address is not None:
-        raise InvalidParameterError(
-            "workers= and address= are for a cluster, and the engine is local: one process, with "
-            "all of PyTorch's threads; expected engine='ray' with them"
-        )
-    return here
+    return cluster(over)
 
 
 def evaluate(

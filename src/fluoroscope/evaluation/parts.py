@@ -16,6 +16,7 @@ from torch import Tensor
 from fluoroscope.arrow import array_of
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine.bookmark import Bookmark, UnusableBookmarkError
+from fluoroscope.engine.cluster import Part as Part
 from fluoroscope.engine.grid import round_to_grid
 from fluoroscope.engine.labels import Truth
 from fluoroscope.engine.stream import Step
@@ -28,14 +29,6 @@ from fluoroscope.evaluation.search import look, search
 from fluoroscope.evaluation.verdict import history
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.notices import tell
-
-
-@dataclass(frozen=True)
-class Part:
-    """Consecutive samples of a data set that are evaluated together."""
-
-    number: int
-    positions: range
 
 
 @dataclass(frozen=True)

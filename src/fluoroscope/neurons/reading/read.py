@@ -6,10 +6,9 @@ checksum of each picture as it was shown. Memory does not grow with the data whe
 given.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,36 +16,31 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from fluoroscope.arrow import table_of
 from fluoroscope.attacks.parts import part_size
-from fluoroscope.data.columns import read_classes
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.data.sources import ArraySource
 from fluoroscope.engine.classes import Given, class_values, names_of
-from fluoroscope.engine.evaluate import evaluate
+from fluoroscope.engine.cluster import Cluster, Part, packed
 from fluoroscope.engine.first_look import PICTURES, first_look, notes_of, remind
-from fluoroscope.engine.labels import Truth
-from fluoroscope.engine.memory import fewer_at_once
 from fluoroscope.engine.predict import check_batch_size, suitable_batch
 from fluoroscope.engine.provenance import provenance
-from fluoroscope.errors import InvalidImagesError, InvalidParameterError, UnknownLabelError
+from fluoroscope.errors import InvalidImagesError, InvalidParameterError
 from fluoroscope.models.classifier import Classifier, as_classifier
-from fluoroscope.models.layers import outputs_of, tapped
 from fluoroscope.neurons.reading.activations import Activations
+from fluoroscope.neurons.reading.job import Job
+from fluoroscope.neurons.reading.known import Known
 from fluoroscope.neurons.reading.reduction import Reduction, as_reduction
 from fluoroscope.neurons.reading.store import (
     SCHEMA,
-    UNKNOWN,
     Found,
     Store,
     check_pictures,
-    checksums,
     finished,
     opening,
 )
-from fluoroscope.neurons.reading.units import Units, find_units, units_of
+from fluoroscope.neurons.reading.units import Units, find_units
 from fluoroscope.neurons.reading.usual import usual_layer
-from fluoroscope.notices import collected, distinct
+from fluoroscope.notices import distinct
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.words import count
 
@@ -68,6 +62,9 @@ def read(
     batch_size: int | None = None,
     on_share: Callable[[float], None] | None = None,
     cancelled: Cancelled | None = None,
+    engine: str = "local",
+    workers: int | None = None,
+    address: str | None = None,
 ) -> Activations:
     """What every unit of a layer says of every picture: one number each, ``(N, K)``.
 
@@ -84,16 +81,19 @@ def read(
         batch_size: pictures at once; by default 64, or fewer large ones on a processor.
         on_share: called after each batch with the share that lies behind.
         cancelled: asked after each batch; once true, the result is of the first pictures alone.
+        engine: ``local``, or ``ray`` for several processes or machines at once.
+        workers, address: of ``ray``, see :func:`fluoroscope.evaluate`.
 
     Raises:
         InvalidParameterError: no such layer or call, one without units, a directory that holds
             another reading.
         InvalidImagesError: no pictures, or none that the network takes.
         StorageError: the disk has too little room, or refuses.
+        MissingExtraError, ClusterError: Ray is not installed; its cluster fails.
     """
     [found] = _read(
         as_classifier(model), images, None if layer is None else [layer], call, reduction,
-        [out], batch_size, on_share, cancelled,
+        [out], batch_size, on_share, cancelled, Cluster.named(engine, workers, address),
     )  # fmt: skip
     return found
 
@@ -109,12 +109,17 @@ def read_layers(
     batch_size: int | None = None,
     on_share: Callable[[float], None] | None = None,
     cancelled: Cancelled | None = None,
+    engine: str = "local",
+    workers: int | None = None,
+    address: str | None = None,
 ) -> list[Activations]:
     """The same of several layers in one pass over the pictures; ``outs`` has a directory for each.
 
     Raises:
         InvalidParameterError, InvalidImagesError, StorageError: see :func:`read`.
     """
+    if not layers:
+        raise InvalidParameterError("layers is empty; expected the names of one or more")
     if outs is not None and len(outs) != len(layers):
         raise InvalidParameterError(
             f"outs names {count(len(outs), 'directory', 'directories')} for "
@@ -122,82 +127,8 @@ def read_layers(
         )
     return _read(
         as_classifier(model), images, layers, call, reduction, outs or [None] * len(layers),
-        batch_size, on_share, cancelled,
+        batch_size, on_share, cancelled, Cluster.named(engine, workers, address),
     )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Job:
-    """Everything that reading a part needs."""
-
-    model: Classifier
-    images: ImageSet
-    layers: tuple[Units, ...]
-    reduction: Reduction
-    batch_size: int
-
-    def read(self, positions: Sequence[int]) -> Iterator[list[Found]]:
-        """What each layer says of these pictures of the set, a batch at a time."""
-        batches = self.images.select(positions).batches(
-            self.batch_size, fit=self.model.preprocessing
-        )
-        while True:
-            with collected() as told:
-                batch = next(batches, None)
-                if batch is None:
-                    return
-                numbers, predicted, confidence = self._ask(batch.images)
-            seen = {
-                "predicted": predicted.numpy(),
-                "confidence": confidence.numpy(),
-                "picture": checksums(batch.images),
-            }
-            yield [Found(each.numpy(), seen, distinct(told)) for each in numbers]
-
-    def _ask(self, images: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Numbers ``(n, K)`` of each layer, the predicted classes and how sure of them."""
-        found: list[list[Tensor]] = []
-        done, at_once = 0, len(images)
-        while done < len(images):
-            part = images[done : done + at_once]
-            try:
-                found.append(self._pass(part.to(self.model.device, self.model.dtype)))
-            except RuntimeError as problem:
-                at_once = fewer_at_once(problem, len(part))
-                continue
-            done += len(part)
-        *numbers, logits = [torch.cat(each) for each in zip(*found, strict=True)]
-        confidence, predicted = logits.softmax(1).max(1)
-        return numbers, predicted, confidence.float()
-
-    def _pass(self, images: Tensor) -> list[Tensor]:
-        """Of one pass the numbers of each layer, and the logits; on the CPU."""
-        model = self.model
-        with ExitStack() as taps:
-            kept = [taps.enter_context(tapped(model, units.layer)) for units in self.layers]
-            logits = evaluate(model, images, look=False).logits
-        numbers = []
-        for units, found in zip(self.layers, kept, strict=True):
-            outputs = outputs_of(found, units.layer, len(images), model, units.call)
-            reduced = [self._reduced(units, output) for output in outputs]
-            numbers.append(torch.cat(reduced)[: len(images)].cpu())
-        return [*numbers, logits.cpu()]
-
-    def _reduced(self, units: Units, output: Tensor) -> Tensor:
-        """One float32 for each unit and picture; sums of half precision would lose them."""
-        if output.dtype in (torch.float16, torch.bfloat16):
-            output = output.float()
-        shape = tuple(output.shape[1:])
-        if shape != units.shape:  # pictures of another size
-            other = units_of(self.model, units.layer, shape, units.call)
-            if other is None or other.count != units.count:
-                raise InvalidParameterError(
-                    f"the layer {units.layer!r} of {self.model.name} gives out {units.shape} for "
-                    f"the first picture and {shape} for another; expected as many units for all: "
-                    "choose another layer, or pictures of one size"
-                )
-            units = other
-        return self.reduction(units, output).float()
 
 
 def _read(
@@ -210,6 +141,7 @@ def _read(
     batch_size: int | None,
     on_share: Callable[[float], None] | None,
     cancelled: Cancelled | None,
+    over: Cluster | None,
 ) -> list[Activations]:
     data, how = as_set(model, images), as_reduction(reduction)
     few = data.take(PICTURES, first=True).batches(1, fit=model.preprocessing, workers=0)
@@ -222,7 +154,7 @@ def _read(
         how(each, torch.zeros(1, *each.shape, dtype=torch.float32, device="cpu"))
     at_once = suitable_batch(first[0]) if batch_size is None else check_batch_size(batch_size)
     part = max(1, part_size(model) // at_once) * at_once
-    known, about = _Known.of(model, data), provenance(model)
+    known, about = Known.of(model, data), provenance(model)
     shared = {
         **{key: about[key] for key in ("model", "model_sha256", "prepared", "precision")},
         "data": data.identity(), "reduction": str(how), "batch_size": at_once, "part": part,
@@ -245,7 +177,7 @@ def _read(
         open_ = [number for number, found in enumerate(whole) if found is None]
         job = Job(model, data, tuple(units[number] for number in open_), how, at_once)
         going = [stores[number] for number in open_]
-        stopped = not _go_through(job, going, on_share, cancelled)
+        stopped = not _go_through(job, going, on_share, cancelled, over)
         told = (*known.notes, *notes_of(model))
         made = {n: Activations.stored(each, data) for n, each in enumerate(whole) if each}
         for number, store in zip(open_, going, strict=True):
@@ -255,37 +187,60 @@ def _read(
 
 def _go_through(
     job: Job, stores: Sequence[Store], on_share: Callable[[float], None] | None,
-    cancelled: Cancelled | None,
+    cancelled: Cancelled | None, over: Cluster | None,
 ) -> bool:  # fmt: skip
     """Read the parts that any of the stores lacks; whether none is missing now."""
     if not stores:
         return True
     parts, total = stores[0].parts, len(job.images)
     missing = [
-        number for number in range(len(parts)) if any(number not in each.done for each in stores)
+        Part(number, positions)
+        for number, positions in enumerate(parts)
+        if any(number not in store.done for store in stores)
     ]
-    positions = [position for number in missing for position in parts[number]]
-    behind = total - len(positions)
-    if on_share is not None:
-        on_share(behind / total)
-    batches = job.read(positions) if positions else iter(())
-    for number in missing:
-        got: list[list[Found]] = []
-        while sum(len(each[0].values) for each in got) < len(parts[number]):
-            if cancelled is not None and cancelled():
-                return False
-            got.append(next(batches))
-            behind += len(got[-1][0].values)
-            if on_share is not None:
-                on_share(behind / total)
-        for store, found in zip(stores, zip(*got, strict=True), strict=True):
+    behind = total - sum(len(part.positions) for part in missing)
+
+    def further(pictures: int) -> None:
+        nonlocal behind
+        behind += pictures
+        if on_share is not None:
+            on_share(behind / total)
+
+    further(0)
+    for number, found in _parts(job, missing, further, cancelled, over):
+        for store, each in zip(stores, found, strict=True):
             if number not in store.done:
-                store.put(number, Found.joined(found))
-    return True
+                store.put(number, each)
+    return all(number in store.done for store in stores for number in range(len(parts)))
+
+
+def _parts(
+    job: Job, missing: list[Part], further: Callable[[int], None], cancelled: Cancelled | None,
+    over: Cluster | None,
+) -> Iterator[tuple[int, list[Found]]]:  # fmt: skip
+    """What each layer says of each of the parts; of those before a cancellation."""
+    if not missing:
+        return
+    if over is not None:
+        away = job if job.model.device.type == "cpu" else replace(job, model=job.model.to("cpu"))
+        package = packed(away, f"{job.model.name} or {job.images.name}")
+        for number, found in over.hand_out(package, missing, job.model.device.type, cancelled):
+            further(len(found[0].values))
+            yield number, found
+        return
+    batches = job.read([position for part in missing for position in part.positions])
+    for part in missing:
+        got: list[list[Found]] = []
+        while sum(len(each[0].values) for each in got) < len(part.positions):
+            if cancelled is not None and cancelled():
+                return
+            got.append(next(batches))
+            further(len(got[-1][0].values))
+        yield part.number, [Found.joined(each) for each in zip(*got, strict=True)]
 
 
 def _made(
-    store: Store, units: Units, how: Reduction, known: "_Known", about: dict[str, Any],
+    store: Store, units: Units, how: Reduction, known: "Known", about: dict[str, Any],
     told: tuple[str, ...], *, stopped: bool,
 ) -> Activations:  # fmt: skip
     """The result of a store: of all its parts, or of those at the beginning that there are."""
@@ -337,84 +292,3 @@ def as_set(model: Classifier, images: Images) -> ImageSet:
         names = names_of(model, batch)
         classes = class_values(labels, len(batch), names, model.name, whole=True)
     return ImageSet(ArraySource(batch, "array", classes), "array", channels=batch.shape[1])
-
-
-@dataclass(frozen=True)
-class _Known:
-    """What is known of the pictures without looking at any."""
-
-    model: Classifier
-    images: ImageSet
-    indices: tuple[int, ...]
-    labels: Tensor
-    targets: Tensor
-    sources: Tensor
-    notes: tuple[str, ...]
-
-    @classmethod
-    def of(cls, model: Classifier, images: ImageSet) -> "_Known":
-        """Labels and targets in the network's numbering; where they have none in it, a note."""
-        notes = list(images.notes)
-        labels = targets = None
-        if images.class_numbers() is None and images.why_unlabelled:
-            notes.append(f"the pictures have no labels: {images.why_unlabelled}")
-        try:
-            truth = Truth.of(model, images)
-            notes = [*notes, *(note for note in truth.notes if note not in notes)]
-            labels = _numbered(truth, images.class_numbers())
-            targets = _numbered(truth, _column(images, "target"))
-        except UnknownLabelError as problem:
-            notes.append(f"labels and targets of {images.name} are not used: {problem}")
-            labels = targets = None
-        sources = _column(images, "source", words=False)
-        unknown = torch.full((len(images),), UNKNOWN, device="cpu")
-        labels, targets, sources = (
-            unknown if each is None else each for each in (labels, targets, sources)
-        )
-        return cls(model, images, images.indices, labels, targets, sources, tuple(notes))
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @property
-    def hash(self) -> str:
-        """Of labels, targets and sources."""
-        digest = hashlib.sha256()
-        for column in (self.labels, self.targets, self.sources):
-            digest.update(column.numpy().data)
-        return digest.hexdigest()
-
-    def rows(self, positions: range, found: Found) -> pa.Table:
-        """The rows of a part."""
-        at = slice(positions.start, positions.stop)
-        indices = self.indices[at]
-        columns: dict[str, Any] = {
-                "index": indices, "name": self.images.names(indices),
-                "label": self.labels[at].numpy(), "target": self.targets[at].numpy(),
-                "source": self.sources[at].numpy(), **found.seen,
-        }  # fmt: skip
-        return table_of(columns, SCHEMA)
-
-
-def _numbered(truth: Truth, given: Tensor | None) -> Tensor | None:
-    """The data's class numbers as the network's; -1 stays."""
-    if given is None:
-        return None
-    model, numbers = truth.model, truth.numbers
-    if int(given.max()) >= (model.num_classes if numbers is None else len(numbers)):
-        raise UnknownLabelError(
-            f"there is a class {int(given.max())}, and {model.name} has "
-            f"{count(model.num_classes, 'class', 'classes')}, 0 to {model.num_classes - 1}"
-        )
-    own = given if numbers is None else numbers[given.clamp_min(0)]
-    return torch.where(given >= 0, own, UNKNOWN)
-
-
-def _column(images: ImageSet, name: str, *, words: bool = True) -> Tensor | None:
-    """The numbers of a column of the data, or of the classes that it names; ``None`` of others."""
-    if name not in images.columns:
-        return None
-    values = images.column(name)
-    if any(isinstance(each, str) for each in values) and not (words and images.labels):
-        return None
-    return read_classes(values, images.labels).numbers
