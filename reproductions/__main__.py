@@ -31,6 +31,7 @@ from reproductions import (
     inversion_portraits,
     karpathy,
     linear,
+    neurons_detection,
     neurons_findings,
     queries,
     robustness_measures,
@@ -73,6 +74,7 @@ SECTIONS: dict[str, Callable[..., Section]] = {
     "inversion-ood": inversion_ood.section,
     "neurons-cifar": neurons_findings.cifar_section,
     "neurons-imagenet": neurons_findings.imagenet_section,
+    "neurons-detection": neurons_detection.section,
 }
 HEAD = """# Reproductions
 

@@ -18,7 +18,6 @@ from benchmarks.page import Section, percent
 from fluoroscope.neurons.adversarial.set_files import read_about
 from fluoroscope.neurons.meaning.noise import with_noise
 from fluoroscope.neurons.meaning.result import Consistency
-from fluoroscope.neurons.reading.activations import Activations
 from fluoroscope.pictures.curves import COLORS
 from fluoroscope.pictures.maps import write_figure
 from reproductions.neurons_patches import PICTURES, UNITS, Kept, kept
@@ -104,19 +103,15 @@ def _look(name: str, model: fs.Classifier, led: fs.ImageSet) -> list[Found]:
     pictures = real(name).take(REAL[name], first=True)
     kinds = {"real": pictures, "adversarial": led, "noisy": with_noise(model, pictures)}
     place = KEPT / "activations" / f"{name}-{short}-{model.fingerprint()[:12]}"
-    read: dict[str, dict[str, list[Activations]]] = {}
-    for reduction in ("mean", "max"):
-        read[reduction] = {
-            kind: fs.neurons.read_layers(
-                model, images, layers, reduction=reduction,
-                outs=[place / f"{kind}-{reduction}-{layer}" for layer in layers],
-            )
-            for kind, images in kinds.items()
-            if reduction == "mean" or kind != "noisy"
-        }  # fmt: skip
+    read = {
+        kind: fs.neurons.read_layers(
+            model, images, layers, outs=[place / f"{kind}-mean-{layer}" for layer in layers]
+        )
+        for kind, images in kinds.items()
+    }
     made = []
     for at, layer in enumerate(layers):
-        mean = {kind: several[at] for kind, several in read["mean"].items()}
+        mean = {kind: several[at] for kind, several in read.items()}
         judged = [
             fs.neurons.consistency(
                 mean["real"],
@@ -128,10 +123,7 @@ def _look(name: str, model: fs.Classifier, led: fs.ImageSet) -> list[Found]:
             )
             for successful in (False, True)
         ]
-        patches = {
-            kind: kept(model, read["max"][kind][at], kinds[kind])
-            for kind in ("real", "adversarial")
-        }
+        patches = {kind: kept(model, mean[kind], kinds[kind]) for kind in ("real", "adversarial")}
         made.append(Found(short, layer, judged[0], judged[1], patches))
     return made
 
@@ -201,9 +193,16 @@ def _verdict(page: Section, found: Sequence[Found]) -> None:
                 goes = "with what the pictures show"
             elif low2 > high1:
                 goes = "with the target"
+            chance = judged.layer["cs1_chance"]
+            unrelated = (
+                "and pictures of any class drive them as much as those of their own do"
+                if low1 <= chance.value
+                else "and pictures of their own classes drive them more than others do"
+            )
             lines.append(
                 f"`{one.network}`, last layer, {which}: its units go {goes} (CS1 {cs1.words()}, "
-                f"CS2 {cs2.words()}); {percent(1 - nearer, 0)} of the representations lie nearer "
+                f"CS2 {cs2.words()}), {unrelated} (CS1 at chance level {chance.words()}); "
+                f"{percent(1 - nearer, 0)} of the representations lie nearer "
                 "to the target class than to their own: the finding that they side with the target "
                 f"**{'holds' if nearer < 0.5 else 'does not hold'}**."
             )

@@ -57,12 +57,13 @@ def kept(model: fs.Classifier, found: Activations, images: fs.ImageSet, seed: in
         again = evaluate(model, shown, layer=units.layer, look=False)
         assert again.activation is not None
         largest = units.maps(again.activation)[:, unit].flatten(1).amax(1)
-        share = (largest / strongest.values.repeat(2)).clamp(0, 2)
+        before = strongest.values.repeat(2)
+        share = torch.where(before > 0, (largest / before).clamp(0, 2), torch.nan)
         patch.append(share[: len(tops)])
         control.append(share[len(tops) :])
         same.append(again.logits[: len(tops)].argmax(1) == answer.logits.argmax(1))
     return Kept(
-        float(torch.cat(patch).mean()), float(torch.cat(control).mean()),
+        float(torch.cat(patch).nanmean()), float(torch.cat(control).nanmean()),
         float(torch.cat(same).double().mean()), len(chosen) * PICTURES,
     )  # fmt: skip
 

@@ -106,6 +106,18 @@ def test_it_reads_like_any_other_data_set(tmp_path: Path) -> None:
     assert found.column("success_2") == led
 
 
+def test_a_member_of_another_size_is_shown_what_its_commands_show_it(tmp_path: Path) -> None:
+    [model, _], given = networks(), pictures()
+    module = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 4))
+    small = fs.Classifier(module, labels=tuple("abcd"), channels=3, input_size=6, resize=7)
+    found = fs.neurons.adversarial_set(
+        [model, small], given, out=tmp_path, targets=3, attack=ATTACK
+    )
+    assert stacked(found).shape[2:] == (8, 8)
+    read = fs.neurons.read(small, found, "2")
+    assert found.column("success_2") == (read.predicted == read.targets).tolist()
+
+
 def test_stopped_and_begun_again_it_is_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,6 +145,7 @@ def test_what_disagrees_is_detected_and_mistakes_with_it(found: Detection) -> No
     assert mistakes is not None
     assert mistakes.auroc > 0.9
     assert len(found.groups["adversarial"]) > 60
+    assert len(found.groups["clean"]) == found.groups["clean"].asked  # all classes were learnt from
     harmless = found.told("neighbours", "jpeg")
     assert harmless is not None
     assert harmless.auroc < 0.7

@@ -150,3 +150,28 @@ def test_trust_runs(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "| trained against FGSM |" in text
     assert "False alarms: 0 of 18 checks" in text
     assert "Of 2 deceivers 2 were caught" in text
+
+
+def test_a_unit_keeps_its_activation_on_its_patch_and_the_decision_may_not() -> None:
+    """A unit answers to a bright spot; the class is told by the other half of the picture."""
+    from reproductions.neurons_patches import kept
+
+    class Planted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.spot = nn.AvgPool2d(3, 1, 1)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            bright = self.spot(images)
+            half = bright[..., 8:].mean((1, 2, 3)) - 0.5
+            return torch.stack([half, -half], 1)
+
+    images = torch.zeros(6, 1, 16, 16)
+    images[:, 0, 2:5, 2:5] = 1  # the unit's
+    images[:, 0, :, 8:] = 0.9  # the decision's
+    model = fs.Classifier(Planted(), channels=1, input_size=16)
+    found = kept(model, fs.neurons.read(model, images, "spot"), fs.load_images(images))
+    assert found.patch == pytest.approx(1)
+    assert found.control < 1
+    assert found.decision == 0
+    assert found.searched == 5
