@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fluoroscope.data.imageset import ImageSet
     from fluoroscope.models.classifier import Classifier
     from fluoroscope.neurons.meaning.result import Consistency
+    from fluoroscope.neurons.reading.activations import Activations
 
 # Units of the highest level of consistency that a table has room for.
 _UNITS = 8
@@ -132,42 +133,42 @@ def consistency(
     alike = None
     if similarity != "confusion":
         alike = class_similarity(similarity, model=model, sigma=sigma)
-    found = {}
-    with output.telling(), interruptible() as interrupted, output.measuring() as move:
-        for number, (kind, pictures) in enumerate(sets.items()):
-            found[kind] = read(
-                model,
-                pictures,
-                layer,
-                call=call,
-                reduction=reduction,
-                batch_size=batch_size,
-                out=place / kind,
-                cancelled=interrupted,
-                on_share=_moving(move, number, len(sets) + 1, f"reading {kind} pictures"),
-            )
-            if len(found[kind]) < len(pictures):
-                break
-        else:
-            result = run(
-                found["real"],
-                found["adversarial"],
-                alike or similarity,
-                model=model,
-                noisy=found.get("noisy"),
-                concepts=names,
-                top=top,
-                weighted=weighted,
-                successful=successful,
-                seed=seed,
-                on_share=_moving(move, len(sets), len(sets) + 1, "drawing pictures again"),
-            )
-    if len(found) < len(sets) or len(found[kind]) < len(sets[kind]):
-        output.say(
-            f"stopped early: {len(found[kind]):,} of {count(len(sets[kind]), f'{kind} picture')} "
-            f"are read and kept in {out}; the same command goes on there"
+    found: dict[str, Activations] = {}
+    parts = len(sets) + 1
+    with output.telling(), output.measuring() as move:
+        with interruptible() as interrupted:
+            for number, (kind, pictures) in enumerate(sets.items()):
+                found[kind] = read(
+                    model,
+                    pictures,
+                    layer,
+                    call=call,
+                    reduction=reduction,
+                    batch_size=batch_size,
+                    out=place / kind,
+                    cancelled=interrupted,
+                    on_share=_moving(move, number, parts, f"reading {kind} pictures"),
+                )
+                if len(found[kind]) < len(pictures):
+                    output.say(
+                        f"stopped early: {len(found[kind]):,} of "
+                        f"{count(len(pictures), f'{kind} picture')} are read and kept in {out}; "
+                        "the same command goes on there"
+                    )
+                    raise typer.Abort
+        result = run(
+            found["real"],
+            found["adversarial"],
+            alike or similarity,
+            model=model,
+            noisy=found.get("noisy"),
+            concepts=names,
+            top=top,
+            weighted=weighted,
+            successful=successful,
+            seed=seed,
+            on_share=_moving(move, len(sets), parts, "drawing pictures again"),
         )
-        raise typer.Abort
     _report(output, result)
     written = result.save(place)
     for file, figure in (
