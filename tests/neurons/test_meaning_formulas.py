@@ -20,8 +20,9 @@ from fluoroscope.neurons.meaning.histograms import (
     labels_of,
     level_of_consistency,
 )
+from fluoroscope.neurons.meaning.of_units import OfUnits, Pictures, of_units
 from fluoroscope.neurons.meaning.representations import ratios
-from fluoroscope.neurons.meaning.resampling import resampled, with_interval
+from fluoroscope.neurons.meaning.resampling import Times, resampled, with_interval
 from fluoroscope.neurons.meaning.sensitivity import sensitivity
 from fluoroscope.neurons.meaning.sharing import sharing
 
@@ -275,6 +276,35 @@ def test_what_was_made_of_a_picture_is_drawn_with_it() -> None:
         seen.append((times.tolist(), made.tolist()))
     assert len({str(one) for one in seen}) > 30
     assert seen == [(a.tolist(), b.tolist()) for a, b in resampled(real, sources, 50, 0)]
+
+
+def test_a_draw_is_as_if_the_pictures_were_there_so_often() -> None:
+    rng = np.random.default_rng(4)
+    real, made = rng.integers(-1, 4, (30, 3)), rng.integers(-1, 4, (17, 3))
+    labels, own, aimed = (rng.integers(0, CLASSES, many) for many in (30, 17, 17))
+    times, often = rng.integers(1, 3, 30), rng.integers(1, 3, 17)
+
+    def sets(first: NDArray[np.int64], second: NDArray[np.int64]) -> dict[str, Pictures]:
+        rows, others = np.arange(30).repeat(first), np.arange(17).repeat(second)
+        values, theirs = real[rows].astype(np.float32), made[others].astype(np.float32)
+        concepts = labels[rows] % 2
+        return {
+            "real": Pictures(values, labels[rows], concepts),
+            "noisy": Pictures(-values, labels[rows], concepts),
+            "adversarial": Pictures(theirs, own[others], own[others] % 2, aimed[others]),
+        }
+
+    def measured(given: dict[str, Pictures], draws: list[Times]) -> OfUnits:
+        return of_units(given, np.eye(CLASSES), 2, 5, False, draws, lambda share: None)
+
+    once = sets(np.ones(30, dtype=int), np.ones(17, dtype=int))
+    drawn, slow = measured(once, [(times, often)]), measured(sets(times, often), [])
+    for name in ("level", "level_adversarial", "cs1", "cs2"):
+        np.testing.assert_allclose(drawn.drawn[name][0], slow.numbers[name], atol=1e-6)
+    named = slow.labels["real"] >= 0
+    for kind in ("noisy", "adversarial"):
+        changed = (slow.labels["real"] != slow.labels[kind])[named].sum()
+        assert drawn.changed[kind].tolist() == [[named.sum(), changed]]
 
 
 def test_an_interval_is_that_of_a_mean() -> None:

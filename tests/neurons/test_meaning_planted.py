@@ -195,6 +195,8 @@ def test_what_does_not_belong_together_is_refused() -> None:
     other = replace(adversarial, record={**adversarial.record, "model_sha256": "another"})
     moved = replace(adversarial, units=replace(adversarial.units, layer="head"))
     bare = fs.neurons.read(model, pictures()[2], "units")
+    trained = readings(0)[0]
+    trained.module.head.weight.data *= 2
     wrong = replace(adversarial, rows=adversarial.rows.set_column(
         adversarial.rows.schema.get_field_index("source"), "source",
         [np.roll(adversarial.sources, 6)],
@@ -211,6 +213,7 @@ def test_what_does_not_belong_together_is_refused() -> None:
         with pytest.raises(FluoroscopeError, match=words):
             fs.neurons.consistency(*given, model=model)
     for options, words in (
+        ({"model": trained}, "another network"),
         ({"top": 8}, "top is 8"),
         ({"top": 0}, "top is 0"),
         ({"active": 0.0}, "active is 0"),
@@ -233,6 +236,14 @@ def test_only_those_that_were_led_to_their_target() -> None:
     found = fs.neurons.consistency(real, half, model=model, top=2, successful=True, draws=2)
     assert found.record["pictures"]["adversarial"] == 12
     assert found.record["targeted_success"] == 1
+    assert not any("predicts" in note for note in found.notes)
+    third = replace(half, rows=half.rows.set_column(
+        half.rows.schema.get_field_index("predicted"), "predicted",
+        [np.where(np.arange(24) % 3 == 0, adversarial.targets, adversarial.labels)],
+    ))  # fmt: skip
+    few = fs.neurons.consistency(real, third, model=model, top=2, draws=2)
+    assert any("predicts 33.3" in note and "successful=True" in note for note in few.notes)
+    assert "33.3" in few.pictures_words
     every = fs.neurons.consistency(real, half, model=model, top=2, draws=2)
     assert every.record["targeted_success"] == 0.5
     assert every.record["accuracy"] == 1

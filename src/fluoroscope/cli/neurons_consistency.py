@@ -130,6 +130,7 @@ def consistency(
     if noise:
         sets["noisy"] = with_noise(model, images, noise, seed)
     names = None if concepts is None else [str(one) for one in images.column(concepts)]
+    _tell_of_data(output, adversarial, images)
     alike = None
     if similarity != "confusion":
         alike = class_similarity(similarity, model=model, sigma=sigma)
@@ -182,6 +183,27 @@ def consistency(
     output.json(result.describe())
 
 
+def _tell_of_data(output: Output, adversarial: str, images: "ImageSet") -> None:
+    """A note where the set says that it was made of other pictures than these."""
+    from fluoroscope.files import user_path
+    from fluoroscope.neurons.adversarial.set_files import RECORD, read_about
+
+    if not (user_path(adversarial) / RECORD).is_file():
+        return
+    told = read_about(adversarial).get("data")
+    if isinstance(told, dict):
+        one, two = (
+            (str(user_path(str(name)).resolve()), split)
+            for name, split in ((told.get("name"), told.get("split")), (images.name, images.split))
+        )
+        if one != two:
+            output.note(
+                f"the adversarial set says that it was made of {told.get('name')} "
+                f"({told.get('split')}), and the real pictures are {images.name} ({images.split}); "
+                "the numbers of its sources are taken for theirs"
+            )
+
+
 def _moving(move: Move, behind: int, of: int, words: str) -> Callable[[float], None]:
     """Moves the bar through one of several equal shares of it."""
     return lambda share: move((behind + share) / of, words)
@@ -192,6 +214,7 @@ def _report(output: Output, found: "Consistency") -> None:
 
     record = found.record
     output.say(f"{record['model']}, {record['layer']}: {found.headline}")
+    output.say(found.pictures_words)
     output.table(
         ["", "value>", "95 %>", "of>", "reading"], found.rows, title=unit_words(found), whole=True
     )

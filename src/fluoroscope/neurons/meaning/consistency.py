@@ -10,7 +10,7 @@ from torch import nn
 from fluoroscope.engine import randomness
 from fluoroscope.engine.numbers import whole_number
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.neurons.meaning.arrays import Numbers
 from fluoroscope.neurons.meaning.class_similarity import ClassSimilarity, class_similarity
 from fluoroscope.neurons.meaning.definitions import ACTIVE, DRAWS, TOP
@@ -24,13 +24,15 @@ from fluoroscope.neurons.meaning.result import Consistency
 from fluoroscope.neurons.meaning.sensitivity import sensitivity
 from fluoroscope.neurons.meaning.sharing import Sharing, sharing
 from fluoroscope.notices import distinct
-from fluoroscope.words import count
+from fluoroscope.words import count, percent
 
 if TYPE_CHECKING:
     from fluoroscope.neurons.reading.activations import Activations
 
 # The distance between two class distributions from which on cosines compare them, not units.
 _APART = 0.2
+# The share of adversarial pictures that the network has to be fooled by without a word.
+_FEW = 0.5
 
 
 def consistency(
@@ -80,6 +82,8 @@ def consistency(
     seed, draws = randomness.as_seed(seed), whole_number("draws", draws)
     if not 0 < active <= 1:
         raise InvalidParameterError(f"active is {active}; expected more than 0, and 1 at most")
+    if model is not None:
+        _check_model(as_classifier(model), real)
     given = put_together(real, adversarial, noisy, concepts, successful)
     own, made, classes = given.real, given.adversarial, len(real.classes)
     assert made.targets is not None
@@ -135,10 +139,20 @@ def consistency(
             "seed": seed,
             "accuracy": given.accuracy,
             "targeted_success": float((given.led_to >= 0).mean()),
+            "noise": None if noisy is None else noisy.record.get("data"),
             "classes_used": int(used.measured.sum()),
         },
         notes=distinct([*real.notes, *adversarial.notes, *similarity.notes, *told]),
     )
+
+
+def _check_model(model: Classifier, real: "Activations") -> None:
+    """The network is the one whose activations they are, as far as these say."""
+    if real.record.get("model_sha256") not in (None, model.fingerprint()):
+        raise InvalidParameterError(
+            f"model is {model.name}, and the activations are of another network "
+            f"({real.record.get('model')}); expected the one that they were read from"
+        )
 
 
 def _top(given: int | None, pictures: int) -> int:
@@ -169,6 +183,13 @@ def _remarks(given: Inputs, used: Sharing, classes: int) -> list[str]:
         told.append(
             f"of {count(alone, 'adversarial picture')} the source is the only real picture of its "
             "class, which r1 then takes for its class"
+        )
+    success = float((given.led_to >= 0).mean())
+    if success < _FEW:
+        told.append(
+            f"the network predicts {percent(success)} of the adversarial pictures as their target; "
+            "what the others do to its units is no attack's success: successful=True leaves them "
+            "out"
         )
     assert made.targets is not None
     strange = int((counts[made.targets] == 0).sum())

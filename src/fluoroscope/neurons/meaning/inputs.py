@@ -63,6 +63,7 @@ def put_together(
     names, of_real, of_adversarial = _concepts(real, adversarial, concepts)
     known = (real.labels >= 0) & (of_real >= 0)
     usable = (adversarial.labels >= 0) & (adversarial.targets >= 0) & (of_adversarial >= 0)
+    usable &= adversarial.labels != adversarial.targets
     _tell_of_rows(known, usable, notes)
     success = adversarial.predicted == adversarial.targets
     if successful:
@@ -134,12 +135,12 @@ def _tell_of_rows(known: Rows, usable: Rows, notes: list[str]) -> None:
         )
     if not usable.any():
         raise InvalidParameterError(
-            "adversarial is of pictures without a true class or a target; expected a set with the "
-            "column 'target', as fluoroscope neurons adversarial makes one"
+            "adversarial is of pictures without a true class or a target that is another; expected "
+            "a set with the column 'target', as fluoroscope neurons adversarial makes one"
         )
     for there, what in (
         (known, "real pictures without a label"),
-        (usable, "adversarial pictures without a true class or target"),
+        (usable, "adversarial pictures without a true class, or a target that is another"),
     ):
         if not there.all():
             notes.append(f"left out {int((~there).sum()):,} of {len(there):,} {what}")

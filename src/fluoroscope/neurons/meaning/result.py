@@ -120,6 +120,20 @@ class Consistency(html.Shown):
         return f"{side} (CS1 {one.words()}, CS2 {two.words()}){near}"
 
     @property
+    def pictures_words(self) -> str:
+        """Which pictures it is of, and what the network makes of them, in a line."""
+        many, success = self.record.get("pictures", {}), self.record.get("targeted_success")
+        if not isinstance(many, dict) or not isinstance(success, float):
+            return ""
+        return (
+            f"{count(int(many.get('real', 0)), 'real picture')}, "
+            f"{percent(float(self.record.get('accuracy') or 0))} classified correctly; "
+            f"{count(int(many.get('adversarial', 0)), 'adversarial picture')}, "
+            f"{percent(success)} predicted as their target; "
+            f"{self.record.get('top')} of each kind for a unit"
+        )
+
+    @property
     def rows(self) -> list[list[str]]:
         """Of each number of the layer: its name, value, interval, of how many, how sure."""
         return [
@@ -234,6 +248,7 @@ class Consistency(html.Shown):
         return f"{of}: {self.headline}"
 
     def _view(self) -> Iterator[html.Html]:
+        yield html.paragraph(self.pictures_words)
         yield html.table(("", "value", "95 %", "of", "reading"), self.rows, right=(1, 2),
                          most=len(ROWS))  # fmt: skip
         if self.bins:
