@@ -180,12 +180,16 @@ def test_where_it_cannot_be_told_one_sentence_says_why(
 
 
 def test_words_follow_the_numbers() -> None:
-    def told(cs1: tuple[float, float], cs2: tuple[float, float], r1: tuple[float, float]) -> str:
+    def told(
+        cs1: tuple[float, float], cs2: tuple[float, float], r1: tuple[float, float],
+        chance: float = 0.05,
+    ) -> str:  # fmt: skip
         def value(ends: tuple[float, float]) -> meant.Value:
             return meant.Value(sum(ends) / 2, ends)
 
         units = find_units(fs.load_model("digits-linear"), "1")
         numbers = {"cs1": value(cs1), "cs2": value(cs2), "r1": value(r1)}
+        numbers |= {f"{name}_chance": value((chance, chance)) for name in ("cs1", "cs2")}
         one = meant.Meant(units, 2, 10, 9, 9, 9, "", numbers, [], [])
         return section._in_words(one)
 
@@ -199,6 +203,8 @@ def test_words_follow_the_numbers() -> None:
     lose = told((0.1, 0.2), (0.8, 0.9), (1.1, 1.3))
     assert lose.startswith("Do not read the units")
     assert "nearer to the class that they were led to" in lose
+    assert "keep neither surely" in told((0.4, 0.5), (0.1, 0.2), (0.7, 0.9), chance=0.45)
+    assert "keep neither surely" in told((0.1, 0.2), (0.4, 0.5), (0.7, 0.9), chance=0.45)
     open_ = told((0.4, 0.7), (0.5, 0.9), (0.9, 1.1))
     assert "keep neither surely" in open_
     assert "about as near" in open_

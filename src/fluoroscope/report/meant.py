@@ -23,8 +23,9 @@ from fluoroscope.engine.predict import predict
 from fluoroscope.errors import InvalidParameterError, NoGradientError
 from fluoroscope.neurons.meaning.class_similarity import class_similarity
 from fluoroscope.neurons.meaning.consistency import consistency
+from fluoroscope.neurons.meaning.noise import with_noise
 from fluoroscope.neurons.reading.activations import Activations
-from fluoroscope.neurons.reading.read import read
+from fluoroscope.neurons.reading.read import as_set, read
 from fluoroscope.neurons.reading.units import Units
 from fluoroscope.notices import collected
 from fluoroscope.report.study import Study
@@ -69,6 +70,10 @@ class Value:
     def apart(self, other: "Value") -> int:
         """1 where it lies surely above the other, -1 surely below; intervals do not meet."""
         return int(self.ends[0] > other.ends[1]) - int(self.ends[1] < other.ends[0])
+
+    def beyond(self, chance: "Value") -> bool:
+        """Whether it lies surely above what chance gives, where that is known."""
+        return chance.value is None or self.ends[0] > chance.value
 
 
 @dataclass(frozen=True)
@@ -164,8 +169,10 @@ def _measured(
     """What is kept: the measures, and the favourites of the units that are shown."""
     model, indices = study.model.plain, study.images.indices
     with collected():
-        pictures, labels = study.load([indices[row] for row in real])
-        before = read(model, (pictures, labels), units.layer, call=units.call)
+        data = as_set(model, study.load([indices[row] for row in real]))
+        before = read(model, data, units.layer, call=units.call)
+        noise = with_noise(model, data, seed=study.seed)
+        noisy = read(model, noise, units.layer, call=units.call)
         true = study.reading.labels[sources]
         after = read(model, (images, true), units.layer, call=units.call)
     place = {row: number for number, row in enumerate(real)}
@@ -183,7 +190,7 @@ def _measured(
             similarity = class_similarity("weights", model=model)
         except InvalidParameterError:  # its logits come from no layer of weights
             similarity = class_similarity("confusion", model=model, activations=before)
-        found = consistency(before, after, similarity=similarity, seed=study.seed)
+        found = consistency(before, after, similarity=similarity, noisy=noisy, seed=study.seed)
     return {
         "similarity": similarity.words,
         "layer": {name: each.describe() for name, each in found.layer.items()},

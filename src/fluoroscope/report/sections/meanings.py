@@ -91,9 +91,9 @@ def _sides(found: Meant) -> str:
             f"{count(found.classes, 'class', 'classes')}: of each there are too few."
         )
     values = f"(CS1 {number(own.value, 2)}, CS2 {number(aimed.value, 2)})"
-    if own.apart(aimed) > 0:
+    if own.apart(aimed) > 0 and own.beyond(found.of("cs1_chance")):
         return f"Under attack {layer} mostly keep to what pictures show {values}."
-    if own.apart(aimed) < 0:
+    if own.apart(aimed) < 0 and aimed.beyond(found.of("cs2_chance")):
         return (
             f"Do not read {layer} by their favourite pictures: under attack they answer to what "
             f"shows something else and was led to the same class {values}."
