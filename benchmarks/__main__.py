@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from benchmarks import (
+    ablation,
     attribution,
     cluster,
     corruptions,
@@ -45,6 +46,7 @@ SECTIONS = {
     **attribution.SECTIONS,
     **inversion.SECTIONS,
     **neurons.SECTIONS,
+    **ablation.SECTIONS,
     "memory": speed.memory,
     "preparation": speed.preparation,
     "corruptions": corruptions.corruptions,

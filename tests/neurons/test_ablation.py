@@ -111,15 +111,15 @@ def test_the_closed_form_is_taken_where_it_is_right_and_nowhere_else(
 
 def test_memory_that_runs_out_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     made = ablation(small(), "second", batch_size=6)
-    rest, asked = made.rest, []
+    rest, asked = made.rest._by_twin, []
 
-    def scarce(copies: Tensor) -> Tensor:
+    def scarce(twin: fs.Classifier, copies: Tensor, *, spare: bool) -> Tensor:
         asked.append(len(copies))
         if len(copies) > 2:
             raise torch.OutOfMemoryError
-        return rest(copies)
+        return rest(twin, copies, spare=spare)
 
-    monkeypatch.setattr(made, "rest", scarce)
+    monkeypatch.setattr(made.rest, "_by_twin", scarce)
     with pytest.warns(fs.FluoroscopeWarning, match="memory ran out with 6 images at once"):
         found = single_effects(made, class_numbers(made.model, 2))
     assert asked == [6, 3, 1, 1, 1, 1, 1, 1]

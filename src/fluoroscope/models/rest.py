@@ -11,6 +11,7 @@ be copied), whole passes are made.
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from threading import get_ident
 from typing import Any
 
@@ -58,6 +59,8 @@ class Rest:
         self._kept: dict[nn.Module, list[Any]] = {}
         """What each module that is over before the layer answered, use by use."""
         self._wanted: Tensor | None = None
+        self._spare = False
+        """Whether what is wanted may be written into."""
         self._copies = False
         """Whether each pass is handed copies, for something writes into them."""
         self._whole = True
@@ -91,12 +94,19 @@ class Rest:
                 self._try_twin(self._twin, pair, activation)
         return activation, logits
 
-    def __call__(self, activations: Tensor) -> Tensor:
-        """Logits ``(B, classes)`` where the layer gives out ``(B, ...)``; differentiable in it."""
+    def held(self) -> AbstractContextManager[None]:
+        """Hold what is asked still, for many calls; undone after the block."""
+        return self.model.held() if self._twin is None else frozen(self._twin.module)
+
+    def __call__(self, activations: Tensor, *, spare: bool = False) -> Tensor:
+        """Logits ``(B, classes)`` where the layer gives out ``(B, ...)``; differentiable in it.
+
+        What is ``spare`` may be written into by what comes next.
+        """
         with torch.inference_mode(False):
             if self._whole or self._twin is None:
                 return self.whole(activations)
-            return self._by_twin(self._twin, activations)
+            return self._by_twin(self._twin, activations, spare=spare)
 
     def _seen(self, pair: Tensor) -> tuple[Tensor, Tensor]:
         """A whole pass: what the layer gives out for the first, and its logits."""
@@ -154,11 +164,11 @@ class Rest:
                 self._whole = False
                 return
 
-    def _by_twin(self, twin: Classifier, activations: Tensor) -> Tensor:
+    def _by_twin(self, twin: Classifier, activations: Tensor, *, spare: bool = False) -> Tensor:
         assert self._input is not None
         at = find_layer(twin, self.layer)
         counts: Counter[nn.Module] = Counter()
-        self._wanted = activations
+        self._wanted, self._spare = activations, spare
         try:
             for module in (*self._kept, at):
                 self._answering(module, at, counts)
@@ -182,7 +192,8 @@ class Rest:
             wanted = self._wanted
             assert wanted is not None
             if at and number == self._number:
-                return _with_first(self._handed(self._output, len(wanted)), wanted)
+                given = wanted if self._spare else wanted.clone()
+                return _with_first(self._handed(self._output, len(wanted)), given)
             if at:
                 return own(*args, **kwargs)
             return self._handed(kept[number], len(wanted))
@@ -299,8 +310,8 @@ def _first(output: Any) -> Tensor | None:
 
 
 def _with_first(output: Any, first: Tensor) -> Any:
-    """The output with another first tensor; a copy, for what comes next may work in place."""
+    """The output with another first tensor."""
     if isinstance(output, tuple):
-        parts = (first.clone(), *output[1:])
+        parts = (first, *output[1:])
         return type(output)._make(parts) if hasattr(output, "_make") else parts
-    return first.clone()
+    return first

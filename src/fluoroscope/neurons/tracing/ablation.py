@@ -5,6 +5,7 @@ the probability of a class it is the prediction difference of Robnik-Sikonja and
 by which Dong et al. (1708.05493) trace decisions. Above 0 the unit speaks for the class.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -149,11 +150,16 @@ class Ablation:
 
         ``gone`` is ``(B, K)``, true at what each copy is without; the answers are joined.
         """
-        return self._batched(len(gone), lambda start, end: gone[start:end], measure, on_share)
+        gone = gone.to(self.activation.device)
+
+        def copies(start: int, end: int) -> Tensor:
+            return self.units.removed(self.activation, gone[start:end], self.put.value)
+
+        return self._batched(len(gone), copies, measure, on_share)
 
     def without_each(
-        self, measure: Measure, *, also: Tensor | None = None,
-        among: Tensor | None = None, on_share: Share | None = None,
+        self, measure: Measure, *, also: Tensor | None = None, among: Tensor | None = None,
+        on_share: Share | None = None,
     ) -> Tensor:  # fmt: skip
         """The same without one unit at a time, and always without those that ``also`` names.
 
@@ -161,28 +167,33 @@ class Ablation:
         """
         device, many = self.activation.device, self.units.count
         tried = torch.arange(many, device=device) if among is None else among.to(device)
-        base = torch.zeros(many, dtype=torch.bool, device=device) if also is None else also
+        base, put = self.activation, self.put.value.to(self.activation)
+        if also is not None:
+            base = self.units.removed(base, also[None].to(device), put)
 
-        def gone(start: int, end: int) -> Tensor:
+        def copies(start: int, end: int) -> Tensor:
             part = tried[start:end]
-            return base.expand(len(part), many).scatter(1, part[:, None], True)
+            found = base.expand(len(part), *base.shape[1:]).clone()
+            own = found.movedim(self.units.axis, 1)
+            own[torch.arange(len(part), device=device), part] = put[part].view(
+                -1, *[1] * (own.dim() - 2)
+            )
+            return found
 
-        return self._batched(len(tried), gone, measure, on_share)
+        return self._batched(len(tried), copies, measure, on_share)
 
     def _batched(
-        self, many: int, gone: Callable[[int, int], Tensor],
-        measure: Measure, on_share: Share | None,
+        self, many: int, copies: Callable[[int, int], Tensor], measure: Measure,
+        on_share: Share | None,
     ) -> Tensor:  # fmt: skip
         found: list[Tensor] = []
         done = 0
-        with torch.inference_mode(False), torch.no_grad(), suitable_threads(self.activation):
+        with torch.inference_mode(False), torch.no_grad(), self.rest.held():
             while done < many:
                 end = min(done + self.batch_size, many)
                 try:
-                    copies = self.units.removed(
-                        self.activation, gone(done, end).to(self.activation.device), self.put.value
-                    )
-                    found.append(measure(checked(self.model, self.rest(copies))))
+                    logits = self.rest(copies(done, end), spare=True)
+                    found.append(measure(checked(self.model, logits)))
                 except Exception as problem:
                     self.batch_size = fewer_at_once(problem, end - done)
                     continue
@@ -199,7 +210,8 @@ def checked(model: Classifier, logits: Tensor) -> Tensor:
     Raises:
         ModelOutputError: they are not.
     """
-    if not bool(logits.isfinite().all()):
+    # One number tells of all, but for a sum that overflows.
+    if not math.isfinite(logits.sum()) and not bool(logits.isfinite().all()):
         raise ModelOutputError(
             f"{model.name} returned NaN or infinite logits without some units; expected finite "
             "numbers: choose another layer, or what stands in a unit's place (put)"
