@@ -79,6 +79,10 @@ def test_by_relevance_they_are_those_in_which_the_unit_decided(
     assert found.found[0][0].value == pytest.approx(float(shares[order[0], 2]), rel=1e-4)
     by_gradient = top_pictures((model, images, "body.1"), 2, n=4, by="relevance", way=GRADIENT_WAY)
     assert by_gradient.way == GRADIENT_WAY
+    weights = model.module.head.weight.detach().view(3, 6, 8, 8)
+    maps = maps_of(model, images, "body.1")
+    for one in by_gradient.found[0]:
+        assert one.place == int((maps[one.index, 2] * weights[one.predicted, 2]).argmax())
 
 
 def test_without_names_the_units_of_most_relevance_are_taken(
@@ -154,6 +158,12 @@ def test_a_transformer_has_top_pictures_too() -> None:
             assert one.place >= 1  # the class token lies nowhere
             assert found.sees_all(one)
     assert "nearly the whole picture" in "".join(_foot_of(found))
+    network.blocks[0].mlp.fc1.bias.data[5] += 9  # a class token that is above all places
+    network.cls_token.data *= 0
+    plain = top_pictures((model, images, "blocks.0.mlp.act"), [5], n=6)
+    tokens = maps_of(model, images, "blocks.0.mlp.act")[:, :, 5]
+    for one in plain.found[0]:
+        assert one.place == 1 + int(tokens[one.index, 1:].argmax())
 
 
 def _foot_of(found: fs.neurons.TopPictures) -> list[str]:
