@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from fluoroscope.neurons.meaning.arrays import class_sums, spreads
 from fluoroscope.neurons.meaning.favourites import Favourites
 from fluoroscope.neurons.meaning.histograms import (
     cosines,
@@ -264,6 +265,14 @@ def test_a_unit_that_only_adversarial_pictures_move_is_found() -> None:
     found = sharing(real, np.array([0, 1]), made, np.array([0, 1]), 2, 0.5)
     assert found.never_real.tolist() == [False, True]
     assert found.share.tolist() == [0.0, 0.0]
+
+
+def test_unknown_classes_do_not_count_and_rounding_is_no_spread() -> None:
+    values = np.array([[1.0, 0.1], [2.0, 0.1], [4.0, 0.1]], dtype=np.float32)
+    sums, counts = class_sums(values, np.array([1, -1, 1]), 3)
+    np.testing.assert_allclose(sums, [[0, 0], [5, 0.2], [0, 0]], atol=1e-6)
+    assert counts.tolist() == [0, 2, 0]
+    assert spreads(values.repeat(200, 0)).tolist() == [pytest.approx(math.sqrt(14 / 9)), 0.0]
 
 
 def test_what_was_made_of_a_picture_is_drawn_with_it() -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import fluoroscope as fs
 from fluoroscope.errors import FluoroscopeError
 from fluoroscope.neurons.meaning.definitions import DEFINITIONS
+from fluoroscope.pictures.write import to_pil
 
 CLASSES, NEAR, FAR = 4, 0.1, 0.5
 """Two pictures of a class have a mark of FAR times 1 + NEAR and 1 - NEAR."""
@@ -139,6 +140,10 @@ def test_a_unit_that_noise_renames() -> None:
     other = replace(real, values=np.roll(real.values, 2, axis=0))
     found = fs.neurons.consistency(real, adversarial, model=model, top=2, noisy=other, draws=5)
     assert found.layer["flips_noise"].value == 1
+    assert found.layer["flips_noise"].interval is not None
+    assert found.layer["flips_noise"].interval[1] == 1
+    quiet = fs.neurons.consistency(real, adversarial, model=model, top=2, noisy=real, draws=5)
+    assert quiet.layer["flips_noise"].interval == (0, 0)
     assert found.units["label_noisy"].tolist() == [1, 2, 3, 0]
     # By names that two classes share, a unit of one keeps its name, and others lose theirs.
     named = ["even", "even", "even", "even", "odd", "odd", "odd", "odd"]
@@ -149,6 +154,36 @@ def test_a_unit_that_noise_renames() -> None:
     assert [again.named(one) for one in again.units["label_real"]] == ["even", "even", "odd", "odd"]
     assert again.layer["flips_noise"].value == 0.5
     assert again.layer["flips_attack"].value == 0
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_noise_is_that_of_the_picture_however_it_is_read(held: bool) -> None:
+    grey = torch.full((30, 1, 8, 8), 0.5)
+    bright = torch.ones(1, 1, 8, 8)
+    data = fs.load_images(torch.cat([grey, bright]), channels=1) if held else fs.load_images(
+        [to_pil(one) for one in [*grey, *bright]], channels=1
+    )  # fmt: skip
+    model = fs.Classifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), channels=1, input_size=8)
+    noisy = fs.neurons.with_noise(model, data, 0.02, seed=3)
+    plain = torch.cat([each.images for each in data.batches(7, fit=model)])
+    found = torch.cat([each.images for each in noisy.batches(7, fit=model)])
+    ones = torch.stack([noisy[position].image for position in range(31)])
+    assert torch.equal(found, ones)
+    change = (found - plain)[:30]
+    assert change.std().item() == pytest.approx(0.02, rel=0.05)
+    assert abs(change.mean().item()) < 0.002
+    assert len(torch.unique(change.flatten(1).sum(1))) == 30
+    assert found[30].max() == 1
+    # A picture's noise goes with its number, and is another with another seed.
+    part = torch.cat([each.images for each in noisy.select([5, 2]).batches(2, fit=model)])
+    assert torch.equal(part, found[[5, 2]])
+    again = fs.neurons.with_noise(model, data, 0.02, seed=4)
+    assert not torch.equal(again[5].image, noisy[5].image)
+    assert noisy.identity() != data.identity()
+    assert noisy.identity() != again.identity()
+    assert "σ = 0.02" in noisy.notes[-1]
+    read = [fs.neurons.read(model, each, "1").values for each in (data, noisy)]
+    assert np.abs(read[0] - read[1]).min() > 0
 
 
 def test_the_order_of_pictures_and_the_scale_of_units_say_nothing() -> None:

@@ -326,9 +326,9 @@ class ImageSet(html.Shown):
         if workers < 0:
             raise InvalidParameterError(f"workers is {workers}; expected 0 or more")
         together = partial(self._together, channels=read.keywords["channels"])
-        return read_batches(
-            read, len(self), batch_size, fit, workers, together if in_memory else None
-        )
+        # What changes a picture is told its index, one at a time.
+        at_once = together if in_memory and not self._changes else None
+        return read_batches(read, len(self), batch_size, fit, workers, at_once)
 
     def _sample(self, position: int, channels: int) -> Sample:
         if not -len(self) <= position < len(self):

@@ -162,7 +162,6 @@ def _of_confusion(labels: Numbers, predicted: Numbers, names: tuple[str, ...]) -
     counts = np.zeros((many, many))
     np.add.at(counts, (labels[there], predicted[there]), 1.0)
     seen = counts.sum(1)
-    counts[seen == 0] = np.eye(many)[seen == 0]
     notes = []
     few = int((seen < _FEW).sum())
     if few:
