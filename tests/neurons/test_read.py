@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import fluoroscope as fs
+from fluoroscope.data.sources import ArraySource
 from fluoroscope.models.layers import find_layer
 from fluoroscope.neurons.reading.activations import Activations
 
@@ -164,3 +166,80 @@ def test_on_disk_it_is_the_same(odd: fs.Classifier, tmp_path: Path) -> None:
         "activations.json", "activations.npy", "rows.parquet",
     ]  # fmt: skip
     np.testing.assert_array_equal(np.load(tmp_path / "activations.npy"), memory.values)
+
+
+def named(names: tuple[str, ...]) -> fs.Classifier:
+    torch.manual_seed(0)
+    return fs.Classifier(Odd().eval(), input_size=(6, 10), channels=3, labels=names)
+
+
+def test_labels_and_targets_are_in_the_networks_numbering() -> None:
+    model = named(("cat", "dog", "eel", "fox"))
+    words = ["dog", "fox", "cat"]
+    data = fs.load_images(
+        PICTURES[:3], labels=words,
+        columns={"target": ["fox", None, "dog"], "source": [7, None, 0]},
+    )  # fmt: skip
+    found = fs.neurons.read(model, data, "conv")
+    assert found.labels.tolist() == [1, 3, 0]
+    assert found.targets.tolist() == [3, -1, 1]
+    assert found.sources.tolist() == [7, -1, 0]
+    numbers = fs.load_images(PICTURES[:3], labels=[1, 3, 0], columns={"target": [3, 0, 2]})
+    assert fs.neurons.read(model, numbers, "conv").targets.tolist() == [3, 0, 2]
+    # A column of that name that speaks of something else.
+    other = fs.load_images(PICTURES[:3], labels=[1, 3, 0], columns={"source": ["web", "", "web"]})
+    assert fs.neurons.read(model, other, "conv").sources.tolist() == [-1] * 3
+
+
+def test_labels_that_are_not_the_networks_are_told_of() -> None:
+    model = named(("cat", "dog", "eel", "fox"))
+    strange = fs.load_images(PICTURES[:3], labels=["ant", "bee", "ant"])
+    found = fs.neurons.read(model, strange, "conv")
+    assert found.labels.tolist() == [-1] * 3
+    assert any(note.startswith("labels and targets of array are not used") for note in found.notes)
+    many = fs.load_images(PICTURES[:3], labels=[1, 9, 0])
+    assert fs.neurons.read(model, many, "conv").labels.tolist() == [-1] * 3
+    hidden = ArraySource(PICTURES[:3], "array", torch.tensor([1, -1, 0]))
+    some = fs.neurons.read(model, fs.ImageSet(hidden, "array", channels=3), "conv")
+    assert some.labels.tolist() == [1, -1, 0]
+
+
+class Counts(Odd):
+    """Two layers that give out no units: whole numbers, and one number for all pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.whole, self.one, self.unused = nn.Identity(), nn.Identity(), nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.whole((images > 0.5).long())
+        self.one(images.sum())
+        return super().forward(images)
+
+
+@pytest.mark.parametrize(
+    ("given", "refusal"),
+    [
+        ({"layer": "whole"}, r"gives out \(3, 6, 10\) of int64 .* no units can be told"),
+        ({"layer": "one"}, r"gave out \(\) for 1 image; expected one tensor"),
+        ({"layer": "unused"}, "was not used, or gave out no tensor; choose another"),
+        ({"layer": "agian"}, "layer is 'agian', which Counts does not have; did you mean again"),
+        ({"layer": "relu", "call": 2}, "call is 2, and the layer 'relu' of Counts is used 2 times"),
+        ({"layer": "conv", "reduction": "6,0"}, r"reduction is 6,0, and .* up to 5,9"),
+        ({"layer": "conv", "reduction": "1,2,3"}, "reduction is 1,2,3; expected mean, max"),
+        ({"layer": "conv", "batch_size": 0}, "batch_size is 0"),
+    ],
+)
+def test_refusals(given: dict[str, Any], refusal: str) -> None:
+    model = fs.Classifier(Counts().eval(), input_size=(6, 10), channels=3)
+    with pytest.raises(fs.FluoroscopeError, match=refusal):
+        fs.neurons.read(model, PICTURES, **given)
+
+
+def test_no_pictures_and_no_layers(odd: fs.Classifier) -> None:
+    with pytest.raises(fs.FluoroscopeError, match="has no pictures; expected 1 or more"):
+        fs.neurons.read(odd, fs.load_images(PICTURES).select([]), "conv")
+    with pytest.raises(fs.FluoroscopeError, match="layers is empty"):
+        fs.neurons.read_layers(odd, PICTURES, [])
+    with pytest.raises(fs.FluoroscopeError, match="outs names 1 directory for 2 layers"):
+        fs.neurons.read_layers(odd, PICTURES, ["conv", "norm"], outs=["here"])
