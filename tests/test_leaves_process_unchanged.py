@@ -97,6 +97,10 @@ CALLS: dict[str, Callable[[Path, fs.Classifier], object]] = {
     ],
     "morph": lambda out, model: fs.morph(model, "digits:7", to=2, steps=2).save(out),
     "evaluate": evaluate,
+    "read": lambda out, model: [
+        fs.neurons.read(model, DIGITS, "1", out=out / str(threading.get_ident())).values.sum()
+        for _ in range(5)
+    ],
     "drawn": drawn,
     "trained": trained,
     "shown": lambda out, model: fs.morph(model, "digits:7", to=2, steps=2)._repr_html_(),

@@ -82,7 +82,7 @@ def list_(
         named=max(len(layer.name) for layer, _ in shown) <= output.console.width // 2,
     )
     idle = sum(not layer.calls for layer, _ in shown)
-    more = f"; {idle} more are not used, or give out no tensor" if idle else ""
+    more = f"; not used, or without a tensor: {idle}" if idle else ""
     output.say(f"{count(len(shown) - idle, 'layer')}{more}")
     if usual:
         output.say(f"Where no --layer is given its units are read at {usual}")
@@ -98,7 +98,7 @@ def _module(layer: "Layer") -> str:
 
 
 def _units(layer: "Layer", units: "Units | None") -> str:
-    """``64 channels, 7×7 places``; of tokens also how many there are of no place."""
+    """``64 channels, 7×7 places``; of tokens also how many belong to none."""
     if units is None:
         return "none" + (f" in {'×'.join(map(str, layer.shape))}" if layer.shape else "")
     told, grid = units.counted, units.grid
@@ -107,5 +107,5 @@ def _units(layer: "Layer", units: "Units | None") -> str:
         for place, many in enumerate(units.shape, 1):
             places *= 1 if place == units.axis else many
         return told + (f", {count(places, 'place')}" if places > 1 else "")
-    beside = f" and {count(grid.prefix, 'token')} of none" if grid.prefix else ""
+    beside = f" + {count(grid.prefix, 'token')}" if grid.prefix else ""
     return f"{told}, {grid.height}×{grid.width} places{beside}"

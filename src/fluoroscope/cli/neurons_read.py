@@ -71,7 +71,7 @@ def read(
 
     [bold]Examples:[/]
       fluoroscope neurons read -m digits-cnn -d digits --out out/digits
-      fluoroscope neurons read -m NETWORK -d DATA --layer layer3 --layer layer4 --reduction max
+      fluoroscope neurons read -m NETWORK -d DATA --layer layer4 --reduction max
     """
     from fluoroscope.neurons.reading.read import read as run
     from fluoroscope.neurons.reading.read import read_layers
