@@ -81,8 +81,8 @@ _ROW = 120
 _PART_OF_SAVED = 1000
 # Pictures that are held against those that were read.
 _COMPARED = 16
-# Numbers that are hashed at once.
-_AT_ONCE = 2**24
+# Bytes that are hashed at once.
+_AT_ONCE = 2**22
 _WORDS = {
     "model": "network",
     "model_sha256": "content hash of the network",
@@ -212,15 +212,14 @@ class Store:
         assert self.path is not None
         if not (self.path / VALUES).is_file():
             return
-        values = None
-        with suppress(ResultFormatError):
+        try:
             values = _mapped(self.path / VALUES, self.shape)
-        if values is None:
+        except ResultFormatError:
             return
-        for number, positions in enumerate(self.parts):
+        digests = _digests_of(self.path / VALUES, self.shape, self.part)
+        for (number, positions), digest in zip(enumerate(self.parts), digests, strict=True):
             with suppress(OSError, SafetensorError, ValueError, LookupError, RecursionError):
                 tensors, about = read_tensors(self._part_file(number))
-                digest = _digest(values[positions.start : positions.stop])
                 seen = {name: tensors[name].numpy() for name in SEEN}
                 whole = all(column.shape == (len(positions),) for column in seen.values())
                 if whole and (about["of"], about["values"]) == (self._of, digest):
@@ -378,11 +377,20 @@ def _mapped(file: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def _digest(values: NDArray[np.float32]) -> str:
-    digest = hashlib.sha256()
-    rows = max(1, _AT_ONCE // max(1, values.shape[1]))
-    for start in range(0, len(values), rows):
-        digest.update(np.ascontiguousarray(values[start : start + rows], "<f4").data)
-    return digest.hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(values, "<f4").data).hexdigest()
+
+
+def _digests_of(file: Path, shape: tuple[int, int], part: int) -> Iterator[str]:
+    """Of the numbers of each part, read piece by piece: mapped ones would stay in memory."""
+    row = 4 * shape[1]
+    with regular(file).open("rb") as begun:
+        begun.seek(len(_header(shape)))
+        for start in range(0, shape[0], part):
+            left, digest = row * (min(start + part, shape[0]) - start), hashlib.sha256()
+            while left and (piece := begun.read(min(left, _AT_ONCE))):
+                digest.update(piece)
+                left -= len(piece)
+            yield digest.hexdigest()
 
 
 def checksums(images: torch.Tensor) -> NDArray[np.int64]:
@@ -471,8 +479,7 @@ def _made(out: Path, told: dict[str, Any]) -> Stored:
     units, rows = Units.described(record), _rows(out / ROWS, told["rows_sha256"])
     values = _mapped(out / VALUES, (len(rows), units.count))
     part = int(told["part"])
-    digests = [_digest(values[at : at + part]) for at in range(0, len(rows), part)]
-    if digests != told["values_sha256"]:
+    if list(_digests_of(out / VALUES, values.shape, part)) != told["values_sha256"]:
         raise ValueError(f"{VALUES} is damaged or was changed")
     return Stored(values, rows, units, record)
 
