@@ -142,7 +142,7 @@ def test_what_is_refused_of_two_pictures(model: fs.Classifier, morph: fs.MorphRe
     other = fs.load_model("digits-robust")
     with pytest.raises(InvalidParameterError, match="is a morph of digits-cnn, with other weights"):
         along(other, morph)
-    with pytest.raises(InvalidParameterError, match="pair holds 7 twice"):
+    with pytest.raises(InvalidParameterError, match="both classes of the margin are 7"):
         turned(model, morph.original, morph.image, (7, "7"))
     with pytest.raises(InvalidImagesError, match="one size"):
         turned(model, morph.original, torch.zeros(1, 30, 28))

@@ -67,8 +67,8 @@ def find_layer(model: Classifier, name: str) -> nn.Module:
     layers = dict(model.module.named_modules())
     del layers[""]
     if name not in layers:
-        inner = [known for known in layers if name and known.endswith(f".{name}")]
-        near = inner or get_close_matches(name, layers, n=1)
+        inner = [known for known in layers if name != "" and known.endswith(f".{name}")]
+        near = inner or get_close_matches(str(name), layers, n=1)
         names = list(layers)
         more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
         raise InvalidParameterError(
@@ -172,10 +172,11 @@ def outputs_of(
     size = model.batch_size or images
     parts = math.ceil(images / size)
     calls = len(kept) // parts
-    if call is not None and call >= calls:
+    if call is not None and not (type(call) is int and 0 <= call < calls):
         raise InvalidParameterError(
-            f"call is {call}, and the layer {name!r} of {model.name} is used "
-            f"{count(calls, 'time')} in a pass; expected 0 to {calls - 1}"
+            f"call is {call!r}, and the layer {name!r} of {model.name} is used "
+            f"{count(calls, 'time')} in a pass; expected 0"
+            + (f" to {calls - 1}" if calls > 1 else "")
         )
     found = kept[(calls - 1 if call is None else call) :: calls] if calls else kept[:1]
     if len(found) != parts or any(one.dim() < 2 or len(one) != size for one in found):

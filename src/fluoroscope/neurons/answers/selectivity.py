@@ -149,6 +149,10 @@ def unit_statistics(
     Raises:
         InvalidParameterError: no pictures, or ``top`` below 1.
     """
+    if not hasattr(activations, "units"):
+        raise InvalidParameterError(
+            f"activations are a {type(activations).__name__}; expected what fs.neurons.read gives"
+        )
     values = activations.values
     if not len(values):
         raise InvalidParameterError("activations are of no pictures; expected 1 or more")

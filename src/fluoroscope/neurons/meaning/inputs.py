@@ -100,6 +100,11 @@ def put_together(
 
 def _check_same(real: "Activations", other: "Activations", name: str) -> None:
     """Both are of one layer of one network, read alike."""
+    for given, of in ((real, "real"), (other, name)):
+        if not hasattr(given, "units"):
+            raise InvalidParameterError(
+                f"{of} is a {type(given).__name__}; expected what fs.neurons.read gives"
+            )
     for key, said in (("model_sha256", "network"), ("labels", "classes")):
         if real.record.get(key) != other.record.get(key):
             raise InvalidParameterError(

@@ -120,6 +120,7 @@ def read_layers(
     """
     if not layers:
         raise InvalidParameterError("layers is empty; expected the names of one or more")
+    layers = [layers] if isinstance(layers, str) else layers
     if outs is not None and len(outs) != len(layers):
         raise InvalidParameterError(
             f"outs names {count(len(outs), 'directory', 'directories')} for "

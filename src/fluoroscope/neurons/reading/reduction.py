@@ -62,7 +62,7 @@ class Reduction:
         )
 
     def __str__(self) -> str:
-        return self.kind if self.at is None else ",".join(map(str, self.at))
+        return str(self.kind) if self.at is None else ",".join(map(str, self.at))
 
 
 def as_reduction(given: "str | Reduction") -> Reduction:
@@ -73,7 +73,7 @@ def as_reduction(given: "str | Reduction") -> Reduction:
     """
     if isinstance(given, Reduction):
         return given
-    numbers = given.split(",")
+    numbers = given.split(",") if isinstance(given, str) else [""]
     if all(each.strip().isdecimal() for each in numbers) and len(numbers) <= 2:
         return Reduction("position", tuple(map(int, numbers)))
     return Reduction(given)

@@ -86,7 +86,8 @@ def as_put(
             "with one for each unit"
         )
     if not bool(found.value.isfinite().all()):
-        raise InvalidParameterError("put holds NaN or infinite numbers; expected finite ones")
+        given = f"{put:g}" if isinstance(put, float) else "a tensor with NaN or infinite numbers"
+        raise InvalidParameterError(f"put is {given}; expected finite numbers")
     return found
 
 

@@ -141,7 +141,7 @@ def as_pair(model: Classifier, pair: Pair | None, logits: Tensor) -> tuple[int, 
     one, other = (model.find_class(each) for each in pair)
     if one == other:
         raise InvalidParameterError(
-            f"pair holds {model.labels[one]} twice; expected two different classes"
+            f"both classes of the margin are {model.labels[one]}; expected two different ones"
         )
     return one, other
 
