@@ -12,7 +12,7 @@ import fluoroscope as fs
 from fluoroscope.models.layers import tapped
 from fluoroscope.neurons.answers import kept, top
 from fluoroscope.neurons.answers.kept import kept_relevance
-from fluoroscope.neurons.answers.relevance import GRADIENT_WAY, unit_relevance
+from fluoroscope.neurons.answers.relevance import GRADIENT_WAY, relevance_map, unit_relevance
 from fluoroscope.neurons.answers.sheets import draw, outlined, sheet
 from fluoroscope.neurons.answers.top import top_pictures
 
@@ -77,6 +77,12 @@ def test_by_relevance_they_are_those_in_which_the_unit_decided(
     order = shares[:, 2].argsort(descending=True)[:4]
     assert [one.index for one in found.found[0]] == order.tolist()
     assert found.found[0][0].value == pytest.approx(float(shares[order[0], 2]), rel=1e-4)
+    assert found.maps is not None
+    for one in found.found[0]:
+        picture = images[one.index].image[None]
+        looked = relevance_map(model, picture, None, "body.1", 2)
+        torch.testing.assert_close(found.maps[one.map], looked[0], rtol=1e-3, atol=1e-5)
+        assert float(found.maps[one.map].sum()) == pytest.approx(one.value, rel=1e-3)
     by_gradient = top_pictures((model, images, "body.1"), 2, n=4, by="relevance", way=GRADIENT_WAY)
     assert by_gradient.way == GRADIENT_WAY
     weights = model.module.head.weight.detach().view(3, 6, 8, 8)
@@ -179,6 +185,8 @@ def test_sheets_have_a_row_for_the_pictures_and_one_for_the_patches(
     other = top_pictures((model, images.select(range(9)), "body.1"), [4, 1], n=3)
     alone, both = sheet(found), sheet(found, other)
     assert both.height > 1.8 * alone.height
+    looked = sheet(top_pictures((model, images, "body.1"), [4, 1], n=3, by="relevance"))
+    assert looked.height > 1.3 * alone.height
     written = draw(found, tmp_path, other)
     assert {file.name for file in written} == {"units.png", "unit-1.png", "unit-4.png"}
     draw(top_pictures((model, images, "body.1"), [3], n=3), tmp_path)

@@ -6,6 +6,7 @@ a second set of pictures, such as an adversarial one, its rows stand below those
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,8 @@ from torch.nn import functional as F
 from fluoroscope.files import output_directory, remove
 from fluoroscope.neurons.answers.receptive_field import Box
 from fluoroscope.neurons.answers.top import TopPicture, TopPictures
-from fluoroscope.pictures.display import said, shown
+from fluoroscope.pictures.attribution_colours import colours_of
+from fluoroscope.pictures.display import said, shown, shown_array
 from fluoroscope.pictures.tile_sheet import MOST_ACROSS, MOST_DOWN, Tile, tile_sheet
 from fluoroscope.pictures.write import write_png
 from fluoroscope.words import count, network_name, percent
@@ -33,6 +35,10 @@ _SIDE, _SMALL, _LINE, _ROOM = 224, 96, 2, 0.92
 _INK, _UNDER, _GROUND = (1.0, 0.55, 0.0), (0.0, 0.0, 0.0), 0.93
 _ALL = (
     "what the unit sees is nearly the whole picture; outlined is where 95 % of its derivative lie"
+)
+_LOOKED = (
+    "where it looked: the unit's relevance gone back to the pixels, red for the predicted class "
+    "and blue against it, each row on its own scale"
 )
 _NEARLY = "is nearly the whole picture, where 95 % of its derivative lie"
 _SEEN = "outlined is what the unit sees from its strongest place, as measured"
@@ -52,7 +58,7 @@ def sheet(
     names: list[str] = []
     sets = [real] if against is None else [real, against]
     wanted = [unit for unit in real.chosen if units is None or unit in units]
-    fit = MOST_DOWN // (2 * len(sets))
+    fit = MOST_DOWN // sum(2 + (one.maps is not None) for one in sets)
     for unit in wanted[:fit]:
         for number, one in enumerate(sets):
             if unit not in one.chosen:
@@ -66,6 +72,9 @@ def sheet(
             names.append(title)
             rows.append([Tile(_cut(one, each), one.said(each)[1:]) for each in found])
             names.append("what it saw")
+            if one.maps is not None:
+                rows.append([Tile(each, []) for each in _looked(one, found)])
+                names.append("where it looked")
     left = len(wanted) - fit
     return tile_sheet(
         rows,
@@ -135,6 +144,14 @@ def _cut(top: TopPictures, one: TopPicture) -> Tensor:
     return ground
 
 
+def _looked(top: TopPictures, found: Sequence[TopPicture]) -> list[Tensor]:
+    """The maps of a row of pictures over these, on one scale."""
+    assert top.maps is not None
+    scale = replace(colours_of([top.maps[one.map] for one in found]), signed=True)
+    laid = [scale.over(shown_array(top.images[one.picture]), top.maps[one.map]) for one in found]
+    return [_sized(torch.from_numpy(each).permute(2, 0, 1).float())[0] for each in laid]
+
+
 def _colours(image: Tensor) -> Tensor:
     """``(3, H, W)`` of any channels."""
     return shown(image).detach().cpu().float().nan_to_num().clamp(0, 1).expand(3, -1, -1).clone()
@@ -182,6 +199,7 @@ def _foot(sets: Sequence[TopPictures], left: str) -> str:
     parts = [
         how,
         "below: what each is predicted as, the unit's number, and how sure the network is",
+        _LOOKED if top.maps is not None else "",
         _SEEN
         if not everything
         else _ALL

@@ -63,6 +63,8 @@ class TopPicture:
     confidence: float
     picture: int
     """Its row in :attr:`TopPictures.images`."""
+    map: int = -1
+    """Its row in :attr:`TopPictures.maps`, if there are any."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -85,6 +87,8 @@ class TopPictures(html.Shown):
     """Of each unit the mean part of the relevance, where that was looked at."""
     record: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    maps: Tensor | None = None
+    """By relevance ``(P, C, H, W)``: where in the pixels the unit's relevance came from."""
     sees: ReceptiveField | None = None
     """What the shown units see from the middle, and how certain that is."""
     activations: Activations | None = None
@@ -305,8 +309,11 @@ class _Chosen:
                 unit, int(seen.indices[row]), self.images.names([seen.indices[row]])[0],
                 float(values[row, unit]), place, box, core, int(seen.labels[row]),
                 int(seen.predicted[row]), float(seen.confidence[row]), where[row],
+                number_,
             )
-            for (unit, row), place, (box, core) in zip(pairs, places, boxes, strict=True)
+            for number_, ((unit, row), place, (box, core)) in enumerate(
+                zip(pairs, places, boxes, strict=True)
+            )
         ]  # fmt: skip
         each = [tuple(one for one in tops if one.unit == unit) for unit in chosen]
         notes = [*self.activations.notes, *(kept.notes if kept else ())]
@@ -316,8 +323,31 @@ class _Chosen:
             self.activations.units, tuple(chosen), by,
             kept.way if kept is not None and by == "relevance" else "", tuple(each), pictures,
             self.activations.classes, {unit: float(shares[unit]) for unit in chosen if kept},
-            self._record(kept), distinct(notes), self._field(chosen, pictures), self.activations,
+            self._record(kept), distinct(notes), self._maps(pictures, where, pairs),
+            self._field(chosen, pictures), self.activations,
         )  # fmt: skip
+
+    def _reader(self, pictures: Tensor) -> LayerReader:
+        units, way = self.activations.units, GRADIENT_WAY
+        if self.relevance is not None:
+            way = self.relevance.way
+        first = pictures[:1].to(self.model.device, self.model.dtype)
+        return LayerReader(self.model, first, units.layer, call=units.call, way=way)
+
+    def _maps(
+        self, pictures: Tensor, where: dict[int, int], pairs: Sequence[tuple[int, int]]
+    ) -> Tensor | None:
+        """Where in each picture the relevance of its unit came from."""
+        if self.relevance is None:
+            return None
+        model, reader, found = self.model, self._reader(pictures), []
+        size = suitable_batch(pictures)
+        for start in range(0, len(pairs), size):
+            some = pairs[start : start + size]
+            rows = pictures[[where[row] for _, row in some]].to(model.device, model.dtype)
+            which = torch.tensor([unit for unit, _ in some], device=model.device)
+            found.append(reader.at_pixels(rows, None, which).float().cpu())
+        return torch.cat(found)
 
     def _field(self, chosen: Sequence[int], pictures: Tensor) -> ReceptiveField:
         """From the middle, by the first of the pictures and by noise."""
@@ -340,14 +370,8 @@ class _Chosen:
         self, pictures: Tensor, where: dict[int, int], pairs: Sequence[tuple[int, int]]
     ) -> list[int]:
         """Where each unit is strongest in its pictures: by what they were chosen by."""
-        model = self.model
+        model, units, reader = self.model, self.activations.units, self._reader(pictures)
         found: dict[int, Tensor] = {}
-        units = self.activations.units
-        way = self.relevance.way if self.relevance else GRADIENT_WAY
-        reader = LayerReader(
-            model, pictures[:1].to(model.device, model.dtype), units.layer, call=units.call,
-            way=way,
-        )  # fmt: skip
         size = suitable_batch(pictures)
         for start in range(0, len(pictures), size):
             rows = pictures[start : start + size].to(model.device, model.dtype)
