@@ -50,6 +50,21 @@ def cat() -> None:
     write_figure(README / "cat-curve.png", morph_figure(morph))
 
 
+def turning() -> None:
+    """The cat on its way to the vulture: which units changed sides at each way station."""
+    model = fs.load_model(NETWORKS["MobileNet v2 1.0"])
+    photograph = model.fit(torch.from_numpy(chelsea()).permute(2, 0, 1)[None] / 255)
+    morph = fs.morph(
+        model, photograph, to="vulture", eps="2/255", step_size="0.25/255", steps=20, seed=SEED
+    )
+    found = fs.neurons.along(model, morph, layer="mobilenet_v2.layer.15")
+    print(found.summary)
+    with TemporaryDirectory() as folder:
+        file = write_figure(Path(folder) / "bands.png", found.figure())
+        with Image.open(file) as picture:
+            _write(picture.convert("RGB"), README / "turning.webp")
+
+
 def maps() -> None:
     """Why a 5 is taken for a 3: both classes, and the one rather than the other."""
     model = fs.load_model("digits-cnn")
@@ -189,8 +204,8 @@ def _write(picture: Image.Image, path: Path) -> None:
 
 
 PICTURES: dict[str, Callable[[], None]] = {
-    "cat": cat, "maps": maps, "portraits": portraits, "generators": generators, "digits": digits,
-    "network": network, "units": units,
+    "cat": cat, "turning": turning, "maps": maps, "portraits": portraits,
+    "generators": generators, "digits": digits, "network": network, "units": units,
 }  # fmt: skip
 
 

@@ -52,6 +52,7 @@ def test_the_unit_that_turns_in_a_planted_network() -> None:
     assert sides(found.effects).tolist() == [[1, 0, 1, 0], [0, -1, -1, 0]]
     assert turned_units(found.effects[1], found.effects[0]).tolist() == [2]
     assert "1 turned, 1 of them to 1" in found.summary
+    assert not any("no unit turned" in note for note in found.notes)
     other = turned(planted(), half("left"), half("right"), ("1", 0), layer="1")
     torch.testing.assert_close(other.effects, -expected, atol=1e-6, rtol=0)
 
@@ -97,6 +98,13 @@ def test_along_a_morph(model: fs.Classifier, morph: fs.MorphResult, tmp_path: Pa
     assert again.describe() == found.describe()
     assert "turned" in again._repr_html_()
     again.figure()
+
+
+def test_a_layer_at_which_none_can_turn(model: fs.Classifier, morph: fs.MorphResult) -> None:
+    """A ReLU before the last linear layer: a unit is for one of two classes in all pictures."""
+    for found in (turned(model, morph.original, morph.image, layer="8"),
+                  along(model, morph, layer="8")):  # fmt: skip
+        assert any("perhaps none can" in note for note in found.notes)
 
 
 def test_few_frames_of_many_keep_the_way_stations(model: fs.Classifier) -> None:

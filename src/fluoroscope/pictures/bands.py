@@ -67,6 +67,7 @@ def bands_figure(
     rows[1].axhline(0, color="#333333", linewidth=0.8, linestyle="--")
     rows[1].set_ylabel(f"margin of\n{pair[0]} over {pair[1]}", parse_math=False, fontsize=8)
     rows[1].set_xlabel("step")
+    rows[1].xaxis.get_major_locator().set_params(integer=True)
     for axes in rows:
         axes.grid(alpha=0.25)
         axes.set_xlim(steps[0], max(steps[-1], steps[0] + 1))

@@ -24,7 +24,7 @@ from fluoroscope.models.classifier import Classifier, as_classifier, tensor_byte
 from fluoroscope.neurons.tracing.ablation import Put, as_put, pair_margin
 from fluoroscope.neurons.tracing.along_result import Along
 from fluoroscope.neurons.tracing.closed import effects_of
-from fluoroscope.neurons.tracing.sides import LEAST
+from fluoroscope.neurons.tracing.sides import LEAST, cannot_turn
 from fluoroscope.neurons.tracing.subject import Subject
 from fluoroscope.neurons.tracing.turned import Pair, as_pair
 from fluoroscope.pictures.checks import check_images
@@ -112,7 +112,10 @@ def along(
     }
     return Along(
         frames=batch.cpu(), steps=numbers, logits=logits, effects=found, record=record,
-        labels=model.labels, notes=tuple(dict.fromkeys([*notes_of(model), *subject.notes()])),
+        labels=model.labels,
+        notes=tuple(
+            dict.fromkeys([*notes_of(model), *subject.notes(), *cannot_turn(found, how)])
+        ),
     )  # fmt: skip
 
 

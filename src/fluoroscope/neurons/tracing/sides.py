@@ -25,3 +25,15 @@ def turned_units(before: Tensor, after: Tensor) -> Tensor:
     change = (after - before).abs()
     order = change.argsort(descending=True, stable=True)
     return order[(now[0] * now[1])[order] < 0]
+
+
+def cannot_turn(effects: Tensor, found: str) -> list[str]:
+    """Of effects ``(F, K)`` without a unit that changed sides, why none could, as a note."""
+    now = sides(effects)
+    if not found.startswith("closed") or bool(((now > 0).any(0) & (now < 0).any(0)).any()):
+        return []
+    return [
+        "no unit turned, and perhaps none can: from this layer on the network adds up numbers with "
+        "fixed weights, so a unit that is never below 0 speaks for one class alone; an earlier "
+        "layer says more"
+    ]

@@ -21,7 +21,7 @@ from fluoroscope.neurons.reading.read import read
 from fluoroscope.neurons.reading.units import Units
 from fluoroscope.neurons.tracing.ablation import as_put, pair_margin, rivals_of
 from fluoroscope.neurons.tracing.closed import effects_of
-from fluoroscope.neurons.tracing.sides import LEAST, turned_units
+from fluoroscope.neurons.tracing.sides import LEAST, cannot_turn, turned_units
 from fluoroscope.neurons.tracing.subject import Subject, one_picture
 from fluoroscope.neurons.tracing.turned_result import Turned
 
@@ -116,13 +116,14 @@ def turned(
         **provenance(model),
     }
     maps = [one for one, _, _ in looked]
+    stuck = cannot_turn(torch.stack(effects), how)
     told(1.0)
     return Turned(
         before=both[0][0].cpu(), after=both[1][0].cpu(), logits=logits,
         effects=torch.stack(effects), activations=torch.stack(activations), shown=loud,
         maps=torch.stack(maps) if not doubts else torch.stack([one[:0] for one in maps]),
         favourites=kept, favourite_numbers=numbers, record=record, labels=model.labels,
-        notes=tuple(dict.fromkeys([*notes_of(model), *subject.notes(), *doubts])),
+        notes=tuple(dict.fromkeys([*notes_of(model), *subject.notes(), *stuck, *doubts])),
     )  # fmt: skip
 
 
