@@ -272,7 +272,8 @@ def test_unknown_classes_do_not_count_and_rounding_is_no_spread() -> None:
     sums, counts = class_sums(values, np.array([1, -1, 1]), 3)
     np.testing.assert_allclose(sums, [[0, 0], [5, 0.2], [0, 0]], atol=1e-6)
     assert counts.tolist() == [0, 2, 0]
-    assert spreads(values.repeat(200, 0)).tolist() == [pytest.approx(math.sqrt(14 / 9)), 0.0]
+    assert spreads(values).tolist() == [pytest.approx(math.sqrt(14 / 9)), 0.0]
+    assert spreads(np.full((1542, 1), 1.1, dtype=np.float32)).tolist() == [0.0]
 
 
 def test_what_was_made_of_a_picture_is_drawn_with_it() -> None:

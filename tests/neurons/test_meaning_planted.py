@@ -153,6 +153,9 @@ def test_a_unit_that_noise_renames() -> None:
     assert again.concepts == ("even", "odd")
     assert [again.named(one) for one in again.units["label_real"]] == ["even", "even", "odd", "odd"]
     assert again.layer["flips_noise"].value == 0.5
+    assert again.layer["flips_noise"].interval is not None
+    low, high = again.layer["flips_noise"].interval
+    assert 0 <= low < 0.5 < high <= 1
     assert again.layer["flips_attack"].value == 0
 
 
