@@ -2,8 +2,8 @@
 
 That units answer to patches, so that pictures of anything can drive them; and that representations
 of adversarial pictures side with their targets. Both on the sets of ``neurons_sets.py``. What a
-layer says of a set of pictures is kept, and each network's numbers are, so that a section that was
-broken off goes on.
+layer says of a set of pictures is kept, and what its units mean: a section that was broken off goes
+on. Delete the folder to begin anew.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from benchmarks.page import Section, percent
 from fluoroscope.neurons.adversarial.set_files import read_about
 from fluoroscope.neurons.meaning.noise import with_noise
 from fluoroscope.neurons.meaning.result import Consistency
+from fluoroscope.neurons.reading.activations import Activations
 from fluoroscope.pictures.curves import COLORS
 from fluoroscope.pictures.maps import write_figure
 from reproductions.neurons_patches import PICTURES, UNITS, Kept, kept
@@ -112,20 +113,25 @@ def _look(name: str, model: fs.Classifier, led: fs.ImageSet) -> list[Found]:
     made = []
     for at, layer in enumerate(layers):
         mean = {kind: several[at] for kind, several in read.items()}
-        judged = [
-            fs.neurons.consistency(
-                mean["real"],
-                mean["adversarial"],
-                "weights",
-                model=model,
-                noisy=mean["noisy"],
-                successful=successful,
-            )
-            for successful in (False, True)
-        ]
+        judged = [_judged(place, model, layer, mean, reached) for reached in (False, True)]
         patches = {kind: kept(model, mean[kind], kinds[kind]) for kind in ("real", "adversarial")}
         made.append(Found(short, layer, judged[0], judged[1], patches))
     return made
+
+
+def _judged(
+    place: Path, model: fs.Classifier, layer: str, read: dict[str, Activations], reached: bool
+) -> Consistency:
+    """What the units of a layer mean, measured now if it was not before."""
+    own = place / f"meaning-{'reached' if reached else 'all'}-{layer}"
+    if (own / "consistency.json").is_file():
+        return Consistency.load(own)
+    found = fs.neurons.consistency(
+        read["real"], read["adversarial"], "weights", model=model, noisy=read["noisy"],
+        successful=reached,
+    )  # fmt: skip
+    found.save(own)
+    return found
 
 
 def _words(page: Section, name: str, about: dict) -> None:

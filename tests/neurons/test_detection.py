@@ -138,6 +138,18 @@ def found(
     return fs.neurons.detect(model, data, led, "1", neighbours=5)
 
 
+def test_half_of_each_class_is_learnt_from_where_it_is_classified_correctly(
+    planted: tuple[fs.Classifier, fs.ImageSet], found: Detection
+) -> None:
+    model, data = planted
+    images = torch.stack([one.image for one in data])
+    right = model(images).argmax(1) == torch.arange(200) % 4
+    learnt = (torch.arange(200) >= 40) & (torch.arange(200) // 4 % 2 == 0)
+    assert found.record["learnt_from"] == int((learnt & right).sum()) < int(learnt.sum())
+    assert len(found.groups["clean"]) == int((~learnt & right).sum())
+    assert len(found.groups["misclassified"]) == int((~learnt & ~right).sum())
+
+
 def test_what_disagrees_is_detected_and_mistakes_with_it(found: Detection) -> None:
     told, mistakes = (found.told("mean", group) for group in ("adversarial", "misclassified"))
     assert told is not None

@@ -99,7 +99,11 @@ class Detection(html.Shown):
                 continue
             words = SCORES[name]
             if own.interval[0] < _PASSES:
-                said.append(f"by {words} adversarial pictures are hardly told from clean ones")
+                said.append(
+                    f"by {words} adversarial pictures look more ordinary than clean ones"
+                    if own.interval[1] < 0.5
+                    else f"by {words} adversarial pictures are hardly told from clean ones"
+                )
                 continue
             if own.interval[0] <= baseline.interval[1]:
                 said.append(f"by {words} no more is detected than by the confidence alone")
