@@ -62,6 +62,8 @@ def test_the_small_commands_and_mistakes_in_names_import_no_pytorch(tmp_path: Pa
         ["attribute", "show", "gradeint"],
         ["portrait", "-m", "digits-cnn", "--method", "furier"],
         ["portrait", "show", "furier"],
+        ["neurons", "show", "-m", "digits-cmn", "-d", "digits"],
+        ["trace", "-m", "digits-cnn", "-i", "digts:7"],
     ]
     codes, there = imported(*wrong, cwd=tmp_path)
     assert codes == [2] * len(wrong)
