@@ -6,6 +6,7 @@ layer says of a set of pictures is kept, and what its units mean: a section that
 on. Delete the folder to begin anew.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,6 +153,12 @@ def _words(page: Section, name: str, about: dict) -> None:
         "pictures as they come; *succeeded* has only those pictures that this network predicts as "
         "their target, where these are not all: the ones that were easy to lead there."
     )
+    if name == "imagenet":
+        page.text(
+            "There is one real picture of each class, and the adversarial ones were made of these: "
+            "so r1 and r2 are the same number, CS1 asks whether a unit still answers to the same "
+            "picture, and hardly a unit has a commonest class, so label flips are not measured."
+        )
 
 
 def _table_of_meaning(page: Section, found: Sequence[Found]) -> None:
@@ -168,14 +175,19 @@ def _table_of_meaning(page: Section, found: Sequence[Found]) -> None:
                   for name in ("cs1", "cs2")),
                 layer["r1"].words(), percent(layer["r1_below_1"].value, 0),
                 layer["r2"].words(), percent(layer["r2_below_1"].value, 0),
-                layer["relative_sensitivity"].words(), percent(layer["flips_attack"].value, 0),
-                percent(layer["flips_noise"].value, 0),
+                layer["relative_sensitivity"].words(), _share(layer["flips_attack"].value),
+                _share(layer["flips_noise"].value),
             ])  # fmt: skip
     page.table(
         ["network", "layer", "pictures", "number>", "CS1>", "CS2>", "r1>", "below 1>", "r2>",
          "below 1>", "sensitivity>", "label flips, attack>", "noise>"],
         rows,
     )  # fmt: skip
+
+
+def _share(value: float) -> str:
+    """In percent; no unit may have a commonest class."""
+    return "–" if math.isnan(value) else percent(value, 0)
 
 
 def _pictures(found: Consistency) -> int:
