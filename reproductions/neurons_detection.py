@@ -33,11 +33,13 @@ def section() -> Section:
         "are classified correctly. AUROC / share detected where 5 % of the clean pictures are "
         "taken for adversarial. Noise and JPEG are as far from the picture as the attack went. The "
         "attack that knows of it lowers the class means' score as well, and nothing else of the "
-        "detector. An AUROC below .5 means that such pictures look more ordinary than clean ones."
+        "detector, and may move pictures farther than the plain one: *moved* is the median root "
+        "mean square of the change, of pixels from 0 to 1. An AUROC below .5 means that such "
+        "pictures look more ordinary than clean ones."
     )
     page.table(
-        ["network", "layer", "told from clean", "pictures>", "nearest class mean>",
-         "nearest real pictures>", "confidence>"],
+        ["network", "layer", "told from clean", "pictures>", "moved>",
+         "nearest class mean>", "nearest real pictures>", "confidence>"],
         [[f"`{name}`", f"`{layer}`", *row]
          for (name, layer), one in found.items() for row in one.grid],
     )  # fmt: skip

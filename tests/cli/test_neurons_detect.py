@@ -21,6 +21,7 @@ def test_the_command_says_what_is_detected_and_what_not(
     told = json.loads(said.out)
     assert told["groups"]["adversarial"]["pictures"] > 5
     assert 0 <= told["groups"]["adversarial"]["from_clean"]["mean"]["auroc"] <= 1
+    assert "moved: median root mean square" in said.err
     assert (tmp_path / "out" / "roc.png").is_file()
     assert json.loads((tmp_path / "out" / "detection.json").read_text())["headline"]
     wrong = fluoroscope(*asked[:-6], "--adversarial", "digits")

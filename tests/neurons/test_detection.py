@@ -14,7 +14,7 @@ from fluoroscope.errors import InvalidParameterError
 from fluoroscope.neurons.detection.controls import apart, compressed, noisy
 from fluoroscope.neurons.detection.evading import Evading
 from fluoroscope.neurons.detection.reference import SCORES, Reference
-from fluoroscope.neurons.detection.result import Detection, _curve
+from fluoroscope.neurons.detection.result import Detected, Detection, _curve
 from fluoroscope.neurons.reading.activations import Activations
 from fluoroscope.neurons.reading.units import Units
 
@@ -161,7 +161,10 @@ def test_what_disagrees_is_detected_and_mistakes_with_it(found: Detection) -> No
     harmless = found.told("neighbours", "jpeg")
     assert harmless is not None
     assert harmless.auroc < 0.7
-    assert any("hardly told from an ordinary mistake" in words for words in found.conclusions)
+    # A mistake is read from the other class's pixel at its full brightness, an attack from less.
+    assert all(row[1] == "0" for row in found.mistake_rows)
+    assert any("ordinary mistakes lie farther off" in words for words in found.conclusions)
+    assert not any("hardly told from an ordinary" in words for words in found.conclusions)
 
 
 def test_each_number_is_scikit_learns(found: Detection) -> None:
@@ -245,3 +248,46 @@ def test_it_is_kept_and_told(found: Detection, tmp_path: Path) -> None:
     assert "told from clean ones" in found.headline
     assert found.figure().axes
     assert "nearest class mean" in found._repr_html_()
+
+
+def scored(mean: float, mistakes: int = 40, adaptive: float = 0.02) -> Detection:
+    """Adversarial pictures far from clean ones, and mistakes ``mean`` off by each score."""
+    drawn = np.random.default_rng(0)
+
+    def group(many: int, at: float, distance: float = 0.0) -> Detected:
+        values = {score: drawn.normal(at, 1, many) for score in SCORES}
+        return Detected(values, many, distance)
+
+    groups = {
+        "clean": group(60, 0), "misclassified": group(mistakes, mean),
+        "adversarial": group(60, 3, 0.02), "adaptive": group(60, 0, adaptive),
+    }  # fmt: skip
+    return Detection(groups=groups, record={"steps": 7})
+
+
+def test_which_lies_farther_off_is_said_the_right_way_round() -> None:
+    further, alike, nearer = (" ".join(scored(at).conclusions) for at in (6, 3, 2))
+    assert "by the nearest class mean ordinary mistakes lie farther off than an attack" in further
+    assert "doubt, wherever it comes from" not in further
+    assert "hardly told from an ordinary mistake: what is detected is doubt" in alike
+    assert "a little farther off than an ordinary mistake" in nearer
+    assert "hardly told" not in nearer
+    assert "ordinary mistake" not in " ".join(scored(-3).conclusions)
+    assert "few stand behind" not in further
+    few = " ".join(scored(6, mistakes=5).conclusions)
+    assert "few stand behind it (misclassified real pictures: 5)" in few
+
+
+def test_an_attack_that_moves_farther_is_said_to() -> None:
+    as_far, farther = scored(3), scored(3, adaptive=0.05)
+    assert any("attack of 7 steps that knows" in words for words in as_far.conclusions)
+    assert not any("farther than the plain one" in words for words in as_far.conclusions)
+    words = "but it moves pictures farther than the plain one (0.05 and 0.02)"
+    assert any(words in one for one in farther.conclusions)
+    assert words in farther.headline
+    moved = {row[0]: row[2] for row in farther.grid}
+    assert moved["adversarial pictures"] == "0.02"
+    assert moved["those whose attack knows of it"] == "0.05"
+    assert moved["misclassified real pictures"] == "–"
+    assert "moved" in farther._repr_html_()
+    assert farther.describe()["groups"]["adaptive"]["distance"] == 0.05

@@ -55,6 +55,7 @@ def detect(
     from fluoroscope.data.imageset import load_images
     from fluoroscope.files import output_directory
     from fluoroscope.neurons.detection.detect import detect as detected
+    from fluoroscope.neurons.detection.result import MOVED
     from fluoroscope.pictures.maps import write_figure
     from fluoroscope.words import count
 
@@ -77,11 +78,12 @@ def detect(
             on_share=lambda share: move(share, f"looking at {count(len(led), 'picture')}"),
         )
     output.table(
-        ["told from clean pictures", "pictures>", "means>", "neighbours>", "confidence>"],
+        ["told from clean pictures", "pictures>", "moved>", "means>", "neighbours>", "confidence>"],
         found.grid,
         title="AUROC / detected with 5 % false alarms, by the nearest class mean, the nearest "
         "real pictures, and 1 - the largest probability",
     )
+    output.say(MOVED)
     output.table(["adversarial told from misclassified, by", "AUROC>", "95 %"], found.mistake_rows)
     output.say(found.headline)
     for words in found.conclusions:

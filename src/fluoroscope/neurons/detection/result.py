@@ -28,10 +28,14 @@ GROUPS = {
     "jpeg": "JPEG as far away",
 }
 """What is told from real pictures that are classified correctly."""
+MOVED = "moved: median root mean square of the change, of pixels from 0 to 1"
 FORMAT = 1
 # From this AUROC on a score tells adversarial pictures from other mistakes; below the other one
 # those whose attack knows of the detector pass it.
 _TELLS, _PASSES = 0.75, 0.6
+# Fewer pictures than this on a side are said; an attack that moves pictures by more than this many
+# times as much as another moves them farther.
+_FEW, _FARTHER = 30, 1.1
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class Detection(html.Shown):
             said += f", from ordinary mistakes at {number(mistakes.auroc)}"
         aware = self.told(name, "adaptive")
         if aware is not None:
-            said += f"; made by who knows of it at {number(aware.auroc)}"
+            said += f"; made by who knows of it at {number(aware.auroc)}{self._farther}"
         return said
 
     @property
@@ -99,23 +103,32 @@ class Detection(html.Shown):
                 continue
             words = SCORES[name]
             if own.interval[0] < _PASSES:
-                said.append(
-                    f"by {words} adversarial pictures look more ordinary than clean ones"
-                    if own.interval[1] < 0.5
-                    else f"by {words} adversarial pictures are hardly told from clean ones"
-                )
+                seen = _side(
+                    own, "look more ordinary than clean ones", "are hardly told from clean ones",
+                    "are told from clean ones a little only",
+                )  # fmt: skip
+                said.append(f"by {words} adversarial pictures {seen}{self._few('adversarial')}")
                 continue
             if own.interval[0] <= baseline.interval[1]:
                 said.append(f"by {words} no more is detected than by the confidence alone")
             mistakes = self.told(name, "adversarial", base="misclassified")
             if mistakes is not None and mistakes.interval[0] < _TELLS:
-                said.append(
-                    f"by {words} an attack is hardly told from an ordinary mistake: what is "
-                    "detected is doubt, wherever it comes from"
+                seen = _side(
+                    mistakes,
+                    "ordinary mistakes lie farther off than an attack: what is detected is "
+                    "mistakes, more than attacks",
+                    "an attack is hardly told from an ordinary mistake: what is detected is doubt, "
+                    "wherever it comes from",
+                    "an attack lies a little farther off than an ordinary mistake, no more",
                 )
+                few = self._few("misclassified", "adversarial")
+                said.append(f"by {words} {seen} (AUROC {number(mistakes.auroc)}){few}")
             aware = self.told(name, "adaptive")
             if aware is not None and aware.interval[0] < _PASSES and self._reached:
-                said.append(f"an attack that knows of the class means is not detected by {words}")
+                said.append(
+                    f"an attack of {count(int(self.record['steps']), 'step')} that knows of the "
+                    f"class means is not detected by {words}{self._farther}{self._few('adaptive')}"
+                )
         return said
 
     @property
@@ -125,8 +138,29 @@ class Detection(html.Shown):
         return 2 * len(aware) > aware.asked
 
     @property
+    def _farther(self) -> str:
+        """That the attack which knows of it changes more, where it does."""
+        plain, aware = (self.groups[name].distance for name in ("adversarial", "adaptive"))
+        if aware <= _FARTHER * plain:
+            return ""
+        return (
+            f", but it moves pictures farther than the plain one ({number(aware)} and "
+            f"{number(plain)})"
+        )
+
+    def _few(self, *groups: str) -> str:
+        """How many pictures there are of each kind, where these are few."""
+        told = [
+            f"{GROUPS[name]}: {len(self.groups[name]):,}"
+            for name in groups
+            if len(self.groups[name]) < _FEW
+        ]
+        return f"; few stand behind it ({', '.join(told)})" if told else ""
+
+    @property
     def rows(self) -> list[list[str]]:
-        """Of each kind and score: pictures, AUROC with its interval, detected at 5 % alarms."""
+        """Of each kind and score: pictures, how far they were moved, AUROC with its interval,
+        detected at 5 % alarms."""
         rows = []
         for group, words in GROUPS.items():
             for score, by in SCORES.items():
@@ -134,14 +168,16 @@ class Detection(html.Shown):
                 if found is not None:
                     low, high = found.interval
                     rows.append(
-                        [words, f"{len(self.groups[group]):,}", by, number(found.auroc),
+                        [words, f"{len(self.groups[group]):,}", self._moved(group), by,
+                         number(found.auroc),
                          f"{number(low)} to {number(high)}", percent(1 - found.fpr95, 0)]
                     )  # fmt: skip
         return rows
 
     @property
     def grid(self) -> list[list[str]]:
-        """Of each kind of picture: how many, and by each score AUROC and detected at 5 % alarms."""
+        """Of each kind of picture: how many, how far they were moved, and by each score AUROC and
+        detected at 5 % alarms."""
         rows = []
         for group, words in GROUPS.items():
             told = [self.told(score, group) for score in SCORES]
@@ -149,8 +185,13 @@ class Detection(html.Shown):
                 cells = [
                     f"{number(one.auroc)} / {percent(1 - one.fpr95, 0)}" for one in told if one
                 ]
-                rows.append([words, f"{len(self.groups[group]):,}", *cells])
+                rows.append([words, f"{len(self.groups[group]):,}", self._moved(group), *cells])
         return rows
+
+    def _moved(self, group: str) -> str:
+        """The median distance from the pictures that they were made of; a dash of real ones."""
+        far = self.groups[group].distance
+        return number(far) if far else "–"
 
     @property
     def mistake_rows(self) -> list[list[str]]:
@@ -235,9 +276,11 @@ class Detection(html.Shown):
 
     def _view(self) -> Iterator[html.Html]:
         yield html.table(
-            ("told from clean pictures", "pictures", "by", "AUROC", "95 %", "detected at 5 %"),
-            self.rows, right=(1, 3, 5),
+            ("told from clean pictures", "pictures", "moved", "by", "AUROC", "95 %",
+             "detected at 5 %"),
+            self.rows, right=(1, 2, 4, 6),
         )  # fmt: skip
+        yield html.paragraph(MOVED)
         yield html.table(("adversarial told from misclassified, by", "AUROC", "95 %"),
                          self.mistake_rows, right=(1,))  # fmt: skip
         for words in self.conclusions:
@@ -245,6 +288,12 @@ class Detection(html.Shown):
         clean = count(len(self.groups[CLEAN]), "clean picture")
         yield html.paragraph(f"{clean} that were not learnt from, classified correctly")
         yield html.notes(self.notes)
+
+
+def _side(found: Separation, below: str, level: str, above: str) -> str:
+    """What to say where the interval lies below a coin's 0.5, holds it, or lies above."""
+    low, high = found.interval
+    return below if high < 0.5 else above if low > 0.5 else level
 
 
 def _curve(
