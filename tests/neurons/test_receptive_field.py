@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 import fluoroscope as fs
 from fluoroscope.models.layers import tapped
+from fluoroscope.neurons.answers import receptive_field as module
 from fluoroscope.neurons.answers.receptive_field import receptive_field
 
 
@@ -22,9 +23,11 @@ def classifier(body: nn.Module, channels: int = 1, side: int = 15) -> fs.Classif
     return fs.Classifier(Network().eval(), channels=channels, input_size=side)
 
 
-def by_every_pixel(model: fs.Classifier, layer: str, unit: int, at: tuple[int, int]) -> list[int]:
+def by_every_pixel(
+    model: fs.Classifier, layer: str, unit: int, at: tuple[int, int], many: int = 6
+) -> list[int]:
     """Change one pixel after the other, and look whether the unit does."""
-    pictures = torch.rand(6, model.channels, *model.input_size)
+    pictures = torch.rand(many, model.channels, *model.input_size)
     seen = torch.zeros(model.input_size, dtype=torch.bool)
 
     def value(images: Tensor) -> Tensor:
@@ -94,16 +97,52 @@ def test_what_mixes_everything_sees_the_whole_picture() -> None:
     assert patch.certain
 
 
-def test_too_small_a_box_is_told_by_replacing_what_lies_outside() -> None:
-    """A gate whose derivative is zero almost everywhere, though what it sees matters."""
+@pytest.mark.parametrize("seed", range(8))
+def test_behind_a_maximum_the_box_is_whole(seed: int) -> None:
+    """Where each picture shows but one of the four ways, and few units answer often."""
+    torch.manual_seed(seed)
+    body = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3, stride=2), nn.ReLU(), nn.MaxPool2d(2)
+    )
+    model = classifier(body, side=33)
+    for unit in range(4):
+        found = receptive_field(model, "body.4", unit)
+        y0, x0, y1, x1 = found.box
+        assert found.settled == found.certain
+        if found.certain:
+            # Unless a way is closed for good; then a look at every pixel says the same.
+            at = divmod(found.place, 7)
+            assert (y1 - y0, x1 - x0) == (7, 7) or list(found.box) == by_every_pixel(
+                model, "body.4", unit, at, 400
+            )
+        elif found.share:
+            assert "maybe more" in found.said()
+            assert not found.leak > 1e-4
 
-    class Gate(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            bright = (x.amax((1, 2, 3), keepdim=True) > 0.99).float()
-            return torch.cat([x * (1 + bright), x, x, x], 1)
 
+class Gate(nn.Module):
+    """Whose derivative is zero almost everywhere, though what it sees matters."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        bright = (x.amax((1, 2, 3), keepdim=True) > 0.99).float()
+        return torch.cat([x * (1 + bright), x, x, x], 1)
+
+
+def test_a_box_grows_to_what_changes_the_activation_without_a_derivative() -> None:
     found = receptive_field(classifier(nn.Sequential(Gate()), side=6), "body.0", 0, samples=8)
+    assert found.everything
+    assert found.certain
+
+
+def test_a_box_that_is_still_too_small_is_neither_settled_nor_certain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_MOST", 32)
+    monkeypatch.setattr(module._Sight, "grow", lambda *_: None)
+    found = receptive_field(classifier(nn.Sequential(Gate()), side=6), "body.0", 0)
     assert found.box == (3, 3, 4, 4)
+    assert found.leak > 0
+    assert not found.settled
     assert not found.certain
     assert "too small" in found.said()
 

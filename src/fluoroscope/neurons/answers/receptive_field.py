@@ -2,8 +2,10 @@
 
 For several pictures the activation at that place is derived with respect to the pixels; whatever
 has a derivative that is not zero is seen. A rectified path that is closed in one picture is open in
-another, so the field is what any of them shows. Then everything outside its box is replaced: if the
-activation stays as it was, nothing beyond the box was missed. A network whose places mix everything
+another, and a maximum lets through one path in each, so the field is what any of them shows, and
+there are more of them until the box stays the same. Then everything outside it is replaced: if the
+activation stays as it was, nothing beyond the box was missed; else the box grows, and more pictures
+are looked at. A network whose places mix everything
 (attention, squeeze and excitation) sees the whole picture, and so says the measurement.
 """
 
@@ -30,9 +32,22 @@ Box = tuple[int, int, int, int]
 # The part of the derivative that the narrower box holds, and the one of a picture that counts as
 # all of it.
 _HELD, _ALL = 0.95, 0.999
+NEARLY = 0.9
+"""The part of a picture from which on a patch is as good as all of it."""
 # Below this part of the activation's spread a change is rounding.
 _ROUNDING = 1e-4
-_OUTSIDE = 1  # the draw of what replaces the pixels outside
+# Draws of the hash: the pictures, coarse ones, and what replaces the pixels outside.
+_PICTURES, _WIDE, _OUTSIDE = 0, 1, 2
+# Pixels of a coarse picture that are the same, along each side.
+_COARSE = 4
+# Pictures that have to show anything before a box counts as settled, and noise at the most: behind
+# a maximum each picture shows but one of the ways. Then the same for the patch of one picture, in
+# steps of some.
+_LIVE, _MOST = 32, 128
+_LIVE_EACH, _MOST_EACH, _EACH = 16, 32, 4
+# Pictures whose change by the outside is followed to the pixels that make it.
+_TRACED = 16
+_GROWN = 4  # times in a row that a box may grow by that
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,10 +68,12 @@ class ReceptiveField(html.Shown):
     """The units that were asked about; empty for all of the layer."""
     pictures: int
     settled: bool
-    """Whether the box that the first half of the pictures showed is that of all."""
+    """Whether enough pictures showed anything, the later half of them nothing that the first had
+    not, and nothing outside changed the activation."""
     leak: float
     """How much the activation changed when everything outside the box was replaced, as a part of
-    its spread over the pictures; NaN where nothing is outside, or the activation never changed."""
+    its spread over the pictures; NaN where nothing is outside, or the activation never changed. By
+    then the box has grown as far as what lies beyond one of its sides alone changes it."""
 
     @property
     def share(self) -> float:
@@ -72,7 +89,7 @@ class ReceptiveField(html.Shown):
     @property
     def certain(self) -> bool:
         """Whether nothing beyond the box matters to the activation, as far as was tried."""
-        return self.everything or self.leak <= _ROUNDING
+        return self.everything or (self.settled and self.leak <= _ROUNDING)
 
     def said(self) -> str:
         """A sentence on the field and how certain it is."""
@@ -82,15 +99,17 @@ class ReceptiveField(html.Shown):
         if self.everything:
             what = "it sees the whole picture"
         else:
-            what = (
-                f"it sees {y1 - y0}×{x1 - x0} pixels, {percent(self.share, 0)} of the picture, and "
-                + (
-                    "nothing outside changes it"
-                    if self.certain
-                    else f"what lies outside changes it by {percent(self.leak)} of its spread, so "
-                    "the box is too small"
+            part = percent(self.share, 0) if self.share >= 0.005 else "under 1 %"
+            size = f"{y1 - y0}×{x1 - x0} pixels, {part} of the picture, and "
+            if self.certain:
+                what = f"it sees {size}nothing outside changes it"
+            elif self.leak > _ROUNDING:
+                what = (
+                    f"it sees {size}what lies outside changes it by {percent(self.leak)} of its "
+                    "spread, so the box is too small"
                 )
-            )
+            else:
+                what = f"it sees {size}maybe more: it answered to few of the pictures"
         y0, x0, y1, x1 = self.core
         return f"{what}; mostly (95 % of the derivative) {y1 - y0}×{x1 - x0}"
 
@@ -130,7 +149,7 @@ def receptive_field(
             default the middle one.
         call: which use of the layer; by default the last.
         images: real pictures ``(N, C, H, W)`` to measure with, beside those of noise.
-        samples: pictures of noise, at least 2.
+        samples: pictures of noise to begin with; up to 128 are drawn until the box is settled.
         seed: of the noise.
         size: ``(height, width)`` where the network takes any and no images say it.
 
@@ -144,77 +163,135 @@ def receptive_field(
     found = find_units(model, layer, call, size)
     chosen = _chosen(found, units)
     at = _place(found, place)
-    pictures = _noise(model, size, whole_number("samples", samples), seed)
-    if real is not None:
-        pictures = torch.cat([real.to(pictures), pictures])
-    return measured(model, found, chosen, at, pictures, seed)
+    draw = _Noise(model, size, whole_number("samples", samples), seed)
+    return _measured(model, found, chosen, at, draw, real)
+
+
+@dataclass
+class _Sight:
+    """What pictures showed so far of what is seen from one place."""
+
+    weight: Tensor
+    seen: Tensor
+    boxes: list[Box]
+    """After each picture that showed anything."""
+
+    @classmethod
+    def none(cls, size: Sequence[int]) -> "_Sight":
+        weight = torch.zeros(*size, dtype=torch.float64, device="cpu")
+        return cls(weight, torch.zeros_like(weight, dtype=torch.bool), [])
+
+    @property
+    def box(self) -> Box:
+        return _box(self.seen)
+
+    def add(self, slope: Tensor) -> None:
+        """Of a picture the size of the derivative at each pixel ``(H, W)``."""
+        total = float(slope.sum())
+        if not total > 0:
+            return
+        self.seen |= slope > 0
+        self.weight += slope / total
+        self.boxes.append(self.box)
+
+    def grow(self, box: Box) -> None:
+        y0, x0, y1, x1 = box
+        self.seen[y0, x0] = self.seen[y1 - 1, x1 - 1] = True
+
+    def whole(self, part: float = _ALL) -> bool:
+        """Whether it is that part of the picture, and can hardly grow."""
+        y0, x0, y1, x1 = self.box
+        return (y1 - y0) * (x1 - x0) >= part * self.seen.numel()
+
+    def settled(self, least: int) -> bool:
+        """Whether enough pictures showed anything, and the later half of them nothing new."""
+        many = len(self.boxes)
+        return many >= least and self.boxes[(many - 1) // 2] == self.box
+
+    def shared(self) -> Tensor:
+        total = float(self.weight.sum())
+        return self.weight / total if total else self.weight
 
 
 @torch.inference_mode(False)
-def measured(
-    model: Classifier, units: Units, of: Sequence[int], place: int, pictures: Tensor, seed: int = 0
-) -> ReceptiveField:
-    """The field of units at a place, by pictures ``(N, C, H, W)`` on the network's device."""
-    weight = pictures.new_zeros(pictures.shape[2:], dtype=torch.float64)
-    seen = torch.zeros_like(weight, dtype=torch.bool)
-    values: list[float] = []
+def _measured(
+    model: Classifier, units: Units, of: Sequence[int], place: int, draw: "_Noise",
+    real: Tensor | None,
+) -> ReceptiveField:  # fmt: skip
+    """The field of units at a place, by real pictures and as much noise as it takes."""
+    which = list(of) or list(range(units.count))
 
-    def one(rows: Tensor, gradient: bool = True) -> tuple[Tensor, Tensor]:
-        which = [list(of) or list(range(units.count))] * len(rows)
-        return _asked(model, units, which, [place] * len(rows), rows, gradient)
+    def look(rows: Tensor, gradient: bool = True) -> tuple[Tensor, Tensor]:
+        return _asked(
+            model, units, [which] * len(rows), [place] * len(rows), rows, gradient
+        )  # fmt: skip
 
-    first, half = (0, 0, 0, 0), (len(pictures) + 1) // 2
-    for rows in pictures.split(suitable_batch(pictures)):
-        for value, slope in zip(*one(rows), strict=True):
-            size = slope.abs().sum(0).double()
-            seen |= size > 0
-            if float(size.sum()) > 0:
-                weight += size / size.sum()
-            values.append(float(value))
-            if len(values) == half:
-                first = _box(seen)
-    box = _box(seen)
-    total = float(weight.sum())
-    weight = weight / total if total else weight
-    leak = _leak(one, pictures, box, values, seed)
+    def value(rows: Tensor) -> Tensor:
+        return torch.cat([look(some, False)[0] for some in rows.split(suitable_batch(rows))])
+
+    pictures = draw(0, draw.first)
+    if real is not None:
+        pictures = torch.cat([real.to(pictures), pictures])
+    sight, new, drawn = _Sight.none(pictures.shape[2:]), pictures, draw.first
+    values, leak, most = pictures.new_zeros(0), float("nan"), max(_MOST, draw.first)
+    while True:
+        for rows in new.split(suitable_batch(new)):
+            found, slopes = look(rows)
+            values = torch.cat([values, found])
+            for slope in slopes.abs().sum(1).double().cpu():
+                sight.add(slope)
+        if sight.whole() or (drawn >= most and not sight.boxes):
+            break
+        if drawn >= most or sight.settled(_LIVE):
+            before = sight.box
+            for again in range(_GROWN):
+                other = draw.other(len(pictures), drawn + again)
+                leak, grown = _leak(value, pictures, other, sight.box, values)
+                if grown == sight.box or sight.whole():
+                    break
+                sight.grow(grown)
+            if drawn >= most or sight.whole() or (sight.box == before and leak <= _ROUNDING):
+                break
+        new = draw(drawn, min(drawn, most - drawn))
+        pictures, drawn = torch.cat([pictures, new]), drawn + len(new)
+    weight = sight.shared()
+    settled = sight.whole() or (sight.settled(_LIVE) and leak <= _ROUNDING)
     return ReceptiveField(
-        box, _core(weight), weight.float().cpu(), place, units, tuple(of), len(pictures),
-        first == box, leak,
+        sight.box, _core(weight), weight.float(), place, units, tuple(of), len(pictures),
+        settled, leak,
     )  # fmt: skip
 
 
 def fields(
     model: Classifier, units: Units, of: Sequence[int], places: Sequence[int], pictures: Tensor,
-    samples: int,
 ) -> list[tuple[Box, Box]]:  # fmt: skip
     """The box and the core of each of some units at a place of its own, by a picture of its own
-    ``(n, C, H, W)`` and pictures of noise.
+    ``(n, C, H, W)`` and as much noise as it takes; a box of nearly the whole picture is enough.
     """
     if not len(pictures):
         return []
-    extra = _noise(model, (int(pictures.shape[2]), int(pictures.shape[3])), samples, 0)
-    each = 1 + samples
-    rows = [(number, look) for number in range(len(pictures)) for look in range(each)]
-    weights = torch.zeros(len(pictures), *pictures.shape[2:], dtype=torch.float64, device="cpu")
-    seen = torch.zeros_like(weights, dtype=torch.bool)
-    size = suitable_batch(pictures)
-    for start in range(0, len(rows), size):
-        some = rows[start : start + size]
-        shown = torch.stack(
-            [extra[look - 1] if look else pictures[number].to(extra) for number, look in some]
-        )
-        which = [(of[number],) for number, _ in some]
-        at = [places[number] for number, _ in some]
-        _, slope = _asked(model, units, which, at, shown)
-        slopes = slope.abs().sum(1).double().cpu()
-        for (number, _), found in zip(some, slopes, strict=True):
-            seen[number] |= found > 0
-            if float(found.sum()) > 0:
-                weights[number] += found / found.sum()
-    return [
-        (_box(mask), _core(weight / weight.sum() if float(weight.sum()) else weight))
-        for mask, weight in zip(seen, weights, strict=True)
-    ]
+    draw = _Noise(model, (int(pictures.shape[2]), int(pictures.shape[3])), _EACH, 0)
+    sights = [_Sight.none(pictures.shape[2:]) for _ in pictures]
+
+    def look(rows: Sequence[tuple[int, Tensor]]) -> None:
+        size = suitable_batch(pictures)
+        for start in range(0, len(rows), size):
+            some = rows[start : start + size]
+            shown = torch.stack([picture for _, picture in some]).to(model.device, model.dtype)
+            which = [(of[number],) for number, _ in some]
+            _, slopes = _asked(model, units, which, [places[number] for number, _ in some], shown)
+            for (number, _), slope in zip(some, slopes.abs().sum(1).double().cpu(), strict=True):
+                sights[number].add(slope)
+
+    look(list(enumerate(pictures)))
+    for first in range(0, _MOST_EACH, _EACH):
+        open_ = [
+            number
+            for number, sight in enumerate(sights)
+            if not (sight.whole(NEARLY) or sight.settled(_LIVE_EACH))
+        ]
+        look([(number, picture) for number in open_ for picture in draw(first, _EACH)])
+    return [(sight.box, _core(sight.shared())) for sight in sights]
 
 
 @torch.inference_mode(False)
@@ -245,25 +322,42 @@ def _asked(
 
 
 def _leak(
-    one: Callable[..., tuple[Tensor, Tensor]], pictures: Tensor, box: Box, values: list[float],
-    seed: int,
-) -> float:  # fmt: skip
-    """The largest change by another outside, as a part of the spread of the values."""
+    value: Callable[[Tensor], Tensor], pictures: Tensor, other: Tensor, box: Box, values: Tensor
+) -> tuple[float, Box]:
+    """The largest change by another outside, as a part of the spread of the values, and the box as
+    far as what lies beyond one side alone changes them.
+    """
     height, width = pictures.shape[2:]
     y0, x0, y1, x1 = box
-    spread = max(values) - min(values)
-    if (y1 - y0) * (x1 - x0) in (0, height * width) or not spread:
-        return float("nan")
-    key = randomness.keys(seed, torch.arange(len(pictures), device=pictures.device))
-    other = randomness.uniform(key, _OUTSIDE, tuple(pictures.shape[1:])).to(pictures)
-    other[:, :, y0:y1, x0:x1] = pictures[:, :, y0:y1, x0:x1]
-    most, done = 0.0, 0
-    for rows in other.split(suitable_batch(other)):
-        found, _ = one(rows, gradient=False)
-        for number, value in enumerate(found.tolist()):
-            most = max(most, abs(value - values[done + number]))
-        done += len(rows)
-    return most / spread
+    spread = float(values.max() - values.min())
+    if not spread:
+        return float("nan"), box
+    outside = torch.ones(height, width, dtype=torch.bool, device=pictures.device)
+    outside[y0:y1, x0:x1] = False
+    change = (value(torch.where(outside, other, pictures)) - values).abs()
+    leaks = (change > _ROUNDING * spread).nonzero()[:_TRACED, 0]
+    pictures, other, values = pictures[leaks], other[leaks], values[leaks]
+
+    def beyond(axis: int, low: bool, many: int) -> bool:
+        """Whether another in the outermost rows or columns changes any of the values."""
+        mask = torch.zeros_like(outside)
+        side = (height, width)[axis]
+        mask.narrow(axis, 0 if low else side - many, many).fill_(True)
+        found = value(torch.where(mask, other, pictures))
+        return bool(((found - values).abs() > _ROUNDING * spread).any())
+
+    room = []
+    for axis, low, free in ((0, True, y0), (1, True, x0), (0, False, height - y1),
+                            (1, False, width - x1)):  # fmt: skip
+        if len(leaks) and free and beyond(axis, low, free):
+            still, changed = 0, free
+            while changed - still > 1:
+                middle = (still + changed) // 2
+                still, changed = (still, middle) if beyond(axis, low, middle) else (middle, changed)
+            free = changed - 1
+        room.append(free)
+    top, left, bottom, right = room
+    return float(change.max()) / spread, (top, left, height - bottom, width - right)
 
 
 def _box(seen: Tensor) -> Box:
@@ -286,11 +380,36 @@ def _core(weight: Tensor) -> Box:
     return y0, x0, min(y1, weight.shape[0]), min(x1, weight.shape[1])
 
 
-def _noise(model: Classifier, size: tuple[int, int] | None, many: int, seed: int) -> Tensor:
-    """Pictures of uniform noise, no two of the same grey."""
-    shape = tuple(noise(model, size).shape[1:])
-    key = randomness.keys(seed, torch.arange(many, device=model.device))
-    return randomness.uniform(key, 0, shape).to(model.device, model.dtype)
+@dataclass
+class _Noise:
+    """Pictures of noise, of any number: uniform, and after the first every other one coarse."""
+
+    model: Classifier
+    size: tuple[int, int] | None
+    first: int
+    seed: int
+
+    def __call__(self, start: int, many: int) -> Tensor:
+        channels, height, width = noise(self.model, self.size).shape[1:]
+        key = randomness.keys(self.seed, self._numbers(start, many))
+        fine = randomness.uniform(key, _PICTURES, (channels, height, width))
+        rows, columns = -(-height // _COARSE), -(-width // _COARSE)
+        wide = randomness.uniform(key, _WIDE, (channels, rows, columns))
+        wide = wide.repeat_interleave(_COARSE, 2).repeat_interleave(_COARSE, 3)
+        number = self._numbers(start, many)
+        coarse = (number >= self.first) & (number % 2 == 1)
+        made = torch.where(coarse[:, None, None, None], wide[:, :, :height, :width], fine)
+        return made.to(self.model.device, self.model.dtype)
+
+    def other(self, many: int, again: int) -> Tensor:
+        """What replaces the pixels outside, another at each call."""
+        key = randomness.keys(self.seed, self._numbers(0, many))
+        shape = tuple(noise(self.model, self.size).shape[1:])
+        made = randomness.uniform(key, _OUTSIDE + again, shape)
+        return made.to(self.model.device, self.model.dtype)
+
+    def _numbers(self, start: int, many: int) -> Tensor:
+        return torch.arange(start, start + many, device=self.model.device)
 
 
 def _chosen(units: Units, given: int | Sequence[int] | None) -> list[int]:

@@ -21,7 +21,13 @@ from fluoroscope.engine.predict import suitable_batch
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.neurons.answers.kept import KeptRelevance, kept_relevance, sample_of
-from fluoroscope.neurons.answers.receptive_field import Box, ReceptiveField, fields, receptive_field
+from fluoroscope.neurons.answers.receptive_field import (
+    NEARLY,
+    Box,
+    ReceptiveField,
+    fields,
+    receptive_field,
+)
 from fluoroscope.neurons.answers.relevance import GRADIENT_WAY, LayerReader, as_units, shown
 from fluoroscope.neurons.answers.selectivity import top_rows
 from fluoroscope.neurons.reading.activations import Activations
@@ -36,8 +42,8 @@ BY = ("activation", "relevance")
 FEW = 4
 """Units that are shown where nobody names any."""
 _LOOKED = 256
-# Pictures of noise that a field is measured with, beside the picture itself.
-_NOISE = 2
+# Pictures that the field of the middle is measured with, beside noise.
+_REAL = 2
 _SHOWN = 6
 
 
@@ -109,7 +115,7 @@ class TopPictures(html.Shown):
         """Whether the field is nearly the whole picture."""
         height, width = self.images.shape[2:]
         y0, x0, y1, x1 = one.box
-        return (y1 - y0) * (x1 - x0) >= 0.9 * height * width
+        return (y1 - y0) * (x1 - x0) >= NEARLY * height * width
 
     def said(self, one: TopPicture) -> list[str]:
         """Lines on a picture: what it is, what it is predicted as, and the number."""
@@ -301,7 +307,7 @@ class _Chosen:
         places = self._places(pictures, where, pairs)
         boxes = fields(
             model, self.activations.units, [unit for unit, _ in pairs], places,
-            pictures[[where[row] for _, row in pairs]], _NOISE,
+            pictures[[where[row] for _, row in pairs]],
         )  # fmt: skip
         seen = self.activations
         tops = [
@@ -353,7 +359,7 @@ class _Chosen:
         """From the middle, by the first of the pictures and by noise."""
         units = self.activations.units
         return receptive_field(
-            self.model, units.layer, chosen, call=units.call, images=pictures[:_NOISE]
+            self.model, units.layer, chosen, call=units.call, images=pictures[:_REAL]
         )
 
     def _record(self, kept: KeptRelevance | None) -> dict[str, Any]:
