@@ -231,6 +231,10 @@ def test_the_smallest_set_of_a_planted_network(rounds: str) -> None:
     assert found.random_curves[:, 0].tolist() == [6.5] * 5
     assert found.random_curves[:, -1].tolist() == [0.0] * 5  # nothing is left
     assert found.rounds == rounds
+    firsts = [next(int(n) for n, at in zip(found.random_counts, row, strict=True) if at <= 0)
+              for row in found.random_curves]  # fmt: skip
+    assert found.random_sizes == sorted(firsts)
+    assert found.random_size == sorted(firsts)[2]
     again = smallest_set(planted(), rounds)
     assert torch.equal(found.random_curves, again.random_curves)
 

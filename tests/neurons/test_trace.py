@@ -1,5 +1,6 @@
 """A trace: what it says, what it keeps on disk, and what it refuses."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from fluoroscope.errors import (
     UnknownLabelError,
 )
 from fluoroscope.neurons import Trace, trace
+from fluoroscope.neurons.tracing.trace_result import agreement_words
+from fluoroscope.pictures.unit_bars import Bar, Curves, bars_figure
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,32 @@ def test_of_a_misclassified_picture(found: Trace) -> None:
     # The maps add up to what the units carried by relevance.
     relevance = found.approximations[found.names.index("relevance")][found.shown]
     torch.testing.assert_close(found.maps.double().sum((1, 2, 3)), relevance, atol=1e-4, rtol=1e-3)
+
+
+def test_words_give_the_range_and_what_agreement_is_worth(
+    found: Trace, model: fs.Classifier
+) -> None:
+    first, *_, last = found.record["set"]["random_sizes"]
+    middle = found.record["set"]["random_size"]
+    assert f"in 5 random orders the median is {middle} ({first} to {last})" in found.summary
+    some = {"random_sizes": [1, 2, 16, None, None], "random_size": 16}
+    kept = replace(found, record=found.record | {"set": found.record["set"] | some})
+    assert "the median is 16 (1 to never)" in kept.summary
+    layer = trace(model, found.image, layer="1", sets=False)  # of few units
+    each = layer.record["agreement"]["activation"]
+    assert (each["of"], each["at_random"]) == (len(layer.effects) // 4, 0.25)
+    assert "(25\u202f% at random)" in agreement_words(each)
+    axes = found.figure().axes[1]
+    assert axes.get_xscale() == "linear"
+    assert axes.get_xlim()[1] == 64
+
+
+def test_of_many_units_the_axis_says_how_it_is_bent() -> None:
+    counts = [0, 1, 5, 30, 320]
+    curves = Curves([1.0, -1.0], counts, [[1.0, 1, 0, 0, 0]], "5")
+    axes = bars_figure([Bar("unit 1", 1.0)], left="", right="", title="", curves=curves).axes[1]
+    assert axes.get_xlabel() == "units removed (logarithmic from 10 on)"
+    assert [float(tick) for tick in axes.get_xticks()][-3:] == [100, 200, 320]
 
 
 def test_files_keep_it(found: Trace, tmp_path: Path) -> None:

@@ -93,6 +93,13 @@ def test_along_a_morph(model: fs.Classifier, morph: fs.MorphResult, tmp_path: Pa
     stations = [(int(found.steps[row]), winner) for row, winner in found.way_stations]
     assert stations == morph.way_stations
     assert found.turned_at(1)
+    legend = found.figure().axes[-2].get_legend()
+    assert legend is not None
+    words = [each.get_text() for each in legend.get_texts()]
+    others = [int(each.split()[0]) for each in words if "other" in each]
+    assert sum(others) == 64 - sum(each.startswith("unit ") for each in words)
+    named = {int(each.split()[1]) for each in words if each.startswith("unit ")}
+    assert f"{len(set(found.turned) - named)} others that turned" in words
     found.save(tmp_path)
     again = Along.load(tmp_path)
     assert again.describe() == found.describe()
@@ -156,3 +163,20 @@ def test_what_is_refused_of_two_pictures(model: fs.Classifier, morph: fs.MorphRe
         turned(model, morph.original, torch.zeros(1, 30, 28))
     with pytest.raises(InvalidParameterError, match="steps have shape"):
         along(model, morph.frames, steps=torch.arange(3))
+
+
+def test_where_none_can_turn_the_layer_before_is_taken(tmp_path: Path) -> None:
+    """A mobilenet's end: the last maps are those of a ReLU, pooled for a linear layer."""
+    torch.manual_seed(0)
+    body = [nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 5, 1), nn.BatchNorm2d(5), nn.ReLU()]
+    module = nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 3)).eval()
+    model = fs.Classifier(module, input_size=8, channels=1)
+    assert fs.neurons.usual_layer(model) == "4"
+    both = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    for found in (turned(model, *both, (0, 1)), along(model, both, (0, 1))):
+        assert found.record["layer"] == "1"  # 2 and 3 are told apart by the last one, too
+        assert any("'1', as none was named: the last at which" in note for note in found.notes)
+    assert fs.neurons.trace(model, both[0], sets=False).record["layer"] == "4"
+    signed = fs.Classifier(nn.Sequential(*body[:4], *list(module)[5:]).eval(), input_size=8,
+                           channels=1)  # fmt: skip
+    assert turned(signed, *both, (0, 1)).record["layer"] == "3"  # its units have both signs

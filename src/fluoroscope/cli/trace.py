@@ -71,7 +71,10 @@ def trace(
     ] = None,
     layer: Annotated[
         str | None,
-        typer.Option(help="Its dotted name (neurons list); default: the last with maps."),
+        typer.Option(
+            help="Its dotted name (neurons list); default: the last with maps, and with --against "
+            "and --morph the last at which units can turn."
+        ),
     ] = None,
     call: Annotated[
         int | None, typer.Option(min=0, help="Of a layer that is used several times, which use.")
@@ -252,7 +255,8 @@ def _along(
                    on_share=told("removing units, frame by frame", 0, 0.8))  # fmt: skip
     same = tuple(walked.record["pair"])
     ends = walked.frames[0], walked.frames[-1]
-    found = _turned(model, ends, same, {**how, "layer": walked.record["layer"]}, images, shown,
+    at = {"layer": walked.record["layer"], "call": walked.record["call"]}
+    found = _turned(model, ends, same, {**how, **at}, images, shown,
                     told("comparing the ends", 0.8, 1))  # fmt: skip
     remove(*parts.glob("frame-*.part"))
     with suppress(OSError):  # it is somebody else's, too

@@ -1,6 +1,6 @@
 """What units do to a margin along a trajectory, as bands one upon the other; pictures above."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 # Units with a band of their own, and pictures above at the most; units named below each.
 _BANDS, _LOOKS, _NAMED = 7, 8, 4
-_OTHERS = "#c9c9ce"
+# Of the others: those that turned, and those that did not, for the one class and for the other.
+_TURNED, _STAYED = "#8c6d31", ("#9a9aa0", "#d3d3d8")
 
 
 @dataclass(frozen=True)
@@ -37,18 +38,21 @@ def bands_figure(
     effects: NDArray[np.float64],
     order: Sequence[int],
     looks: Sequence[Look],
+    turned: Collection[int] = (),
     *,
     margins: Sequence[float],
     pair: tuple[str, str],
     title: str = "",
 ) -> "Figure":
-    """Bands of the units that went farthest, the rest in grey: up for one class, down for another.
+    """Bands of units, up for one class and down for another: those that went farthest each its
+    own; of the rest those that turned together, and in grey those that did not.
 
     Args:
         steps: of the frames.
         effects: ``(F, K)`` on the margin.
         order: all units, those that went farthest first.
         looks: pictures above, the first at the start.
+        turned: units that turned on the way.
         margins: of the first class of the pair over the second, drawn below.
         pair: the classes.
         title: over everything.
@@ -62,7 +66,7 @@ def bands_figure(
         above, below = np.asarray(figure.subfigures(2, 1, height_ratios=[2.6, 4.8])).tolist()
         _pictures(above, shown)
     rows = below.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
-    _bands(rows[0], steps, effects, order, pair)
+    _bands(rows[0], steps, effects, order, set(turned), pair)
     rows[1].plot(steps, margins, color="#333333", linewidth=1.8)
     rows[1].axhline(0, color="#333333", linewidth=0.8, linestyle="--")
     rows[1].set_ylabel(f"margin of\n{pair[0]} over {pair[1]}", parse_math=False, fontsize=8)
@@ -107,31 +111,44 @@ def _pictures(part: Any, looks: Sequence[Look]) -> None:
 
 def _bands(
     axes: "Axes", steps: Sequence[int], effects: NDArray[np.float64], order: Sequence[int],
-    pair: tuple[str, str],
+    turned: set[int], pair: tuple[str, str],
 ) -> None:  # fmt: skip
-    own = list(order[:_BANDS])
-    rest = np.delete(effects, own, axis=1)
     up, down = np.zeros(len(steps)), np.zeros(len(steps))
     named = []
-    for number, unit in enumerate(own):
-        value = effects[:, unit]
-        colour = COLORS[number % len(COLORS)]
-        above, below = up + value.clip(min=0), down + value.clip(max=0)
+    for units, colour, name in _groups(effects, order, turned, pair):
+        value = effects[:, units]
+        above, below = up + value.clip(min=0).sum(1), down + value.clip(max=0).sum(1)
         area = axes.fill_between(steps, up, above, color=colour, linewidth=0)
         axes.fill_between(steps, down, below, color=colour, linewidth=0)
-        named.append((area, f"unit {unit}"))
+        named.append((area, name))
         up, down = above, below
-    if rest.shape[1]:
-        above, below = up + rest.clip(min=0).sum(1), down + rest.clip(max=0).sum(1)
-        area = axes.fill_between(steps, up, above, color=_OTHERS, linewidth=0)
-        axes.fill_between(steps, down, below, color=_OTHERS, linewidth=0)
-        named.append((area, f"{count(rest.shape[1], 'other')}"))
     axes.axhline(0, color="#333333", linewidth=0.9)
     axes.set_ylabel(f"← for {pair[1]}   for {pair[0]} →", parse_math=False, fontsize=9)
     axes.set_title(
-        f"what each unit does to the margin of {pair[0]} over {pair[1]} (exact, by removing it)",
+        f"what each unit alone does to the margin of {pair[0]} over {pair[1]} (exact, by removing "
+        "it);\nwhat units do together is not the sum, so bands do not add up to the margin",
         parse_math=False, fontsize=9,
     )  # fmt: skip
     add_legend(
         axes, named, frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5)
     )  # fmt: skip
+
+
+def _groups(
+    effects: NDArray[np.float64], order: Sequence[int], turned: set[int], pair: tuple[str, str]
+) -> Iterator[tuple[list[int], str, str]]:
+    """The units of each band with its colour and name, from the axis outwards."""
+    for number, unit in enumerate(order[:_BANDS]):
+        yield [unit], COLORS[number % len(COLORS)], f"unit {unit}"
+    rest = list(order[_BANDS:])
+    mean = effects.mean(0)
+    others = (
+        ([unit for unit in rest if unit in turned], _TURNED, "that turned"),
+        ([unit for unit in rest if unit not in turned and mean[unit] >= 0], _STAYED[0],
+         f"for {pair[0]}"),
+        ([unit for unit in rest if unit not in turned and mean[unit] < 0], _STAYED[1],
+         f"for {pair[1]}"),
+    )  # fmt: skip
+    for units, colour, name in others:
+        if units:
+            yield units, colour, f"{count(len(units), 'other')} {name}"

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's, told apart by colour-blind readers too: against, for, and a control.
 AGAINST, FOR, CONTROL = "#0072B2", "#D55E00", "#999999"
+# Up to so many units they are evenly spaced; of more from the second number on logarithmically.
+_EVEN, _BEND = 64, 10
 
 
 @dataclass(frozen=True)
@@ -87,12 +89,19 @@ def _curves(axes: "Axes", curves: Curves) -> None:
     if curves.random:
         named.append((line, f"{len(curves.random)} random orders"))
     axes.axhline(0, color="#333333", linewidth=0.8, linestyle="--")
-    axes.set_xscale("symlog", linthresh=10)
-    axes.set_xlim(left=0)
-    ends = [tick for tick in (0, 2, 5, 10, 30, 100, 300, 1000, 3000) if tick <= curves.counts[-1]]
-    axes.set_xticks(ends, [str(tick) for tick in ends])
-    axes.minorticks_off()
-    axes.set_xlabel("units removed")
+    last = curves.counts[-1]
+    bent = last > _EVEN
+    if bent:
+        axes.set_xscale("symlog", linthresh=_BEND)
+        ends = [tick for tick in (0, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+                if tick <= last / 1.4] + [last]  # fmt: skip
+        axes.set_xticks(ends, [f"{tick:,}" for tick in ends], fontsize=8)
+        axes.minorticks_off()
+        axes.axvline(_BEND, color="#555555", linewidth=0.8, linestyle=":")
+    else:
+        axes.locator_params(axis="x", integer=True)
+    axes.set_xlim(0, last)
+    axes.set_xlabel(f"units removed{f' (logarithmic from {_BEND} on)' if bent else ''}")
     axes.set_ylabel(f"margin of {curves.decision}", parse_math=False)
     axes.set_title("below the dashed line the decision is another", parse_math=False, fontsize=10)
     axes.grid(alpha=0.25)

@@ -60,7 +60,8 @@ def along(
             the last one's strongest rival.
         steps: ``(F,)``, the step of each frame; of a morph it is known, else 0 and up.
         most: frames at the most: evenly spaced, and the first of each way station.
-        layer: its name; by default :func:`.usual.usual_layer`.
+        layer: its name; by default the last at which units can turn; see
+            :mod:`.turning_layer`.
         call: which use of it in a pass, from 0; by default the last.
         put: what stands in a removed unit's place; see :func:`.trace.trace`.
         pictures: those that ``put="mean"`` is the mean of.
@@ -92,7 +93,7 @@ def along(
         check_batch_size(batch_size)
     first_look(model, batch[:1])
     remind(model)
-    subject = Subject(model, batch[:1], layer, call, batch_size)
+    subject = Subject(model, batch[:1], layer, call, batch_size, turning=True)
     logits = subject.predicted(batch).double().cpu()
     chosen = as_pair(model, pair, logits)
     rows = _rows(logits.argmax(1), most)

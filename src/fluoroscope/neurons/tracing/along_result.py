@@ -71,6 +71,11 @@ class Along(html.Shown):
         return found
 
     @property
+    def turned(self) -> list[int]:
+        """Units that turned at any of them."""
+        return sorted({unit for look in range(len(self.looks)) for unit in self.turned_at(look)})
+
+    @property
     def loudest(self) -> Tensor:
         """All units ``(K,)`` by how far their effect went on the way, the farthest first."""
         far = self.effects.amax(0) - self.effects.amin(0)
@@ -113,6 +118,7 @@ class Along(html.Shown):
             self.effects.numpy(),
             self.loudest.tolist(),
             looks,
+            self.turned,
             margins=self.record["margins"],
             pair=(shortened(self.pair[0]), shortened(self.pair[1])),
             title=f"{network_name(str(self.record['model']))}, layer {self.record['layer']}",
@@ -191,7 +197,7 @@ class Along(html.Shown):
         )
         with page_style():
             figure = bands_figure(
-                self.steps.tolist(), self.effects.numpy(), self.loudest.tolist(), [],
+                self.steps.tolist(), self.effects.numpy(), self.loudest.tolist(), [], self.turned,
                 margins=self.record["margins"],
                 pair=(shortened(self.pair[0]), shortened(self.pair[1])),
             )  # fmt: skip

@@ -32,7 +32,7 @@ APPROXIMATIONS = ("activation", "activation-x-gradient", "relevance", "conductan
 STEPS = 32
 """Of the path from the baseline to the picture."""
 TOP = 10
-"""So many of the strongest units are compared."""
+"""So many of the strongest units are compared, but not more than a quarter of all."""
 # What relevance or conductance may miss of what they promise before it is said.
 _MISSED = 0.05
 
@@ -184,6 +184,11 @@ def _ranks(values: Tensor) -> Tensor:
     last = many.cumsum(0).double()
     found: Tensor = (last - (many - 1) / 2)[which]
     return found
+
+
+def top_of(units: int) -> int:
+    """How many of a layer's strongest units are compared: at random a quarter agree at the most."""
+    return max(1, min(TOP, units // 4))
 
 
 def top_agreement(one: Tensor, other: Tensor, top: int = TOP) -> float:

@@ -55,6 +55,15 @@ def closed_effects(
     return effects
 
 
+def never_below(ablation: Ablation) -> bool:
+    """Whether removing units takes from what the last linear layer is given, and never adds to
+    it; ``False`` where there is no such layer.
+    """
+    head = _last_linear(ablation)
+    given = None if head is None else _given(ablation, head[0])
+    return given is not None and bool((given[0] >= given[1]).all())
+
+
 def effects_of(
     ablation: Ablation, measure: Measure, on_share: Share | None = None
 ) -> tuple[Tensor, str]:

@@ -55,13 +55,19 @@ class SmallestSet:
         return None if self.becomes is None else len(self.order)
 
     @property
+    def random_sizes(self) -> list[int | None]:
+        """At how many units each random order changed the decision, the fewest first; ``None``
+        for those that never did, which come last.
+        """
+        firsts = [(row <= 0).nonzero()[:1, 0].tolist() for row in self.random_curves]
+        changed = sorted(int(self.random_counts[at]) for (at,) in filter(None, firsts))
+        return [*changed, *[None] * (len(firsts) - len(changed))]
+
+    @property
     def random_size(self) -> int | None:
-        """At how many units the median random order changed the decision; ``None`` if it did
-        not."""
-        changed = (self.random_curves <= 0).double().cummax(1).values.mean(0) >= 0.5
-        if not bool(changed.any()):
-            return None
-        return int(self.random_counts[int(changed.double().argmax())])
+        """The median of these; ``None`` if that order never did."""
+        sizes = self.random_sizes
+        return sizes[(len(sizes) - 1) // 2] if sizes else None
 
 
 def smallest_set(

@@ -11,6 +11,7 @@ from fluoroscope.neurons.answers.relevance import LayerReader
 from fluoroscope.neurons.reading.units import find_units
 from fluoroscope.neurons.reading.usual import usual_layer
 from fluoroscope.neurons.tracing.ablation import Ablation, Put
+from fluoroscope.neurons.tracing.turning_layer import turning_layer
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.words import count
 
@@ -22,6 +23,7 @@ class Subject:
         model: the network.
         like: pictures of the size that will be looked at, on the network's device.
         layer: its name; by default :func:`.usual.usual_layer`.
+        turning: by default rather :func:`.turning_layer.turning_layer`.
         call: which use of it in a pass, from 0; by default the last.
         batch_size: copies at once; by default what suits the layer.
 
@@ -31,11 +33,17 @@ class Subject:
 
     def __init__(
         self, model: Classifier, like: Tensor, layer: str | None, call: int | None,
-        batch_size: int | None,
+        batch_size: int | None, *, turning: bool = False,
     ) -> None:  # fmt: skip
-        size = (int(like.shape[2]), int(like.shape[3]))
-        self.model, self.batch_size, self.chosen = model, batch_size, layer is None
-        self.units = find_units(model, layer or usual_layer(model, size), call, size)
+        size, why = (int(like.shape[2]), int(like.shape[3])), ""
+        self.model, self.batch_size, self.chosen = model, batch_size, ""
+        if layer is None:
+            if turning and call is None:
+                layer, call, why = turning_layer(model, size)
+            else:
+                layer = usual_layer(model, size)
+            self.chosen = f"the layer is {layer!r}, as none was named{why}"
+        self.units = find_units(model, layer, call, size)
         self.rest = Rest(model, self.units.layer, call)
 
     def ablation(self, picture: Tensor, put: Put) -> Ablation:
@@ -80,7 +88,7 @@ class Subject:
         """What a reader should know of the layer."""
         found, calls = [], self.rest.calls
         if self.chosen:
-            found.append(f"the layer is {self.units.layer!r}, as none was named")
+            found.append(self.chosen)
         if calls > 1:
             use = "the last" if self.units.call is None else f"number {self.units.call} from 0"
             found.append(

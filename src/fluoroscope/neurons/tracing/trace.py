@@ -23,10 +23,10 @@ from fluoroscope.neurons.tracing.ablation import (
 from fluoroscope.neurons.tracing.approximations import (
     APPROXIMATIONS,
     STEPS,
-    TOP,
     approximate,
     rank_correlation,
     top_agreement,
+    top_of,
 )
 from fluoroscope.neurons.tracing.closed import effects_of
 from fluoroscope.neurons.tracing.sets import SmallestSet, smallest_set
@@ -123,8 +123,9 @@ def trace(
     agreement = {
         name: {
             "rank": rank_correlation(value, effects[:, 0]),
-            "top": top_agreement(value, effects[:, 0]),
-            "of": min(TOP, len(value)),
+            "top": top_agreement(value, effects[:, 0], top_of(len(value))),
+            "of": top_of(len(value)),
+            "at_random": top_of(len(value)) / len(value),
         }
         for name, value in cheap.values.items()
     }
@@ -190,6 +191,6 @@ def _of_set(found: SmallestSet) -> dict[str, Any]:
         "size": found.size,
         "becomes": found.becomes,
         "random_size": found.random_size,
-        "random_orders": len(found.random_curves),
+        "random_sizes": found.random_sizes,
         "passes": found.passes,
     }

@@ -134,8 +134,7 @@ class Trace(html.Shown):
         gone = count(len(self.set_order), "unit")
         if found["becomes"] is None:
             return f"Without {gone}, removed greedily ({tried}), it is still {decision}"
-        random = found["random_size"]
-        beside = "at random it never changed" if random is None else f"at random it takes {random}"
+        beside = _at_random(found["random_sizes"])
         return (
             f"Without {gone} it is predicted as {shortened(self.labels[found['becomes']])} and not "
             f"{decision}, found greedily ({tried}); {beside}"
@@ -311,7 +310,22 @@ class Trace(html.Shown):
 def agreement_words(found: dict[str, Any]) -> str:
     """How well an approximation agrees, in words."""
     rank = "none" if found["rank"] is None else f"{found['rank']:.2f}"
-    return f"rank correlation {rank}, {percent(found['top'], 0)} of the top {found['of']}"
+    return (
+        f"rank correlation {rank}, {percent(found['top'], 0)} of the top {found['of']} "
+        f"({percent(found['at_random'], 0)} at random)"
+    )
+
+
+def _at_random(sizes: list[int | None]) -> str:
+    """How many units random orders took, the fewest first; ``None`` where all were not enough."""
+    orders = count(len(sizes), "random order")
+    if sizes[0] is None:
+        return f"in {orders} it never changed"
+    low, middle, high = (
+        "never" if size is None else f"{size:,}"
+        for size in (sizes[0], sizes[(len(sizes) - 1) // 2], sizes[-1])
+    )
+    return f"in {orders} the median is {middle} ({low} to {high})"
 
 
 def _made(record: dict[str, Any], tensors: dict[str, Tensor]) -> Trace:

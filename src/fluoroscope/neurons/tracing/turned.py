@@ -54,7 +54,8 @@ def turned(
         pair: the margin's classes, by label, prefix or index: how far the first leads over the
             second. By default what the first picture is predicted as and what the other is; where
             that is the same, the other's strongest rival.
-        layer: its name; by default :func:`.usual.usual_layer`.
+        layer: its name; by default the last at which units can turn; see
+            :mod:`.turning_layer`.
         call: which use of it in a pass, from 0; by default the last.
         put: what stands in a removed unit's place; see :func:`.trace.trace`.
         pictures: those that ``put="mean"`` is the mean of.
@@ -82,7 +83,7 @@ def turned(
     first_look(model, both[0])
     remind(model)
     told = on_share or (lambda share: None)
-    subject = Subject(model, both[0], layer, call, batch_size)
+    subject = Subject(model, both[0], layer, call, batch_size, turning=True)
     logits = subject.predicted(torch.cat(both)).double().cpu()
     chosen = as_pair(model, pair, logits)
     given = as_put(model, subject.units, put, pictures)
