@@ -112,10 +112,11 @@ def consistency(
       fluoroscope neurons adversarial -m digits-cnn -d digits -o SET
       fluoroscope neurons consistency -m digits-cnn -d digits --adversarial SET
     """
-    from fluoroscope.files import atomic_path, output_directory
+    from fluoroscope.files import atomic_path
     from fluoroscope.neurons.meaning.class_similarity import class_similarity
     from fluoroscope.neurons.meaning.consistency import consistency as run
     from fluoroscope.neurons.meaning.noise import with_noise
+    from fluoroscope.neurons.places import results_directory
     from fluoroscope.neurons.reading.read import read
 
     if adversarial is None:
@@ -125,7 +126,7 @@ def consistency(
         )
     output = Output(json)
     output.ready()
-    place = output_directory(out)
+    place = results_directory(out, images)
     sets = {"real": images, "adversarial": open_pictures(adversarial, None, None, model.channels)}
     if noise:
         sets["noisy"] = with_noise(model, images, noise, seed)
@@ -186,7 +187,8 @@ def consistency(
 def _tell_of_data(output: Output, adversarial: str, images: "ImageSet") -> None:
     """A note where the set says that it was made of other pictures than these."""
     from fluoroscope.files import user_path
-    from fluoroscope.neurons.adversarial.set_files import RECORD, read_about
+    from fluoroscope.neurons.adversarial.set_files import read_about
+    from fluoroscope.neurons.places import RECORD
 
     if not (user_path(adversarial) / RECORD).is_file():
         return

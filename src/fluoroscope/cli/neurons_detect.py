@@ -53,16 +53,16 @@ def detect(
       fluoroscope neurons detect -m digits-cnn -d digits --adversarial SET
     """
     from fluoroscope.data.imageset import load_images
-    from fluoroscope.files import output_directory
     from fluoroscope.neurons.detection.detect import detect as detected
     from fluoroscope.neurons.detection.result import MOVED
+    from fluoroscope.neurons.places import results_directory
     from fluoroscope.pictures.maps import write_figure
     from fluoroscope.words import count
 
     output = Output(json)
     output.ready()
     led = load_images(adversarial, channels=model.channels)
-    directory = output_directory(out)
+    directory = results_directory(out, images)
     with output.telling(), output.measuring() as move:
         found = detected(
             model,

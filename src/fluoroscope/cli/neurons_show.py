@@ -106,14 +106,14 @@ def show(
       fluoroscope neurons show -m digits-cnn -d digits --unit 5 --by relevance
       fluoroscope neurons show -m NETWORK -d FOLDER --masks MASKS
     """
-    from fluoroscope.files import output_directory
     from fluoroscope.neurons.answers.dissection import dissect
     from fluoroscope.neurons.answers.image_text import label_presence
     from fluoroscope.neurons.answers.naming import name_units
     from fluoroscope.neurons.answers.sheets import draw
     from fluoroscope.neurons.answers.top import top_pictures
+    from fluoroscope.neurons.places import results_directory
 
-    output, directory = Output(json), output_directory(out)
+    output, directory = Output(json), results_directory(out, images)
     output.ready()
     labels = _labels(model, names, words)
     other = None

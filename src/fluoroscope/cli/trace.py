@@ -113,7 +113,7 @@ def trace(
       fluoroscope morph -m digits-cnn -i digits:7 --to 2
       fluoroscope trace -m digits-cnn --morph out/morph
     """
-    from fluoroscope.files import output_directory
+    from fluoroscope.neurons.places import results_directory
 
     _check(image, against, morph, to, rather_than, data, put)
     images = None if data is None else open_pictures(data, split, limit, model.channels,
@@ -129,7 +129,7 @@ def trace(
     first = None if image is None else picture(image)
     if walked is not None and first is not None:
         _check_start(walked, first, morph)
-    output, directory = Output(json), output_directory(out)
+    output, directory = Output(json), results_directory(out, images)
     made: list[Trace | Turned | Along] = []
     with interruptible() as interrupted, output.measuring() as move:
 

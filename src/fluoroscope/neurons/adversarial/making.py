@@ -36,6 +36,7 @@ from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.models.wrappers.ensemble import Ensemble
 from fluoroscope.models.wrappers.prepared import prepare
 from fluoroscope.neurons.adversarial.set_files import Row, SetDirectory, making
+from fluoroscope.neurons.places import set_directory
 from fluoroscope.notices import distinct, tell
 from fluoroscope.words import count
 
@@ -118,6 +119,7 @@ def adversarial_set(
     parts = [range(at, min(at + each, len(data))) for at in range(0, len(data), each)]
     total = len(data) * plan.each
     search = _Search(members, _together(members, first), method, plan, batch_size, seed)
+    out = set_directory(out, data)
     with making(out, identity, plan.names, len(parts), first[0].numel(), total) as directory:
         missing = directory.missing()
         share = _Shares(len(parts), len(parts) - len(missing), on_share)

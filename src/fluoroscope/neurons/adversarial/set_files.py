@@ -21,11 +21,12 @@ from torch import Tensor
 
 from fluoroscope.errors import InvalidParameterError, StorageError
 from fluoroscope.files import atomic_path, clear_drafts, in_use, output_directory, regular, remove
+from fluoroscope.neurons.places import GOING, RECORD
 from fluoroscope.pictures.write import to_pil
 from fluoroscope.sealed_files import plain, read_record, write_record
 from fluoroscope.words import count
 
-RECORD, DATA, _GOING = "adversarial.json", "data", ".parts"
+DATA = "data"
 FORMAT = 1
 """Raised when an older version could not read what this one writes."""
 _OF = b"fluoroscope"
@@ -75,7 +76,7 @@ class SetDirectory:
     def folder(self) -> Path:
         """Where the parts are: hidden until there are all of them."""
         whole = self.path / DATA
-        return whole if whole.is_dir() else self.path / _GOING
+        return whole if whole.is_dir() else self.path / GOING
 
     def missing(self) -> list[int]:
         """The numbers of the parts that are not there whole."""
@@ -96,10 +97,10 @@ class SetDirectory:
         Raises:
             StorageError: the disk refuses.
         """
-        if self.folder.name == _GOING:
-            remove(self.path / _GOING / RECORD)
+        if self.folder.name == GOING:
+            remove(self.path / GOING / RECORD)
             try:
-                (self.path / _GOING).rename(self.path / DATA)
+                (self.path / GOING).rename(self.path / DATA)
             except OSError as error:
                 raise StorageError(
                     f"cannot write {self.path / DATA}: {error.strerror or error}; check the disk, "
@@ -169,15 +170,15 @@ def making(
             )
         left = len(made.missing()) / max(1, parts)
         _check_room(out, int(left * pictures * (values + _ROW)), pictures)
-        if made.folder.name == _GOING:
-            clear_drafts(output_directory(out / _GOING))
-            write_record(out / _GOING / RECORD, {"identity": identity}, FORMAT)
+        if made.folder.name == GOING:
+            clear_drafts(output_directory(out / GOING))
+            write_record(out / GOING / RECORD, {"identity": identity}, FORMAT)
         yield made
 
 
 def _there(out: Path) -> Any:
     """What the set is that was begun or finished there; ``None`` without one."""
-    for file in (out / RECORD, out / _GOING / RECORD):
+    for file in (out / RECORD, out / GOING / RECORD):
         if file.exists():
             return read_record(
                 file, file.name, FORMAT, lambda record: record["identity"], most=_LARGEST,

@@ -26,6 +26,7 @@ from fluoroscope.engine.predict import check_batch_size, suitable_batch
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError
 from fluoroscope.models.classifier import Classifier, as_classifier
+from fluoroscope.neurons.places import results_directory
 from fluoroscope.neurons.reading.activations import Activations
 from fluoroscope.neurons.reading.job import Job
 from fluoroscope.neurons.reading.known import Known
@@ -145,6 +146,7 @@ def _read(
     over: Cluster | None,
 ) -> list[Activations]:
     data, how = as_set(model, images), as_reduction(reduction)
+    places = [None if out is None else results_directory(Path(out), data) for out in outs]
     few = data.take(PICTURES, first=True).batches(1, fit=model.preprocessing, workers=0)
     first = [batch.images.to(model.device, model.dtype) for batch in few]
     size = (first[0].shape[2], first[0].shape[3])
@@ -163,14 +165,14 @@ def _read(
     }  # fmt: skip
     with ExitStack() as opened:
         stores = []
-        for each, out in zip(units, outs, strict=True):
+        for each, out in zip(units, places, strict=True):
             identity = {**shared, "layer": each.layer, "call": each.call, "shape": each.shape}
             shape = (len(data), each.count)
             if out is None:
                 stores.append(Store(identity, shape, part))
             else:
                 name = len(data.names(data.indices[-1:])[0].encode())
-                stores.append(opened.enter_context(opening(Path(out), identity, shape, part, name)))
+                stores.append(opened.enter_context(opening(out, identity, shape, part, name)))
         whole = [None if store.path is None else finished(store) for store in stores]
         for store, found in zip(stores, whole, strict=True):
             if found is not None and store.path is not None:
