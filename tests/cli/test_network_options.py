@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from fluoroscope.cli import app
 from fluoroscope.cli.options import NETWORK
-from fluoroscope.cli.output import begin, in_options
+from fluoroscope.cli.output import begin, in_options, speak_of
 
 GREY = """
 from torch import nn
@@ -104,12 +104,14 @@ def test_what_it_returns_can_be_stated_and_is_doubted_otherwise(nets: Path) -> N
         ("the right channels= and input_size=", "the right --channels and --input-size"),
         ('(outputs="probabilities")', "(--outputs probabilities)"),
         ("one at a time (batch_size=1)", "one at a time (--batch-size 1)"),
+        ("no success: successful=True leaves them", "no success: --successful leaves them"),
         ("pass images= of the right size", "pass --input-size of the right size"),
         ("to(dtype=torch.float32), runs/mean=3", "to(dtype=torch.float32), runs/mean=3"),
     ],
 )  # fmt: skip
 def test_arguments_are_said_as_options(said: str, heard: str) -> None:
     begin()
+    speak_of({"successful": "successful"})
     assert in_options(said) == heard
 
 

@@ -14,16 +14,19 @@ from numpy.typing import NDArray
 
 from fluoroscope.neurons.meaning.arrays import class_sums, spreads
 from fluoroscope.neurons.meaning.favourites import Favourites
+from fluoroscope.neurons.meaning.figures import levels_figure
 from fluoroscope.neurons.meaning.histograms import (
+    commonest,
     cosines,
     cosines_at_chance,
-    flips,
+    flipped,
     labels_of,
     level_of_consistency,
 )
+from fluoroscope.neurons.meaning.of_layer import in_bins
 from fluoroscope.neurons.meaning.of_units import OfUnits, Pictures, of_units
 from fluoroscope.neurons.meaning.representations import ratios
-from fluoroscope.neurons.meaning.resampling import Times, resampled, with_interval
+from fluoroscope.neurons.meaning.resampling import Number, Times, resampled, with_interval
 from fluoroscope.neurons.meaning.sensitivity import sensitivity
 from fluoroscope.neurons.meaning.sharing import sharing
 
@@ -141,10 +144,52 @@ def test_chance_is_the_cosine_with_pictures_drawn_at_random(drawn: int) -> None:
 
 def test_a_label_is_the_class_of_most_pictures_alone() -> None:
     shares = np.array([[0.5, 0.25, 0.25, 0], [0.4, 0.4, 0.1, 0.1], [np.nan] * 4, [0, 0, 0, 1]])
-    assert labels_of(shares).tolist() == [0, -1, -1, 3]
-    before, after = np.array([0, 1, -1, 3, 2]), np.array([0, 2, 1, -1, 2])
-    assert flips(before, after) == 0.5  # of four with a label one has another and one none
-    assert math.isnan(flips(np.array([-1]), np.array([0])))
+    classes = commonest(shares)
+    assert labels_of(classes).tolist() == [0, -1, -1, 3]
+    assert classes[1].tolist() == [True, True, False, False]
+    assert not classes[2].any()
+
+
+def test_a_tie_that_holds_the_label_is_no_flip_on_either_side() -> None:
+    one, tie, none = [True, False, False], [True, True, False], [False, False, False]
+    other, others = [False, False, True], [False, True, True]
+    pairs = (
+        (one, one, 0), (one, other, 1), (one, tie, 0), (one, others, 1), (other, tie, 1),
+        (tie, others, 0), (one, none, -1), (none, none, -1),
+    )  # fmt: skip
+    for first, second, told in pairs:
+        for before, after in ((first, second), (second, first)):
+            assert flipped(np.array([before]), np.array([after])).tolist() == [told]
+
+
+def test_a_unit_without_adversarial_favourites_empties_no_bin() -> None:
+    level = np.array([1.0, 0.1, 1.0, 0.2, 0.9, 0.3, 0.8, 0.4, np.nan, 1.0])
+    cs1 = np.array([0.5, 0.1, np.nan, 0.1, 0.5, 0.1, 0.5, 0.1, np.nan, 0.5])
+    drawn = np.tile(cs1.astype(np.float32), (3, 1))
+    units = OfUnits(
+        {"level": level, "cs1": cs1, "cs2": cs1}, {}, {"cs1": drawn, "cs2": drawn}, {}, {}
+    )  # fmt: skip
+    low, high = in_bins(units)
+    assert low.cs1.value == pytest.approx(0.1)
+    assert high.cs1.value == pytest.approx(0.5)
+    assert (low.cs1.count, high.cs1.count) == (4, 4)
+    assert high.ends == (0.8, 1.0)
+
+
+def test_levels_are_numbered_wherever_they_lie() -> None:
+    number = Number(0.5, (0.4, 0.6), 5)
+    for levels in ([0.11, 0.3, 0.95], [0.012, 0.05, 0.09], [1.0, 1.0]):
+        bins = [(level, {"cs1": number, "cs2": number}) for level in levels]
+        figure = levels_figure(bins, {"cs1": 0.4, "cs2": 0.4})
+        figure.canvas.draw()
+        axes = figure.axes[0]
+        low, high = axes.get_xlim()
+        told = [
+            tick.get_text()
+            for at, tick in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+            if low <= at <= high and tick.get_text()
+        ]
+        assert len(told) >= 2
 
 
 def layer(

@@ -115,6 +115,7 @@ def test_units_that_read_the_attacked_label() -> None:
     np.testing.assert_allclose(units["level_adversarial"], 3 * (1 / 9) + 6 * (1 / 9) * (-1 / 3))
     assert units["label_adversarial"].tolist() == [-1] * CLASSES
     assert found.layer["flips_attack"].value == 1
+    assert units["flips_attack"].tolist() == [1] * CLASSES
     assert "flips_noise" not in found.layer
     # Of 24 pairs six end at a unit and six begin there.
     expected = FAR * (6 * STRONG + 3 * (1 + NEAR) + 3 * (1 - NEAR)) / 24
@@ -148,7 +149,7 @@ def test_a_unit_that_noise_renames() -> None:
     # By names that two classes share, a unit of one keeps its name, and others lose theirs.
     named = ["even", "even", "even", "even", "odd", "odd", "odd", "odd"]
     again = fs.neurons.consistency(
-        real, adversarial, model=model, top=2, noisy=other, concepts=named, draws=5
+        real, adversarial, model=model, top=2, noisy=other, concepts=named, draws=30
     )
     assert again.concepts == ("even", "odd")
     assert [again.named(one) for one in again.units["label_real"]] == ["even", "even", "odd", "odd"]
@@ -282,6 +283,13 @@ def test_only_those_that_were_led_to_their_target() -> None:
     few = fs.neurons.consistency(real, third, model=model, top=2, draws=2)
     assert any("predicts 33.3" in note and "successful=True" in note for note in few.notes)
     assert "33.3" in few.pictures_words
+    assert few.headline.startswith("of an attack that fails: only 33.3")
+    failed = replace(half, rows=half.rows.set_column(
+        half.rows.schema.get_field_index("predicted"), "predicted", [adversarial.labels]
+    ))  # fmt: skip
+    none = fs.neurons.consistency(real, failed, model=model, top=2, draws=2)
+    assert none.headline.startswith("of an attack that fails: none of its pictures")
     every = fs.neurons.consistency(real, half, model=model, top=2, draws=2)
     assert every.record["targeted_success"] == 0.5
+    assert every.headline.startswith("under attack")
     assert every.record["accuracy"] == 1

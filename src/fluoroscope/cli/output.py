@@ -131,7 +131,7 @@ def in_options(text: str) -> str:
         link = "=" if " " in name else " "  # of --weight NAME=VALUE, and of all others
         return f"--{name}" + (f"{link}{value}" if value and name != "8bit" else "")
 
-    given = rf"""(?<![\w./-])({names})=(?:["']([\w./:-]+)["']|(\d+))?(?![\w=])"""
+    given = rf"""(?<![\w./-])({names})=(?:["']([\w./:-]+)["']|(\d+)|True)?(?![\w=])"""
     # At the beginning, if it is no file's name that stands there.
     first = rf"^({names})(?= (?:is (?!empty|an? |no )|was (?:not )?given|holds [\d']))()()"
     missing = rf"(?<![\w-])({names})(?= is missing)()()"

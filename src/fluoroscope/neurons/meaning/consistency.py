@@ -13,11 +13,11 @@ from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.neurons.meaning.arrays import Numbers
 from fluoroscope.neurons.meaning.class_similarity import ClassSimilarity, class_similarity
-from fluoroscope.neurons.meaning.definitions import ACTIVE, DRAWS, TOP
+from fluoroscope.neurons.meaning.definitions import ACTIVE, DRAWS, FEW, TOP
 from fluoroscope.neurons.meaning.histograms import shares
 from fluoroscope.neurons.meaning.inputs import Inputs, put_together
 from fluoroscope.neurons.meaning.of_layer import in_bins, of_layer
-from fluoroscope.neurons.meaning.of_units import of_units
+from fluoroscope.neurons.meaning.of_units import FLIPS, of_units
 from fluoroscope.neurons.meaning.representations import ratios
 from fluoroscope.neurons.meaning.resampling import resampled
 from fluoroscope.neurons.meaning.result import Consistency
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 # The distance between two class distributions from which on cosines compare them, not units.
 _APART = 0.2
-# The share of adversarial pictures that the network has to be fooled by without a word.
-_FEW = 0.5
 
 
 def consistency(
@@ -115,6 +113,7 @@ def consistency(
         units={
             **units.numbers,
             **{f"label_{kind}": each for kind, each in units.labels.items()},
+            **{FLIPS[kind]: each for kind, each in units.flipped.items()},
             "sensitivity": moved.units,
             "relative_sensitivity": moved.relative,
             "shared": used.shared,
@@ -185,7 +184,7 @@ def _remarks(given: Inputs, used: Sharing, classes: int) -> list[str]:
             "class, which r1 then takes for its class"
         )
     success = float((given.led_to >= 0).mean())
-    if success < _FEW:
+    if success < FEW:
         told.append(
             f"the network predicts {percent(success)} of the adversarial pictures as their target; "
             "what the others do to its units is no attack's success: successful=True leaves them "
@@ -207,12 +206,12 @@ def _remarks(given: Inputs, used: Sharing, classes: int) -> list[str]:
 
 
 def _unnamed(labels: Numbers) -> list[str]:
-    """A note where hardly a unit has a label that could flip."""
+    """A note where hardly a unit has one label."""
     without = int((labels < 0).sum())
     if 2 * without <= len(labels):
         return []
     return [
-        f"{without:,} of {count(len(labels), 'unit')} have no label, for several classes are level "
-        "among their pictures; where there are few pictures of each class, name units by groups "
-        "of classes: concepts="
+        f"{without:,} of {count(len(labels), 'unit')} have no one label, for several classes are "
+        "level among their pictures; where there are few pictures of each class, name units by "
+        "groups of classes: concepts="
     ]

@@ -20,6 +20,8 @@ SIGMA = 3.0
 """Of the kernel of path lengths, in edges."""
 ACTIVE = 0.1
 """The share of a layer's units that pictures of a class are said to use."""
+FEW = 0.5
+"""The share of adversarial pictures predicted as their target below which a doubt is said."""
 DRAWS = 100
 """Times that pictures are drawn again for an interval."""
 SIMILARITIES = ("weights", "confusion", "wordnet")
@@ -129,17 +131,18 @@ DEFINITIONS = {
     ),
     "flips_noise": Definition(
         "label flips under noise",
-        "share of the units with a label whose label is another or lost on the same pictures with "
-        "noise; a unit's label is the class, or the concept, that most of its top pictures are of, "
-        "and none where several are at the top",
+        "share of the units with top pictures of both kinds whose label is another on the same "
+        "pictures with noise; a unit's label is the class, or the concept, that most of its top "
+        "pictures are of, and where several are level it flips only if none is level in both",
         "ours",
         "the noise (σ = 0.02) is sure; the source names units by other methods than class counts",
         "Srivastava et al. 2023 (2310.16332)",
     ),
     "flips_attack": Definition(
         "label flips under attack",
-        "share of the units with a label whose label is another or lost by the true classes of the "
-        "adversarial pictures that activate them most",
+        "share of the units with top pictures of both kinds whose label is another by the true "
+        "classes of the adversarial pictures that activate them most; where several classes are "
+        "level it flips only if none is level in both",
         "ours",
         "ours, by the measure of label flips under noise",
         "Srivastava et al. 2023 (2310.16332)",

@@ -34,7 +34,7 @@ def levels_figure(
     """
     figure, axes = _plot()
     levels = [level for level, _ in bins]
-    for colour, (name, words) in zip(colours or COLORS, _NAMES.items(), strict=False):
+    for colour, dash, (name, words) in zip(colours or COLORS, (0, 4), _NAMES.items(), strict=False):
         found = [numbers[name] for _, numbers in bins]
         values = [one.value for one in found]
         axes.plot(levels, values, color=colour, marker="o", markersize=4, label=words)
@@ -42,11 +42,13 @@ def levels_figure(
         low, high = [end[0] for end in ends], [end[1] for end in ends]
         axes.fill_between(levels, low, high, color=colour, alpha=0.18, linewidth=0)
         if np.isfinite(chance[name]):
-            axes.axhline(chance[name], color=colour, linewidth=1, linestyle=":",
+            # Dashes of one lie in the gaps of the other, where both are at one height.
+            axes.axhline(chance[name], color=colour, linewidth=1, linestyle=(dash, (3, 5)),
                          label=f"{name.upper()} at chance")  # fmt: skip
     if levels and min(levels) > 0 and max(levels) > 8 * min(levels):
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_xticks(_spread(levels), minor=False)
+        axes.xaxis.set_major_formatter("{x:.2g}")
         axes.xaxis.set_minor_formatter("")
     axes.set(xlabel="level of consistency of a unit", ylabel="cosine of class histograms",
              ylim=(-0.02, 1.02))  # fmt: skip
@@ -60,6 +62,15 @@ def levels_figure(
         title_fontsize=8,
     )
     return figure
+
+
+def _spread(levels: Sequence[float]) -> list[float]:
+    """Levels to number on a logarithmic axis: from the highest down, none within 1.5 of another."""
+    ticks: list[float] = []
+    for level in sorted(levels, reverse=True):
+        if not ticks or ticks[-1] > 1.5 * level:
+            ticks.append(level)
+    return ticks
 
 
 def ratios_figure(

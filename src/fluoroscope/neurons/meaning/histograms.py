@@ -45,21 +45,30 @@ def cosines_at_chance(histograms: Array, labels: Numbers, drawn: int) -> Array:
     return found
 
 
-def labels_of(histograms: Array) -> Numbers:
-    """The class of most of a unit's pictures ``(K,)``; -1 where several are at the top, or none."""
+def commonest(histograms: Array) -> NDArray[np.bool_]:
+    """The classes that most of a unit's pictures are of ``(K, C)``: several where they are level.
+
+    None of a unit without pictures.
+    """
     known = np.nan_to_num(histograms, nan=0.0)
     best = known.max(1, keepdims=True)
-    alone = ((known >= best - _ROUNDING).sum(1) == 1) & (best[:, 0] > 0)
-    return np.where(alone, known.argmax(1), -1)
+    found: NDArray[np.bool_] = (known >= best - _ROUNDING) & (best > 0)
+    return found
 
 
-def flips(before: Numbers, after: Numbers) -> float:
-    """The share of the units that have a label before ``(K,)`` and another, or none, after.
+def labels_of(classes: NDArray[np.bool_]) -> Numbers:
+    """The one commonest class of each unit ``(K,)``; -1 where several are level, or none is."""
+    return np.where(classes.sum(1) == 1, classes.argmax(1), -1)
 
-    NaN where none has one.
+
+def flipped(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Numbers:
+    """1 of each unit whose commonest classes ``(K, C)`` have none in common, 0 where they have.
+
+    So a tie counts alike on both sides: where a class is among those of both, nothing is lost.
+    -1 of a unit without pictures on either side.
     """
-    labelled = before >= 0
-    return float((before != after)[labelled].mean()) if labelled.any() else float("nan")
+    known = before.any(1) & after.any(1)
+    return np.where(known, ~(before & after).any(1), -1).astype(np.int64)
 
 
 def shares(labels: Numbers, classes: int) -> Array:

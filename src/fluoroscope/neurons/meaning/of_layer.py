@@ -4,8 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fluoroscope.neurons.meaning.arrays import Array
-from fluoroscope.neurons.meaning.histograms import flips
-from fluoroscope.neurons.meaning.of_units import OfUnits
+from fluoroscope.neurons.meaning.of_units import FLIPS, OfUnits
 from fluoroscope.neurons.meaning.representations import Ratios
 from fluoroscope.neurons.meaning.resampling import Number, Times, mean_of, with_interval
 from fluoroscope.neurons.meaning.result import Bin
@@ -31,13 +30,10 @@ def of_layer(
     for name in ("r1", "r2", "r1_real"):
         found |= _ratios(name, getattr(represented, name), made)
     found["relative_sensitivity"] = _over_pictures(moved.pictures, made)
-    labelled = int((units.labels["real"] >= 0).sum())
-    for kind, name in (("noisy", "flips_noise"), ("adversarial", "flips_attack")):
-        if kind in units.labels:
-            counts = units.changed[kind]
-            rates = counts[:, 1] / np.where(counts[:, 0] > 0, counts[:, 0], np.nan)
-            value = flips(units.labels["real"], units.labels[kind])
-            found[name] = with_interval(value, rates, labelled, bounds=_SHARE)
+    for kind, flipped in units.flipped.items():
+        counts, known = units.changed[kind], flipped[flipped >= 0]
+        rates = counts[:, 1] / np.where(counts[:, 0] > 0, counts[:, 0], np.nan)
+        found[FLIPS[kind]] = with_interval(_mean(known), rates, len(known), bounds=_SHARE)
     found["shared"] = _over_classes(used.share)
     return found
 
@@ -72,8 +68,9 @@ def _over_classes(values: Array) -> Number:
     return with_interval(float(values.mean()), again, many, "classes", _SHARE)
 
 
-def _mean(values: Array) -> float:
-    known = values[~np.isnan(values)]
+def _mean(values: NDArray[np.generic]) -> float:
+    known = values.astype(np.float64)
+    known = known[~np.isnan(known)]
     return float(known.mean()) if len(known) else float("nan")
 
 
@@ -86,9 +83,11 @@ def _means(drawn: NDArray[np.float32]) -> Array:
 
 
 def in_bins(units: OfUnits) -> tuple[Bin, ...]:
-    """Units by their level of consistency, as many in each."""
+    """Units with a CS1 by their level of consistency, as many in each."""
     level = units.numbers["level"]
-    order = np.argsort(level, kind="stable")[: int((~np.isnan(units.numbers["cs1"])).sum())]
+    order = np.argsort(level, kind="stable")
+    # A unit without adversarial favourites has a level and no CS1.
+    order = order[~np.isnan(units.numbers["cs1"][order])]
     if not len(order):
         return ()
     parts = np.array_split(order, max(1, min(_BINS, len(order) // _IN_A_BIN)))

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from fluoroscope.neurons.meaning.arrays import Array, Numbers, Values
 from fluoroscope.neurons.meaning.favourites import Favourites
 from fluoroscope.neurons.meaning.histograms import (
+    commonest,
     cosines,
     cosines_at_chance,
+    flipped,
     labels_of,
     level_of_consistency,
 )
@@ -22,6 +24,8 @@ _VALUES, _CELLS = 2**24, 2**22
 NUMBERS = ("level", "level_adversarial", "cs1", "cs2", "cs1_chance", "cs2_chance")
 """The last two are CS1 and CS2 where adversarial pictures are drawn at random."""
 KINDS = ("real", "noisy", "adversarial")
+FLIPS = {"noisy": "flips_noise", "adversarial": "flips_attack"}
+"""What label flips under each are called."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +54,10 @@ class OfUnits:
     labels: dict[str, Numbers]
     """By :data:`KINDS`: the concept that each unit's favourites say, -1 for none."""
     drawn: dict[str, NDArray[np.float32]]
+    flipped: dict[str, Numbers]
+    """By kind but ``real``: see :func:`.histograms.flipped`."""
     changed: dict[str, NDArray[np.int64]]
-    """By kind: of each draw how many units have a label, and how many of these another ``(B, 2)``.
-    """
+    """By kind: of each draw how many units count, and how many of these flipped ``(B, 2)``."""
 
 
 def of_units(
@@ -77,7 +82,8 @@ def of_units(
     numbers = {name: np.empty(units) for name in NUMBERS}
     labels = {kind: np.empty(units, dtype=np.int64) for kind in sets}
     drawn = {name: np.empty((len(draws), units), dtype=np.float32) for name in NUMBERS}
-    changed = {kind: np.zeros((len(draws), 2), dtype=np.int64) for kind in sets if kind != "real"}
+    turned = {kind: np.empty(units, dtype=np.int64) for kind in sets if kind != "real"}
+    changed = {kind: np.zeros((len(draws), 2), dtype=np.int64) for kind in turned}
     for number, block in enumerate(blocks):
         found = {kind: each.favourites(block, top, weighted) for kind, each in sets.items()}
         own = _Block(sets, found, similarity, concepts, top)
@@ -85,17 +91,19 @@ def of_units(
         for name in NUMBERS:
             numbers[name][block] = measured[name]
         for kind in sets:
-            labels[kind][block] = named[kind]
+            labels[kind][block] = labels_of(named[kind])
+        for kind, each in turned.items():
+            each[block] = flipped(named["real"], named[kind])
         for draw, times in enumerate(draws):
             measured, named = own.measured(times)
             for name in NUMBERS:
                 drawn[name][draw, block] = measured[name]
-            there = named["real"] >= 0
             for kind, counts in changed.items():
-                counts[draw] += there.sum(), (named["real"] != named[kind])[there].sum()
+                again = flipped(named["real"], named[kind])
+                counts[draw] += (again >= 0).sum(), (again == 1).sum()
             on_share((number + (draw + 1) / len(draws)) / len(blocks))
     on_share(1.0)
-    return OfUnits(numbers, labels, drawn, changed)
+    return OfUnits(numbers, labels, drawn, turned, changed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +118,8 @@ class _Block:
 
     def measured(
         self, times: Times | None
-    ) -> tuple[dict[str, NDArray[np.floating[Any]]], dict[str, Numbers]]:
-        """Numbers by :data:`NUMBERS`, and labels by :data:`KINDS`."""
+    ) -> tuple[dict[str, NDArray[np.floating[Any]]], dict[str, NDArray[np.bool_]]]:
+        """Numbers by :data:`NUMBERS`, and the commonest concepts ``(K, C)`` by :data:`KINDS`."""
         classes = len(self.similarity)
         real, made = (None, None) if times is None else times
         weights = {
@@ -144,5 +152,5 @@ class _Block:
             own, found = self.sets[kind], truths[kind]
             if own.concepts is not own.labels:
                 found = each.histograms(own.concepts, self.concepts, weights[kind])
-            named[kind] = labels_of(found)
+            named[kind] = commonest(found)
         return numbers, named

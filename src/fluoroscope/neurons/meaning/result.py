@@ -13,7 +13,7 @@ from torch import Tensor
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.labels import printable
 from fluoroscope.neurons.meaning.class_similarity import ClassSimilarity
-from fluoroscope.neurons.meaning.definitions import DEFINITIONS
+from fluoroscope.neurons.meaning.definitions import DEFINITIONS, FEW
 from fluoroscope.neurons.meaning.figures import levels_figure, ratios_figure
 from fluoroscope.neurons.meaning.resampling import Number
 from fluoroscope.pictures import html
@@ -30,10 +30,10 @@ _PER_UNIT = (
     "relative_sensitivity", "label_real", "label_adversarial", "shared", "adversarial_only",
     "never_real",
 )  # fmt: skip
-_OPTIONAL = ("label_noisy",)
+_OPTIONAL = ("label_noisy", "flips_noise", "flips_attack")
 _PER_PICTURE = ("r1", "r2", "r1_real")
 _WHOLE = ("label_real", "label_noisy", "label_adversarial", "shared", "adversarial_only",
-          "never_real")  # fmt: skip
+          "never_real", "flips_noise", "flips_attack")  # fmt: skip
 LABELS = {"label_real": "label", "label_noisy": "label_noisy",
           "label_adversarial": "label_adversarial"}  # fmt: skip
 ROWS = (
@@ -86,9 +86,10 @@ class Consistency(html.Shown):
     units: dict[str, NDArray[Any]]
     """By name, ``(K,)``: ``level``, ``level_adversarial``, ``cs1``, ``cs2`` and what these two are
     at chance level, ``sensitivity``, ``relative_sensitivity``, ``label_real``, ``label_noisy`` and
-    ``label_adversarial`` (a number among ``concepts``, -1 for none), ``shared`` and
-    ``adversarial_only`` (for how many classes), ``never_real`` (1 where only adversarial pictures
-    use it). NaN where a unit moves on no picture.
+    ``label_adversarial`` (a number among ``concepts``, -1 for none, or several that are level),
+    ``flips_noise`` and ``flips_attack`` (1 where it flipped, 0 where not, -1 where unknown),
+    ``shared`` and ``adversarial_only`` (for how many classes), ``never_real`` (1 where only
+    adversarial pictures use it). NaN where a unit moves on no picture.
     """
     pictures: dict[str, NDArray[np.float64]]
     """By name, of each adversarial picture ``(M,)``: ``r1``, ``r2``, and ``r1_real`` of the one it
@@ -117,7 +118,16 @@ class Consistency(html.Shown):
         near = "" if not r1.count else (
             f"; {percent(r1.value, 0)} of the representations lie nearer to their own class"
         )  # fmt: skip
-        return f"{side} (CS1 {one.words()}, CS2 {two.words()}){near}"
+        return f"{self._doubt}{side} (CS1 {one.words()}, CS2 {two.words()}){near}"
+
+    @property
+    def _doubt(self) -> str:
+        """That most of these pictures are no attack's success, where they are not."""
+        success = self.record.get("targeted_success")
+        if not isinstance(success, float) or success >= FEW:
+            return ""
+        fooled = "none" if success == 0 else f"only {percent(success)}"
+        return f"of an attack that fails: {fooled} of its pictures are predicted as their target; "
 
     @property
     def pictures_words(self) -> str:
