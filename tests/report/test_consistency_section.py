@@ -18,14 +18,14 @@ from fluoroscope.report import meant
 from fluoroscope.report.sections import meanings as section
 from fluoroscope.tensor_files import read_tensors
 
-ONLY: dict[str, Any] = {"sections": ["consistency"], "threat": "linf:0.1"}
+ONLY: dict[str, Any] = {"sections": ["consistency"], "threat": "linf:0.5"}
 
 
 @pytest.fixture(autouse=True)
 def quick_attack(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that reaches the target on networks that learnt nothing."""
     attack = fs.attack("ensemble-optimisation", weight=0.0, steps=10, step_size=0.1)
-    monkeypatch.setattr(meant, "ATTACK", attack)
+    monkeypatch.setattr(meant, "BEYOND", attack)
     monkeypatch.setattr(meant, "FEWEST", 8)
 
 
@@ -49,13 +49,18 @@ def test_numbers_are_those_of_the_pictures_that_were_made(tmp_path: Path) -> Non
     assert (kept["targets"] != labels[sources]).all()
     assert len(kept["targets"].unique()) == 3
     numbers = torch.tensor(sources)
-    again = meant.ATTACK(
+    attack = fs.attack("pgd", eps=0.5, norm="linf", steps=20)
+    again = attack(
         model, images[sources], kept["targets"], targeted=True, keep="last", grid=8, seed=4,
         numbers=numbers,
     )  # fmt: skip
     torch.testing.assert_close(kept["images"], again.images, atol=1.01 / 255, rtol=0)
+    moved = (kept["images"] - images[sources]).abs().amax((1, 2, 3))
+    assert float(moved.max()) <= 0.5 + 1e-6
     there = fs.predict(model, kept["images"]).winners == kept["targets"]
     assert one["adversarial"] == int(there.sum())
+    assert one["attack"] == attack.stated
+    assert one["distance"] == pytest.approx(float(moved[there].median()))
     rows = torch.arange(len(sources))[there].tolist()
     real = read(model, (images, labels), "2")
     made = read(model, (kept["images"][there], labels[[sources[row] for row in rows]]), "2")
@@ -69,6 +74,22 @@ def test_numbers_are_those_of_the_pictures_that_were_made(tmp_path: Path) -> Non
         assert one["numbers"][name]["value"] == pytest.approx(own.layer[name].value, abs=1e-5), name
     for each in one["units"]:
         assert each["cs1"] == pytest.approx(own.units["cs1"][each["unit"]], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("threat", "said"), [("linf:0.5", "keep to the bound"), ("linf:0.004", "go beyond the bound")]
+)
+def test_the_head_says_whether_pictures_keep_to_the_bound_of_the_report(
+    threat: str, said: str
+) -> None:
+    report = fs.xray(*small(3), sections=["consistency"], threat=threat)
+    one = found(report)
+    moved = "half of them moved by no more than"
+    assert said in report.html
+    assert moved in report.html
+    assert report.html.index(moved) < report.html.index("Units that seem to mean most")
+    within = float(threat.partition(":")[2]) + 1e-6
+    assert (one["distance"] <= within) == said.startswith("keep")
 
 
 def test_units_that_are_shown_are_the_most_consistent_and_the_most_misleading() -> None:
@@ -103,11 +124,11 @@ def test_a_finished_run_is_only_read_and_an_unfinished_one_goes_on(
     led: list[list[int]] = []
     real_lead = meant._lead
 
-    def watched(study: Any, rows: list[int]) -> Any:
+    def watched(study: Any, rows: list[int], attack: Any) -> Any:
         led.append(rows)
         if len(led) == 2:
             raise KeyboardInterrupt
-        return real_lead(study, rows)
+        return real_lead(study, rows, attack)
 
     monkeypatch.setattr(meant, "_lead", watched)
     assert fs.xray(*given, run=tmp_path / "whole", **ONLY).html == whole.html
@@ -168,7 +189,8 @@ def test_where_it_cannot_be_told_one_sentence_says_why(
         model.module = Detached(model.module)
         labels = fs.predict(model, images).winners
     elif kind == "no target":
-        monkeypatch.setattr(meant, "ATTACK", fs.attack("ensemble-optimisation", steps=1,
+        options["threat"] = "linf:0.004"
+        monkeypatch.setattr(meant, "BEYOND", fs.attack("ensemble-optimisation", steps=1,
                                                        step_size=1e-6))  # fmt: skip
     else:
         model = fs.Classifier(Bare(), input_size=16, channels=3)
@@ -190,12 +212,12 @@ def test_words_follow_the_numbers() -> None:
         units = find_units(fs.load_model("digits-linear"), "1")
         numbers = {"cs1": value(cs1), "cs2": value(cs2), "r1": value(r1)}
         numbers |= {f"{name}_chance": value((chance, chance)) for name in ("cs1", "cs2")}
-        one = meant.Meant(units, 2, 10, 9, 9, 9, "", numbers, [], [])
+        one = meant.Meant(units, 2, 10, 9, 9, 9, "", numbers, [], [], meant.BEYOND, 0.1)
         return section._in_words(one)
 
     units = find_units(fs.load_model("digits-linear"), "1")
     two = {name: meant.Value(0.1, (0, 0.2)) for name in ("cs1", "cs2")}
-    few = meant.Meant(units, 9, 40, 9, 9, 9, "", two, [], [])
+    few = meant.Meant(units, 9, 40, 9, 9, 9, "", two, [], [], meant.BEYOND, 0.1)
     assert "cannot be told from 40 pictures of 9 classes" in section._in_words(few)
     keep = told((0.8, 0.9), (0.1, 0.2), (0.7, 0.9))
     assert "mostly keep to what pictures show (CS1 0.85, CS2 0.15)" in keep

@@ -2,7 +2,8 @@
 
 The measures are those of :func:`fluoroscope.neurons.consistency`, on the report's own pictures and
 on adversarial ones that are made of some of them within a share of its time: each is led to one
-class drawn at random by :class:`.EnsembleOptimisation`, of which the network is the only member.
+class drawn at random, by :class:`.PGD` within the report's bound. Where that leads too few there,
+or is not defined for the norm, :class:`.EnsembleOptimisation` goes beyond, and is said to.
 """
 
 import time
@@ -17,8 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fluoroscope.attacks.attack import Method
+from fluoroscope.attacks.gradient.gradient_sign import PGD
 from fluoroscope.attacks.transfer.ensemble_optimisation import EnsembleOptimisation
 from fluoroscope.engine import randomness
+from fluoroscope.engine.grid import nothing_between
 from fluoroscope.engine.predict import predict
 from fluoroscope.errors import InvalidParameterError, NoGradientError
 from fluoroscope.neurons.meaning.class_similarity import class_similarity
@@ -45,7 +49,7 @@ FEW = 5
 UNITS, PICTURES = 3, 4
 # Of the time that is left, and without a budget of the time that all before took, and seconds.
 _SHARE, _OF_SPENT, _SECONDS = 0.25, 0.2, 45.0
-ATTACK = EnsembleOptimisation()
+STEPS, BEYOND = 20, EnsembleOptimisation()
 OF_UNITS = ("level", "level_adversarial", "cs1", "cs2")
 
 
@@ -114,6 +118,15 @@ class Meant:
     """Of the layer, by the names of :data:`.DEFINITIONS` and more."""
     notes: list[str]
     shown: list[Favourites]
+    attack: Method
+    """That led them."""
+    distance: float
+    """How far half of those that count moved at the most, in the report's norm."""
+
+    @property
+    def beyond(self) -> bool:
+        """Whether the attack knew no bound."""
+        return self.attack is BEYOND
 
     @property
     def few(self) -> bool:
@@ -139,26 +152,32 @@ def meant(study: Study) -> Meant:
             f"there are {count(len(rows), 'picture')} classified correctly, of "
             f"{count(seen, 'class', 'classes')}; expected at least {FEWEST}, of two or more"
         )
-    images, targets = _led(study, rows)
-    tried = len(images)
-    with collected():
-        there = predict(study.model.plain, images, batch_size=TOGETHER).winners == targets
-    if int(there.sum()) < FEWEST:
+    for attack in attacks(study):
+        images, targets = _led(study, rows, attack)
+        tried = len(images)
+        with collected():
+            there = predict(study.model.plain, images, batch_size=TOGETHER).winners == targets
+        if int(there.sum()) >= FEWEST:
+            break
+    else:
         raise LeftOutError(
             f"of {count(tried, 'picture')} {int(there.sum())} could be led to a class drawn at "
-            f"random; expected at least {FEWEST}"
+            f"random, with no bound either; expected at least {FEWEST}"
         )
     kept = there.nonzero()[:, 0].tolist()
+    real_ones, _ = study.load([study.images.indices[rows[place]] for place in kept])
+    moved = study.threat.distance(images[kept] - real_ones)
     # What was led is among the real ones.
     others = [row for row in range(len(reading.labels)) if row not in set(rows)]
     real = [*rows, *others][: REAL_LARGE if study.large else REAL]
-    about = [real, kept, ATTACK.stated, units.describe(), UNITS, PICTURES]
+    about = [real, kept, attack.stated, units.describe(), UNITS, PICTURES]
     made = images[kept], [rows[place] for place in kept], targets[kept]
     told = study.written("consistency", about, lambda: _measured(study, units, real, *made))
     return Meant(
         units, seen, len(real), len(kept), tried, len(rows), told["similarity"],
         {name: Value.of(each) for name, each in told["layer"].items()}, told["notes"],
         [_shown(study, real, made, each) for each in told["shown"]],
+        attack, float(moved.median()),
     )  # fmt: skip
 
 
@@ -235,7 +254,13 @@ def _shown(
     )
 
 
-def _led(study: Study, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+def attacks(study: Study) -> list[Method]:
+    """Within the report's bound, where that can be, and without any."""
+    inside = study.threat.name in PGD.norms and nothing_between(study.threat, 8) is None
+    return [*([PGD(threat=study.threat, steps=STEPS)] if inside else []), BEYOND]
+
+
+def _led(study: Study, rows: Sequence[int], attack: Method) -> tuple[Tensor, Tensor]:
     """Pictures of these rows led to other classes ``(M, C, H, W)``, and those; as far as there is
     time.
     """
@@ -249,12 +274,12 @@ def _led(study: Study, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
             break
         study.tell("do its units mean what they seem to", start / len(rows), "consistency")
         some = list(rows[start : start + size])
-        parts.append(study.kept("led", [some, ATTACK.stated], partial(_lead, study, some)))
+        parts.append(study.kept("led", [some, attack.stated], partial(_lead, study, some, attack)))
     found = {name: torch.cat([part[name] for part in parts]) for name in ("images", "targets")}
     return found["images"], found["targets"]
 
 
-def _lead(study: Study, rows: list[int]) -> dict[str, Tensor]:
+def _lead(study: Study, rows: list[int], attack: Method) -> dict[str, Tensor]:
     """These pictures, each led to another class drawn at random."""
     numbers = torch.tensor([study.images.indices[row] for row in rows], device="cpu")
     images, labels = study.load(numbers.tolist())
@@ -264,7 +289,7 @@ def _lead(study: Study, rows: list[int]) -> dict[str, Tensor]:
     targets = seen[drawn + (drawn >= torch.searchsorted(seen, labels)).long()]
     try:
         with collected():
-            found = ATTACK(
+            found = attack(
                 study.model.plain, images, targets, targeted=True, keep="last", grid=8,
                 seed=study.seed, numbers=numbers, cancelled=study.cancelled,
             )  # fmt: skip

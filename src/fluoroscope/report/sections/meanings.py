@@ -20,7 +20,7 @@ from fluoroscope.report.blocks import (
     Table,
     Text,
 )
-from fluoroscope.report.meant import ATTACK, FEW, Favourites, Meant, Value, meant
+from fluoroscope.report.meant import FEW, Favourites, Meant, Value, attacks, meant
 from fluoroscope.report.pictures import which_channels
 from fluoroscope.report.registry import section
 from fluoroscope.report.study import Study
@@ -51,6 +51,7 @@ def consistency(study: Study) -> Content:
     found = meant(study)
     blocks: list[Block] = [
         Text(_in_words(found), "lead"),
+        Text(_how_far(study, found)),
         Numbers([_number(found, name) for name in ("cs1", "cs2", "r1", "r2")]),
     ]
     if found.shown:
@@ -77,6 +78,21 @@ def consistency(study: Study) -> Content:
 
 def _in_words(found: Meant) -> str:
     return f"{_sides(found)} {_representations(found)}".strip()
+
+
+def _how_far(study: Study, found: Meant) -> str:
+    """Whether the pictures are such as the report's threat model has."""
+    moved = f"half of them moved by no more than {study.far(found.distance)}, {study.ruler.measure}"
+    if found.beyond:
+        why = "within which too few could be led to the class that was drawn"
+        if len(attacks(study)) == 1:
+            why = "within which there is no such attack here"
+        return (
+            f"These adversarial pictures go beyond the bound of this report ({study.bound}), "
+            f"{why}: {moved}. What is said "
+            "of units under attack is said of such pictures."
+        )
+    return f"The adversarial pictures keep to the bound of this report ({study.bound}); {moved}."
 
 
 def _sides(found: Meant) -> str:
@@ -181,13 +197,14 @@ def _table(found: Meant) -> Table:
 
 
 def _how(study: Study, found: Meant) -> str:
+    attack = found.attack.stated
     words = [
         f"{found.units.count:,} {found.units.kind} of the layer {found.units.layer!r}, each with "
         f"its mean over its places; {count(found.real, 'real picture')} of "
         f"{count(found.classes, 'class', 'classes')}.",
         f"{count(found.tried, 'picture')} classified correctly, each led to another class drawn at "
-        f"random by the ensemble-optimisation attack with this network alone, {ATTACK.steps} steps "
-        f"and 8 bits; {found.adversarial:,} are predicted as that class, and only these count.",
+        f"random by {attack['attack']} in {attack['parameters']['steps']} steps, on 8 bits; "
+        f"{found.adversarial:,} are predicted as that class, and only these count.",
         f"Likeness of classes: {found.similarity}.",
     ]
     if found.tried < found.wanted:
@@ -212,7 +229,8 @@ def _data(found: Meant) -> dict[str, object]:
         "real": found.real,
         "adversarial": found.adversarial,
         "tried": found.tried,
-        "attack": ATTACK.stated,
+        "attack": found.attack.stated,
+        "distance": found.distance,
         "similarity": found.similarity,
         "numbers": {
             name: {"value": one.value, "interval": list(one.ends), "over": one.over}
