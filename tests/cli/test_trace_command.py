@@ -65,6 +65,7 @@ def test_two_pictures_and_a_morph(fluoroscope: Call, tmp_path: Path) -> None:
             ["-i", "digits:7", "--put", "median"],
             "--put is 'median'; expected zero, mean or",
         ),
+        (["-i", "digits:7", "--put", "1e40"], "--put is 1e+40; expected finite numbers"),
         (["-i", "digits:7", "--morph", "nowhere"], "no morph"),
         (["--morph", "x", "-i", "digits:7", "--against", "digits:2"], "both --against and --morph"),
     ],

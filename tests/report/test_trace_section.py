@@ -9,6 +9,7 @@ from small_networks import MARKUP, small
 from torch import Tensor, nn
 
 import fluoroscope as fs
+from fluoroscope.neurons.reading.units import find_units
 from fluoroscope.report import traced
 from fluoroscope.report.sections import traces as section
 from fluoroscope.tensor_files import read_tensors
@@ -128,6 +129,27 @@ def test_what_there_was_no_time_for_is_said(monkeypatch: pytest.MonkeyPatch) -> 
     assert "The time was up before 5 more pictures." in report.html
     assert report.record["cut"] == ["trace"]
     assert "No picture is misclassified" not in report.html
+
+
+def test_where_no_unit_decides_alone_that_is_what_the_head_says() -> None:
+    units = find_units(small(3)[0], "2")
+
+    def decided(margin: float, smallest: list[int]) -> traced.Decided:
+        effects = torch.tensor([2.0, 1.0, 0.0, 0.0])
+        return traced.Decided(0, 0, 0, 0.9, torch.zeros(3, 8, 8), margin, effects, {}, smallest,
+                              None)  # fmt: skip
+
+    def said(*kinds: list[traced.Decided]) -> str:
+        return section._in_words(traced.Traced(units, *kinds, 0), [*kinds[0], *kinds[1]])
+
+    hard, easy = decided(2.5, [0, 1]), decided(1.5, [0])
+    assert said([hard, hard], []) == (
+        "No single unit of the 4 of the layer '2' decides about any of 2 typical pictures. To "
+        "change the class 2 units have to go together."
+    )
+    assert "decides about none of 1 typical picture and 1 of 1 misclassified picture:" in said(
+        [hard], [easy]
+    )
 
 
 def test_where_nothing_is_misclassified_it_says_so() -> None:

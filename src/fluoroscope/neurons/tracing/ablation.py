@@ -75,6 +75,10 @@ def as_put(
     if put == "zero":
         put = 0.0
     if isinstance(put, int | float) and not isinstance(put, bool):
+        if not abs(put) <= torch.finfo(torch.float32).max:
+            raise InvalidParameterError(
+                f"put is {put!r:.20}; expected finite numbers, such as 32 bits hold"
+            )
         filled = torch.full((units.count,), float(put), dtype=torch.float32, device=model.device)
         found = Put(filled, f"{put:g}")
     elif isinstance(put, Tensor) and put.shape == (units.count,) and put.is_floating_point():
@@ -86,8 +90,9 @@ def as_put(
             "with one for each unit"
         )
     if not bool(found.value.isfinite().all()):
-        given = f"{put:g}" if isinstance(put, float) else "a tensor with NaN or infinite numbers"
-        raise InvalidParameterError(f"put is {given}; expected finite numbers")
+        raise InvalidParameterError(
+            "put is a tensor with NaN or infinite numbers; expected finite numbers"
+        )
     return found
 
 

@@ -67,18 +67,19 @@ def trace(study: Study) -> Content:
 
 def _in_words(found: Traced, everyone: Sequence[Decided]) -> str:
     kinds = ((found.typical, "typical"), (found.wrong, "misclassified"))
-    alone = [
-        f"{sum(_alone(one) for one in pictures)} of {count(len(pictures), f'{kind} picture')}"
-        for pictures, kind in kinds
-        if pictures
-    ]
-    words = (
-        f"A single unit of the {found.units.count:,} of the layer {found.units.layer!r} decides "
-        f"about {listed(alone)}: without it the network names another class."
-    )
+    layer = f"of the {found.units.count:,} of the layer {found.units.layer!r} decides"
+    of = [(sum(_alone(one) for one in pictures), count(len(pictures), f"{kind} picture"))
+          for pictures, kind in kinds if pictures]  # fmt: skip
+    if any(many for many, _ in of):
+        alone = listed([f"{many or 'none'} of {pictures}" for many, pictures in of])
+        words = f"A single unit {layer} about {alone}: without it the network names another class."
+    else:
+        pictures = listed([pictures for _, pictures in of])
+        words = f"No single unit {layer} about any of {pictures}."
     more = [len(one.smallest) for one in everyone if one.smallest and not _alone(one)]
     if more:
-        words += f" In the others {_range(more)} have to go together."
+        where = "In the others" if any(many for many, _ in of) else "To change the class"
+        words += f" {where} {_range(more)} have to go together."
     never = sum(not one.smallest for one in everyone)
     if never:
         words += f" In {count(never, 'picture')} no set that was tried changes the class."
