@@ -53,6 +53,10 @@ def test_several_layers_have_a_folder_each(fluoroscope: Callable[..., Any], tmp_
         (("--layer", "77"), "--layer is '77', which digits-cnn does not have; did you mean 7?"),
         (("--layer", "2", "--reduction", "median"), "--reduction is median; expected mean, max"),
         (("--layer", "2", "--reduction", "14,0"), "--reduction is 14,0, and the layer '2' has 196"),
+        (
+            ("--layer", "7", "--reduction", "99,0"),
+            "--reduction is 99,0, and a unit of the layer '7'",
+        ),
         (("--layer", "2", "--call", "1"), "--call is 1, and the layer '2' of digits-cnn is used"),
     ],
 )

@@ -184,3 +184,18 @@ def test_what_is_no_such_network_is_refused(tiny_clip: Path, tmp_path: Path) -> 
     transformers.ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(tmp_path)
     with pytest.raises(fs.FluoroscopeError, match="image-text"):
         label_presence(tmp_path, images, ["a", "b"])
+
+
+def test_of_units_that_mean_nothing_five_in_a_hundred_are_named_and_that_is_said() -> None:
+    random = np.random.default_rng(0)
+    activations = random.standard_normal((60, 300))
+    presence = (random.random((60, 8)) < 0.3).astype(float)
+    found = name_units(activations, presence, list("abcdefgh"), draws=39)
+    named = sum(one.told for one in found.found)
+    assert 4 <= named <= 30  # 15 expected, and four deviations
+    [*_, note] = found.notes
+    assert "level of 5\u202f%: of 300 units that mean nothing 15 would be named by chance" in note
+    assert note.endswith(f"of these {named} are")
+    assert found.describe()["named_by_chance"] == pytest.approx(15)
+    few = name_units(activations[:, :2], presence, list("abcdefgh"), draws=4)
+    assert few.level == pytest.approx(0.2)

@@ -226,6 +226,8 @@ class Counts(Odd):
         ({"layer": "agian"}, "layer is 'agian', which Counts does not have; did you mean again"),
         ({"layer": "relu", "call": 2}, "call is 2, and the layer 'relu' of Counts is used 2 times"),
         ({"layer": "conv", "reduction": "6,0"}, r"reduction is 6,0, and .* up to 5,9"),
+        ({"layer": "head", "reduction": "1,0"}, "reduction is 1,0, and a unit .* a single place"),
+        ({"layer": "head", "reduction": "17"}, "reduction is 17, .* mean, max or 0"),
         ({"layer": "conv", "reduction": "1,2,3"}, "reduction is 1,2,3; expected mean, max"),
         ({"layer": "conv", "batch_size": 0}, "batch_size is 0"),
     ],

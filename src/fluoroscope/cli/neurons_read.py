@@ -9,7 +9,6 @@ import typer
 from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import OUT, Json, with_model, with_pictures
 from fluoroscope.cli.output import Output
-from fluoroscope.words import count
 
 if TYPE_CHECKING:
     from fluoroscope.data.imageset import ImageSet
@@ -39,7 +38,8 @@ def read(
         str,
         typer.Option(
             help="A unit's number for a picture: the mean over its places, the largest (max), or "
-            "at one: ROW,COLUMN, or a token's number (0)."
+            "at one: ROW,COLUMN, or a token's number (0). The mean and max leave out the class "
+            "token."
         ),
     ] = "mean",
     batch_size: Annotated[
@@ -98,10 +98,7 @@ def read(
     for one in found:
         _report(output, one)
     if len(found[0]) < len(images):
-        output.say(
-            f"stopped early: {len(found[0]):,} of {count(len(images), 'picture')} are read and "
-            f"kept in {out}; the same command goes on there"
-        )
+        output.say(f"what was read is kept in {out}; the same command goes on there")
         raise typer.Abort
     output.wrote([place / name for place in places for name in FILES])
     output.json([one.describe() for one in found])

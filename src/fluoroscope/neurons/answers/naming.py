@@ -5,9 +5,10 @@ What is said of pictures comes from whoever has it: an array ``(N, L)``, or an i
 
 A name is always found, so two things stand beside it. The set of labels that the bootstrap over
 pictures gives (Yan, Oikarinen, Weng 2025, 2512.18092): the labels that win on pictures drawn anew,
-the most frequent first, until they make up 95 % of the draws; of many labels none is sure. And what
-the best label reaches when the unit's activations are dealt to the pictures at random: a name that
-does not exceed that says nothing.
+the most frequent first, until they make up 95 % of the draws; of many labels none is sure. And
+what the best label reaches when the unit's activations are dealt to the pictures at random: a name
+that does not exceed that at a level of 5 % says nothing. That is a test of each unit, which makes
+up for the number of labels and not for that of units: how many names chance gives is said.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,7 @@ from fluoroscope.pictures import html
 from fluoroscope.words import count, number, percent, shortened
 
 COVERAGE, ON, PRESENT, DRAWS = 0.95, 0.05, 0.5, 200
-_SHUFFLED = 50
+_SHUFFLED, _LEVEL = 99, 0.05
 # Draws of the hash: pictures drawn anew, and activations dealt at random.
 _ANEW, _DEALT = 0, 1_000_000
 _LISTED = 3
@@ -44,7 +45,7 @@ class UnitName:
     labels: dict[str, float]
     """The bootstrap's set, with the share of draws that each won."""
     shuffled: float
-    """What the best label reaches in 95 % of shuffled activations."""
+    """What the best label exceeds with shuffled activations in only 5 % of cases."""
 
     @property
     def told(self) -> bool:
@@ -76,13 +77,17 @@ class UnitNames(html.Shown):
     """How many there were to choose from."""
     draws: int
     coverage: float
+    level: float
+    """Of a unit that means nothing the probability that it is named: of the units alone, however
+    many labels there are."""
     notes: tuple[str, ...] = ()
 
     def describe(self) -> dict[str, Any]:
         """As plain values."""
         return {
             "score": self.score, "pictures": self.pictures, "labels": self.labels,
-            "draws": self.draws, "coverage": self.coverage, "notes": list(self.notes),
+            "draws": self.draws, "coverage": self.coverage, "level": self.level,
+            "named_by_chance": self.level * len(self.found), "notes": list(self.notes),
             "units": [one.describe() for one in self.found],
         }  # fmt: skip
 
@@ -156,6 +161,9 @@ def name_units(
     given = (presences >= present).astype(np.float64) if yes_no else presences
     weights = drawn_weights(len(values), draws, seed)
     orders = dealt_orders(len(values), min(draws, _SHUFFLED), seed)
+    # Above the k-th largest of n that were dealt lies one more of the kind in k of n + 1 cases.
+    rank = max(1, int(_LEVEL * (len(orders) + 1) + 1e-9))
+    level = rank / (len(orders) + 1)
     once = np.ones(len(values))
     found = []
     for unit in chosen:
@@ -169,7 +177,7 @@ def name_units(
         found.append(
             UnitName(
                 unit, labels[place] if scores[place] > 0 else "", float(scores[place]),
-                label_set(winners, labels, coverage), float(np.quantile(best, 0.95)),
+                label_set(winners, labels, coverage), sorted(best)[-rank],
             )
         )  # fmt: skip
     notes = []
@@ -179,7 +187,14 @@ def name_units(
             f"{count(untold, 'unit')} without a name: no label explains more of "
             f"{'it' if untold == 1 else 'them'} than of activations dealt to the pictures at random"
         )
-    return UnitNames(tuple(found), score, len(values), len(labels), draws, coverage, tuple(notes))
+    notes.append(
+        f"each unit is tested at a level of {percent(level, 0)}: of "
+        f"{count(len(found), 'unit')} that mean nothing {number(level * len(found), 2)} would be "
+        f"named by chance; of these {len(found) - untold:,} are"
+    )
+    return UnitNames(
+        tuple(found), score, len(values), len(labels), draws, coverage, level, tuple(notes)
+    )
 
 
 def _checked(

@@ -23,7 +23,7 @@ from fluoroscope.neurons.reading.reduction import Reduction, as_reduction
 from fluoroscope.neurons.reading.store import SCHEMA, UNKNOWN
 from fluoroscope.neurons.reading.units import Units
 from fluoroscope.pictures import html
-from fluoroscope.words import count, number, percent
+from fluoroscope.words import count, network_name, number, percent
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -225,7 +225,7 @@ class Activations(html.Shown):
             spread = f"{number(middle)}; 90 % from {number(low)} to {number(high)}{of}"
         led = int((self.targets >= 0).sum())
         return [
-            ("network", str(self.record.get("model", ""))),
+            ("network", network_name(str(self.record.get("model", "")))),
             ("pictures", str(self.record.get("pictures_of", ""))),
             ("gives out", "×".join(map(str, self.units.shape))),
             ("a unit's number", spread),

@@ -76,7 +76,8 @@ def read(
             :func:`.usual_layer`.
         call: which use of it in a pass, from 0; by default the last.
         reduction: the ``mean`` over a unit's places, the largest (``max``), or at one of them:
-            ``"3,4"`` is row 3, column 4, and of tokens ``"0"`` is the first.
+            ``"3,4"`` is row 3, column 4, and of tokens ``"0"`` is the first. Tokens of no place,
+            such as a class token, are in neither the mean nor the largest.
         out: a directory to keep them in: there the numbers stay on disk, and a call that was killed
             goes on. Without one they are in memory.
         batch_size: pictures at once; by default 64, or fewer large ones on a processor.
@@ -251,6 +252,13 @@ def _made(
     there = next((n for n in range(len(parts)) if n not in done), len(parts))
     many = parts[there - 1].stop if there else 0
     notes = [*told, *(note for number in range(there) for note in done[number].notes)]
+    if units.grid is not None and units.grid.prefix and how.at is None:
+        some = count(units.grid.prefix, "token")
+        notes.append(
+            f"of the layer {units.layer!r} the first {some} of no place, such as the class token, "
+            f"{'is' if units.grid.prefix == 1 else 'are'} not in the {how}; the reduction 0 reads "
+            "the first alone"
+        )
     strange = sum(done[number].not_finite for number in range(there))
     if strange:
         notes.append(

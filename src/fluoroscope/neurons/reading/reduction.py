@@ -36,7 +36,7 @@ class Reduction:
             InvalidParameterError: it has no such position.
         """
         places = units.places(output)
-        if places.shape[2] == 1:
+        if places.shape[2] == 1 and not any(self.at or ()):
             return places[:, :, 0]
         if self.at is not None:
             return places[:, :, self._place(units, places.shape[2])]
@@ -56,6 +56,11 @@ class Reduction:
         rows = (
             "" if grid is None else f", or row and column up to {grid.height - 1},{grid.width - 1}"
         )
+        if many == 1:
+            raise InvalidParameterError(
+                f"reduction is {self}, and a unit of the layer {units.layer!r} has a single place; "
+                "expected mean, max or 0, which are all the same there"
+            )
         raise InvalidParameterError(
             f"reduction is {self}, and the layer {units.layer!r} has {many} places; expected a "
             f"number from 0 to {many - 1}{rows}"
