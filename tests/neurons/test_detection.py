@@ -80,6 +80,24 @@ def test_a_curve_has_the_area_that_is_told() -> None:
     assert area == pytest.approx(roc_auc_score(truth, np.r_[clean, strange]))
 
 
+def test_pictures_of_one_score_are_drawn_as_a_slope() -> None:
+    """The drawn area is the AUROC beside it, also where most pictures tie."""
+    some = scored(3)
+    tied = {"mean": np.r_[np.zeros(30), np.ones(10)]}
+    clean = {"mean": np.r_[np.zeros(38), np.ones(2)]}
+    for name, values in (("adversarial", tied), ("clean", clean)):
+        every = dict.fromkeys(SCORES, values["mean"])
+        some.groups[name] = Detected(every, 40, 0.02)
+    told = some.told("mean", "adversarial")
+    assert told is not None
+    line = some.figure().axes[0].lines[0]
+    assert line.get_drawstyle() == "default"
+    area = float(np.trapezoid(line.get_ydata(), line.get_xdata()))
+    assert area == pytest.approx(told.auroc)
+    low, high = told.interval
+    assert f"at AUROC {told.auroc:.3g} ({low:.3g} to {high:.3g})" in some.headline
+
+
 def test_controls_are_as_far_as_the_attack() -> None:
     drawn = torch.Generator().manual_seed(0)
     smooth = torch.nn.functional.interpolate(

@@ -176,6 +176,17 @@ def test_a_unit_without_adversarial_favourites_empties_no_bin() -> None:
     assert high.ends == (0.8, 1.0)
 
 
+def test_units_of_one_level_are_one_bin() -> None:
+    level, cs1 = np.ones(12), np.linspace(0, 1, 12)
+    drawn = np.tile(cs1.astype(np.float32), (3, 1))
+    units = OfUnits(
+        {"level": level, "cs1": cs1, "cs2": cs1}, {}, {"cs1": drawn, "cs2": drawn}, {}, {}
+    )  # fmt: skip
+    (one,) = in_bins(units)
+    assert (one.ends, one.cs1.count) == ((1, 1), 12)
+    assert one.cs1.value == pytest.approx(0.5)
+
+
 def test_levels_are_numbered_wherever_they_lie() -> None:
     number = Number(0.5, (0.4, 0.6), 5)
     for levels in ([0.11, 0.3, 0.95], [0.012, 0.05, 0.09], [1.0, 1.0]):

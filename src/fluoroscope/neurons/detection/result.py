@@ -75,18 +75,21 @@ class Detection(html.Shown):
     def headline(self) -> str:
         """What it comes to, in a line."""
         found = {name: self.told(name, "adversarial") for name in SCORES}
-        layers = [(one.auroc, name) for name, one in found.items() if one and name != "confidence"]
+        layers = [(one, name) for name, one in found.items() if one and name != "confidence"]
         if not layers:
             return "nothing to detect: no adversarial picture is predicted as its target"
-        best, name = max(layers)
+        best, name = max(layers, key=lambda one: one[0].auroc)
         said = f"by {SCORES[name]} adversarial pictures are told from clean ones at AUROC "
-        said += number(best)
+        said += f"{number(best.auroc)} ({' to '.join(map(number, best.interval))})"
         baseline = found["confidence"]
         if baseline is not None:
-            said += f" (confidence alone {number(baseline.auroc)})"
+            said += f", by confidence alone at {number(baseline.auroc)}"
+        noise = self.told(name, "noise")
+        if noise is not None:
+            said += f"; noise as far away at {number(noise.auroc)}"
         mistakes = self.told(name, "adversarial", base="misclassified")
         if mistakes is not None:
-            said += f", from ordinary mistakes at {number(mistakes.auroc)}"
+            said += f"; an attack from ordinary mistakes at {number(mistakes.auroc)}"
         aware = self.told(name, "adaptive")
         if aware is not None:
             said += f"; made by who knows of it at {number(aware.auroc)}{self._farther}"
@@ -219,7 +222,8 @@ class Detection(html.Shown):
                     self.groups[CLEAN].scores[score], self.groups[group].scores[score]
                 )
                 knows = ", attack knows of it" if group == "adaptive" else ""
-                axes.step(alarms, hits, where="post", color=colour, linestyle=line,
+                # Straight between points: those of one score pass a threshold together.
+                axes.plot(alarms, hits, color=colour, linestyle=line,
                           label=f"{words}{knows}: {number(found.auroc)}")  # fmt: skip
         axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle="--")
         axes.set(xlabel="clean pictures taken for adversarial", ylabel="adversarial ones detected",

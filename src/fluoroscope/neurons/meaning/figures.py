@@ -41,6 +41,9 @@ def levels_figure(
         ends = [one.interval or (one.value, one.value) for one in found]
         low, high = [end[0] for end in ends], [end[1] for end in ends]
         axes.fill_between(levels, low, high, color=colour, alpha=0.18, linewidth=0)
+        if len(levels) == 1:
+            axes.vlines(levels, low, high, color=colour, alpha=0.4, linewidth=4)
+            axes.set_xlim(levels[0] - 0.5, levels[0] + 0.5)
         if np.isfinite(chance[name]):
             # Dashes of one lie in the gaps of the other, where both are at one height.
             axes.axhline(chance[name], color=colour, linewidth=1, linestyle=(dash, (3, 5)),

@@ -90,7 +90,8 @@ def in_bins(units: OfUnits) -> tuple[Bin, ...]:
     order = order[~np.isnan(units.numbers["cs1"][order])]
     if not len(order):
         return ()
-    parts = np.array_split(order, max(1, min(_BINS, len(order) // _IN_A_BIN)))
+    most = min(_BINS, len(order) // _IN_A_BIN, len(np.unique(level[order].round(9))))
+    parts = np.array_split(order, max(1, most))
     return tuple(
         Bin(
             float(level[part].mean()),
