@@ -1,5 +1,6 @@
 """Numbers, labels and distances as people read them, on every screen, page and picture."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import inf, isfinite
 from typing import Protocol
@@ -77,6 +78,19 @@ def shortened(text: str, most: int = 28) -> str:
     """A label that fits: its first name where it has several, cut where it is long."""
     first = text.split(",")[0].strip() or text
     return first if len(first) <= most else first[: most - 1].rstrip() + "…"
+
+
+def class_names(labels: Sequence[str]) -> list[str]:
+    """All of a network's labels, short enough for a line and told apart: where the first name is
+    another's too the whole label, and where that is long or another's too a number beside it.
+    """
+    firsts, whole = [shortened(label) for label in labels], Counter(labels)
+    many, found = Counter(firsts), []
+    for number, (first, label) in enumerate(zip(firsts, labels, strict=True)):
+        alone = many[first] == 1
+        fits = whole[label] == 1 and shortened(label.replace(",", " ")) == label.replace(",", " ")
+        found.append(first if alone else label if fits else f"{first} ({number})")
+    return found
 
 
 def network_name(name: str) -> str:

@@ -139,7 +139,7 @@ def test_what_stands_in_a_units_place() -> None:
     torch.testing.assert_close(found.value, seen.mean((0, 2, 3)), atol=1e-6, rtol=0)
     assert found.name == "its mean over 70 pictures"
     assert as_put(model, units, 2).value.tolist() == [2.0] * 6
-    for wrong in ("meen", torch.zeros(5), True, float("nan"), torch.zeros(6).long()):
+    for wrong in ("meen", torch.zeros(5), True, float("nan"), 1e40, 10**400, torch.zeros(6).long()):
         with pytest.raises(InvalidParameterError, match="put "):
             as_put(model, units, wrong)
     with pytest.raises(InvalidParameterError, match="no pictures"):

@@ -14,8 +14,12 @@ from fluoroscope.errors import (
     UnknownLabelError,
 )
 from fluoroscope.neurons import Trace, trace
+from fluoroscope.neurons.reading.units import find_units
+from fluoroscope.neurons.tracing import looked
+from fluoroscope.neurons.tracing.ablation import Ablation, as_put
 from fluoroscope.neurons.tracing.trace_result import agreement_words
 from fluoroscope.pictures.unit_bars import Bar, Curves, bars_figure
+from fluoroscope.words import class_names
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +47,44 @@ def test_of_a_misclassified_picture(found: Trace) -> None:
     # The maps add up to what the units carried by relevance.
     relevance = found.approximations[found.names.index("relevance")][found.shown]
     torch.testing.assert_close(found.maps.double().sum((1, 2, 3)), relevance, atol=1e-4, rtol=1e-3)
+
+
+def test_map_and_number_are_of_the_same_two_classes(model: fs.Classifier) -> None:
+    """A unit without which a third class leads: the number beside its map is not of the margin."""
+    image = fs.open_image("digits:0", channels=1).image
+    found = trace(model, image, sets=False, approximations=(), shown=3)
+    units = find_units(model, "5")
+    asked = Ablation(model, image[None], units, as_put(model, units, "zero"))
+    pair = found.record["wanted"], found.record["rival"]
+    for unit, beside in zip(found.shown.tolist(), found.shown_effects.tolist(), strict=True):
+        gone = torch.zeros(1, 64, dtype=torch.bool)
+        gone[0, unit] = True
+        both = torch.cat([asked.logits, asked.without(gone, lambda logits: logits)]).double()
+        lead = both[:, pair[0]] - both[:, pair[1]]
+        assert float(lead[0] - lead[1]) == pytest.approx(beside, abs=1e-5)
+    assert not torch.allclose(found.shown_effects, found.effects[found.shown, 0])
+    assert f"of the logit of 0 over that of {model.labels[pair[1]]}" in found._key()
+
+
+def test_a_map_of_the_other_sign_is_marked() -> None:
+    one = torch.tensor([[[-2.0, 1.0]]])
+    assert looked.words(one, 0.5) == ["+0.5", looked.DIFFERS]
+    assert looked.words(one, -0.5) == ["-0.5"]
+
+
+def test_classes_of_one_first_name_are_told_apart() -> None:
+    labels = [
+        "truck, red",
+        "truck, blue",
+        "crane",
+        "crane",
+        "cat, tabby",
+        "bus, " + 30 * "x",
+        "bus",
+    ]
+    assert class_names(labels) == [
+        "truck, red", "truck, blue", "crane (2)", "crane (3)", "cat", "bus (5)", "bus",
+    ]  # fmt: skip
 
 
 def test_words_give_the_range_and_what_agreement_is_worth(

@@ -53,6 +53,8 @@ def test_the_unit_that_turns_in_a_planted_network() -> None:
     assert turned_units(found.effects[1], found.effects[0]).tolist() == [2]
     assert "1 turned, 1 of them to 1" in found.summary
     assert not any("no unit turned" in note for note in found.notes)
+    same = turned(planted(), half("left"), half("left"), layer="1")
+    assert any("both pictures are the same" in note for note in same.notes)
     other = turned(planted(), half("left"), half("right"), ("1", 0), layer="1")
     torch.testing.assert_close(other.effects, -expected, atol=1e-6, rtol=0)
 

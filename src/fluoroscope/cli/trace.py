@@ -24,7 +24,7 @@ from fluoroscope.cli.options import (
     with_model,
 )
 from fluoroscope.cli.output import Output
-from fluoroscope.words import percent, shortened
+from fluoroscope.words import class_names, percent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -302,6 +302,8 @@ def _tell(output: Output, found: Any) -> None:
 def _tell_trace(output: Output, found: "Trace") -> None:
     from fluoroscope.neurons.tracing.trace_result import agreement_words
 
+    wanted = class_names(found.labels)[found.record["wanted"]]
+
     def bare(row: dict[str, Any]) -> list[str]:
         return [str(row["unit"]), f"{row['margin']:+.3g}", f"{row['logit']:+.3g}",
                 percent(row["probability"])]  # fmt: skip
@@ -309,8 +311,8 @@ def _tell_trace(output: Output, found: "Trace") -> None:
     output.table(
         ["unit", "of the margin>", "of the logit>", "of the probability>"],
         [bare(row) for row in found.rows(_ROWS)],
-        title=f"what {shortened(found.wanted)} loses without a unit of layer "
-        f"{found.record['layer']} ({found.record['put']} in its place)",
+        title=f"what {wanted} loses without a unit of layer {found.record['layer']} "
+        f"({found.record['put']} in its place)",
     )  # fmt: skip
     if found.names:
         output.table(
@@ -320,7 +322,8 @@ def _tell_trace(output: Output, found: "Trace") -> None:
 
 
 def _tell_turned(output: Output, found: "Turned") -> None:
-    one, other = map(shortened, found.pair)
+    names = class_names(found.labels)
+    one, other = (names[each] for each in found.record["pair"])
     output.table(
         ["unit", "before>", "after>", "turned"],
         [

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from fluoroscope.pictures.maps import SIGNED, signed_map
 
@@ -21,6 +22,8 @@ _RISING = "inferno"
 _UNDER, _FADED = {True: 0.15, False: 0.4}, 0.55
 # From so many times the 98th percentile on the largest number is not where colours end.
 _FAR = 3
+# Cells along the longer side of an evened map, at most nearly twice as many.
+_CELLS = 28
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,27 @@ class Colours:
         colours = self.rgb(values).permute(1, 2, 0).double().numpy()
         found: NDArray[np.float64] = (1 - cover) * grey + cover * colours
         return found
+
+    def laid_over(self, image: Tensor, values: Tensor) -> Tensor:
+        """The same ``(3, H, W)`` of a picture ``(C, H, W)`` in ``[0, 1]``."""
+        from fluoroscope.pictures.display import shown_array
+
+        laid = self.over(np.asarray(shown_array(image), float), values)
+        return torch.from_numpy(laid).permute(2, 0, 1).clamp(0, 1).float()
+
+
+def evened(maps: Tensor) -> Tensor:
+    """Maps ``(M, H, W)`` whose single pixels are too small to be seen, by the means of blocks;
+    smaller pictures keep theirs.
+    """
+    block = evened_by(maps)
+    means = F.avg_pool2d(maps[:, None], block, ceil_mode=True)
+    return F.interpolate(means, maps.shape[1:], mode="bilinear", align_corners=False)[:, 0]
+
+
+def evened_by(maps: Tensor) -> int:
+    """The side of such a block of maps ``(..., H, W)``, in pixels."""
+    return max(1, max(maps.shape[-2:]) // _CELLS)
 
 
 def colours_of(maps: Sequence[Tensor]) -> Colours:

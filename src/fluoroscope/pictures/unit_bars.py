@@ -82,7 +82,7 @@ def _bars(
 
 def _curves(axes: "Axes", curves: Curves) -> None:
     many = range(len(curves.greedy))
-    [greedy] = axes.plot(many, list(curves.greedy), "o-", color=FOR, markersize=3.5)
+    [greedy] = axes.plot(many, list(curves.greedy), "o-", color=FOR, markersize=3.5, zorder=3)
     named = [(greedy, "greedily")]
     for order in curves.random:
         [line] = axes.plot(curves.counts, order, color=CONTROL, linewidth=1, alpha=0.8)

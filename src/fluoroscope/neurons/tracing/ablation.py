@@ -242,9 +242,14 @@ def pair_margin(pair: tuple[int, int]) -> Measure:
     return lambda logits: (logits[:, pair[0]] - logits[:, pair[1]])[:, None]
 
 
-def single_effects(ablation: Ablation, measure: Measure, on_share: Share | None = None) -> Tensor:
-    """What each unit does to some numbers, ``(K, R)``, exact: every unit is removed."""
-    without = ablation.without_each(measure, on_share=on_share)
+def single_effects(
+    ablation: Ablation, measure: Measure, on_share: Share | None = None, *,
+    among: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """What each unit does to some numbers, ``(K, R)``, exact: every unit is removed; or those
+    whose numbers ``among`` holds.
+    """
+    without = ablation.without_each(measure, among=among, on_share=on_share)
     return measure(ablation.logits) - without
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, float64, int64
 from fluoroscope.neurons.tracing.sides import sides, turned_units
 from fluoroscope.pictures import html
 from fluoroscope.sealed_files import Kind, plain, read_sealed, write_sealed
-from fluoroscope.words import count, listed, network_name, number, shortened
+from fluoroscope.words import class_names, count, listed, network_name, number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,6 +71,16 @@ class Along(html.Shown):
         return found
 
     @property
+    def _names(self) -> list[str]:
+        """Of all classes, short."""
+        return class_names(self.labels)
+
+    @property
+    def _pair(self) -> tuple[str, str]:
+        one, other = self.record["pair"]
+        return self._names[one], self._names[other]
+
+    @property
     def turned(self) -> list[int]:
         """Units that turned at any of them."""
         return sorted({unit for look in range(len(self.looks)) for unit in self.turned_at(look)})
@@ -84,7 +94,7 @@ class Along(html.Shown):
     @property
     def summary(self) -> str:
         """What became of the margin, and who turned at which way station."""
-        one, other = map(shortened, self.pair)
+        (one, other), names = self._pair, self._names
         margins = self.record["margins"]
         words = (
             f"The margin of {one} over {other} went from {number(margins[0])} to "
@@ -94,7 +104,7 @@ class Along(html.Shown):
             units = self.turned_at(look)
             named = listed([str(unit) for unit in units[:_NAMED]])
             more = f", most of all {named}" if units else ""
-            place = shortened(self.labels[self.record["predicted"][row]])
+            place = names[self.record["predicted"][row]]
             words += (
                 f". Up to step {int(self.steps[row])} ({place}) {count(len(units), 'unit')} "
                 f"turned{more}"
@@ -105,10 +115,10 @@ class Along(html.Shown):
         """The band chart, way stations above it; see :mod:`.pictures.bands`."""
         from fluoroscope.pictures.bands import Look, bands_figure
 
-        winners = self.record["predicted"]
+        winners, names = self.record["predicted"], self._names
         looks = [
             Look(
-                int(self.steps[row]), self.frames[row], shortened(self.labels[winners[row]]),
+                int(self.steps[row]), self.frames[row], names[winners[row]],
                 [int(unit) for unit in self.turned_at(look)],
             )
             for look, row in enumerate(self.looks)
@@ -120,7 +130,7 @@ class Along(html.Shown):
             looks,
             self.turned,
             margins=self.record["margins"],
-            pair=(shortened(self.pair[0]), shortened(self.pair[1])),
+            pair=self._pair,
             title=f"{network_name(str(self.record['model']))}, layer {self.record['layer']}",
         )
 
@@ -176,7 +186,7 @@ class Along(html.Shown):
     def _line(self) -> str:
         return (
             f"{network_name(str(self.record.get('model')))}, {self.record['layer']}: "
-            f"{' to '.join(map(shortened, self.pair))} in {count(len(self.frames), 'frame')}"
+            f"{' to '.join(self._pair)} in {count(len(self.frames), 'frame')}"
         )
 
     def _view(self) -> Iterator[html.Html]:
@@ -184,12 +194,12 @@ class Along(html.Shown):
         from fluoroscope.pictures.plots import page_style
 
         yield html.paragraph(self.summary)
-        winners = self.record["predicted"]
+        winners, names = self.record["predicted"], self._names
         yield html.cards(
             [
                 html.picture(
                     self.frames[row],
-                    f"step {int(self.steps[row])}\n{shortened(self.labels[winners[row]])}\n"
+                    f"step {int(self.steps[row])}\n{names[winners[row]]}\n"
                     + (f"{count(len(self.turned_at(look)), 'unit')} turned" if look else ""),
                 )
             ]
@@ -199,7 +209,7 @@ class Along(html.Shown):
             figure = bands_figure(
                 self.steps.tolist(), self.effects.numpy(), self.loudest.tolist(), [], self.turned,
                 margins=self.record["margins"],
-                pair=(shortened(self.pair[0]), shortened(self.pair[1])),
+                pair=self._pair,
             )  # fmt: skip
         yield html.plot(figure, "what each unit did to the margin, frame by frame")
         yield html.notes(self.notes)

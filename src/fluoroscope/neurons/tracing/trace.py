@@ -18,7 +18,9 @@ from fluoroscope.neurons.tracing.ablation import (
     MEASURES,
     as_put,
     class_numbers,
+    pair_margin,
     rivals_of,
+    single_effects,
 )
 from fluoroscope.neurons.tracing.approximations import (
     APPROXIMATIONS,
@@ -117,6 +119,9 @@ def trace(
     told(_AFTER[2])
     rival = int(rivals_of(ablation.logits, which))
     loud = loudest(effects[:, 0], shown)
+    beside = torch.zeros(0, dtype=torch.float64, device="cpu")
+    if len(loud):
+        beside = single_effects(ablation, pair_margin((which, rival)), among=loud)[:, 0]
     maps, looked, doubt = made.maps(picture, loud, (which, rival))
     values = measure(ablation.logits)[0].tolist()
     notes = [*notes_of(model), *made.notes(), *cheap.notes, *([doubt] if doubt else [])]
@@ -159,6 +164,7 @@ def trace(
         approximations=_stacked(list(cheap.values.values()), made.units.count),
         logits=ablation.logits[0].double().cpu(),
         shown=loud,
+        shown_effects=beside.double().cpu(),
         maps=maps,
         set_order=none if found is None else found.order,
         set_curve=empty if found is None else found.curve,

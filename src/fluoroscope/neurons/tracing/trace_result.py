@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, float64, int64
 
+from fluoroscope.neurons.tracing import looked
 from fluoroscope.pictures import html
-from fluoroscope.pictures.attribution_colours import Colours, colours_of
 from fluoroscope.sealed_files import Kind, plain, read_sealed, write_sealed
-from fluoroscope.words import as_percent, count, network_name, number, percent, shortened
+from fluoroscope.words import as_percent, class_names, count, network_name, number, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 KIND = Kind("trace", "trace", "traces")
 TENSORS = (
-    "image", "effects", "activations", "approximations", "logits", "shown", "maps", "set_order",
-    "set_curve", "random_counts", "random_curves",
+    "image", "effects", "activations", "approximations", "logits", "shown", "shown_effects", "maps",
+    "set_order", "set_curve", "random_counts", "random_curves",
 )  # fmt: skip
 """Those of a trace, by name."""
 _LISTED = 6
@@ -43,6 +43,9 @@ class Trace(html.Shown):
     """``(classes,)`` float64."""
     shown: Tensor
     """``(M,)`` int64, units that spoke loudest, for the class and against it."""
+    shown_effects: Tensor
+    """``(M,)`` float64: what is lost without each of them of the logit of the class over that of
+    its rival: of the same two classes as the maps, whatever then is the strongest other one."""
     maps: Tensor
     """``(M, C, H, W)``: where they looked; ``(0, C, H, W)`` where that cannot be said."""
     set_order: Tensor
@@ -111,8 +114,8 @@ class Trace(html.Shown):
         """Who decided, in a sentence or two."""
         values, (for_it, against) = self.record["values"], self.speakers(1)
         words = (
-            f"{shortened(self.wanted)} has {as_percent(values['probability'])} and a margin of "
-            f"{number(values['margin'])} over {shortened(self.labels[self.record['rival']])}"
+            f"{self._name('wanted')} has {as_percent(values['probability'])} and a margin of "
+            f"{number(values['margin'])} over {self._name('rival')}"
         )
         units = f"of {count(len(self.effects), 'unit')} of layer {self.record['layer']}"
         loud = [
@@ -130,13 +133,13 @@ class Trace(html.Shown):
         if found is None:
             return ""
         tried = "trying every unit in each round" if found["rounds"] == "exact" else "by batches"
-        decision = shortened(self.labels[found["decision"]])
+        decision = self._name("decision", found)
         gone = count(len(self.set_order), "unit")
         if found["becomes"] is None:
             return f"Without {gone}, removed greedily ({tried}), it is still {decision}"
         beside = _at_random(found["random_sizes"])
         return (
-            f"Without {gone} it is predicted as {shortened(self.labels[found['becomes']])} and not "
+            f"Without {gone} it is predicted as {self._name('becomes', found)} and not "
             f"{decision}, found greedily ({tried}); {beside}"
         )
 
@@ -169,12 +172,12 @@ class Trace(html.Shown):
         if self.record["set"] is not None:
             curves = Curves(
                 self.curve, self.random_counts.tolist(), self.random_curves.tolist(),
-                shortened(self.labels[self.record["set"]["decision"]]),
+                self._name("decision", self.record["set"]),
             )  # fmt: skip
         return bars_figure(
             bars,
-            left=f"for {shortened(self.labels[self.record['rival']])} or others",
-            right=f"for {shortened(self.wanted)}",
+            left=f"for {self._name('rival')} or others",
+            right=f"for {self._name('wanted')}",
             title=f"layer {self.record['layer']}: what is lost of the margin without a unit",
             curves=curves,
         )
@@ -183,20 +186,20 @@ class Trace(html.Shown):
         """The picture, and where the loudest units looked."""
         from fluoroscope.pictures.tile_sheet import Tile, tile_sheet
 
-        colours = self.colours
+        maps, colours = looked.seen(self.maps)
         rows, names = [], []
         for which, name in zip(self._sides(), self._side_names(), strict=True):
             tiles = [
-                Tile(colours.rgb(self.maps[place]), [
+                Tile(colours.laid_over(self.image, maps[place]), [
                     f"unit {int(self.shown[place])}",
-                    f"{float(self.effects[self.shown[place], 0]):+.3g}",
+                    *looked.words(self.maps[place], float(self.shown_effects[place])),
                 ])
                 for place in which
             ]  # fmt: skip
             if tiles:
                 rows.append(tiles)
                 names.append(name)
-        picture = Tile(self.image, [f"predicted as {shortened(self.predicted)}"])
+        picture = Tile(self.image, [f"predicted as {self._name('predicted')}"])
         return tile_sheet(
             [[picture], *rows],
             ["", *names],
@@ -205,32 +208,26 @@ class Trace(html.Shown):
             foot=self._key(),
         )
 
-    @property
-    def colours(self) -> Colours:
-        """Of the maps, on one scale."""
-        return colours_of(list(self.maps))
-
     def _sides(self) -> tuple[list[int], list[int]]:
-        """Of the maps: for the class and against it, the loudest first."""
-        places = range(len(self.maps))
-        loud = [float(self.effects[self.shown[place], 0]) for place in places]
-        return [p for p in places if loud[p] > 0], [p for p in reversed(places) if loud[p] <= 0]
+        """Of the maps: for the class and for its rival, the loudest first."""
+        loud = self.shown_effects.tolist()[: len(self.maps)]
+        order = sorted(range(len(loud)), key=lambda place: -abs(loud[place]))
+        return [p for p in order if loud[p] > 0], [p for p in order if loud[p] <= 0]
 
     def _side_names(self) -> tuple[str, str]:
-        return f"for {shortened(self.wanted)}", f"against {shortened(self.wanted)}"
+        return f"for {self._name('wanted')}", f"for {self._name('rival')}"
 
     def _key(self) -> str:
         """What the colours of maps mean."""
         if not len(self.maps):
             return ""
-        lrp = self.record["looked"] == "lrp"
-        how = "relevance through this unit alone" if lrp else "gradient × input through this unit"
-        rival = shortened(self.labels[self.record["rival"]])
-        return (
-            f"Maps: {how}, in logits of {shortened(self.wanted)} over {rival}; red for, blue "
-            f"against; the colours end at {self.colours.words(self.maps.shape[1])}. Numbers: what "
-            "is lost of the margin without the unit"
-        )
+        colours = looked.seen(self.maps)[1]
+        pair = self._name("wanted"), self._name("rival")
+        return looked.key(pair, self.record["looked"], self.maps, colours)
+
+    def _name(self, which: str, of: dict[str, Any] | None = None) -> str:
+        """A class of the record, short enough for a line."""
+        return class_names(self.labels)[int((of or self.record)[which])]
 
     def describe(self) -> dict[str, Any]:
         """What it is and found, as plain values, without maps."""
@@ -273,7 +270,7 @@ class Trace(html.Shown):
     def _line(self) -> str:
         return (
             f"{network_name(str(self.record.get('model')))}, {self.record['layer']}: "
-            f"{shortened(self.wanted)} at {as_percent(self.record['values']['probability'])}"
+            f"{self._name('wanted')} at {as_percent(self.record['values']['probability'])}"
         )
 
     def _view(self) -> Iterator[html.Html]:
@@ -291,13 +288,12 @@ class Trace(html.Shown):
             ],
             right=range(1, 4 + len(self.names)),
         )
-        colours = self.colours if len(self.maps) else None
-        tiles = [[html.picture(self.image, f"predicted as {shortened(self.predicted)}")]]
-        for place in range(len(self.maps) if colours is not None else 0):
-            unit = int(self.shown[place])
-            caption = f"unit {unit}: {float(self.effects[unit, 0]):+.3g}"
-            assert colours is not None
-            tiles.append([html.coloured(self.maps[place], colours, caption)])
+        maps, colours = looked.seen(self.maps)
+        tiles = [[html.picture(self.image, f"predicted as {self._name('predicted')}")]]
+        for place, one in enumerate(maps):
+            beside = looked.words(self.maps[place], float(self.shown_effects[place]))
+            caption = "\n".join([f"unit {int(self.shown[place])}", *beside])
+            tiles.append([html.picture(colours.laid_over(self.image, one), caption)])
         yield html.cards(tiles)
         yield html.paragraph(self._key())
         yield html.facts(
@@ -371,6 +367,7 @@ def _check_shapes(tensors: dict[str, Tensor], classes: int, names: int) -> None:
         "approximations": ((names, many), float64),
         "logits": ((classes,), float64),
         "shown": ((len(shown),), int64),
+        "shown_effects": ((len(shown),), float64),
         "set_order": ((sets,), int64),
         "random_counts": ((looks,), int64),
         "random_curves": ((orders, looks), float64),

@@ -118,6 +118,8 @@ def turned(
     }
     maps = [one for one, _, _ in looked]
     stuck = cannot_turn(torch.stack(effects), how)
+    if torch.equal(*both):
+        stuck = ["both pictures are the same, so no unit can turn"]
     told(1.0)
     return Turned(
         before=both[0][0].cpu(), after=both[1][0].cpu(), logits=logits,

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, float64, int64
 
+from fluoroscope.neurons.tracing import looked
 from fluoroscope.neurons.tracing.sides import sides, turned_units
 from fluoroscope.pictures import html
-from fluoroscope.pictures.attribution_colours import Colours, colours_of
+from fluoroscope.pictures.attribution_colours import Colours
 from fluoroscope.sealed_files import Kind, plain, read_sealed, write_sealed
-from fluoroscope.words import count, network_name, number, shortened
+from fluoroscope.words import class_names, count, network_name, number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,7 +75,7 @@ class Turned(html.Shown):
     @property
     def summary(self) -> str:
         """What became of the margin, and who turned, in a sentence or two."""
-        one, other = map(shortened, self.pair)
+        one, other = self._names[:2]
         margins = self.record["margins"]
         now = sides(self.effects)
         to_other = sum(int(now[0, unit]) > 0 for unit in self.turned)
@@ -106,15 +107,30 @@ class Turned(html.Shown):
         ]
 
     @property
-    def colours(self) -> Colours:
-        """Of the maps, on one scale."""
-        return colours_of([one for both in self.maps for one in both])
+    def _names(self) -> list[str]:
+        """The classes of :attr:`pair`, and what both pictures are predicted as, short."""
+        names = class_names(self.labels)
+        return [names[each] for each in (*self.record["pair"], *self.record["predicted"])]
+
+    def _tiles(self) -> tuple[list[list[Tensor]], Colours]:
+        """Maps over the pictures in grey, ``[before or after][unit]``, and their colours."""
+        maps, colours = looked.seen(self.maps.flatten(0, 1))
+        pictures, many = (self.before, self.after), self.maps.shape[1]
+        return [
+            [colours.laid_over(pictures[side], one) for one in maps[side * many :][:many]]
+            for side in (0, 1)
+        ], colours
+
+    def _words(self, side: int, place: int) -> list[str]:
+        return looked.words(
+            self.maps[side, place], float(self.effects[side, int(self.shown[place])])
+        )
 
     def figure(self) -> "Figure":
         """Bars of the units that changed most, what they did before behind what they do after."""
         from fluoroscope.pictures.unit_bars import Bar, bars_figure
 
-        one, other = map(shortened, self.pair)
+        one, other = self._names[:2]
         bars = [
             Bar(f"{'↷ ' if row['turned'] else ''}unit {row['unit']}", row["after"], row["before"])
             for row in self.rows(2 * _LISTED)
@@ -132,29 +148,28 @@ class Turned(html.Shown):
         """Both pictures; of the units that turned most where they looked, and what they like."""
         from fluoroscope.pictures.tile_sheet import Tile, tile_sheet
 
-        said = [shortened(self.labels[each]) for each in self.record["predicted"]]
+        said = self._names[2:]
         pictures = (self.before, self.after)
         rows = [[Tile(each, [f"predicted as {name}"])
                  for each, name in zip(pictures, said, strict=True)]]  # fmt: skip
         names, liked = [""], self.favourites.shape[1]
+        tiles, colours = self._tiles()
         for place in range(self.maps.shape[1]):
             unit = int(self.shown[place])
-            looked = [
-                Tile(self.colours.rgb(self.maps[side, place]), [f"{self.effects[side, unit]:+.3g}"])
-                for side in (0, 1)
-            ]
-            rows.append([*looked, *(Tile(self._beside(each)) for each in self.favourites[place])])
+            both = [Tile(tiles[side][place], self._words(side, place)) for side in (0, 1)]
+            rows.append([*both, *(Tile(self._beside(each)) for each in self.favourites[place])])
             names.append(f"unit {unit}")
         heads = ["before", "after", *(["favourites"] if liked else [])]
-        one, other = map(shortened, self.pair)
+        one, other = self._names[:2]
         return tile_sheet(
             rows,
             names,
             heads=heads,
             title=f"{network_name(str(self.record['model']))}: units of layer "
             f"{self.record['layer']} that turned",
-            foot=f"Maps: where the unit looked; red for {one}, blue for {other}. Numbers: what is "
-            f"lost of the margin of {one} over {other} without the unit",
+            foot=looked.key((one, other), self.record["looked"], self.maps, colours)
+            if self.maps.numel()
+            else "",
         )
 
     def _beside(self, favourite: Tensor) -> Tensor:
@@ -205,7 +220,7 @@ class Turned(html.Shown):
         return (
             f"{network_name(str(self.record.get('model')))}, {self.record['layer']}: "
             f"{count(len(self.turned), 'unit')} turned between "
-            f"{' and '.join(map(shortened, self.pair))}"
+            f"{' and '.join(self._names[:2])}"
         )
 
     def _view(self) -> Iterator[html.Html]:
@@ -219,20 +234,24 @@ class Turned(html.Shown):
             ],
             right=(1, 2),
         )  # fmt: skip
-        said = [shortened(self.labels[each]) for each in self.record["predicted"]]
+        said = self._names[2:]
         tiles = [
             html.picture(each, f"predicted as {name}")
             for each, name in zip((self.before, self.after), said, strict=True)
         ]
         yield html.cards([tiles])
+        laid, colours = self._tiles()
         yield html.cards(
             [
-                html.coloured(self.maps[side, place], self.colours,
-                              f"unit {int(self.shown[place])}, {when}")
+                html.picture(laid[side][place], "\n".join(
+                    [f"unit {int(self.shown[place])}, {when}", *self._words(side, place)]))
                 for side, when in enumerate(("before", "after"))
             ]
             for place in range(self.maps.shape[1])
         )  # fmt: skip
+        if self.maps.numel():
+            pair = self._names[:2]
+            yield html.paragraph(looked.key(pair, self.record["looked"], self.maps, colours))
         yield html.notes(self.notes)
 
 

@@ -8,14 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
 
-import numpy as np
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from fluoroscope.neurons.tracing.approximations import APPROXIMATIONS
-from fluoroscope.pictures.attribution_colours import Colours, colours_of
-from fluoroscope.pictures.display import shown_array
+from fluoroscope.pictures.attribution_colours import Colours, colours_of, evened
 from fluoroscope.pictures.uris import uri
 from fluoroscope.pictures.write import to_pil
 from fluoroscope.report.blocks import Block, Card, Content, Gallery, Heading, Picture, Table, Text
@@ -27,8 +23,6 @@ from fluoroscope.words import as_percent, count, listed, number, some
 
 # From this rank correlation on an approximation tells the units' order here, below the other not.
 _WILL_DO, _WILL_NOT = 0.9, 0.5
-# Cells along the longer side of a map, at most nearly twice as many; smaller pictures keep theirs.
-_CELLS = 28
 _NOT = (
     "Not that a unit stands for what it shows here. That this decision depends on it says nothing "
     "of what it answers to in other pictures.",
@@ -104,7 +98,8 @@ def _key(found: Traced) -> str:
     if any(one.maps is not None for one in (*found.typical, *found.wrong)):
         words += (
             " Colours show where in the picture the unit looked (its relevance): red for the "
-            "class, blue against it, on one scale for the units of a picture."
+            "class, blue against it, on one scale for the units of a picture. Relevance shares a "
+            "decision out, and removal measures it: the two may differ in sign."
         )
     return words
 
@@ -125,7 +120,7 @@ def _card(study: Study, one: Decided) -> Card:
         )
     ]
     if one.maps is not None:
-        maps = _evened(one.maps)
+        maps = evened(one.maps)
         colours = replace(colours_of(list(maps[:, None])), signed=True)  # as the key says
         for unit, values in zip(one.shown, maps, strict=True):
             effect = number(float(one.effects[unit]), 2)
@@ -139,17 +134,9 @@ def _card(study: Study, one: Decided) -> Card:
     return Card(title, pictures, _said(one, called))
 
 
-def _evened(maps: Tensor) -> Tensor:
-    """Maps ``(S, H, W)`` whose single pixels are too small to be seen, by the means of blocks."""
-    block = max(1, max(maps.shape[1:]) // _CELLS)
-    means = F.avg_pool2d(maps[:, None], block, ceil_mode=True)
-    return F.interpolate(means, maps.shape[1:], mode="bilinear", align_corners=False)[:, 0]
-
-
 def _over(image: Tensor, values: Tensor, colours: Colours) -> str:
     """A map ``(H, W)`` over the picture, as a data URI."""
-    laid = colours.over(np.asarray(shown_array(image), float), values[None])
-    return uri(to_pil(torch.from_numpy(laid).permute(2, 0, 1).clamp(0, 1)), exact=True)
+    return uri(to_pil(colours.laid_over(image, values[None])), exact=True)
 
 
 def _said(one: Decided, called: str) -> str:
