@@ -107,6 +107,10 @@ def test_the_pictures_of_a_unit_are_those_that_activate_it_most() -> None:
     shown = [block for block in report.sections[0].blocks if type(block).__name__ == "Gallery"]
     cards = shown[0].cards  # type: ignore[union-attr]
     assert [card.title for card in cards] == [f"Unit {each['unit']}" for each in one["units"]]
+    # Of so few pictures a unit's numbers are not shown, and it is said what they would be of.
+    assert one["top"] == max(1, one["adversarial"] // 10) < meant.FEW
+    assert all(not card.text for card in cards)
+    assert f"of its top {one['top']} picture" in report.html
     values = read(model, (images, labels), "2").values
     for card, each in zip(cards, one["units"], strict=True):
         order = np.argsort(-values[:, each["unit"]], kind="stable")[: meant.PICTURES]
@@ -212,12 +216,12 @@ def test_words_follow_the_numbers() -> None:
         units = find_units(fs.load_model("digits-linear"), "1")
         numbers = {"cs1": value(cs1), "cs2": value(cs2), "r1": value(r1)}
         numbers |= {f"{name}_chance": value((chance, chance)) for name in ("cs1", "cs2")}
-        one = meant.Meant(units, 2, 10, 9, 9, 9, "", numbers, [], [], meant.BEYOND, 0.1)
+        one = meant.Meant(units, 2, 10, 9, 9, 9, "", numbers, [], [], meant.BEYOND, 0.1, 10)
         return section._in_words(one)
 
     units = find_units(fs.load_model("digits-linear"), "1")
     two = {name: meant.Value(0.1, (0, 0.2)) for name in ("cs1", "cs2")}
-    few = meant.Meant(units, 9, 40, 9, 9, 9, "", two, [], [], meant.BEYOND, 0.1)
+    few = meant.Meant(units, 9, 40, 9, 9, 9, "", two, [], [], meant.BEYOND, 0.1, 10)
     assert "cannot be told from 40 pictures of 9 classes" in section._in_words(few)
     keep = told((0.8, 0.9), (0.1, 0.2), (0.7, 0.9))
     assert "mostly keep to what pictures show (CS1 0.85, CS2 0.15)" in keep

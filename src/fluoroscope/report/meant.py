@@ -122,6 +122,8 @@ class Meant:
     """That led them."""
     distance: float
     """How far half of those that count moved at the most, in the report's norm."""
+    top: int
+    """Pictures of each kind that a unit's numbers are of: those that activate it most."""
 
     @property
     def beyond(self) -> bool:
@@ -170,14 +172,14 @@ def meant(study: Study) -> Meant:
     # What was led is among the real ones.
     others = [row for row in range(len(reading.labels)) if row not in set(rows)]
     real = [*rows, *others][: REAL_LARGE if study.large else REAL]
-    about = [real, kept, attack.stated, units.describe(), UNITS, PICTURES]
+    about = [real, kept, attack.stated, units.describe(), UNITS, PICTURES, "top"]
     made = images[kept], [rows[place] for place in kept], targets[kept]
     told = study.written("consistency", about, lambda: _measured(study, units, real, *made))
     return Meant(
         units, seen, len(real), len(kept), tried, len(rows), told["similarity"],
         {name: Value.of(each) for name, each in told["layer"].items()}, told["notes"],
         [_shown(study, real, made, each) for each in told["shown"]],
-        attack, float(moved.median()),
+        attack, float(moved.median()), told["top"],
     )  # fmt: skip
 
 
@@ -212,6 +214,7 @@ def _measured(
         found = consistency(before, after, similarity=similarity, noisy=noisy, seed=study.seed)
     return {
         "similarity": similarity.words,
+        "top": int(found.record["top"]),
         "layer": {name: each.describe() for name, each in found.layer.items()},
         "notes": list(found.notes),
         "shown": [

@@ -253,10 +253,11 @@ def _made(
     many = parts[there - 1].stop if there else 0
     notes = [*told, *(note for number in range(there) for note in done[number].notes)]
     if units.grid is not None and units.grid.prefix and how.at is None:
-        some = count(units.grid.prefix, "token")
+        prefix = units.grid.prefix
+        some = "token" if prefix == 1 else f"{prefix:,} tokens"
         notes.append(
             f"of the layer {units.layer!r} the first {some} of no place, such as the class token, "
-            f"{'is' if units.grid.prefix == 1 else 'are'} not in the {how}; the reduction 0 reads "
+            f"{'is' if prefix == 1 else 'are'} not in the {how}; the reduction 0 reads "
             "the first alone"
         )
     strange = sum(done[number].not_finite for number in range(there))

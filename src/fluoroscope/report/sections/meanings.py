@@ -35,6 +35,7 @@ _MEANS = {
     "r2": "The same of single pictures: the one that it was made of, and the nearest of the class "
     "that it was led to.",
 }
+_UNITS = "Units that seem to mean most, and what else they answer to"
 _NOT = (
     "Not that a unit detects the class of its favourite pictures: they are the few of these that "
     "activate it most, and how many pictures of the class leave it at rest is not seen there.",
@@ -56,16 +57,16 @@ def consistency(study: Study) -> Content:
     ]
     if found.shown:
         blocks += [
-            Heading("Units that seem to mean most, and what else they answer to"),
+            Heading(_UNITS if found.top >= FEW else "Some units, and what they answer to"),
             Text(
                 "Of each unit the real pictures that activate it most, then the adversarial ones, "
                 "with what these show and what the network was led to take them for. A unit that "
                 "means what it seems to has the same thing in both. First come the units whose "
                 "real pictures are most of one class; the last is, of that half, the one that "
-                "misleads most."
+                "misleads most." + _few_of_each(found)
             ),
             *which_channels(study.model.channels),
-            Gallery([_card(study, each) for each in found.shown]),
+            Gallery([_card(study, each, found) for each in found.shown]),
         ]
     blocks += [
         Heading("What not to conclude"),
@@ -151,7 +152,18 @@ def _ends(one: Value) -> str:
     return " to ".join(number(end, 2) for end in one.ends)
 
 
-def _card(study: Study, found: Favourites) -> Card:
+def _few_of_each(found: Meant) -> str:
+    """What single units' numbers are of, where that is too little to show them."""
+    if found.top >= FEW:
+        return f" The numbers are of the {found.top} of each kind that activate it most."
+    return (
+        f" What was measured of a unit is of its top {count(found.top, 'picture')} of each kind, "
+        f"a tenth of {count(found.adversarial, 'adversarial picture')}: too few for numbers of "
+        "single units, and the order is a matter of luck. They are examples."
+    )
+
+
+def _card(study: Study, found: Favourites, of: Meant) -> Card:
     names = study.labels
     pictures = [
         Picture(
@@ -177,7 +189,7 @@ def _card(study: Study, found: Favourites) -> Card:
         f"Level of consistency {told['level']} on real pictures, {told['level_adversarial']} on "
         f"adversarial ones; CS1 {told['cs1']}, CS2 {told['cs2']}."
     )
-    return Card(f"Unit {found.unit}", pictures, words)
+    return Card(f"Unit {found.unit}", pictures, words if of.top >= FEW else "")
 
 
 def _table(found: Meant) -> Table:
@@ -200,7 +212,8 @@ def _how(study: Study, found: Meant) -> str:
     attack = found.attack.stated
     words = [
         f"{found.units.count:,} {found.units.kind} of the layer {found.units.layer!r}, each with "
-        f"its mean over its places; {count(found.real, 'real picture')} of "
+        f"its mean over its places, and measured by the {count(found.top, 'picture')} of each kind "
+        f"that activate it most; {count(found.real, 'real picture')} of "
         f"{count(found.classes, 'class', 'classes')}.",
         f"{count(found.tried, 'picture')} classified correctly, each led to another class drawn at "
         f"random by {attack['attack']} in {attack['parameters']['steps']} steps, on 8 bits; "
@@ -229,6 +242,7 @@ def _data(found: Meant) -> dict[str, object]:
         "real": found.real,
         "adversarial": found.adversarial,
         "tried": found.tried,
+        "top": found.top,
         "attack": found.attack.stated,
         "distance": found.distance,
         "similarity": found.similarity,
