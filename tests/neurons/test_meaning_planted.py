@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
 from torch import Tensor, nn
 
 import fluoroscope as fs
@@ -98,6 +99,9 @@ def test_units_that_read_the_picture() -> None:
     layer = found.layer
     assert layer["flips_noise"].value == layer["flips_attack"].value == 0
     assert layer["r1_below_1"].value == layer["r2_below_1"].value == 1
+    # All of what was made of eight pictures: binomially 0.631 to 1, not 1 to 1.
+    ends = binomtest(8, 8).proportion_ci(0.95, "exact")
+    assert layer["r1_below_1"].interval == pytest.approx((ends.low, ends.high))
     # What pictures led to a class use are the units of other classes.
     assert layer["shared"].value == 0
     assert "go with what a picture shows" in found.headline
@@ -130,6 +134,8 @@ def test_units_that_read_the_attacked_label() -> None:
         assert found.pictures["r1"][at] == pytest.approx(r1, rel=1e-5)
         assert found.pictures["r2"][at] == pytest.approx(r2, rel=1e-5)
     assert found.layer["r1_below_1"].value == found.layer["r2_below_1"].value == 0
+    ends = binomtest(0, 8).proportion_ci(0.95, "exact")
+    assert found.layer["r2_below_1"].interval == pytest.approx((ends.low, ends.high))
     assert found.layer["shared"].value == 1
     assert units["shared"].tolist() == [1] * CLASSES
     assert "the class a picture was aimed at" in found.headline

@@ -17,7 +17,8 @@ from fluoroscope.cli.options import (
     with_pictures,
 )
 from fluoroscope.cli.output import Output
-from fluoroscope.words import count
+from fluoroscope.errors import InvalidParameterError
+from fluoroscope.words import as_percent, count, percent
 
 if TYPE_CHECKING:
     from fluoroscope.data.imageset import ImageSet
@@ -91,17 +92,25 @@ def adversarial(
     output = Output(json)
     output.ready()
     with output.telling(), interruptible() as interrupted, output.measuring() as move:
-        found = adversarial_set(
-            models,
-            images,
-            out=out,
-            targets=targets,
-            attack=attack,
-            batch_size=batch_size,
-            seed=seed,
-            on_share=lambda share: move(share, f"leading {count(len(images), 'picture')} astray"),
-            cancelled=interrupted,
-        )
+        try:
+            found = adversarial_set(
+                models,
+                images,
+                out=out,
+                targets=targets,
+                attack=attack,
+                batch_size=batch_size,
+                seed=seed,
+                on_share=lambda share: move(
+                    share, f"leading {count(len(images), 'picture')} astray"
+                ),
+                cancelled=interrupted,
+            )
+        except InvalidParameterError as error:
+            if not interrupted():
+                raise
+            output.say(str(error))
+            raise typer.Abort from error
     if interrupted():
         output.say(f"{count(len(found), 'picture')} made so far; the same command goes on")
         raise typer.Abort
@@ -120,7 +129,7 @@ def _report(output: Output, about: dict[str, Any]) -> None:
     output.table(
         ["network", "predicts the target>", "share>"],
         [
-            [one["name"], f"{one['success']:,} of {many:,}", f"{one['success'] / many:.1%}"]
+            [one["name"], f"{one['success']:,} of {many:,}", f"{percent(one['success'] / many)}"]
             for one in [*about["members"], *_together(about)]
         ],
     )
@@ -154,13 +163,16 @@ def _pairs(model: "Classifier", images: "ImageSet", found: "ImageSet") -> list[A
     places = {index: place for place, index in enumerate(images.indices)}
     reached, sources = found.column("success"), found.column("source")
     firsts = {source: row for row, source in reversed([*enumerate(sources)]) if reached[row]}
-    rows = sorted(firsts.values())[:_SHOWN]
-    if not rows:
+    every = sorted(firsts.values())
+    if not every:
         return []
+    # Evenly among all, for data in folders has its classes one after the other.
+    many = min(_SHOWN, len(every))
+    rows = [every[place * len(every) // many] for place in range(many)]
     before = torch.stack([model.fit(images[places[sources[row]]].image) for row in rows])
     after = torch.stack([model.fit(found[row].image) for row in rows])
     read = [[best[0] for best in predict(model, each).top(1)] for each in (before, after)]
     return [
-        Pair(before[row], after[row], was, f"{becomes} ({probability:.2f})")
+        Pair(before[row], after[row], was, f"{becomes} ({as_percent(probability)})")
         for row, ((was, _), (becomes, probability)) in enumerate(zip(*read, strict=True))
     ]

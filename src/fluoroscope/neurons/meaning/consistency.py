@@ -121,7 +121,7 @@ def consistency(
             "never_real": used.never_real.astype(np.int64),
         },
         pictures={"r1": represented.r1, "r2": represented.r2, "r1_real": represented.r1_real},
-        layer=of_layer(units, represented, moved, used, drawn),
+        layer=of_layer(units, represented, moved, used, drawn, _independent(given.sources)),
         bins=in_bins(units),
         record={
             **{name: real.record.get(name) for name in ("model", "model_sha256", "fluoroscope")},
@@ -143,6 +143,11 @@ def consistency(
         },
         notes=distinct([*real.notes, *adversarial.notes, *similarity.notes, *told]),
     )
+
+
+def _independent(sources: Numbers) -> int:
+    """How many real pictures adversarial ones were made of, each unknown one for itself."""
+    return len(np.unique(sources[sources >= 0])) + int((sources < 0).sum())
 
 
 def _check_model(model: Classifier, real: "Activations") -> None:

@@ -1,5 +1,7 @@
 """The numbers of a layer as a whole, with their intervals, and its units in bins."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,9 +19,10 @@ _BINS, _IN_A_BIN = 10, 4
 
 
 def of_layer(
-    units: OfUnits, represented: Ratios, moved: Sensitivity, used: Sharing, drawn: list[Times]
-) -> dict[str, Number]:
-    """The numbers of the layer, by name."""
+    units: OfUnits, represented: Ratios, moved: Sensitivity, used: Sharing, drawn: list[Times],
+    sources: int,
+) -> dict[str, Number]:  # fmt: skip
+    """The numbers of the layer, by name; ``sources`` real pictures have adversarial ones."""
     found = {
         name: with_interval(
             _mean(values), _means(units.drawn[name]), int((~np.isnan(values)).sum()), bounds=_SHARE
@@ -28,7 +31,7 @@ def of_layer(
     }
     made = [times for _, times in drawn]
     for name in ("r1", "r2", "r1_real"):
-        found |= _ratios(name, getattr(represented, name), made)
+        found |= _ratios(name, getattr(represented, name), made, sources)
     found["relative_sensitivity"] = _over_pictures(moved.pictures, made)
     for kind, flipped in units.flipped.items():
         counts, known = units.changed[kind], flipped[flipped >= 0]
@@ -38,7 +41,9 @@ def of_layer(
     return found
 
 
-def _ratios(name: str, values: Array, made: list[NDArray[np.int64]]) -> dict[str, Number]:
+def _ratios(
+    name: str, values: Array, made: list[NDArray[np.int64]], sources: int
+) -> dict[str, Number]:
     """Mean, median and share below 1 of a ratio of distances."""
     known = values[~np.isnan(values)]
     below = np.where(np.isnan(values), np.nan, values < 1)
@@ -46,7 +51,7 @@ def _ratios(name: str, values: Array, made: list[NDArray[np.int64]]) -> dict[str
     return {
         name: _over_pictures(values, made),
         f"{name}_median": Number(middle, None, len(known), "pictures"),
-        f"{name}_below_1": _over_pictures(below, made, 1.0),
+        f"{name}_below_1": _unanimous(_over_pictures(below, made, 1.0), sources),
     }
 
 
@@ -56,6 +61,18 @@ def _over_pictures(values: Array, made: list[NDArray[np.int64]], most: float = n
     again = np.array([mean_of(values, times) for times in made])
     many = int((~np.isnan(values)).sum())
     return with_interval(mean_of(values, once), again, many, "pictures", (0.0, most))
+
+
+def _unanimous(found: Number, sources: int) -> Number:
+    """A share with the exact interval of none or all of so many, where all draws are alike.
+
+    However often they are drawn again, pictures that all lie on one side do not say how many others
+    would lie on it (Clopper and Pearson 1934).
+    """
+    if found.interval is None or found.value not in (0, 1):
+        return found
+    reach = 1 - 0.025 ** (1 / max(1, min(sources, found.count)))
+    return replace(found, interval=(0.0, reach) if found.value == 0 else (1 - reach, 1.0))
 
 
 def _over_classes(values: Array) -> Number:
