@@ -57,7 +57,7 @@ def turning() -> None:
     morph = fs.morph(
         model, photograph, to="vulture", eps="2/255", step_size="0.25/255", steps=20, seed=SEED
     )
-    found = fs.neurons.along(model, morph, layer="mobilenet_v2.layer.15")
+    found = fs.neurons.along(model, morph)
     print(found.summary)
     with TemporaryDirectory() as folder:
         file = write_figure(Path(folder) / "bands.png", found.figure())

@@ -167,7 +167,7 @@ def test_what_is_refused_of_two_pictures(model: fs.Classifier, morph: fs.MorphRe
         along(model, morph.frames, steps=torch.arange(3))
 
 
-def test_where_none_can_turn_the_layer_before_is_taken(tmp_path: Path) -> None:
+def test_where_none_can_turn_the_layer_before_is_taken() -> None:
     """A mobilenet's end: the last maps are those of a ReLU, pooled for a linear layer."""
     torch.manual_seed(0)
     body = [nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 5, 1), nn.BatchNorm2d(5), nn.ReLU()]
@@ -179,6 +179,9 @@ def test_where_none_can_turn_the_layer_before_is_taken(tmp_path: Path) -> None:
         assert found.record["layer"] == "1"  # 2 and 3 are told apart by the last one, too
         assert any("'1', as none was named: the last at which" in note for note in found.notes)
     assert fs.neurons.trace(model, both[0], sets=False).record["layer"] == "4"
+    reused = nn.Sequential(*body[:4], body[1], *list(module)[5:]).eval()
+    record = turned(fs.Classifier(reused, input_size=8, channels=1), *both, (0, 1)).record
+    assert (record["layer"], record["call"]) == ("1", 0)  # at its last use none can
     signed = fs.Classifier(nn.Sequential(*body[:4], *list(module)[5:]).eval(), input_size=8,
                            channels=1)  # fmt: skip
     assert turned(signed, *both, (0, 1)).record["layer"] == "3"  # its units have both signs
