@@ -31,6 +31,13 @@ def test_it_shows_and_goes_on(fluoroscope: Call, tmp_path: Path) -> None:
     assert json.loads(again.out)["way"] == "lrp"
     assert all(file.stat().st_mtime_ns == at for file, at in before.items())
     assert not (tmp_path / "out/unit-16.png").exists()
+    # Fewer pictures are read beside these, not refused for them.
+    fewer = fluoroscope(*DIGITS, "--unit", "5", "--limit", "9", "-o", out)
+    assert fewer.code == 0, fewer.err
+    assert all(file.stat().st_mtime_ns == at for file, at in before.items())
+    wrong = fluoroscope(*DIGITS, "--unit", "64", "-o", str(tmp_path / "other"))
+    assert wrong.code == 2
+    assert not list((tmp_path / "other").rglob("*.npy"))
 
 
 def test_another_set_stands_beside_it(fluoroscope: Call, tmp_path: Path) -> None:

@@ -101,6 +101,8 @@ def test_pictures_without_labels_are_told_apart_by_what_is_predicted() -> None:
     given.labels = np.full(60, -1)
     found = unit_statistics(given)
     assert found.by == "predicted"
+    assert found.top == 6  # a tenth: of all 60 every unit would have the same
+    assert found.histogram.sum(1).tolist() == [6] * len(found.histogram)
     assert found.pictures.tolist() == np.bincount(known).tolist()
     given.labels[:50] = known[:50]
     found = unit_statistics(given)

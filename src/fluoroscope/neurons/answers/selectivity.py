@@ -136,7 +136,7 @@ class UnitStatistics(html.Shown):
 
 
 def unit_statistics(
-    activations: Read, classes: Sequence[str] | None = None, *, top: int = _TOP
+    activations: Read, classes: Sequence[str] | None = None, *, top: int | None = None
 ) -> UnitStatistics:
     """Class histogram, selectivity, sparsity and life of every unit that was read.
 
@@ -144,7 +144,8 @@ def unit_statistics(
         activations: what :func:`fluoroscope.neurons.read` gave; anything with its ``values``
             ``(N, K)``, ``labels`` and ``predicted`` ``(N,)`` (-1 where unknown), and ``units``.
         classes: their names; by default those of the record, else numbers.
-        top: how many pictures that excite a unit most its class histogram counts.
+        top: how many pictures that excite a unit most its class histogram counts; by default 100,
+            or a tenth of fewer than 1,000.
 
     Raises:
         InvalidParameterError: no pictures, or ``top`` below 1.
@@ -156,6 +157,7 @@ def unit_statistics(
     values = activations.values
     if not len(values):
         raise InvalidParameterError("activations are of no pictures; expected 1 or more")
+    top = max(1, min(_TOP, len(values) // 10)) if top is None else top
     if top < 1:
         raise InvalidParameterError(f"top is {top}; expected 1 or more")
     labels, by = np.asarray(activations.labels), "labels"

@@ -6,9 +6,11 @@ is the receptive field of the unit's strongest place, measured by :mod:`.recepti
 very place, by the picture and by noise.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ from fluoroscope.neurons.answers.relevance import GRADIENT_WAY, LayerReader, as_
 from fluoroscope.neurons.answers.selectivity import top_rows
 from fluoroscope.neurons.reading.activations import Activations
 from fluoroscope.neurons.reading.read import Images, as_set, read
-from fluoroscope.neurons.reading.units import Units
+from fluoroscope.neurons.reading.units import Units, find_units
 from fluoroscope.neurons.reading.usual import usual_layer
 from fluoroscope.notices import distinct
 from fluoroscope.pictures import html
@@ -196,8 +198,8 @@ def top_pictures(
         call: which use of the layer, where it is read here.
         reduction: of a unit's places, where it is read here: ``max`` or ``mean``.
         way: how relevance is found, see :func:`.relevance.unit_relevance`.
-        out: a directory to keep in what is read here, in a folder for each layer and reduction: a
-            call that was killed goes on.
+        out: a directory to keep in what is read here, in a folder for each network and set of
+            pictures, layer and reduction: a call that was killed goes on.
         batch_size: pictures at once.
         on_share: told the share that lies behind.
         cancelled: asked now and then; once true, the result is of the pictures read so far.
@@ -219,7 +221,13 @@ def top_pictures(
         height, width = shown(network, images, [0]).shape[2:]
         layer = usual_layer(network, (height, width))
     options: dict[str, Any] = {"call": call, "batch_size": batch_size, "cancelled": cancelled}
-    place = None if out is None else Path(out)
+    place = None if out is None else Path(out) / _of_pictures(network, images)
+    if units is not None:  # one that it does not have is refused before anything is read
+        height, width = shown(network, images, [0]).shape[2:]
+        known = (
+            read_before.units if read_before else find_units(network, layer, call, (height, width))
+        )
+        as_units(known, [units] if isinstance(units, int) else units)
     kept: KeptRelevance | None = None
     if by == "relevance" or units is None:
         whole = by == "relevance"
@@ -243,6 +251,12 @@ def top_pictures(
     return _Chosen(network, images, activations, kept if by == "relevance" else None, n).made(
         chosen, kept, by
     )
+
+
+def _of_pictures(model: Classifier, images: ImageSet) -> str:
+    """A directory for a network and pictures: others are read beside these, not in their place."""
+    about = [model.name, images.identity()]
+    return sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _called(layer: str, call: int | None, *how: str | None) -> str:
