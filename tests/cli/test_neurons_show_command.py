@@ -94,6 +94,28 @@ def test_units_are_held_against_masks_and_named(
     assert "20 pictures without a mask" in said.err
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (["--unit", "64"], "--unit is 64, and the layer"),
+        (["--masks", "MASKS", "--quantile", "2"], "--quantile is 2.0; expected a share"),
+        (["--masks", "nowhere"], "nowhere"),
+        (["--names", "nowhere"], "nowhere is no folder"),
+        (["--iou", "0.1"], "--iou goes with --masks"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_is_read(
+    fluoroscope: Call, tmp_path: Path, wrong: list[str], told: str
+) -> None:
+    (tmp_path / "ink").mkdir()
+    Image.new("1", (8, 8)).save(tmp_path / "ink" / "0.png")
+    wrong = [str(tmp_path) if word == "MASKS" else word for word in wrong]
+    said = fluoroscope(*DIGITS, *wrong, "-o", str(tmp_path / "out"))
+    assert said.code == 2
+    assert told in said.err
+    assert not list((tmp_path / "out").glob("*"))
+
+
 def test_words_without_a_network_are_refused(fluoroscope: Call, tmp_path: Path) -> None:
     said = fluoroscope(*DIGITS, "--words", str(tmp_path / "x"), "-o", str(tmp_path / "out"))
     assert said.code == 2

@@ -165,3 +165,8 @@ def test_help_names_every_section(fluoroscope: Call) -> None:
     told = " ".join(fluoroscope("xray", "--help").out.replace("│", " ").split())
     ordered = [one.name for one in find_sections(None)]
     assert f"Only these, with commas: {', '.join(ordered)}." in told
+
+
+def test_help_names_all_sections(fluoroscope: Call) -> None:
+    said = " ".join(fluoroscope("xray", "--help").out.replace("│", " ").split())
+    assert ", ".join(one.name for one in find_sections()) in said

@@ -49,7 +49,8 @@ def list_(
     shown = [each for each in found if match is None or _fits(each[0], match)]
     if not found:
         raise InvalidParameterError(
-            f"{model.name} has no layers that Python sees; expected a network of torch modules"
+            f"{model.name} has no layers that Python sees, as exported programs and TorchScript "
+            "have none; expected the network from the Python code that it was made of"
         )
     if not shown:
         raise InvalidParameterError(

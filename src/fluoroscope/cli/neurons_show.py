@@ -64,11 +64,15 @@ def show(
         ),
     ] = None,
     quantile: Annotated[
-        float, typer.Option(help="With --masks: at this share of its places a unit is on.")
-    ] = 0.005,
+        float | None,
+        typer.Option(
+            help="With --masks: at this share of its places a unit is on. Default: 0.005."
+        ),
+    ] = None,
     iou: Annotated[
-        float, typer.Option(help="With --masks: above it a unit is a concept's detector.")
-    ] = 0.04,
+        float | None,
+        typer.Option(help="With --masks: above it a unit is a concept's detector. Default: 0.04."),
+    ] = None,
     names: Annotated[
         str | None,
         typer.Option(
@@ -106,8 +110,8 @@ def show(
       fluoroscope neurons show -m digits-cnn -d digits --unit 5 --by relevance
       fluoroscope neurons show -m NETWORK -d FOLDER --masks MASKS
     """
-    from fluoroscope.neurons.answers.dissection import dissect
-    from fluoroscope.neurons.answers.image_text import label_presence
+    from fluoroscope.neurons.answers.dissection import dissect, with_masks
+    from fluoroscope.neurons.answers.image_text import find_network, label_presence
     from fluoroscope.neurons.answers.naming import name_units
     from fluoroscope.neurons.answers.sheets import draw
     from fluoroscope.neurons.answers.top import top_pictures
@@ -116,6 +120,12 @@ def show(
     output, directory = Output(json), results_directory(out, images)
     output.ready()
     labels = _labels(model, names, words)
+    bars = _bars(masks, quantile, iou)
+    # What is wrong is told before all pictures are read.
+    if masks is not None:
+        with_masks(images, masks, **bars)
+    if names is not None:
+        find_network(names)
     other = None
     if against is not None:
         other = open_pictures(against, None, None, model.channels)
@@ -146,8 +156,8 @@ def show(
     if masks is not None and not stopped:
         with output.telling(), output.measuring() as move:
             dissection = dissect(
-                model, images, masks, found.units.layer, call=call, quantile=quantile, iou=iou,
-                batch_size=batch_size, on_share=_told(move, "holding against masks"),
+                model, images, masks, found.units.layer, call=call, batch_size=batch_size,
+                **bars, on_share=_told(move, "holding against masks"),
             )  # fmt: skip
         about["dissection"] = dissection.describe()
         _report_concepts(output, dissection)
@@ -166,6 +176,18 @@ def show(
     output.json(about)
     if stopped:
         raise typer.Abort
+
+
+def _bars(masks: Path | None, quantile: float | None, iou: float | None) -> dict[str, Any]:
+    """What was given of ``--quantile`` and ``--iou``."""
+    found = {
+        name: value for name, value in (("quantile", quantile), ("iou", iou)) if value is not None
+    }
+    if found and masks is None:
+        raise InvalidParameterError(
+            f"--{next(iter(found))} goes with --masks, which was not given; expected both"
+        )
+    return found
 
 
 def _labels(model: "Classifier", names: str | None, words: Path | None) -> list[str] | None:

@@ -50,7 +50,7 @@ def xray(
         str | None,
         typer.Option(
             help="Only these, with commas: verdict, clean, curve, pictures, map, corruptions, "
-            "gradients, portraits, next."
+            "gradients, trace, consistency, portraits, next."
         ),
     ] = None,
     budget: Annotated[

@@ -80,7 +80,7 @@ def find_layer(model: Classifier, name: str) -> nn.Module:
     if isinstance(layer, torch.jit.ScriptModule):
         raise InvalidParameterError(
             f"the layer {name!r} of {model.name} is scripted, so nothing can be done at it; load "
-            "the network from Python code or as an exported program"
+            "the network from the Python code that it was made of"
         )
     return layer
 

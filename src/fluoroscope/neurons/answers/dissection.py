@@ -164,10 +164,7 @@ def dissect(
         PictureError: a mask is damaged, too large, or of other proportions than its picture.
     """
     model = as_classifier(model).plain
-    for name, value in (("quantile", quantile), ("iou", iou)):
-        if not 0 < value < 1:
-            raise InvalidParameterError(f"{name} is {value}; expected a share between 0 and 1")
-    looked, there, notes = _with_masks(images, open_masks(masks))
+    looked, there, notes = with_masks(images, masks, quantile, iou)
     first = shown(model, looked, [0]).to(model.device, model.dtype)
     size = (int(first.shape[2]), int(first.shape[3]))
     first_look(model, first)
@@ -198,10 +195,19 @@ def dissect(
     )  # fmt: skip
 
 
-def _with_masks(images: ImageSet, masks: Masks) -> tuple[ImageSet, Masks, list[str]]:
-    """The pictures that have any."""
+def with_masks(
+    images: ImageSet, folder: str | Path, quantile: float = QUANTILE, iou: float = LEAST_IOU
+) -> tuple[ImageSet, Masks, list[str]]:
+    """The pictures that have any masks, these, and notes; what :func:`dissect` asks first.
+
+    Raises:
+        InvalidParameterError, UnknownDataError: see :func:`dissect`.
+    """
+    for name, value in (("quantile", quantile), ("iou", iou)):
+        if not 0 < value < 1:
+            raise InvalidParameterError(f"{name} is {value}; expected a share between 0 and 1")
     names, indices = images.names(), images.indices
-    masks = masks.told_apart(names)
+    masks = open_masks(folder).told_apart(names)
     keys = map(masks.key, names, indices)
     positions = [place for place, key in enumerate(keys) if key is not None]
     if not positions:

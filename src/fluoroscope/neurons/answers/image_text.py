@@ -54,8 +54,7 @@ def label_presence(
     if len(labels) < 2 or "{}" not in template:
         what = f"labels are {len(labels)}" if len(labels) < 2 else f"template is {template!r}"
         raise InvalidParameterError(f"{what}; expected two labels or more, and {{}} for each")
-    require("transformers", str(network))
-    folder = _folder(str(network))
+    folder = find_network(str(network))
     with quiet():
         model, processor = _loaded(folder)
     sigmoid = "siglip" in type(model).__name__.lower()
@@ -87,7 +86,13 @@ def label_presence(
     return made
 
 
-def _folder(network: str) -> Path:
+def find_network(network: str) -> Path:
+    """The directory of an image-text network.
+
+    Raises:
+        MissingExtraError, UnknownModelError: see :func:`label_presence`.
+    """
+    require("transformers", network)
     if not network.startswith("hf/"):
         folder = user_path(network)
         if not folder.is_dir():

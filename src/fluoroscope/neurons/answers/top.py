@@ -220,6 +220,10 @@ def top_pictures(
     if layer is None:
         height, width = shown(network, images, [0]).shape[2:]
         layer = usual_layer(network, (height, width))
+    given = [units] if isinstance(units, int) else units or []
+    if given and read_before is None:  # before anything is read
+        size = shown(network, images, [0]).shape[2:]
+        as_units(find_units(network, layer, call, (size[0], size[1])), given)
     options: dict[str, Any] = {"call": call, "batch_size": batch_size, "cancelled": cancelled}
     place = None if out is None else Path(out) / _of_pictures(network, images)
     if units is not None:  # one that it does not have is refused before anything is read
@@ -246,7 +250,7 @@ def top_pictures(
     chosen = (
         kept.ranking()[:FEW].tolist()
         if units is None and kept is not None
-        else as_units(activations.units, [units] if isinstance(units, int) else units or [])
+        else as_units(activations.units, given)
     )
     return _Chosen(network, images, activations, kept if by == "relevance" else None, n).made(
         chosen, kept, by
