@@ -80,15 +80,15 @@ def shortened(text: str, most: int = 28) -> str:
     return first if len(first) <= most else first[: most - 1].rstrip() + "…"
 
 
-def class_names(labels: Sequence[str]) -> list[str]:
+def class_names(labels: Sequence[str], most: int = 28) -> list[str]:
     """All of a network's labels, short enough for a line and told apart: where the first name is
     another's too the whole label, and where that is long or another's too a number beside it.
     """
-    firsts, whole = [shortened(label) for label in labels], Counter(labels)
+    firsts, whole = [shortened(label, most) for label in labels], Counter(labels)
     many, found = Counter(firsts), []
     for number, (first, label) in enumerate(zip(firsts, labels, strict=True)):
         alone = many[first] == 1
-        fits = whole[label] == 1 and shortened(label.replace(",", " ")) == label.replace(",", " ")
+        fits = whole[label] == 1 and len(label) <= most
         found.append(first if alone else label if fits else f"{first} ({number})")
     return found
 

@@ -14,7 +14,8 @@ from fluoroscope.neurons.answers import kept, top
 from fluoroscope.neurons.answers.kept import kept_relevance
 from fluoroscope.neurons.answers.relevance import GRADIENT_WAY, relevance_map, unit_relevance
 from fluoroscope.neurons.answers.sheets import draw, outlined, sheet
-from fluoroscope.neurons.answers.top import top_pictures
+from fluoroscope.neurons.answers.top import TopPicture, TopPictures, top_pictures
+from fluoroscope.neurons.reading.units import find_units
 
 
 class Network(nn.Module):
@@ -219,3 +220,11 @@ def test_refusals(model: fs.Classifier, images: fs.ImageSet) -> None:
 
 def test_directories_are_named_without_paths() -> None:
     assert top._called("a/../b", 1, "max") == "a-..-b-call-1-max"
+
+
+def test_classes_of_one_first_name_are_told_apart() -> None:
+    units = find_units(fs.load_model("digits-cnn"), "5")
+    one = TopPicture(0, 0, "a", 1.0, 0, (0, 0, 1, 1), (0, 0, 1, 1), 0, 1, 0.5, 0)
+    shown = TopPictures(units, (0,), "activation", "", ((one,),), torch.zeros(1, 1, 2, 2),
+                        ("truck, red", "truck, blue"))  # fmt: skip
+    assert shown.said(one)[0] == "truck, red, predicted as truck, blue"

@@ -17,7 +17,7 @@ from fluoroscope.cli.options import (
 )
 from fluoroscope.cli.output import Move, Output
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.words import count, number, percent, shortened
+from fluoroscope.words import count, number, percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -288,6 +288,6 @@ def _classes(found: "TopPictures", place: int) -> str:
     """The classes of a unit's pictures, each once with its count."""
     counts: dict[str, int] = {}
     for one in found.found[place]:
-        name = shortened(found.classes[one.label if one.label >= 0 else one.predicted], 20)
+        name = found.names[one.label if one.label >= 0 else one.predicted]
         counts[name] = counts.get(name, 0) + 1
     return ", ".join(f"{name} ({many})" for name, many in counts.items())

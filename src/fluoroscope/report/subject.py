@@ -39,7 +39,7 @@ from fluoroscope.models.classifier import Classifier
 from fluoroscope.pictures.display import shown_channels
 from fluoroscope.report.phases import Phases
 from fluoroscope.tensor_files import read_tensors, write_tensors
-from fluoroscope.words import NORMS, Ruler, count, listed, picture_name, shortened
+from fluoroscope.words import NORMS, Ruler, class_names, count, listed, picture_name
 
 # Raised when what is kept in a directory changes its form.
 FORMAT = 1
@@ -360,7 +360,7 @@ class Subject:
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the classes, short enough for a table."""
-        return self.once("labels", lambda: tuple(map(shortened, self.model.labels)))
+        return self.once("labels", lambda: tuple(class_names(self.model.labels)))
 
     def picture(self, index: int) -> str:
         """A picture's name: the end of its file's where it has one, else its number."""

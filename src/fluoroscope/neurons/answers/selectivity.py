@@ -22,7 +22,7 @@ from fluoroscope.errors import InvalidParameterError
 from fluoroscope.neurons.reading.reduction import Reduction
 from fluoroscope.neurons.reading.units import Units
 from fluoroscope.pictures import html
-from fluoroscope.words import count, number, percent, shortened
+from fluoroscope.words import class_names, count, number, percent, shortened
 
 Floats = NDArray[np.float64]
 _TOP, _CHUNK = 100, 4096
@@ -82,7 +82,7 @@ class UnitStatistics(html.Shown):
             return "dead: the same in every picture"
         if self.favourite[unit] < 0:
             return "no picture excites it: never above zero"
-        name = shortened(self.classes[int(self.favourite[unit])])
+        name = class_names(self.classes)[int(self.favourite[unit])]
         return (
             f"mostly {name}, selectivity {number(self.selectivity[unit], 2)}, sparsity "
             f"{number(self.sparsity[unit], 2)}"

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from fluoroscope.neurons.reading.units import Units, find_units
 from fluoroscope.neurons.reading.usual import usual_layer
 from fluoroscope.notices import distinct
 from fluoroscope.pictures import html
-from fluoroscope.words import as_percent, count, number, shortened
+from fluoroscope.words import as_percent, class_names, count, number
 
 BY = ("activation", "relevance")
 FEW = 4
@@ -119,12 +120,18 @@ class TopPictures(html.Shown):
         y0, x0, y1, x1 = one.box
         return (y1 - y0) * (x1 - x0) >= NEARLY * height * width
 
+    @cached_property
+    def names(self) -> list[str]:
+        """Of the classes, short and told apart."""
+        return class_names(self.classes, 22)
+
     def said(self, one: TopPicture) -> list[str]:
         """Lines on a picture: what it is, what it is predicted as, and the number."""
-        predicted = shortened(self.classes[one.predicted], 22)
+        names = self.names
+        predicted = names[one.predicted]
         what = predicted
         if one.label >= 0 and one.label != one.predicted:
-            what = f"{shortened(self.classes[one.label], 22)}, predicted as {predicted}"
+            what = f"{names[one.label]}, predicted as {predicted}"
         return [what, f"{number(one.value)} ({as_percent(one.confidence)})"]
 
     def wrong(self, one: TopPicture) -> bool:
@@ -221,9 +228,6 @@ def top_pictures(
         height, width = shown(network, images, [0]).shape[2:]
         layer = usual_layer(network, (height, width))
     given = [units] if isinstance(units, int) else units or []
-    if given and read_before is None:  # before anything is read
-        size = shown(network, images, [0]).shape[2:]
-        as_units(find_units(network, layer, call, (size[0], size[1])), given)
     options: dict[str, Any] = {"call": call, "batch_size": batch_size, "cancelled": cancelled}
     place = None if out is None else Path(out) / _of_pictures(network, images)
     if units is not None:  # one that it does not have is refused before anything is read
@@ -231,7 +235,7 @@ def top_pictures(
         known = (
             read_before.units if read_before else find_units(network, layer, call, (height, width))
         )
-        as_units(known, [units] if isinstance(units, int) else units)
+        as_units(known, given)
     kept: KeptRelevance | None = None
     if by == "relevance" or units is None:
         whole = by == "relevance"

@@ -19,7 +19,7 @@ from fluoroscope.neurons.meaning.resampling import Number
 from fluoroscope.pictures import html
 from fluoroscope.pictures.plots import SERIES, page_style
 from fluoroscope.sealed_files import Kind, plain, read_sealed, write_sealed
-from fluoroscope.words import count, network_name, number, percent, shortened
+from fluoroscope.words import class_names, count, network_name, number, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -177,7 +177,7 @@ class Consistency(html.Shown):
 
     def named(self, label: int) -> str:
         """The class or concept of that number; a dash for none."""
-        return shortened(self.concepts[label], 20) if label >= 0 else "–"
+        return class_names(self.concepts, 20)[label] if label >= 0 else "–"
 
     def figure(self, colours: tuple[str, ...] | None = None) -> "Figure":
         """CS1 and CS2 by the level of consistency, as in Fig. 8 of Dong et al. (2017)."""
