@@ -37,7 +37,6 @@ LEAD = 0.1
 STEPS = {"digits-cnn": 400, "digits-robust": 400, "inversion-plain": 200, "inversion-robust": 800}
 """Of a generator for each network: the robust one needs more of them for the same accuracy."""
 ABLATED = 100
-ABLATED_CODES = ("label", "matrix", "vector")
 DEVICES: dict[str, dict[str, Any]] = {
     "none": {"dropout": 0.0, "cosine": 0.0, "orthogonality": 0.0},
     "dropout": {"cosine": 0.0, "orthogonality": 0.0},
@@ -133,12 +132,12 @@ def cifar_section(scale: Scale) -> Section:
 
 
 def ablation_section(scale: Scale) -> Section:
-    """Three conditionings with each device of diversity."""
+    """Every conditioning with each device of diversity."""
     page = Section(PAGE, "inversion-ablation", "What makes inverted pictures of a class differ")
     field, steps = digits("digits-cnn"), scale.steps or ABLATED
     found: dict[tuple[str, str], Assessment] = {}
     rows, shown = [], []
-    for told in ABLATED_CODES:
+    for told in CONDITIONINGS:
         for device, changes in DEVICES.items():
             made = generator(field.model, conditioning=told, steps=steps, **changes)
             dropped = changes.get("dropout") != 0.0
@@ -186,7 +185,7 @@ def _claims(found: dict[tuple[str, str], Assessment]) -> list[list[str]]:
             return one.value
 
         real = found["label", "all"].of(measure).reference("real")
-        for told in ABLATED_CODES:
+        for told in CONDITIONINGS:
             base = value(told, "none")
             rows += [
                 [f"{device} raises it, {told} code", measure, number(value(told, device)),
