@@ -20,6 +20,7 @@ from fluoroscope.neurons.meaning.histograms import (
     cosines,
     cosines_at_chance,
     flipped,
+    has_name,
     labels_of,
     level_of_consistency,
 )
@@ -148,6 +149,11 @@ def test_a_label_is_the_class_of_most_pictures_alone() -> None:
     assert labels_of(classes).tolist() == [0, -1, -1, 3]
     assert classes[1].tolist() == [True, True, False, False]
     assert not classes[2].any()
+
+
+def test_pictures_of_many_classes_one_each_name_no_unit() -> None:
+    several = np.array([[1, 1, 1, 0], [2, 1, 1, 0], [1, 1, 0, 0], [0, 0, 1, 0]]) / 4
+    assert has_name(several).tolist() == [False, True, True, True]
 
 
 def test_a_tie_that_holds_the_label_is_no_flip_on_either_side() -> None:

@@ -133,7 +133,8 @@ DEFINITIONS = {
         "label flips under noise",
         "share of the units with top pictures of both kinds whose label is another on the same "
         "pictures with noise; a unit's label is the class, or the concept, that most of its top "
-        "pictures are of, and where several are level it flips only if none is level in both",
+        "pictures are of, and where several are level it flips only if none is level in both; of "
+        "more than two classes that are all level none is a unit's label, and it is left out",
         "ours",
         "the noise (σ = 0.02) is sure; the source names units by other methods than class counts",
         "Srivastava et al. 2023 (2310.16332)",

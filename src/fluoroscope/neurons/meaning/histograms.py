@@ -9,6 +9,8 @@ from fluoroscope.neurons.meaning.arrays import Array, Numbers
 
 # What rounding leaves between two shares that are equal.
 _ROUNDING = 1e-9
+# Of two classes that are level both are the commonest; of more that are all level, none is.
+_LEVEL = 2
 
 
 def level_of_consistency(
@@ -56,6 +58,16 @@ def commonest(histograms: Array) -> NDArray[np.bool_]:
     return found
 
 
+def has_name(histograms: Array) -> NDArray[np.bool_]:
+    """Whether a unit's pictures name it ``(K,)``: not if they are of many classes, all level.
+
+    So are those of every unit where there is but one picture of each class.
+    """
+    there = (np.nan_to_num(histograms, nan=0.0) > 0).sum(1)
+    found: NDArray[np.bool_] = (there <= _LEVEL) | (commonest(histograms).sum(1) < there)
+    return found
+
+
 def labels_of(classes: NDArray[np.bool_]) -> Numbers:
     """The one commonest class of each unit ``(K,)``; -1 where several are level, or none is."""
     return np.where(classes.sum(1) == 1, classes.argmax(1), -1)
@@ -65,7 +77,7 @@ def flipped(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Numbers:
     """1 of each unit whose commonest classes ``(K, C)`` have none in common, 0 where they have.
 
     So a tie counts alike on both sides: where a class is among those of both, nothing is lost.
-    -1 of a unit without pictures on either side.
+    -1 of a unit that has none on one side.
     """
     known = before.any(1) & after.any(1)
     return np.where(known, ~(before & after).any(1), -1).astype(np.int64)

@@ -14,6 +14,7 @@ from fluoroscope.neurons.meaning.histograms import (
     cosines,
     cosines_at_chance,
     flipped,
+    has_name,
     labels_of,
     level_of_consistency,
 )
@@ -100,6 +101,7 @@ def of_units(
                 drawn[name][draw, block] = measured[name]
             for kind, counts in changed.items():
                 again = flipped(named["real"], named[kind])
+                again[turned[kind][block] < 0] = -1  # what has no name is given none by a draw
                 counts[draw] += (again >= 0).sum(), (again == 1).sum()
             on_share((number + (draw + 1) / len(draws)) / len(blocks))
     on_share(1.0)
@@ -147,10 +149,12 @@ class _Block:
                 for name, labels in (("cs1", self.sets["adversarial"].labels), ("cs2", aimed))
             },
         }
-        named = {}
+        names = {}
         for kind, each in self.found.items():
             own, found = self.sets[kind], truths[kind]
             if own.concepts is not own.labels:
                 found = each.histograms(own.concepts, self.concepts, weights[kind])
-            named[kind] = commonest(found)
-        return numbers, named
+            names[kind] = commonest(found)
+            if kind == "real":  # a unit without a name has none to lose
+                names[kind] &= has_name(found)[:, None]
+        return numbers, names
