@@ -21,7 +21,7 @@ def test_its_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.Mon
     for line in lines:
         words = shlex.split(line)
         if "-d" in words and words[words.index("-d") + 1] == "digits":
-            words += ["--limit", "12"]
+            words += ["--limit", "60" if "detect" in words else "12"]
         monkeypatch.setattr(sys, "argv", words)
         with pytest.raises(SystemExit) as end:
             main()

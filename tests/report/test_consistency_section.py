@@ -87,7 +87,7 @@ def test_the_head_says_whether_pictures_keep_to_the_bound_of_the_report(
     moved = "half of them moved by no more than"
     assert said in report.html
     assert moved in report.html
-    assert report.html.index(moved) < report.html.index("Units that seem to mean most")
+    assert report.html.index(moved) < report.html.index("and what they answer to")
     within = float(threat.partition(":")[2]) + 1e-6
     assert (one["distance"] <= within) == said.startswith("keep")
 
