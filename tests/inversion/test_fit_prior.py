@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import fluoroscope as fs
+from fluoroscope.engine.inside import Place
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError, ResultFormatError
 from fluoroscope.inversion import DataPrior, fit_prior
 from fluoroscope.inversion.portraits.priors.statistics import fitted_statistics
@@ -69,7 +70,7 @@ def test_layers_are_measured_as_by_hand_over_parts_and_lead_portraits() -> None:
     with torch.no_grad():
         maps = module[:2](images).transpose(0, 1).flatten(1)
     (layer,) = found.layers
-    assert layer.place == ("1", False)
+    assert layer.place == Place("1")
     torch.testing.assert_close(layer.mean, maps.mean(1), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(layer.variance, maps.var(1, correction=0), atol=1e-5, rtol=1e-4)
     assert found.record["model_sha256"] == model.fingerprint()

@@ -42,6 +42,6 @@ def quick() -> Any:
         patch.setattr(audited, "methods", lambda: ["gradient", "gradient-x-input"])
         patch.setattr(traced, "EACH", 1)
         led = fs.attack("ensemble-optimisation", weight=0.0, steps=4, step_size=0.2)
-        patch.setattr(meant, "ATTACK", led)
+        patch.setattr(meant, "BEYOND", led)
         patch.setattr(meant, "FEWEST", 2)
         yield

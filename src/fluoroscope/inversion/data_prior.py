@@ -74,7 +74,7 @@ class DataPrior:
             "gain": self.gain,
             "decay": self.decay,
             "size": self.size,
-            "layers": [list(layer.place) for layer in self.layers],
+            "layers": [[layer.place.layer, layer.place.given] for layer in self.layers],
             "record": self.record,
         }
         return write_sealed(_KIND, target.parent, name, tensors, record)
