@@ -22,6 +22,7 @@ from torch import Tensor
 from fluoroscope.errors import InvalidParameterError, StorageError
 from fluoroscope.files import atomic_path, clear_drafts, in_use, output_directory, regular, remove
 from fluoroscope.neurons.places import GOING, RECORD
+from fluoroscope.neurons.taking_up import begun, check_same
 from fluoroscope.pictures.write import to_pil
 from fluoroscope.sealed_files import plain, read_record, write_record
 from fluoroscope.words import count
@@ -36,8 +37,6 @@ _LARGEST = 10_000_000
 _ROW = 1000
 _WORDS = {"model_sha256": "content hash of the networks", "batch_size": "batch size",
           "pairs": "hash of classes and targets", "data": "data set"}  # fmt: skip
-# What differs because something else does.
-_CONSEQUENCES = ("model_sha256", "pairs", "part")
 
 
 @dataclass(frozen=True)
@@ -157,12 +156,11 @@ def making(
     with in_use(out):
         clear_drafts(out)
         made = SetDirectory(out, identity, names, parts)
-        there = _there(out)
-        if there is not None and there != identity:
-            raise InvalidParameterError(
-                f"{out} holds another adversarial set: {_apart(there, identity)}; give another "
-                "directory, or delete it"
-            )
+        there = begun(
+            (out / RECORD, out / GOING / RECORD), FORMAT, most=_LARGEST, one="adversarial set",
+            wrote="fluoroscope neurons adversarial",
+        )  # fmt: skip
+        check_same(out, "adversarial set", there, identity, _WORDS)
         if there is None and (out / DATA).exists():
             raise InvalidParameterError(
                 f"{out} holds something called {DATA} that no {RECORD} speaks of; give another "
@@ -176,17 +174,6 @@ def making(
         yield made
 
 
-def _there(out: Path) -> Any:
-    """What the set is that was begun or finished there; ``None`` without one."""
-    for file in (out / RECORD, out / GOING / RECORD):
-        if file.exists():
-            return read_record(
-                file, file.name, FORMAT, lambda record: record["identity"], most=_LARGEST,
-                one="adversarial set", wrote="fluoroscope neurons adversarial",
-            )  # fmt: skip
-    return None
-
-
 def read_about(directory: str | Path) -> dict[str, Any]:
     """What ``adversarial.json`` says of a set.
 
@@ -197,22 +184,6 @@ def read_about(directory: str | Path) -> dict[str, Any]:
         directory, RECORD, FORMAT, lambda record: {**record, "pictures": int(record["pictures"])},
         most=_LARGEST, one="adversarial set", wrote="fluoroscope neurons adversarial",
     )  # fmt: skip
-
-
-def _apart(there: Any, here: dict[str, Any]) -> str:
-    """What is not the same, in words."""
-    if not isinstance(there, dict):
-        return "it does not say which"
-    keys = [key for key in {**here, **there} if there.get(key) != here.get(key)]
-    keys.sort(key=_CONSEQUENCES.__contains__)
-    first = keys[0]
-    said = f"{_WORDS.get(first, first)} is {_short(there.get(first))}, and here "
-    return said + _short(here.get(first))
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _check_room(out: Path, needed: int, pictures: int) -> None:

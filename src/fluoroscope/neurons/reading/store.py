@@ -38,6 +38,7 @@ from fluoroscope.files import (
 )
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.neurons.reading.units import Units
+from fluoroscope.neurons.taking_up import begun, check_same
 from fluoroscope.notices import distinct
 from fluoroscope.pictures.pairs import spread
 from fluoroscope.sealed_files import plain, read_record, write_record
@@ -242,12 +243,9 @@ def opening(path: Path, identity: dict[str, Any], shape: tuple[int, int], part: 
     with in_use(out):
         clear_drafts(out)
         store = Store(identity, shape, part, out)
-        there = _there(out)
-        if there is not None and there != identity:
-            raise InvalidParameterError(
-                f"{out} holds another reading: {_apart(there, identity)}; give another directory, "
-                "or delete it"
-            )
+        files = (out / RECORD, out / PARTS / "reading.json")
+        there = begun(files, FORMAT, most=_LARGEST, one="reading", wrote="fluoroscope neurons read")
+        check_same(out, "reading", there, identity, _WORDS)
         if not (out / RECORD).exists():
             _check_room(out, shape, names)
             output_directory(out / PARTS)
@@ -276,36 +274,6 @@ def finished(store: Store) -> Stored | None:
     found = opened(store.path)
     store._clear_parts()  # a kill may have come between
     return found
-
-
-def _there(out: Path) -> Any:
-    """What the reading is that was begun or finished there; ``None`` without one."""
-    for file in (out / RECORD, out / PARTS / "reading.json"):
-        if file.exists():
-            return read_record(
-                file, file.name, FORMAT, lambda record: record["identity"], most=_LARGEST,
-                one="reading", wrote="fluoroscope neurons read",
-            )  # fmt: skip
-    return None
-
-
-def _apart(there: Any, here: dict[str, Any]) -> str:
-    """What is not the same, in words."""
-    if not isinstance(there, dict):
-        return "it does not say which"
-    keys = [key for key in {**here, **there} if there.get(key) != here.get(key)]
-    said = [
-        f"{_WORDS.get(key, key)} is {_short(there.get(key))}, and here {_short(here.get(key))}"
-        for key in keys[:3]
-    ]
-    return "; ".join(said) + (f"; and {len(keys) - 3} more" if len(keys) > 3 else "")
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, dict):
-        value = ", ".join(f"{each}" for each in value.values() if each is not None)
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _check_room(out: Path, shape: tuple[int, int], names: int) -> None:

@@ -109,11 +109,7 @@ def turned(
         "found": how,
         "looked": looked[0][1] if not doubts else "",
         "favourites_of": None if images is None else images.identity(),
-        "names": []
-        if images is None
-        else [list(images.names(row.tolist())) for row in numbers]
-        if images is not None
-        else [],
+        "names": [] if images is None else [list(images.names(row.tolist())) for row in numbers],
         **provenance(model),
     }
     maps = [one for one, _, _ in looked]
