@@ -18,6 +18,7 @@ from fluoroscope.cli.options import (
     Json,
     Out,
     Seed,
+    SuitableBatch,
     open_picture,
     with_model,
 )
@@ -93,12 +94,7 @@ def draw(
             help="Draw maps that are not valid on this network, too; the picture then says so.",
         ),
     ] = False,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            "--batch-size", min=1, help="Pictures at once; by default what suits the machine."
-        ),
-    ] = None,
+    batch_size: SuitableBatch = None,
     out: Out = Path("out/attribute"),
     seed: Seed = 0,
     json: Json = None,

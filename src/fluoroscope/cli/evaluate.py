@@ -7,14 +7,17 @@ import typer
 
 from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import (
+    Address,
     AtChance,
     BatchSize,
+    Engine,
     Json,
     OnGrid,
     Out,
     Plain,
     Seed,
     Threat,
+    Workers,
     prepared,
     with_model,
     with_pictures,
@@ -73,17 +76,9 @@ def evaluate(
     require: Require = None,
     junit: Junit = None,
     batch_size: BatchSize = 128,
-    engine: Annotated[
-        Literal["local", "ray"], typer.Option(help="In this process, or on a Ray cluster.")
-    ] = "local",
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="ray: processes; default: one for each GPU or processor."),
-    ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(help="ray: a cluster's HOST:PORT, or auto; default: one on this machine."),
-    ] = None,
+    engine: Engine = "local",
+    workers: Workers = None,
+    address: Address = None,
     seed: Seed = 0,
     json: Json = None,
 ) -> None:

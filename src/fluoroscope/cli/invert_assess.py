@@ -11,6 +11,7 @@ from fluoroscope.cli.options import (
     MaybeData,
     Seed,
     Split,
+    SuitableBatch,
     open_pictures,
     with_model,
 )
@@ -79,10 +80,7 @@ def assess(
     out: Annotated[
         Path, typer.Option(*OUT, help="Directory for assessment.json and layers.png.")
     ] = Path("out/assess"),
-    batch_size: Annotated[
-        int | None,
-        typer.Option(min=1, help="Pictures at once. Default: as many as suit the machine."),
-    ] = None,
+    batch_size: SuitableBatch = None,
     seed: Seed = 0,
     json: Json = None,
 ) -> None:

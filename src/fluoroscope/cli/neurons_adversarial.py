@@ -13,6 +13,7 @@ from fluoroscope.cli.options import (
     Param,
     Seed,
     Steps,
+    SuitableBatch,
     with_model,
     with_pictures,
 )
@@ -61,9 +62,7 @@ def adversarial(
     ] = None,
     steps: Steps = None,
     param: Param = None,
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="Pictures at once.")
-    ] = None,
+    batch_size: SuitableBatch = None,
     out: Out = Path("out/adversarial"),
     seed: Seed = 0,
     json: Json = None,

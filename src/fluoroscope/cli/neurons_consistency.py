@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fluoroscope.cli.interrupt import interruptible
-from fluoroscope.cli.options import OUT, Json, Seed, open_pictures, with_model, with_pictures
+from fluoroscope.cli.options import (
+    OUT,
+    Call,
+    Json,
+    Seed,
+    SuitableBatch,
+    UnitLayer,
+    UnitReduction,
+    open_pictures,
+    with_model,
+    with_pictures,
+)
 from fluoroscope.cli.output import Move, Output
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.words import count
@@ -34,24 +45,9 @@ def consistency(
             "adversarial wrote."
         ),
     ] = None,
-    layer: Annotated[
-        str | None,
-        typer.Option(
-            help="By its name; see: fluoroscope neurons list. Default: the last with maps that the "
-            "logits depend on."
-        ),
-    ] = None,
-    call: Annotated[
-        int | None,
-        typer.Option(min=0, help="Which use of a layer that is reused, from 0. Default: the last."),
-    ] = None,
-    reduction: Annotated[
-        str,
-        typer.Option(
-            help="A unit's number for a picture: the mean over its places, the largest (max), or "
-            "at one: ROW,COLUMN, or a token's number (0)."
-        ),
-    ] = "mean",
+    layer: UnitLayer = None,
+    call: Call = None,
+    reduction: UnitReduction = "mean",
     similarity: Annotated[
         str,
         typer.Option(
@@ -89,10 +85,7 @@ def consistency(
         str | None,
         typer.Option(help="A column of the data to name units by, in place of the class."),
     ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(min=1, help="Pictures at once. Default: as many as suit the machine."),
-    ] = None,
+    batch_size: SuitableBatch = None,
     out: Annotated[
         Path,
         typer.Option(

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fluoroscope.cli.options import Json, Out, Seed, with_model, with_pictures
+from fluoroscope.cli.options import (
+    Json,
+    Out,
+    Seed,
+    UnitLayer,
+    UnitReduction,
+    with_model,
+    with_pictures,
+)
 from fluoroscope.cli.output import Output
 
 if TYPE_CHECKING:
@@ -22,13 +30,8 @@ def detect(
         str,
         typer.Option(help="The set that fluoroscope neurons adversarial made of these pictures."),
     ],
-    layer: Annotated[
-        str | None,
-        typer.Option(help="Whose units are looked at. Default: the last with maps."),
-    ] = None,
-    reduction: Annotated[
-        str, typer.Option(help="Of a unit's places: mean, max, or a position such as 3,4.")
-    ] = "mean",
+    layer: UnitLayer = None,
+    reduction: UnitReduction = "mean",
     neighbours: Annotated[
         int, typer.Option(min=1, help="Real pictures that each picture is held against.")
     ] = 10,

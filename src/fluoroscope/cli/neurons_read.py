@@ -2,12 +2,23 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fluoroscope.cli.interrupt import interruptible
-from fluoroscope.cli.options import OUT, Json, with_model, with_pictures
+from fluoroscope.cli.options import (
+    OUT,
+    Address,
+    Call,
+    Engine,
+    Json,
+    SuitableBatch,
+    UnitReduction,
+    Workers,
+    with_model,
+    with_pictures,
+)
 from fluoroscope.cli.output import Output
 
 if TYPE_CHECKING:
@@ -30,33 +41,12 @@ def read(
             "Default: the last with maps that the logits depend on."
         ),
     ] = None,
-    call: Annotated[
-        int | None,
-        typer.Option(min=0, help="Which use of a layer that is reused, from 0. Default: the last."),
-    ] = None,
-    reduction: Annotated[
-        str,
-        typer.Option(
-            help="A unit's number for a picture: the mean over its places, the largest (max), or "
-            "at one: ROW,COLUMN, or a token's number (0). The mean and max leave out the class "
-            "token."
-        ),
-    ] = "mean",
-    batch_size: Annotated[
-        int | None,
-        typer.Option(min=1, help="Pictures at once. Default: as many as suit the machine."),
-    ] = None,
-    engine: Annotated[
-        Literal["local", "ray"], typer.Option(help="In this process, or on a Ray cluster.")
-    ] = "local",
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="ray: processes; default: one for each GPU or processor."),
-    ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(help="ray: a cluster's HOST:PORT, or auto; default: one on this machine."),
-    ] = None,
+    call: Call = None,
+    reduction: UnitReduction = "mean",
+    batch_size: SuitableBatch = None,
+    engine: Engine = "local",
+    workers: Workers = None,
+    address: Address = None,
     out: Annotated[
         Path,
         typer.Option(

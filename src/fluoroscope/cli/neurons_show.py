@@ -8,8 +8,11 @@ import typer
 from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import (
     OUT,
+    Call,
     Json,
     Seed,
+    SuitableBatch,
+    UnitLayer,
     lines_of,
     open_pictures,
     with_model,
@@ -38,13 +41,8 @@ _ROWS = 12
 def show(
     model: "Classifier",
     images: "ImageSet",
-    layer: Annotated[
-        str | None,
-        typer.Option(help="Its dotted name; default: the last with maps. See: neurons list."),
-    ] = None,
-    call: Annotated[
-        int | None, typer.Option(min=0, help="Which use of a layer that is used again, from 0.")
-    ] = None,
+    layer: UnitLayer = None,
+    call: Call = None,
     unit: Annotated[
         list[int] | None,
         typer.Option(min=0, help="Repeatable. Default: the four of most relevance."),
@@ -90,10 +88,7 @@ def show(
     reduction: Annotated[
         str, typer.Option(help="Of a unit's places: max or mean, to rank pictures by.")
     ] = "max",
-    batch_size: Annotated[
-        int | None,
-        typer.Option("--batch-size", min=1, help="Pictures at once; by default what suits."),
-    ] = None,
+    batch_size: SuitableBatch = None,
     seed: Seed = 0,
     out: Annotated[
         Path, typer.Option(*OUT, help="Directory for the sheets, and for what is read.")

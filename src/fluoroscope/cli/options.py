@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 import typer
 from typer.core import TyperCommand
@@ -98,6 +98,49 @@ AtChance = Annotated[
     bool, typer.Option("--at-chance", help="Go on though its clean accuracy is at chance level.")
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Pictures at once.")]
+SuitableBatch = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size", min=1, help="Pictures at once. Default: as many as suit the machine."
+    ),
+]
+Engine = Annotated[
+    Literal["local", "ray"], typer.Option("--engine", help="In this process, or on a Ray cluster.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", min=1, help="ray: processes; default: one for each GPU or processor."
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address", help="ray: a cluster's HOST:PORT, or auto; default: one on this machine."
+    ),
+]
+UnitLayer = Annotated[
+    str | None,
+    typer.Option(
+        "--layer",
+        help="By its name; see: fluoroscope neurons list. Default: the last with maps that the "
+        "logits depend on.",
+    ),
+]
+Call = Annotated[
+    int | None,
+    typer.Option(
+        "--call", min=0, help="Which use of a layer that is reused, from 0. Default: the last."
+    ),
+]
+UnitReduction = Annotated[
+    str,
+    typer.Option(
+        "--reduction",
+        help="A unit's number for a picture: the mean over its places, the largest (max), or at "
+        "one: ROW,COLUMN, or a token's number (0). The mean and max leave out the class token.",
+    ),
+]
 OnGrid = Annotated[
     bool,
     typer.Option(

@@ -11,6 +11,7 @@ import typer
 from fluoroscope.cli.display import with_display
 from fluoroscope.cli.interrupt import interruptible
 from fluoroscope.cli.options import (
+    Call,
     Invert,
     Json,
     Limit,
@@ -76,9 +77,7 @@ def trace(
             "and --morph the last at which units can turn."
         ),
     ] = None,
-    call: Annotated[
-        int | None, typer.Option(min=0, help="Of a layer that is used several times, which use.")
-    ] = None,
+    call: Call = None,
     put: Annotated[
         str, typer.Option(help="In a removed unit's place: zero, mean (of --data), or a number.")
     ] = "zero",
