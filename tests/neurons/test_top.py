@@ -119,8 +119,10 @@ def test_numbers_that_many_pictures_share_are_told(images: fs.ImageSet) -> None:
     model = fs.Classifier(network, channels=1, input_size=10)
     found = top_pictures((model, images, "body.1"), [0], n=3)
     assert any("30 pictures share the number 6" in note for note in found.notes)
+    assert "all pictures of unit 0 share one number" in _foot_of(found)[0]
     found = top_pictures((model, images, "body.1"), [0], n=3, reduction="mean")
     assert not any("share the number" in note for note in found.notes)
+    assert "share one number" not in _foot_of(found)[0]
 
 
 def test_a_relevance_that_was_stopped_goes_on_to_the_same_numbers(

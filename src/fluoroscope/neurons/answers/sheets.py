@@ -196,8 +196,19 @@ def _foot(sets: Sequence[TopPictures], left: str) -> str:
     )
     everything = np.mean([one.sees_all(each) for one in sets for row in one.found for each in row])
     channels = said(len(top.images[0]))
+    level = [
+        row[0].unit
+        for one in sets
+        for row in one.found
+        if len(row) > 1 and row[0].value == row[-1].value
+    ]
+    tied = ", ".join(map(str, dict.fromkeys(level)))
     parts = [
         how,
+        f"all pictures of {'unit' if len(set(level)) == 1 else 'units'} {tied} share one number, "
+        "so their order tells nothing"
+        if level
+        else "",
         "below: what each is predicted as, the unit's number, and how sure the network is",
         _LOOKED if top.maps is not None else "",
         _SEEN

@@ -55,6 +55,12 @@ def levels_figure(
         axes.xaxis.set_minor_formatter("")
     axes.set(xlabel="level of consistency of a unit", ylabel="cosine of class histograms",
              ylim=(-0.02, 1.02))  # fmt: skip
+    _explain(axes)
+    return figure
+
+
+def _explain(axes: "Axes") -> None:
+    """A grid, and beside it what the colours are."""
     axes.grid(alpha=0.25)
     axes.legend(
         fontsize=8,
@@ -64,7 +70,6 @@ def levels_figure(
         title="read as inferred",
         title_fontsize=8,
     )
-    return figure
 
 
 def _spread(levels: Sequence[float]) -> list[float]:
@@ -101,15 +106,7 @@ def ratios_figure(
     axes.axvline(1, color="#888888", linewidth=1.2, linestyle="--")
     axes.set(xlabel="distance to its own side ÷ distance to the target's",
              ylabel="share of adversarial pictures", xlim=(0, end), ylim=(0, None))  # fmt: skip
-    axes.grid(alpha=0.25)
-    axes.legend(
-        fontsize=8,
-        loc="center left",
-        bbox_to_anchor=(1.01, 0.5),
-        frameon=False,
-        title="read as inferred",
-        title_fontsize=8,
-    )
+    _explain(axes)
     return figure
 
 
