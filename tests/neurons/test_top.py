@@ -120,6 +120,9 @@ def test_numbers_that_many_pictures_share_are_told(images: fs.ImageSet) -> None:
     found = top_pictures((model, images, "body.1"), [0], n=3)
     assert any("30 pictures share the number 6" in note for note in found.notes)
     assert "all pictures of unit 0 share one number" in _foot_of(found)[0]
+    for one in found.found[0]:
+        still = not found.patch(one).numel()
+        assert (found.said(one)[-1] == "no pixel moves it there") == still
     found = top_pictures((model, images, "body.1"), [0], n=3, reduction="mean")
     assert not any("share the number" in note for note in found.notes)
     assert "share one number" not in _foot_of(found)[0]

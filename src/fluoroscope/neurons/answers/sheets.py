@@ -106,6 +106,8 @@ def outlined(image: Tensor, box: Box) -> Tensor:
     found, scale = _sized(image)
     height, width = found.shape[1:]
     y0, x0, y1, x1 = (round(each * scale) for each in box)
+    if y0 == y1 or x0 == x1:  # it saw nothing
+        return found
     for grown, ink in ((_LINE, _UNDER), (0, _INK)):
         frame = torch.zeros(height, width, dtype=torch.bool, device="cpu")
         top, left = max(0, y0 - grown), max(0, x0 - grown)

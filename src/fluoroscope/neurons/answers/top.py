@@ -132,7 +132,10 @@ class TopPictures(html.Shown):
         what = predicted
         if one.label >= 0 and one.label != one.predicted:
             what = f"{names[one.label]}, predicted as {predicted}"
-        return [what, f"{number(one.value)} ({as_percent(one.confidence)})"]
+        told = [what, f"{number(one.value)} ({as_percent(one.confidence)})"]
+        if not self.patch(one).numel():  # such as at the ceiling of a ReLU6
+            told.append("no pixel moves it there")
+        return told
 
     def wrong(self, one: TopPicture) -> bool:
         """Whether the picture is misclassified."""
