@@ -4,6 +4,7 @@ import json
 import shutil
 from collections import namedtuple
 from pathlib import Path
+from statistics import median
 
 import pytest
 import torch
@@ -236,4 +237,6 @@ def test_the_record_says_how_it_was_made(small_set: Path) -> None:
     assert told["identity"]["parameters"]["steps"] == 4
     assert told["identity"]["networks"] == ["n0"]
     assert told["distance"]["largest"] >= told["distance"]["median"] > 0
+    far = fs.load_images(small_set).column("distance")
+    assert told["distance"]["median"] == median(map(float, far))
     assert randomness.as_seed(told["identity"]["seed"]) == 0

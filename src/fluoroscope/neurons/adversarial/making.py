@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -354,7 +355,7 @@ def _record(
             for member, name in zip(members, own, strict=True)
         ],
         "before": before,
-        "distance": {"mean": sum(far) / len(far), "median": far[len(far) // 2], "largest": far[-1]},
+        "distance": {"mean": sum(far) / len(far), "median": median(far), "largest": far[-1]},
         "data": data.identity(),
         "seen": data.class_counts(),
     }  # fmt: skip

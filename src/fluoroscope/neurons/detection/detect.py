@@ -304,7 +304,7 @@ def _detected(
     """The scores of some rows, without those that nothing can be said of."""
     chosen = {name: values[rows] for name, values in scores.items()}
     known = np.isfinite(next(iter(chosen.values())))
-    far = 0.0 if distance is None or not len(distance) else float(distance.median())
+    far = 0.0 if distance is None or not len(distance) else float(distance.double().quantile(0.5))
     return Detected({name: each[known] for name, each in chosen.items()}, len(rows), far)
 
 
