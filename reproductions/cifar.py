@@ -25,8 +25,10 @@ from fluoroscope.engine.intervals import wilson
 from fluoroscope.engine.threats import Linf
 from fluoroscope.files import atomic_path
 from fluoroscope.models.checkpoints import load_checkpoint
-from fluoroscope.training.adversarial import PGDLoss
-from fluoroscope.training.fitting import Loss, Recipe, cross_entropy, fit_stream
+from fluoroscope.training.fitting import cross_entropy, fit_stream
+from fluoroscope.training.losses.adversarial import PGDLoss
+from fluoroscope.training.recipe import Recipe
+from fluoroscope.training.step import Loss
 from reproductions.sources import PAGE, SHARED
 
 SEED = 0

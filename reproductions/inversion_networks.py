@@ -16,8 +16,8 @@ from torch import Tensor, nn
 import fluoroscope as fs
 from benchmarks.page import Section
 from fluoroscope.engine.threats import Linf
-from fluoroscope.training.adversarial import PGDLoss
-from fluoroscope.training.fitting import Recipe
+from fluoroscope.training.losses.adversarial import PGDLoss
+from fluoroscope.training.recipe import Recipe
 from reproductions.cifar import (
     ATTACKED,
     EPS,

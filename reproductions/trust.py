@@ -15,8 +15,9 @@ from fluoroscope.engine.threats import Linf
 from fluoroscope.evaluation.check import Check
 from fluoroscope.evaluation.trust.checks import trust_checks
 from fluoroscope.models.builtin import build_architecture, digits_classifier
-from fluoroscope.training.adversarial import FGSMLoss
-from fluoroscope.training.fitting import Recipe, fit
+from fluoroscope.training.fitting import fit
+from fluoroscope.training.losses.adversarial import FGSMLoss
+from fluoroscope.training.recipe import Recipe
 from reproductions.deceivers import DECEIVERS
 from reproductions.sources import PAGE, SHARED, mnist
 

@@ -537,7 +537,8 @@ def _open_assessment(folder: Path) -> object:
 
 
 def _train(folder: Path) -> object:
-    from fluoroscope.training.fitting import Recipe, fit_stream
+    from fluoroscope.training.fitting import fit_stream
+    from fluoroscope.training.recipe import Recipe
 
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -19,7 +19,8 @@ from fluoroscope.inversion.exclusion.garbage import Garbage, Inverting
 from fluoroscope.inversion.exclusion.uncertainty import uncertainty
 from fluoroscope.inversion.generator.settings import Settings
 from fluoroscope.training import fitting
-from fluoroscope.training.fitting import Moment, Recipe
+from fluoroscope.training.recipe import Recipe
+from fluoroscope.training.step import Moment
 
 SMALL = Inverting(
     noise=6, inverted=4, steps=2, batch_size=4,

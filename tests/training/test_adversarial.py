@@ -14,14 +14,16 @@ import fluoroscope as fs
 from fluoroscope.attacks.gradient.gradient_sign import PGD
 from fluoroscope.engine import randomness
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.training.adversarial import (
+from fluoroscope.training.fitting import cross_entropy, fit, fit_stream, named_terms
+from fluoroscope.training.losses.adversarial import (
     AdversarialLoss,
     FGSMLoss,
     PGDLoss,
     TRADESLoss,
     adversarial_loss,
 )
-from fluoroscope.training.fitting import Moment, Recipe, cross_entropy, fit, fit_stream
+from fluoroscope.training.recipe import Recipe
+from fluoroscope.training.step import Moment
 
 EPS = 0.2
 BALL = fs.Linf(EPS)
@@ -63,6 +65,12 @@ def gradients(module: nn.Module, value: Tensor) -> list[Tensor]:
     return list(torch.autograd.grad(value, list(module.parameters())))
 
 
+def lowered(loss: AdversarialLoss, module: nn.Module) -> tuple[Tensor, Tensor]:
+    """The sum of the terms, and the logits of the moved images."""
+    terms, logits = loss(module, IMAGES, LABELS, MOMENT)
+    return torch.stack(list(named_terms(terms).values())).sum(), logits
+
+
 def moved_by(loss: AdversarialLoss, images: Tensor, labels: Tensor, moment: Moment) -> Tensor:
     """The images on which the loss's own logits were computed: those of its last pass."""
     module, seen = network().train(), []
@@ -95,7 +103,7 @@ def divergence(p: Tensor, q: Tensor) -> Tensor:
 
 def test_fgsm_is_goodfellows_mixture() -> None:
     net = network()
-    value, logits = FGSMLoss(threat=BALL, alpha=0.3)(net, IMAGES, LABELS, MOMENT)
+    value, logits = lowered(FGSMLoss(threat=BALL, alpha=0.3), net)
     x = IMAGES.clone().requires_grad_()
     (slope,) = torch.autograd.grad(slow_cross_entropy(net(x), LABELS), x)
     moved = (IMAGES + EPS * slope.sign()).clamp(0, 1)
@@ -109,7 +117,7 @@ def test_fgsm_is_goodfellows_mixture() -> None:
 @pytest.mark.parametrize("step_size", [None, 0.03])
 def test_pgd_is_madrys_saddle_point(step_size: float | None) -> None:
     net = network()
-    value, logits = PGDLoss(threat=BALL, steps=4, step_size=step_size)(net, IMAGES, LABELS, MOMENT)
+    value, logits = lowered(PGDLoss(threat=BALL, steps=4, step_size=step_size), net)
     noise = randomness.uniform(randomness.keys(9, INDICES, 2), 0, (1, 4, 4)).double()
     start = (IMAGES + EPS * (2 * noise - 1)).clamp(0, 1)
     size = step_size or 2.5 * EPS / 4
@@ -122,7 +130,7 @@ def test_pgd_is_madrys_saddle_point(step_size: float | None) -> None:
 
 def test_trades_is_cross_entropy_and_divergence() -> None:
     net = network()
-    value, logits = TRADESLoss(threat=BALL, steps=4, beta=2.5)(net, IMAGES, LABELS, MOMENT)
+    value, logits = lowered(TRADESLoss(threat=BALL, steps=4, beta=2.5), net)
     noise = randomness.normal(randomness.keys(9, INDICES, 2), 0, (1, 4, 4)).double()
     start = (IMAGES + 0.001 * noise).clamp(0, 1)
     fixed = net(IMAGES).softmax(1).detach()
@@ -146,7 +154,7 @@ def test_trades_beta_is_six() -> None:
 )
 def test_without_the_moved_part_it_is_cross_entropy(loss: AdversarialLoss) -> None:
     net = network()
-    value, _ = loss(net, IMAGES, LABELS, MOMENT)
+    value, _ = lowered(loss, net)
     expected, _ = cross_entropy(net, IMAGES, LABELS)
     torch.testing.assert_close(value, expected)
     torch.testing.assert_close(gradients(net, value), gradients(net, expected))

@@ -1,14 +1,17 @@
 """Fitting networks to labelled images, and hardening them."""
 
-from fluoroscope.training.adversarial import (
+from fluoroscope.training.classification import accuracy
+from fluoroscope.training.fitting import fit, fit_stream
+from fluoroscope.training.losses.adversarial import (
     AdversarialLoss,
     FGSMLoss,
     PGDLoss,
     TRADESLoss,
     adversarial_loss,
 )
-from fluoroscope.training.fitting import FitStep, Moment, Recipe, accuracy, fit, fit_stream
+from fluoroscope.training.recipe import Recipe
 from fluoroscope.training.run import Trained, TrainingRun, train
+from fluoroscope.training.step import FitStep, Moment
 
 __all__ = [
     "AdversarialLoss",

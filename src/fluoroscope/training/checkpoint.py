@@ -7,7 +7,7 @@ run. Random states are not among it: every step draws from the seed, so they are
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
 from pathlib import Path
@@ -26,10 +26,13 @@ def save_checkpoint(
     path: Path,
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
+    beside: Sequence[Mapping[str, Tensor]],
     identity: Mapping[str, Any],
     step: Mapping[str, Any],
 ) -> None:
     """Write where the training of this ``identity`` stands after ``step``; both plain values.
+
+    ``beside`` are the tensors of each thing that goes along with it.
 
     Raises:
         InvalidParameterError: the network keeps something other than tensors in its state.
@@ -44,6 +47,8 @@ def save_checkpoint(
         tensors[f"weights.{name}"] = value
     for index, entries in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in entries.items()}
+    for index, kept in enumerate(beside):
+        tensors |= {f"beside.{index}.{name}": value for name, value in kept.items()}
     # Copies, since a file cannot hold weights that share memory.
     copies = {name: value.detach().clone() for name, value in tensors.items()}
     header = {"identity": json.dumps(identity), "step": json.dumps(step)}
@@ -79,37 +84,48 @@ def read_step(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
     return found
 
 
-def load_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Give the network and its optimiser back what they had.
+def load_checkpoint(
+    path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, beside: int = 0
+) -> list[dict[str, Tensor]]:
+    """Give the network and its optimiser back what they had; and the tensors of so many things
+    that went along.
 
     Raises:
         ModelFormatError: the file cannot be read, or does not fit the network.
     """
     weights: dict[str, Tensor] = {}
     state: dict[int, dict[str, Tensor]] = {}
+    kept: list[dict[str, Tensor]] = [{} for _ in range(beside)]
     try:
         for key, value in read_tensors(path)[0].items():
             kind, _, name = key.partition(".")
             if kind == "weights":
                 weights[name] = value
+                continue
+            index, _, entry = name.partition(".")
+            if kind == "beside":
+                kept[int(index)][entry] = value
             else:
-                index, _, entry = name.partition(".")
                 state.setdefault(int(index), {})[entry] = value
         module.load_state_dict(weights)
-    except (SafetensorError, OSError, ValueError, RuntimeError) as problem:
+    except (SafetensorError, OSError, ValueError, IndexError, RuntimeError) as problem:
         raise _unreadable(path, problem) from problem
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+    return kept
 
 
 def describe(value: Any) -> Any:
     """A function, a partial or a dataclass of settings as plain values; others as they are."""
+    settings = getattr(value, "settings", None)
+    if is_dataclass(settings):  # of what was begun from them
+        return describe(settings)
     if isinstance(value, partial):
         options = ", ".join(f"{name}={value!r}" for name, value in value.keywords.items())
         return f"{describe(value.func)}({options})"
     if is_dataclass(value) and not isinstance(value, type):
-        settings = {field.name: describe(getattr(value, field.name)) for field in fields(value)}
-        return {"kind": type(value).__name__, **settings}
+        stated = {field.name: describe(getattr(value, field.name)) for field in fields(value)}
+        return {"kind": type(value).__name__, **stated}
     if callable(value):
         named = value if hasattr(value, "__qualname__") else type(value)
         return f"{named.__module__}.{named.__qualname__}"

@@ -30,19 +30,14 @@ from fluoroscope.models.builtin import DIGITS, build_architecture, digits_classi
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.pictures import html
 from fluoroscope.process import random_state_lock
-from fluoroscope.training.adversarial import AdversarialLoss, PGDLoss, adversarial_loss
 from fluoroscope.training.augmentation import rewrite
 from fluoroscope.training.checkpoint import describe, read_step, sha256
-from fluoroscope.training.fitting import (
-    FitStep,
-    Loss,
-    Recipe,
-    accuracy,
-    cross_entropy,
-    fit_stream,
-    training_identity,
-)
+from fluoroscope.training.classification import accuracy
+from fluoroscope.training.fitting import cross_entropy, fit_stream, training_identity
+from fluoroscope.training.losses.adversarial import AdversarialLoss, PGDLoss, adversarial_loss
+from fluoroscope.training.recipe import Recipe
 from fluoroscope.training.shares import share_of_each
+from fluoroscope.training.step import FitStep, Loss
 from fluoroscope.words import percent
 
 RECIPES = {

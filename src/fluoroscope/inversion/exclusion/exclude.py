@@ -25,14 +25,10 @@ from fluoroscope.files import user_path
 from fluoroscope.hashing import as_seed
 from fluoroscope.inversion.exclusion.garbage import Garbage, Inverting
 from fluoroscope.training.checkpoint import read_step
-from fluoroscope.training.fitting import (
-    FitStep,
-    Moment,
-    Recipe,
-    check_training,
-    fit_stream,
-    training_identity,
-)
+from fluoroscope.training.classification import check_training
+from fluoroscope.training.fitting import fit_stream, training_identity
+from fluoroscope.training.recipe import Recipe
+from fluoroscope.training.step import FitStep, Moment
 
 # Bytes that the pictures to exclude may take in memory.
 MEMORY = 2**30

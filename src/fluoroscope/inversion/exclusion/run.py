@@ -22,8 +22,8 @@ from fluoroscope.inversion.exclusion.garbage import Inverting
 from fluoroscope.models.builtin import DIGITS
 from fluoroscope.models.labels import NONE_OF_THESE
 from fluoroscope.training.checkpoint import describe
-from fluoroscope.training.fitting import FitStep, Loss
 from fluoroscope.training.run import TrainingRun
+from fluoroscope.training.step import FitStep, Loss
 
 JUDGED = 1000
 """At most so many pictures of each other set, and of noise, are judged at the end."""

@@ -36,7 +36,7 @@ from fluoroscope.inversion.variation import total_variation
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.pictures import html
 from fluoroscope.training.checkpoint import load_checkpoint, read_step, save_checkpoint
-from fluoroscope.training.fitting import half_cosine
+from fluoroscope.training.recipe import half_cosine
 from fluoroscope.words import as_percent, count, duration, percent
 
 # Seconds after which a checkpoint is written.
@@ -175,7 +175,7 @@ class Fitting:
             "curve": self.curve, "seconds": self.seconds, "stopped": self.stopped,
             "forwards": self._through.forwards, "backwards": self._through.backwards,
         }  # fmt: skip
-        save_checkpoint(self._checkpoint, self.generator, self._optimiser, self._identity, step)
+        save_checkpoint(self._checkpoint, self.generator, self._optimiser, (), self._identity, step)
         self._kept = self.behind
 
     def _step(self, number: int) -> tuple[Tensor, Tensor, Row, float]:

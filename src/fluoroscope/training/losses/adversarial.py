@@ -38,7 +38,7 @@ from fluoroscope.engine.stream import Samples
 from fluoroscope.engine.threats import Linf, Threat, one_bound
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
-from fluoroscope.training.fitting import Moment
+from fluoroscope.training.step import Moment, Terms
 
 # Standard deviation of the step from x with which TRADES begins: at x itself the divergence is
 # lowest and has no slope.
@@ -60,6 +60,8 @@ class AdversarialLoss:
     ramp: float = 0.0
 
     method: ClassVar[str]
+    learns_clean: ClassVar[bool] = True
+    """Whether the terms need the logits of the images as they are."""
 
     def __post_init__(self) -> None:
         one_bound(self.threat)
@@ -73,8 +75,21 @@ class AdversarialLoss:
 
     def __call__(
         self, module: nn.Module, images: Tensor, labels: Tensor, moment: Moment
-    ) -> tuple[Tensor, Tensor]:
-        """The number to lower, and the logits of the moved images ``(N, classes)``."""
+    ) -> tuple[Terms, Tensor]:
+        """The terms to lower, and the logits of the moved images ``(N, classes)``."""
+        moved = self.moved(module, images, labels, moment)
+        clean = module(images) if self.learns_clean else None
+        logits = module(moved)
+        return self.terms(clean, logits, labels), logits
+
+    def moved(self, module: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> Tensor:
+        """The images ``(N, C, H, W)`` moved against the network, as it is now."""
+        return _search(self._attack_now(moment), module, images, labels, -1.0, moment)
+
+    def terms(self, clean: Tensor | None, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """What is lowered, by name, from the logits of the images, where they are learnt from, and
+        of the moved ones.
+        """
         raise NotImplementedError
 
     def attack(self, share: float) -> FixedStep:
@@ -86,9 +101,6 @@ class AdversarialLoss:
         settings = {name: value for name, value in vars(self).items() if name != "threat"}
         radius = {"norm": self.threat.name, "eps": float(self.threat.eps)}
         return {"method": self.method, **radius, **settings}
-
-    def _moved(self, module: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> Tensor:
-        return _search(self._attack_now(moment), module, images, labels, -1.0, moment)
 
     def _attack_now(self, moment: Moment) -> FixedStep:
         return self.attack(min(1.0, moment.share / self.ramp) if self.ramp else 1.0)
@@ -113,13 +125,12 @@ class FGSMLoss(AdversarialLoss):
         super().__post_init__()
         _check_share("alpha", self.alpha)
 
-    def __call__(
-        self, module: nn.Module, images: Tensor, labels: Tensor, moment: Moment
-    ) -> tuple[Tensor, Tensor]:
-        moved = self._moved(module, images, labels, moment)
-        clean, logits = module(images), module(moved)
-        mixed = self.alpha * F.cross_entropy(clean, labels)
-        return mixed + (1 - self.alpha) * F.cross_entropy(logits, labels), logits
+    def terms(self, clean: Tensor | None, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        assert clean is not None
+        return {
+            "clean": self.alpha * F.cross_entropy(clean, labels),
+            "adversarial": (1 - self.alpha) * F.cross_entropy(logits, labels),
+        }
 
     def attack(self, share: float) -> FixedStep:
         return FGSM(threat=self._threat(share))
@@ -135,12 +146,10 @@ class PGDLoss(AdversarialLoss):
     steps: int = 7
     step_size: float | None = None
     method = "pgd"
+    learns_clean = False
 
-    def __call__(
-        self, module: nn.Module, images: Tensor, labels: Tensor, moment: Moment
-    ) -> tuple[Tensor, Tensor]:
-        logits = module(self._moved(module, images, labels, moment))
-        return F.cross_entropy(logits, labels), logits
+    def terms(self, clean: Tensor | None, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        return {"adversarial": F.cross_entropy(logits, labels)}
 
     def attack(self, share: float) -> FixedStep:
         size = None if self.step_size is None else self.step_size * share
@@ -164,21 +173,18 @@ class TRADESLoss(AdversarialLoss):
         if not 0 <= self.beta < float("inf"):
             raise InvalidParameterError(f"beta is {self.beta}; expected 0 or more, such as 6")
 
-    def __call__(
-        self, module: nn.Module, images: Tensor, labels: Tensor, moment: Moment
-    ) -> tuple[Tensor, Tensor]:
-        moved = self._moved(module, images, labels, moment)
-        clean, logits = module(images), module(moved)
+    def terms(self, clean: Tensor | None, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        assert clean is not None
         divergence = F.kl_div(
             logits.log_softmax(1), clean.log_softmax(1), log_target=True, reduction="batchmean"
         )
-        return F.cross_entropy(clean, labels) + self.beta * divergence, logits
+        return {"clean": F.cross_entropy(clean, labels), "divergence": self.beta * divergence}
 
     def attack(self, share: float) -> FixedStep:
         size = None if self.step_size is None else self.step_size * share
         return _FromBeside(threat=self._threat(share), steps=self.steps, step_size=size)
 
-    def _moved(self, module: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> Tensor:
+    def moved(self, module: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> Tensor:
         attack = self._attack_now(moment)
         assert isinstance(attack, _FromBeside)
         clean = evaluate(_classifier(module, images), images).logits.double().log_softmax(1)

@@ -1,0 +1,77 @@
+"""What goes along with a training beside the network: weights of its own, averages, a look now and
+then.
+
+Settings are a frozen dataclass with a method ``begin``; what it gives back belongs to one training.
+`fit_stream` begins what has not begun, so that the same settings serve many trainings, and whoever
+wants to see afterwards what was learnt begins it himself.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from fluoroscope.training.step import FitStep, Moment
+
+
+class Running:
+    """Goes along with one training. Every method here does nothing; override what is needed.
+
+    One that is a loss, too, is called as one. What ``tensors`` gives is in every checkpoint, so a
+    training that was broken off goes on to the same bytes.
+    """
+
+    settings: Any = None
+    """What it was begun from: a dataclass, by which a checkpoint knows the training again."""
+    rate: float = 1.0
+    """Learning rate of its own weights, in units of the network's."""
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Weights of its own that are learnt with the network's; they do not decay."""
+        return []
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What it keeps from step to step, its own weights included."""
+        return {}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up what ``tensors`` gave."""
+
+    @contextmanager
+    def learning(
+        self, module: nn.Module, images: Tensor, targets: Tensor, moment: Moment
+    ) -> Iterator[None]:
+        """Around the loss of a batch and its gradient; the weights are the network's own after."""
+        yield
+
+    def after(self, module: nn.Module, moment: Moment) -> None:
+        """After the update of a step."""
+
+    @contextmanager
+    def judged(self, module: nn.Module) -> Iterator[None]:
+        """Inside, the network has the weights that it is to be judged by."""
+        yield
+
+    def look(self, module: nn.Module, step: FitStep) -> FitStep:
+        """See a step, and say more of it."""
+        return step
+
+    def end(self, module: nn.Module) -> None:
+        """After the last step: give the network the weights that it is to keep."""
+
+
+@runtime_checkable
+class Companion(Protocol):
+    """Settings of what goes along with a training."""
+
+    def begin(self, module: nn.Module, classes: int) -> Running:
+        """Begin for a network of so many classes; what it makes lies where the network does."""
+        ...
+
+
+def begun(given: Any, module: nn.Module, classes: int) -> Any:
+    """What was given, begun if it can be and has not been."""
+    if isinstance(given, Companion) and not isinstance(given, Running):
+        return given.begin(module, classes)
+    return given

@@ -1,0 +1,1 @@
+"""What is lowered in a training, beyond the plain cross-entropy."""

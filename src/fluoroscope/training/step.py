@@ -1,0 +1,75 @@
+"""What a training step is given and what comes of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from fluoroscope.pictures import html
+from fluoroscope.words import duration, percent
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When in a training a batch comes, for losses that draw or change with time."""
+
+    indices: Tensor
+    """``(N,)``, which of the training pictures these are."""
+    epoch: int
+    """From 1."""
+    share: float
+    """Of all steps, this one included: from just above 0 to 1."""
+    seed: int
+    """The training's."""
+
+
+Terms = Tensor | Mapping[str, Tensor]
+"""The number to lower, or by name the numbers whose sum is lowered."""
+Loss = Callable[[nn.Module, Tensor, Tensor, Moment], tuple[Terms, Tensor]]
+"""From the network, a batch and its moment to what is lowered and logits ``(N, classes)``."""
+
+
+class Task(Protocol):
+    """What a network is to learn: which targets fit it, and how good an answer is."""
+
+    def check(self, module: nn.Module, images: Tensor, targets: Any) -> tuple[Tensor, int]:
+        """The targets, a row for each image ``(N, C, H, W)``, and how many classes there are."""
+        ...
+
+    def right(self, answer: Tensor, targets: Tensor) -> Tensor:
+        """Of each answer ``(N,)``, how right it is from 0 to 1."""
+        ...
+
+
+@dataclass(frozen=True, repr=False)
+class FitStep(html.Shown):
+    """What one batch taught."""
+
+    number: int
+    """Batches learnt from, this one included."""
+    epoch: int
+    """From 1."""
+    loss: float
+    """Mean of the batch, before the update."""
+    accuracy: float
+    """Share of the batch classified correctly, before the update and in training mode; in
+    adversarial training, of the moved pictures."""
+    learning_rate: float
+    seconds: float
+    """Since the start; of a training that went on, without the pause."""
+    held_out: float | None
+    """After the last batch of an epoch: share of the held-out pictures classified correctly."""
+    held_out_adversarial: float | None = None
+    """Share of them still classified correctly under attack, where somebody looked."""
+    terms: dict[str, float] = field(default_factory=dict)
+    """By name, the parts of the loss, where it has more than one."""
+
+    def _line(self) -> str:
+        parts = ", ".join(f"{name} {value:.4g}" for name, value in self.terms.items())
+        parts = f" ({parts})" if parts else ""
+        held_out = "" if self.held_out is None else f", {percent(self.held_out)} held out"
+        return (
+            f"{self.number} of epoch {self.epoch}: loss {self.loss:.4g}{parts}, accuracy "
+            f"{percent(self.accuracy)} of the batch{held_out}, {duration(self.seconds)}"
+        )
