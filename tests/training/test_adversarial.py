@@ -14,16 +14,16 @@ import fluoroscope as fs
 from fluoroscope.attacks.gradient.gradient_sign import PGD
 from fluoroscope.engine import randomness
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.training.fitting import cross_entropy, fit, fit_stream, named_terms
+from fluoroscope.training.fitting import cross_entropy, fit, fit_stream
 from fluoroscope.training.losses.adversarial import (
     AdversarialLoss,
     FGSMLoss,
     PGDLoss,
     TRADESLoss,
-    adversarial_loss,
 )
+from fluoroscope.training.losses.by_name import adversarial_loss
 from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.step import Moment
+from fluoroscope.training.step import Moment, named_terms
 
 EPS = 0.2
 BALL = fs.Linf(EPS)
@@ -311,7 +311,7 @@ def test_by_name() -> None:
 @pytest.mark.parametrize(
     ("method", "eps", "options", "says"),
     [
-        ("pdg", 0.3, {}, "adversarial is 'pdg'; expected fgsm or pgd or trades"),
+        ("pdg", 0.3, {}, "adversarial is 'pdg'; expected fgsm or pgd or trades or mart"),
         ("pgd", None, {}, "eps is missing"),
         ("pgd", 0, {}, r"eps is 0.0; expected a number above 0"),
         ("pgd", math.inf, {}, "eps is inf"),

@@ -7,8 +7,8 @@ from fluoroscope.training.losses.adversarial import (
     FGSMLoss,
     PGDLoss,
     TRADESLoss,
-    adversarial_loss,
 )
+from fluoroscope.training.losses.by_name import adversarial_loss
 from fluoroscope.training.recipe import Recipe
 from fluoroscope.training.run import Trained, TrainingRun, train
 from fluoroscope.training.step import FitStep, Moment

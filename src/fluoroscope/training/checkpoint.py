@@ -104,7 +104,8 @@ def load_checkpoint(
                 continue
             index, _, entry = name.partition(".")
             if kind == "beside":
-                kept[int(index)][entry] = value
+                if int(index) < beside:
+                    kept[int(index)][entry] = value
             else:
                 state.setdefault(int(index), {})[entry] = value
         module.load_state_dict(weights)

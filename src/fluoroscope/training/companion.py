@@ -6,7 +6,7 @@ Settings are a frozen dataclass with a method ``begin``; what it gives back belo
 wants to see afterwards what was learnt begins it himself.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
@@ -26,6 +26,8 @@ class Running:
     """What it was begun from: a dataclass, by which a checkpoint knows the training again."""
     rate: float = 1.0
     """Learning rate of its own weights, in units of the network's."""
+    watches: bool = False
+    """Whether it only looks on: a checkpoint is the same training's with it and without."""
 
     def parameters(self) -> list[nn.Parameter]:
         """Weights of its own that are learnt with the network's; they do not decay."""
@@ -45,6 +47,17 @@ class Running:
         """Around the loss of a batch and its gradient; the weights are the network's own after."""
         yield
 
+    @contextmanager
+    def perturbed(
+        self, module: nn.Module, lowered: Callable[[], Tensor], moment: Moment
+    ) -> Iterator[None]:
+        """Inside, the network has the weights at which the gradient is taken; its own again after.
+
+        ``lowered`` is the loss of the batch at the weights that the network has when it is called,
+        on pictures that are moved already.
+        """
+        yield
+
     def after(self, module: nn.Module, moment: Moment) -> None:
         """After the update of a step."""
 
@@ -53,8 +66,12 @@ class Running:
         """Inside, the network has the weights that it is to be judged by."""
         yield
 
+    def due(self, step: FitStep) -> bool:
+        """Whether it wants to look at this step."""
+        return True
+
     def look(self, module: nn.Module, step: FitStep) -> FitStep:
-        """See a step, and say more of it."""
+        """See a step, and say more of it. Who only watches sees the weights to be judged by."""
         return step
 
     def end(self, module: nn.Module) -> None:

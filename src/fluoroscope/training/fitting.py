@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,9 @@ from fluoroscope.training.checkpoint import (
 from fluoroscope.training.classification import Classification, batch_for, judge, kind_of
 from fluoroscope.training.companion import Companion, Running, begun
 from fluoroscope.training.recipe import Recipe, pace
-from fluoroscope.training.step import FitStep, Loss, Moment, Task, Terms
+from fluoroscope.training.second import Drawn, SecondSource
+from fluoroscope.training.step import FitStep, Loss, Moment, Ready, Task, prepare, summed
+from fluoroscope.training.step import named_terms as named_terms
 from fluoroscope.words import count
 
 # Seconds after which a checkpoint is written within an epoch.
@@ -53,6 +56,7 @@ def fit(
     held_out: tuple[Tensor, Given] | None = None,
     loss: Loss = cross_entropy,
     beside: Sequence[Companion | Running] = (),
+    second: SecondSource | None = None,
     task: Task | None = None,
     checkpoint: str | Path | None = None,
 ) -> FitStep:
@@ -66,6 +70,7 @@ def fit(
         held_out=held_out,
         loss=loss,
         beside=beside,
+        second=second,
         task=task,
         checkpoint=checkpoint,
     )
@@ -82,6 +87,7 @@ def fit_stream(
     held_out: tuple[Tensor, Given] | None = None,
     loss: Loss = cross_entropy,
     beside: Sequence[Companion | Running] = (),
+    second: SecondSource | None = None,
     task: Task | None = None,
     checkpoint: str | Path | None = None,
 ) -> Iterator[FitStep]:
@@ -106,6 +112,8 @@ def fit_stream(
         loss: what is lowered; settings with ``begin``, such as a loss with weights of its own, are
             begun here.
         beside: what goes along with the training, such as an average of the weights.
+        second: more pictures, of which a share of each batch is made; those of ``images`` are seen
+            once an epoch all the same.
         task: what is learnt; by default classes.
         checkpoint: a file, in a directory that is there.
 
@@ -130,14 +138,28 @@ def fit_stream(
     targets, classes = task.check(module, images, labels)
     judges = None if held_out is None else (held_out[0], task.check(module, *held_out)[0])
     recipe, seed = recipe or Recipe(), as_seed(seed)
+    if second is not None:
+        second = _checked(second, module, images, recipe, task)
     books = None
     if checkpoint is not None:
-        identity = training_identity(module, images, targets, recipe, seed, loss, beside)
+        identity = training_identity(module, images, targets, recipe, seed, loss, beside, second)
         books = _Books(user_path(checkpoint), identity)
     loss, *companions = (begun(one, module, classes) for one in (loss, *beside))
     running = [one for one in (loss, *companions) if isinstance(one, Running)]
-    job = _Job(module, weights, images, targets, recipe, seed, judges, loss, running, task)
+    # Those that only look on come last: what they keep is no part of what a checkpoint must have.
+    running.sort(key=lambda one: one.watches)
+    job = _Job(module, weights, images, targets, recipe, seed, judges, loss, running, task, second)
     return job.steps(books)
+
+
+def _checked(
+    second: SecondSource, module: nn.Module, images: Tensor, recipe: Recipe, task: Task
+) -> SecondSource:
+    """The second source, its labels as targets."""
+    second.of_batch(recipe)
+    targets, _ = task.check(module, second.images, second.labels)
+    second.fits(images)
+    return replace(second, labels=targets)
 
 
 def training_identity(
@@ -148,8 +170,10 @@ def training_identity(
     seed: int,
     loss: Loss,
     beside: Sequence[Companion | Running] = (),
+    second: SecondSource | None = None,
 ) -> dict[str, Any]:
     """What makes two trainings the same, as plain values."""
+    beside = [one for one in beside if not getattr(one, "watches", False)]
     return {
         "fluoroscope": version("fluoroscope"),
         "parameters": sum(weight.numel() for weight in module.parameters()),
@@ -158,6 +182,7 @@ def training_identity(
         "loss": describe(loss),
         **({"beside": [describe(one) for one in beside]} if beside else {}),
         "pictures": f"{len(images)} ({sha256(images, targets)[:16]})",
+        **({} if second is None else {"second": second.describe()}),
     }
 
 
@@ -207,9 +232,12 @@ class _Job:
     loss: Loss
     running: Sequence[Running]
     task: Task
+    second: SecondSource | None
 
     def steps(self, books: _Books | None) -> Iterator[FitStep]:
-        recipe = self.recipe
+        recipe, second = self.recipe, self.second
+        if second is not None:
+            recipe, drawn = second.first(recipe), Drawn(len(second.images), self.seed)
         rng = torch.Generator().manual_seed(self.seed)
         optimizer = self._optimizer()
         total = recipe.steps(len(self.images))
@@ -217,11 +245,16 @@ class _Job:
         if books is not None and books.found is not None:
             books.restore(self.module, optimizer, self.running)
             behind, start = books.found.number, start - books.found.seconds
+            if behind == total:
+                self._end()
             yield books.found
         for epoch in range(1, recipe.epochs + 1):
             batches = recipe.batches(torch.randperm(len(self.images), generator=rng, device="cpu"))
             for position, chosen in enumerate(batches, 1):
                 number += 1
+                if second is not None:
+                    more = drawn.take(second.beside(len(chosen), self.recipe))
+                    chosen = torch.cat([chosen, len(self.images) + more])
                 # Also for a step that lies behind: the next one draws after it.
                 step_seed = int(torch.randint(2**62, (), generator=rng, device="cpu"))
                 if number <= behind:
@@ -242,14 +275,16 @@ class _Job:
                     held_out=self._judge() if epoch_ends else None,
                     terms=terms if len(terms) > 1 else {},
                 )
-                for one in self.running:
-                    step = one.look(self.module, step)
+                step = self._looked_at(step)
                 if books is not None:
                     books.note(self.module, optimizer, self.running, step, now=epoch_ends)
                 if number == total:
-                    for one in self.running:
-                        one.end(self.module)
+                    self._end()
                 yield step
+
+    def _end(self) -> None:
+        for one in self.running:
+            one.end(self.module)
 
     def _optimizer(self) -> torch.optim.Optimizer:
         groups: list[dict[str, Any]] = [
@@ -266,13 +301,13 @@ class _Job:
         """One update: the terms of the loss by name, and how right the batch was before it."""
         module, weight, chosen = self.module, self.weights[0], moment.indices
         with _learning(module, seed, weight.device):
-            batch, targets = batch_for(self.images[chosen], self.targets[chosen], weight)
+            batch, targets = self._batch(chosen, weight)
             if self.recipe.augment is not None:
                 batch = self.recipe.augment(batch, targets)
             with ExitStack() as around:
                 for one in self.running:
                     around.enter_context(one.learning(module, batch, targets, moment))
-                value, terms, answer = self._terms(batch, targets, moment, number)
+                value, terms, answer = self._lowered(around, batch, targets, moment, number)
                 value.backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -280,11 +315,27 @@ class _Job:
                 one.after(module, moment)
             return terms, self.task.right(answer.detach(), targets).mean().item()
 
-    def _terms(
-        self, batch: Tensor, targets: Tensor, moment: Moment, number: int
+    def _batch(self, chosen: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The pictures of these numbers and their targets, those of the second source last."""
+        second, first = self.second, chosen[chosen < len(self.images)]
+        batch, targets = batch_for(self.images[first], self.targets[first], like)
+        if second is None:
+            return batch, targets
+        others = chosen[len(first) :] - len(self.images)
+        labels = cast(Tensor, second.labels)
+        more, theirs = batch_for(second.images[others], labels[others], like)
+        return torch.cat([batch, more]), torch.cat([targets, theirs])
+
+    def _lowered(
+        self, around: ExitStack, batch: Tensor, targets: Tensor, moment: Moment, number: int
     ) -> tuple[Tensor, dict[str, float], Tensor]:
+        """What is lowered, its terms by name, and the answer to the batch."""
         try:
-            given, answer = self.loss(self.module, batch, targets, moment)
+            ready = prepare(self.loss, self.module, batch, targets, moment)
+            for one in self.running:
+                asked = partial(_asked, ready)
+                around.enter_context(one.perturbed(self.module, asked, moment))
+            given, answer = ready()
         except ValueError as problem:
             if "more than 1 value per channel" not in str(problem):
                 raise
@@ -301,26 +352,31 @@ class _Job:
                     f"{which} is {term} at step {number}; expected a finite number: lower the "
                     f"learning rate ({self.recipe.learning_rate:g})"
                 )
-        return (
-            torch.stack(list(named.values())).sum()
-            if len(named) > 1
-            else next(iter(named.values())),
-            terms,
-            answer,
-        )
+        return summed(given), terms, answer
+
+    def _looked_at(self, step: FitStep) -> FitStep:
+        for one in self.running:
+            if one.due(step):
+                with self._judged() if one.watches else nullcontext():
+                    step = one.look(self.module, step)
+        return step
 
     def _judge(self) -> float | None:
         if self.held_out is None:
             return None
+        with self._judged():
+            return judge(self.task, self.module, *self.held_out)
+
+    @contextmanager
+    def _judged(self) -> Iterator[None]:
         with ExitStack() as inside:
             for one in self.running:
                 inside.enter_context(one.judged(self.module))
-            return judge(self.task, self.module, *self.held_out)
+            yield
 
 
-def named_terms(terms: Terms) -> dict[str, Tensor]:
-    """What is lowered, by name."""
-    return {"loss": terms} if isinstance(terms, Tensor) else dict(terms)
+def _asked(ready: Ready) -> Tensor:
+    return summed(ready()[0])
 
 
 def _check_weights(module: nn.Module, number: int) -> None:

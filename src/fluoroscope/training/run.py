@@ -34,7 +34,8 @@ from fluoroscope.training.augmentation import rewrite
 from fluoroscope.training.checkpoint import describe, read_step, sha256
 from fluoroscope.training.classification import accuracy
 from fluoroscope.training.fitting import cross_entropy, fit_stream, training_identity
-from fluoroscope.training.losses.adversarial import AdversarialLoss, PGDLoss, adversarial_loss
+from fluoroscope.training.losses.adversarial import AdversarialLoss, PGDLoss
+from fluoroscope.training.losses.by_name import adversarial_loss
 from fluoroscope.training.recipe import Recipe
 from fluoroscope.training.shares import share_of_each
 from fluoroscope.training.step import FitStep, Loss

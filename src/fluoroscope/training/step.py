@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from fluoroscope.pictures import html
@@ -15,7 +17,8 @@ class Moment:
     """When in a training a batch comes, for losses that draw or change with time."""
 
     indices: Tensor
-    """``(N,)``, which of the training pictures these are."""
+    """``(N,)``, which of the training pictures these are; those of a second source count on after
+    the last of the first."""
     epoch: int
     """From 1."""
     share: float
@@ -28,6 +31,36 @@ Terms = Tensor | Mapping[str, Tensor]
 """The number to lower, or by name the numbers whose sum is lowered."""
 Loss = Callable[[nn.Module, Tensor, Tensor, Moment], tuple[Terms, Tensor]]
 """From the network, a batch and its moment to what is lowered and logits ``(N, classes)``."""
+Ready = Callable[[], tuple[Terms, Tensor]]
+"""What is lowered for a batch and its logits, at the weights that the network has when called."""
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A loss that does something once for a batch before it is lowered: it moves the pictures."""
+
+    def prepare(self, module: nn.Module, images: Tensor, targets: Tensor, moment: Moment) -> Ready:
+        """Do it, and give the loss of what came of it, to be asked once or several times."""
+        ...
+
+
+def prepare(
+    loss: Loss, module: nn.Module, images: Tensor, targets: Tensor, moment: Moment
+) -> Ready:
+    """The loss of a batch, to be asked at other weights, too, on the same moved pictures."""
+    if isinstance(loss, Prepares):
+        return loss.prepare(module, images, targets, moment)
+    return partial(loss, module, images, targets, moment)
+
+
+def named_terms(terms: Terms) -> dict[str, Tensor]:
+    """What is lowered, by name."""
+    return {"loss": terms} if isinstance(terms, Tensor) else dict(terms)
+
+
+def summed(terms: Terms) -> Tensor:
+    """The one number that is lowered."""
+    return terms if isinstance(terms, Tensor) else torch.stack(list(terms.values())).sum()
 
 
 class Task(Protocol):

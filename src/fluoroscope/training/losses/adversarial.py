@@ -35,10 +35,10 @@ from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.objectives import Objective
 from fluoroscope.engine.stream import Samples
-from fluoroscope.engine.threats import Linf, Threat, one_bound
+from fluoroscope.engine.threats import Threat, one_bound
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
-from fluoroscope.training.step import Moment, Terms
+from fluoroscope.training.step import Moment, Ready, Terms
 
 # Standard deviation of the step from x with which TRADES begins: at x itself the divergence is
 # lowest and has no slope.
@@ -77,10 +77,18 @@ class AdversarialLoss:
         self, module: nn.Module, images: Tensor, labels: Tensor, moment: Moment
     ) -> tuple[Terms, Tensor]:
         """The terms to lower, and the logits of the moved images ``(N, classes)``."""
+        return self.prepare(module, images, labels, moment)()
+
+    def prepare(self, module: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> Ready:
+        """Move the images; the loss of them at the weights that the network has when asked."""
         moved = self.moved(module, images, labels, moment)
-        clean = module(images) if self.learns_clean else None
-        logits = module(moved)
-        return self.terms(clean, logits, labels), logits
+
+        def lowered() -> tuple[Terms, Tensor]:
+            clean = module(images) if self.learns_clean else None
+            logits = module(moved)
+            return self.terms(clean, logits, labels), logits
+
+        return lowered
 
     def moved(self, module: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> Tensor:
         """The images ``(N, C, H, W)`` moved against the network, as it is now."""
@@ -191,36 +199,6 @@ class TRADESLoss(AdversarialLoss):
         # The objective finds the clean answer by the sample's row, which stands where classes do.
         rows = torch.arange(len(images), device=images.device)
         return _search(replace(attack, clean=clean), module, images, rows, 1.0, moment)
-
-
-ADVERSARIAL: dict[str, type[AdversarialLoss]] = {
-    loss.method: loss for loss in (FGSMLoss, PGDLoss, TRADESLoss)
-}
-
-
-def adversarial_loss(
-    method: str, eps: float | str | None, *, steps: int | None = None, ramp: float = 0.0
-) -> AdversarialLoss:
-    """The loss of a method's name (``fgsm``, ``pgd`` or ``trades``) within ``eps`` in Linf.
-
-    Raises:
-        InvalidParameterError: an unknown method, no ``eps``, or settings that it cannot take.
-    """
-    if method not in ADVERSARIAL:
-        raise InvalidParameterError(
-            f"adversarial is {method!r}; expected {' or '.join(ADVERSARIAL)}"
-        )
-    if eps is None:
-        raise InvalidParameterError(
-            f"eps is missing; {method} training expects how far a pixel may move, such as 0.3 for "
-            "MNIST or 8/255 for colour pictures"
-        )
-    if method == "fgsm" and steps is not None:
-        raise InvalidParameterError(
-            f"adversarial steps are {steps}, but fgsm makes one; leave them out, or take pgd"
-        )
-    settings = {} if steps is None else {"steps": steps}
-    return ADVERSARIAL[method](threat=Linf(eps), ramp=ramp, **settings)
 
 
 @dataclass(frozen=True, kw_only=True)

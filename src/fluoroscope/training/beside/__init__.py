@@ -1,0 +1,1 @@
+"""What goes along with a training: averages of the weights, perturbations, watches."""

@@ -1,0 +1,36 @@
+"""Adversarial losses by the names of their methods."""
+
+from fluoroscope.engine.threats import Linf
+from fluoroscope.errors import InvalidParameterError
+from fluoroscope.training.losses.adversarial import AdversarialLoss, FGSMLoss, PGDLoss, TRADESLoss
+from fluoroscope.training.losses.mart import MARTLoss
+
+ADVERSARIAL: dict[str, type[AdversarialLoss]] = {
+    loss.method: loss for loss in (FGSMLoss, PGDLoss, TRADESLoss, MARTLoss)
+}
+
+
+def adversarial_loss(
+    method: str, eps: float | str | None, *, steps: int | None = None, ramp: float = 0.0
+) -> AdversarialLoss:
+    """The loss of a method's name (``fgsm``, ``pgd``, ``trades`` or ``mart``) within ``eps`` in
+    Linf.
+
+    Raises:
+        InvalidParameterError: an unknown method, no ``eps``, or settings that it cannot take.
+    """
+    if method not in ADVERSARIAL:
+        raise InvalidParameterError(
+            f"adversarial is {method!r}; expected {' or '.join(ADVERSARIAL)}"
+        )
+    if eps is None:
+        raise InvalidParameterError(
+            f"eps is missing; {method} training expects how far a pixel may move, such as 0.3 for "
+            "MNIST or 8/255 for colour pictures"
+        )
+    if method == "fgsm" and steps is not None:
+        raise InvalidParameterError(
+            f"adversarial steps are {steps}, but fgsm makes one; leave them out, or take pgd"
+        )
+    settings = {} if steps is None else {"steps": steps}
+    return ADVERSARIAL[method](threat=Linf(eps), ramp=ramp, **settings)
