@@ -8,13 +8,17 @@ from fluoroscope.training.losses.adversarial import (
     PGDLoss,
     TRADESLoss,
 )
+from fluoroscope.training.losses.attacked import AttackLoss, attack_loss
 from fluoroscope.training.losses.by_name import adversarial_loss
+from fluoroscope.training.losses.consistent import ConsistentLoss, feature_distance
 from fluoroscope.training.recipe import Recipe
 from fluoroscope.training.run import Trained, TrainingRun, train
 from fluoroscope.training.step import FitStep, Moment
 
 __all__ = [
     "AdversarialLoss",
+    "AttackLoss",
+    "ConsistentLoss",
     "FGSMLoss",
     "FitStep",
     "Moment",
@@ -25,6 +29,8 @@ __all__ = [
     "TrainingRun",
     "accuracy",
     "adversarial_loss",
+    "attack_loss",
+    "feature_distance",
     "fit",
     "fit_stream",
     "train",

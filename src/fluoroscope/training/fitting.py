@@ -54,7 +54,7 @@ def fit(
     *,
     seed: int = 0,
     held_out: tuple[Tensor, Given] | None = None,
-    loss: Loss = cross_entropy,
+    loss: Loss | Companion = cross_entropy,
     beside: Sequence[Companion | Running] = (),
     second: SecondSource | None = None,
     task: Task | None = None,
@@ -85,7 +85,7 @@ def fit_stream(
     *,
     seed: int = 0,
     held_out: tuple[Tensor, Given] | None = None,
-    loss: Loss = cross_entropy,
+    loss: Loss | Companion = cross_entropy,
     beside: Sequence[Companion | Running] = (),
     second: SecondSource | None = None,
     task: Task | None = None,
@@ -144,11 +144,13 @@ def fit_stream(
     if checkpoint is not None:
         identity = training_identity(module, images, targets, recipe, seed, loss, beside, second)
         books = _Books(user_path(checkpoint), identity)
-    loss, *companions = (begun(one, module, classes) for one in (loss, *beside))
-    running = [one for one in (loss, *companions) if isinstance(one, Running)]
+    lowered, *companions = (begun(one, module, classes) for one in (loss, *beside))
+    running = [one for one in (lowered, *companions) if isinstance(one, Running)]
     # Those that only look on come last: what they keep is no part of what a checkpoint must have.
     running.sort(key=lambda one: one.watches)
-    job = _Job(module, weights, images, targets, recipe, seed, judges, loss, running, task, second)
+    job = _Job(
+        module, weights, images, targets, recipe, seed, judges, lowered, running, task, second
+    )
     return job.steps(books)
 
 
@@ -168,7 +170,7 @@ def training_identity(
     targets: Tensor,
     recipe: Recipe,
     seed: int,
-    loss: Loss,
+    loss: Loss | Companion,
     beside: Sequence[Companion | Running] = (),
     second: SecondSource | None = None,
 ) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def last_convolution(module: nn.Module, images: Tensor) -> str:
     """
     model = network_of(module, images.shape[1])
     with torch.inference_mode(False), torch.no_grad(), traced(model) as uses:
-        model(images[:1])
+        model(images[:1].to(model.dtype))
     names = [use.name for use in uses if isinstance(use.layer, _CONVOLUTIONS)]
     if not names:
         raise InvalidParameterError(

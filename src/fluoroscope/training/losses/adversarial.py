@@ -38,7 +38,8 @@ from fluoroscope.engine.stream import Samples
 from fluoroscope.engine.threats import Threat, one_bound
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
-from fluoroscope.training.step import Moment, Ready, Terms
+from fluoroscope.training.losses.moved import MovedLoss
+from fluoroscope.training.step import Moment
 
 # Standard deviation of the step from x with which TRADES begins: at x itself the divergence is
 # lowest and has no slope.
@@ -46,7 +47,7 @@ BESIDE = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdversarialLoss:
+class AdversarialLoss(MovedLoss):
     """What the losses share: a ball around each picture, and a search in it.
 
     ``ramp`` is the share of the steps over which the radius grows from 0 to that of the ``threat``;
@@ -60,8 +61,6 @@ class AdversarialLoss:
     ramp: float = 0.0
 
     method: ClassVar[str]
-    learns_clean: ClassVar[bool] = True
-    """Whether the terms need the logits of the images as they are."""
 
     def __post_init__(self) -> None:
         one_bound(self.threat)
@@ -70,35 +69,12 @@ class AdversarialLoss:
                 f"eps is {self.threat.eps}; expected a number above 0, such as 0.3 or 8/255: "
                 "within nothing there is nothing to learn against"
             )
-        _check_share("ramp", self.ramp)
+        check_share("ramp", self.ramp)
         self.attack(1.0)
-
-    def __call__(
-        self, module: nn.Module, images: Tensor, labels: Tensor, moment: Moment
-    ) -> tuple[Terms, Tensor]:
-        """The terms to lower, and the logits of the moved images ``(N, classes)``."""
-        return self.prepare(module, images, labels, moment)()
-
-    def prepare(self, module: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> Ready:
-        """Move the images; the loss of them at the weights that the network has when asked."""
-        moved = self.moved(module, images, labels, moment)
-
-        def lowered() -> tuple[Terms, Tensor]:
-            clean = module(images) if self.learns_clean else None
-            logits = module(moved)
-            return self.terms(clean, logits, labels), logits
-
-        return lowered
 
     def moved(self, module: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> Tensor:
         """The images ``(N, C, H, W)`` moved against the network, as it is now."""
         return _search(self._attack_now(moment), module, images, labels, -1.0, moment)
-
-    def terms(self, clean: Tensor | None, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """What is lowered, by name, from the logits of the images, where they are learnt from, and
-        of the moved ones.
-        """
-        raise NotImplementedError
 
     def attack(self, share: float) -> FixedStep:
         """The search within this share of the whole radius."""
@@ -131,7 +107,7 @@ class FGSMLoss(AdversarialLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_share("alpha", self.alpha)
+        check_share("alpha", self.alpha)
 
     def terms(self, clean: Tensor | None, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         assert clean is not None
@@ -195,7 +171,8 @@ class TRADESLoss(AdversarialLoss):
     def moved(self, module: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> Tensor:
         attack = self._attack_now(moment)
         assert isinstance(attack, _FromBeside)
-        clean = evaluate(_classifier(module, images), images).logits.double().log_softmax(1)
+        model = _classifier(module, images)
+        clean = evaluate(model, images.to(model.dtype), look=False).logits.double().log_softmax(1)
         # The objective finds the clean answer by the sample's row, which stands where classes do.
         rows = torch.arange(len(images), device=images.device)
         return _search(replace(attack, clean=clean), module, images, rows, 1.0, moment)
@@ -236,20 +213,21 @@ def _search(
     indices = moment.indices.to(images.device)
     keys = randomness.keys(moment.seed, indices, moment.epoch)
     signs = torch.full((len(images),), towards, device=images.device)
-    state = attack.start(Samples(images, classes, signs, indices, keys, torch.zeros_like(indices)))
+    given = images.to(model.dtype)  # of a network that computes in halves, in more than these
+    state = attack.start(Samples(given, classes, signs, indices, keys, torch.zeros_like(indices)))
     with model.held():
         while (query := attack.ask(state)).any_gradient:
             answer = evaluate(
                 model, query.images, query.classes, query.objective, gradient=True, look=False
             )
             state = attack.tell(state, answer)
-    return state.images
+    return state.images.to(images)
 
 
 def _classifier(module: nn.Module, images: Tensor) -> Classifier:
     return Classifier(module, channels=images.shape[1])
 
 
-def _check_share(name: str, value: float) -> None:
+def check_share(name: str, value: float) -> None:
     if not 0 <= value <= 1:
         raise InvalidParameterError(f"{name} is {value}; expected a share from 0 to 1")
