@@ -452,6 +452,17 @@ def _open_generator(folder: Path) -> object:
     return repr(found), found._repr_html_(), found.describe(), found.sample().images.sum()
 
 
+def _gates(folder: Path) -> list[Tree]:
+    values = torch.eye(3, 8).clamp(min=0.25)
+    fs.training.GateMatrix(values, "5", ("0", "1", "2")).save(folder / "net.gates.safetensors")
+    return [read_tree(folder)]
+
+
+def _load_gates(folder: Path) -> object:
+    found = fs.training.load_gates(folder / "net.gates.safetensors")
+    return repr(found), found._repr_html_(), found.describe(), found.figure()
+
+
 def _priors(folder: Path) -> list[Tree]:
     data, model = fs.load_images("digits", channels=1).take(20), fs.load_model("digits-cnn")
     trees = []
@@ -742,6 +753,7 @@ TARGETS: dict[str, Target] = {
     "sets of portraits": Target(_sets_of_portraits, _open_portraits, 60),
     "generators": Target(_generators, _open_generator, 60),
     "priors": Target(_priors, _open_prior, 60),
+    "gates of a training": Target(_gates, _load_gates, 60),
     "maps": Target(_maps, _open_map, 150),
     "audits": Target(_audits, _open_audit, 20),
     "pictures of classes": Target(_portraits, _read_portraits, 100),

@@ -2,6 +2,8 @@
 
 from fluoroscope.training.classification import accuracy
 from fluoroscope.training.fitting import fit, fit_stream
+from fluoroscope.training.gates.gates import ClassGates
+from fluoroscope.training.gates.matrix import GateMatrix, load_gates
 from fluoroscope.training.losses.adversarial import (
     AdversarialLoss,
     FGSMLoss,
@@ -18,9 +20,11 @@ from fluoroscope.training.step import FitStep, Moment
 __all__ = [
     "AdversarialLoss",
     "AttackLoss",
+    "ClassGates",
     "ConsistentLoss",
     "FGSMLoss",
     "FitStep",
+    "GateMatrix",
     "Moment",
     "PGDLoss",
     "Recipe",
@@ -33,5 +37,6 @@ __all__ = [
     "feature_distance",
     "fit",
     "fit_stream",
+    "load_gates",
     "train",
 ]

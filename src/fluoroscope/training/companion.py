@@ -29,6 +29,11 @@ class Running:
     watches: bool = False
     """Whether it only looks on: a checkpoint is the same training's with it and without."""
 
+    def meet(self, module: nn.Module, images: Tensor) -> None:
+        """See the first picture ``(1, C, H, W)`` before the first step: what depends on how large
+        a layer's output is, or is to be refused by it, is settled here.
+        """
+
     def parameters(self) -> list[nn.Parameter]:
         """Weights of its own that are learnt with the network's; they do not decay."""
         return []

@@ -26,7 +26,13 @@ from fluoroscope.training.checkpoint import (
     save_checkpoint,
     sha256,
 )
-from fluoroscope.training.classification import Classification, batch_for, judge, kind_of
+from fluoroscope.training.classification import (
+    Classification,
+    batch_for,
+    judge,
+    kind_of,
+    pixels_for,
+)
 from fluoroscope.training.companion import Companion, Running, begun
 from fluoroscope.training.recipe import Recipe, pace
 from fluoroscope.training.second import Drawn, SecondSource
@@ -148,6 +154,8 @@ def fit_stream(
     running = [one for one in (lowered, *companions) if isinstance(one, Running)]
     # Those that only look on come last: what they keep is no part of what a checkpoint must have.
     running.sort(key=lambda one: one.watches)
+    for one in running:
+        one.meet(module, pixels_for(images[:1], weights[0]))
     job = _Job(
         module, weights, images, targets, recipe, seed, judges, lowered, running, task, second
     )
