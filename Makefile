@@ -22,11 +22,11 @@ demo: $(VENV)/.user
 	@echo "  $(BIN)/fluoroscope models list"
 
 # The whole suite: style, types, layers, then the tests, one thread to each of two processes; those
-# with a cluster in a process of their own.
+# with a cluster or other processes in a process of their own.
 test: check
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not cluster"
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m cluster tests/evaluation/test_cluster.py \
-	  tests/neurons/test_read_on_a_cluster.py
+	  tests/neurons/test_read_on_a_cluster.py tests/training/test_processes.py
 
 # Sends changed files through every door that a stranger's may come through, two doors at once, for
 # about so long in all. FUZZ_SEED=… sends the same ones again.

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -18,6 +18,7 @@ from fluoroscope.engine.classes import Given
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.files import user_path
 from fluoroscope.hashing import as_seed
+from fluoroscope.notices import tell_all
 from fluoroscope.process import random_state_lock
 from fluoroscope.training.checkpoint import (
     describe,
@@ -38,6 +39,8 @@ from fluoroscope.training.recipe import Recipe, pace
 from fluoroscope.training.second import Drawn, SecondSource
 from fluoroscope.training.step import FitStep, Loss, Moment, Ready, Task, prepare, summed
 from fluoroscope.training.step import named_terms as named_terms
+from fluoroscope.training.together import Alone, by_launcher, check_processes, launched
+from fluoroscope.training.workers import with_workers
 from fluoroscope.words import count
 
 # Seconds after which a checkpoint is written within an epoch.
@@ -65,6 +68,7 @@ def fit(
     second: SecondSource | None = None,
     task: Task | None = None,
     checkpoint: str | Path | None = None,
+    processes: int = 1,
 ) -> FitStep:
     """Train a module in place and return its last step; `fit_stream` with nobody watching."""
     *_, last = fit_stream(
@@ -79,6 +83,7 @@ def fit(
         second=second,
         task=task,
         checkpoint=checkpoint,
+        processes=processes,
     )
     return last
 
@@ -96,6 +101,7 @@ def fit_stream(
     second: SecondSource | None = None,
     task: Task | None = None,
     checkpoint: str | Path | None = None,
+    processes: int = 1,
 ) -> Iterator[FitStep]:
     """Train a module in place, yielding each step; drop the iterator at any time to stop.
 
@@ -122,6 +128,10 @@ def fit_stream(
             once an epoch all the same.
         task: what is learnt; by default classes.
         checkpoint: a file, in a directory that is there.
+        processes: so many learn, each from its share of every batch: this one and others of its
+            machine that end with it, or those that a launcher such as torchrun started. The result
+            is that of one process within rounding, but for batch norm and dropout, which see and
+            draw for a share alone.
 
     Raises:
         InvalidImagesError: images that are none, or that the module does not take.
@@ -129,6 +139,8 @@ def fit_stream(
             the checkpoint of another training.
         ModelFormatError: a checkpoint that cannot be read.
         ModelOutputError: the module does not return logits.
+        ClusterError: one of several processes died.
+        MissingExtraError: several processes without the extra ``cluster``.
     """
     if not isinstance(module, nn.Module):
         raise InvalidParameterError(
@@ -144,11 +156,14 @@ def fit_stream(
     targets, classes = task.check(module, images, labels)
     judges = None if held_out is None else (held_out[0], task.check(module, *held_out)[0])
     recipe, seed = recipe or Recipe(), as_seed(seed)
+    processes = check_processes(processes, weights[0].device)
     if second is not None:
         second = _checked(second, module, images, recipe, task)
     books = None
     if checkpoint is not None:
-        identity = training_identity(module, images, targets, recipe, seed, loss, beside, second)
+        identity = training_identity(
+            module, images, targets, recipe, seed, loss, beside, second, processes
+        )
         books = _Books(user_path(checkpoint), identity)
     lowered, *companions = (begun(one, module, classes) for one in (loss, *beside))
     running = [one for one in (lowered, *companions) if isinstance(one, Running)]
@@ -156,10 +171,12 @@ def fit_stream(
     running.sort(key=lambda one: one.watches)
     for one in running:
         one.meet(module, pixels_for(images[:1], weights[0]))
+    if processes > 1:
+        tell_all(_of_shares(module), stacklevel=2)
     job = _Job(
         module, weights, images, targets, recipe, seed, judges, lowered, running, task, second
     )
-    return job.steps(books)
+    return job.steps(books, processes)
 
 
 def _checked(
@@ -181,6 +198,7 @@ def training_identity(
     loss: Loss | Companion,
     beside: Sequence[Companion | Running] = (),
     second: SecondSource | None = None,
+    processes: int = 1,
 ) -> dict[str, Any]:
     """What makes two trainings the same, as plain values."""
     beside = [one for one in beside if not getattr(one, "watches", False)]
@@ -193,6 +211,7 @@ def training_identity(
         **({"beside": [describe(one) for one in beside]} if beside else {}),
         "pictures": f"{len(images)} ({sha256(images, targets)[:16]})",
         **({} if second is None else {"second": second.describe()}),
+        **({"processes": processes} if processes > 1 else {}),
     }
 
 
@@ -244,20 +263,51 @@ class _Job:
     task: Task
     second: SecondSource | None
 
-    def steps(self, books: _Books | None) -> Iterator[FitStep]:
-        recipe, second = self.recipe, self.second
-        if second is not None:
-            recipe, drawn = second.first(recipe), Drawn(len(second.images), self.seed)
-        rng = torch.Generator().manual_seed(self.seed)
-        optimizer = self._optimizer()
-        total = recipe.steps(len(self.images))
-        number, behind, start = 0, 0, perf_counter()
+    def steps(self, books: _Books | None, processes: int) -> Iterator[FitStep]:
+        optimizer, behind, start = self._optimizer(), 0, perf_counter()
         if books is not None and books.found is not None:
             books.restore(self.module, optimizer, self.running)
             behind, start = books.found.number, start - books.found.seconds
-            if behind == total:
+            if behind == self._total:
                 self._end()
             yield books.found
+        if behind < self._total:
+            with self._together(processes) as group:
+                yield from self._steps(optimizer, behind, start, books, group)
+
+    def in_share(self, group: Alone) -> Iterator[FitStep]:
+        """The same steps in another process, which goes out from what the first one has."""
+        yield from self._steps(self._optimizer(), 0, perf_counter(), None, group)
+
+    @property
+    def _of_first(self) -> Recipe:
+        """How the pictures of the first source are learnt from."""
+        return self.recipe if self.second is None else self.second.first(self.recipe)
+
+    @property
+    def _total(self) -> int:
+        return self._of_first.steps(len(self.images))
+
+    def _together(self, processes: int) -> AbstractContextManager[Alone]:
+        if processes == 1:
+            return nullcontext(Alone())
+        if (environment := launched()) is not None:
+            return by_launcher(environment, self.weights[0].device)
+        return with_workers(replace(self, held_out=None), processes)
+
+    def _steps(
+        self,
+        optimizer: torch.optim.Optimizer,
+        behind: int,
+        start: float,
+        books: _Books | None,
+        group: Alone,
+    ) -> Iterator[FitStep]:
+        recipe, second, total, number = self._of_first, self.second, self._total, 0
+        if second is not None:
+            drawn = Drawn(len(second.images), self.seed)
+        rng = torch.Generator().manual_seed(self.seed)
+        behind = group.begin(self.module, optimizer, self.running, behind)
         for epoch in range(1, recipe.epochs + 1):
             batches = recipe.batches(torch.randperm(len(self.images), generator=rng, device="cpu"))
             for position, chosen in enumerate(batches, 1):
@@ -270,10 +320,11 @@ class _Job:
                 if number <= behind:
                     continue
                 rate = recipe.learning_rate * pace(number, total)
-                for group in optimizer.param_groups:
-                    group["lr"] = rate * group["pace"]
-                moment = Moment(chosen, epoch, number / total, self.seed)
-                terms, accuracy = self._learn(optimizer, step_seed, moment, number)
+                for learnt in optimizer.param_groups:
+                    learnt["lr"] = rate * learnt["pace"]
+                moment = Moment(chosen, epoch, number / total, self.seed, group.mean)
+                with group.at_work():
+                    terms, accuracy = self._learn(optimizer, step_seed, moment, number, group)
                 epoch_ends = position == len(batches)
                 step = FitStep(
                     number=number,
@@ -282,11 +333,15 @@ class _Job:
                     accuracy=accuracy,
                     learning_rate=rate,
                     seconds=perf_counter() - start,
-                    held_out=self._judge() if epoch_ends else None,
+                    held_out=self._judge() if epoch_ends and group.rank == 0 else None,
                     terms=terms if len(terms) > 1 else {},
                 )
-                step = self._looked_at(step)
-                if books is not None:
+                if group.rank == 0:
+                    step = self._looked_at(step)
+                group.looked(self.running)
+                if epoch_ends:
+                    group.compare(self.module, self.running, number)
+                if books is not None and group.rank == 0:
                     books.note(self.module, optimizer, self.running, step, now=epoch_ends)
                 if number == total:
                     self._end()
@@ -306,7 +361,12 @@ class _Job:
         return torch.optim.AdamW(groups)
 
     def _learn(
-        self, optimizer: torch.optim.Optimizer, seed: int, moment: Moment, number: int
+        self,
+        optimizer: torch.optim.Optimizer,
+        seed: int,
+        moment: Moment,
+        number: int,
+        group: Alone,
     ) -> tuple[dict[str, float], float]:
         """One update: the terms of the loss by name, and how right the batch was before it."""
         module, weight, chosen = self.module, self.weights[0], moment.indices
@@ -314,16 +374,21 @@ class _Job:
             batch, targets = self._batch(chosen, weight)
             if self.recipe.augment is not None:
                 batch = self.recipe.augment(batch, targets)
+            share = group.share(len(batch), seed, weight.device)
+            batch, targets = batch[share].contiguous(), targets[share]
+            moment = replace(moment, indices=chosen[share])
             with ExitStack() as around:
                 for one in self.running:
                     around.enter_context(one.learning(module, batch, targets, moment))
-                value, terms, answer = self._lowered(around, batch, targets, moment, number)
+                value, terms, right = self._lowered(around, batch, targets, moment, number, group)
                 value.backward()
+            group.gradients(optimizer)
             optimizer.step()
             optimizer.zero_grad()
+            group.statistics(module)
             for one in self.running:
                 one.after(module, moment)
-            return terms, self.task.right(answer.detach(), targets).mean().item()
+            return terms, right
 
     def _batch(self, chosen: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """The pictures of these numbers and their targets, those of the second source last."""
@@ -337,9 +402,15 @@ class _Job:
         return torch.cat([batch, more]), torch.cat([targets, theirs])
 
     def _lowered(
-        self, around: ExitStack, batch: Tensor, targets: Tensor, moment: Moment, number: int
-    ) -> tuple[Tensor, dict[str, float], Tensor]:
-        """What is lowered, its terms by name, and the answer to the batch."""
+        self,
+        around: ExitStack,
+        batch: Tensor,
+        targets: Tensor,
+        moment: Moment,
+        number: int,
+        group: Alone,
+    ) -> tuple[Tensor, dict[str, float], float]:
+        """What is lowered, its terms by name, and how right the answer to the batch is."""
         try:
             ready = prepare(self.loss, self.module, batch, targets, moment)
             for one in self.running:
@@ -354,7 +425,9 @@ class _Job:
                 "batch; expected 2 or more: a larger batch_size, or more pictures"
             ) from problem
         named = named_terms(given)
-        terms = {name: term.item() for name, term in named.items()}
+        right = self.task.right(answer.detach(), targets).mean().item()
+        *means, right = group.means([*(term.item() for term in named.values()), right])
+        terms = dict(zip(named, means, strict=True))
         for name, term in terms.items():
             if not math.isfinite(term):
                 which = "the loss" if len(terms) == 1 else f"the term {name} of the loss"
@@ -362,7 +435,7 @@ class _Job:
                     f"{which} is {term} at step {number}; expected a finite number: lower the "
                     f"learning rate ({self.recipe.learning_rate:g})"
                 )
-        return summed(given), terms, answer
+        return summed(given), terms, right
 
     def _looked_at(self, step: FitStep) -> FitStep:
         for one in self.running:
@@ -387,6 +460,22 @@ class _Job:
 
 def _asked(ready: Ready) -> Tensor:
     return summed(ready()[0])
+
+
+def _of_shares(module: nn.Module) -> list[str]:
+    """What is not as in one process."""
+    kinds = {
+        "batch norm normalises over": nn.modules.batchnorm._BatchNorm,
+        "dropout draws for": nn.modules.dropout._DropoutNd,
+    }
+    parts = list(module.modules())
+    found = [how for how, kind in kinds.items() if any(isinstance(part, kind) for part in parts)]
+    if not found:
+        return []
+    return [
+        f"{' and '.join(found)} each process's share of a batch: several learn the same each time, "
+        "but not what one would"
+    ]
 
 
 def _check_weights(module: nn.Module, number: int) -> None:

@@ -1,6 +1,6 @@
 """What a training step is given and what comes of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -25,6 +25,9 @@ class Moment:
     """Of all steps, this one included: from just above 0 to 1."""
     seed: int
     """The training's."""
+    mean: Callable[[Sequence[Tensor]], list[Tensor]] = list
+    """Of gradients and other means over these pictures, those over the whole batch, of which a
+    process has a share where several learn; else as they are."""
 
 
 Terms = Tensor | Mapping[str, Tensor]

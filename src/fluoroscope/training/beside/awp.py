@@ -65,13 +65,14 @@ class Perturbing(Running):
         moved = [w for w in module.parameters() if w.requires_grad and w.dim() > 1]
         with _buffers_kept(module):
             slopes = torch.autograd.grad(lowered(), moved, allow_unused=True)
+        found = [(w, slope) for w, slope in zip(moved, slopes, strict=True) if slope is not None]
+        means = moment.mean([slope for _, slope in found])
         own = [weight.detach().clone() for weight in moved]
         try:
             with torch.no_grad():
-                for weight, slope in zip(moved, slopes, strict=True):
-                    if slope is not None:
-                        size = self.settings.gamma * weight.norm() / (slope.norm() + _TINY)
-                        weight.add_(slope * size)
+                for (weight, _), slope in zip(found, means, strict=True):
+                    size = self.settings.gamma * weight.norm() / (slope.norm() + _TINY)
+                    weight.add_(slope * size)
             yield
         finally:
             with torch.no_grad():
