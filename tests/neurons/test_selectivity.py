@@ -89,6 +89,10 @@ def test_units_of_one_class_of_all_and_of_none() -> None:
     assert found.dead.tolist() == [False, True, True, False]
     assert found.sparsity[1] == pytest.approx(0)
     assert found.top_classes(0) == [("b", 4)]
+    told = found.describe()
+    assert told["units"][0]["informs_of"] == "b"
+    assert told["units"][0]["information"] == pytest.approx(np.log(3) - np.log(4) / 3)  # all of it
+    assert told["units"][1]["information"] == told["units"][2]["information"] == 0
     assert "never above zero" in found.said(3)
     only = np.zeros((12, 1), np.float32)
     only[3] = 5

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 import fluoroscope as fs
 from fluoroscope.attacks.morph_result import MorphPlan, MorphStep
 from fluoroscope.data.batches import Batch, Sample
+from fluoroscope.engine.information import Information
 from fluoroscope.evaluation.check import Check
 from fluoroscope.evaluation.class_map import Pair
 from fluoroscope.evaluation.corruptions.mce import MeanCorruptionError
@@ -267,7 +268,7 @@ def unit_statistics(classes: int = 10, fill: float = 0.5) -> fs.neurons.UnitStat
     return fs.neurons.UnitStatistics(
         some_units(), labels_of(classes), "labels", np.ones(classes, int), per_class,
         np.ones((20, classes), int), 9, per_unit, np.arange(20) % classes, per_unit, per_unit,
-        per_unit, np.arange(20) > 17, notes=HOSTILE,
+        per_unit, np.arange(20) > 17, Information(per_class, fill), notes=HOSTILE,
     )  # fmt: skip
 
 

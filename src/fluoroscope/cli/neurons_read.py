@@ -85,26 +85,33 @@ def read(
             found = read_layers(model, images, names, outs=places, **shared)
         else:
             found = [run(model, images, names[0] if names else None, out=out, **shared)]
+    informed: list[dict[str, float | None]] = []
     for one in found:
-        _report(output, one)
+        informed.append(_report(output, one))
     if len(found[0]) < len(images):
         output.say(f"what was read is kept in {out}; the same command goes on there")
         raise typer.Abort
     output.wrote([place / name for place in places for name in FILES])
-    output.json([one.describe() for one in found])
+    told = zip(found, informed, strict=True)
+    output.json([{**one.describe(), **information} for one, information in told])
 
 
-def _report(output: Output, found: "Activations") -> None:
+def _report(output: Output, found: "Activations") -> dict[str, float | None]:
+    """Say it, and give what the units tell of the classes as plain values."""
+    from fluoroscope.engine.information import information
     from fluoroscope.neurons.reading.activations import said
 
     units = found.units
+    told = information(found.values, found.labels, len(found.classes))
+    facts = [*found.facts(), ("mutual information", told.said)]
     use = "" if units.call is None else f", use {units.call} from 0"
     output.table(
         [f"layer {units.layer}{use}", f"{units.counted}, {said(found.reduction)}"],
-        [[name, value] for name, value in found.facts() if value],
+        [[name, value] for name, value in facts if value],
     )
     for note in found.notes:
         output.note(note)
+    return told.describe()
 
 
 def _folder(layer: str) -> str:

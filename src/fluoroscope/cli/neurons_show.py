@@ -274,6 +274,8 @@ def _report(
         if dead:
             verb = "is" if dead == 1 else "are"
             output.say(f"{dead:,} of {units.count:,} units {verb} dead: the same in every picture")
+        if statistics.information.said:
+            output.say(f"mutual information: {statistics.information.said}")
     notes = [*found.notes, *(second.notes if second else ())]
     for note in dict.fromkeys([*notes, *(statistics.notes if statistics else ())]):
         output.note(note)

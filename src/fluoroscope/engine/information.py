@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fluoroscope.words import number
+
 Floats = NDArray[np.float64]
 Values = NDArray[np.floating[Any]]
 BINS = 10
@@ -42,6 +44,24 @@ class Information(NamedTuple):
         """The mean over numbers of the largest over classes, in nats; NaN where none is known."""
         return mean_of_largest(self.of_class)
 
+    @property
+    def said(self) -> str:
+        """The score in words; empty where none is known."""
+        if np.isnan(self.score):
+            return ""
+        return (
+            f"{number(self.score)} nats on average of a unit and the class it tells most of, "
+            f"{number(self.by_chance)} with labels dealt at random"
+        )
+
+    def describe(self) -> dict[str, float | None]:
+        """The score as plain values."""
+        known = not np.isnan(self.score)
+        return {
+            "mutual_information": self.score if known else None,
+            "by_chance": self.by_chance if known else None,
+        }
+
 
 def information(values: Values, labels: NDArray[np.int64], classes: int) -> Information:
     """Of values ``(N, K)`` and labels ``(N,)``; rows whose label is below 0 do not count."""
@@ -51,10 +71,9 @@ def information(values: Values, labels: NDArray[np.int64], classes: int) -> Info
     found, chance = (np.full((values.shape[1], classes), np.nan) for _ in range(2))
     if len(known):
         for units, bins in _binned(values, known, classes):
-            found[units] = _from_counts(_counted(bins, own, classes))
-            chance[units] = _from_counts(_counted(bins, dealt, classes))
-        strange = np.isnan(values[known]).any(0)
-        found[strange] = chance[strange] = np.nan
+            for made, of_rows in ((found, own), (chance, dealt)):
+                told = _from_counts(_counted(bins, of_rows, classes))
+                made[units] = np.where((bins < 0).any(0, keepdims=True).T, np.nan, told)
     return Information(found, mean_of_largest(chance))
 
 
@@ -77,14 +96,15 @@ def correlation(values: Values, labels: NDArray[np.int64], classes: int) -> Floa
 
 def mean_of_largest(of_class: Floats) -> float:
     """Of ``(K, C)`` the mean over rows of the largest that is known; NaN where there is none."""
-    known = ~np.isnan(of_class).all(1)
-    return float(np.nanmax(of_class[known], axis=1).mean()) if known.any() else float("nan")
+    largest = np.fmax.reduce(of_class, axis=1)  # NaN where all are
+    known = largest[~np.isnan(largest)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def _binned(
     values: Values, rows: NDArray[np.int64], classes: int
 ) -> Iterator[tuple[slice, NDArray[np.int64]]]:
-    """Some of the units after the other, and the bin of each value of theirs, ``(N, units)``."""
+    """Some of the units after the other, and the bin of each value, ``(N, units)``; -1 of NaN."""
     at_once = max(1, _AT_ONCE // max(len(rows), BINS * classes))
     places = np.arange(1, BINS) * len(rows) // BINS
     for start in range(0, values.shape[1], at_once):
@@ -94,13 +114,13 @@ def _binned(
         bins = np.zeros(some.shape, dtype=np.int64)
         for edge in edges:
             bins += some >= edge
-        yield units, bins
+        yield units, np.where(np.isnan(some), -1, bins)
 
 
 def _counted(bins: NDArray[np.int64], labels: NDArray[np.int64], classes: int) -> Floats:
     """How many rows have each bin and class, ``(units, bins, C)``."""
     units = bins.shape[1]
-    cell = (np.arange(units) * BINS + bins) * classes + labels[:, None]
+    cell = (np.arange(units) * BINS + bins.clip(min=0)) * classes + labels[:, None]
     counts = np.bincount(cell.ravel(), minlength=units * BINS * classes)
     return counts.reshape(units, BINS, classes).astype(np.float64)
 

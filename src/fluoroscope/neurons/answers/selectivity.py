@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fluoroscope.engine.information import Information, information
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.neurons.reading.reduction import Reduction
 from fluoroscope.neurons.reading.units import Units
@@ -73,6 +74,8 @@ class UnitStatistics(html.Shown):
     """``(K,)``, the share in which it is below zero."""
     dead: NDArray[np.bool_]
     """``(K,)``, whether it is the same in every picture."""
+    information: Information
+    """What each unit tells of each class: mutual information ``(K, C)``, and by chance."""
     record: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -99,6 +102,7 @@ class UnitStatistics(html.Shown):
         return {
             "layer": self.units.describe(), "classes_by": self.by, "top": self.top,
             "pictures": int(self.pictures.sum()), "notes": list(self.notes),
+            **self.information.describe(),
             "units": [
                 {
                     "unit": unit,
@@ -108,11 +112,17 @@ class UnitStatistics(html.Shown):
                     "zero": float(self.zero[unit]),
                     "negative": float(self.negative[unit]),
                     "dead": bool(self.dead[unit]),
+                    "information": _plain(self.information.of_class[unit].max()),
+                    "informs_of": self._name(self._informs_of(unit)),
                     "top_classes": dict(self.top_classes(unit)),
                 }
                 for unit in range(self.units.count)
             ],
         }  # fmt: skip
+
+    def _informs_of(self, unit: int) -> int:
+        row = self.information.of_class[unit]
+        return -1 if np.isnan(row).any() else int(row.argmax())
 
     def _name(self, label: int) -> str | None:
         return None if label < 0 else self.classes[int(label)]
@@ -132,6 +142,8 @@ class UnitStatistics(html.Shown):
             for unit in order.tolist()[: html.ROWS + 1]
         ]
         yield html.table(["unit", "what excites it", f"of its top {self.top}"], rows)
+        if self.information.said:
+            yield html.paragraph(f"mutual information: {self.information.said}")
         yield html.notes(self.notes)
 
 
@@ -172,7 +184,8 @@ def unit_statistics(
     for unit, rows in enumerate(top_rows(values, top)):
         own = labels[rows]
         histogram[unit] = np.bincount(own[own >= 0], minlength=many)
-    return _made(activations, names, by, sums, histogram, top)
+    told = information(values, labels, many)
+    return _made(activations, names, by, sums, histogram, top, told)
 
 
 @dataclass
@@ -221,7 +234,7 @@ def _summed(values: NDArray[np.float32], labels: NDArray[np.int64], many: int) -
 
 def _made(
     activations: Read, names: tuple[str, ...], by: str, sums: _Sums,
-    histogram: NDArray[np.int64], top: int,
+    histogram: NDArray[np.int64], top: int, told: Information,
 ) -> UnitStatistics:  # fmt: skip
     there = sums.pictures > 0
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -252,7 +265,7 @@ def _made(
         units=activations.units, classes=names, by=by, pictures=sums.pictures, means=means,
         histogram=histogram, top=top, selectivity=selectivity, favourite=favourite,
         sparsity=np.where(excited, sparsity, np.nan), zero=sums.zero / sums.count,
-        negative=negative, dead=sums.low == sums.high, notes=tuple(notes),
+        negative=negative, dead=sums.low == sums.high, information=told, notes=tuple(notes),
         record={"reduction": str(activations.reduction), "pictures": sums.count},
     )  # fmt: skip
 
