@@ -30,6 +30,7 @@ def _checks(command: str | None) -> dict[str, Callable[[str], Any]]:
         "transfer_to": check_model,
         "second": check_model,
         **({"name": check_model} if command == "show" else {}),
+        **(_of_trainings() if command == "train" else {}),
         **_of_methods(command),
         **(_of_generators() if command == "invert" else {}),
         **(_of_similarities() if command == "consistency" else {}),
@@ -62,6 +63,15 @@ def _of_generators() -> dict[str, Callable[[str], Any]]:
     from fluoroscope.inversion.generator.names import check_conditioning, check_preset
 
     return {"conditioning": check_conditioning, "preset": check_preset}
+
+
+def _of_trainings() -> dict[str, Callable[[str], Any]]:
+    """What names a network to train, a recipe, and other data."""
+    from fluoroscope.data.names import check_data
+    from fluoroscope.models.names import check_model
+    from fluoroscope.training.names import check_recipe
+
+    return {"architecture": check_model, "recipe": check_recipe, "second": check_data}
 
 
 def _of_similarities() -> dict[str, Callable[[str], Any]]:

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 from typer.core import TyperCommand
@@ -244,11 +244,11 @@ def with_model(command: Callable[..., None]) -> Callable[..., None]:
             _nothing_stated(stated)
         command(model=None if model is None else load(model, **stated), **given)
 
-    kept = _parameters(command, without="model")
+    kept = parameters(command, without="model")
     optional = inspect.signature(command).parameters["model"].default is None
-    named = _parameter("model", MaybeModel, None) if optional else _parameter("model", Model)
+    named = parameter("model", MaybeModel, None) if optional else parameter("model", Model)
     # The command's own options come first on the help page, after the network.
-    _sign(loading, [named, *kept, *_network_parameters()])
+    sign(loading, [named, *kept, *network_parameters()])
     return loading
 
 
@@ -271,10 +271,10 @@ def with_pictures(command: Callable[..., T]) -> Callable[..., T]:
         images = open_pictures(data, split, limit, model.channels, first, invert)
         return command(model=model, images=images, **given)
 
-    named = [_parameter(name, kind, default) for name, (kind, default) in PICTURES.items()]
-    kept = _parameters(command, without="images")
+    named = [parameter(name, kind, default) for name, (kind, default) in PICTURES.items()]
+    kept = parameters(command, without="images")
     after = 1 + [one.name for one in kept].index("model")
-    _sign(opening, [*kept[:after], *named, *kept[after:]])
+    sign(opening, [*kept[:after], *named, *kept[after:]])
     return opening
 
 
@@ -323,32 +323,42 @@ def with_statements(command: Callable[..., None]) -> Callable[..., None]:
         stated = {name: given.pop(name) for name in NETWORK}
         command(stated=stated, **given)
 
-    _sign(stating, [*_network_parameters(), *_parameters(command, without="stated")])
+    sign(stating, [*network_parameters(), *parameters(command, without="stated")])
     return stating
 
 
-def _network_parameters() -> list[inspect.Parameter]:
-    return [_parameter(name, kind, default) for name, (kind, default) in NETWORK.items()]
+def network_parameters() -> list[inspect.Parameter]:
+    return [parameter(name, kind, default) for name, (kind, default) in NETWORK.items()]
 
 
-def _parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+def parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
     only = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(name, only, default=default, annotation=kind)
 
 
-def _parameters(command: Callable[..., Any], *, without: str) -> list[inspect.Parameter]:
+def parameters(command: Callable[..., Any], *, without: str) -> list[inspect.Parameter]:
     own = inspect.signature(command, eval_str=False).parameters
     only = inspect.Parameter.KEYWORD_ONLY
     return [value.replace(kind=only) for name, value in own.items() if name != without]
 
 
-def _sign(command: Callable[..., Any], parameters: list[inspect.Parameter]) -> None:
+def sign(command: Callable[..., Any], parameters: list[inspect.Parameter]) -> None:
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in parameters}
 
 
-def load(
-    name: str,
+def load(name: str, **stated: Any) -> "Classifier":
+    """The network that the options describe, those of ``NETWORK`` by name."""
+    waiting.says("importing PyTorch")
+    from fluoroscope.engine.memory import keep_freed_memory
+    from fluoroscope.models.loading import load_model
+
+    waiting.says(f"loading {one_line(name)}")
+    keep_freed_memory()
+    return load_model(name, **statements(**stated))
+
+
+def statements(
     checkpoint: Path | None = None,
     labels: Path | None = None,
     mean: str | None = None,
@@ -361,31 +371,24 @@ def load(
     resize: str | None = None,
     interpolation: str | None = None,
     outputs: str | None = None,
-) -> "Classifier":
-    """The network that the options describe."""
-    waiting.says("importing PyTorch")
-    from fluoroscope.engine.memory import keep_freed_memory
-    from fluoroscope.models.loading import load_model
-
-    waiting.says(f"loading {one_line(name)}")
-    keep_freed_memory()
+) -> dict[str, Any]:
+    """What the options say of a network, as ``load_model`` takes it."""
     sides = sides_of(resize, "resize")
-    return load_model(
-        name,
-        checkpoint=checkpoint,
-        checkpoint_key=checkpoint_key,
-        labels=lines_of(labels),
-        mean=_numbers(mean, "mean"),
-        std=_numbers(std, "std"),
-        input_size=sides_of(input_size, "input-size"),
-        channels=channels,
-        channel_order=cast(Any, channel_order),
+    return {
+        "checkpoint": checkpoint,
+        "checkpoint_key": checkpoint_key,
+        "labels": lines_of(labels),
+        "mean": _numbers(mean, "mean"),
+        "std": _numbers(std, "std"),
+        "input_size": sides_of(input_size, "input-size"),
+        "channels": channels,
+        "channel_order": channel_order,
         # One number is the length of the shorter side.
-        resize=sides[0] if sides and "x" not in str(resize).lower() else sides,
-        interpolation=cast(Any, interpolation),
-        outputs=cast(Any, outputs),
-        device=device,
-    )
+        "resize": sides[0] if sides and "x" not in str(resize).lower() else sides,
+        "interpolation": interpolation,
+        "outputs": outputs,
+        "device": device,
+    }
 
 
 def just_one(data: object, image: object, **only_data: object) -> None:

@@ -1,60 +1,129 @@
-"""``fluoroscope train``: make one of the built-in networks anew."""
+"""``fluoroscope train``: train any network on labelled pictures, or make a built-in one anew."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fluoroscope.cli.options import DATA, OUT, Json, Seed
-from fluoroscope.cli.output import Output, one_line
+from fluoroscope.cli.options import (
+    DATA,
+    DATA_HELP,
+    MODEL_HELP,
+    NETWORK,
+    OUT,
+    Json,
+    Limit,
+    Seed,
+    statements,
+    with_statements,
+)
+from fluoroscope.cli.output import Output, earlier_run, one_line
+from fluoroscope.cli.train_options import with_recipe_options
 from fluoroscope.cli.waiting import waiting
-from fluoroscope.errors import InvalidParameterError
 from fluoroscope.words import count, percent
 
 if TYPE_CHECKING:
     from fluoroscope.training.run import TrainingRun
 
+_LEARNING, _HARDENING = "How it learns", "Against attacks"
 
+
+@with_statements
+@with_recipe_options
 def train(
-    architecture: Annotated[
-        str, typer.Argument(help="digits-linear, digits-cnn or digits-robust.")
-    ],
+    architecture: Annotated[str, typer.Argument(help=MODEL_HELP)],
     data: Annotated[
-        str, typer.Option(*DATA, help="Pictures with the splits train and test: MNIST.")
+        str,
+        typer.Option(
+            *DATA,
+            help=f"{DATA_HELP} With the splits train and test, or a fifth is kept to judge by.",
+        ),
     ],
-    epochs: Annotated[
-        int | None, typer.Option(help="How often every picture is seen; default: the recipe's.")
-    ] = None,
+    stated: dict[str, Any],
+    options: dict[str, Any],
+    from_scratch: Annotated[
+        bool,
+        typer.Option(
+            "--from-scratch",
+            help="Random weights for a torchvision/ or timm/ network, with the data's classes; "
+            "default: its published weights.",
+            rich_help_panel="The network",
+        ),
+    ] = False,
+    limit: Limit = None,
     recipe: Annotated[
         str | None,
         typer.Option(
             help="exclude: learn one class more, none of these, from noise and from what the "
-            "network itself takes for digits; default: the architecture's own."
+            "network itself takes for digits; default: the classes alone.",
+            rich_help_panel=_LEARNING,
         ),
     ] = None,
-    outside: Annotated[
-        list[str] | None,
+    epochs: Annotated[
+        int | None,
         typer.Option(
-            help="With --recipe exclude: other pictures, to be told from digits at the end. "
-            "Repeatable."
+            help="How often every picture is seen; default: 10, of a built-in its own.",
+            rich_help_panel=_LEARNING,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size",
+            help="Pictures in an update; default: 64, of a built-in its own.",
+            rich_help_panel=_LEARNING,
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="The highest, of Adam; default: 0.001, a tenth from weights that are there, of a "
+            "built-in its own.",
+            rich_help_panel=_LEARNING,
+        ),
+    ] = None,
+    weight_decay: Annotated[
+        float | None,
+        typer.Option(
+            help="Default: 0.01, of a built-in its own.",
+            rich_help_panel=_LEARNING,
+        ),
+    ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            help="Change each batch: none, flip (left to right), shift, or flip,shift; default: "
+            "none, and digits rewritten for a built-in.",
+            rich_help_panel=_LEARNING,
         ),
     ] = None,
     adversarial: Annotated[
         str | None,
         typer.Option(
             help="Learn from pictures moved against the network: fgsm, pgd or trades; default: the "
-            "recipe's."
+            "recipe's.",
+            rich_help_panel=_HARDENING,
         ),
     ] = None,
     eps: Annotated[
-        str | None, typer.Option(help="How far a pixel may move then: 0.3 or 8/255.")
+        str | None,
+        typer.Option(
+            help="How far a pixel may move then: 0.3 or 8/255.", rich_help_panel=_HARDENING
+        ),
     ] = None,
     adversarial_steps: Annotated[
-        int | None, typer.Option(help="Steps to each moved picture; default: pgd 7, trades 10.")
+        int | None,
+        typer.Option(
+            help="Steps to each moved picture; default: pgd 7, trades 10.",
+            rich_help_panel=_HARDENING,
+        ),
     ] = None,
     ramp: Annotated[
         float | None,
-        typer.Option(help="Share of the training over which eps grows from 0; default: 0.35."),
+        typer.Option(
+            help="Share of the training over which eps grows from 0; default: 0.35.",
+            rich_help_panel=_HARDENING,
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(*OUT, help="Directory for weights and record.")] = Path(
         "out/train"
@@ -62,52 +131,54 @@ def train(
     seed: Seed = 0,
     json: Json = None,
 ) -> None:
-    """Train a network on handwritten digits, judge it, and write weights and record.
+    """Train a network on labelled pictures, judge it, and write weights and record.
 
     A training that was broken off goes on when the same command is given again.
 
     [bold]Examples:[/]
-      fluoroscope train digits-linear --data path/to/mnist
+      fluoroscope train python:nets:make -d photos --augment flip,shift
+      fluoroscope train torchvision/resnet18 --from-scratch -d photos --input-size 64
       fluoroscope train digits-cnn -d path/to/mnist --adversarial pgd --eps 0.3
       fluoroscope train digits-cnn -d path/to/mnist --recipe exclude
     """
+    from fluoroscope.training.names import Chosen, check_chosen
+
+    moving: dict[str, Any] = {"eps": eps, "adversarial_steps": adversarial_steps, "ramp": ramp}
+    given = {name: value for name, value in moving.items() if value is not None}
+    if recipe is not None or options:
+        check_chosen(Chosen(recipe, adversarial, {**options, **given}))
     waiting.says("importing PyTorch")
     from fluoroscope.engine.memory import keep_freed_memory
-    from fluoroscope.training.run import TrainingRun
+    from fluoroscope.training.network import file_name
 
     waiting.says(f"opening {one_line(data)}")
     keep_freed_memory()
     output = Output(json)
-    hardening: dict[str, Any] = {
-        "adversarial": adversarial, "eps": eps, "adversarial_steps": adversarial_steps,
-        "ramp": ramp,
-    }  # fmt: skip
-    run: TrainingRun
-    if recipe is None:
-        if outside:
-            raise InvalidParameterError(
-                f"outside is {outside[0]!r}, and nothing is excluded; expected --recipe exclude "
-                "beside it"
-            )
-        run = TrainingRun(architecture, data, out=out, epochs=epochs, seed=seed, **hardening)
-    elif recipe == "exclude":
-        from fluoroscope.inversion.exclusion.run import ExclusionRun
-
-        for name, value in hardening.items():
-            if value is not None:
-                raise InvalidParameterError(
-                    f"{name} is {value}, and recipe exclude learns from no moved pictures; "
-                    "expected one of the two"
-                )
-        run = ExclusionRun(
-            architecture, data, out=out, epochs=epochs, seed=seed, outside=outside or ()
-        )
-    else:
-        raise InvalidParameterError(
-            f"recipe is {recipe!r}; expected exclude, or none for the architecture's own"
-        )
+    output.ready()
+    run = _run(recipe)(
+        architecture,
+        data,
+        out=out,
+        limit=limit,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        augment=augment,
+        seed=seed,
+        adversarial=adversarial,
+        **moving,
+        **({"recipe": recipe, "options": options} if recipe != "exclude" else options),
+        from_scratch=from_scratch,
+        watch=lambda done, total: waiting.says(f"decoding pictures: {done:,} of {total:,}"),
+        typed={name: value for name, value in stated.items() if value != NETWORK[name][1]},
+        **statements(**stated),
+    )
+    for note in run.notes:
+        output.note(note)
     if run.held_out_of_each:
         output.say(_held_out(run.held_out_of_each))
+    earlier_run(output, run.out / f"{file_name(run.name)}.json")
     if run.behind:
         output.say(f"going on after step {run.behind} of an earlier run")
     for step in output.progress(run, len(run), f"training {architecture}"):
@@ -120,9 +191,10 @@ def train(
             )
     result = run.result
     accuracy = result.record["accuracy"]
+    built_in = accuracy.get("built_in_pictures")
     output.say(
-        f"{architecture} classifies {100 * accuracy['test']:.2f} % of {data} correctly and "
-        f"{100 * accuracy['built_in_pictures']:.2f} % of the built-in pictures"
+        f"{architecture} classifies {100 * accuracy['test']:.2f} % of {data} correctly"
+        + ("" if built_in is None else f" and {100 * built_in:.2f} % of the built-in pictures")
     )
     hardened = result.record.get("adversarial", {})
     for judged in hardened.get("test", []):
@@ -134,7 +206,20 @@ def train(
     for line in _excluded(run):
         output.say(line)
     output.wrote([result.weights, result.weights.with_suffix(".json")])
+    if run.next_command:
+        output.say(f"look into it: {run.next_command}")
     output.json(result.record)
+
+
+def _run(recipe: str | None) -> "type[TrainingRun]":
+    """The job of a recipe."""
+    if recipe == "exclude":
+        from fluoroscope.inversion.exclusion.run import ExclusionRun
+
+        return ExclusionRun
+    from fluoroscope.training.run import TrainingRun
+
+    return TrainingRun
 
 
 def _held_out(many: dict[str, int]) -> str:

@@ -10,7 +10,7 @@ from torch import nn
 
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.files import user_path
-from fluoroscope.models.checkpoints import load_checkpoint, nothing_loaded
+from fluoroscope.models.checkpoints import load_checkpoint, nothing_loaded, stated_labels
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.names import BUILTIN, builtin_record, find_source, source_of
 from fluoroscope.models.outputs import Outputs
@@ -53,7 +53,9 @@ def load_model(
         pretrained: ``False`` leaves a ``torchvision/`` or ``timm/`` network with random weights and
             needs no network connection; it is meant for sanity checks.
         labels: one name for each class, in order. With ``checkpoint`` or without ``pretrained``,
-            their number is the number of classes of a ``torchvision/`` or ``timm/`` network.
+            their number is the number of classes of a ``torchvision/`` or ``timm/`` network. By
+            default those that a safetensors ``checkpoint`` states in its head, as that of
+            ``fluoroscope train`` does.
         mean, std: one number for each channel on the ``[0, 1]`` scale, in place of the source's.
         input_size: ``(height, width)`` or one side, in place of the source's.
         channels: 3 for colour, 1 for grey.
@@ -73,6 +75,9 @@ def load_model(
     """
     place = _device(device)
     if isinstance(name, str | Path):
+        if labels is None and checkpoint is not None:
+            find_source(name)  # what is wrong with the name is told first
+            labels = stated_labels(checkpoint)
         classifier = _by_name(
             user_path(name) if str(name).startswith("~") else name,
             place,

@@ -1,22 +1,49 @@
 """Fitting networks to labelled images, and hardening them."""
 
-from fluoroscope.training.classification import accuracy
-from fluoroscope.training.fitting import fit, fit_stream
-from fluoroscope.training.gates.gates import ClassGates
-from fluoroscope.training.gates.matrix import GateMatrix, load_gates
-from fluoroscope.training.losses.adversarial import (
-    AdversarialLoss,
-    FGSMLoss,
-    PGDLoss,
-    TRADESLoss,
-)
-from fluoroscope.training.losses.attacked import AttackLoss, attack_loss
-from fluoroscope.training.losses.by_name import adversarial_loss
-from fluoroscope.training.losses.consistent import ConsistentLoss, feature_distance
-from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.run import Trained, TrainingRun, train
-from fluoroscope.training.step import FitStep, Moment
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from fluoroscope.training.classification import accuracy
+    from fluoroscope.training.fitting import fit, fit_stream
+    from fluoroscope.training.gates.gates import ClassGates
+    from fluoroscope.training.gates.matrix import GateMatrix, load_gates
+    from fluoroscope.training.losses.adversarial import (
+        AdversarialLoss,
+        FGSMLoss,
+        PGDLoss,
+        TRADESLoss,
+    )
+    from fluoroscope.training.losses.attacked import AttackLoss, attack_loss
+    from fluoroscope.training.losses.by_name import adversarial_loss
+    from fluoroscope.training.losses.consistent import ConsistentLoss, feature_distance
+    from fluoroscope.training.recipe import Recipe
+    from fluoroscope.training.run import Trained, TrainingRun, train
+    from fluoroscope.training.step import FitStep, Moment
+
+_HOMES = {
+    "AdversarialLoss": "losses.adversarial",
+    "AttackLoss": "losses.attacked",
+    "ClassGates": "gates.gates",
+    "ConsistentLoss": "losses.consistent",
+    "FGSMLoss": "losses.adversarial",
+    "FitStep": "step",
+    "GateMatrix": "gates.matrix",
+    "Moment": "step",
+    "PGDLoss": "losses.adversarial",
+    "Recipe": "recipe",
+    "TRADESLoss": "losses.adversarial",
+    "Trained": "run",
+    "TrainingRun": "run",
+    "accuracy": "classification",
+    "adversarial_loss": "losses.by_name",
+    "attack_loss": "losses.attacked",
+    "feature_distance": "losses.consistent",
+    "fit": "fitting",
+    "fit_stream": "fitting",
+    "load_gates": "gates.matrix",
+    "train": "run",
+}
 __all__ = [
     "AdversarialLoss",
     "AttackLoss",
@@ -40,3 +67,13 @@ __all__ = [
     "load_gates",
     "train",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:  # these load PyTorch, which names alone do without
+        return getattr(import_module(f"fluoroscope.training.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'fluoroscope.training' has no attribute {name!r}")

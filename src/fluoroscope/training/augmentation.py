@@ -1,4 +1,6 @@
-"""Other hands: MNIST's digits rewritten as people elsewhere write them.
+"""Changes to each batch: of any pictures, and of MNIST's digits as people elsewhere write them.
+
+`Moves` mirrors and shifts pictures of anything. The rest is for digits.
 
 MNIST's writers slant their digits and draw a one as a bare stroke, a seven without its bar and a
 nine with a straight tail. The built-in pictures come from other writers: upright and narrow, with a
@@ -17,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fluoroscope.errors import InvalidParameterError
+
 # MNIST's frame: the longer side of the digit, and where its centre of mass lies, in pixels.
 BOX = 20
 CENTRE = 14
@@ -24,6 +28,57 @@ CENTRE = 14
 INK = 0.3
 
 Range = tuple[float, float]
+# How far a shift goes at most, as a share of the side: 4 pixels of 32, as is usual.
+SHIFT = 1 / 8
+_MOVES = ("flip", "shift")
+
+
+@dataclass(frozen=True)
+class Moves:
+    """Pictures of anything, moved a little: values stay, whatever their size and channels.
+
+    ``flip`` mirrors half of them from left to right, which letters and digits do not survive;
+    ``shift`` moves each by whole pixels, up to an eighth of its height and width; what comes in at
+    a border repeats the border.
+    """
+
+    flip: bool = False
+    shift: bool = False
+
+    def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Of images ``(N, C, H, W)`` others of the same shape."""
+        if self.flip:
+            turned = _chance(images, 0.5).view(-1, 1, 1, 1)
+            images = torch.where(turned, images.flip(3), images)
+        if self.shift:
+            height, width = images.shape[2:]
+            rows, columns = _moved(height, images), _moved(width, images)
+            images = images.gather(2, rows[:, None, :, None].expand_as(images))
+            images = images.gather(3, columns[:, None, None, :].expand_as(images))
+        return images
+
+
+def augmentation(words: str) -> Moves | None:
+    """What ``none``, ``flip``, ``shift`` or ``flip,shift`` stands for.
+
+    Raises:
+        InvalidParameterError: another word.
+    """
+    given = [word.strip() for word in words.split(",")]
+    if given == ["none"]:
+        return None
+    if not set(given) <= set(_MOVES):
+        raise InvalidParameterError(
+            f"augment is {words!r}; expected none, {', '.join(_MOVES)} or {','.join(_MOVES)}"
+        )
+    return Moves(**dict.fromkeys(given, True))
+
+
+def _moved(side: int, images: Tensor) -> Tensor:
+    """For each picture ``(N, side)`` the row that comes to each row's place."""
+    most = int(SHIFT * side)
+    by = torch.randint(-most, most + 1, (len(images), 1), device=images.device)
+    return (torch.arange(side, device=images.device) + by).clamp(0, side - 1)
 
 
 @dataclass(frozen=True)

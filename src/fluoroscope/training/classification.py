@@ -26,7 +26,13 @@ class Classification:
         return (answer.argmax(1) == targets).float()
 
 
-def accuracy(module: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = 1000) -> float:
+# Of numbers in the pictures that are looked at together when a network is judged, at most.
+_TOGETHER = 2**22
+
+
+def accuracy(
+    module: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int | None = None
+) -> float:
     """Share of images ``(N, C, H, W)`` classified as their label ``(N,)``; the module stays
     untouched.
     """
@@ -34,9 +40,18 @@ def accuracy(module: nn.Module, images: Tensor, labels: Tensor, *, batch_size: i
 
 
 def judge(
-    task: Task, module: nn.Module, images: Tensor, targets: Tensor, *, batch_size: int = 1000
+    task: Task,
+    module: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    *,
+    batch_size: int | None = None,
 ) -> float:
-    """How right a network is on images ``(N, C, H, W)``, from 0 to 1; it stays untouched."""
+    """How right a network is on images ``(N, C, H, W)``, from 0 to 1; it stays untouched.
+
+    By default as many at a time as are 1000, or fewer where they are large.
+    """
+    batch_size = batch_size or max(1, min(1000, _TOGETHER // images[0].numel()))
     right, weight = 0.0, next(module.parameters())
     for chosen in torch.arange(len(images), device="cpu").split(batch_size):
         batch, expected = batch_for(images[chosen], targets[chosen], weight)

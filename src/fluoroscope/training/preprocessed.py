@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.layers import traced
+from fluoroscope.models.names import BUILTIN
 from fluoroscope.models.outputs import logits_of
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -34,10 +35,13 @@ class Preprocessed(nn.Module):
 
 
 def as_learner(model: Classifier) -> nn.Module:
-    """What `fit_stream` trains of a network: its module, behind the preprocessing if it has one."""
+    """What `fit_stream` trains of a network: its module, behind the preprocessing.
+
+    A built-in one has none, and answers with a tensor of logits; it is trained as it is.
+    """
     seen = model.preprocessing
     plain = seen.mean is None and seen.std is None and seen.channel_order == "rgb"
-    if plain and model.outputs == "logits":
+    if plain and model.name in BUILTIN and model.outputs == "logits":
         return model.module
     return Preprocessed(model)
 

@@ -7,7 +7,7 @@ from when the last training pictures were held out, not a share of every class.
 import hashlib
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -16,29 +16,36 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
-from fluoroscope.attacks.gradient.gradient_sign import FGSM, PGD, FixedStep
-from fluoroscope.data.imageset import load_images
-from fluoroscope.engine.labels import Truth, labelled
+from fluoroscope.attacks.gradient.gradient_sign import PGD
+from fluoroscope.data.imageset import ImageSet, load_images
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.threats import Linf
-from fluoroscope.errors import InvalidParameterError
+from fluoroscope.errors import InvalidParameterError, UnknownDataError
 from fluoroscope.files import atomic_set, output_directory
 from fluoroscope.hashing import as_seed
-from fluoroscope.models.builtin import DIGITS, build_architecture, digits_classifier
+from fluoroscope.models.builtin import DIGITS
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.names import BUILTIN
 from fluoroscope.pictures import html
-from fluoroscope.process import random_state_lock
-from fluoroscope.training.augmentation import rewrite
-from fluoroscope.training.checkpoint import describe, read_step, sha256
+from fluoroscope.training.augmentation import augmentation, rewrite
+from fluoroscope.training.checkpoint import describe, read_step
 from fluoroscope.training.classification import accuracy
+from fluoroscope.training.companion import Companion, Running, begun
 from fluoroscope.training.fitting import cross_entropy, fit_stream, training_identity
+from fluoroscope.training.judging import resists, under_attack
 from fluoroscope.training.losses.adversarial import AdversarialLoss, PGDLoss
 from fluoroscope.training.losses.by_name import adversarial_loss
+from fluoroscope.training.names import MOVING, Chosen, check_chosen
+from fluoroscope.training.network import file_name, in_the_datas_words, network_to_train
+from fluoroscope.training.pictures import Watch, classes_of, decode, nobody, open_parts
+from fluoroscope.training.preprocessed import as_learner
 from fluoroscope.training.recipe import Recipe
+from fluoroscope.training.recipes import Asked, made
 from fluoroscope.training.shares import share_of_each
 from fluoroscope.training.step import FitStep, Loss
+from fluoroscope.training.words import spoken
 from fluoroscope.words import percent
 
 RECIPES = {
@@ -56,20 +63,22 @@ RECIPES = {
 LOSSES: dict[str, AdversarialLoss] = {
     "digits-robust": PGDLoss(threat=Linf(0.3), steps=7, ramp=0.35)
 }
-# Training pictures are held in memory as 8-bit pixels, up to this many bytes.
-MEMORY = 2**30
+# Of every other network; a tenth of the rate where it starts from weights that are there.
+USUAL = Recipe(epochs=10, batch_size=64, learning_rate=1e-3, weight_decay=0.01)
 # At most so many of the training pictures, and at most a tenth, judge each epoch instead: of every
 # class the same share, drawn at random.
 HELD_OUT = 2000
 # At most so many of these are attacked after each epoch, with so many steps.
 HELD_OUT_ATTACKED = 500
 HELD_OUT_STEPS = 20
-# At most so many of the test pictures, drawn likewise, are attacked at the end.
-TEST_ATTACKED = 1000
 # The share of the steps over which the radius grows, where nobody says another.
 RAMP = 0.35
 
 NOTE = (
+    "The weights were learnt from the training pictures alone; neither those that judged the "
+    "epochs nor those of the test were among them."
+)
+BUILT_IN_NOTE = (
     "The weights were learnt from the training split alone, never from the test split or the "
     "built-in pictures; the recipe was chosen with the accuracy on both in view."
 )
@@ -109,46 +118,44 @@ class Trained(html.Shown):
 
 
 def train(
-    architecture: str,
-    data: str | Path,
+    architecture: str | Path | nn.Module | Classifier,
+    data: Any,
     *,
     out: str | Path,
-    epochs: int | None = None,
-    seed: int = 0,
-    adversarial: str | None = None,
-    eps: float | str | None = None,
-    adversarial_steps: int | None = None,
-    ramp: float | None = None,
+    **settings: Any,
 ) -> Trained:
-    """Train a built-in architecture and write it; `TrainingRun` with nobody watching."""
-    run = TrainingRun(
-        architecture,
-        data,
-        out=out,
-        epochs=epochs,
-        seed=seed,
-        adversarial=adversarial,
-        eps=eps,
-        adversarial_steps=adversarial_steps,
-        ramp=ramp,
-    )
+    """Train a network and write it; a `TrainingRun` of these settings with nobody watching."""
+    run = TrainingRun(architecture, data, out=out, **settings)
     for _ in run:
         pass
     return run.result
 
 
 class TrainingRun:
-    """One training of a built-in architecture: iterate for its steps, then take its ``result``.
+    """One training of a network: iterate for its steps, then take its ``result``.
 
-    After the last step the network is judged on the test split and on the built-in pictures, and
-    written to ``out``. A run that is broken off leaves ``NAME.checkpoint.safetensors`` there, and
-    the same run goes on from it, to the weights of one that was never broken off.
+    After the last step the network is judged on the test pictures, a built-in one on the built-in
+    pictures too, and written to ``out`` under its own names of weights. A run that is broken off
+    leaves ``NAME.checkpoint.safetensors`` there, and the same run goes on from it, to the weights
+    of one that was never broken off.
+
+    A network by name is built under the seed and ends in evaluation mode, its weights without
+    gradients. A module of yours is trained in place: of it the weights that collect gradients
+    change, and buffers such as batch norm's; its modes and flags stay.
 
     Args:
-        architecture: ``digits-linear``, ``digits-cnn`` or ``digits-robust``.
-        data: labelled pictures with the splits ``train`` and ``test``, as `load_images` finds them.
+        architecture: ``digits-linear``, ``digits-cnn`` or ``digits-robust``, untrained; or what
+            `load_model` takes, but for programs that cannot be trained: a function of yours,
+            ``torchvision/NAME``, ``timm/NAME``, a directory, a `Classifier` or a module.
+        data: labelled pictures as `load_images` takes them, or what it gave: with the splits
+            ``train`` and ``test`` (or ``validation``), or a fifth of every class is kept from the
+            training to judge it.
         out: the directory for ``NAME.safetensors`` and ``NAME.json``.
-        epochs: how often every picture is seen; by default what the recipe says.
+        epochs, batch_size, learning_rate, weight_decay: by default what the architecture's recipe
+            says, or for other networks 10, 64, 1e-3 and 0.01; a tenth of that rate where the
+            training starts from published weights or a ``checkpoint``.
+        augment: ``"none"``, ``"flip"``, ``"shift"`` or ``"flip,shift"``: changes each batch; by
+            default what the recipe says, which for other networks is none.
         seed: for everything random.
         adversarial: ``fgsm``, ``pgd`` or ``trades``, to learn from pictures moved against the
             network; by default what the recipe says: ``pgd`` within 0.3 for ``digits-robust``, and
@@ -156,15 +163,26 @@ class TrainingRun:
         eps: how far a pixel may move, such as 0.3 or ``"8/255"``; none without ``adversarial``.
         adversarial_steps: of the search for each moved picture; by default the method's own.
         ramp: share of the steps over which ``eps`` grows from 0; by default 0.35.
+        recipe: the name of another way to learn, of ``training.names.RECIPES``.
+        options: the recipe's own and those of what goes along, by name.
+        loss: what is lowered, in place of a recipe.
+        beside: what goes along with the training.
+        limit: at most so many pictures of each part, drawn evenly over classes that lie in order.
+        from_scratch: random weights for a ``torchvision/`` or ``timm/`` network, with as many
+            classes as the data have; needs no network connection.
+        watch: told how many pictures are decoded, and of how many.
+        typed: what was typed of the network at a command line, where that differs from ``stated``.
+        stated: what `load_model` is told of a network: ``mean``, ``input_size``, ``checkpoint`` ...
 
     Raises:
-        UnknownModelError: no such architecture.
-        UnknownDataError: no such data or split.
-        InvalidImagesError, UnknownLabelError: labels that are missing or not the network's.
-        InvalidParameterError: fewer epochs than one, more pictures than memory should hold, a
-            directory that cannot be written to, settings that do not go together, or the checkpoint
-            of another run.
-        ModelFormatError: a checkpoint that cannot be read.
+        UnknownModelError, ModelFormatError, HubUnreachableError, MissingExtraError: no such
+            network, or one that cannot be loaded; a checkpoint that cannot be read.
+        UnknownDataError: no such data.
+        InvalidImagesError, UnknownLabelError: labels that are missing, all the same, or not the
+            network's; pictures that it does not take.
+        InvalidParameterError: a network that cannot be trained, a directory that cannot be written
+            to, settings that do not go together, or the checkpoint of another run.
+        StorageError: no room for the decoded pictures.
     """
 
     labels: tuple[str, ...] = DIGITS
@@ -172,66 +190,179 @@ class TrainingRun:
 
     def __init__(
         self,
-        architecture: str,
-        data: str | Path,
+        architecture: str | Path | nn.Module | Classifier,
+        data: Any,
         *,
         out: str | Path,
         epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        weight_decay: float | None = None,
+        augment: str | None = None,
         seed: int = 0,
         adversarial: str | None = None,
         eps: float | str | None = None,
         adversarial_steps: int | None = None,
         ramp: float | None = None,
+        recipe: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        loss: Loss | None = None,
+        beside: Sequence[Companion | Running] = (),
+        limit: int | None = None,
+        from_scratch: bool = False,
+        watch: Watch = nobody,
+        typed: Mapping[str, Any] | None = None,
+        **stated: Any,
     ) -> None:
-        seed = as_seed(seed)
-        with random_state_lock, torch.random.fork_rng([]):
-            torch.default_generator.manual_seed(seed)
-            module = build_architecture(architecture, len(self.labels))
-        self.classifier = digits_classifier(architecture, module, self.labels)
-        recipe = RECIPES[architecture]
-        self.recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
-        self.adversarial: AdversarialLoss | None = LOSSES.get(architecture)
-        settings = {"--eps": eps, "--adversarial-steps": adversarial_steps, "--ramp": ramp}
-        if adversarial is not None:
-            self.adversarial = adversarial_loss(
-                adversarial, eps, steps=adversarial_steps, ramp=RAMP if ramp is None else ramp
-            )
-        elif given := [name for name, value in settings.items() if value is not None]:
+        self.seed = seed = as_seed(seed)
+        options = {name: value for name, value in (options or {}).items() if value is not None}
+        moving = dict(zip(MOVING, (eps, adversarial_steps, ramp), strict=True))
+        if loss is not None and (recipe or adversarial):
             raise InvalidParameterError(
-                f"{given[0].strip('-')} is {settings[given[0]]}, but no adversarial training was "
-                "asked for; expected --adversarial pgd, fgsm or trades beside it"
+                f"loss was given beside {recipe or adversarial!r}; expected one of the two"
             )
-        self.seed = seed
+        check_chosen(Chosen(recipe, adversarial, options))
+        moved_by = _moved_by(adversarial, moving)
+        found = open_parts(data, stated.get("channels"), limit) if from_scratch else None
+        model = network_to_train(
+            architecture,
+            seed,
+            built_in=self.labels,
+            stated=stated,
+            from_scratch=None if found is None else _classes_in(found.train),
+        )
+        found = found or open_parts(data, model.channels, limit)
+        self._parts = found
+        self.classifier = in_the_datas_words(model, found.train.labels)
+        self.labels = self.classifier.labels
+        self.built_in = isinstance(architecture, str) and architecture in BUILTIN
+        self._named = isinstance(architecture, str | Path)
+        self.name: str = str(architecture) if self._named else self.classifier.name
+        """Of the network, as it was given."""
+        self._learner = as_learner(self.classifier)
+        self.adversarial: AdversarialLoss | None = moved_by
+        if moved_by is None and loss is None:
+            self.adversarial = LOSSES.get(self.name) if self.built_in else None
+        self.recipe = self._recipe(
+            {
+                "epochs": epochs,
+                "batch_size": batch_size,
+                "learning_rate": learning_rate,
+                "weight_decay": weight_decay,
+            },
+            augment,
+        )
+        classes = classes_of(found.train, self.classifier)
+        test_classes = classes_of(found.test, self.classifier)
         self.out = output_directory(out)
-        options = [
-            ("--data", data),
-            ("--epochs", epochs),
-            ("--seed", seed),
-            ("--adversarial", adversarial),
-            *settings.items(),
+        asked = Asked(self.classifier, self._learner, options, self.adversarial, seed, self._other)
+        lowered, along = (loss, []) if loss is not None else made(recipe, asked)
+        many = len(self.labels)
+        self._lowered: Loss = begun(lowered, self._learner, many)
+        self.beside: list[Running] = [begun(one, self._learner, many) for one in (*along, *beside)]
+        """What goes along, begun."""
+        self._typed = dict(typed if typed is not None else stated)
+        self._data = data
+        self._options: list[tuple[str, Any]] = [
+            ("data", data),
+            ("limit", limit),
+            ("from_scratch", from_scratch),
+            *((name, value) for name, value in self._typed.items()),
+            ("epochs", epochs),
+            ("batch_size", batch_size),
+            ("learning_rate", learning_rate),
+            ("weight_decay", weight_decay),
+            ("augment", augment),
+            ("seed", seed),
+            ("recipe", recipe),
+            ("adversarial", adversarial),
+            *moving.items(),
+            *options.items(),
             *self._more_options(),
-            ("--out", out),
+            ("out", out),
         ]
-        said = [str(part) for pair in options if pair[1] is not None for part in pair]
-        self.command = shlex.join(["fluoroscope", "train", architecture, *said])
-        self._data = str(data)
-        images, labels = _read(self.classifier, data, "train")
-        self._train_sha256 = sha256(images, labels)
-        judges = share_of_each(labels, min(HELD_OUT, len(labels) // 10), seed)
-        learnt = torch.ones_like(labels, dtype=torch.bool).index_fill(0, judges, False)
+        self._read(classes, test_classes, watch)
+        self._result: Trained | None = None
+        self._checkpoint = self.out / f"{file_name(self.name)}.checkpoint.safetensors"
+        step = read_step(
+            self._checkpoint,
+            training_identity(
+                self._learner, *self._kept, self.recipe, seed, self._loss, self.beside
+            ),
+        )
+        self.behind: int = 0 if step is None else step["number"]
+        """Steps that an earlier run of the same training made."""
+
+    def _recipe(self, given: Mapping[str, Any], augment: str | None) -> Recipe:
+        """The architecture's, with what is given in place of its own."""
+        usual = RECIPES[self.name] if self.built_in else USUAL
+        if self.classifier.weights_from:
+            usual = replace(usual, learning_rate=usual.learning_rate / 10)
+        changes = {name: value for name, value in given.items() if value is not None}
+        if augment is not None:
+            changes["augment"] = augmentation(augment)
+        return replace(usual, **changes)
+
+    def _read(self, classes: Tensor, test_classes: Tensor, watch: Watch) -> None:
+        """Decode what is learnt from and what judges; of the first those that judge come last."""
+        train, test = self._parts.train, self._parts.test
+        judges = share_of_each(classes, min(HELD_OUT, len(classes) // 10), self.seed)
+        learnt = torch.ones_like(classes, dtype=torch.bool).index_fill(0, judges, False)
         order = torch.cat([learnt.nonzero()[:, 0], judges])
         self._judges = len(judges)
-        # Those that judge come last.
-        self._train = images[order], labels[order]
-        self._test = _read(self.classifier, data, "test")
-        self._result: Trained | None = None
-        self._checkpoint = self.out / f"{architecture}.checkpoint.safetensors"
-        found = read_step(
-            self._checkpoint,
-            training_identity(self.classifier.module, *self._kept, self.recipe, seed, self._loss),
+        total = len(train) + len(test)
+        images, digest = decode(
+            train, self.classifier, order, self.out, lambda done, _: watch(done, total)
         )
-        self.behind: int = 0 if found is None else found["number"]
-        """Steps that an earlier run of the same training made."""
+        digest.update(classes.numpy().data)
+        self._train_sha256: str = digest.hexdigest()
+        self._train = images, classes[order]
+        everything = torch.arange(len(test), device="cpu")
+        tests, _ = decode(
+            test,
+            self.classifier,
+            everything,
+            self.out,
+            lambda done, _: watch(len(train) + done, total),
+        )
+        self._test = tests, test_classes
+
+    def _other(self, data: Any) -> tuple[Tensor, Tensor]:
+        """Other labelled data as this network sees them: 8-bit images, and its classes."""
+        pictures = data if isinstance(data, ImageSet) else _split_or_all(data, self.classifier)
+        classes = classes_of(pictures, self.classifier)
+        order = torch.arange(len(classes), device="cpu")
+        return decode(pictures.with_labels(), self.classifier, order, self.out)[0], classes
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said of the data."""
+        of_parts = (*self._parts.train.notes, *self._parts.test.notes)
+        return tuple(dict.fromkeys([*of_parts, *filter(None, [self._parts.note])]))
+
+    @property
+    def command(self) -> str:
+        """What makes this training again at a command line; empty where none can."""
+        if not (self._named and isinstance(self._data, str | Path)):
+            return ""
+        words = spoken(self._options)
+        return shlex.join(["fluoroscope", "train", self.name, *words])
+
+    @property
+    def next_command(self) -> str:
+        """What looks at the trained network at a command line; empty where none can."""
+        if not (self._named and isinstance(self._data, str | Path)):
+            return ""
+        weights = self.out / f"{file_name(self.name)}.safetensors"
+        kept = {
+            name: value for name, value in self._typed.items() if not name.startswith("checkpoint")
+        }
+        pictures = [
+            ("data", self._data),
+            ("split", None if self._parts.drawn else self._parts.test.split),
+        ]
+        stated = [("model", self.name), ("checkpoint", weights), *kept.items()]
+        return shlex.join(["fluoroscope", "xray", *spoken([*stated, *pictures])])
 
     def __len__(self) -> int:
         """How many steps there will be; the last of an earlier run is seen again."""
@@ -239,17 +370,17 @@ class TrainingRun:
         return total - self.behind + 1 if self.behind else total
 
     def __iter__(self) -> Iterator[FitStep]:
-        module, seconds = self.classifier.module, 0.0
-        held_out = self._held_out
+        seconds, held_out = 0.0, self._held_out
         for step in self._steps(held_out):
             seconds = step.seconds
             if self.adversarial is not None and held_out is not None and step.held_out is not None:
                 images, labels = (part[:HELD_OUT_ATTACKED] for part in held_out)
                 attack = PGD(threat=self.adversarial.threat, steps=HELD_OUT_STEPS)
-                resisted = _resists(self.classifier, images, labels, attack)
+                resisted = resists(self.classifier, images, labels, attack)
                 step = replace(step, held_out_adversarial=resisted / len(images))
             yield step
-        module.eval().requires_grad_(False)
+        if self._named:
+            self.classifier.module.eval().requires_grad_(False)
         self._result = self._write(seconds)
         self._checkpoint.unlink(missing_ok=True)
         self._ended()
@@ -267,16 +398,17 @@ class TrainingRun:
 
     @property
     def _loss(self) -> Loss:
-        return self.adversarial or cross_entropy
+        return self._lowered
 
     def _steps(self, held_out: tuple[Tensor, Tensor] | None) -> Iterator[FitStep]:
         return fit_stream(
-            self.classifier.module,
+            self._learner,
             *self._kept,
             self.recipe,
             seed=self.seed,
             held_out=held_out,
             loss=self._loss,
+            beside=self.beside,
             checkpoint=self._checkpoint,
         )
 
@@ -293,7 +425,7 @@ class TrainingRun:
 
     def _about_weights(self) -> dict[str, str] | None:
         """What the file of the weights states in its head."""
-        return None
+        return None if self.built_in else {"labels": json.dumps(self.labels)}
 
     @property
     def _kept(self) -> tuple[Tensor, Tensor]:
@@ -318,9 +450,12 @@ class TrainingRun:
         return {label: each for label, each in zip(self.labels, many, strict=True) if each}
 
     def _write(self, seconds: float) -> Trained:
-        name = self.classifier.name
+        name = file_name(self.name)
         weights, record_path = self.out / f"{name}.safetensors", self.out / f"{name}.json"
-        content = save(self.classifier.module.state_dict(), self._about_weights())
+        state = self.classifier.module.state_dict()
+        # Copies, since a file cannot hold weights that share memory.
+        copies = {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
+        content = save(copies, self._about_weights())
         record = self._record(seconds) | {"sha256": hashlib.sha256(content).hexdigest()}
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         with atomic_set(record_path, weights) as (record_draft, weights_draft):
@@ -329,85 +464,77 @@ class TrainingRun:
         return Trained(self.classifier, record, weights)
 
     def _record(self, seconds: float) -> dict[str, Any]:
-        module = self.classifier.module
-        pictures = _read(self.classifier, "digits", None)
         recipe = asdict(self.recipe) | {"augment": describe(self.recipe.augment)}
-        adversarial = self._adversarial_record()
+        reached = {"test": accuracy(self._learner, *self._test)}
+        apart = self.built_in and self._data != "digits"
+        if apart:
+            reached["built_in_pictures"] = accuracy(self._learner, *self._other("digits"))
+        hardened = self.adversarial
         return {
-            "name": self.classifier.name,
+            "name": self.name,
             "command": self.command,
             "seed": self.seed,
             "recipe": recipe,
-            **({} if adversarial is None else {"adversarial": adversarial}),
+            **(
+                {"adversarial": under_attack(self.classifier, self._test, hardened, self.seed)}
+                if hardened is not None
+                else {}
+            ),
+            **self._lowered_record(),
             **self._more_record(),
             "data": {
-                "name": self._data,
+                "name": self._parts.train.name,
                 "train": len(self._train[0]),
                 "held_out": self._judges,
                 "held_out_of_each": self.held_out_of_each,
                 "test": len(self._test[0]),
+                "test_drawn": self._parts.drawn,
                 "train_sha256": self._train_sha256,
             },
-            "accuracy": {
-                "test": accuracy(module, *self._test),
-                "built_in_pictures": accuracy(module, *pictures),
-            },
-            "note": NOTE,
-            "parameters": sum(weight.numel() for weight in module.parameters()),
+            "accuracy": reached,
+            "note": BUILT_IN_NOTE if apart else NOTE,
+            "parameters": sum(weight.numel() for weight in self._learner.parameters()),
             "seconds": round(seconds, 1),
             "date": datetime.now(UTC).date().isoformat(),
             **provenance(self.classifier),
         }
 
-    def _adversarial_record(self) -> dict[str, Any] | None:
-        """How the moved pictures were made, and how the network fares under attack."""
-        if self.adversarial is None:
-            return None
-        images, labels = self._test
-        if len(labels) > TEST_ATTACKED:
-            chosen = share_of_each(labels, TEST_ATTACKED, self.seed)
-            images, labels = images[chosen], labels[chosen]
-        threat = self.adversarial.threat
-        judged = []
-        for attack, steps, restarts in (
-            (FGSM(threat=threat), 1, 1),
-            (PGD(threat=threat, steps=100), 100, 10),
-        ):
-            right = _resists(self.classifier, images, labels, attack, restarts)
-            judged.append(
-                {
-                    "attack": type(attack).__name__,
-                    "steps": steps,
-                    "restarts": restarts,
-                    "pictures": len(images),
-                    "right": right,
-                    "accuracy": right / len(images),
-                }
-            )
-        return {**self.adversarial.describe(), "test": judged}
+    def _lowered_record(self) -> dict[str, Any]:
+        """What was lowered and what went along, where that is more than the usual."""
+        usual = self._lowered is self.adversarial or self._lowered is cross_entropy
+        along = [describe(one) for one in self.beside]
+        found = {} if usual else {"loss": describe(self._lowered)}
+        return {**found, **({"beside": along} if along else {})}
 
 
-def _resists(
-    classifier: Classifier, images: Tensor, labels: Tensor, attack: FixedStep, restarts: int = 1
-) -> int:
-    """How many of the 8-bit images are classified correctly, and still are after the attack."""
-    result = attack(classifier, images / 255, labels, keep="first", restarts=restarts)
-    return int((~result.success).sum())
-
-
-def _read(classifier: Classifier, data: str | Path, split: str | None) -> tuple[Tensor, Tensor]:
-    """A whole split: 8-bit images ``(N, 1, 28, 28)`` and labels ``(N,)``."""
-    pictures = labelled(classifier, load_images(data, split, channels=classifier.channels))
-    height, width = classifier.input_size or (0, 0)
-    size = len(pictures) * height * width
-    if size > MEMORY:
-        raise InvalidParameterError(
-            f"{data} has {len(pictures)} pictures, {size / 2**20:.0f} MiB at {height}×{width}; "
-            f"expected at most {MEMORY / 2**20:.0f} MiB: take a part of them"
+def _moved_by(adversarial: str | None, moving: Mapping[str, Any]) -> AdversarialLoss | None:
+    """How pictures are moved against the network, where that is asked for."""
+    if adversarial is not None:
+        ramp = moving["ramp"]
+        return adversarial_loss(
+            adversarial,
+            moving["eps"],
+            steps=moving["adversarial_steps"],
+            ramp=RAMP if ramp is None else ramp,
         )
-    images, labels = [], []
-    truth = Truth.of(classifier, pictures)
-    for batch in pictures.batches(1000, fit=classifier):
-        images.append((batch.images * 255).round().to(torch.uint8))
-        labels.append(truth.labels(batch))
-    return torch.cat(images), torch.cat(labels)
+    for name, value in moving.items():
+        if value is not None:
+            raise InvalidParameterError(
+                f"{name} is {value}, but no adversarial training was asked for; expected "
+                "--adversarial pgd, fgsm or trades beside it"
+            )
+    return None
+
+
+def _classes_in(pictures: ImageSet) -> tuple[str, ...]:
+    """The names of the data's classes, or numbers."""
+    numbers = pictures.class_numbers()
+    assert numbers is not None
+    return pictures.labels or tuple(map(str, range(int(numbers.max()) + 1)))
+
+
+def _split_or_all(data: Any, model: Classifier) -> ImageSet:
+    try:
+        return load_images(data, "train", channels=model.channels)
+    except UnknownDataError:
+        return load_images(data, channels=model.channels)

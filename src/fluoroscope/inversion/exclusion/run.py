@@ -38,10 +38,9 @@ class ExclusionRun(TrainingRun):
         architecture: ``digits-linear``, ``digits-cnn`` or ``digits-robust``.
         data: labelled pictures with the splits ``train`` and ``test``, as `load_images` finds them.
         out: the directory for ``NAME.safetensors`` and ``NAME.json``.
-        epochs: how often every picture is seen; by default what the recipe says.
-        seed: for everything random.
         outside: other data, pictures of something else, on which the network is judged at the end:
             the split ``test`` where there is one.
+        settings: of any ``TrainingRun``, such as ``epochs`` and ``seed``.
 
     Raises:
         UnknownModelError, UnknownDataError, InvalidImagesError, UnknownLabelError,
@@ -53,29 +52,29 @@ class ExclusionRun(TrainingRun):
     def __init__(
         self,
         architecture: str,
-        data: str | Path,
+        data: Any,
         *,
         out: str | Path,
-        epochs: int | None = None,
-        seed: int = 0,
         outside: Sequence[str] = (),
+        **settings: Any,
     ) -> None:
         self._names = tuple(outside)
         self.found: Detection | None = None
         """What the network says of pictures that show no digit; there after the last step."""
-        if architecture == "digits-robust":
+        if architecture not in ("digits-linear", "digits-cnn"):
+            why = ", whose recipe is adversarial" if architecture == "digits-robust" else ""
             raise InvalidParameterError(
-                "architecture is 'digits-robust', whose recipe is adversarial; expected "
-                "digits-linear or digits-cnn with recipe exclude"
+                f"architecture is {architecture!r}{why}; expected digits-linear or digits-cnn with "
+                "recipe exclude"
             )
         self._sets = {name: _pictures(name) for name in self._names}
-        super().__init__(architecture, data, out=out, epochs=epochs, seed=seed)
+        super().__init__(architecture, data, out=out, **settings)
 
     @cached_property
     def exclusion(self) -> Exclusion:
         """The training itself."""
         return Exclusion(
-            self.classifier.module,
+            self._learner,
             *self._kept,
             ExclusionRecipe(self.recipe, INVERTING),
             self.seed,
@@ -95,7 +94,7 @@ class ExclusionRun(TrainingRun):
             kept.unlink(missing_ok=True)
 
     def _more_options(self) -> list[tuple[str, Any]]:
-        return [("--recipe", "exclude"), *(("--outside", name) for name in self._names)]
+        return [("recipe", "exclude"), ("outside", self._names or None)]
 
     def _about_weights(self) -> dict[str, str] | None:
         return {"labels": json.dumps(self.labels)}

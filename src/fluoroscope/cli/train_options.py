@@ -1,0 +1,45 @@
+"""The options of ``fluoroscope train`` that belong to a recipe, or to what goes along with one.
+
+What takes them is said in ``training/names.py``.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any
+
+import typer
+
+from fluoroscope.cli.options import parameter, parameters, sign
+
+_EXCLUDE = "Recipe exclude"
+
+OF_RECIPES: dict[str, tuple[Any, Any]] = {
+    "outside": (
+        Annotated[
+            list[str] | None,
+            typer.Option(
+                help="Other pictures, to be told from digits at the end. Repeatable.",
+                rich_help_panel=_EXCLUDE,
+            ),
+        ],
+        None,
+    ),
+}
+"""Of each option its annotation and default, by argument."""
+
+
+def with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that wants ``options``, those that were given by name, an option for each."""
+
+    @wraps(command)
+    def gathering(**given: Any) -> None:
+        found = {name: given.pop(name) for name in OF_RECIPES}
+        chosen = {
+            name: value for name, value in found.items() if value != OF_RECIPES[name][1] and value
+        }
+        command(options=chosen, **given)
+
+    own = [parameter(name, kind, default) for name, (kind, default) in OF_RECIPES.items()]
+    kept = parameters(command, without="options")
+    sign(gathering, [*kept, *own])
+    return gathering

@@ -1,0 +1,50 @@
+"""How a network that was trained against attacks fares under them."""
+
+from typing import Any
+
+from torch import Tensor
+
+from fluoroscope.attacks.gradient.gradient_sign import FGSM, PGD, FixedStep
+from fluoroscope.models.classifier import Classifier
+from fluoroscope.training.losses.adversarial import AdversarialLoss
+from fluoroscope.training.shares import share_of_each
+
+# At most so many of the test pictures, a like share of every class, are attacked at the end.
+TEST_ATTACKED = 1000
+
+
+def resists(
+    model: Classifier, images: Tensor, labels: Tensor, attack: FixedStep, restarts: int = 1
+) -> int:
+    """How many of the 8-bit images are classified correctly, and still are after the attack."""
+    pixels = (images / 255).to(model.device, model.dtype)
+    result = attack(model, pixels, labels, keep="first", restarts=restarts)
+    return int((~result.success).sum())
+
+
+def under_attack(
+    model: Classifier, test: tuple[Tensor, Tensor], moved_by: AdversarialLoss, seed: int
+) -> dict[str, Any]:
+    """How the pictures of the training were moved, and how the network fares under attack."""
+    images, labels = test
+    if len(labels) > TEST_ATTACKED:
+        chosen = share_of_each(labels, TEST_ATTACKED, seed)
+        images, labels = images[chosen], labels[chosen]
+    threat = moved_by.threat
+    judged = []
+    for attack, steps, restarts in (
+        (FGSM(threat=threat), 1, 1),
+        (PGD(threat=threat, steps=100), 100, 10),
+    ):
+        right = resists(model, images, labels, attack, restarts)
+        judged.append(
+            {
+                "attack": type(attack).__name__,
+                "steps": steps,
+                "restarts": restarts,
+                "pictures": len(images),
+                "right": right,
+                "accuracy": right / len(images),
+            }
+        )
+    return {**moved_by.describe(), "test": judged}

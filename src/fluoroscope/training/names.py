@@ -1,0 +1,127 @@
+"""The recipes in words, and which options each takes. Imports no PyTorch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fluoroscope.errors import InvalidParameterError
+from fluoroscope.models.wording import did_you_mean
+from fluoroscope.words import listed
+
+Moved = Literal["may", "must", "never"]
+
+
+@dataclass(frozen=True)
+class About:
+    """What a recipe says of itself."""
+
+    summary: str
+    """What is learnt, in a line."""
+    options: tuple[str, ...] = ()
+    """Of its own, by argument."""
+    moved: Moved = "may"
+    """Whether it learns from pictures moved against the network, too (``adversarial``)."""
+    with_beside: bool = True
+    """Whether what goes along with a training (``BESIDE``) goes along with it."""
+    built_in: bool = False
+    """Whether it is for the built-in networks alone."""
+
+
+RECIPES: dict[str, About] = {
+    "exclude": About(
+        "one class more, none of these, from noise and from what the network itself takes for "
+        "digits",
+        options=("outside",),
+        moved="never",
+        with_beside=False,
+        built_in=True,
+    ),
+}
+"""By name; without one a network learns classes by the cross-entropy, or against moved pictures."""
+
+BESIDE: dict[str, tuple[str, ...]] = {}
+"""What goes along with any training: by the option that asks for it, the options that belong to it.
+"""
+
+MOVING = ("eps", "adversarial_steps", "ramp")
+"""The options that say how pictures are moved."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What of a training is asked for by name."""
+
+    recipe: str | None = None
+    adversarial: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of the recipe and of what goes along, by argument; those that were given alone."""
+
+
+def check_recipe(name: str) -> About:
+    """What a recipe says of itself.
+
+    Raises:
+        InvalidParameterError: there is none of that name; the message has the nearest.
+    """
+    if name not in RECIPES:
+        raise InvalidParameterError(
+            f"recipe is {name!r}; {did_you_mean(name, RECIPES)}expected "
+            f"{listed(list(RECIPES), 'or')}, or none for the usual training"
+        )
+    return RECIPES[name]
+
+
+def check_chosen(chosen: Chosen) -> None:
+    """Refuse options that do not belong to what is asked for.
+
+    Raises:
+        InvalidParameterError: an unknown recipe, or options that do not go with it.
+    """
+    about = None if chosen.recipe is None else check_recipe(chosen.recipe)
+    options = chosen.options
+    if about is not None and about.moved == "never":
+        for name in ("adversarial", *MOVING):
+            value = chosen.adversarial if name == "adversarial" else options.get(name)
+            if value is not None:
+                raise InvalidParameterError(
+                    f"{name} is {value}, and recipe {chosen.recipe} learns from no moved pictures; "
+                    "expected one of the two"
+                )
+    if about is not None and about.moved == "must" and chosen.adversarial is None:
+        raise InvalidParameterError(
+            f"adversarial is missing, and recipe {chosen.recipe} learns from moved pictures; "
+            "expected how they are moved: fgsm, pgd or trades"
+        )
+    allowed = (*MOVING, *(about.options if about else ()))
+    for name, value in options.items():
+        if name in allowed:
+            continue
+        if name in BESIDE or any(name in its for its in BESIDE.values()):
+            _check_beside(name, value, chosen, about)
+            continue
+        homes = [recipe for recipe, its in RECIPES.items() if name in its.options]
+        asked = "no recipe was asked for" if about is None else f"recipe is {chosen.recipe}"
+        raise InvalidParameterError(
+            f"{name} is {_said(value)}, but {asked}; expected "
+            f"{listed([f'--recipe {one}' for one in homes], 'or')} beside it"
+        )
+
+
+def _check_beside(name: str, value: Any, chosen: Chosen, about: About | None) -> None:
+    if about is not None and not about.with_beside:
+        raise InvalidParameterError(
+            f"{name} is {_said(value)}, and recipe {chosen.recipe} takes nothing along; expected "
+            "one of the two"
+        )
+    if name not in BESIDE:
+        [home] = [one for one, its in BESIDE.items() if name in its]
+        if home not in chosen.options:
+            raise InvalidParameterError(
+                f"{name} is {_said(value)}, but nothing that it belongs to was asked for; expected "
+                f"--{home.replace('_', '-')} beside it"
+            )
+
+
+def _said(value: Any) -> str:
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    return repr(value[0] if several and value else value)

@@ -1,0 +1,50 @@
+"""From the name of a recipe and its options to what is lowered, and what goes along.
+
+A recipe is added here by one function of `RECIPES`, or of `BESIDE` for what goes along with any
+training, and in `names.py` by its words.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from fluoroscope.models.classifier import Classifier
+from fluoroscope.training.companion import Companion, Running
+from fluoroscope.training.fitting import cross_entropy
+from fluoroscope.training.losses.adversarial import AdversarialLoss
+from fluoroscope.training.step import Loss
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a recipe is made from."""
+
+    model: Classifier
+    """The network under its own name, whose layers are found by theirs."""
+    learner: nn.Module
+    """What is trained of it: from images in ``[0, 1]`` to logits."""
+    options: Mapping[str, Any]
+    """By argument; those that were given alone."""
+    moved_by: AdversarialLoss | None
+    """How pictures are moved against the network; ``None`` where they are not."""
+    seed: int
+    read: Callable[[Any], tuple[Tensor, Tensor]]
+    """Other data by its name: 8-bit images ``(N, C, H, W)`` and the network's classes ``(N,)``."""
+
+
+RECIPES: dict[str, Callable[[Asked], Loss]] = {}
+"""What is lowered, by the recipe's name."""
+BESIDE: dict[str, Callable[[Asked], Companion | Running]] = {}
+"""What goes along, by the option that asks for it."""
+
+
+def made(recipe: str | None, asked: Asked) -> tuple[Loss, list[Companion | Running]]:
+    """What is lowered by the recipe of this name, and what goes along.
+
+    Raises:
+        InvalidParameterError: options that make no sense, or a network that the recipe is not for.
+    """
+    loss = RECIPES[recipe](asked) if recipe in RECIPES else asked.moved_by or cross_entropy
+    return loss, [make(asked) for name, make in BESIDE.items() if name in asked.options]
