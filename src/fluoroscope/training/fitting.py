@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fluoroscope.engine.classes import Given
-from fluoroscope.errors import InvalidParameterError
+from fluoroscope.errors import InvalidImagesError, InvalidParameterError
 from fluoroscope.files import user_path
 from fluoroscope.hashing import as_seed
 from fluoroscope.notices import tell_all
@@ -184,8 +184,11 @@ def _checked(
 ) -> SecondSource:
     """The second source, its labels as targets."""
     second.of_batch(recipe)
-    targets, _ = task.check(module, second.images, second.labels)
     second.fits(images)
+    try:
+        targets, _ = task.check(module, second.images, second.labels)
+    except (InvalidImagesError, InvalidParameterError) as problem:
+        raise type(problem)(f"of the second source, {problem}") from problem
     return replace(second, labels=targets)
 
 

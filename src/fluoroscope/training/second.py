@@ -66,8 +66,8 @@ class SecondSource:
         Raises:
             InvalidImagesError: they are.
         """
-        given = tuple(self.images.shape[1:])
-        if given != tuple(images.shape[1:]):
+        given = tuple(getattr(self.images, "shape", ())[1:])
+        if given and given != tuple(images.shape[1:]):
             raise InvalidImagesError(
                 f"the second source's images are of shape {given}; expected "
                 f"{tuple(images.shape[1:])}, as the first's: resize them"
