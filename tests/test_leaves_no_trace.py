@@ -275,6 +275,15 @@ NEURONS: dict[str, Callable[[fs.Classifier, Path], object]] = {
     "turned": lambda m, _: fs.neurons.turned(m, ONE, ONE.flip(2), layer="body.1"),
     "along": lambda m, _: fs.neurons.along(m, TWO, layer="body.1"),
 }
+DEPTH: dict[str, Callable[[nn.Module, fs.depth.Scenes], object]] = {
+    "depth_errors": fs.depth.depth_errors,
+    "depth_selectivity": fs.depth.depth_selectivity,
+    "ablate": fs.depth.ablate,
+    "diagnose": fs.depth.diagnose,
+    "sheet": lambda network, scenes: fs.depth.sheet(
+        network, scenes, fs.depth.depth_selectivity(network, scenes)
+    ),
+}
 METHODS: dict[str, Callable[[fs.Classifier], object]] = {
     "__call__": lambda m: m(TWO),
     "to": lambda m: m.to(dtype=torch.float64)(ONE.double()),
@@ -369,6 +378,18 @@ def test_what_looks_at_units(name: str, module: nn.Module, tmp_path: Path) -> No
     before = snapshot(module)
     NEURONS[name](model, tmp_path)
     assert_same(before, snapshot(module))
+
+
+@pytest.mark.parametrize("name", DEPTH)
+def test_what_looks_at_depth(name: str) -> None:
+    network, scenes = fs.depth.build_network(4, 2), fs.depth.render_scenes(2, size=(8, 8))
+    network(scenes.images / 255).sum().backward()
+    network.head.bias.requires_grad_(False)
+    network.middle.eval()
+    network.middle.register_forward_hook(lambda *_: None)
+    before = snapshot(network)
+    DEPTH[name](network, scenes)
+    assert_same(before, snapshot(network))
 
 
 @pytest.mark.parametrize("name", METHODS)

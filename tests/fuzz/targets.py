@@ -733,6 +733,22 @@ def _dissect(folder: Path) -> object:
     return found._repr_html_()
 
 
+def _depth_networks(folder: Path) -> list[Tree]:
+    from fluoroscope.depth.network_files import TrainedDepth
+
+    about = {
+        "settings": {"scenes": 2, "size": [8, 8], "weight": 0.1}, "seed": 0,
+        "test": {"scenes": 1, "rel": 0.1, "rmse": 0.5, "right": 0.9}, "selectivity": {"mean": 0.3},
+    }  # fmt: skip
+    TrainedDepth(fs.depth.build_network(3, 2), fs.depth.Bins(3), about).save(folder)
+    return [read_tree(folder)]
+
+
+def _open_depth_network(folder: Path) -> object:
+    found = fs.depth.TrainedDepth.load(folder)
+    return repr(found), found._repr_html_()
+
+
 TARGETS: dict[str, Target] = {
     "pictures": Target(_pictures, _open_picture, 1500),
     "checkpoints": Target(_checkpoints, _load_checkpoint, 400),
@@ -752,6 +768,7 @@ TARGETS: dict[str, Target] = {
     "class trees": Target(_class_trees, _read_class_tree, 300),
     "sets of portraits": Target(_sets_of_portraits, _open_portraits, 60),
     "generators": Target(_generators, _open_generator, 60),
+    "depth networks": Target(_depth_networks, _open_depth_network, 30),
     "priors": Target(_priors, _open_prior, 60),
     "gates of a training": Target(_gates, _load_gates, 60),
     "maps": Target(_maps, _open_map, 150),

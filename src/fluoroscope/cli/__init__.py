@@ -20,6 +20,7 @@ from fluoroscope.cli.attribute import attribute
 from fluoroscope.cli.audit import audit
 from fluoroscope.cli.class_map import class_map
 from fluoroscope.cli.corrupt import corrupt
+from fluoroscope.cli.depth import depth
 from fluoroscope.cli.evaluate import evaluate
 from fluoroscope.cli.gradient import gradient
 from fluoroscope.cli.invert import invert
@@ -77,6 +78,7 @@ def fluoroscope(
 app.add_typer(attribute)
 app.add_typer(portrait)
 app.add_typer(neurons)
+app.add_typer(depth)
 app.add_typer(models)
 app.add_typer(runs)
 app.add_typer(report)

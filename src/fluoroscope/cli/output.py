@@ -54,6 +54,7 @@ _OTHERWISE = {
     "corruptions": "corruption",
     "real": "data",
     "train": "train_split",
+    "weight": "selective",
 }
 # What the library calls otherwise than an option of that name.
 _NOT_ARGUMENTS = {"data", "model", "image", "images", "json", "out", "run", "split", "first"}

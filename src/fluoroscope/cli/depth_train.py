@@ -1,0 +1,90 @@
+"""``fluoroscope depth train``: a network that tells depth, learnt from rendered scenes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fluoroscope.cli.options import OUT, Json, Seed, sides_of
+from fluoroscope.cli.output import Output
+from fluoroscope.cli.waiting import waiting
+from fluoroscope.words import count, number, percent
+
+
+def train(
+    selective: Annotated[
+        float,
+        typer.Option(
+            help="Weight of the units' selectivity for the bins they are assigned to; 0: depth "
+            "alone is learnt."
+        ),
+    ] = 0.1,
+    scenes: Annotated[
+        int, typer.Option(min=2, help="Scenes that are rendered to learn from.")
+    ] = 2000,
+    size: Annotated[str, typer.Option(help="Of the scenes: HEIGHTxWIDTH.")] = "48x64",
+    epochs: Annotated[int, typer.Option(min=1, help="How often each is seen.")] = 10,
+    units: Annotated[int, typer.Option(min=1, help="Of the last features.")] = 32,
+    bins: Annotated[int, typer.Option(min=2, help="Bins of depth.")] = 16,
+    nearest: Annotated[float, typer.Option(help="Where the first bin ends, in metres.")] = 0.75,
+    farthest: Annotated[float, typer.Option(help="Where the last one ends.")] = 10.0,
+    out: Annotated[Path, typer.Option(*OUT, help="Directory for weights and pictures.")] = Path(
+        "out/depth"
+    ),
+    seed: Seed = 0,
+    json: Json = None,
+) -> None:
+    """Learn depth from pictures of boxes, spheres and a floor, made by code.
+
+    Each unit of the last features is assigned a bin of depth and learns to answer to it alone.
+    A training that was broken off goes on when the same command is given again.
+
+    [bold]Examples:[/]
+      fluoroscope depth train --out out/selective
+      fluoroscope depth train --selective 0 --out out/plain
+      fluoroscope depth show --network out/selective --against out/plain
+    """
+    waiting.says("importing PyTorch")
+    from fluoroscope.depth.bins import Bins
+    from fluoroscope.depth.training import DepthRun, DepthSettings
+    from fluoroscope.engine.memory import keep_freed_memory
+    from fluoroscope.training.recipe import Recipe
+
+    keep_freed_memory()
+    output = Output(json)
+    output.ready()
+    sides = sides_of(size, "size")
+    assert sides is not None
+    settings = DepthSettings(
+        scenes=scenes,
+        size=sides,
+        units=units,
+        bins=Bins(bins, nearest, farthest),
+        weight=selective,
+        recipe=Recipe(epochs=epochs, batch_size=16, weight_decay=1e-4),
+    )
+    waiting.says(f"rendering {count(scenes, 'scene')}")
+    run = DepthRun(out=out, settings=settings, seed=seed)
+    if run.behind:
+        output.say(f"going on after step {run.behind} of an earlier run")
+    for step in output.progress(run, len(run), "learning depth"):
+        if step.held_out is not None:
+            terms = ", ".join(f"{name} {value:.4f}" for name, value in step.terms.items())
+            output.say(
+                f"epoch {step.epoch}: loss {step.loss:.4f}{f' ({terms})' if terms else ''}, within "
+                f"a factor of 1.25 in {percent(step.held_out)} of the pixels of other scenes"
+            )
+    record = run.result.record
+    test, found = record["test"], record["selectivity"]
+    output.say(
+        f"on {count(test['scenes'], 'scene')} that were not learnt from: off by "
+        f"{percent(test['rel'])} on average, RMSE {number(test['rmse'])} m, within a factor of "
+        f"1.25 in {percent(test['right'])} of the pixels"
+    )
+    output.say(
+        f"mean depth selectivity of {count(units, 'unit')} {number(found['mean'])}; "
+        f"{percent(found['answer_most_to_their_own'], 0)} answer most to the bin they are assigned "
+        f"to, {found['dead']} to nothing"
+    )
+    output.wrote([run.out / "depth.safetensors", run.out / "depth.json"])
+    output.json(record)
