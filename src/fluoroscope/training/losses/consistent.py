@@ -22,6 +22,7 @@ the same they are the same number.
 before the layer each draws its own units, and the distance holds what that does, too.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, get_args
@@ -32,6 +33,7 @@ from torch import Tensor, nn
 
 from fluoroscope.engine.threats import Threat
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.layers import find_layer, outputs_of, tapped
 from fluoroscope.models.wrappers.randomised import random_state_aside
 from fluoroscope.training.companion import Running, begun
@@ -102,6 +104,7 @@ class _Consistent(Running):
 
     def __init__(self, settings: ConsistentLoss, base: MovedLoss) -> None:
         self.settings, self._base, self.layer = settings, base, settings.layer
+        self._model: Classifier | None = None
 
     def __call__(
         self, module: nn.Module, images: Tensor, labels: Tensor, moment: Moment
@@ -114,32 +117,40 @@ class _Consistent(Running):
         if self.layer is None:
             with random_state_aside(images.device):
                 self.layer = last_convolution(module, images)
+        if self._model is None:
+            self._model = network_of(module, images.shape[1])
         moved = self._base.moved(module, images, labels, moment)
-        return partial(self._lowered, module, images, moved, labels, self.layer)
+        seen = partial(_seen, self._model, self.layer, module)
+        return partial(self._lowered, seen, images, moved, labels)
 
     def _lowered(
-        self, module: nn.Module, images: Tensor, moved: Tensor, labels: Tensor, layer: str
+        self,
+        seen: Callable[[Tensor], tuple[Tensor, Tensor]],
+        images: Tensor,
+        moved: Tensor,
+        labels: Tensor,
     ) -> tuple[Terms, Tensor]:
-        clean, real = self._seen(module, images, layer)
-        logits, adversarial = self._seen(module, moved, layer)
+        (clean, real), (logits, adversarial) = seen(images), seen(moved)
         terms = self._base.terms(clean, logits, labels)
         if not self._base.learns_clean:
             terms = {"clean": F.cross_entropy(clean, labels), **terms}
         apart = feature_distance(real, adversarial, self.settings.distance)
         return {**terms, "consistent": self.settings.weight * apart}, logits
 
-    def _seen(self, module: nn.Module, images: Tensor, layer: str) -> tuple[Tensor, Tensor]:
-        """The logits, and what the layer gave out ``(N, ...)``."""
-        model = network_of(module, images.shape[1])
-        with tapped(model, layer) as kept:
-            logits = module(images)
-        (found,) = outputs_of(kept, layer, len(images), model)
-        if not found.requires_grad:
-            raise InvalidParameterError(
-                f"layer is {layer!r}, up to which {model.name} has no weight that is learnt; "
-                "expected a layer behind one"
-            )
-        return logits, found
+
+def _seen(
+    model: Classifier, layer: str, module: nn.Module, images: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The logits, and what the layer gave out ``(N, ...)``."""
+    with tapped(model, layer) as kept:
+        logits = module(images)
+    (found,) = outputs_of(kept, layer, len(images), model)
+    if not found.requires_grad:
+        raise InvalidParameterError(
+            f"layer is {layer!r}, up to which {model.name} has no weight that is learnt; "
+            "expected a layer behind one"
+        )
+    return logits, found
 
 
 def feature_distance(real: Tensor, moved: Tensor, distance: Distance = "l2") -> Tensor:
