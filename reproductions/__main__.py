@@ -36,6 +36,7 @@ from reproductions import (
     neurons_tracing,
     queries,
     robustness_measures,
+    training_consistent,
     transfer,
     trust,
     universal,
@@ -77,6 +78,7 @@ SECTIONS: dict[str, Callable[..., Section]] = {
     "neurons-cifar": neurons_findings.cifar_section,
     "neurons-imagenet": neurons_findings.imagenet_section,
     "neurons-detection": neurons_detection.section,
+    "training-consistent": training_consistent.section,
 }
 HEAD = """# Reproductions
 
