@@ -17,6 +17,7 @@ from benchmarks import (
     scale,
     speed,
     startup,
+    training,
 )
 from benchmarks.page import PAGE, Scale, Skipped
 
@@ -47,6 +48,7 @@ SECTIONS = {
     **inversion.SECTIONS,
     **neurons.SECTIONS,
     **ablation.SECTIONS,
+    **training.SECTIONS,
     "memory": speed.memory,
     "preparation": speed.preparation,
     "corruptions": corruptions.corruptions,
