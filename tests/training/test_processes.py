@@ -15,13 +15,16 @@ from torch import Tensor, nn
 
 import fluoroscope as fs
 from fluoroscope.errors import ClusterError, InvalidParameterError, MissingExtraError
-from fluoroscope.training import together
+from fluoroscope.inversion.exclusion.run import ExclusionRun
+from fluoroscope.training import run as run_module
+from fluoroscope.training import together, workers
 from fluoroscope.training.beside.averaging import WeightAverage
 from fluoroscope.training.beside.awp import AdversarialWeightPerturbation
 from fluoroscope.training.companion import Running
 from fluoroscope.training.fitting import fit, fit_stream
 from fluoroscope.training.losses.adversarial import TRADESLoss
 from fluoroscope.training.recipe import Recipe
+from fluoroscope.training.run import TrainingRun
 from fluoroscope.training.second import SecondSource
 from fluoroscope.training.step import FitStep
 
@@ -274,3 +277,47 @@ def test_what_shares_change_is_told() -> None:
     (told,) = _of_shares(net)
     assert re.match("batch norm normalises over and dropout draws for each process's share", told)
     assert not _of_shares(network())
+
+
+@pytest.fixture
+def run_of_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainingRun:
+    """A training of the command in two processes, that begins none of them."""
+    asked: list[int] = []
+
+    def fit_alone(*given: Any, processes: int, **settings: Any) -> Any:
+        asked.append(processes)
+        return fit_stream(*given, **settings)
+
+    monkeypatch.setattr(run_module, "fit_stream", fit_alone)
+    run = TrainingRun("digits-linear", "digits", out=tmp_path, limit=20, epochs=1, processes=2)
+    for _ in run:
+        pass
+    assert asked == [2]
+    return run
+
+
+def test_the_command_says_how_many(run_of_two: TrainingRun) -> None:
+    assert " --processes 2 " in run_of_two.command
+    assert run_of_two.result.record["command"] == run_of_two.command
+
+
+def test_of_a_launcher_s_processes_the_first_alone_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.setattr(run_module, "is_first", lambda processes: False)
+    run = request.getfixturevalue("run_of_two")
+    assert not list(tmp_path.glob("digits-linear.json"))
+    assert not list(tmp_path.glob("digits-linear.safetensors"))
+    with pytest.raises(InvalidParameterError, match="not trained yet"):
+        _ = run.result
+
+
+def test_a_recipe_that_does_more_between_two_steps(tmp_path: Path) -> None:
+    with pytest.raises(InvalidParameterError, match="processes is 2, and recipe exclude inverts"):
+        ExclusionRun("digits-linear", "digits", out=tmp_path, processes=2)
+
+
+def test_more_pictures_than_each_should_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "MEMORY", 2**10)
+    with pytest.raises(InvalidParameterError, match=r"each of the 2 .*launcher such as torchrun"):
+        next(fit_stream(network(), IMAGES, LABELS, processes=2, **SETTINGS))

@@ -125,6 +125,14 @@ def train(
             rich_help_panel=_HARDENING,
         ),
     ] = None,
+    processes: Annotated[
+        int,
+        typer.Option(
+            help="So many learn at once on this machine, each from its share of every batch; as "
+            "many as a launcher such as torchrun started.",
+            rich_help_panel=_LEARNING,
+        ),
+    ] = 1,
     out: Annotated[Path, typer.Option(*OUT, help="Directory for weights and record.")] = Path(
         "out/train"
     ),
@@ -168,12 +176,17 @@ def train(
         seed=seed,
         adversarial=adversarial,
         **moving,
+        processes=processes,
         **({"recipe": recipe, "options": options} if recipe != "exclude" else options),
         from_scratch=from_scratch,
         watch=lambda done, total: waiting.says(f"decoding pictures: {done:,} of {total:,}"),
         typed={name: value for name, value in stated.items() if value != NETWORK[name][1]},
         **statements(**stated),
     )
+    if not run.first:  # of a launcher's processes the first alone speaks and writes
+        for _ in run:
+            pass
+        return
     for note in run.notes:
         output.note(note)
     if run.held_out_of_each:

@@ -39,7 +39,13 @@ from fluoroscope.training.recipe import Recipe, pace
 from fluoroscope.training.second import Drawn, SecondSource
 from fluoroscope.training.step import FitStep, Loss, Moment, Ready, Task, prepare, summed
 from fluoroscope.training.step import named_terms as named_terms
-from fluoroscope.training.together import Alone, by_launcher, check_processes, launched
+from fluoroscope.training.together import (
+    Alone,
+    by_launcher,
+    check_processes,
+    is_first,
+    launched,
+)
 from fluoroscope.training.workers import with_workers
 from fluoroscope.words import count
 
@@ -171,7 +177,7 @@ def fit_stream(
     running.sort(key=lambda one: one.watches)
     for one in running:
         one.meet(module, pixels_for(images[:1], weights[0]))
-    if processes > 1:
+    if processes > 1 and is_first(processes):
         tell_all(_of_shares(module), stacklevel=2)
     job = _Job(
         module, weights, images, targets, recipe, seed, judges, lowered, running, task, second

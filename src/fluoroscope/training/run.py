@@ -45,6 +45,7 @@ from fluoroscope.training.recipe import Recipe
 from fluoroscope.training.recipes import Asked, made
 from fluoroscope.training.shares import share_of_each
 from fluoroscope.training.step import FitStep, Loss
+from fluoroscope.training.together import check_processes, is_first
 from fluoroscope.training.words import spoken
 from fluoroscope.words import percent
 
@@ -170,6 +171,8 @@ class TrainingRun:
         limit: at most so many pictures of each part, drawn evenly over classes that lie in order.
         from_scratch: random weights for a ``torchvision/`` or ``timm/`` network, with as many
             classes as the data have; needs no network connection.
+        processes: so many learn, each from its share of every batch, as `fit_stream` says. Of
+            those that a launcher started the first alone writes and has a result.
         watch: told how many pictures are decoded, and of how many.
         typed: what was typed of the network at a command line, where that differs from ``stated``.
         stated: what `load_model` is told of a network: ``mean``, ``input_size``, ``checkpoint`` ...
@@ -210,6 +213,7 @@ class TrainingRun:
         beside: Sequence[Companion | Running] = (),
         limit: int | None = None,
         from_scratch: bool = False,
+        processes: int = 1,
         watch: Watch = nobody,
         typed: Mapping[str, Any] | None = None,
         **stated: Any,
@@ -222,6 +226,9 @@ class TrainingRun:
                 f"loss was given beside {recipe or adversarial!r}; expected one of the two"
             )
         check_chosen(Chosen(recipe, adversarial, options))
+        self._processes = check_processes(processes)
+        self.first: bool = is_first(processes)
+        """Whether this is the first of several processes, which judges and writes, or alone."""
         moved_by = _moved_by(adversarial, moving)
         found = open_parts(data, stated.get("channels"), limit) if from_scratch else None
         model = network_to_train(
@@ -278,6 +285,7 @@ class TrainingRun:
             ("adversarial", adversarial),
             *moving.items(),
             *options.items(),
+            ("processes", None if processes == 1 else processes),
             *self._more_options(),
             ("out", out),
         ]
@@ -287,7 +295,13 @@ class TrainingRun:
         step = read_step(
             self._checkpoint,
             training_identity(
-                self._learner, *self._kept, self.recipe, seed, self._loss, self.beside
+                self._learner,
+                *self._kept,
+                self.recipe,
+                seed,
+                self._loss,
+                self.beside,
+                processes=processes,
             ),
         )
         self.behind: int = 0 if step is None else step["number"]
@@ -381,6 +395,8 @@ class TrainingRun:
             yield step
         if self._named:
             self.classifier.module.eval().requires_grad_(False)
+        if not self.first:
+            return
         self._result = self._write(seconds)
         self._checkpoint.unlink(missing_ok=True)
         self._ended()
@@ -410,6 +426,7 @@ class TrainingRun:
             loss=self._loss,
             beside=self.beside,
             checkpoint=self._checkpoint,
+            processes=self._processes,
         )
 
     def _ended(self) -> None:

@@ -236,8 +236,8 @@ def _same(now: dict[str, Tensor], before: dict[str, Tensor] | None) -> bool:
     )
 
 
-def check_processes(processes: int, device: torch.device) -> int:
-    """How many processes are to learn.
+def check_processes(processes: int, device: torch.device | None = None) -> int:
+    """How many processes are to learn a network on this device.
 
     Raises:
         InvalidParameterError: fewer than one, or others than a launcher started.
@@ -265,12 +265,20 @@ def check_processes(processes: int, device: torch.device) -> int:
             "this process speaks with others through torch.distributed already; expected none to, "
             "or all of them started by a launcher such as torchrun"
         )
-    elif device.type != "cpu":
+    elif device is not None and device.type != "cpu":
         raise InvalidParameterError(
             f"processes is {processes}, and the network is on {device}; expected one on the CPU, "
             "or one process for each GPU, started by a launcher such as torchrun"
         )
     return processes
+
+
+def is_first(processes: int) -> bool:
+    """Whether this one of so many processes judges and writes: the only one that no launcher
+    started.
+    """
+    environment = launched() if processes > 1 else None
+    return environment is None or environment.global_rank() == 0
 
 
 def launched() -> Any:

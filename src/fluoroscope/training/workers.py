@@ -20,13 +20,15 @@ from typing import IO, Any
 
 import torch
 
-from fluoroscope.errors import ClusterError, FluoroscopeError
+from fluoroscope.errors import ClusterError, FluoroscopeError, InvalidParameterError
 from fluoroscope.notices import collected
 from fluoroscope.training.together import LostError, Together, as_it_was, joined
 
 _MAIN = "from fluoroscope.training.workers import main; main()"
 _SECONDS_TO_END = 5.0
 _LENGTH = 8
+# Up to this many bytes of pictures travel to a worker.
+MEMORY = 2**30
 _STEP = b"."
 
 
@@ -54,9 +56,16 @@ def with_workers(job: Any, processes: int) -> Iterator[Together]:
     """This process as the first of so many, which end with the block.
 
     Raises:
+        InvalidParameterError: more pictures than each of them should hold.
         ClusterError: the training cannot be sent, or one of them died.
         FluoroscopeError: what one of them raised.
     """
+    if job.images.nbytes > MEMORY:
+        raise InvalidParameterError(
+            f"pictures take {job.images.nbytes / 2**30:.1f} GiB, and each of the {processes} "
+            f"processes would hold them in memory; expected {MEMORY / 2**30:.0f} GiB at most, or a "
+            "launcher such as torchrun, whose processes read them by themselves"
+        )
     threads = max(1, torch.get_num_threads() // processes)
     package = _packed(job)
     workers: list[_Worker] = []

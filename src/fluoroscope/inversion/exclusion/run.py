@@ -67,6 +67,11 @@ class ExclusionRun(TrainingRun):
                 f"architecture is {architecture!r}{why}; expected digits-linear or digits-cnn with "
                 "recipe exclude"
             )
+        if settings.get("processes", 1) != 1:
+            raise InvalidParameterError(
+                f"processes is {settings['processes']}, and recipe exclude inverts the network "
+                "between two epochs; expected 1 with it"
+            )
         self._sets = {name: _pictures(name) for name in self._names}
         super().__init__(architecture, data, out=out, **settings)
 
