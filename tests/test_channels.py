@@ -14,6 +14,7 @@ from torch import nn
 
 import fluoroscope as fs
 from fluoroscope.evaluation.corruptions.catalogue import FIFTEEN, corrupt
+from tests.attacks.invertible_networks import invertible
 from tests.cli.conftest import fluoroscope  # noqa: F401
 from tests.test_leaves_no_trace import ATTACKS
 
@@ -44,9 +45,13 @@ def test_every_attack(model: fs.Classifier, images: torch.Tensor, channels: int)
     grid = 8 if channels == 4 else None
     for name, options in ATTACKS.items():
         method = fs.attack(name, **({"eps": 0.3} | options | own.get(name, {})))
+        attacked, own_labels = model, labels
+        if name == "latent":  # which needs an inverse
+            attacked = invertible(channels, 8)
+            own_labels = fs.predict(attacked, pair).winners
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", fs.FluoroscopeWarning)
-            found = method(model, pair, labels, keep="last", grid=grid)
+            found = method(attacked, pair, own_labels, keep="last", grid=grid)
         assert found.images.shape == pair.shape, name
         assert found.images.amin() >= 0, name
         assert found.images.amax() <= 1, name

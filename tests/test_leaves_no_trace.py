@@ -22,6 +22,8 @@ from fluoroscope.inversion.portraits.priors.statistics import (
 )
 from fluoroscope.inversion.portraits.priors.vital import sorted_values
 from fluoroscope.inversion.portraits.recipe import Weighted
+from fluoroscope.models.invertible.backwards import latents_of, pictures_of
+from fluoroscope.models.invertible.network import InvertibleNetwork, Shape
 
 TWO = torch.linspace(0, 1, 72).view(2, 1, 6, 6)  # drawn numbers would move the random state
 ONE = TWO[:1]
@@ -91,6 +93,7 @@ ATTACKS: dict[str, dict[str, Any]] = {
     "cw-l0": {"steps": 2, "largest_c": 0.01, "eps": 3},
     "ead": {"steps": 2, "searches": 2},
     "ddn": {"steps": 2},
+    "latent": {"steps": 2},
     "fab": {"steps": 2},
     "fab-t": {"steps": 2},
     "one-pixel": {"eps": 1, "population": 4, "generations": 1},
@@ -153,6 +156,7 @@ CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
     "attack": lambda m, out: [
         fs.attack(name, **({"eps": 0.1} | options))(m, TWO, [0, 1], keep="best").save(out)
         for name, options in ATTACKS.items()
+        if name != "latent"
     ],
     "corruption_accuracy": lambda m, _: fs.corruption_accuracy(m, TWO, torch.tensor([0, 1])),
     "check_gradient": lambda m, _: fs.check_gradient(m, ONE, 0, pixels=5),
@@ -397,6 +401,24 @@ def test_methods_of_the_classifier(name: str, module: nn.Module) -> None:
     model = fs.Classifier(module, channels=1, input_size=6)
     before = snapshot(module)
     METHODS[name](model)
+    assert_same(before, snapshot(module))
+
+
+INVERTIBLE: dict[str, Callable[[fs.Classifier], object]] = {
+    "latent attack": lambda m: fs.attack("latent", **ATTACKS["latent"])(m, TWO, [0, 1]),
+    "latents and pictures": lambda m: pictures_of(m, latents_of(m, TWO)),
+}
+
+
+@pytest.mark.parametrize("name", INVERTIBLE)
+def test_what_needs_an_inverse(name: str) -> None:
+    torch.manual_seed(0)
+    module = InvertibleNetwork(Shape(1, 6, 6, 3, scales=1, blocks=2, hidden=4)).train()
+    module(TWO).sum().backward()
+    module.head.weight.requires_grad_(False)
+    module.scales[0][1].eval()
+    before = snapshot(module)
+    INVERTIBLE[name](fs.Classifier(module))
     assert_same(before, snapshot(module))
 
 

@@ -11,6 +11,7 @@ from fluoroscope.attacks.attack import Method
 from fluoroscope.attacks.registry import ATTACKS
 from fluoroscope.attacks.result import AttackResult
 from fluoroscope.data.digits import digits
+from tests.attacks.invertible_networks import invertible
 
 # Of attacks that need a bound; the others go without.
 EPS = {"linf": 0.15, "l2": 1.5, "l0": 5}
@@ -28,6 +29,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "ead": {"steps": 40, "searches": 3, "c": 0.1, "lr": 0.05},
     "l-bfgs": {"steps": 12, "searches": 3},
     "ddn": {"steps": 12},
+    "latent": {"rounds": 3},
     "fab": {"steps": 6},
     "fab-t": {"steps": 6, "targets": 3},
     "sparse-rs": {"eps": 40, "queries": 30},
@@ -57,6 +59,7 @@ OTHERS: dict[tuple[str, str], Any] = {
     ("feature-adversary", "guides"): PICTURES[:20],
     ("deepfool", "candidates"): 2,
     ("ddn", "loss"): "margin",
+    ("latent", "steps"): 2,
     ("fab", "candidates"): 2,
     ("fab", "eta"): 1.5,
     ("fab-t", "eta"): 1.5,
@@ -163,6 +166,9 @@ def made(name: str, parameters: dict[str, Any]) -> Method:
 
 def run(name: str, parameters: dict[str, Any], reader: Reader) -> AttackResult:
     (model, images, classes), attack = reader, made(name, parameters)
+    if name == "latent":  # which needs an inverse
+        model = invertible(1, 28, 10)
+        classes = fs.predict(model, images).winners
     # A grid of moves ends with the picture itself.
     keep = "best" if name == "rotation-translation" else "last"
     return attack(model, images[:6], classes[:6], keep="nearest" if attack.minimum_norm else keep)

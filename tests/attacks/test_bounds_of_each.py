@@ -14,6 +14,7 @@ from fluoroscope.attacks.registry import ATTACKS
 from fluoroscope.engine.threats import as_threat
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.evaluation.plan import Stage
+from tests.attacks.invertible_networks import invertible
 
 EPS = {"linf": [0.1, 0.02, 0.1], "l2": [1.0, 0.2, 1.0], "l1": [8, 1, 8], "l0": [20, 3, 20]}
 CASES = [(n, norm) for n, kind in ATTACKS.items() for norm in kind.norms if norm != "none"]
@@ -33,6 +34,9 @@ def setting() -> tuple[fs.Classifier, Tensor, Tensor]:
 @pytest.mark.parametrize(("name", "norm"), CASES)
 def test_as_with_each_bound_alone(name: str, norm: str, setting: Any) -> None:
     model, images, classes = setting
+    if name == "latent":  # which needs an inverse
+        model = invertible(2, 8)
+        classes = fs.predict(model, images).winners
     own: dict[str, Any] = {}
     if name == "feature-adversary":
         own = {"layer": "1", "guides": images}

@@ -14,12 +14,13 @@ from fluoroscope.attacks.registry import ATTACKS
 from fluoroscope.engine.mask import as_mask
 from fluoroscope.engine.stream import Step
 from fluoroscope.errors import InvalidParameterError
+from tests.attacks.invertible_networks import invertible
 
 EPS: dict[str, float | None] = {"linf": 0.2, "l2": 2.0, "l1": 10.0, "l0": 20, "none": None}
 CASES = [(name, norm) for name, kind in ATTACKS.items() for norm in kind.norms]
 BLIND = {
     "sparse-rs", "one-pixel", "simba", "zoo", "boundary", "hopskipjump", "geoda", "universal",
-    "patch",
+    "patch", "latent",
 }  # fmt: skip
 COUNT, SIDE = 3, 10
 
@@ -48,7 +49,7 @@ def made(name: str, norm: str, images: Tensor) -> Any:
 
 @pytest.mark.parametrize(("name", "norm"), CASES)
 def test_every_attack_keeps_to_the_mask_or_refuses_it(name: str, norm: str) -> None:
-    model, images = network(), pictures()
+    model, images = invertible(2, SIDE) if name == "latent" else network(), pictures()
     classes = fs.predict(model, images).winners
     mask = torch.rand(COUNT, 2, SIDE, SIDE, generator=torch.Generator().manual_seed(1)) < 0.3
     attack = made(name, norm, images)

@@ -13,7 +13,8 @@ from fluoroscope.attacks.attack import Access, Method
 from fluoroscope.attacks.catalogue import catalogue
 
 FAMILIES = (
-    "gradient", "minimum norm", "sparse", "transfer", "score", "decision", "spatial", "universal"
+    "gradient", "minimum norm", "sparse", "transfer", "score", "decision", "spatial", "universal",
+    "latent",
 )  # fmt: skip
 
 

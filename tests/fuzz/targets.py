@@ -26,6 +26,8 @@ from torch import nn
 import fluoroscope as fs
 from fluoroscope.evaluation.corruptions.catalogue import corrupt
 from fluoroscope.inversion.measures.saved import read_saved
+from fluoroscope.models.invertible.network import Shape
+from fluoroscope.models.invertible.stated import invertible_classifier, statement
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.pictures.read import FORMATS, read_picture
 from fluoroscope.tensor_files import write_tensors
@@ -152,6 +154,19 @@ def _checkpoints(folder: Path) -> list[Tree]:
 def _load_checkpoint(folder: Path) -> object:
     (file,) = folder.iterdir()
     return fs.load_model("digits-linear", checkpoint=file)
+
+
+def _invertible(folder: Path) -> list[Tree]:
+    model = invertible_classifier(Shape(1, 4, 4, 2, scales=1, blocks=1, hidden=2), ("a", ESCAPE))
+    said = statement(model)
+    heads = [said, {**said, "invertible": said["invertible"].replace(": 4", ": 99999999")}]
+    state = model.module.state_dict()
+    return [{"weights.safetensors": save(state, head)} for head in heads]
+
+
+def _load_invertible(folder: Path) -> object:
+    (file,) = folder.iterdir()
+    return fs.load_model("invertible", checkpoint=file)
 
 
 class _Network(nn.Module):
@@ -752,6 +767,7 @@ def _open_depth_network(folder: Path) -> object:
 TARGETS: dict[str, Target] = {
     "pictures": Target(_pictures, _open_picture, 1500),
     "checkpoints": Target(_checkpoints, _load_checkpoint, 400),
+    "invertible networks": Target(_invertible, _load_invertible, 150),
     "exported programs": Target(_programs, _run_program, 150),
     "transformers' directories": Target(_transformers, fs.load_model, 60),
     "timm's directories": Target(_timm, fs.load_model, 60),

@@ -208,5 +208,7 @@ def test_the_list_has_the_built_ins_and_every_form_of_name() -> None:
     assert [entry["name"] for entry in listed["built_in"]] == list(BUILT_IN)
     assert all(entry["training"] for entry in listed["built_in"])
     forms = {entry["form"].split("/")[0].split(":")[0] for entry in listed["forms"]}
-    assert forms == {"torchvision", "timm", "hf", "DIRECTORY", "FILE.pt2", "python"}
+    assert forms == {
+        "invertible", "torchvision", "timm", "hf", "DIRECTORY", "FILE.pt2", "python"
+    }  # fmt: skip
     assert listed["libraries"]["torchvision"] is True

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fluoroscope.attacks.gradient.apgd import APGD, APGDT
     from fluoroscope.attacks.gradient.feature_adversary import FeatureAdversary
     from fluoroscope.attacks.gradient.gradient_sign import BIM, FGSM, PGD, RFGSM
+    from fluoroscope.attacks.latent.border import LatentBorder
     from fluoroscope.attacks.minimum_norm.carlini_wagner import CarliniWagner
     from fluoroscope.attacks.minimum_norm.carlini_wagner_l0 import CarliniWagnerL0
     from fluoroscope.attacks.minimum_norm.carlini_wagner_linf import CarliniWagnerLinf
@@ -50,6 +51,7 @@ _HOMES = {
     "FGSM": "gradient.gradient_sign",
     "PGD": "gradient.gradient_sign",
     "RFGSM": "gradient.gradient_sign",
+    "LatentBorder": "latent.border",
     "CarliniWagner": "minimum_norm.carlini_wagner",
     "CarliniWagnerL0": "minimum_norm.carlini_wagner_l0",
     "CarliniWagnerLinf": "minimum_norm.carlini_wagner_linf",
@@ -117,6 +119,7 @@ __all__ = [
     "GeoDA",
     "GhostFGSM",
     "HopSkipJump",
+    "LatentBorder",
     "OnePixel",
     "Patch",
     "RotationTranslation",

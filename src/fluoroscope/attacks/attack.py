@@ -47,8 +47,9 @@ _KINDS: dict[type, str] = {
     NoneType: "nothing",
 }
 
-Access = Literal["gradient", "score", "decision"]
-"""What an attack reads of a network: gradients, or only the logits, or only the winning class."""
+Access = Literal["gradient", "score", "decision", "inverse"]
+"""What an attack reads of a network: gradients, or only the logits, or only the winning class; or
+all of it, for it runs the network backwards."""
 
 
 class Method:

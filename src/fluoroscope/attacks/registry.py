@@ -32,6 +32,7 @@ ATTACKS: dict[str, type[Method]] = {
     "cw-l0": attacks.CarliniWagnerL0,
     "ead": attacks.EAD,
     "l-bfgs": attacks.LBFGS,
+    "latent": attacks.LatentBorder,
     "sparse-rs": attacks.SparseRS,
     "one-pixel": attacks.OnePixel,
     "jsma": attacks.JSMA,

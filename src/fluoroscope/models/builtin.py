@@ -9,10 +9,11 @@ from pathlib import Path
 
 from torch import nn
 
+from fluoroscope.errors import ModelFormatError
 from fluoroscope.models.checkpoints import load_checkpoint, stated_labels
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.labels import NONE_OF_THESE
-from fluoroscope.models.names import WEIGHTS, not_built_in
+from fluoroscope.models.names import UNTRAINED, WEIGHTS, not_built_in
 from fluoroscope.models.preprocessing import Preprocessing
 from fluoroscope.notices import tell
 
@@ -70,11 +71,23 @@ def load_builtin(name: str, checkpoint: str | Path | None = None) -> Classifier:
     For a ``checkpoint`` of the same architecture that knows a class for what is none of the digits,
     it is one of as many outputs, still without weights.
 
+    Of ``invertible``, of which the package has no weights, it is one of the shape that the
+    checkpoint states.
+
     Raises:
         UnknownModelError: no built-in network has that name.
         ModelFormatError: the package's file is missing or damaged, or the checkpoint cannot be
             read.
     """
+    if name in UNTRAINED:
+        if checkpoint is None:
+            raise ModelFormatError(
+                f"{name} has no weights in the package; expected those that `fluoroscope train "
+                f"{name}` wrote: --checkpoint FILE, or checkpoint="
+            )
+        from fluoroscope.models.invertible.stated import stated_classifier
+
+        return stated_classifier(checkpoint)
     if checkpoint is not None and stated_labels(checkpoint) == (*DIGITS, NONE_OF_THESE):
         tell(
             f"{checkpoint} has an eleventh class, {NONE_OF_THESE!r}, for pictures that show no "

@@ -100,21 +100,46 @@ def stated_labels(path: str | Path) -> tuple[str, ...] | None:
     Raises:
         ModelFormatError: no such file, or one that is broken.
     """
+    said = statements(path)
+    try:
+        return labels_in(said)
+    except (ValueError, RecursionError) as problem:
+        raise _broken(Path(path), problem) from problem
+
+
+def statements(path: str | Path) -> dict[str, str]:
+    """What a safetensors file states in its head, by name; nothing of another kind of file.
+
+    Raises:
+        ModelFormatError: no such file, or one that is broken.
+    """
     file = regular_file(path, "a .safetensors or .pt file of weights", ModelFormatError)
     if file.suffix != ".safetensors":
-        return None
+        return {}
     refuse_programs(file)
     try:
         with safe_open(file, framework="pt") as found:
-            stated = (found.metadata() or {}).get("labels")
-        labels = None if stated is None else json.loads(stated)
+            return dict(found.metadata() or {})
     # Whatever damaged files make the libraries raise.
     except Exception as problem:
-        raise ModelFormatError(
-            f"{file} cannot be read as weights ({first_line(problem)}); expected safetensors, or a "
-            "state_dict saved by torch.save"
-        ) from problem
+        raise _broken(file, problem) from problem
+
+
+def labels_in(said: Mapping[str, str]) -> tuple[str, ...] | None:
+    """The names of the classes among statements; ``None`` where there is no list of them.
+
+    Raises:
+        ValueError, RecursionError: what stands there is no JSON.
+    """
+    labels = json.loads(said["labels"]) if "labels" in said else None
     return tuple(map(str, labels)) if isinstance(labels, list) else None
+
+
+def _broken(file: Path, problem: BaseException) -> ModelFormatError:
+    return ModelFormatError(
+        f"{file} cannot be read as weights ({first_line(problem)}); expected safetensors, or a "
+        "state_dict saved by torch.save"
+    )
 
 
 def nothing_loaded(module: nn.Module) -> bool:

@@ -17,11 +17,19 @@ from fluoroscope.models.wording import did_you_mean, suggestion
 
 BUILTIN: tuple[str, ...] = ("digits-linear", "digits-cnn", "digits-robust")
 
+UNTRAINED: tuple[str, ...] = ("invertible",)
+"""Built in without weights: ``fluoroscope train`` makes these for the data at hand."""
+
 WEIGHTS = files("fluoroscope.models") / "weights"
 """Where those of the built-in networks lie, and the record of how each was made."""
 
 _WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 _FORMS = (
+    (
+        "invertible",
+        None,
+        "an invertible network that fluoroscope train made; --checkpoint FILE says which",
+    ),
     ("torchvision/NAME", "torchvision", "torchvision's published weights, labels and transforms"),
     ("timm/NAME", "timm", "timm's published weights, labels and data configuration"),
     ("hf/OWNER/NAME", "transformers", "an image classifier of the Hugging Face hub"),
@@ -113,7 +121,7 @@ def source_of(name: str | Path) -> str | None:
     text = str(name)
     if isinstance(name, str):
         prefix, slash, _ = text.partition("/")
-        if text in BUILTIN:
+        if text in BUILTIN or text in UNTRAINED:
             return "built-in"
         if text.startswith("python:"):
             return "python"
@@ -182,7 +190,7 @@ def _unknown(text: str) -> UnknownModelError | ModelFormatError:
 def _nearest(text: str) -> list[str]:
     if text.count("/") == 1 and not text.startswith((".", "/")):
         return [f"hf/{text}"]
-    full = {name: name for name in BUILTIN}
+    full = {name: name for name in (*BUILTIN, *UNTRAINED)}
     full |= {name: f"torchvision/{name}" for name in torchvision_names()}
     if text in full:
         return [full[text]]

@@ -207,6 +207,14 @@ class Preprocessing:
             images = images / _per_channel(self.std, images)
         return images
 
+    def denormalize(self, inputs: Tensor) -> Tensor:
+        """The images ``(N, C, H, W)`` that :meth:`normalize` makes these of."""
+        if self.std is not None:
+            inputs = inputs * _per_channel(self.std, inputs)
+        if self.mean is not None:
+            inputs = inputs + _per_channel(self.mean, inputs)
+        return inputs.flip(1) if self.channel_order == "bgr" else inputs
+
     def describe(self) -> dict[str, Any]:
         """The same as plain values, for JSON."""
         return {

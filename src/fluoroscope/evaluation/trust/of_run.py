@@ -96,7 +96,7 @@ def from_rows(parts: Sequence[Sequence[pa.Table]], plan: Plan) -> tuple[Check, .
     blind = [
         name
         for at, name in enumerate(order)
-        if access[name] != "gradient" and set(order[:at]) & set(white)
+        if access[name] in ("score", "decision") and set(order[:at]) & set(white)
     ]
     if blind and right:
         fooled = sum(_successes(table) for name in blind for table in rows[name])

@@ -1,0 +1,1 @@
+"""By way of the latent of an invertible network."""
