@@ -25,11 +25,6 @@ WEIGHTS = files("fluoroscope.models") / "weights"
 
 _WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 _FORMS = (
-    (
-        "invertible",
-        None,
-        "an invertible network that fluoroscope train made; --checkpoint FILE says which",
-    ),
     ("torchvision/NAME", "torchvision", "torchvision's published weights, labels and transforms"),
     ("timm/NAME", "timm", "timm's published weights, labels and data configuration"),
     ("hf/OWNER/NAME", "transformers", "an image classifier of the Hugging Face hub"),
@@ -41,6 +36,11 @@ _FORMS = (
     ),
     ("FILE.pt2", None, "a program saved by torch.export.save"),
     ("python:PACKAGE.MODULE:FUNCTION", None, "what a function of yours returns; runs your code"),
+    (
+        "invertible",
+        None,
+        "an invertible network that fluoroscope train made; --checkpoint FILE says which",
+    ),
 )
 
 

@@ -124,5 +124,5 @@ def exact_norm(weight: Tensor, size: tuple[int, int]) -> float:
 
 
 def _unit(picture: Tensor) -> Tensor:
-    length: Tensor = picture.norm()  # type: ignore[no-untyped-call]
+    length: Tensor = picture.norm()
     return picture / length.clamp(min=torch.finfo(picture.dtype).tiny)
