@@ -19,7 +19,7 @@ from fluoroscope.errors import (
     ModelFormatError,
     ModelOutputError,
 )
-from fluoroscope.models.first_layer import channels_of, flattened_shape, size_of
+from fluoroscope.models.first_layer import channels_of, flattened_shape, stated_shape
 from fluoroscope.models.frozen import frozen
 from fluoroscope.models.labels import find_class, printable
 from fluoroscope.models.outputs import Outputs, check_outputs, logits_of
@@ -126,8 +126,8 @@ class Classifier(html.Shown):
         told = flat = None
         if preprocessing is None and channels is None:
             told = channels_of(module)
-        if preprocessing is None and size is None:
-            size = size_of(module)
+        if preprocessing is None and (stated := stated_shape(module)) is not None:
+            told, size = stated[0] if channels is None else told, size or stated[1:]
         if preprocessing is None and told is None and size is None:
             flat = flattened_shape(module, channels)
             if flat is not None:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from fluoroscope.models.frozen import frozen
-from fluoroscope.models.invertible.network import InvertibleNetwork
 from fluoroscope.process import random_state_lock
 
 # Networks see so many channels at most before their layers make more of them.
@@ -22,18 +21,19 @@ def channels_of(module: nn.Module) -> int | None:
     Layers may be listed in another order than they are used in. A first one that takes many
     channels is passed over where another takes few.
     """
-    if isinstance(module, InvertibleNetwork):  # whose first convolution sees the picture squeezed
-        return module.shape.channels
     found = [weight.shape[1] * groups for weight, groups in _convolutions(module)]
     if not found:
         return None
     return found[0] if found[0] <= _MOST_CHANNELS or min(found) > _MOST_CHANNELS else min(found)
 
 
-def size_of(module: nn.Module) -> tuple[int, int] | None:
-    """``(height, width)`` of the pictures that a module takes alone, where it says so."""
-    if isinstance(module, InvertibleNetwork):
-        return module.shape.height, module.shape.width
+def stated_shape(module: nn.Module) -> tuple[int, int, int] | None:
+    """Channels, height and width of the only pictures that a module takes, where it says so: by an
+    attribute ``picture_shape``.
+    """
+    stated = getattr(module, "picture_shape", None)
+    if type(stated) is tuple and len(stated) == 3 and all(type(one) is int for one in stated):
+        return stated
     return None
 
 

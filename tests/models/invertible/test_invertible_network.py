@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import fluoroscope as fs
-from fluoroscope.models.first_layer import channels_of
 from fluoroscope.models.frozen import frozen
 from fluoroscope.models.invertible.backwards import bounds_of, latents_of, pictures_of
 from fluoroscope.models.invertible.bounded import BoundedConvolution, exact_norm
@@ -205,7 +204,7 @@ def test_any_size_is_squeezed_as_far_as_it_goes() -> None:
 def test_behind_its_preprocessing() -> None:
     shape = Shape(3, 4, 4, 3, scales=1, blocks=2, hidden=4)
     module = network(shape)
-    assert channels_of(module) == 3
+    assert (fs.Classifier(module).channels, fs.Classifier(module).input_size) == (3, (4, 4))
     model = fs.Classifier(
         module, mean=[0.4, 0.5, 0.6], std=[0.2, 0.5, 0.25], input_size=4, channel_order="bgr"
     )

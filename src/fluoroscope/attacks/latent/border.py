@@ -34,8 +34,8 @@ from fluoroscope.engine.stream import Query, Samples, is_reached
 from fluoroscope.engine.threats import Threat
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier, as_classifier
-from fluoroscope.models.invertible.backwards import check_size, invertible_in, pictures_of
-from fluoroscope.models.invertible.network import ROUNDS
+from fluoroscope.models.invertible.backwards import invertible_in, pictures_of
+from fluoroscope.models.invertible.network import ROUNDS, check_size
 
 LAYER = "latent"
 # A lead of so many times what the type can tell apart may be a tie in another batch.

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from fluoroscope.errors import InvalidImagesError, InvalidParameterError
+from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.invertible.network import ROUNDS, Inverse, InvertibleNetwork
 
@@ -39,7 +39,6 @@ def latents_of(model: Classifier, images: Tensor) -> Tensor:
         InvalidParameterError: a network without an inverse.
     """
     network = invertible_in(model, "a latent")
-    check_size(network, images)
     with torch.inference_mode(False), torch.no_grad(), model.held():
         return network.encode(model.preprocessing.normalize(images.clone()))
 
@@ -61,18 +60,3 @@ def bounds_of(model: Classifier) -> tuple[float, float]:
     low, high = invertible_in(model, "a bound of distances in the latent").lipschitz_bounds()
     scales = model.preprocessing.std or (1.0,)
     return low / max(scales), high / min(scales)
-
-
-def check_size(network: InvertibleNetwork, images: Tensor) -> None:
-    """Refuse images of another size, which would be resized where nothing leads back.
-
-    Raises:
-        InvalidImagesError: they are.
-    """
-    shape = network.shape
-    wanted = (shape.channels, shape.height, shape.width)
-    if tuple(images.shape[1:]) != wanted:
-        raise InvalidImagesError(
-            f"images have shape {tuple(images.shape)}; expected (N, {', '.join(map(str, wanted))}),"
-            " the size of this invertible network: bring them to it by model.fit"
-        )

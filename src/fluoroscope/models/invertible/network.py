@@ -176,6 +176,7 @@ class InvertibleNetwork(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
+        self.picture_shape = (shape.channels, shape.height, shape.width)
         self.scales = nn.Sequential(*(Scale(*step, shape) for step in shape.steps()))
         self.latent = nn.Flatten()
         self.head = nn.Linear(shape.numbers, shape.classes)
@@ -187,12 +188,7 @@ class InvertibleNetwork(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """The latents ``(N, D)``, in the mode that the module is in."""
-        wanted = (self.shape.channels, self.shape.height, self.shape.width)
-        if tuple(images.shape[1:]) != wanted:
-            raise InvalidImagesError(
-                f"images have shape {tuple(images.shape)}; expected (N, {wanted[0]}, {wanted[1]}, "
-                f"{wanted[2]}), for this network is invertible at that size alone"
-            )
+        check_size(self, images)
         found: Tensor = self.latent(self.scales(images))
         return found
 
@@ -235,3 +231,17 @@ class InvertibleNetwork(nn.Module):
 
     def _scales(self) -> list[Scale]:
         return [part for part in self.scales if isinstance(part, Scale)]
+
+
+def check_size(network: InvertibleNetwork, images: Tensor) -> None:
+    """Refuse images of another size, which would be resized where nothing leads back.
+
+    Raises:
+        InvalidImagesError: they are.
+    """
+    wanted = network.picture_shape
+    if tuple(images.shape[1:]) != wanted:
+        raise InvalidImagesError(
+            f"images have shape {tuple(images.shape)}; expected (N, {', '.join(map(str, wanted))}),"
+            " the size of this invertible network: bring them to it by model.fit"
+        )
