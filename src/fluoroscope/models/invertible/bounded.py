@@ -41,7 +41,8 @@ class BoundedConvolution(nn.Conv2d):
     ) -> None:
         super().__init__(inputs, outputs, kernel, padding=kernel // 2)
         self.size, self.bound = size, bound
-        self.register_buffer("direction", _unit(torch.randn(1, inputs, *size)))
+        drawn = torch.randn(1, inputs, *size, device=self.weight.device, dtype=self.weight.dtype)
+        self.register_buffer("direction", _unit(drawn))
         self._known: tuple[Tensor, float] | None = None
         with torch.no_grad():
             for _ in range(_WARM_UP):
