@@ -117,7 +117,9 @@ def load_checkpoint(
 
 
 def describe(value: Any) -> Any:
-    """A function, a partial or a dataclass of settings as plain values; others as they are."""
+    """A function, a partial or a dataclass of settings as plain values, and several of them; others
+    as they are.
+    """
     settings = getattr(value, "settings", None)
     if is_dataclass(settings):  # of what was begun from them
         return describe(settings)
@@ -127,6 +129,8 @@ def describe(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         stated = {field.name: describe(getattr(value, field.name)) for field in fields(value)}
         return {"kind": type(value).__name__, **stated}
+    if isinstance(value, list | tuple):
+        return [describe(each) for each in value]
     if callable(value):
         named = value if hasattr(value, "__qualname__") else type(value)
         return f"{named.__module__}.{named.__qualname__}"

@@ -29,12 +29,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fluoroscope.attacks.gradient.apgd import APGD, APGDState
+from fluoroscope.attacks.gradient.apgd_l1 import L1State
 from fluoroscope.attacks.gradient.ascent import AscentState, GradientAscent
 from fluoroscope.attacks.gradient.gradient_sign import FGSM, PGD, FixedStep
 from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.objectives import Objective
-from fluoroscope.engine.stream import Samples
+from fluoroscope.engine.stream import Attack, Samples
 from fluoroscope.engine.threats import Threat, one_bound
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
@@ -44,6 +46,9 @@ from fluoroscope.training.step import Moment
 # Standard deviation of the step from x with which TRADES begins: at x itself the divergence is
 # lowest and has no slope.
 BESIDE = 1e-3
+
+Search = FixedStep | APGD
+"""What moves pictures; all of a batch take the same number of steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +81,7 @@ class AdversarialLoss(MovedLoss):
         """The images ``(N, C, H, W)`` moved against the network, as it is now."""
         return _search(self._attack_now(moment), module, images, labels, -1.0, moment)
 
-    def attack(self, share: float) -> FixedStep:
+    def attack(self, share: float) -> Search:
         """The search within this share of the whole radius."""
         raise NotImplementedError
 
@@ -86,7 +91,7 @@ class AdversarialLoss(MovedLoss):
         radius = {"norm": self.threat.name, "eps": float(self.threat.eps)}
         return {"method": self.method, **radius, **settings}
 
-    def _attack_now(self, moment: Moment) -> FixedStep:
+    def _attack_now(self, moment: Moment) -> Search:
         return self.attack(min(1.0, moment.share / self.ramp) if self.ramp else 1.0)
 
     def _threat(self, share: float) -> Threat:
@@ -201,7 +206,7 @@ class _FromBeside(PGD):
 
 
 def _search(
-    attack: FixedStep,
+    attack: Attack[Any],
     module: nn.Module,
     images: Tensor,
     classes: Tensor,
@@ -216,12 +221,20 @@ def _search(
     given = images.to(model.dtype)  # of a network that computes in halves, in more than these
     state = attack.start(Samples(given, classes, signs, indices, keys, torch.zeros_like(indices)))
     with model.held():
-        while (query := attack.ask(state)).any_gradient:
+        while True:
+            query = attack.ask(state)
+            # Auto-PGD in L1 goes from one ball to the next without a gradient, and keeps its best;
+            # of the others nobody needs the look at where they end.
+            over = state.done.all() if isinstance(state, L1State) else not query.any_gradient
+            if over:
+                break
             answer = evaluate(
-                model, query.images, query.classes, query.objective, gradient=True, look=False
-            )
+                model, query.images, query.classes, query.objective, gradient=query.any_gradient,
+                look=False,
+            )  # fmt: skip
             state = attack.tell(state, answer)
-    return state.images.to(images)
+    found: Tensor = state.best_images if isinstance(state, L1State | APGDState) else state.images
+    return found.to(images)
 
 
 def _classifier(module: nn.Module, images: Tensor) -> Classifier:

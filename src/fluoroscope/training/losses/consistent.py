@@ -22,7 +22,7 @@ the same they are the same number.
 before the layer each draws its own units, and the distance holds what that does, too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, get_args
@@ -39,6 +39,7 @@ from fluoroscope.models.wrappers.randomised import random_state_aside
 from fluoroscope.training.companion import Running, begun
 from fluoroscope.training.losses.attacked import AttackLoss
 from fluoroscope.training.losses.moved import MovedLoss
+from fluoroscope.training.losses.multi_norm import MultiNormLoss
 from fluoroscope.training.preprocessed import last_convolution, network_of
 from fluoroscope.training.step import Moment, Ready, Terms
 
@@ -61,13 +62,13 @@ class ConsistentLoss:
         InvalidParameterError: a weight below 0, or an unknown distance.
     """
 
-    base: MovedLoss | AttackLoss
+    base: MovedLoss | AttackLoss | MultiNormLoss
     layer: str | None = None
     weight: float = 1.0
     distance: Distance = "l2"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.base, MovedLoss | AttackLoss):
+        if not isinstance(self.base, MovedLoss | AttackLoss | MultiNormLoss):
             raise InvalidParameterError(
                 f"base is {self.base!r}; expected a loss of moved pictures, such as FGSMLoss"
             )
@@ -122,6 +123,17 @@ class _Consistent(Running):
         moved = self._base.moved(module, images, labels, moment)
         seen = partial(_seen, self._model, self.layer, module)
         return partial(self._lowered, seen, images, moved, labels)
+
+    def after(self, module: nn.Module, moment: Moment) -> None:
+        if isinstance(self._base, Running):
+            self._base.after(module, moment)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self._base.tensors() if isinstance(self._base, Running) else {}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        if isinstance(self._base, Running):
+            self._base.restore(tensors)
 
     def _lowered(
         self,
