@@ -122,8 +122,6 @@ def test_it_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
 def test_mistakes_and_doubts_are_told() -> None:
     with pytest.raises(InvalidParameterError, match="weight is 0; expected a number above 0"):
         SelectiveLoss(weight=0)
-    with pytest.raises(InvalidParameterError, match="base is a SelectiveLoss"):
-        SelectiveLoss(base=SelectiveLoss())  # type: ignore[arg-type]
     with pytest.raises(InvalidParameterError, match=r"layer is 'c9', which .* does not have"):
         fit(network(), IMAGES, LABELS, loss=SelectiveLoss(layer="c9"))
     linear = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))

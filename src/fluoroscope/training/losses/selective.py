@@ -8,18 +8,19 @@ batch shows nothing of are left out, and so are units that are assigned to one.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.models.layers import tapped
+from fluoroscope.models.layers import find_layer, tapped
+from fluoroscope.models.wrappers.randomised import random_state_aside
 from fluoroscope.notices import tell
-from fluoroscope.training.companion import Companion, Running
+from fluoroscope.training.companion import Companion, Running, begun
 from fluoroscope.training.fitting import cross_entropy
-from fluoroscope.training.losses.adversarial import AdversarialLoss
 from fluoroscope.training.preprocessed import last_convolution, network_of
-from fluoroscope.training.step import Loss, Moment, Terms
+from fluoroscope.training.step import Loss, Moment, Ready, Terms, named_terms, prepare
 
 # Responses that add up to less count as none.
 _NOTHING = 1e-12
@@ -80,16 +81,17 @@ def class_responses(activation: Tensor, labels: Tensor, classes: int) -> tuple[T
 class SelectiveLoss:
     """Another loss, and the selectivity of a layer's units for classes of their own.
 
-    ``base`` is what is lowered besides, and says which pictures are learnt from: in adversarial
-    training the moved ones, of which the units' answers are taken then.
+    ``base`` is what is lowered besides. Units are read in the pass that its logits come from: in
+    adversarial training that of the moved pictures.
 
     Raises:
         InvalidParameterError: a weight that is no number above 0.
     """
 
-    base: Loss = cross_entropy
+    base: Loss | Companion = cross_entropy
     layer: str | None = None
-    """By its name in the network; by default the last convolution."""
+    """By its name in the network; by default the last convolution. Of one that is used several
+    times the last use counts."""
     weight: float = 0.1
 
     def __post_init__(self) -> None:
@@ -97,58 +99,72 @@ class SelectiveLoss:
             raise InvalidParameterError(
                 f"weight is {self.weight}; expected a number above 0, such as 0.1"
             )
-        if isinstance(self.base, Companion):
-            raise InvalidParameterError(
-                f"base is a {type(self.base).__name__}, which keeps something of its own; expected "
-                "cross_entropy or an adversarial loss"
-            )
 
     def begin(self, module: nn.Module, classes: int) -> "Selecting":
-        """For a network of so many classes."""
-        return Selecting(self, classes)
+        """For a network of so many classes.
+
+        Raises:
+            InvalidParameterError: it has no such layer, or ``base`` has weights of its own.
+        """
+        if self.layer is not None:
+            find_layer(network_of(module, 3), self.layer)
+        base = begun(self.base, module, classes)
+        if isinstance(base, Running) and (base.parameters() or base.tensors()):
+            raise InvalidParameterError(
+                f"base is a {type(self.base).__name__}, which learns something of its own; "
+                "expected the cross-entropy, or a loss of moved pictures"
+            )
+        return Selecting(self, base, classes)
 
 
 class Selecting(Running):
     """One training with a `SelectiveLoss`; it is the loss."""
 
-    def __init__(self, settings: SelectiveLoss, classes: int) -> None:
-        self.settings = settings
-        self._classes = classes
-        self._layer = settings.layer
+    def __init__(self, settings: SelectiveLoss, base: Loss, classes: int) -> None:
+        self.settings, self._base, self._classes = settings, base, classes
+        self.layer = settings.layer
         self._own: Tensor | None = None
 
     def __call__(
         self, module: nn.Module, images: Tensor, labels: Tensor, moment: Moment
     ) -> tuple[Terms, Tensor]:
         """The terms of the base, and ``selectivity``; the base's logits ``(N, classes)``."""
-        if self._layer is None:
-            self._layer = last_convolution(module, images)
-        layer, base = self._layer, self.settings.base
-        if isinstance(base, AdversarialLoss):  # of the search's many passes nothing is kept
-            moved = base.moved(module, images, labels, moment)
-        with tapped(network_of(module, images.shape[1]), layer) as kept:
-            if isinstance(base, AdversarialLoss):
-                clean = module(images) if base.learns_clean else None
-                logits = module(moved)
-                terms: Terms = base.terms(clean, logits, labels)
-            else:
-                terms, logits = base(module, images, labels, moment)
+        return self.prepare(module, images, labels, moment)()
+
+    def prepare(self, module: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> Ready:
+        """What the base does once for a batch; the loss at the weights there are when asked."""
+        if self.layer is None:
+            with random_state_aside(images.device):
+                self.layer = last_convolution(module, images)
+        # The many passes of a search for moved pictures are over then.
+        ready = prepare(self._base, module, images, labels, moment)
+        return partial(self._lowered, ready, module, images.shape[1], labels, self.layer)
+
+    def _lowered(
+        self, ready: Ready, module: nn.Module, channels: int, labels: Tensor, layer: str
+    ) -> tuple[Terms, Tensor]:
+        with tapped(network_of(module, channels), layer) as kept:
+            terms, logits = ready()
         if not kept or kept[-1].dim() not in (2, 3, 4) or len(kept[-1]) != len(labels):
             raise InvalidParameterError(
-                f"layer is {layer!r}, which gives out no maps of the pictures; expected a layer "
+                f"layer is {layer!r}, which gives out nothing of each picture's own; expected one "
                 "with units, such as a convolution"
             )
+        if not kept[-1].requires_grad:
+            raise InvalidParameterError(
+                f"layer is {layer!r}, up to which no weight is learnt; expected a layer behind one"
+            )
         responses, present = class_responses(kept[-1], labels, self._classes)
-        value = mean_selectivity(responses, self._units(len(responses), responses), present)
-        named = {"loss": terms} if isinstance(terms, Tensor) else terms
-        return {**named, "selectivity": -self.settings.weight * value}, logits
+        value = mean_selectivity(responses, self._units(responses), present)
+        return {**named_terms(terms), "selectivity": -self.settings.weight * value}, logits
 
-    def _units(self, units: int, like: Tensor) -> Tensor:
+    def _units(self, responses: Tensor) -> Tensor:
+        units = len(responses)
         if self._own is None:
             if units < self._classes:
                 tell(
-                    f"layer {self._layer} has {units:,} units for {self._classes:,} classes: each "
+                    f"layer {self.layer} has {units:,} units for {self._classes:,} classes: each "
                     "unit is assigned one, and the other classes have none"
                 )
-            self._own = assignment(units, self._classes).to(like.device)
+            self._own = assignment(units, self._classes).to(responses.device)
         return self._own
