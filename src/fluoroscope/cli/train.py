@@ -55,7 +55,8 @@ def train(
         str | None,
         typer.Option(
             help="exclude: learn one class more, none of these, from noise and from what the "
-            "network itself takes for digits; default: the classes alone.",
+            "network itself takes for digits; selective: each unit of a layer learns to answer to "
+            "one class; default: the classes alone.",
             rich_help_panel=_LEARNING,
         ),
     ] = None,
@@ -148,6 +149,7 @@ def train(
       fluoroscope train torchvision/resnet18 --from-scratch -d photos --input-size 64
       fluoroscope train digits-cnn -d path/to/mnist --adversarial pgd --eps 0.3
       fluoroscope train digits-cnn -d path/to/mnist --recipe exclude
+      fluoroscope train digits-cnn -d path/to/mnist --recipe selective --weight 5
     """
     from fluoroscope.training.names import Chosen, check_chosen
 

@@ -11,7 +11,7 @@ import typer
 
 from fluoroscope.cli.options import parameter, parameters, sign
 
-_EXCLUDE = "Recipe exclude"
+_EXCLUDE, _LAYER = "Recipe exclude", "Recipe selective"
 
 OF_RECIPES: dict[str, tuple[Any, Any]] = {
     "outside": (
@@ -20,6 +20,28 @@ OF_RECIPES: dict[str, tuple[Any, Any]] = {
             typer.Option(
                 help="Other pictures, to be told from digits at the end. Repeatable.",
                 rich_help_panel=_EXCLUDE,
+            ),
+        ],
+        None,
+    ),
+    "layer": (
+        Annotated[
+            str | None,
+            typer.Option(
+                help="Whose units are looked at, by its name (fluoroscope neurons list); default: "
+                "the last convolution.",
+                rich_help_panel=_LAYER,
+            ),
+        ],
+        None,
+    ),
+    "weight": (
+        Annotated[
+            float | None,
+            typer.Option(
+                help="Of the recipe's own term beside the rest of the loss; default: selective "
+                "0.1.",
+                rich_help_panel=_LAYER,
             ),
         ],
         None,
@@ -35,7 +57,9 @@ def with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
     def gathering(**given: Any) -> None:
         found = {name: given.pop(name) for name in OF_RECIPES}
         chosen = {
-            name: value for name, value in found.items() if value != OF_RECIPES[name][1] and value
+            name: value
+            for name, value in found.items()
+            if value != OF_RECIPES[name][1] and value != []  # of a repeatable one, given never
         }
         command(options=chosen, **given)
 

@@ -36,6 +36,10 @@ RECIPES: dict[str, About] = {
         with_beside=False,
         built_in=True,
     ),
+    "selective": About(
+        "classes, and each unit of a layer to answer to one of them",
+        options=("layer", "weight"),
+    ),
 }
 """By name; without one a network learns classes by the cross-entropy, or against moved pictures."""
 

@@ -34,13 +34,20 @@ class Asked:
     """Other data by its name: 8-bit images ``(N, C, H, W)`` and the network's classes ``(N,)``."""
 
 
-RECIPES: dict[str, Callable[[Asked], Loss]] = {}
+def _selective(asked: Asked) -> Companion:
+    from fluoroscope.training.losses.selective import SelectiveLoss
+
+    own = {name: asked.options[name] for name in ("layer", "weight") if name in asked.options}
+    return SelectiveLoss(base=asked.moved_by or cross_entropy, **own)
+
+
+RECIPES: dict[str, Callable[[Asked], Loss | Companion]] = {"selective": _selective}
 """What is lowered, by the recipe's name."""
 BESIDE: dict[str, Callable[[Asked], Companion | Running]] = {}
 """What goes along, by the option that asks for it."""
 
 
-def made(recipe: str | None, asked: Asked) -> tuple[Loss, list[Companion | Running]]:
+def made(recipe: str | None, asked: Asked) -> tuple[Loss | Companion, list[Companion | Running]]:
     """What is lowered by the recipe of this name, and what goes along.
 
     Raises:
