@@ -30,6 +30,12 @@ def _same_chance() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture
+def without_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings draw no curves, which takes longer than the trainings of these tests."""
+    monkeypatch.setattr("fluoroscope.training.run.TrainingRun._draw", lambda run: None)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with real networks and data sets beside the checkout; a user's clone has none."""

@@ -9,6 +9,7 @@ import pytest
 from fluoroscope.training.run import TrainingRun
 
 Call = Callable[..., object]
+pytestmark = pytest.mark.usefixtures("without_curves")
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from fluoroscope.inversion.exclusion.run import ExclusionRun
 from fluoroscope.inversion.generator.settings import Settings
 
 Call = Callable[..., Any]
+pytestmark = pytest.mark.usefixtures("without_curves")
 
 
 @pytest.fixture(autouse=True)

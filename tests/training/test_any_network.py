@@ -23,6 +23,8 @@ from fluoroscope.training.augmentation import Moves, augmentation
 from fluoroscope.training.network import file_name
 from fluoroscope.training.run import TrainingRun, train
 
+pytestmark = pytest.mark.usefixtures("without_curves")
+
 CODE = """
 import torch
 from torch import nn

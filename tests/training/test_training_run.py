@@ -27,6 +27,8 @@ from fluoroscope.training import run as run_module
 from fluoroscope.training.checkpoint import describe
 from fluoroscope.training.run import TrainingRun, train
 
+pytestmark = pytest.mark.usefixtures("without_curves")
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -24,6 +24,7 @@ from fluoroscope.words import count, percent
 
 if TYPE_CHECKING:
     from fluoroscope.training.run import TrainingRun
+    from fluoroscope.training.step import FitStep
 
 _LEARNING, _HARDENING = "How it learns", "Against attacks"
 
@@ -196,14 +197,24 @@ def train(
     earlier_run(output, run.out / f"{file_name(run.name)}.json")
     if run.behind:
         output.say(f"going on after step {run.behind} of an earlier run")
-    for step in output.progress(run, len(run), f"training {architecture}"):
-        if step.held_out is not None:
-            attacked = step.held_out_adversarial
+    total, behind = len(run) + max(0, run.behind - 1), run.behind
+    at, held_out = behind, ""
+    try:
+        with output.measuring() as move:
+            for step in run:
+                at = step.number
+                if step.held_out is not None:
+                    held_out = _judged(step)
+                    output.say(f"epoch {step.epoch}: loss {_terms(step)}, {held_out}")
+                accuracy = f"{percent(step.accuracy)} of the batch"
+                move(at / total, f"epoch {step.epoch}: {_terms(step)}, {held_out or accuracy}")
+    except KeyboardInterrupt:
+        if run.checkpoint.is_file():
             output.say(
-                f"epoch {step.epoch}: loss {step.loss:.4f}, held-out pictures classified correctly "
-                f"{100 * step.held_out:.2f} %"
-                + ("" if attacked is None else f", under attack {100 * attacked:.1f} %")
+                f"stopped after step {at:,} of {total:,}; the same command goes on from "
+                f"{run.checkpoint}, which is at most a minute older"
             )
+        raise
     result = run.result
     accuracy = result.record["accuracy"]
     built_in = accuracy.get("built_in_pictures")
@@ -220,10 +231,27 @@ def train(
         )
     for line in _excluded(run):
         output.say(line)
-    output.wrote([result.weights, result.weights.with_suffix(".json")])
+    files = [
+        result.weights.with_suffix(suffix)
+        for suffix in (".safetensors", ".json", ".curves.png", ".curves.csv")
+    ]
+    output.wrote([*files, *filter(None, [result.best])])
     if run.next_command:
         output.say(f"look into it: {run.next_command}")
     output.json(result.record)
+
+
+def _terms(step: "FitStep") -> str:
+    """``2.31``, or ``2.31 (clean 1.2, divergence 1.11)``."""
+    parts = ", ".join(f"{name} {value:.3g}" for name, value in step.terms.items())
+    return f"{step.loss:.4f}" + (f" ({parts})" if parts else "")
+
+
+def _judged(step: "FitStep") -> str:
+    attacked = step.held_out_adversarial
+    return f"held-out pictures classified correctly {100 * (step.held_out or 0):.2f} %" + (
+        "" if attacked is None else f", under attack {100 * attacked:.1f} %"
+    )
 
 
 def _run(recipe: str | None) -> "type[TrainingRun]":

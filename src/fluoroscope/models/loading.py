@@ -75,8 +75,7 @@ def load_model(
     """
     place = _device(device)
     if isinstance(name, str | Path):
-        if labels is None and checkpoint is not None:
-            find_source(name)  # what is wrong with the name is told first
+        if labels is None and checkpoint is not None and find_source(name)[1] != "built-in":
             labels = stated_labels(checkpoint)
         classifier = _by_name(
             user_path(name) if str(name).startswith("~") else name,

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from fluoroscope.training.losses.by_name import adversarial_loss
     from fluoroscope.training.losses.consistent import ConsistentLoss, feature_distance
     from fluoroscope.training.recipe import Recipe
-    from fluoroscope.training.run import Trained, TrainingRun, train
+    from fluoroscope.training.run import TrainingRun, train
     from fluoroscope.training.step import FitStep, Moment
+    from fluoroscope.training.trained import Trained
 
 _HOMES = {
     "AdversarialLoss": "losses.adversarial",
@@ -33,7 +34,7 @@ _HOMES = {
     "PGDLoss": "losses.adversarial",
     "Recipe": "recipe",
     "TRADESLoss": "losses.adversarial",
-    "Trained": "run",
+    "Trained": "trained",
     "TrainingRun": "run",
     "accuracy": "classification",
     "adversarial_loss": "losses.by_name",

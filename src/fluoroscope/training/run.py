@@ -4,37 +4,39 @@ The weights in the package are the product of this; the record beside them says 
 from when the last training pictures were held out, not a share of every class.
 """
 
-import hashlib
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from fluoroscope.attacks.gradient.gradient_sign import PGD
 from fluoroscope.data.imageset import ImageSet, load_images
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.threats import Linf
 from fluoroscope.errors import InvalidParameterError, UnknownDataError
-from fluoroscope.files import atomic_set, output_directory
+from fluoroscope.files import atomic_path, output_directory
 from fluoroscope.hashing import as_seed
 from fluoroscope.models.builtin import DIGITS
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.names import BUILTIN
-from fluoroscope.pictures import html
+from fluoroscope.pictures.maps import write_figure
+from fluoroscope.tensor_files import write_tensors
 from fluoroscope.training.augmentation import augmentation, rewrite
+from fluoroscope.training.beside.watching import Watch as HeldOutWatch
+from fluoroscope.training.beside.watching import Watching
 from fluoroscope.training.checkpoint import describe, read_step
 from fluoroscope.training.classification import accuracy
 from fluoroscope.training.companion import Companion, Running, begun
 from fluoroscope.training.fitting import cross_entropy, fit_stream, training_identity
-from fluoroscope.training.judging import resists, under_attack
+from fluoroscope.training.history import History, Keeping
+from fluoroscope.training.judging import under_attack
 from fluoroscope.training.losses.adversarial import AdversarialLoss, PGDLoss
 from fluoroscope.training.losses.by_name import adversarial_loss
 from fluoroscope.training.names import MOVING, Chosen, check_chosen
@@ -46,8 +48,8 @@ from fluoroscope.training.recipes import Asked, made
 from fluoroscope.training.shares import share_of_each
 from fluoroscope.training.step import FitStep, Loss
 from fluoroscope.training.together import check_processes, is_first
+from fluoroscope.training.trained import BUILT_IN_NOTE, NOTE, Trained, curves_of, write_weights
 from fluoroscope.training.words import spoken
-from fluoroscope.words import percent
 
 RECIPES = {
     "digits-linear": Recipe(epochs=30, batch_size=256, learning_rate=4e-3, augment=rewrite),
@@ -69,53 +71,10 @@ USUAL = Recipe(epochs=10, batch_size=64, learning_rate=1e-3, weight_decay=0.01)
 # At most so many of the training pictures, and at most a tenth, judge each epoch instead: of every
 # class the same share, drawn at random.
 HELD_OUT = 2000
-# At most so many of these are attacked after each epoch, with so many steps.
-HELD_OUT_ATTACKED = 500
-HELD_OUT_STEPS = 20
+# Seconds after which the curves are drawn again, and how many times longer than drawing took.
+CURVES_EVERY, CURVES_COST = 60.0, 20.0
 # The share of the steps over which the radius grows, where nobody says another.
 RAMP = 0.35
-
-NOTE = (
-    "The weights were learnt from the training pictures alone; neither those that judged the "
-    "epochs nor those of the test were among them."
-)
-BUILT_IN_NOTE = (
-    "The weights were learnt from the training split alone, never from the test split or the "
-    "built-in pictures; the recipe was chosen with the accuracy on both in view."
-)
-
-
-@dataclass(frozen=True, repr=False)
-class Trained(html.Shown):
-    """A trained network, and where it was written."""
-
-    classifier: Classifier
-    record: dict[str, Any]
-    """How it was made and what it reached, as plain values."""
-    weights: Path
-    """``NAME.safetensors``; the record lies beside it as ``NAME.json``."""
-
-    def _line(self) -> str:
-        reached = self.record.get("accuracy", {}).get("test")
-        accuracy = "" if reached is None else f", accuracy {percent(reached)} on the test split"
-        return f"{self.classifier.name}{accuracy}: {self.weights}"
-
-    def _view(self) -> Iterator[html.Html]:
-        record = self.record
-        reached, recipe, data = (record.get(name, {}) for name in ("accuracy", "recipe", "data"))
-        yield html.facts(
-            [
-                ("trained on", f"{data.get('train', 0):,} pictures of {data.get('name', '')}"),
-                *(
-                    (f"accuracy, {name.replace('_', ' ')}", percent(share))
-                    for name, share in reached.items()
-                ),
-                ("epochs", str(recipe.get("epochs", ""))),
-                ("against", str(record.get("adversarial", {}).get("method", ""))),
-                ("again by", str(record.get("command", ""))),
-            ]
-        )
-        yield html.paragraph(str(record.get("note", "")))
 
 
 def train(
@@ -290,10 +249,25 @@ class TrainingRun:
             ("out", out),
         ]
         self._read(classes, test_classes, watch)
+        self._watching: Watching | None = None
+        held_out = self._held_out
+        if self.adversarial is not None and held_out is not None:
+            settings = HeldOutWatch(
+                images=held_out[0],
+                labels=held_out[1],
+                threat=self.adversarial.threat,
+                ramp=self.adversarial.ramp,
+            )
+            self._watching = settings.begin(self._learner, many)
+            self.beside.append(self._watching)
+        self.history: Keeping = History().begin(self._learner, many)
+        """How it went so far."""
+        self.beside.append(self.history)
         self._result: Trained | None = None
-        self._checkpoint = self.out / f"{file_name(self.name)}.checkpoint.safetensors"
+        self.checkpoint: Path = self.out / f"{file_name(self.name)}.checkpoint.safetensors"
+        """Where it stands, as long as it goes on."""
         step = read_step(
-            self._checkpoint,
+            self.checkpoint,
             training_identity(
                 self._learner,
                 *self._kept,
@@ -384,21 +358,22 @@ class TrainingRun:
         return total - self.behind + 1 if self.behind else total
 
     def __iter__(self) -> Iterator[FitStep]:
-        seconds, held_out = 0.0, self._held_out
-        for step in self._steps(held_out):
+        seconds, drawn, cost = 0.0, perf_counter(), 0.0
+        for step in self._steps(self._held_out):
             seconds = step.seconds
-            if self.adversarial is not None and held_out is not None and step.held_out is not None:
-                images, labels = (part[:HELD_OUT_ATTACKED] for part in held_out)
-                attack = PGD(threat=self.adversarial.threat, steps=HELD_OUT_STEPS)
-                resisted = resists(self.classifier, images, labels, attack)
-                step = replace(step, held_out_adversarial=resisted / len(images))
+            now = perf_counter()
+            if self.first and now - drawn > max(CURVES_EVERY, CURVES_COST * cost):
+                self._draw()
+                drawn = perf_counter()
+                cost = drawn - now
             yield step
         if self._named:
             self.classifier.module.eval().requires_grad_(False)
         if not self.first:
             return
         self._result = self._write(seconds)
-        self._checkpoint.unlink(missing_ok=True)
+        self._draw()
+        self.checkpoint.unlink(missing_ok=True)
         self._ended()
 
     @property
@@ -425,7 +400,7 @@ class TrainingRun:
             held_out=held_out,
             loss=self._loss,
             beside=self.beside,
-            checkpoint=self._checkpoint,
+            checkpoint=self.checkpoint,
             processes=self._processes,
         )
 
@@ -467,18 +442,31 @@ class TrainingRun:
         return {label: each for label, each in zip(self.labels, many, strict=True) if each}
 
     def _write(self, seconds: float) -> Trained:
-        name = file_name(self.name)
-        weights, record_path = self.out / f"{name}.safetensors", self.out / f"{name}.json"
-        state = self.classifier.module.state_dict()
-        # Copies, since a file cannot hold weights that share memory.
-        copies = {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
-        content = save(copies, self._about_weights())
-        record = self._record(seconds) | {"sha256": hashlib.sha256(content).hexdigest()}
-        text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-        with atomic_set(record_path, weights) as (record_draft, weights_draft):
-            weights_draft.write_bytes(content)
-            record_draft.write_text(text, encoding="utf-8")
-        return Trained(self.classifier, record, weights)
+        weights = self.out / f"{file_name(self.name)}.safetensors"
+        record = self._record(seconds)
+        state, best = self.classifier.module.state_dict(), None
+        if self._watching is not None and self._doubts:
+            best = weights.with_suffix(".best.safetensors")
+            # The learner may have the network behind its preprocessing.
+            before = dict(zip(state, self._watching.best.values(), strict=True))
+            write_tensors(best, before, self._about_weights())
+        write_weights(weights, state, record, self._about_weights())
+        return Trained(self.classifier, record, weights, tuple(self.history.points), best)
+
+    @property
+    def _doubts(self) -> tuple[str, ...]:
+        return () if self._watching is None else self._watching.doubts
+
+    def _draw(self) -> None:
+        """The curves so far, as a picture and as numbers, beside the weights."""
+        if not self.history.points:
+            return
+        total = self.recipe.steps(len(self._kept[0]))
+        figure = curves_of(self.history, total, self.recipe.epochs, self.name)
+        path = self.out / f"{file_name(self.name)}.curves.png"
+        write_figure(path, figure)
+        with atomic_path(path.with_suffix(".csv")) as draft:
+            draft.write_text(self.history.csv(), encoding="utf-8")
 
     def _record(self, seconds: float) -> dict[str, Any]:
         recipe = asdict(self.recipe) | {"augment": describe(self.recipe.augment)}
@@ -509,6 +497,7 @@ class TrainingRun:
                 "train_sha256": self._train_sha256,
             },
             "accuracy": reached,
+            "history": self.history.describe(),
             "note": BUILT_IN_NOTE if apart else NOTE,
             "parameters": sum(weight.numel() for weight in self._learner.parameters()),
             "seconds": round(seconds, 1),
@@ -519,9 +508,13 @@ class TrainingRun:
     def _lowered_record(self) -> dict[str, Any]:
         """What was lowered and what went along, where that is more than the usual."""
         usual = self._lowered is self.adversarial or self._lowered is cross_entropy
-        along = [describe(one) for one in self.beside]
-        found = {} if usual else {"loss": describe(self._lowered)}
-        return {**found, **({"beside": along} if along else {})}
+        along = [describe(one) for one in self.beside if not one.watches]
+        found: dict[str, Any] = {} if usual else {"loss": describe(self._lowered)}
+        if along:
+            found["beside"] = along
+        if self._doubts:
+            found["doubts"] = list(self._doubts)
+        return found
 
 
 def _moved_by(adversarial: str | None, moving: Mapping[str, Any]) -> AdversarialLoss | None:

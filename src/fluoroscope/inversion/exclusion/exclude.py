@@ -10,7 +10,7 @@ The paper gives neither the generator's steps nor how many pictures are inverted
 drawn anew each time, up to as many as it has of the others.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from fluoroscope.hashing import as_seed
 from fluoroscope.inversion.exclusion.garbage import Garbage, Inverting
 from fluoroscope.training.checkpoint import read_step
 from fluoroscope.training.classification import check_training
+from fluoroscope.training.companion import Running
 from fluoroscope.training.fitting import fit_stream, training_identity
 from fluoroscope.training.recipe import Recipe
 from fluoroscope.training.step import FitStep, Moment
@@ -164,8 +165,12 @@ class Exclusion:
         name = self._checkpoint.name.removesuffix(".safetensors").removesuffix(".checkpoint")
         return self._checkpoint.with_name(f"{name}.garbage.safetensors")
 
-    def steps(self, held_out: tuple[Tensor, Given] | None) -> Iterator[FitStep]:
-        """All steps; after each epoch but the last the classes are inverted."""
+    def steps(
+        self, held_out: tuple[Tensor, Given] | None, beside: Sequence[Running] = ()
+    ) -> Iterator[FitStep]:
+        """All steps; after each epoch but the last the classes are inverted. What goes along
+        ``beside`` only looks on.
+        """
         training, path = self.recipe.training, self.kept
         identity = self._identity()
         self._go_on(identity)
@@ -177,6 +182,7 @@ class Exclusion:
             seed=self._seed,
             held_out=held_out,
             loss=self.loss,
+            beside=beside,
             checkpoint=self._checkpoint,
         ):
             ends = step.number % self._per_epoch == 0

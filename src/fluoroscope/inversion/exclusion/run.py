@@ -83,7 +83,7 @@ class ExclusionRun(TrainingRun):
             *self._kept,
             ExclusionRecipe(self.recipe, INVERTING),
             self.seed,
-            self._checkpoint,
+            self.checkpoint,
         )
 
     @property
@@ -91,7 +91,7 @@ class ExclusionRun(TrainingRun):
         return self.exclusion.loss
 
     def _steps(self, held_out: tuple[Tensor, Tensor] | None) -> Iterator[FitStep]:
-        return self.exclusion.steps(held_out)
+        return self.exclusion.steps(held_out, beside=[self.history])
 
     def _ended(self) -> None:
         kept = self.exclusion.kept
