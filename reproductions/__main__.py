@@ -37,6 +37,7 @@ from reproductions import (
     queries,
     robustness_measures,
     training_consistent,
+    training_depth,
     transfer,
     trust,
     universal,
@@ -78,6 +79,7 @@ SECTIONS: dict[str, Callable[..., Section]] = {
     "neurons-cifar": neurons_findings.cifar_section,
     "neurons-imagenet": neurons_findings.imagenet_section,
     "neurons-detection": neurons_detection.section,
+    "training-depth": training_depth.section,
     "training-consistent": training_consistent.section,
 }
 HEAD = """# Reproductions

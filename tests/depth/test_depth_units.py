@@ -117,6 +117,8 @@ def test_responses_and_selectivity_are_those_of_a_slow_loop() -> None:
             (row[best] - rest) / (row[best] + rest)
         )
     assert found.mean == pytest.approx(found.selectivity.mean().item())
+    assert torch.equal(found.by_favourite().assigned, found.favourite)
+    assert found.by_favourite().own == 1
     assert found.own == pytest.approx(
         sum(found.favourite[unit] == unit // 2 for unit in range(8)) / 8
     )
@@ -214,6 +216,10 @@ def test_ablation_is_a_network_without_those_units(monkeypatch: pytest.MonkeyPat
     assert found.own.tolist() == pytest.approx([found.rise[one, one].item() for one in range(4)])
     others = [(found.rise[one].sum() - found.rise[one, one]).item() / 3 for one in range(4)]
     assert found.elsewhere.tolist() == pytest.approx(others)
+    other = fs.depth.ablate(network, SCENES, BINS, assigned=torch.tensor([3, 3, 2, 2, 1, 1, 0, 0]))
+    torch.testing.assert_close(other.after, found.after.flip(0))
+    with pytest.raises(InvalidParameterError, match="a bin for each of 8 units"):
+        fs.depth.ablate(network, SCENES, BINS, assigned=torch.zeros(3, dtype=torch.long))
     monkeypatch.setattr("fluoroscope.depth.reading._AT_ONCE", 1)  # scene by scene
     alone = fs.depth.ablate(network, SCENES, BINS)
     torch.testing.assert_close(alone.after, found.after)

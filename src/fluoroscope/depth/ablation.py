@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fluoroscope.depth.bins import Bins
 from fluoroscope.depth.reading import check_bins, read, readable
 from fluoroscope.depth.scenes import Scenes
+from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.frozen import frozen
 from fluoroscope.pictures import html
 from fluoroscope.training.losses.selective import assignment
@@ -121,10 +122,22 @@ COLUMNS = ("bin (m)", "pixels", "units", "error", "without them", "rise", "rise 
 """Of :attr:`Ablation.rows`."""
 
 
-def ablate(network: nn.Module, scenes: Scenes, bins: Bins | None = None) -> Ablation:
+def ablate(
+    network: nn.Module,
+    scenes: Scenes,
+    bins: Bins | None = None,
+    *,
+    assigned: Tensor | None = None,
+) -> Ablation:
     """Set the units of one bin after the other to zero; the network stays untouched.
 
     The features are computed once, and what follows them again for each bin.
+
+    Args:
+        network: with features and depth, such as a `DepthNetwork`.
+        scenes: to judge it on.
+        bins: those that its units are assigned to.
+        assigned: ``(K,)``, the bin of each unit; by default by the paper's rule.
 
     Raises:
         InvalidParameterError: a network without features, or scenes all in one bin.
@@ -133,7 +146,12 @@ def ablate(network: nn.Module, scenes: Scenes, bins: Bins | None = None) -> Abla
     bins = bins or Bins()
     pixels = check_bins(scenes, bins)
     reading = readable(network)
-    own = assignment(reading.units, bins.count)
+    own = assignment(reading.units, bins.count) if assigned is None else assigned
+    if own.shape != (reading.units,):
+        raise InvalidParameterError(
+            f"assigned is of shape {tuple(own.shape)}; expected a bin for each of "
+            f"{count(reading.units, 'unit')}"
+        )
     before = torch.zeros(bins.count, dtype=torch.float64, device="cpu")
     after = torch.zeros(bins.count, bins.count, dtype=torch.float64, device="cpu")
     for batch in read(network, scenes):

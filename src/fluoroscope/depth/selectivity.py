@@ -7,7 +7,7 @@ that answers alike to all depths, 1 of one that answers to a single bin.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -36,11 +36,20 @@ class Selectivity(html.Shown):
     pixels: Tensor
     """``(D,)`` in each bin."""
     bins: Bins
+    given: Tensor | None = None
+    """``(K,)``, the bin of each unit, where that is not the paper's rule."""
 
     @property
     def assigned(self) -> Tensor:
         """``(K,)``, the bin that each unit is assigned to."""
+        if self.given is not None:
+            return self.given
         return assignment(len(self.responses), self.bins.count)
+
+    def by_favourite(self) -> "Selectivity":
+        """Each unit assigned to the bin that it answers most to: of a network that was assigned
+        none in its training."""
+        return replace(self, given=self.favourite)
 
     @property
     def favourite(self) -> Tensor:
