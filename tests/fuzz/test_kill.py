@@ -18,17 +18,22 @@ from typing import Any
 import pytest
 import torch
 from pyarrow import parquet
-from safetensors.torch import load_file
 
 import fluoroscope as fs
 from fluoroscope.cli import main
 from fluoroscope.evaluation.plan import Plan, Stage
 from fluoroscope.evaluation.runs.run_directory import RunDirectory
-from fluoroscope.tensor_files import write_tensors
+from fluoroscope.training import fitting
+from fluoroscope.training.beside.averaging import WeightAverage
+from fluoroscope.training.beside.awp import AdversarialWeightPerturbation
+from fluoroscope.training.gates.gates import ClassGates
+from fluoroscope.training.losses.adversarial import PGDLoss
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS") or 0)
 SEED = int(os.environ.get("FUZZ_SEED") or 0)
 KILLS = 3
+# A training keeps more than others do: of the network, the optimiser, and all that goes along.
+OF_TRAININGS = 20
 
 
 def evaluate(out: Path) -> None:
@@ -50,17 +55,24 @@ def rows(out: Path) -> Any:
 
 def train(out: Path) -> None:
     torch.manual_seed(1)
-    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10), torch.nn.Dropout())
-    batch = next(fs.load_images("digits", channels=1).take(128).batches(128))
-    recipe = fs.training.Recipe(epochs=40, batch_size=32)
-    fs.training.fit(
-        module, batch.images, batch.labels, recipe, checkpoint=out / "x.checkpoint.safetensors"
-    )
-    write_tensors(out / "trained.safetensors", module.state_dict())
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 5, stride=4), torch.nn.BatchNorm2d(4), torch.nn.ReLU(),
+        torch.nn.Flatten(), torch.nn.Dropout(), torch.nn.Linear(144, 10),
+    )  # fmt: skip
+    fitting.CHECKPOINT_EVERY = 0.0  # after every step
+    moved = PGDLoss(threat=fs.Linf(0.1), steps=1)
+    fs.training.train(
+        module, fs.load_images("digits", channels=1).take(60), out=out, epochs=2, batch_size=16,
+        augment="shift", loss=ClassGates(adversarial=moved, warm_up=0, every=2),
+        beside=[WeightAverage(decay=0.9), AdversarialWeightPerturbation()],
+    )  # fmt: skip
 
 
-def weights(out: Path) -> Any:
-    return {name: value.tolist() for name, value in load_file(out / "trained.safetensors").items()}
+def trained(out: Path) -> Any:
+    """All that it wrote; of the record what is not of the hour."""
+    files = {file.name: file.read_bytes() for file in out.iterdir()}
+    (record,) = (json.loads(files.pop(name)) for name in [*files] if name.endswith(".json"))
+    return files, {name: value for name, value in record.items() if name not in ("seconds", "date")}
 
 
 def xray(out: Path) -> None:
@@ -102,7 +114,7 @@ def files(out: Path) -> Any:
 
 WORK: dict[str, tuple[Callable[[Path], None], Callable[[Path], Any]]] = {
     "evaluate": (evaluate, rows),
-    "train": (train, weights),
+    "train": (train, trained),
     "xray": (xray, findings),
     "attack": (attack, parts),
     "adversarial set": (adversarial, files),
@@ -111,7 +123,12 @@ WORK: dict[str, tuple[Callable[[Path], None], Callable[[Path], Any]]] = {
 
 def begin(work: Callable[[Path], None], out: Path) -> BaseProcess:
     context = get_context("forkserver")
-    context.set_forkserver_preload(["fluoroscope.evaluation.evaluate", "fluoroscope.report.xray"])
+    context.set_forkserver_preload(
+        [
+            "fluoroscope.evaluation.evaluate", "fluoroscope.report.xray",
+            "fluoroscope.training.run", "torch._dynamo",  # which optimisers import
+        ]
+    )  # fmt: skip
     process = context.Process(target=work, args=(out,))
     process.start()
     return process
@@ -138,12 +155,16 @@ def test_killed_work_ends_as_if_nobody_had_touched_it(name: str, tmp_path: Path)
             break
         out = tmp_path / str(number)
         out.mkdir()
-        for _ in range(KILLS):
+        many = OF_TRAININGS if name == "train" else KILLS
+        # What has ended does nothing more when it is begun again, but a training begins anew.
+        tries, killed = (sys.maxsize if name == "train" else many), 0
+        while tries and killed < many:
             process = begin(work, out)
             process.join(rng.uniform(0, usual))
             process.kill()
             process.join()
-            kills += process.exitcode == -signal.SIGKILL
+            tries, killed = tries - 1, killed + (process.exitcode == -signal.SIGKILL)
+        kills += killed
         last = begin(work, out)
         last.join()
         assert not last.exitcode
