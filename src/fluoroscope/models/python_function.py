@@ -1,16 +1,20 @@
-"""Networks built by the user's own code: ``python:package.module:function``."""
+"""Networks built by the user's own code: ``python:package.module:function``, or of a file."""
 
+import hashlib
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from fluoroscope.errors import ModelFormatError, UnknownModelError
+from fluoroscope.files import regular_file
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wording import did_you_mean, first_line
 
@@ -22,19 +26,20 @@ def load_python(name: str) -> Classifier:
     it runs what the user names.
 
     Args:
-        name: ``package.module:function``; the function returns a module or a ``Classifier``. A
-            module or ``Classifier`` itself may stand in its place.
+        name: ``package.module:function``, or ``path/to/file.py:function``, whose folder is
+            importable meanwhile; the function returns a module or a ``Classifier``. A module or
+            ``Classifier`` itself may stand in its place.
 
     Raises:
         UnknownModelError: no such module or function.
         ModelFormatError: the import or the function failed, or returned something else.
     """
-    where, _, attribute = name.partition(":")
+    where, _, attribute = name.rpartition(":")
     if not where or not attribute:
         raise UnknownModelError(
             f"python:{name} names no function; expected python:package.module:function"
         )
-    with _current_directory_importable():
+    with _importable(Path.cwd()), _importable(Path(where).parent.resolve()):
         network = _find(where, attribute)
         try:
             if not isinstance(network, nn.Module | Classifier):
@@ -77,7 +82,7 @@ def _what(returned: Any) -> str:
 
 def _find(where: str, attribute: str) -> Any:
     try:
-        module = import_module(where)
+        module = _of_file(Path(where)) if where.endswith(".py") else import_module(where)
     except ModuleNotFoundError as problem:
         if problem.name and (where == problem.name or where.startswith(f"{problem.name}.")):
             raise UnknownModelError(
@@ -98,6 +103,25 @@ def _find(where: str, attribute: str) -> Any:
     return function
 
 
+def _of_file(path: Path) -> ModuleType:
+    """The module of a file, under a name of its own, by which what it pickles is found."""
+    file = regular_file(path, "a file of Python code", UnknownModelError)
+    name = f"_{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:16]}_{file.stem}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
 def _failed(where: str, problem: BaseException) -> ModelFormatError:
     return ModelFormatError(
         f"importing {where} raised {type(problem).__name__}: {first_line(problem)}; expected a "
@@ -106,9 +130,10 @@ def _failed(where: str, problem: BaseException) -> ModelFormatError:
 
 
 @contextmanager
-def _current_directory_importable() -> Iterator[None]:
+def _importable(folder: Path) -> Iterator[None]:
+    """Modules of a folder are found inside the block."""
     # The command line is started by a script elsewhere, so Python has not put it there itself.
-    here = str(Path.cwd())
+    here = str(folder)
     sys.path.insert(0, here)
     try:
         yield

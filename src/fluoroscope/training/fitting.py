@@ -431,7 +431,7 @@ class _Job:
                 raise
             raise InvalidParameterError(
                 f"batches are of {count(len(batch), 'picture')}, and the network normalises over a "
-                "batch; expected 2 or more: a larger batch_size, or more pictures"
+                "batch; expected 2 or more: a larger batch_size=, or more pictures"
             ) from problem
         named = named_terms(given)
         right = self.task.right(answer.detach(), targets).mean().item()

@@ -23,8 +23,6 @@ class About:
     """Whether it learns from pictures moved against the network, too (``adversarial``)."""
     with_beside: bool = True
     """Whether what goes along with a training (``BESIDE``) goes along with it."""
-    built_in: bool = False
-    """Whether it is for the built-in networks alone."""
 
 
 RECIPES: dict[str, About] = {
@@ -34,7 +32,6 @@ RECIPES: dict[str, About] = {
         options=("outside",),
         moved="never",
         with_beside=False,
-        built_in=True,
     ),
     "selective": About(
         "classes, and each unit of a layer to answer to one of them",

@@ -14,6 +14,8 @@ Augment = Callable[[Tensor, Tensor], Tensor]
 
 # Share of the steps in which the learning rate rises.
 WARM_UP = 0.1
+# Rates beyond which a step is no number that a weight can hold.
+_LARGEST = 1e10
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,11 @@ class Recipe:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise InvalidParameterError(f"{name} is {getattr(self, name)}; expected 1 or more")
-        if not 0 < self.learning_rate < math.inf:
+        if not 0 < self.learning_rate <= _LARGEST:
             raise InvalidParameterError(
                 f"learning_rate is {self.learning_rate}; expected a number above 0, such as 0.003"
             )
-        if not 0 <= self.weight_decay < math.inf:
+        if not 0 <= self.weight_decay <= _LARGEST:
             raise InvalidParameterError(
                 f"weight_decay is {self.weight_decay}; expected 0 or more, such as 0.01"
             )

@@ -37,6 +37,7 @@ from fluoroscope.training.companion import Companion, Running, begun
 from fluoroscope.training.fitting import cross_entropy, fit_stream, training_identity
 from fluoroscope.training.history import History, Keeping
 from fluoroscope.training.judging import under_attack
+from fluoroscope.training.learnt_from import LearntFrom
 from fluoroscope.training.losses.adversarial import AdversarialLoss, PGDLoss
 from fluoroscope.training.losses.by_name import adversarial_loss
 from fluoroscope.training.names import MOVING, Chosen, check_chosen
@@ -260,6 +261,8 @@ class TrainingRun:
             )
             self._watching = settings.begin(self._learner, many)
             self.beside.append(self._watching)
+        if self._learner is not self.classifier.module or self.classifier.weights_from:
+            self.beside.insert(0, LearntFrom.of(self.classifier).begin(self._learner, many))
         self.history: Keeping = History().begin(self._learner, many)
         """How it went so far."""
         self.beside.append(self.history)
@@ -508,7 +511,11 @@ class TrainingRun:
     def _lowered_record(self) -> dict[str, Any]:
         """What was lowered and what went along, where that is more than the usual."""
         usual = self._lowered is self.adversarial or self._lowered is cross_entropy
-        along = [describe(one) for one in self.beside if not one.watches]
+        along = [
+            describe(one)
+            for one in self.beside
+            if not (one.watches or isinstance(one.settings, LearntFrom))
+        ]
         found: dict[str, Any] = {} if usual else {"loss": describe(self._lowered)}
         if along:
             found["beside"] = along
