@@ -57,7 +57,8 @@ def train(
         typer.Option(
             help="exclude: learn one class more, none of these, from noise and from what the "
             "network itself takes for digits; selective: each unit of a layer learns to answer to "
-            "one class; default: the classes alone.",
+            "one class; invertible: by a network that can be run backwards, made for the data; "
+            "default: the classes alone.",
             rich_help_panel=_LEARNING,
         ),
     ] = None,
@@ -151,13 +152,14 @@ def train(
       fluoroscope train digits-cnn -d path/to/mnist --adversarial pgd --eps 0.3
       fluoroscope train digits-cnn -d path/to/mnist --recipe exclude
       fluoroscope train digits-cnn -d path/to/mnist --recipe selective --weight 5
+      fluoroscope train invertible -d path/to/mnist
     """
-    from fluoroscope.training.names import Chosen, check_chosen
+    from fluoroscope.training.names import Chosen, check_chosen, recipe_for
 
     moving: dict[str, Any] = {"eps": eps, "adversarial_steps": adversarial_steps, "ramp": ramp}
     given = {name: value for name, value in moving.items() if value is not None}
     if recipe is not None or options:
-        check_chosen(Chosen(recipe, adversarial, {**options, **given}))
+        check_chosen(Chosen(recipe_for(architecture, recipe), adversarial, {**options, **given}))
     waiting.says("importing PyTorch")
     from fluoroscope.engine.memory import keep_freed_memory
     from fluoroscope.training.network import file_name

@@ -12,6 +12,7 @@ import typer
 from fluoroscope.cli.options import parameter, parameters, sign
 
 _EXCLUDE, _LAYER = "Recipe exclude", "Recipe selective"
+_INVERTIBLE = "Recipe invertible"
 
 OF_RECIPES: dict[str, tuple[Any, Any]] = {
     "outside": (
@@ -42,6 +43,45 @@ OF_RECIPES: dict[str, tuple[Any, Any]] = {
                 help="Of the recipe's own term beside the rest of the loss; default: selective "
                 "0.1.",
                 rich_help_panel=_LAYER,
+            ),
+        ],
+        None,
+    ),
+    "scales": (
+        Annotated[
+            int | None,
+            typer.Option(
+                help="How often the picture is squeezed: 2×2 pixels into as many channels; "
+                "default: 2.",
+                rich_help_panel=_INVERTIBLE,
+            ),
+        ],
+        None,
+    ),
+    "blocks": (
+        Annotated[
+            int | None,
+            typer.Option(
+                help="Blocks after each squeeze; default: 4.", rich_help_panel=_INVERTIBLE
+            ),
+        ],
+        None,
+    ),
+    "hidden": (
+        Annotated[
+            int | None,
+            typer.Option(
+                help="Channels in the middle of a block; default: 32.", rich_help_panel=_INVERTIBLE
+            ),
+        ],
+        None,
+    ),
+    "contraction": (
+        Annotated[
+            float | None,
+            typer.Option(
+                help="By how much a block may stretch a difference, below 1; default: 0.9.",
+                rich_help_panel=_INVERTIBLE,
             ),
         ],
         None,

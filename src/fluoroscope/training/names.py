@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.models.names import UNTRAINED
 from fluoroscope.models.wording import did_you_mean
 from fluoroscope.words import listed
 
@@ -26,6 +27,10 @@ class About:
 
 
 RECIPES: dict[str, About] = {
+    "invertible": About(
+        "classes, by a network that can be run backwards, made for the data at hand",
+        options=("scales", "blocks", "hidden", "contraction"),
+    ),
     "exclude": About(
         "one class more, none of these, from noise and from what the network itself takes for "
         "digits",
@@ -56,6 +61,11 @@ class Chosen:
     adversarial: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of the recipe and of what goes along, by argument; those that were given alone."""
+
+
+def recipe_for(architecture: object, recipe: str | None) -> str | None:
+    """The recipe that is asked for: that of an invertible network goes without saying."""
+    return "invertible" if recipe is None and architecture in UNTRAINED else recipe
 
 
 def check_recipe(name: str) -> About:

@@ -13,6 +13,8 @@ from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.builtin import build_architecture, digits_classifier
 from fluoroscope.models.checkpoints import load_checkpoint
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.invertible.network import Shape
+from fluoroscope.models.invertible.stated import invertible_classifier
 from fluoroscope.models.loading import load_model
 from fluoroscope.models.names import find_source
 from fluoroscope.models.python_function import load_python
@@ -28,6 +30,7 @@ def network_to_train(
     built_in: Sequence[str],
     stated: Mapping[str, Any],
     from_scratch: Sequence[str] | None = None,
+    shape: Shape | None = None,
 ) -> Classifier:
     """A network whose weights can be learnt, with what is stated of it.
 
@@ -40,6 +43,7 @@ def network_to_train(
         seed: of the weights.
         built_in: the classes of a built-in network.
         stated: what `load_model` is told of a network.
+        shape: of an invertible network, which is untrained.
         from_scratch: of a ``torchvision/`` or ``timm/`` network random weights, for these classes.
 
     Raises:
@@ -61,6 +65,9 @@ def network_to_train(
     with random_state_lock, torch.random.fork_rng([]):
         torch.default_generator.manual_seed(seed)
         if source == "built-in" and stated.get("checkpoint") is None:
+            if shape is not None:
+                labels = stated.pop("labels", None) or built_in
+                return load_model(invertible_classifier(shape, tuple(labels)), **stated)
             module = build_architecture(str(name), len(built_in))
             return load_model(digits_classifier(str(name), module, tuple(built_in)), **stated)
         if source == "python":

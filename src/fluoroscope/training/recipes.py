@@ -11,9 +11,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.models.invertible.backwards import invertible_in
 from fluoroscope.training.companion import Companion, Running
 from fluoroscope.training.fitting import cross_entropy
 from fluoroscope.training.losses.adversarial import AdversarialLoss
+from fluoroscope.training.losses.latent import LatentLoss
 from fluoroscope.training.step import Loss
 
 
@@ -53,5 +55,7 @@ def made(recipe: str | None, asked: Asked) -> tuple[Loss | Companion, list[Compa
     Raises:
         InvalidParameterError: options that make no sense, or a network that the recipe is not for.
     """
+    if isinstance(asked.moved_by, LatentLoss):
+        invertible_in(asked.model, "adversarial latent")
     loss = RECIPES[recipe](asked) if recipe in RECIPES else asked.moved_by or cross_entropy
     return loss, [make(asked) for name, make in BESIDE.items() if name in asked.options]

@@ -25,7 +25,9 @@ from fluoroscope.files import atomic_path, output_directory
 from fluoroscope.hashing import as_seed
 from fluoroscope.models.builtin import DIGITS
 from fluoroscope.models.classifier import Classifier
-from fluoroscope.models.names import BUILTIN
+from fluoroscope.models.invertible.network import InvertibleNetwork
+from fluoroscope.models.invertible.stated import statement
+from fluoroscope.models.names import BUILTIN, UNTRAINED
 from fluoroscope.pictures.maps import write_figure
 from fluoroscope.tensor_files import write_tensors
 from fluoroscope.training.augmentation import augmentation, rewrite
@@ -40,12 +42,13 @@ from fluoroscope.training.judging import under_attack
 from fluoroscope.training.learnt_from import LearntFrom
 from fluoroscope.training.losses.adversarial import AdversarialLoss, PGDLoss
 from fluoroscope.training.losses.by_name import adversarial_loss
-from fluoroscope.training.names import MOVING, Chosen, check_chosen
+from fluoroscope.training.names import MOVING, Chosen, check_chosen, recipe_for
 from fluoroscope.training.network import file_name, in_the_datas_words, network_to_train
 from fluoroscope.training.pictures import Watch, classes_of, decode, nobody, open_parts
 from fluoroscope.training.preprocessed import as_learner
 from fluoroscope.training.recipe import Recipe
 from fluoroscope.training.recipes import Asked, made
+from fluoroscope.training.shape import check_invertible, shape_of
 from fluoroscope.training.shares import share_of_each
 from fluoroscope.training.step import FitStep, Loss
 from fluoroscope.training.together import check_processes, is_first
@@ -62,6 +65,8 @@ RECIPES = {
         augment=partial(rewrite, coarse=0.5, shake=0.5),
     ),
     "digits-robust": Recipe(epochs=12, batch_size=64, learning_rate=4e-3),
+    # Bounded layers change by what their weights' directions do, and take a higher rate.
+    "invertible": Recipe(epochs=10, batch_size=64, learning_rate=1e-2, weight_decay=0.01),
 }
 # What the recipes lower where it is not the plain cross-entropy.
 LOSSES: dict[str, AdversarialLoss] = {
@@ -105,7 +110,8 @@ class TrainingRun:
     change, and buffers such as batch norm's; its modes and flags stay.
 
     Args:
-        architecture: ``digits-linear``, ``digits-cnn`` or ``digits-robust``, untrained; or what
+        architecture: ``digits-linear``, ``digits-cnn`` or ``digits-robust``, untrained;
+            ``invertible``, made for the data; or what
             `load_model` takes, but for programs that cannot be trained: a function of yours,
             ``torchvision/NAME``, ``timm/NAME``, a directory, a `Classifier` or a module.
         data: labelled pictures as `load_images` takes them, or what it gave: with the splits
@@ -185,19 +191,28 @@ class TrainingRun:
             raise InvalidParameterError(
                 f"loss was given beside {recipe or adversarial!r}; expected one of the two"
             )
-        check_chosen(Chosen(recipe, adversarial, options))
+        wanted = recipe_for(architecture, recipe)
+        check_chosen(Chosen(wanted, adversarial, options))
         self._processes = check_processes(processes)
         self.first: bool = is_first(processes)
         """Whether this is the first of several processes, which judges and writes, or alone."""
         moved_by = _moved_by(adversarial, moving)
-        found = open_parts(data, stated.get("channels"), limit) if from_scratch else None
+        unshaped = architecture in UNTRAINED and stated.get("checkpoint") is None
+        found = None
+        if from_scratch or unshaped:
+            found = open_parts(data, stated.get("channels"), limit)
+        known = self.labels if found is None else _classes_in(found.train)
         model = network_to_train(
             architecture,
             seed,
-            built_in=self.labels,
+            built_in=known if unshaped else self.labels,
             stated=stated,
-            from_scratch=None if found is None else _classes_in(found.train),
+            from_scratch=known if from_scratch else None,
+            shape=shape_of(found.train, known, stated, options) if found and unshaped else None,
         )
+        check_invertible(wanted, model.module, model.name)
+        if unshaped:  # as many channels as the network has
+            found = None
         found = found or open_parts(data, model.channels, limit)
         self._parts = found
         self.classifier = in_the_datas_words(model, found.train.labels)
@@ -223,7 +238,7 @@ class TrainingRun:
         test_classes = classes_of(found.test, self.classifier)
         self.out = output_directory(out)
         asked = Asked(self.classifier, self._learner, options, self.adversarial, seed, self._other)
-        lowered, along = (loss, []) if loss is not None else made(recipe, asked)
+        lowered, along = (loss, []) if loss is not None else made(wanted, asked)
         many = len(self.labels)
         self._lowered: Loss = begun(lowered, self._learner, many)
         self.beside: list[Running] = [begun(one, self._learner, many) for one in (*along, *beside)]
@@ -286,7 +301,7 @@ class TrainingRun:
 
     def _recipe(self, given: Mapping[str, Any], augment: str | None) -> Recipe:
         """The architecture's, with what is given in place of its own."""
-        usual = RECIPES[self.name] if self.built_in else USUAL
+        usual = RECIPES[self.name] if self._named and self.name in RECIPES else USUAL
         if self.classifier.weights_from:
             usual = replace(usual, learning_rate=usual.learning_rate / 10)
         changes = {name: value for name, value in given.items() if value is not None}
@@ -420,6 +435,8 @@ class TrainingRun:
 
     def _about_weights(self) -> dict[str, str] | None:
         """What the file of the weights states in its head."""
+        if isinstance(self.classifier.module, InvertibleNetwork):
+            return statement(self.classifier)
         return None if self.built_in else {"labels": json.dumps(self.labels)}
 
     @property

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fluoroscope.attacks.attack import Access, Method
@@ -40,6 +41,8 @@ from fluoroscope.models.invertible.network import ROUNDS, check_size
 LAYER = "latent"
 # A lead of so many times what the type can tell apart may be a tie in another batch.
 _TIE = 64
+# How far a picture to learn from goes over a border, in ways to it.
+_ON = 1.5
 # Borders that a latent is led to on its way to a wanted class.
 _BORDERS = 200
 
@@ -201,3 +204,19 @@ def across(
             at = at + pace[:, None] * normal
         share = torch.as_tensor(beyond, device=latents.device).to(latents).expand(len(latents))
         return latents + (1 + share)[:, None] * (at - latents)
+
+
+def beyond_border(latents: Tensor, head: nn.Linear, classes: Tensor) -> Tensor:
+    """The latents ``(N, D)`` moved over the nearest border of their classes ``(N,)`` and on; those
+    that lie beyond one already, further away from it.
+    """
+    with torch.no_grad():
+        weight, logits = head.weight, head(latents)
+        own = weight[classes]
+        apart = torch.cdist(own, weight, compute_mode="donot_use_mm_for_euclid_dist")
+        ahead = logits.gather(1, classes[:, None]) - logits
+        away = torch.where(apart > 0, ahead / apart, torch.inf)
+        distance, rival = away.scatter(1, classes[:, None], torch.inf).min(1)
+        normal = F.normalize(weight[rival] - own)
+        found: Tensor = latents + (_ON * distance.abs())[:, None] * normal
+        return found

@@ -53,7 +53,8 @@ class BoundedConvolution(nn.Conv2d):
         if self.training:
             with torch.no_grad():
                 out = self._advance()
-            reached = (out * self._around(self.direction, self.weight)).sum()
+            # A copy, since another pass may go on before this one's gradient is taken.
+            reached = (out * self._around(self.direction.clone(), self.weight)).sum()
             scale: Tensor | float = (self.bound / reached).clamp(max=1)
         else:
             scale = self._scale()

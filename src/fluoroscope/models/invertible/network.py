@@ -57,7 +57,7 @@ class Shape:
     classes: int
     scales: int = 2
     blocks: int = 4
-    hidden: int = 48
+    hidden: int = 32
     contraction: float = 0.9
 
     def __post_init__(self) -> None:
@@ -204,17 +204,23 @@ class InvertibleNetwork(nn.Module):
             raise InvalidParameterError(
                 f"latents have shape {tuple(latents.shape)}; expected (N, {self.shape.numbers})"
             )
-        *_, (channels, size, _) = self.shape.steps()
-        total = torch.zeros(len(latents), dtype=torch.long, device=latents.device)
         with frozen(self), torch.inference_mode(False), torch.no_grad():
             latents = latents.detach().clone()
-            images = latents.view(-1, channels, *size)
-            for scale in reversed(self._scales()):
-                images, taken = scale.undone(images, rounds)
-                total += taken
-            images = images.contiguous()
+            images, total = self.undo(latents, rounds)
             residual = (self.encode(images) - latents).norm(dim=1)
         return Inverse(images, residual, total)
+
+    def undo(self, latents: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
+        """The pictures of latents ``(N, D)`` and the rounds that they took ``(N,)``, in the mode
+        that the module is in; how far they are off is not looked at.
+        """
+        *_, (channels, size, _) = self.shape.steps()
+        images = latents.view(-1, channels, *size)
+        total = torch.zeros(len(latents), dtype=torch.long, device=latents.device)
+        for scale in reversed(self._scales()):
+            images, taken = scale.undone(images, rounds)
+            total += taken
+        return images.contiguous(), total
 
     def blocks(self) -> list[InvertibleBlock]:
         """All of them, from the picture to the latent."""

@@ -68,6 +68,10 @@ class AdversarialLoss(MovedLoss):
     method: ClassVar[str]
 
     def __post_init__(self) -> None:
+        self._check_ball()
+        self.attack(1.0)
+
+    def _check_ball(self) -> None:
         one_bound(self.threat)
         if not 0 < float(self.threat.eps) < float("inf"):
             raise InvalidParameterError(
@@ -75,7 +79,6 @@ class AdversarialLoss(MovedLoss):
                 "within nothing there is nothing to learn against"
             )
         check_share("ramp", self.ramp)
-        self.attack(1.0)
 
     def moved(self, module: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> Tensor:
         """The images ``(N, C, H, W)`` moved against the network, as it is now."""
@@ -92,7 +95,11 @@ class AdversarialLoss(MovedLoss):
         return {"method": self.method, **radius, **settings}
 
     def _attack_now(self, moment: Moment) -> Search:
-        return self.attack(min(1.0, moment.share / self.ramp) if self.ramp else 1.0)
+        return self.attack(self._grown(moment))
+
+    def _grown(self, moment: Moment) -> float:
+        """The share of the whole radius at this moment."""
+        return min(1.0, moment.share / self.ramp) if self.ramp else 1.0
 
     def _threat(self, share: float) -> Threat:
         radius: Threat = replace(self.threat, eps=float(self.threat.eps) * share)  # type: ignore[type-var]

@@ -1,12 +1,13 @@
 """Adversarial losses by the names of their methods."""
 
-from fluoroscope.engine.threats import Linf
+from fluoroscope.engine.threats import L2, Linf
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.training.losses.adversarial import AdversarialLoss, FGSMLoss, PGDLoss, TRADESLoss
+from fluoroscope.training.losses.latent import LatentLoss
 from fluoroscope.training.losses.mart import MARTLoss
 
 ADVERSARIAL: dict[str, type[AdversarialLoss]] = {
-    loss.method: loss for loss in (FGSMLoss, PGDLoss, TRADESLoss, MARTLoss)
+    loss.method: loss for loss in (FGSMLoss, PGDLoss, TRADESLoss, MARTLoss, LatentLoss)
 }
 
 
@@ -14,7 +15,7 @@ def adversarial_loss(
     method: str, eps: float | str | None, *, steps: int | None = None, ramp: float = 0.0
 ) -> AdversarialLoss:
     """The loss of a method's name (``fgsm``, ``pgd``, ``trades`` or ``mart``) within ``eps`` in
-    Linf.
+    Linf, and of ``latent``, for networks that have an inverse, in L2.
 
     Raises:
         InvalidParameterError: an unknown method, no ``eps``, or settings that it cannot take.
@@ -23,14 +24,19 @@ def adversarial_loss(
         raise InvalidParameterError(
             f"adversarial is {method!r}; expected {' or '.join(ADVERSARIAL)}"
         )
+    latent = method == "latent"
     if eps is None:
         raise InvalidParameterError(
-            f"eps is missing; {method} training expects how far a pixel may move, such as 0.3 for "
-            "MNIST or 8/255 for colour pictures"
+            f"eps is missing; {method} training expects how far "
+            + (
+                "a picture may move in L2, such as 1.5 for MNIST or 0.5 for colour pictures"
+                if latent
+                else "a pixel may move, such as 0.3 for MNIST or 8/255 for colour pictures"
+            )
         )
-    if method == "fgsm" and steps is not None:
+    if method in ("fgsm", "latent") and steps is not None:
         raise InvalidParameterError(
-            f"adversarial steps are {steps}, but fgsm makes one; leave them out, or take pgd"
+            f"adversarial steps are {steps}, but {method} makes one; leave them out, or take pgd"
         )
     settings = {} if steps is None else {"steps": steps}
-    return ADVERSARIAL[method](threat=Linf(eps), ramp=ramp, **settings)
+    return ADVERSARIAL[method](threat=L2(eps) if latent else Linf(eps), ramp=ramp, **settings)
