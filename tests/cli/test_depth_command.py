@@ -1,6 +1,7 @@
 """``fluoroscope depth``: train, show, ablate and diagnose, one after the other."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,7 @@ def test_from_the_training_to_the_diagnosis(
     assert "epoch 1: loss" in said.err
     assert "selectivity -" in said.err or "selectivity 0" in said.err
     assert "mean depth selectivity of 8 units" in said.err
-    said = fluoroscope("depth", "train", *SMALL, "--selective", "0", "-o", plain)
-    assert said.code == 0, said.err
+    shutil.copytree(network, plain)
 
     few = ("--scenes", "5", "-n", network)
     said = fluoroscope("depth", "show", *few, "--against", plain, "-o", out, "--json", "-")

@@ -42,16 +42,21 @@ def test_it_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     files = [(tmp_path / one / "depth.safetensors").read_bytes() for one in ("whole", "broken")]
     assert files[0] == files[1]
     assert not list(tmp_path.glob("*/*checkpoint*"))
+    curves = [(tmp_path / one / "depth.curves.csv").read_bytes() for one in ("whole", "broken")]
+    assert curves[0] == curves[1]
+    assert curves[0].count(b"\n") == 10
+    assert (tmp_path / "whole" / "depth.curves.png").is_file()
 
 
-def test_selectivity_rises_when_it_is_asked_for(tmp_path: Path) -> None:
-    recipe = Recipe(epochs=16, batch_size=8, learning_rate=0.01)
-    means = [
-        fs.depth.train(
-            out=tmp_path / str(weight), settings=replace(SMALL, weight=weight, recipe=recipe)
-        ).record["selectivity"]["mean"]
-        for weight in (0.0, 3.0)
-    ]
+def test_selectivity_rises_when_it_is_asked_for() -> None:
+    scenes, bins = fs.depth.render_scenes(24, size=(16, 16)), SMALL.bins
+    means = []
+    for weight in (0.0, 3.0):
+        network = fs.depth.build_network(8, 4)
+        recipe = Recipe(epochs=16, batch_size=8, learning_rate=0.01)
+        loss = fs.depth.SelectiveDepthLoss(bins, weight)
+        fit(network, scenes.images, scenes.depth, recipe, loss=loss, task=fs.depth.DepthTask())
+        means.append(fs.depth.depth_selectivity(network, scenes, bins).mean)
     assert means[1] > means[0] + 0.1
 
 

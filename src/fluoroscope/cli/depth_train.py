@@ -7,6 +7,7 @@ import typer
 
 from fluoroscope.cli.options import OUT, Json, Seed, sides_of
 from fluoroscope.cli.output import Output
+from fluoroscope.cli.train import terms_of
 from fluoroscope.cli.waiting import waiting
 from fluoroscope.words import count, number, percent
 
@@ -67,13 +68,22 @@ def train(
     run = DepthRun(out=out, settings=settings, seed=seed)
     if run.behind:
         output.say(f"going on after step {run.behind} of an earlier run")
-    for step in output.progress(run, len(run), "learning depth"):
-        if step.held_out is not None:
-            terms = ", ".join(f"{name} {value:.4f}" for name, value in step.terms.items())
+    total, at, held_out = len(run) + max(0, run.behind - 1), run.behind, ""
+    try:
+        with output.measuring() as move:
+            for step in run:
+                at, words = step.number, f"epoch {step.epoch}: loss {terms_of(step)}"
+                if step.held_out is not None:
+                    held_out = f"{percent(step.held_out)} of pixels"
+                    output.say(f"{words}, {held_out} of other scenes within a factor of 1.25")
+                move(at / total, f"{words}, {held_out or percent(step.accuracy)} right")
+    except KeyboardInterrupt:
+        if run.checkpoint.is_file():
             output.say(
-                f"epoch {step.epoch}: loss {step.loss:.4f}{f' ({terms})' if terms else ''}, within "
-                f"a factor of 1.25 in {percent(step.held_out)} of the pixels of other scenes"
+                f"stopped after step {at:,} of {total:,}; the same command goes on from "
+                f"{run.checkpoint}, which is at most a minute older"
             )
+        raise
     record = run.result.record
     test, found = record["test"], record["selectivity"]
     output.say(
@@ -86,5 +96,6 @@ def train(
         f"{percent(found['answer_most_to_their_own'], 0)} answer most to the bin they are assigned "
         f"to, {found['dead']} to nothing"
     )
-    output.wrote([run.out / "depth.safetensors", run.out / "depth.json"])
+    endings = ("safetensors", "json", "curves.png", "curves.csv")
+    output.wrote([run.out / f"depth.{ending}" for ending in endings])
     output.json(record)

@@ -207,9 +207,9 @@ def train(
                 at = step.number
                 if step.held_out is not None:
                     held_out = _judged(step)
-                    output.say(f"epoch {step.epoch}: loss {_terms(step)}, {held_out}")
+                    output.say(f"epoch {step.epoch}: loss {terms_of(step)}, {held_out}")
                 accuracy = f"{percent(step.accuracy)} of the batch"
-                move(at / total, f"epoch {step.epoch}: {_terms(step)}, {held_out or accuracy}")
+                move(at / total, f"epoch {step.epoch}: {terms_of(step)}, {held_out or accuracy}")
     except KeyboardInterrupt:
         if run.checkpoint.is_file():
             output.say(
@@ -243,7 +243,7 @@ def train(
     output.json(result.record)
 
 
-def _terms(step: "FitStep") -> str:
+def terms_of(step: "FitStep") -> str:
     """``2.31``, or ``2.31 (clean 1.2, divergence 1.11)``."""
     parts = ", ".join(f"{name} {value:.3g}" for name, value in step.terms.items())
     return f"{step.loss:.4f}" + (f" ({parts})" if parts else "")

@@ -23,12 +23,15 @@ from fluoroscope.depth.selectivity import SelectiveDepthLoss, depth_selectivity
 from fluoroscope.depth.task import DepthTask
 from fluoroscope.engine.provenance import processor
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.files import output_directory
+from fluoroscope.files import atomic_path, output_directory
 from fluoroscope.hashing import as_seed
+from fluoroscope.pictures.maps import write_figure
 from fluoroscope.training.checkpoint import describe, read_step
 from fluoroscope.training.fitting import fit_stream, training_identity
+from fluoroscope.training.history import History, Keeping
 from fluoroscope.training.recipe import Recipe
 from fluoroscope.training.step import FitStep
+from fluoroscope.training.trained import curves_of
 from fluoroscope.words import count
 
 TEST_SEED = 2**40
@@ -70,8 +73,8 @@ class DepthRun:
     """One training of a `DepthNetwork`: iterate for its steps, then take its ``result``.
 
     Args:
-        out: the directory for ``depth.safetensors`` and ``depth.json``. A run that is broken off
-            leaves ``depth.checkpoint.safetensors`` there, and the same run goes on from it.
+        out: the directory for ``depth.safetensors``, ``depth.json`` and the curves. A run that is
+            broken off leaves ``depth.checkpoint.safetensors`` there, and the same run goes on.
         settings: what is learnt, and from what.
         seed: for everything random: scenes, first weights, order.
 
@@ -92,12 +95,13 @@ class DepthRun:
         self._scenes = render_scenes(self.settings.scenes, size=self.settings.size, seed=self.seed)
         self._test = unseen_scenes(self.settings.size, seed=self.seed)
         check_bins(self._test, self.settings.bins)
-        self._checkpoint = self.out / "depth.checkpoint.safetensors"
+        self.checkpoint = self.out / "depth.checkpoint.safetensors"
         learnt = (self._scenes.images, self._scenes.depth)
+        self.history: Keeping = History().begin(self.network, 1)
         identity = training_identity(
-            self.network, *learnt, self.settings.recipe, self.seed, self._loss
+            self.network, *learnt, self.settings.recipe, self.seed, self._loss, [self.history]
         )
-        found = read_step(self._checkpoint, identity)
+        found = read_step(self.checkpoint, identity)
         self.behind: int = 0 if found is None else found["number"]
         """Steps that an earlier run of the same training made."""
         self._result: TrainedDepth | None = None
@@ -117,15 +121,17 @@ class DepthRun:
             seed=self.seed,
             held_out=(self._test.images, self._test.depth),
             loss=self._loss,
+            beside=[self.history],
             task=DepthTask(),
-            checkpoint=self._checkpoint,
+            checkpoint=self.checkpoint,
         ):
             yield step
         assert step is not None
         self.network.eval().requires_grad_(False)
         self._result = TrainedDepth(self.network, self.settings.bins, self._record(step.seconds))
         self._result.save(self.out)
-        self._checkpoint.unlink(missing_ok=True)
+        self._draw()
+        self.checkpoint.unlink(missing_ok=True)
 
     @property
     def result(self) -> TrainedDepth:
@@ -135,6 +141,20 @@ class DepthRun:
                 "the network is not trained yet; iterate over the run first"
             )
         return self._result
+
+    def _draw(self) -> None:
+        """The curves, as a picture and as numbers."""
+        recipe = self.settings.recipe
+        figure = curves_of(
+            self.history,
+            recipe.steps(self.settings.scenes),
+            recipe.epochs,
+            "depth",
+            "pixels within a factor of 1.25",
+        )
+        path = write_figure(self.out / "depth.curves.png", figure)
+        with atomic_path(path.with_suffix(".csv")) as draft:
+            draft.write_text(self.history.csv(), encoding="utf-8")
 
     def _record(self, seconds: float) -> dict[str, Any]:
         errors = depth_errors(self.network, self._test)
@@ -150,6 +170,7 @@ class DepthRun:
                 "answer_most_to_their_own": found.own,
             },
             "parameters": sum(weight.numel() for weight in self.network.parameters()),
+            "history": self.history.describe(),
             "seconds": round(seconds, 1),
             "date": datetime.now(UTC).date().isoformat(),
             "fluoroscope": version("fluoroscope"),

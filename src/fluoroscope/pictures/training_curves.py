@@ -33,6 +33,7 @@ def training_curves(
     terms: Mapping[str, Curve] | None = None,
     epochs: int,
     title: str = "",
+    right: str = "classified correctly",
 ) -> "Figure":
     """Panels of the loss with its terms, of accuracies, and of the learning rate.
 
@@ -43,6 +44,7 @@ def training_curves(
         terms: the parts of the loss, by name.
         epochs: where the axes end, though the training may not be there yet.
         title: over everything.
+        right: what accuracies are shares of.
     """
     from matplotlib.figure import Figure
 
@@ -51,19 +53,19 @@ def training_curves(
         # By hand, since it is drawn again and again: letting Matplotlib lay it out costs as much
         # as drawing it.
         figure.subplots_adjust(left=0.06, right=0.985, bottom=0.15, top=0.83, wspace=0.22)
-        left, middle, right = figure.subplots(1, 3, width_ratios=[5, 5, 3])
+        left, middle, last = figure.subplots(1, 3, width_ratios=[5, 5, 3])
         shown = dict(list((terms or {}).items())[:_TERMS])
         _lines(left, {"loss": loss, **shown})
         _scale(left, [value for _, value in loss], shown)
         left.set_title("loss, and its terms" if shown else "loss", fontsize=10)
         _lines(middle, accuracies)
         percent_axis(middle)
-        middle.set_title("classified correctly", fontsize=10)
-        _lines(right, {"learning rate": learning_rate}, legend=False)
-        right.set_ylim(bottom=0)
-        right.set_title("learning rate", fontsize=10)
-        right.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
-        for axis in (left, middle, right):
+        middle.set_title(right, fontsize=10)
+        _lines(last, {"learning rate": learning_rate}, legend=False)
+        last.set_ylim(bottom=0)
+        last.set_title("learning rate", fontsize=10)
+        last.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
+        for axis in (left, middle, last):
             axis.set_xlim(0, 1.02 * epochs)
             axis.set_xlabel("epoch")
             axis.grid(alpha=0.25)

@@ -87,8 +87,12 @@ def write_weights(
         record_draft.write_text(text, encoding="utf-8")
 
 
-def curves_of(history: Keeping, steps: int, epochs: int, name: str) -> "Figure":
-    """The curves of a training of so many steps, as far as it is."""
+def curves_of(
+    history: Keeping, steps: int, epochs: int, name: str, right: str = "classified correctly"
+) -> "Figure":
+    """The curves of a training of so many steps, as far as it is; ``right`` says what its
+    accuracies are shares of.
+    """
     points, scale = history.points, epochs / steps
     terms = {name for point in points for name in point.terms}
     judged = {
@@ -110,4 +114,5 @@ def curves_of(history: Keeping, steps: int, epochs: int, name: str) -> "Figure":
         },
         epochs=epochs,
         title=f"{name}: {points[-1].step:,} of {steps:,} steps",
+        right=right,
     )
