@@ -73,6 +73,12 @@ def kept_and_drawn(found: fs.Portraits, model: fs.Classifier, out: Path) -> None
     found.draw(out, transparent=True)
 
 
+def never_trained(model: fs.Classifier, out: Path) -> None:
+    data = fs.load_images(TWO, labels=[0, 5], channels=1)
+    with pytest.raises(fs.FluoroscopeError):
+        fs.training.TrainingRun(model, data, out=out)
+
+
 def short_plan() -> Plan:
     names = ("fgsm", "pgd")
     return Plan("short", tuple(Stage(each, fs.attack(each, eps=0.1)) for each in names))
@@ -288,6 +294,17 @@ DEPTH: dict[str, Callable[[nn.Module, fs.depth.Scenes], object]] = {
         network, scenes, fs.depth.depth_selectivity(network, scenes)
     ),
 }
+TRAINING: dict[str, Callable[[fs.Classifier, Path], object]] = {
+    "accuracy": lambda m, _: fs.training.accuracy(m.module, TWO, torch.tensor([0, 1])),
+    "before the first step": lambda m, out: fs.training.TrainingRun(
+        m,
+        fs.load_images(TWO.repeat(4, 1, 1, 1), labels=[0, 1] * 4, channels=1),
+        out=out,
+        adversarial="pgd",
+        eps=0.1,
+    ),
+    "refused": lambda m, out: never_trained(m, out),
+}
 METHODS: dict[str, Callable[[fs.Classifier], object]] = {
     "__call__": lambda m: m(TWO),
     "to": lambda m: m.to(dtype=torch.float64)(ONE.double()),
@@ -381,6 +398,14 @@ def test_what_looks_at_units(name: str, module: nn.Module, tmp_path: Path) -> No
     model = fs.Classifier(module, channels=1, input_size=6)
     before = snapshot(module)
     NEURONS[name](model, tmp_path)
+    assert_same(before, snapshot(module))
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_what_trains_but_has_not_begun(name: str, module: nn.Module, tmp_path: Path) -> None:
+    model = fs.Classifier(module, channels=1, input_size=6)
+    before = snapshot(module)
+    TRAINING[name](model, tmp_path)
     assert_same(before, snapshot(module))
 
 

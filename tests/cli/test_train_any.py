@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+import fluoroscope as fs
+
 Call = Callable[..., Any]
 pytestmark = pytest.mark.usefixtures("without_curves")
 
@@ -67,9 +69,11 @@ def test_the_last_line_goes_on_as_it_stands(fluoroscope: Call, here: Path) -> No
     assert "--mean 0.5,0.5,0.5 --std 0.25,0.25,0.25 --input-size 10" in last
     words = shlex.split(last.removeprefix("look into it: "))
     page = here / "page.html"
+    model = fs.load_model("python:nets.py:make", checkpoint="out/train/nets-make.safetensors")
+    assert model.labels == ("dark red", "green")  # which the weights state
     looked = fluoroscope(*words[1:], "--limit", "4", "--sections", "clean", "--out", str(page))
     assert looked.code == 0, looked.err
-    assert "dark red" in page.read_text("utf-8")  # its classes, which the weights state
+    assert page.stat().st_size > 10_000
     record = json.loads((here / "out/train/nets-make.json").read_text("utf-8"))
     again = fluoroscope(*shlex.split(record["command"])[1:], "--json", "-")
     assert json.loads(again.out)["sha256"] == record["sha256"]

@@ -564,6 +564,7 @@ def _open_assessment(folder: Path) -> object:
 
 def _train(folder: Path) -> object:
     from fluoroscope.training.fitting import fit_stream
+    from fluoroscope.training.history import History
     from fluoroscope.training.recipe import Recipe
 
     with torch.random.fork_rng():
@@ -572,7 +573,8 @@ def _train(folder: Path) -> object:
     images, labels = torch.linspace(0, 1, 640).view(40, 1, 4, 4), torch.arange(40) % 2
     recipe = Recipe(epochs=2, batch_size=20)
     place = folder / "training.safetensors"
-    return list(fit_stream(module, images, labels, recipe, checkpoint=place))
+    beside = [History()]
+    return list(fit_stream(module, images, labels, recipe, beside=beside, checkpoint=place))
 
 
 def _trainings(folder: Path) -> list[Tree]:

@@ -24,7 +24,7 @@ T = TypeVar("T")
 MODEL = ("--model", "-m")
 MODEL_HELP = (
     "A built-in (digits-cnn), torchvision/NAME, timm/NAME, hf/OWNER/NAME, a local directory in the "
-    "Hugging Face format, a .pt2 file, or python:package.module:function."
+    "Hugging Face format, a .pt2 file, or python:package.module:function (python:FILE.py:function)."
 )
 Model = Annotated[str, typer.Option(*MODEL, help=MODEL_HELP)]
 MaybeModel = Annotated[str | None, typer.Option(*MODEL, help=MODEL_HELP)]
