@@ -85,3 +85,84 @@ def test_mistakes_are_one_line(
     assert says in said.err
     assert said.err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_consistent_loss_from_the_command_line_alone(
+    fluoroscope: Call, data: Path, tmp_path: Path
+) -> None:
+    """Trained with an attack by name, and read by the command that asks what units mean."""
+    out = tmp_path / "out"
+    said = fluoroscope(
+        "train", "digits-robust", "--data", str(data), "--epochs", "1", "--recipe", "consistent",
+        "--adversarial", "mi-fgsm", "--eps", "0.1", "--adversarial-steps", "2", "--targeted",
+        "--weight", "2", "--distance", "cosine", "--out", str(out), "--json", "-",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    record = json.loads(said.out)
+    loss = record["loss"]
+    assert (loss["kind"], loss["layer"], loss["weight"]) == ("ConsistentLoss", "2", 2)
+    assert loss["base"]["attack"]["kind"] == "MIFGSM"
+    assert record["adversarial"]["method"] == "mi-fgsm"
+    assert record["adversarial"]["targeted"] is True
+    for option in ("--recipe consistent", "--targeted", "--distance cosine"):
+        assert option in record["command"]
+    network = ["--model", "digits-robust", "--data", "digits", "--limit", "20", "--checkpoint",
+               str(out / "digits-robust.safetensors")]  # fmt: skip
+    led = str(tmp_path / "set")
+    made = fluoroscope("neurons", "adversarial", *network, "--targets", "1", "--out", led)
+    assert made.code == 0, made.err
+    read = fluoroscope("neurons", "consistency", *network, "--adversarial", led, "--layer", "2",
+                       "--out", str(tmp_path / "read"))  # fmt: skip
+    assert read.code == 0, read.err
+    assert "CS1" in read.out
+
+
+def test_unbounded_attacks_teach_too(fluoroscope: Call, data: Path, tmp_path: Path) -> None:
+    said = fluoroscope(
+        "train", "digits-linear", "--data", str(data), "--epochs", "1", "--adversarial",
+        "ensemble-optimisation", "--adversarial-steps", "2", "--out", str(tmp_path), "--json", "-",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    record = json.loads(said.out)
+    assert "adversarial" not in record  # there is no ball to judge it in
+    assert record["loss"]["attack"]["steps"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--recipe", "consistent"], "--adversarial is missing, and recipe consistent learns"),
+        (["--recipe", "consistent", "--layer", "9"], "--adversarial is missing"),
+        (["--recipe", "consistent", *(two := ["--adversarial", "fgsm", "--eps", "0.1"]),
+          "--layer", "lin"], "--layer is 'lin', which digits-linear does not have"),
+        (["--recipe", "consistent", *two, "--weight", "-1"], "--weight is -1.0; expected 0 or"),
+        (["--recipe", "consistent", *two, "--distance", "l1"], "--distance is 'l1'; expected"),
+        ([*two, "--distance", "l2"], "expected --recipe consistent beside it"),
+        ([*two, "--targeted", "--recipe", "exclude"], "--adversarial is fgsm, and recipe exclude"),
+        (["--targeted"], "--targeted is True, but no adversarial training was asked for"),
+        (["--adversarial", "trades", "--eps", "0.1", "--targeted"], "--targeted is True, and tra"),
+        (["--adversarial", "square", "--eps", "0.1"], "square follows no gradient"),
+        (["--adversarial", "mi-fgsm"], "--eps is missing; mi-fgsm training expects"),
+        (["--adversarial", "ddn", "--ramp", "0.3"], "--ramp is 0.3, and ddn has no bound"),
+        (["--adversarial", "rfgsm", "--eps", "0.1", "--adversarial-steps", "3"], "rfgsm does not"),
+    ],
+)  # fmt: skip
+def test_mistakes_with_what_moves_pictures(
+    fluoroscope: Call, options: list[str], says: str, data: Path, tmp_path: Path
+) -> None:
+    said = fluoroscope("train", "digits-linear", "--data", str(data), *options, "--out",
+                       str(tmp_path / "out"))  # fmt: skip
+    assert said.code == 2, said
+    assert says in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_a_network_without_convolutions_needs_a_layer(
+    fluoroscope: Call, data: Path, tmp_path: Path
+) -> None:
+    said = fluoroscope(
+        "train", "digits-linear", "--data", str(data), "--recipe", "consistent", "--adversarial",
+        "fgsm", "--eps", "0.1", "--out", str(tmp_path / "out"),
+    )  # fmt: skip
+    assert said.code == 2
+    assert "--layer is missing, and Sequential has no convolution" in said.err

@@ -20,6 +20,7 @@ from fluoroscope.training.losses.adversarial import FGSMLoss, PGDLoss, TRADESLos
 from fluoroscope.training.losses.attacked import AttackLoss, attack_loss
 from fluoroscope.training.losses.consistent import ConsistentLoss, feature_distance
 from fluoroscope.training.losses.mart import MARTLoss
+from fluoroscope.training.losses.multi_norm import MultiNormLoss
 from fluoroscope.training.preprocessed import as_learner
 from fluoroscope.training.recipe import Recipe
 from fluoroscope.training.step import Moment, named_terms
@@ -342,6 +343,28 @@ def test_with_perturbed_and_averaged_weights_it_sees_the_same_moved_pictures() -
     assert seen[1][1] == seen[0][1]
 
 
+def test_what_its_base_keeps_is_kept(tmp_path: Path) -> None:
+    """Within two norms: how often each is drawn follows from what was misclassified before."""
+    kept, recipe = tmp_path / "c.safetensors", Recipe(epochs=3, batch_size=2)
+
+    def run(checkpoint: Path | None) -> tuple[nn.Module, Iterator[Any]]:
+        module = network().float()
+        base = MultiNormLoss(threats=(fs.Linf(0.1), fs.L2(0.5)), steps=2)
+        loss, images = ConsistentLoss(base=base), IMAGES.float()
+        return module, fit_stream(module, images, LABELS, recipe, loss=loss, checkpoint=checkpoint)
+
+    whole, steps = run(None)
+    *_, last = steps
+    assert list(last.terms) == ["clean", "adversarial", "consistent"]
+    _, steps = run(kept)
+    for _ in range(4):
+        next(steps)
+    module, steps = run(kept)
+    list(steps)
+    for one, two in zip(whole.parameters(), module.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
 def test_another_layer_is_another_training(tmp_path: Path) -> None:
     kept, recipe = tmp_path / "c.safetensors", Recipe(epochs=1, batch_size=3)
     images, labels = IMAGES.float(), LABELS
@@ -359,15 +382,17 @@ def test_another_layer_is_another_training(tmp_path: Path) -> None:
         (lambda: ConsistentLoss(base=FGSM, layer="convolution"), "expected one of 0, 1, 2"),
         (lambda: ConsistentLoss(base=FGSM, weight=-1.0), "weight is -1.0; expected 0 or more"),
         (lambda: ConsistentLoss(base=FGSM, distance="l1"), "distance is 'l1'; expected"),  # type: ignore[arg-type]
+        (lambda: ConsistentLoss(base=WeightAverage()), "base is WeightAverage"),  # type: ignore[arg-type]
         (lambda: ConsistentLoss(base=3), "base is 3; expected a loss of moved"),  # type: ignore[arg-type]
-        (lambda: attack_loss("square", 0.1), "Square, which follows no gradient but reads scores"),
-        (lambda: attack_loss("hopskipjump"), "HopSkipJump, which follows no gradient but reads"),
-        (lambda: attack_loss("universal", 0.1), "which makes one thing for all pictures"),
+        (lambda: attack_loss("square", 0.1), "square follows no gradient but reads scores"),
+        (lambda: attack_loss("hopskipjump"), "hopskipjump follows no gradient but reads"),
+        (lambda: attack_loss("universal", 0.1), "universal makes one thing for all pictures"),
         (lambda: attack_loss("sparsefool", 3, targeted=True), "only leads away from a class"),
         (lambda: attack_loss("mi-fgsn", 0.1), "did you mean mi-fgsm?"),
-        (lambda: attack_loss("mi-fgsm"), "mi-fgsm needs an eps"),
+        (lambda: attack_loss("mi-fgsm"), "eps is missing; mi-fgsm training"),
         (lambda: attack_loss("mi-fgsm", 0.0), "eps is 0.0; expected a number above 0"),
-        (lambda: attack_loss("rfgsm", 0.1, steps=3), "rfgsm has no parameter 'steps'"),
+        (lambda: attack_loss("rfgsm", 0.1, steps=3), "steps are 3, but rfgsm does not take"),
+        (lambda: attack_loss("ddn", ramp=0.2), "ddn has no bound that could grow; expected eps"),
         (lambda: attack_loss("pgd", 0.1, ramp=2.0), "ramp is 2.0; expected a share"),
     ],
 )  # fmt: skip

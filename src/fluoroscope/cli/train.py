@@ -55,10 +55,10 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="exclude: learn one class more, none of these, from noise and from what the "
-            "network itself takes for digits; selective: each unit of a layer learns to answer to "
-            "one class; invertible: by a network that can be run backwards, made for the data; "
-            "default: the classes alone.",
+            help="consistent: moved pictures keep their features; exclude: learn one class more, "
+            "none of these, from noise and from what the network itself takes for digits; "
+            "selective: each unit of a layer learns to answer to one class; invertible: by a "
+            "network that can be run backwards, made for the data; default: the classes alone.",
             rich_help_panel=_LEARNING,
         ),
     ] = None,
@@ -103,15 +103,16 @@ def train(
     adversarial: Annotated[
         str | None,
         typer.Option(
-            help="Learn from pictures moved against the network: fgsm, pgd or trades; default: the "
-            "recipe's.",
+            help="Learn from pictures moved against the network: fgsm, pgd, trades, mart, or an "
+            "attack that follows a gradient (fluoroscope attacks); default: the recipe's.",
             rich_help_panel=_HARDENING,
         ),
     ] = None,
     eps: Annotated[
         str | None,
         typer.Option(
-            help="How far a pixel may move then: 0.3 or 8/255.", rich_help_panel=_HARDENING
+            help="How far a pixel may move then: 0.3 or 8/255; of an attack, in its usual norm.",
+            rich_help_panel=_HARDENING,
         ),
     ] = None,
     adversarial_steps: Annotated[
@@ -128,6 +129,14 @@ def train(
             rich_help_panel=_HARDENING,
         ),
     ] = None,
+    targeted: Annotated[
+        bool,
+        typer.Option(
+            "--targeted",
+            help="Move each picture towards a class drawn for it, by an attack that can.",
+            rich_help_panel=_HARDENING,
+        ),
+    ] = False,
     processes: Annotated[
         int,
         typer.Option(
@@ -151,12 +160,18 @@ def train(
       fluoroscope train torchvision/resnet18 --from-scratch -d photos --input-size 64
       fluoroscope train digits-cnn -d path/to/mnist --adversarial pgd --eps 0.3
       fluoroscope train digits-cnn -d path/to/mnist --recipe exclude
+      fluoroscope train digits-cnn -d path/to/mnist --recipe consistent --adversarial fgsm --eps 0.2
       fluoroscope train digits-cnn -d path/to/mnist --recipe selective --weight 5
       fluoroscope train invertible -d path/to/mnist
     """
     from fluoroscope.training.names import Chosen, check_chosen, recipe_for
 
-    moving: dict[str, Any] = {"eps": eps, "adversarial_steps": adversarial_steps, "ramp": ramp}
+    moving: dict[str, Any] = {
+        "eps": eps,
+        "adversarial_steps": adversarial_steps,
+        "ramp": ramp,
+        "targeted": targeted or None,
+    }
     given = {name: value for name, value in moving.items() if value is not None}
     if recipe is not None or options:
         check_chosen(Chosen(recipe_for(architecture, recipe), adversarial, {**options, **given}))

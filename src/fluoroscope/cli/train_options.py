@@ -11,7 +11,7 @@ import typer
 
 from fluoroscope.cli.options import parameter, parameters, sign
 
-_EXCLUDE, _LAYER = "Recipe exclude", "Recipe selective"
+_EXCLUDE, _LAYER = "Recipe exclude", "Recipes consistent and selective"
 _INVERTIBLE = "Recipe invertible"
 
 OF_RECIPES: dict[str, tuple[Any, Any]] = {
@@ -40,8 +40,18 @@ OF_RECIPES: dict[str, tuple[Any, Any]] = {
         Annotated[
             float | None,
             typer.Option(
-                help="Of the recipe's own term beside the rest of the loss; default: selective "
-                "0.1.",
+                help="Of the recipe's own term beside the rest of the loss; default: consistent 1, "
+                "selective 0.1.",
+                rich_help_panel=_LAYER,
+            ),
+        ],
+        None,
+    ),
+    "distance": (
+        Annotated[
+            str | None,
+            typer.Option(
+                help="With consistent, of features: l2 or cosine, either 0 to 2; default: l2.",
                 rich_help_panel=_LAYER,
             ),
         ],

@@ -123,6 +123,8 @@ def describe(value: Any) -> Any:
     settings = getattr(value, "settings", None)
     if is_dataclass(settings):  # of what was begun from them
         return describe(settings)
+    if isinstance(value, Tensor):
+        return f"{tuple(value.shape)} ({sha256(value)[:16]})"
     if isinstance(value, partial):
         options = ", ".join(f"{name}={value!r}" for name, value in value.keywords.items())
         return f"{describe(value.func)}({options})"

@@ -1,16 +1,24 @@
 """How a network that was trained against attacks fares under them."""
 
+import math
 from typing import Any
 
 from torch import Tensor
 
 from fluoroscope.attacks.gradient.gradient_sign import FGSM, PGD, FixedStep
+from fluoroscope.engine.threats import Threat
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.training.losses.adversarial import AdversarialLoss
+from fluoroscope.training.losses.attacked import AttackLoss
 from fluoroscope.training.shares import share_of_each
 
 # At most so many of the test pictures, a like share of every class, are attacked at the end.
 TEST_ATTACKED = 1000
+
+
+def can_judge(threat: Threat) -> bool:
+    """Whether FGSM and PGD search within it."""
+    return threat.name in FixedStep.norms and float(threat.eps) < math.inf
 
 
 def resists(
@@ -23,7 +31,10 @@ def resists(
 
 
 def under_attack(
-    model: Classifier, test: tuple[Tensor, Tensor], moved_by: AdversarialLoss, seed: int
+    model: Classifier,
+    test: tuple[Tensor, Tensor],
+    moved_by: AdversarialLoss | AttackLoss,
+    seed: int,
 ) -> dict[str, Any]:
     """How the pictures of the training were moved, and how the network fares under attack."""
     images, labels = test

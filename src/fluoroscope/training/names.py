@@ -27,6 +27,12 @@ class About:
 
 
 RECIPES: dict[str, About] = {
+    "consistent": About(
+        "features of a picture that agree with those of the moved one, so that units follow what "
+        "pictures show",
+        options=("layer", "weight", "distance"),
+        moved="must",
+    ),
     "invertible": About(
         "classes, by a network that can be run backwards, made for the data at hand",
         options=("scales", "blocks", "hidden", "contraction"),
@@ -49,7 +55,7 @@ BESIDE: dict[str, tuple[str, ...]] = {}
 """What goes along with any training: by the option that asks for it, the options that belong to it.
 """
 
-MOVING = ("eps", "adversarial_steps", "ramp")
+MOVING = ("eps", "adversarial_steps", "ramp", "targeted")
 """The options that say how pictures are moved."""
 
 
@@ -101,7 +107,7 @@ def check_chosen(chosen: Chosen) -> None:
     if about is not None and about.moved == "must" and chosen.adversarial is None:
         raise InvalidParameterError(
             f"adversarial is missing, and recipe {chosen.recipe} learns from moved pictures; "
-            "expected how they are moved: fgsm, pgd or trades"
+            "expected how they are moved, such as fgsm or pgd"
         )
     allowed = (*MOVING, *(about.options if about else ()))
     for name, value in options.items():

@@ -12,9 +12,12 @@ from torch import Tensor, nn
 
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.invertible.backwards import invertible_in
+from fluoroscope.models.layers import find_layer
 from fluoroscope.training.companion import Companion, Running
 from fluoroscope.training.fitting import cross_entropy
 from fluoroscope.training.losses.adversarial import AdversarialLoss
+from fluoroscope.training.losses.attacked import AttackLoss
+from fluoroscope.training.losses.consistent import ConsistentLoss
 from fluoroscope.training.losses.latent import LatentLoss
 from fluoroscope.training.step import Loss
 
@@ -29,21 +32,37 @@ class Asked:
     """What is trained of it: from images in ``[0, 1]`` to logits."""
     options: Mapping[str, Any]
     """By argument; those that were given alone."""
-    moved_by: AdversarialLoss | None
+    moved_by: AdversarialLoss | AttackLoss | None
     """How pictures are moved against the network; ``None`` where they are not."""
     seed: int
     read: Callable[[Any], tuple[Tensor, Tensor]]
     """Other data by its name: 8-bit images ``(N, C, H, W)`` and the network's classes ``(N,)``."""
 
 
+def _of_layer(asked: Asked, *names: str) -> dict[str, Any]:
+    """What was given of these options; a layer that is not there is refused by the user's names."""
+    if (layer := asked.options.get("layer")) is not None:
+        find_layer(asked.model, layer)
+    return {name: asked.options[name] for name in names if name in asked.options}
+
+
+def _consistent(asked: Asked) -> ConsistentLoss:
+    own = _of_layer(asked, "layer", "weight", "distance")
+    assert asked.moved_by is not None
+    return ConsistentLoss(base=asked.moved_by, **own)
+
+
 def _selective(asked: Asked) -> Companion:
     from fluoroscope.training.losses.selective import SelectiveLoss
 
-    own = {name: asked.options[name] for name in ("layer", "weight") if name in asked.options}
+    own = _of_layer(asked, "layer", "weight")
     return SelectiveLoss(base=asked.moved_by or cross_entropy, **own)
 
 
-RECIPES: dict[str, Callable[[Asked], Loss | Companion]] = {"selective": _selective}
+RECIPES: dict[str, Callable[[Asked], Loss | Companion]] = {
+    "consistent": _consistent,
+    "selective": _selective,
+}
 """What is lowered, by the recipe's name."""
 BESIDE: dict[str, Callable[[Asked], Companion | Running]] = {}
 """What goes along, by the option that asks for it."""
@@ -57,5 +76,6 @@ def made(recipe: str | None, asked: Asked) -> tuple[Loss | Companion, list[Compa
     """
     if isinstance(asked.moved_by, LatentLoss):
         invertible_in(asked.model, "adversarial latent")
-    loss = RECIPES[recipe](asked) if recipe in RECIPES else asked.moved_by or cross_entropy
+    usual = asked.moved_by or cross_entropy
+    loss = RECIPES[recipe](asked) if recipe in RECIPES else usual
     return loss, [make(asked) for name, make in BESIDE.items() if name in asked.options]

@@ -38,9 +38,10 @@ from fluoroscope.training.classification import accuracy
 from fluoroscope.training.companion import Companion, Running, begun
 from fluoroscope.training.fitting import cross_entropy, fit_stream, training_identity
 from fluoroscope.training.history import History, Keeping
-from fluoroscope.training.judging import under_attack
+from fluoroscope.training.judging import can_judge, under_attack
 from fluoroscope.training.learnt_from import LearntFrom
 from fluoroscope.training.losses.adversarial import AdversarialLoss, PGDLoss
+from fluoroscope.training.losses.attacked import AttackLoss
 from fluoroscope.training.losses.by_name import adversarial_loss
 from fluoroscope.training.names import MOVING, Chosen, check_chosen, recipe_for
 from fluoroscope.training.network import file_name, in_the_datas_words, network_to_train
@@ -124,12 +125,13 @@ class TrainingRun:
         augment: ``"none"``, ``"flip"``, ``"shift"`` or ``"flip,shift"``: changes each batch; by
             default what the recipe says, which for other networks is none.
         seed: for everything random.
-        adversarial: ``fgsm``, ``pgd`` or ``trades``, to learn from pictures moved against the
-            network; by default what the recipe says: ``pgd`` within 0.3 for ``digits-robust``, and
-            clean pictures for the others.
+        adversarial: ``fgsm``, ``pgd``, ``trades``, ``mart``, or the name of an attack that follows
+            a gradient, to learn from pictures moved against the network; by default what the recipe
+            says: ``pgd`` within 0.3 for ``digits-robust``, and clean pictures for the others.
         eps: how far a pixel may move, such as 0.3 or ``"8/255"``; none without ``adversarial``.
         adversarial_steps: of the search for each moved picture; by default the method's own.
         ramp: share of the steps over which ``eps`` grows from 0; by default 0.35.
+        targeted: move each picture towards a class drawn for it, by an attack that can.
         recipe: the name of another way to learn, of ``training.names.RECIPES``.
         options: the recipe's own and those of what goes along, by name.
         loss: what is lowered, in place of a recipe.
@@ -173,9 +175,10 @@ class TrainingRun:
         eps: float | str | None = None,
         adversarial_steps: int | None = None,
         ramp: float | None = None,
+        targeted: bool | None = None,
         recipe: str | None = None,
         options: Mapping[str, Any] | None = None,
-        loss: Loss | None = None,
+        loss: Loss | Companion | None = None,
         beside: Sequence[Companion | Running] = (),
         limit: int | None = None,
         from_scratch: bool = False,
@@ -186,7 +189,7 @@ class TrainingRun:
     ) -> None:
         self.seed = seed = as_seed(seed)
         options = {name: value for name, value in (options or {}).items() if value is not None}
-        moving = dict(zip(MOVING, (eps, adversarial_steps, ramp), strict=True))
+        moving = dict(zip(MOVING, (eps, adversarial_steps, ramp, targeted or None), strict=True))
         if loss is not None and (recipe or adversarial):
             raise InvalidParameterError(
                 f"loss was given beside {recipe or adversarial!r}; expected one of the two"
@@ -222,9 +225,11 @@ class TrainingRun:
         self.name: str = str(architecture) if self._named else self.classifier.name
         """Of the network, as it was given."""
         self._learner = as_learner(self.classifier)
-        self.adversarial: AdversarialLoss | None = moved_by
         if moved_by is None and loss is None:
-            self.adversarial = LOSSES.get(self.name) if self.built_in else None
+            moved_by = LOSSES.get(self.name) if self.built_in else None
+        judged = moved_by is not None and can_judge(moved_by.threat)
+        self.adversarial: AdversarialLoss | AttackLoss | None = moved_by if judged else None
+        """What moves pictures within a ball, in which the network is judged, too."""
         self.recipe = self._recipe(
             {
                 "epochs": epochs,
@@ -237,8 +242,8 @@ class TrainingRun:
         classes = classes_of(found.train, self.classifier)
         test_classes = classes_of(found.test, self.classifier)
         self.out = output_directory(out)
-        asked = Asked(self.classifier, self._learner, options, self.adversarial, seed, self._other)
-        lowered, along = (loss, []) if loss is not None else made(wanted, asked)
+        asked = Asked(self.classifier, self._learner, options, moved_by, seed, self._other)
+        lowered, along = made(wanted, asked) if loss is None else (loss, [])
         many = len(self.labels)
         self._lowered: Loss = begun(lowered, self._learner, many)
         self.beside: list[Running] = [begun(one, self._learner, many) for one in (*along, *beside)]
@@ -527,13 +532,17 @@ class TrainingRun:
 
     def _lowered_record(self) -> dict[str, Any]:
         """What was lowered and what went along, where that is more than the usual."""
-        usual = self._lowered is self.adversarial or self._lowered is cross_entropy
+        lowered = getattr(self._lowered, "settings", self._lowered)
+        usual = lowered is self.adversarial or lowered is cross_entropy
         along = [
             describe(one)
             for one in self.beside
             if not (one.watches or isinstance(one.settings, LearntFrom))
         ]
         found: dict[str, Any] = {} if usual else {"loss": describe(self._lowered)}
+        layer = getattr(self._lowered, "layer", None)
+        if layer is not None:  # the one that was found, where nobody named one
+            found["loss"] |= {"layer": layer}
         if along:
             found["beside"] = along
         if self._doubts:
@@ -541,15 +550,19 @@ class TrainingRun:
         return found
 
 
-def _moved_by(adversarial: str | None, moving: Mapping[str, Any]) -> AdversarialLoss | None:
+def _moved_by(
+    adversarial: str | None, moving: Mapping[str, Any]
+) -> AdversarialLoss | AttackLoss | None:
     """How pictures are moved against the network, where that is asked for."""
     if adversarial is not None:
         ramp = moving["ramp"]
+        usual = 0.0 if moving["eps"] is None else RAMP  # of no bound, which cannot grow
         return adversarial_loss(
             adversarial,
             moving["eps"],
             steps=moving["adversarial_steps"],
-            ramp=RAMP if ramp is None else ramp,
+            ramp=usual if ramp is None else ramp,
+            targeted=bool(moving["targeted"]),
         )
     for name, value in moving.items():
         if value is not None:

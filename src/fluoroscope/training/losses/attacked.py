@@ -7,7 +7,7 @@ theirs. The losses of ``adversarial.py`` are faster, where one has the attack.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -53,18 +53,18 @@ class AttackLoss:
     def __post_init__(self) -> None:
         for link in _links(self.attack):
             if link.access != "gradient" or isinstance(link, Fitted):
-                what = (
+                does = (
                     "makes one thing for all pictures"
                     if link.access == "gradient"
-                    else (f"follows no gradient but reads {_READ[link.access]}")
+                    else f"follows no gradient but reads {_READ[link.access]}"
                 )
                 raise InvalidParameterError(
-                    f"attack is {type(link).__name__}, which {what}; expected one that moves each "
-                    "picture along a gradient, such as fgsm, pgd, mi-fgsm or ensemble-optimisation"
+                    f"{self.method} {does}; expected an attack that moves each picture along a "
+                    "gradient, such as fgsm, pgd, mi-fgsm or ensemble-optimisation"
                 )
             if self.targeted and not link.can_target:
                 raise InvalidParameterError(
-                    f"targeted is True, and {type(link).__name__} only leads away from a class; "
+                    f"targeted is True, and {self.method} only leads away from a class; "
                     "leave it out, or choose another attack, such as pgd"
                 )
         one_bound(self.attack.threat)
@@ -75,6 +75,11 @@ class AttackLoss:
             )
         check_share("alpha", self.alpha)
         check_share("ramp", self.ramp)
+        if self.ramp and not self._bounded:
+            raise InvalidParameterError(
+                f"ramp is {self.ramp}, and {self.method} has no bound that could grow; expected "
+                "eps beside it"
+            )
 
     @property
     def method(self) -> str:
@@ -126,8 +131,19 @@ def attack_loss(
         InvalidParameterError: no such attack, settings that it does not take, or an attack that
             nothing can be learnt with.
     """
+    kind = registry.find_attack(attack)
     # Whoever gives a bound to an attack that may do without one means a pixel's.
-    norm = "linf" if eps is not None and registry.find_attack(attack).norms[0] == "none" else None
+    norm = "linf" if eps is not None and kind.norms[0] == "none" else None
+    if eps is None and not kind.minimum_norm and kind.norms[0] != "none":
+        raise InvalidParameterError(
+            f"eps is missing; {attack} training expects how far a pixel may move, such as 0.3 for "
+            "MNIST or 8/255 for colour pictures"
+        )
+    if steps is not None and "steps" not in {field.name for field in fields(kind)}:  # type: ignore[arg-type]
+        raise InvalidParameterError(
+            f"adversarial steps are {steps}, but {attack} does not take their number; leave them "
+            "out, or take pgd"
+        )
     settings = {} if steps is None else {"steps": steps}
     method = registry.attack(attack, eps=eps, norm=norm, **settings)
     return AttackLoss(attack=method, targeted=targeted, ramp=ramp)

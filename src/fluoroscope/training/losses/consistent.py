@@ -25,21 +25,18 @@ before the layer each draws its own units, and the distance holds what that does
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fluoroscope.engine.threats import Threat
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.layers import find_layer, outputs_of, tapped
 from fluoroscope.models.wrappers.randomised import random_state_aside
-from fluoroscope.training.companion import Running, begun
-from fluoroscope.training.losses.attacked import AttackLoss
+from fluoroscope.training.companion import Companion, Running, begun
 from fluoroscope.training.losses.moved import MovedLoss
-from fluoroscope.training.losses.multi_norm import MultiNormLoss
 from fluoroscope.training.preprocessed import last_convolution, network_of
 from fluoroscope.training.step import Moment, Ready, Terms
 
@@ -53,59 +50,70 @@ class ConsistentLoss:
     """What ``base`` lowers, and ``weight`` times the distance of features at a layer.
 
     ``base`` says what pictures are moved by, and what is made of the answers: `FGSMLoss` as in the
-    paper, or any other loss of moved pictures, such as `AttackLoss` with an attack's name. Where
-    it learns from moved pictures alone, as `PGDLoss` does, the cross-entropy of the real ones is
-    lowered beside it. ``layer`` is a name of the network's ``named_modules()``, by default its last
-    convolution; of a layer that is used several times the last use counts.
+    paper, or any other loss of moved pictures, such as `AttackLoss` with an attack's name, or
+    `MultiNormLoss`. Where it learns from moved pictures alone, as `PGDLoss` does, the cross-entropy
+    of the real ones is lowered beside it. ``layer`` is a name of the network's ``named_modules()``,
+    by default its last convolution; of a layer that is used several times the last use counts.
 
     Raises:
         InvalidParameterError: a weight below 0, or an unknown distance.
     """
 
-    base: MovedLoss | AttackLoss | MultiNormLoss
+    base: MovedLoss | Companion
     layer: str | None = None
     weight: float = 1.0
     distance: Distance = "l2"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.base, MovedLoss | AttackLoss | MultiNormLoss):
-            raise InvalidParameterError(
-                f"base is {self.base!r}; expected a loss of moved pictures, such as FGSMLoss"
-            )
+        if not isinstance(self.base, MovedLoss | Companion):
+            raise _no_base(self.base)
         if not 0 <= self.weight < float("inf"):
             raise InvalidParameterError(f"weight is {self.weight}; expected 0 or more, such as 1")
         if self.distance not in get_args(Distance):
             raise InvalidParameterError(f"distance is {self.distance!r}; expected 'l2' or 'cosine'")
 
-    @property
-    def threat(self) -> Threat:
-        """How far pictures are moved at most."""
-        threat: Threat = self.base.threat  # type: ignore[union-attr]
-        return threat
-
     def begin(self, module: nn.Module, classes: int) -> "_Consistent":
         """For one network.
 
         Raises:
-            InvalidParameterError: it has no such layer.
+            InvalidParameterError: it has no such layer, or the base learns from no moved pictures.
         """
         if self.layer is not None:
             find_layer(network_of(module, 3), self.layer)
-        return _Consistent(self, begun(self.base, module, classes))
+        base = begun(self.base, module, classes)
+        if not isinstance(base, MovedLoss):
+            raise _no_base(self.base)
+        return _Consistent(self, base)
 
-    def describe(self) -> dict[str, Any]:
-        """What pictures are moved by, and the settings, as plain values for records."""
-        stated: dict[str, Any] = self.base.describe()  # type: ignore[union-attr]
-        own = {"layer": self.layer, "weight": self.weight, "distance": self.distance}
-        return {**stated, "consistent": own}
+
+def _no_base(given: object) -> InvalidParameterError:
+    return InvalidParameterError(
+        f"base is {given!r}; expected a loss of moved pictures, such as FGSMLoss"
+    )
 
 
 class _Consistent(Running):
-    """The loss for one network, whose layer is known from the first step on."""
+    """The loss for one network, whose layer is known from the first step on.
+
+    What its base keeps, it keeps.
+    """
 
     def __init__(self, settings: ConsistentLoss, base: MovedLoss) -> None:
         self.settings, self._base, self.layer = settings, base, settings.layer
         self._model: Classifier | None = None
+        self._running = base if isinstance(base, Running) else Running()
+
+    def parameters(self) -> list[nn.Parameter]:
+        return self._running.parameters()
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self._running.tensors()
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        self._running.restore(tensors)
+
+    def after(self, module: nn.Module, moment: Moment) -> None:
+        self._running.after(module, moment)
 
     def __call__(
         self, module: nn.Module, images: Tensor, labels: Tensor, moment: Moment
@@ -123,17 +131,6 @@ class _Consistent(Running):
         moved = self._base.moved(module, images, labels, moment)
         seen = partial(_seen, self._model, self.layer, module)
         return partial(self._lowered, seen, images, moved, labels)
-
-    def after(self, module: nn.Module, moment: Moment) -> None:
-        if isinstance(self._base, Running):
-            self._base.after(module, moment)
-
-    def tensors(self) -> dict[str, Tensor]:
-        return self._base.tensors() if isinstance(self._base, Running) else {}
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        if isinstance(self._base, Running):
-            self._base.restore(tensors)
 
     def _lowered(
         self,
