@@ -1,0 +1,77 @@
+"""The page on training: what it says to type runs, and its own recipe does what it says."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import fluoroscope as fs
+from fluoroscope.cli import main
+from fluoroscope.training.names import RECIPES
+
+PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text("utf-8")
+COMMANDS = re.findall(r"^    (fluoroscope .*?)(?:  +#.*)?$", PAGE, re.MULTILINE)
+# What a command takes more to be quick; where processes are started is tested with them.
+QUICK = {
+    "train": ["--limit", "40", "--epochs", "1"],
+    "xray": ["--limit", "12", "--sections", "clean"],
+    "neurons": ["--limit", "12"],
+}
+
+
+def test_its_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(COMMANDS) >= 4
+    monkeypatch.chdir(tmp_path)
+    for line in COMMANDS:
+        words = shlex.split(line)
+        words += QUICK.get(words[1], []) if "digits" in words else []
+        if "--processes" in words:
+            del words[words.index("--processes") :][:2]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert not end.value.code, line
+
+
+def test_it_knows_every_recipe() -> None:
+    for name in RECIPES:
+        assert f"`--recipe {name}`" in PAGE
+
+
+def test_its_python_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"fs": fs, "__name__": "example"}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+            exec(compile(code, "docs/training.md", "exec"), names)
+    assert len(capsys.readouterr().out.splitlines()) == 5
+    assert (tmp_path / "flat.safetensors").is_file()
+
+
+def test_its_own_recipe_is_short_and_flattens() -> None:
+    code = next(c for c in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "FlatLoss" in c)
+    lines = code.partition("\n\n\nstep =")[0].partition("@dataclass")[2].splitlines()
+    assert len([line for line in lines if line]) <= 15
+    names: dict[str, Any] = {"torch": torch, "__name__": "example"}
+    exec(code.partition("\n\n\nstep =")[0], names)
+    images = torch.rand(60, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    labels = (images.mean((1, 2, 3)) > 0.5).long()
+    slopes = []
+    for weight in (0.0, 10.0):
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            net = nn.Sequential(nn.Flatten(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 2))
+        recipe = fs.training.Recipe(epochs=10, batch_size=20)
+        fs.training.fit(net, images, labels, recipe, loss=names["FlatLoss"](weight))
+        probe = images.clone().requires_grad_(True)
+        loss = nn.functional.cross_entropy(net(probe), labels, reduction="sum")
+        slopes.append(float(torch.autograd.grad(loss, probe)[0].norm()))
+    assert slopes[1] < 0.5 * slopes[0]
