@@ -38,6 +38,7 @@ from reproductions import (
     robustness_measures,
     training_consistent,
     training_depth,
+    training_gates,
     transfer,
     trust,
     universal,
@@ -81,6 +82,7 @@ SECTIONS: dict[str, Callable[..., Section]] = {
     "neurons-detection": neurons_detection.section,
     "training-depth": training_depth.section,
     "training-consistent": training_consistent.section,
+    "training-gates": training_gates.section,
 }
 HEAD = """# Reproductions
 

@@ -1,0 +1,62 @@
+"""What a training with gates came to: numbers of the matrix, and of what its filters say."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fluoroscope.engine.evaluate import evaluate
+from fluoroscope.engine.information import correlation, information, mean_of_largest
+from fluoroscope.models.classifier import Classifier
+from fluoroscope.training.classification import pixels_for
+from fluoroscope.training.gates.matrix import OPEN, GateMatrix
+
+# Pictures at once, and at most in all.
+_AT_ONCE, MOST = 500, 5000
+
+
+def judged(model: Classifier, images: Tensor, labels: Tensor, gates: GateMatrix) -> dict[str, Any]:
+    """As plain values for a record, over at most :data:`MOST` of the images, evenly among them.
+
+    Of each filter counts the mean over its places. ``agreement`` is the share of filters that are
+    open to the class with whose pictures they are correlated most.
+
+    Args:
+        model: the trained network.
+        images: ``(N, C, H, W)``, 8-bit, or floats in ``[0, 1]``, of the network's size.
+        labels: ``(N,)``, the class of each.
+        gates: those of the training.
+    """
+    chosen = torch.linspace(0, len(images) - 1, min(len(images), MOST), device="cpu").long()
+    own = labels[chosen].numpy()
+    values = features(model, images[chosen], gates.layer)
+    told = information(values, own, len(gates.classes))
+    related = correlation(values, own, len(gates.classes))
+    return {
+        **gates.describe(),
+        "pictures": len(chosen),
+        **told.describe(),
+        "correlation": mean_of_largest(related),
+        "agreement": agreement(gates, related),
+    }
+
+
+def features(model: Classifier, images: Tensor, layer: str) -> NDArray[np.float64]:
+    """Of each filter of a layer the mean over its places, ``(N, K)``."""
+    like = torch.zeros(0, dtype=model.dtype, device=model.device)
+    found = []
+    for batch in images.split(_AT_ONCE):
+        answer = evaluate(model, pixels_for(batch, like), layer=layer, look=False)
+        assert answer.activation is not None
+        found.append(answer.activation.flatten(2).mean(2).double().cpu())
+    return torch.cat(found).numpy()
+
+
+def agreement(gates: GateMatrix, related: NDArray[np.float64]) -> float:
+    """The share of filters that are open to the class they go with most; the dead ones do not."""
+    known = ~np.isnan(related).all(1)
+    most = np.where(np.isnan(related), -np.inf, related).argmax(1)
+    opened = gates.values.numpy()[most, np.arange(len(most))] > OPEN
+    return float((opened & known).mean())
