@@ -136,7 +136,7 @@ def _say_what(page: Section) -> None:
         f"code: density {GATES.density:g}, weight {GATES.weight:g}, gates from {GATES.start:g}, "
         f"{GATES.warm_up} epoch without gates, then one of {GATES.every} batches with them. On "
         f"MNIST (the first {digits.pictures:,} pictures, {digits.recipe.epochs} epochs, batches of "
-        f"{digits.recipe.batch_size}: as many steps as 60,000 in batches of 128) three convolutions "
+        f"{digits.recipe.batch_size}: as many steps as all in batches of 128) three convolutions "
         "with batch norm and the mean of K = 64 filters; on CIFAR-10 the first "
         f"{colour.pictures:,} training pictures, {colour.recipe.epochs} epochs, the four "
         "convolutions of `cifar-plain`, K = 128. Standard and gated begin with the same weights "
