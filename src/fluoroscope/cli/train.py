@@ -20,7 +20,7 @@ from fluoroscope.cli.options import (
 from fluoroscope.cli.output import Output, earlier_run, one_line
 from fluoroscope.cli.train_options import with_recipe_options
 from fluoroscope.cli.waiting import waiting
-from fluoroscope.words import count, percent
+from fluoroscope.words import count, number, percent
 
 if TYPE_CHECKING:
     from fluoroscope.training.run import TrainingRun
@@ -57,8 +57,9 @@ def train(
         typer.Option(
             help="consistent: moved pictures keep their features; exclude: learn one class more, "
             "none of these, from noise and from what the network itself takes for digits; "
-            "selective: each unit of a layer learns to answer to one class; invertible: by a "
-            "network that can be run backwards, made for the data; default: the classes alone.",
+            "selective: each unit of a layer learns to answer to one class; gates: filters that "
+            "each serve few classes; invertible: by a network that can be run backwards, made for "
+            "the data; default: the classes alone.",
             rich_help_panel=_LEARNING,
         ),
     ] = None,
@@ -161,6 +162,7 @@ def train(
       fluoroscope train digits-cnn -d path/to/mnist --adversarial pgd --eps 0.3
       fluoroscope train digits-cnn -d path/to/mnist --recipe exclude
       fluoroscope train digits-cnn -d path/to/mnist --recipe consistent --adversarial fgsm --eps 0.2
+      fluoroscope train digits-cnn -d path/to/mnist --recipe gates
       fluoroscope train digits-cnn -d path/to/mnist --recipe selective --weight 5
       fluoroscope train invertible -d path/to/mnist
     """
@@ -217,7 +219,7 @@ def train(
     total, behind = len(run) + max(0, run.behind - 1), run.behind
     at, held_out = behind, ""
     try:
-        with output.measuring() as move:
+        with output.telling(), output.measuring() as move:
             for step in run:
                 at = step.number
                 if step.held_out is not None:
@@ -252,7 +254,9 @@ def train(
         result.weights.with_suffix(suffix)
         for suffix in (".safetensors", ".json", ".curves.png", ".curves.csv")
     ]
-    output.wrote([*files, *filter(None, [result.best])])
+    for line in _gated(result.record):
+        output.say(line)
+    output.wrote([*files, *result.beside, *filter(None, [result.best])])
     if run.next_command:
         output.say(f"look into it: {run.next_command}")
     output.json(result.record)
@@ -290,6 +294,25 @@ def _held_out(many: dict[str, int]) -> str:
         f"{count(sum(many.values()), 'training picture')}, drawn at random, {each} of "
         f"{count(len(many), 'class', 'classes')}, are held out to judge every epoch"
     )
+
+
+def _gated(record: dict[str, Any]) -> list[str]:
+    """What is said of gates, where there are some."""
+    found = record.get("gates")
+    if found is None:
+        return []
+    classes = count(found["classes"], "class", "classes")
+    told = ""
+    if found["mutual_information"] is not None:
+        told = (
+            f"; a filter tells {number(found['mutual_information'])} nats of a class, "
+            f"{number(found['by_chance'])} with labels dealt at random"
+        )
+    return [
+        f"each of {found['filters']} filters of the layer {found['layer']} is open to "
+        f"{number(found['classes_per_filter'])} of {classes} on average: density "
+        f"{number(found['density'])}{told}"
+    ]
 
 
 def _excluded(run: "TrainingRun") -> list[str]:

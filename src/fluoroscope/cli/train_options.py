@@ -11,8 +11,14 @@ import typer
 
 from fluoroscope.cli.options import parameter, parameters, sign
 
-_EXCLUDE, _LAYER = "Recipe exclude", "Recipes consistent and selective"
+_EXCLUDE, _LAYER, _GATES = "Recipe exclude", "Recipes at a layer", "Recipe gates"
 _INVERTIBLE = "Recipe invertible"
+
+
+def _gate(kind: Any, words: str) -> tuple[Any, Any]:
+    """An option of the gates; without a default of its own."""
+    return Annotated[kind | None, typer.Option(help=words, rich_help_panel=_GATES)], None
+
 
 OF_RECIPES: dict[str, tuple[Any, Any]] = {
     "outside": (
@@ -30,7 +36,7 @@ OF_RECIPES: dict[str, tuple[Any, Any]] = {
             str | None,
             typer.Option(
                 help="Whose units are looked at, by its name (fluoroscope neurons list); default: "
-                "the last convolution.",
+                "the last convolution, for gates where its maps end.",
                 rich_help_panel=_LAYER,
             ),
         ],
@@ -95,6 +101,14 @@ OF_RECIPES: dict[str, tuple[Any, Any]] = {
             ),
         ],
         None,
+    ),
+    "gate_density": _gate(float, "Of all gates the share that may be open, 0 to 1; default: 0.2."),
+    "gate_weight": _gate(float, "Of the penalty for each gate beyond that; default: 0.001."),
+    "gate_start": _gate(float, "Where every gate begins, above 0 up to 1; default: 0.5."),
+    "gate_warm_up": _gate(int, "Epochs without gates at the beginning; default: 1."),
+    "gate_every": _gate(int, "After these, one of so many batches is gated; default: 3."),
+    "gate_rate": _gate(
+        float, "Learning rate of the gates, in units of the network's; default: 10."
     ),
 }
 """Of each option its annotation and default, by argument."""

@@ -8,10 +8,12 @@ wants to see afterwards what was learnt begins it himself.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from fluoroscope.models.classifier import Classifier
 from fluoroscope.training.step import FitStep, Moment
 
 
@@ -81,6 +83,17 @@ class Running:
 
     def end(self, module: nn.Module) -> None:
         """After the last step: give the network the weights that it is to keep."""
+
+    def findings(self, model: Classifier, images: Tensor, labels: Tensor) -> dict[str, Any]:
+        """What came of it, for the training's record: plain values, by a name of its own.
+
+        ``images`` are the test pictures, 8-bit ``(N, C, H, W)``, with their classes ``(N,)``.
+        """
+        return {}
+
+    def write(self, weights: Path, classes: tuple[str, ...]) -> list[Path]:
+        """Keep what belongs beside the trained weights ``NAME.safetensors``; the files."""
+        return []
 
 
 @runtime_checkable

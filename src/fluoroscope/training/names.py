@@ -48,6 +48,13 @@ RECIPES: dict[str, About] = {
         "classes, and each unit of a layer to answer to one of them",
         options=("layer", "weight"),
     ),
+    "gates": About(
+        "filters that each serve few classes, by a matrix of gates that is learnt beside them",
+        options=(
+            *("layer", "gate_density", "gate_weight", "gate_start", "gate_warm_up", "gate_every"),
+            "gate_rate",
+        ),
+    ),
 }
 """By name; without one a network learns classes by the cross-entropy, or against moved pictures."""
 

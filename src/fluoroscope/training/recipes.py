@@ -10,16 +10,19 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.invertible.backwards import invertible_in
 from fluoroscope.models.layers import find_layer
 from fluoroscope.training.companion import Companion, Running
 from fluoroscope.training.fitting import cross_entropy
+from fluoroscope.training.gates.gates import ClassGates
 from fluoroscope.training.losses.adversarial import AdversarialLoss
 from fluoroscope.training.losses.attacked import AttackLoss
 from fluoroscope.training.losses.consistent import ConsistentLoss
 from fluoroscope.training.losses.latent import LatentLoss
 from fluoroscope.training.step import Loss
+from fluoroscope.words import count
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Asked:
     seed: int
     read: Callable[[Any], tuple[Tensor, Tensor]]
     """Other data by its name: 8-bit images ``(N, C, H, W)`` and the network's classes ``(N,)``."""
+    epochs: int
+    """How long it will learn."""
 
 
 def _of_layer(asked: Asked, *names: str) -> dict[str, Any]:
@@ -59,9 +64,30 @@ def _selective(asked: Asked) -> Companion:
     return SelectiveLoss(base=asked.moved_by or cross_entropy, **own)
 
 
+def _gates(asked: Asked) -> ClassGates:
+    """Class-specific gates; what their settings say of themselves is said of the options."""
+    layer = _of_layer(asked, "layer")
+    given = {
+        name.removeprefix("gate_"): value
+        for name, value in asked.options.items()
+        if name.startswith("gate_")
+    }
+    try:
+        found = ClassGates(**layer, **given, adversarial=asked.moved_by)
+    except InvalidParameterError as problem:
+        raise InvalidParameterError(f"gate_{problem}") from problem
+    if found.warm_up >= asked.epochs:
+        raise InvalidParameterError(
+            f"gate_warm_up is {found.warm_up} and the training has {count(asked.epochs, 'epoch')}, "
+            "so nothing would be gated; expected more epochs, or a shorter warm-up"
+        )
+    return found
+
+
 RECIPES: dict[str, Callable[[Asked], Loss | Companion]] = {
     "consistent": _consistent,
     "selective": _selective,
+    "gates": _gates,
 }
 """What is lowered, by the recipe's name."""
 BESIDE: dict[str, Callable[[Asked], Companion | Running]] = {}

@@ -242,7 +242,15 @@ class TrainingRun:
         classes = classes_of(found.train, self.classifier)
         test_classes = classes_of(found.test, self.classifier)
         self.out = output_directory(out)
-        asked = Asked(self.classifier, self._learner, options, moved_by, seed, self._other)
+        asked = Asked(
+            self.classifier,
+            self._learner,
+            options,
+            moved_by,
+            seed,
+            self._other,
+            self.recipe.epochs,
+        )
         lowered, along = made(wanted, asked) if loss is None else (loss, [])
         many = len(self.labels)
         self._lowered: Loss = begun(lowered, self._learner, many)
@@ -475,8 +483,10 @@ class TrainingRun:
             # The learner may have the network behind its preprocessing.
             before = dict(zip(state, self._watching.best.values(), strict=True))
             write_tensors(best, before, self._about_weights())
+        beside = [path for one in self._running for path in one.write(weights, self.labels)]
         write_weights(weights, state, record, self._about_weights())
-        return Trained(self.classifier, record, weights, tuple(self.history.points), best)
+        history = tuple(self.history.points)
+        return Trained(self.classifier, record, weights, history, best, tuple(beside))
 
     @property
     def _doubts(self) -> tuple[str, ...]:
@@ -511,6 +521,7 @@ class TrainingRun:
                 else {}
             ),
             **self._lowered_record(),
+            **self._findings(),
             **self._more_record(),
             "data": {
                 "name": self._parts.train.name,
@@ -529,6 +540,18 @@ class TrainingRun:
             "date": datetime.now(UTC).date().isoformat(),
             **provenance(self.classifier),
         }
+
+    @property
+    def _running(self) -> list[Running]:
+        """What was begun for this training, the loss among it where it has weights of its own."""
+        return [one for one in (self._lowered, *self.beside) if isinstance(one, Running)]
+
+    def _findings(self) -> dict[str, Any]:
+        """What came of what was begun."""
+        found: dict[str, Any] = {}
+        for one in self._running:
+            found |= one.findings(self.classifier, *self._test)
+        return found
 
     def _lowered_record(self) -> dict[str, Any]:
         """What was lowered and what went along, where that is more than the usual."""

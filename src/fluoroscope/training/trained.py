@@ -45,6 +45,8 @@ class Trained(html.Shown):
     best: Path | None = None
     """``NAME.best.safetensors``: the weights before the training overfitted to its own attack,
     where it did."""
+    beside: tuple[Path, ...] = ()
+    """Files of what went along, such as a matrix of gates."""
 
     def _line(self) -> str:
         reached = self.record.get("accuracy", {}).get("test")

@@ -24,6 +24,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from threading import get_ident
 from typing import Any
 
@@ -33,15 +34,22 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.frozen import frozen
 from fluoroscope.models.layers import Use, find_layer, traced
 from fluoroscope.notices import tell
-from fluoroscope.training.companion import Running
-from fluoroscope.training.gates.matrix import GateMatrix
-from fluoroscope.training.losses.adversarial import AdversarialLoss
+from fluoroscope.pictures.maps import write_figure
+from fluoroscope.training.companion import Running, begun
+from fluoroscope.training.gates.judging import judged
+from fluoroscope.training.gates.matrix import ENDING, GateMatrix
+from fluoroscope.training.losses.attacked import AttackLoss
+from fluoroscope.training.losses.moved import MovedLoss
 from fluoroscope.training.preprocessed import last_convolution, network_of
-from fluoroscope.training.step import Moment, Ready, Terms, named_terms, prepare
-from fluoroscope.words import count
+from fluoroscope.training.step import Loss, Moment, Ready, Terms, named_terms, prepare
+from fluoroscope.words import count, percent
+
+FAR = 1.5
+"""So many times the density that was asked for is told of at the end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +75,10 @@ class ClassGates:
     """Epochs without gates at the beginning."""
     every: int = 3
     """After these, every so manieth batch is gated."""
-    rate: float = 1.0
-    """Learning rate of the gates, in units of the network's."""
-    adversarial: AdversarialLoss | None = None
+    rate: float = 10.0
+    """Learning rate of the gates, in units of the network's. Of ours: theirs is a hundred times
+    that of a network which is there already; at the network's own, gates stay open for long."""
+    adversarial: MovedLoss | AttackLoss | None = None
     """What the ungated path lowers in place of the cross-entropy, to train against attacks."""
 
     def __post_init__(self) -> None:
@@ -83,13 +92,12 @@ class ClassGates:
                 bounds = f"from {low:g} to {high:g}" if high < math.inf else f"of {low:g} or more"
                 above = "" if zero else ", and above 0"
                 raise InvalidParameterError(
-                    f"{name} of the gates is {value}; expected a number {bounds}{above}, such as "
-                    f"{example}"
+                    f"{name} is {value}; expected a number {bounds}{above}, such as {example}"
                 )
         for name, least in (("warm_up", 0), ("every", 1)):
             if getattr(self, name) < least:
                 raise InvalidParameterError(
-                    f"{name} of the gates is {getattr(self, name)}; expected {least} or more"
+                    f"{name} is {getattr(self, name)}; expected {least} or more"
                 )
 
     def begin(self, module: nn.Module, classes: int) -> "RunningGates":
@@ -99,7 +107,7 @@ class ClassGates:
                 f"the network tells {count(classes, 'class', 'classes')} apart; expected 2 or more "
                 "for class-specific gates"
             )
-        return RunningGates(self, classes)
+        return RunningGates(self, begun(self.adversarial, module, classes), classes)
 
 
 class RunningGates(Running):
@@ -110,8 +118,9 @@ class RunningGates(Running):
     layer: str
     """Whose ``K`` filters they are."""
 
-    def __init__(self, settings: ClassGates, classes: int) -> None:
+    def __init__(self, settings: ClassGates, adversarial: Loss | None, classes: int) -> None:
         self.settings = settings
+        self._ungated = adversarial or _standard
         self.rate = settings.rate
         self._classes = classes
         # Batches after the warm-up.
@@ -156,7 +165,7 @@ class RunningGates(Running):
                 f"targets are {labels.dtype} of shape {tuple(labels.shape)}; expected a class for "
                 "each picture: gates are those of classes"
             )
-        ungated = prepare(self.settings.adversarial or _standard, module, images, labels, moment)
+        ungated = prepare(self._ungated, module, images, labels, moment)
 
         def lowered() -> tuple[Terms, Tensor]:
             terms, logits = ungated()
@@ -182,18 +191,36 @@ class RunningGates(Running):
         self._batches += moment.epoch > self.settings.warm_up
 
     def end(self, module: nn.Module) -> None:
-        """Say so where no batch was gated."""
+        """Say so where no batch was gated, or the gates are far from as few as was asked for."""
         if self._batches < self.settings.every:
             warm_up = count(self.settings.warm_up, "epoch")
             tell(
                 f"no batch was gated: the training ended {count(self._batches, 'batch', 'batches')}"
                 f" after a warm-up of {warm_up}; expected more epochs, or a shorter warm-up"
             )
+            return
+        density, asked = float(self.gates.mean()), max(self.settings.density, 1 / self._classes)
+        if density > FAR * asked:
+            tell(
+                f"gates are open to {percent(density)} on average, {percent(asked)} was asked for: "
+                "filters still serve many classes; expected more epochs, or a higher rate of the "
+                "gates"
+            )
 
     def matrix(self, classes: tuple[str, ...] | None = None) -> GateMatrix:
         """The gates as they are now, with the names of the classes."""
         names = classes or tuple(map(str, range(self._classes)))
         return GateMatrix(self.gates.detach().float().cpu().clone(), self.layer, names)
+
+    def findings(self, model: Classifier, images: Tensor, labels: Tensor) -> dict[str, Any]:
+        """Numbers of the matrix, and of what its filters say of the test pictures."""
+        return {"gates": judged(model, images, labels, self.matrix(model.labels))}
+
+    def write(self, weights: Path, classes: tuple[str, ...]) -> list[Path]:
+        """``NAME.gates.safetensors`` and the picture of it, ``NAME.gates.png``."""
+        gates = self.matrix(classes)
+        kept = gates.save(weights.with_suffix(ENDING))
+        return [kept, write_figure(kept.with_suffix(".png"), gates.figure())]
 
     def _gated_now(self, moment: Moment) -> bool:
         every, warm = self.settings.every, moment.epoch <= self.settings.warm_up
@@ -260,8 +287,8 @@ def _gated_layer(module: nn.Module, images: Tensor, name: str | None) -> tuple[U
             convolution = last_convolution(module, images)
         except InvalidParameterError as problem:
             raise InvalidParameterError(
-                f"{model.name} has no convolution; expected a network with filters that gates can "
-                "act on, such as digits-cnn"
+                "the network has no convolution; expected one with filters that gates can act on, "
+                "such as digits-cnn"
             ) from problem
     with torch.inference_mode(False), torch.no_grad(), traced(model) as uses:
         model(images[:1])

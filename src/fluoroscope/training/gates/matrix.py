@@ -108,7 +108,7 @@ class GateMatrix(html.Shown):
     def _line(self) -> str:
         each = number(self.classes_per_filter, 2)
         return (
-            f"gates of {count(self.values.shape[1], 'filter')} of {self.layer} and "
+            f"gates of {count(self.values.shape[1], 'filter')} of the layer {self.layer} for "
             f"{count(len(self.classes), 'class', 'classes')}: density {percent(self.density)}, "
             f"{each} classes a filter"
         )
