@@ -192,7 +192,8 @@ class Together(Alone):
     def compare(self, module: nn.Module, running: Sequence[Running], number: int) -> None:
         held = [
             *module.state_dict().values(),
-            *(t for one in running for t in one.tensors().values()),
+            # What only watches is kept by the first alone.
+            *(t for one in running if not one.watches for t in one.tensors().values()),
         ]
         sums = torch.stack([one.double().sum().nan_to_num() for one in held])
         highest, lowest = self._highest(torch.stack([sums, -sums]).to(self._fabric.device))

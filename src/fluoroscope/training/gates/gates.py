@@ -199,7 +199,8 @@ class RunningGates(Running):
                 f" after a warm-up of {warm_up}; expected more epochs, or a shorter warm-up"
             )
             return
-        density, asked = float(self.gates.mean()), max(self.settings.density, 1 / self._classes)
+        density = float(self.gates.detach().mean())
+        asked = max(self.settings.density, 1 / self._classes)
         if density > FAR * asked:
             tell(
                 f"gates are open to {percent(density)} on average, {percent(asked)} was asked for: "
