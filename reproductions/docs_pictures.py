@@ -1,4 +1,5 @@
-"""The pictures in README.md, docs/report.md, docs/inversion.md and docs/neurons.md.
+"""The pictures in README.md, docs/report.md, docs/inversion.md, docs/neurons.md and
+docs/training.md.
 
 Written by ``make pictures``; one alone by ``python -m reproductions.docs_pictures NAME``.
 
@@ -31,6 +32,7 @@ README = Path("docs/readme")
 REPORT = Path("docs/report")
 INVERSION = Path("docs/inversion")
 NEURONS = Path("docs/neurons")
+TRAINING = Path("docs/training")
 SEED = 0
 # A laptop's window, and a phone's.
 LAPTOP, PHONE = (1280, 800), (390, 780)
@@ -160,6 +162,14 @@ def network() -> None:
     _photograph(page, README / "report.webp", LAPTOP)
 
 
+def gates() -> None:
+    """Which filters of a network for digits serve which class, after a training with gates."""
+    from reproductions.training_gates import kept_gates
+
+    TRAINING.mkdir(exist_ok=True)
+    write_figure(TRAINING / "gates.png", kept_gates("digits", "gated, rate 10").figure())
+
+
 def _photograph(
     page: fs.Report, path: Path, size: tuple[int, int], *, at: str = "", dark: bool = False
 ) -> None:
@@ -206,6 +216,7 @@ def _write(picture: Image.Image, path: Path) -> None:
 PICTURES: dict[str, Callable[[], None]] = {
     "cat": cat, "turning": turning, "maps": maps, "portraits": portraits,
     "generators": generators, "digits": digits, "network": network, "units": units,
+    "gates": gates,
 }  # fmt: skip
 
 

@@ -1,8 +1,9 @@
 """Class-specific gates (Liang et al. 2020), on digits and on CIFAR-10.
 
-Each network is trained twice from the same weights, in the same order and as many steps: as usual,
-and with gates. ``python -m reproductions.training_gates`` trains them without measuring anything;
-they are kept under ``KEPT``, and a training that was broken off goes on.
+Each network is trained from the same weights, in the same order and as many steps: as usual, and
+with gates that learn at the network's rate and at ten times it. ``python -m
+reproductions.training_gates`` trains them without measuring anything; they are kept under ``KEPT``,
+and a training that was broken off goes on.
 """
 
 import json
@@ -34,9 +35,11 @@ from reproductions.sources import PAGE, held, mnist
 
 KEPT = Path("out/reproductions/training/gates")
 SEED = 0
-NAMES = ("standard", "gated")
-GATES = ClassGates()
+GATES = ClassGates(rate=1.0)
 """As PAPERS has them: density .2, weight .001, one epoch without, then every third batch."""
+TRAININGS: dict[str, ClassGates | None] = {
+    "standard": None, "gated": GATES, "gated, rate 10": replace(GATES, rate=10.0)
+}  # fmt: skip
 ATTACKED, EPS = 150, {"digits": 0.15, "CIFAR-10": "8/255"}
 SCENES = 500
 """Pictures of two digits, on which class maps are held against the ink of either."""
@@ -120,7 +123,7 @@ class Network:
 def section() -> Section:
     """Both data sets, standard against gated."""
     page = Section(PAGE, "training-gates", "Class-specific gates")
-    found = {(data, name): _network(data, name) for data in SUBJECTS for name in NAMES}
+    found = {(data, name): _network(data, name) for data in SUBJECTS for name in TRAININGS}
     _say_what(page)
     _numbers(page, found)
     _matrix(page, found)
@@ -141,8 +144,11 @@ def _say_what(page: Section) -> None:
         f"{colour.pictures:,} training pictures, {colour.recipe.epochs} epochs, the four "
         "convolutions of `cifar-plain`, K = 128. Standard and gated begin with the same weights "
         "and make the same steps in the same order; a gated batch costs two passes, so the gated "
-        "training costs more. The gates are not used at test time. Measured on the "
-        "10,000 test pictures at the mean over places of each filter, behind its ReLU."
+        "training costs more. The gates are not used at test time. How fast gates learn beside the "
+        "network is not comparable: in the authors' code at a hundred times its rate, which "
+        "fine-tunes a network that is there; so here at the network's own rate and at ten times "
+        "it. Measured on the 10,000 test pictures at the mean over places of each filter, behind "
+        "its ReLU; the seconds are a crowded machine's."
     )
 
 
@@ -174,28 +180,24 @@ def _numbers(page: Section, found: dict[tuple[str, str], Network]) -> None:
         "that are open to the class they are correlated with most. The paper's own tables were "
         "not found."
     )
-    gated = found["digits", "gated"]
-    assert gated.gates is not None
-    lost = {d: (found[d, "standard"].right - found[d, "gated"].right) / 1e4 for d in SUBJECTS}
-    colour = found["CIFAR-10", "gated"].gates
-    assert colour is not None
-    raised = {
-        d: found[d, "gated"].information.score - found[d, "standard"].information.score
-        for d in SUBJECTS
-    }
-    page.table(
-        ["", "PAPERS, C1 (digits)>", "digits>", "CIFAR-10>", "as claimed"],
-        [
-            ["accuracy lost, points", "0.05", *(f"{100 * lost[d]:.2f}" for d in SUBJECTS),
-             _each(lost[d] <= 0.02 for d in SUBJECTS) + " (within 2)"],
-            ["MIS, gated less standard", "+.0043", *(f"{raised[d]:+.4f}" for d in SUBJECTS),
-             _each(raised[d] > 0 for d in SUBJECTS) + " (up)"],
-            ["density", ".208", f"{gated.gates.density:.3f}", f"{colour.density:.3f}",
-             _each(g.density <= 0.25 for g in (gated.gates, colour)) + " (at most .25)"],
-            ["classes a filter", "1.7", f"{gated.gates.classes_per_filter:.2f}",
-             f"{colour.classes_per_filter:.2f}", ""],
-        ],
-    )  # fmt: skip
+    claims = []
+    for name in list(TRAININGS)[1:]:
+        pairs = [(found[data, "standard"], found[data, name]) for data in SUBJECTS]
+        lost = [(plain.right - gated.right) / len(gated.labels) for plain, gated in pairs]
+        raised = [gated.information.score - plain.information.score for plain, gated in pairs]
+        matrices = [gated.gates for _, gated in pairs if gated.gates is not None]
+        claims += [
+            [name, "accuracy lost, points", "0.05", *(f"{100 * each:.2f}" for each in lost),
+             "at most 2", _each(each <= 0.02 for each in lost)],
+            [name, "MIS, gated less standard", "+.0043", *(f"{each:+.4f}" for each in raised),
+             "above 0", _each(each > 0 for each in raised)],
+            [name, "density", ".208", *(f"{one.density:.3f}" for one in matrices),
+             "at most .25", _each(one.density <= 0.25 for one in matrices)],
+            [name, "classes a filter", "1.7",
+             *(f"{one.classes_per_filter:.2f}" for one in matrices), "", ""],
+        ]  # fmt: skip
+    page.text("Beside what PAPERS has of an earlier measurement on digits (13.6, C1):")
+    page.table(["training", "", "C1>", "digits>", "CIFAR-10>", "claim", "holds"], claims)
 
 
 def _each(facts: Any) -> str:
@@ -203,7 +205,7 @@ def _each(facts: Any) -> str:
 
 
 def _matrix(page: Section, found: dict[tuple[str, str], Network]) -> None:
-    gates = found["digits", "gated"].gates
+    gates = found["digits", "gated, rate 10"].gates
     assert gates is not None
     path = page.picture("gates-digits.png", "Gates of ten digits and 64 filters.")
     gates.figure().savefig(path)
@@ -213,7 +215,7 @@ def _local(page: Section, found: dict[tuple[str, str], Network]) -> None:
     """Two digits in one picture: does the map of a class lie on its digit, or on the other?"""
     images, masks, labels = scenes()
     rows = []
-    for name in NAMES:
+    for name in TRAININGS:
         one = found["digits", name]
         ways = {"most correlated filter": _most_related(one), "last layer's weights (CAM)": None}
         if one.gates is not None:
@@ -309,7 +311,7 @@ def _detection(data: str, name: str, one: Network) -> Detection:
     images, labels = SUBJECTS[data].data("test")
     real = fs.load_images(images[:2000] / 255, labels=labels[:2000])
     led = fs.neurons.adversarial_set(
-        one.model, real.take(ATTACKED, first=True), out=KEPT / f"{_slug(data)}-{name}-led",
+        one.model, real.take(ATTACKED, first=True), out=KEPT / f"{_slug(data, name)}-led",
         targets=1, attack=fs.attack("pgd", eps=EPS[data], steps=20), seed=SEED,
     )  # fmt: skip
     return fs.neurons.detect(one.model, real, led, SUBJECTS[data].layer, steps=0, seed=SEED)
@@ -324,19 +326,18 @@ def error(found: Detection, score: str) -> float:
 
 def _network(data: str, name: str) -> Network:
     subject = SUBJECTS[data]
-    place = KEPT / f"{_slug(data)}-{name}.safetensors"
+    place = KEPT / f"{_slug(data, name)}.safetensors"
     if not place.is_file():
         train(data, name)
     module = subject.make()
     module.load_state_dict(load_file(place))
     images, labels = subject.data("test")
-    model = subject.classifier(f"{_slug(data)}-{name}", module)
+    model = subject.classifier(_slug(data, name), module)
     values = features(model, images, subject.layer)
     winners = fs.predict(model, images / 255, batch_size=500).winners
-    gates = place.with_suffix(".gates.safetensors")
     return Network(
         model,
-        load_gates(gates) if gates.is_file() else None,
+        None if TRAININGS[name] is None else kept_gates(data, name),
         json.loads(place.with_suffix(".json").read_text(encoding="utf-8")),
         values,
         labels.numpy(),
@@ -344,17 +345,26 @@ def _network(data: str, name: str) -> Network:
     )
 
 
+def kept_gates(data: str, name: str) -> GateMatrix:
+    """The gates of a training; made now if it was not."""
+    place = KEPT / f"{_slug(data, name)}.gates.safetensors"
+    if not place.is_file():
+        train(data, name)
+    return load_gates(place)
+
+
 def train(data: str, name: str) -> None:
-    """Train one of the two networks of a data set, and keep it."""
+    """Train one of the networks of a data set, and keep it."""
     subject = SUBJECTS[data]
     images, labels = (part[: subject.pictures] for part in subject.data("train"))
     KEPT.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng([]):
         torch.manual_seed(SEED)
         module = subject.make()
-    place = KEPT / f"{_slug(data)}-{name}.safetensors"
+    place = KEPT / f"{_slug(data, name)}.safetensors"
     checkpoint = place.with_suffix(".checkpoint")
-    gates = GATES.begin(module, 10) if name == "gated" else None
+    settings = TRAININGS[name]
+    gates = None if settings is None else settings.begin(module, 10)
     began = time.perf_counter()
     step = fit(
         module, images, labels, subject.recipe, seed=SEED, loss=gates or cross_entropy,
@@ -370,12 +380,12 @@ def train(data: str, name: str) -> None:
     print(f"{data}, {name}: {time.perf_counter() - began:.0f} s", flush=True)
 
 
-def _slug(data: str) -> str:
-    return data.lower().replace("-", "")
+def _slug(data: str, name: str) -> str:
+    return f"{data}-{name}".lower().replace("cifar-", "cifar").replace(", ", "-").replace(" ", "")
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     for each in SUBJECTS:
-        for one in NAMES:
+        for one in TRAININGS:
             train(each, one)
