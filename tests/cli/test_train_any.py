@@ -149,7 +149,7 @@ def test_another_training_of_that_name_is_refused(
                 raise KeyboardInterrupt
             return ""
 
-        patched.setattr(sys.modules["fluoroscope.cli.train"], "_terms", stop)
+        patched.setattr(sys.modules["fluoroscope.cli.train"], "terms_of", stop)
         said = fluoroscope(*arguments, "--batch-size", "8")
     assert said.code == 130
     assert "stopped after step 2 of 6; the same command goes on" in said.out

@@ -1,5 +1,6 @@
 """`TrainingRun` with networks and data that are not the built-in ones."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -208,7 +209,7 @@ def test_data_that_cannot_be_learnt(nets: str, tmp_path: Path) -> None:
             TrainingRun(f"{nets}:make", data, out=tmp_path / "out", **more)
 
     one = of_colours(tmp_path / "one", ["dog"], 3)
-    refused(one, InvalidImagesError, "pictures of one class alone, 'dog'")
+    refused(one, InvalidImagesError, "3 pictures of one class alone, 'dog'")
     five = of_colours(tmp_path / "five", ["a", "b", "c"], 2)
     (five / "d").mkdir()
     Image.new("RGB", (12, 12)).save(five / "d" / "0.png")
@@ -220,6 +221,20 @@ def test_data_that_cannot_be_learnt(nets: str, tmp_path: Path) -> None:
     refused(sizes, InvalidImagesError, r"different sizes \(12×12 and 13×12\).* input_size=")
     refused(sizes, InvalidParameterError, "from_scratch=True was given", from_scratch=True)
     assert TrainingRun(f"{nets}:make", sizes, out=tmp_path / "sized", input_size=8)
+
+
+def test_what_is_said_of_the_data(nets: str, photos: Path, tmp_path: Path) -> None:
+    images = torch.rand(20, 3, 12, 12)
+    data = fs.load_images(images, labels=[0, 1] * 10)
+    with pytest.warns(fs.FluoroscopeWarning, match="between the 256 levels of 8 bits"):
+        run = TrainingRun(f"{nets}:make", data, out=tmp_path / "out")
+    assert any("2 of 3 classes; none of '2'" in note for note in run.notes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", fs.FluoroscopeWarning)
+        run = TrainingRun(f"{nets}:make", photos, out=tmp_path / "photos", input_size=9)
+    assert not any("none of" in note for note in run.notes)
+    with pytest.raises(InvalidImagesError, match="1 picture of one class alone"):
+        TrainingRun(f"{nets}:make", photos, out=tmp_path / "out", limit=1)
 
 
 def test_a_killed_training_of_ones_own_network_goes_on(

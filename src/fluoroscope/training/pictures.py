@@ -25,6 +25,7 @@ from fluoroscope.engine.labels import Truth, labelled
 from fluoroscope.errors import InvalidImagesError, StorageError, UnknownDataError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.preprocessing import Preprocessing
+from fluoroscope.notices import tell
 from fluoroscope.training.shares import share_of_each
 from fluoroscope.words import count
 
@@ -32,7 +33,10 @@ from fluoroscope.words import count
 MEMORY = 2**30
 # Of data without a part to test with, the share that is kept from the training for that.
 TEST_SHARE = 0.2
-_BATCH = 1000
+# Pictures decoded at a time: at most so many, and so many numbers.
+_BATCH, _NUMBERS = 1000, 2**24
+# From here on a value counts as one between the 256 levels.
+_BETWEEN = 0.01
 
 Watch = Callable[[int, int], None]
 """Told how many pictures are decoded, and of how many."""
@@ -78,10 +82,9 @@ def open_parts(data: Any, channels: int | None, limit: int | None = None) -> Par
     """
     train, test = _splits(data, channels)
     train = _usable(train, limit)
+    numbers = _several_classes(train)
     if test is not None:
         return Parts(train, _usable(test, limit), drawn=False)
-    numbers = train.class_numbers()
-    assert numbers is not None
     kept = share_of_each(numbers, round(TEST_SHARE * len(numbers)), 0)
     if not len(kept):
         raise InvalidImagesError(
@@ -113,7 +116,7 @@ def _usable(pictures: ImageSet, limit: int | None) -> ImageSet:
     """Those with labels, at most so many.
 
     Raises:
-        InvalidImagesError: none has one, or all have the same.
+        InvalidImagesError: none has one.
     """
     pictures = pictures.with_labels()
     numbers = pictures.class_numbers()
@@ -123,13 +126,25 @@ def _usable(pictures: ImageSet, limit: int | None) -> ImageSet:
             f"{pictures.name} has no labels{f' ({why})' if why else ''}; expected pictures with "
             "their classes to learn: class folders, or a data set with a label column"
         )
+    return pictures.take(limit) if limit else pictures
+
+
+def _several_classes(pictures: ImageSet) -> Tensor:
+    """The class of each picture ``(N,)`` in the data's numbers.
+
+    Raises:
+        InvalidImagesError: all are of one.
+    """
+    numbers = pictures.class_numbers()
+    assert numbers is not None
     if len(numbers.unique()) == 1:
+        split = f" ({pictures.split})" if pictures.split else ""
         raise InvalidImagesError(
-            f"{pictures.name}{f' ({pictures.split})' if pictures.split else ''} has pictures of "
-            f"one class alone, {_name(pictures, int(numbers[0]))}; expected two or more, since of "
+            f"{pictures.name}{split}: {count(len(pictures), 'picture')} of one class alone, "
+            f"{_name(pictures, int(numbers[0]))}; expected two classes or more to learn, since of "
             "one there is nothing to tell apart"
         )
-    return pictures.take(limit) if limit else pictures
+    return numbers
 
 
 def _name(pictures: ImageSet, number: int) -> str:
@@ -197,14 +212,19 @@ def decode(
     places = torch.empty_like(order).scatter_(
         0, order, torch.arange(len(order), device="cpu", dtype=order.dtype)
     )
-    digest, done = hashlib.sha256(), 0
+    digest, done, between = hashlib.sha256(), 0, False
+    several = max(1, min(_BATCH, _NUMBERS // held[0].numel()))
     watch(0, len(pictures))
-    for batch in pictures.batches(_BATCH, fit=_OneSize(seen, size, model.name)):
-        pixels = (batch.images * 255).round().to(torch.uint8)
+    for batch in pictures.batches(several, fit=_OneSize(seen, size, model.name)):
+        levels = batch.images * 255
+        pixels = levels.round().to(torch.uint8)
+        between = between or bool(((levels - pixels).abs() > _BETWEEN).any())
         digest.update(pixels.contiguous().numpy().data)
         held[places[done : done + len(pixels)]] = pixels
         done += len(pixels)
         watch(done, len(pictures))
+    if between:
+        tell(f"{pictures.name} has values between the 256 levels of 8 bits; it is learnt from in 8")
     return held, digest
 
 

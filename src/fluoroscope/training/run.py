@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from fluoroscope.data.imageset import ImageSet, load_images
+from fluoroscope.engine.labels import Seen
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.engine.threats import Linf
 from fluoroscope.errors import InvalidParameterError, UnknownDataError
@@ -357,7 +358,8 @@ class TrainingRun:
     def notes(self) -> tuple[str, ...]:
         """What is to be said of the data."""
         of_parts = (*self._parts.train.notes, *self._parts.test.notes)
-        return tuple(dict.fromkeys([*of_parts, *filter(None, [self._parts.note])]))
+        missing = Seen.of(self.classifier, self._train[1]).notes
+        return tuple(dict.fromkeys([*of_parts, *filter(None, [self._parts.note]), *missing]))
 
     @property
     def command(self) -> str:
