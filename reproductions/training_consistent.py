@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 KEPT = Path("out/reproductions/training/consistent")
 SEEDS = (0, 1, 2)
-WEIGHTS = (1.0, 10.0)
+WEIGHTS = (1.0,)
 RAMP = 0.35
 REAL = 1500
 """Test pictures whose units are read."""
@@ -126,9 +126,9 @@ def section(scale: Scale | None = None) -> Section:
     page.text(
         "Trained by `ConsistentLoss` (`fluoroscope train --recipe consistent`) on the last "
         "convolution: half the cross-entropy of real pictures, half that of what FGSM makes of "
-        "them, and a weight times the distance of their features, `|a - b|² / (|a|² + |b|²)`. "
-        "Neither weight nor distance of the paper are known; both weights here were chosen before "
-        "anything was measured. *Adversarial* is the same without the distance: the same pictures "
+        "them, and once the distance of their features, `|a - b|² / (|a|² + |b|²)` less what the "
+        "pictures of a batch have in common. Neither weight nor distance of the paper are known. "
+        "*Adversarial* is the same without the distance: the same pictures "
         "in the same order from the same weights, and the same passes, for the features come from "
         "passes that are made in any case. Clean and robust accuracy (plan `fast`) are of "
         f"{JUDGED} test pictures; the cosine is of the features of the first {HELD} and of what "

@@ -10,13 +10,15 @@ which layer and which weight were theirs could not be found. Ours are a distance
 depend on how many features a layer has nor on how large they are, so that a weight means the same
 everywhere and nothing is gained by shrinking them; the last convolution; and a weight of 1.
 
-Per picture, and then the mean over the batch, with ``a`` and ``b`` its features as it is and moved:
+Per picture, and then the mean over the batch, with ``a`` and ``b`` its features as it is and moved,
+less the mean of the batch's real ones:
 
 * ``l2``: ``|a - b|^2 / (|a|^2 + |b|^2)``
 * ``cosine``: ``1 - a.b / (|a| |b|)``
 
 Both are 0 for equal features, 1 for orthogonal ones, and 2 for opposite ones; where the lengths are
-the same they are the same number.
+the same they are the same number. The mean is taken off since a bias would do otherwise: networks
+learn one large constant for all pictures, beside which those differ little, moved or not.
 
 **Passes.** Features come from the two forward passes that are made in any case. Where dropout lies
 before the layer each draws its own units, and the distance holds what that does, too.
@@ -165,10 +167,12 @@ def _seen(
 def feature_distance(real: Tensor, moved: Tensor, distance: Distance = "l2") -> Tensor:
     """How far features ``(N, ...)`` of pictures are from those of the moved ones, from 0 to 2.
 
-    The mean over pictures; see the module's words.
+    The mean over pictures, of which there are 2 or more; see the module's words.
     """
     exact = torch.promote_types(real.dtype, torch.float32)
     a, b = real.flatten(1).to(exact), moved.flatten(1).to(exact)
+    common = a.mean(0)
+    a, b = a - common, b - common
     squares = a.square().sum(1), b.square().sum(1)
     both = squares[0] + squares[1]
     if distance == "l2":
