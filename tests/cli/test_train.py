@@ -93,25 +93,25 @@ def test_a_consistent_loss_from_the_command_line_alone(
     """Trained with an attack by name, and read by the command that asks what units mean."""
     out = tmp_path / "out"
     said = fluoroscope(
-        "train", "digits-robust", "--data", str(data), "--epochs", "1", "--recipe", "consistent",
+        "train", "digits-linear", "--data", str(data), "--epochs", "1", "--recipe", "consistent",
         "--adversarial", "mi-fgsm", "--eps", "0.1", "--adversarial-steps", "2", "--targeted",
-        "--weight", "2", "--distance", "cosine", "--out", str(out), "--json", "-",
+        "--layer", "1", "--weight", "2", "--distance", "cosine", "--out", str(out), "--json", "-",
     )  # fmt: skip
     assert said.code == 0, said.err
     record = json.loads(said.out)
     loss = record["loss"]
-    assert (loss["kind"], loss["layer"], loss["weight"]) == ("ConsistentLoss", "2", 2)
+    assert (loss["kind"], loss["layer"], loss["weight"]) == ("ConsistentLoss", "1", 2)
     assert loss["base"]["attack"]["kind"] == "MIFGSM"
     assert record["adversarial"]["method"] == "mi-fgsm"
     assert record["adversarial"]["targeted"] is True
     for option in ("--recipe consistent", "--targeted", "--distance cosine"):
         assert option in record["command"]
-    network = ["--model", "digits-robust", "--data", "digits", "--limit", "20", "--checkpoint",
-               str(out / "digits-robust.safetensors")]  # fmt: skip
+    network = ["--model", "digits-linear", "--data", "digits", "--limit", "20", "--checkpoint",
+               str(out / "digits-linear.safetensors")]  # fmt: skip
     led = str(tmp_path / "set")
     made = fluoroscope("neurons", "adversarial", *network, "--targets", "1", "--out", led)
     assert made.code == 0, made.err
-    read = fluoroscope("neurons", "consistency", *network, "--adversarial", led, "--layer", "2",
+    read = fluoroscope("neurons", "consistency", *network, "--adversarial", led, "--layer", "1",
                        "--out", str(tmp_path / "read"))  # fmt: skip
     assert read.code == 0, read.err
     assert "CS1" in read.out
