@@ -5,6 +5,8 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +24,7 @@ from fluoroscope.training.beside.averaging import WeightAverage
 from fluoroscope.training.beside.awp import AdversarialWeightPerturbation
 from fluoroscope.training.companion import Running
 from fluoroscope.training.fitting import fit, fit_stream
+from fluoroscope.training.history import History
 from fluoroscope.training.losses.adversarial import TRADESLoss
 from fluoroscope.training.recipe import Recipe
 from fluoroscope.training.run import TrainingRun
@@ -37,12 +40,40 @@ def noisy(images: Tensor, labels: Tensor) -> Tensor:
     return (images + 0.1 * torch.randn_like(images)).clamp(0, 1)
 
 
+@dataclass(frozen=True)
+class Counting:
+    """What looks at a step and keeps something of it: the first process alone looks."""
+
+    def begin(self, module: nn.Module, classes: int) -> "Counted":
+        return Counted(self)
+
+
+class Counted(Running):
+    def __init__(self, settings: Counting) -> None:
+        self.settings, self.seen = settings, torch.zeros(1)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"seen": self.seen}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        self.seen = tensors["seen"].clone()
+
+    def look(self, module: nn.Module, step: FitStep) -> FitStep:
+        self.seen = self.seen + step.loss
+        return step
+
+
 # Batches of 15, so that shares differ.
 SETTINGS: dict[str, Any] = {
     "recipe": Recipe(epochs=2, batch_size=15, weight_decay=0.01, augment=noisy),
     "seed": 7,
     "loss": TRADESLoss(threat=fs.Linf(0.1), steps=2),
-    "beside": [WeightAverage(decay=0.9), AdversarialWeightPerturbation(gamma=0.01)],
+    "beside": [
+        History(),
+        WeightAverage(decay=0.9),
+        AdversarialWeightPerturbation(gamma=0.01),
+        Counting(),
+    ],
     "second": SecondSource(IMAGES[:9], LABELS[:9], share=0.2),
     "held_out": (IMAGES[:20], LABELS[:20]),
 }

@@ -302,7 +302,8 @@ class _Job:
             return nullcontext(Alone())
         if (environment := launched()) is not None:
             return by_launcher(environment, self.weights[0].device)
-        return with_workers(replace(self, held_out=None), processes)
+        running = [one for one in self.running if not one.watches]
+        return with_workers(replace(self, held_out=None, running=running), processes)
 
     def _steps(
         self,

@@ -101,7 +101,7 @@ class Together(Alone):
         first = (
             module.state_dict(),
             optimizer.state_dict()["state"],
-            [one.tensors() for one in running],
+            [one.tensors() for one in _learning(running)],
             behind,
         )
         weights, state, kept, behind = self._from_first(first if self.rank == 0 else None)
@@ -109,7 +109,7 @@ class Together(Alone):
             module.load_state_dict(weights)
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state, "param_groups": groups})
-            for one, tensors in zip(running, kept, strict=True):
+            for one, tensors in zip(_learning(running), kept, strict=True):
                 one.restore(tensors)
         return behind
 
@@ -177,8 +177,8 @@ class Together(Alone):
                     value.copy_(mean)
 
     def looked(self, running: Sequence[Running]) -> None:
-        for place, one in enumerate(running):
-            if one.watches or type(one).look is Running.look:
+        for place, one in enumerate(_learning(running)):
+            if type(one).look is Running.look:
                 continue
             changed = None
             if self.rank == 0:
@@ -190,11 +190,8 @@ class Together(Alone):
                 one.restore(changed)
 
     def compare(self, module: nn.Module, running: Sequence[Running], number: int) -> None:
-        held = [
-            *module.state_dict().values(),
-            # What only watches is kept by the first alone.
-            *(t for one in running if not one.watches for t in one.tensors().values()),
-        ]
+        kept = [module.state_dict(), *(one.tensors() for one in _learning(running))]
+        held = [value for one in kept for value in one.values() if isinstance(value, Tensor)]
         sums = torch.stack([one.double().sum().nan_to_num() for one in held])
         highest, lowest = self._highest(torch.stack([sums, -sums]).to(self._fabric.device))
         if bool((highest != -lowest).any()):
@@ -227,6 +224,11 @@ class Together(Alone):
                 "another process of the training is gone; start all of them again: with a "
                 "checkpoint they go on from it"
             ) from problem
+
+
+def _learning(running: Sequence[Running]) -> list[Running]:
+    """Those by which the weights differ; whoever only watches is with the first process alone."""
+    return [one for one in running if not one.watches]
 
 
 def _same(now: dict[str, Tensor], before: dict[str, Tensor] | None) -> bool:
