@@ -27,6 +27,7 @@ from fluoroscope.pictures.attributions import attribution_sheet
 from fluoroscope.pictures.maps import write_figure
 from fluoroscope.pictures.tile_sheet import Tile, tile_sheet
 from reproductions.sources import IMAGENET, NETWORKS
+from reproductions.training_depth import WEIGHTS, judged, units_figure
 
 README = Path("docs/readme")
 REPORT = Path("docs/report")
@@ -143,6 +144,15 @@ def units() -> None:
         _write(_beside([sheet(*shown, units=[unit]) for unit in (5, 26)]), NEURONS / "units.webp")
 
 
+def depth() -> None:
+    """What units answer to that were trained for depth alone, and beside them selective ones."""
+    figure = units_figure(*(judged(weight, SEED) for weight in WEIGHTS))
+    with TemporaryDirectory() as folder:
+        file = write_figure(Path(folder) / "units.png", figure)
+        with Image.open(file) as picture:
+            _write(picture.convert("RGB"), TRAINING / "depth-units.webp")
+
+
 def digits() -> None:
     """The report of a built-in network, as ``make demo`` makes it; on a laptop and on a phone."""
     images = fs.load_images("digits", channels=1).take(300)
@@ -216,7 +226,7 @@ def _write(picture: Image.Image, path: Path) -> None:
 PICTURES: dict[str, Callable[[], None]] = {
     "cat": cat, "turning": turning, "maps": maps, "portraits": portraits,
     "generators": generators, "digits": digits, "network": network, "units": units,
-    "gates": gates,
+    "gates": gates, "depth": depth,
 }  # fmt: skip
 
 

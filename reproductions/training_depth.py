@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -29,6 +30,9 @@ from fluoroscope.training.losses.selective import SelectiveLoss, assignment
 from fluoroscope.training.recipe import Recipe
 from fluoroscope.training.step import Loss
 from reproductions.sources import PAGE, held, mnist
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 KEPT = Path("out/reproductions/training/depth")
 SEEDS = (0, 1, 2)
@@ -62,7 +66,7 @@ def section(scale: Scale | None = None) -> Section:
     settings = SMALL
     if scale is not None and scale.limit:
         settings = replace(settings, scenes=scale.limit)
-    found = {weight: [_judged(weight, seed, settings) for seed in SEEDS] for weight in WEIGHTS}
+    found = {weight: [judged(weight, seed, settings) for seed in SEEDS] for weight in WEIGHTS}
     _depth(page, found, settings)
     _ablation(page, found)
     _diagnosis(page, found)
@@ -70,7 +74,7 @@ def section(scale: Scale | None = None) -> Section:
     return page
 
 
-def _judged(weight: float, seed: int, settings: DepthSettings) -> Judged:
+def judged(weight: float, seed: int, settings: DepthSettings = SMALL) -> Judged:
     """A network, trained now if it was not before."""
     place = KEPT / f"{settings.scenes}-scenes-weight-{weight:g}-seed-{seed}"
     if (place / "depth.json").is_file():
@@ -80,16 +84,16 @@ def _judged(weight: float, seed: int, settings: DepthSettings) -> Judged:
         for _ in run:
             pass
         trained = run.result
-    judged = fs.depth.unseen_scenes(settings.size, seed=seed, many=JUDGED)
-    units = fs.depth.depth_selectivity(trained.network, judged, trained.bins)
+    others = fs.depth.unseen_scenes(settings.size, seed=seed, many=JUDGED)
+    units = fs.depth.depth_selectivity(trained.network, others, trained.bins)
     if not weight:
         units = units.by_favourite()  # it was assigned none
     return Judged(
         trained,
-        fs.depth.depth_errors(trained.network, judged),
+        fs.depth.depth_errors(trained.network, others),
         units,
-        fs.depth.ablate(trained.network, judged, trained.bins, assigned=units.assigned),
-        fs.depth.diagnose(trained.network, judged, trained.bins, measured=units),
+        fs.depth.ablate(trained.network, others, trained.bins, assigned=units.assigned),
+        fs.depth.diagnose(trained.network, others, trained.bins, measured=units),
     )
 
 
@@ -155,11 +159,7 @@ def _depth(page: Section, found: dict[float, list[Judged]], settings: DepthSetti
             ),
         ],
     )
-    first = [plain[0], selective[0]]
-    titles = [_title(weight) for weight in WEIGHTS]
-    figure = fs.depth.heat_maps(
-        [(title, replace(one.units, given=None)) for title, one in zip(titles, first, strict=True)]
-    )
+    figure = units_figure(plain[0], selective[0])
     write_figure(
         page.picture(
             "depth-units.png",
@@ -167,14 +167,24 @@ def _depth(page: Section, found: dict[float, list[Judged]], settings: DepthSetti
         ),
         figure,
     )
-    judged = fs.depth.unseen_scenes(settings.size, seed=SEEDS[0], many=JUDGED)
+    others = fs.depth.unseen_scenes(settings.size, seed=SEEDS[0], many=JUDGED)
     write_figure(
         page.picture(
             "depth-scenes.png",
             "Scenes, their depth, what the selective network makes of them, its error, and the "
             "bins of the units that answer most.",
         ),
-        fs.depth.sheet(selective[0].trained.network, judged, selective[0].units),
+        fs.depth.sheet(selective[0].trained.network, others, selective[0].units),
+    )
+
+
+def units_figure(*found: Judged) -> "Figure":
+    """What the units of networks answer to, in the order of the bins by the paper's rule."""
+    return fs.depth.heat_maps(
+        [
+            (_title(one.trained.record["settings"]["weight"]), replace(one.units, given=None))
+            for one in found
+        ]
     )
 
 
