@@ -82,7 +82,8 @@ class SelectiveLoss:
     """Another loss, and the selectivity of a layer's units for classes of their own.
 
     ``base`` is what is lowered besides. Units are read in the pass that its logits come from: in
-    adversarial training that of the moved pictures.
+    adversarial training that of the moved pictures. Where several processes learn, each reads its
+    share of a batch by itself.
 
     Raises:
         InvalidParameterError: a weight that is no number above 0.
