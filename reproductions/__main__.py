@@ -39,6 +39,7 @@ from reproductions import (
     training_consistent,
     training_depth,
     training_gates,
+    training_invertible,
     transfer,
     trust,
     universal,
@@ -83,6 +84,7 @@ SECTIONS: dict[str, Callable[..., Section]] = {
     "training-depth": training_depth.section,
     "training-consistent": training_consistent.section,
     "training-gates": training_gates.section,
+    "training-invertible": training_invertible.section,
 }
 HEAD = """# Reproductions
 

@@ -25,6 +25,7 @@ from fluoroscope.cli.evaluate import evaluate
 from fluoroscope.cli.gradient import gradient
 from fluoroscope.cli.invert import invert
 from fluoroscope.cli.labels import labels
+from fluoroscope.cli.latent import latent
 from fluoroscope.cli.models import models
 from fluoroscope.cli.morph import morph
 from fluoroscope.cli.neurons import neurons
@@ -87,6 +88,7 @@ _COMMANDS = (
     *(predict, gradient, morph, attack, attacks, evaluate, transfer, corrupt, train),
     audit,
     trace,
+    latent,
     labels,
     xray,
 )

@@ -41,6 +41,9 @@ from fluoroscope.models.invertible.network import ROUNDS, check_size
 LAYER = "latent"
 # A lead of so many times what the type can tell apart may be a tie in another batch.
 _TIE = 64
+# By how much further each next step goes beyond the border: with 2 digits took half as many passes
+# again, and moved as far.
+_GROWTH = 4.0
 # How far a picture to learn from goes over a border, in ways to it.
 _ON = 1.5
 # Borders that a latent is led to on its way to a wanted class.
@@ -70,7 +73,7 @@ class LatentBorder(Method):
     """The nearest border of an invertible network's linear head, and back to pixels.
 
     ``overshoot`` is how much further than to the border the first step goes, as a share of the way;
-    each further one, where clamping led back, goes beyond by twice as much. ``rounds`` is the most
+    each further one, where clamping led back, goes beyond by four times as much. ``rounds`` is the most
     that a block's fixed point takes on the way back.
     """
 
@@ -150,7 +153,7 @@ class LatentBorder(Method):
             invertible_in(self._model, "the latent attack").head,
             state.classes[going],
             state.towards[going],
-            beyond=self.overshoot * 2.0 ** state.updates[going],
+            beyond=self.overshoot * _GROWTH ** state.updates[going],
             lead=self.confidence,
         )
         found = pictures_of(self._model, moved, self.rounds).images.to(state.images)
