@@ -253,9 +253,9 @@ def _attacks(page: Section, models: dict[str, fs.Classifier], limit: int | None)
     page.text(
         f"**The latent attack** on {ATTACKED} test pictures that are classified correctly, beside "
         "PGD of 10 steps in L2 within the bound at which it fools as many (found by bisection, "
-        "whose other runs are not counted), beside DeepFool, and both within one bound. Passes are means for a picture; "
-        "those of the inverse go through the blocks alone and are counted as forward. *L2* is the "
-        "mean length of the change."
+        "whose other runs are not counted), beside DeepFool, and both within one bound. Passes are "
+        "means for a picture; those of the inverse go through the blocks alone and are counted as "
+        "forward. *L2* is the mean length of the change of those that were fooled."
     )
     rows = []
     for name, model in models.items():
@@ -372,15 +372,16 @@ def _latents(page: Section, model: fs.Classifier, limit: int | None) -> None:
     found = _kept(_place("digits", "plain", limit), "latents", lambda: _of_latents(model))
     page.text(
         f"**What the latent shows.** {ATTACKED // 2} digits and what each attack makes of them: "
-        "shares of the squared difference in the latent, means. *Between both classes* is the one "
-        "direction that moves the margin, *ignored* is all on which no margin depends. *Stretched* "
+        "shares of the squared difference in the latent, means. *Both classes* is the direction "
+        "that moves their margin, *other classes* what moves other margins alone, *ignored* all on "
+        "which no margin depends. *Stretched* "
         "is how many times longer the difference is in the latent than in pixels."
     )
     page.table(
         ["", *(f"{part}>" for part in PARTS), "L2 in pixels>", "stretched>"],
         [
-            [one["name"], *(percent(share) for share in one["shares"]), f"{one['l2']:.2f}",
-             f"{one['stretched']:.2f}"]
+            [one["name"], *(percent(share) for share in one["shares"]),
+             *(f"{one[key]:.2f}" if one["l2"] else "–" for key in ("l2", "stretched"))]
             for one in found
         ],
     )  # fmt: skip

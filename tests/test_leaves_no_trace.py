@@ -431,6 +431,7 @@ def test_methods_of_the_classifier(name: str, module: nn.Module) -> None:
 
 INVERTIBLE: dict[str, Callable[[fs.Classifier], object]] = {
     "latent attack": lambda m: fs.attack("latent", **ATTACKS["latent"])(m, TWO, [0, 1]),
+    "read_latent": lambda m: fs.invertible.read_latent(m, TWO[0], TWO[1]),
     "latents and pictures": lambda m: pictures_of(m, latents_of(m, TWO)),
 }
 

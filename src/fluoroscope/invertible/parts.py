@@ -2,9 +2,9 @@
 
 The logits are ``W z + b``. A difference ``d`` falls apart into three that are at right angles:
 
-* **between both classes**: along ``w_to - w_from``, which alone moves the margin of the one class
+* **both classes**: along ``w_to - w_from``, which alone moves the margin of the one class
   over the other;
-* **between other classes**: the rest of what lies in the span of the rows' differences: it moves
+* **other classes**: the rest of what lies in the span of the rows' differences: it moves
   other margins, and not that one;
 * **ignored**: what is left. No margin depends on it, however long it is.
 
@@ -15,8 +15,8 @@ The shares of ``||d||^2`` add up to 1. Those of a difference in no direction are
 import torch
 from torch import Tensor, nn
 
-PARTS = ("between both classes", "between other classes", "ignored")
-"""In the order of what :func:`split` gives."""
+PARTS = ("both classes", "other classes", "ignored")
+"""Between which classes each part moves margins, in the order of what :func:`split` gives."""
 # A direction of the head that is shorter than so many times the longest one is rounding.
 _NOTHING = 1e-9
 

@@ -41,8 +41,8 @@ from fluoroscope.models.invertible.network import ROUNDS, check_size
 LAYER = "latent"
 # A lead of so many times what the type can tell apart may be a tie in another batch.
 _TIE = 64
-# By how much further each next step goes beyond the border: with 2 digits took half as many passes
-# again, and moved as far.
+# By how much further each next step goes beyond the border: digits took half as many passes again
+# with 2, and moved as far.
 _GROWTH = 4.0
 # How far a picture to learn from goes over a border, in ways to it.
 _ON = 1.5
@@ -73,8 +73,8 @@ class LatentBorder(Method):
     """The nearest border of an invertible network's linear head, and back to pixels.
 
     ``overshoot`` is how much further than to the border the first step goes, as a share of the way;
-    each further one, where clamping led back, goes beyond by four times as much. ``rounds`` is the most
-    that a block's fixed point takes on the way back.
+    each further one, where clamping led back, goes beyond by four times as much. ``rounds`` is the
+    most that a block's fixed point takes on the way back.
     """
 
     threat: Threat
