@@ -40,6 +40,7 @@ from reproductions import (
     training_depth,
     training_gates,
     training_invertible,
+    training_robust,
     transfer,
     trust,
     universal,
@@ -85,6 +86,7 @@ SECTIONS: dict[str, Callable[..., Section]] = {
     "training-consistent": training_consistent.section,
     "training-gates": training_gates.section,
     "training-invertible": training_invertible.section,
+    "training-robust": training_robust.section,
 }
 HEAD = """# Reproductions
 

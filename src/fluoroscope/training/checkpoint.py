@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from fluoroscope.errors import InvalidParameterError, ModelFormatError
 from fluoroscope.models.wording import first_line
 from fluoroscope.tensor_files import read_tensors, write_tensors
+from fluoroscope.training.companion import Running
 
 
 def save_checkpoint(
@@ -117,8 +118,8 @@ def load_checkpoint(
 
 
 def describe(value: Any) -> Any:
-    """A function, a partial or a dataclass of settings as plain values, and several of them; others
-    as they are.
+    """A function, a partial, a companion or a dataclass of settings as plain values, and several of
+    them; others as they are.
     """
     settings = getattr(value, "settings", None)
     if is_dataclass(settings):  # of what was begun from them
@@ -133,7 +134,7 @@ def describe(value: Any) -> Any:
         return {"kind": type(value).__name__, **stated}
     if isinstance(value, list | tuple):
         return [describe(each) for each in value]
-    if callable(value):
+    if callable(value) or isinstance(value, Running):
         named = value if hasattr(value, "__qualname__") else type(value)
         return f"{named.__module__}.{named.__qualname__}"
     return value
