@@ -119,7 +119,7 @@ def train(
     adversarial_steps: Annotated[
         int | None,
         typer.Option(
-            help="Steps to each moved picture; default: pgd 7, trades 10.",
+            help="Steps to each moved picture; default: pgd 7, others 10.",
             rich_help_panel=_HARDENING,
         ),
     ] = None,
@@ -245,7 +245,7 @@ def train(
     hardened = result.record.get("adversarial", {})
     for judged in hardened.get("test", []):
         output.say(
-            f"within {hardened['eps']:g} of {judged['pictures']} test pictures "
+            f"within {_ball(hardened | judged)} of {judged['pictures']} test pictures "
             f"{100 * judged['accuracy']:.1f} % survive {judged['attack']} "
             f"({count(judged['steps'], 'step')}, {count(judged['restarts'], 'start')})"
         )
@@ -293,6 +293,12 @@ def _run(recipe: str | None) -> "type[TrainingRun]":
     from fluoroscope.training.run import TrainingRun
 
     return TrainingRun
+
+
+def _ball(judged: dict[str, Any]) -> str:
+    """How far pictures were moved: in the largest change of a pixel unless it is said."""
+    norm = {"linf": "", "l1": " in L1", "l2": " in L2"}[judged["norm"]]
+    return f"{judged['eps']:g}{norm}"
 
 
 def _held_out(many: dict[str, int]) -> str:

@@ -11,6 +11,7 @@ import typer
 
 from fluoroscope.cli.options import parameter, parameters, sign
 
+_ALONG, _NORMS = "Along with any training", "Recipe multi-norm"
 _EXCLUDE, _LAYER, _GATES = "Recipe exclude", "Recipes at a layer", "Recipe gates"
 _INVERTIBLE = "Recipe invertible"
 
@@ -21,6 +22,55 @@ def _gate(kind: Any, words: str) -> tuple[Any, Any]:
 
 
 OF_RECIPES: dict[str, tuple[Any, Any]] = {
+    "ema": (
+        Annotated[
+            float | None,
+            typer.Option(
+                help="Judge by, and end with, the average of the weights of this decay: 0.999.",
+                rich_help_panel=_ALONG,
+            ),
+        ],
+        None,
+    ),
+    "awp": (
+        Annotated[
+            float | None,
+            typer.Option(
+                help="Take the gradient at weights moved up the loss by this share of their norm: "
+                "0.005; a pass forward and back more.",
+                rich_help_panel=_ALONG,
+            ),
+        ],
+        None,
+    ),
+    "second": (
+        Annotated[
+            str | None,
+            typer.Option(
+                help="More labelled pictures, such as generated ones: a share of each batch is "
+                "made of them.",
+                rich_help_panel=_ALONG,
+            ),
+        ],
+        None,
+    ),
+    "second_share": (
+        Annotated[
+            float | None,
+            typer.Option(help="Their share of each batch; default: 0.5.", rich_help_panel=_ALONG),
+        ],
+        None,
+    ),
+    "norms": (
+        Annotated[
+            str | None,
+            typer.Option(
+                help="The balls that pictures are moved within: linf:8/255,l1:12.",
+                rich_help_panel=_NORMS,
+            ),
+        ],
+        None,
+    ),
     "outside": (
         Annotated[
             list[str] | None,

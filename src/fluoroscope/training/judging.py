@@ -5,11 +5,13 @@ from typing import Any
 
 from torch import Tensor
 
+from fluoroscope.attacks.gradient.apgd import APGD
 from fluoroscope.attacks.gradient.gradient_sign import FGSM, PGD, FixedStep
 from fluoroscope.engine.threats import Threat
 from fluoroscope.models.classifier import Classifier
-from fluoroscope.training.losses.adversarial import AdversarialLoss
+from fluoroscope.training.losses.adversarial import AdversarialLoss, Search
 from fluoroscope.training.losses.attacked import AttackLoss
+from fluoroscope.training.losses.multi_norm import MultiNormLoss
 from fluoroscope.training.shares import share_of_each
 
 # At most so many of the test pictures, a like share of every class, are attacked at the end.
@@ -22,7 +24,7 @@ def can_judge(threat: Threat) -> bool:
 
 
 def resists(
-    model: Classifier, images: Tensor, labels: Tensor, attack: FixedStep, restarts: int = 1
+    model: Classifier, images: Tensor, labels: Tensor, attack: Search, restarts: int = 1
 ) -> int:
     """How many of the 8-bit images are classified correctly, and still are after the attack."""
     pixels = (images / 255).to(model.device, model.dtype)
@@ -33,7 +35,7 @@ def resists(
 def under_attack(
     model: Classifier,
     test: tuple[Tensor, Tensor],
-    moved_by: AdversarialLoss | AttackLoss,
+    moved_by: AdversarialLoss | AttackLoss | MultiNormLoss,
     seed: int,
 ) -> dict[str, Any]:
     """How the pictures of the training were moved, and how the network fares under attack."""
@@ -41,16 +43,13 @@ def under_attack(
     if len(labels) > TEST_ATTACKED:
         chosen = share_of_each(labels, TEST_ATTACKED, seed)
         images, labels = images[chosen], labels[chosen]
-    threat = moved_by.threat
     judged = []
-    for attack, steps, restarts in (
-        (FGSM(threat=threat), 1, 1),
-        (PGD(threat=threat, steps=100), 100, 10),
-    ):
+    for attack, steps, restarts in _judges(moved_by):
         right = resists(model, images, labels, attack, restarts)
         judged.append(
             {
                 "attack": type(attack).__name__,
+                **(_ball(attack.threat) if isinstance(moved_by, MultiNormLoss) else {}),
                 "steps": steps,
                 "restarts": restarts,
                 "pictures": len(images),
@@ -59,3 +58,19 @@ def under_attack(
             }
         )
     return {**moved_by.describe(), "test": judged}
+
+
+def _ball(threat: Threat) -> dict[str, Any]:
+    return {"norm": threat.name, "eps": float(threat.eps)}
+
+
+def _judges(
+    moved_by: AdversarialLoss | AttackLoss | MultiNormLoss,
+) -> list[tuple[Search, int, int]]:
+    """Attacks, their steps and restarts: of one ball a weak one and a strong one, of several the
+    same in each.
+    """
+    if isinstance(moved_by, MultiNormLoss):
+        return [(APGD(threat=threat, steps=100), 100, 1) for threat in moved_by.threats]
+    threat = moved_by.threat
+    return [(FGSM(threat=threat), 1, 1), (PGD(threat=threat, steps=100), 100, 10)]

@@ -9,7 +9,7 @@ from fluoroscope.models.names import UNTRAINED
 from fluoroscope.models.wording import did_you_mean
 from fluoroscope.words import listed
 
-Moved = Literal["may", "must", "never"]
+Moved = Literal["may", "must", "never", "itself"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class About:
     options: tuple[str, ...] = ()
     """Of its own, by argument."""
     moved: Moved = "may"
-    """Whether it learns from pictures moved against the network, too (``adversarial``)."""
+    """Whether it learns from pictures moved against the network, too (``adversarial``); *itself*
+    where it says how."""
     with_beside: bool = True
     """Whether what goes along with a training (``BESIDE``) goes along with it."""
 
@@ -44,6 +45,11 @@ RECIPES: dict[str, About] = {
         moved="never",
         with_beside=False,
     ),
+    "multi-norm": About(
+        "classes, from pictures moved within several norms, one for each batch",
+        options=("norms",),
+        moved="itself",
+    ),
     "selective": About(
         "classes, and each unit of a layer to answer to one of them",
         options=("layer", "weight"),
@@ -58,7 +64,7 @@ RECIPES: dict[str, About] = {
 }
 """By name; without one a network learns classes by the cross-entropy, or against moved pictures."""
 
-BESIDE: dict[str, tuple[str, ...]] = {}
+BESIDE: dict[str, tuple[str, ...]] = {"awp": (), "ema": (), "second": ("second_share",)}
 """What goes along with any training: by the option that asks for it, the options that belong to it.
 """
 
@@ -110,6 +116,15 @@ def check_chosen(chosen: Chosen) -> None:
                 raise InvalidParameterError(
                     f"{name} is {value}, and recipe {chosen.recipe} learns from no moved pictures; "
                     "expected one of the two"
+                )
+    if about is not None and about.moved == "itself":
+        told = {"adversarial": chosen.adversarial, **options}
+        for name in ("adversarial", "eps", "targeted"):
+            value = told.get(name)
+            if value is not None:
+                raise InvalidParameterError(
+                    f"{name} is {value}, and recipe {chosen.recipe} says itself how pictures are "
+                    f"moved; expected --{about.options[0]} alone"
                 )
     if about is not None and about.moved == "must" and chosen.adversarial is None:
         raise InvalidParameterError(

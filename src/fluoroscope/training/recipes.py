@@ -4,7 +4,8 @@ A recipe is added here by one function of `RECIPES`, or of `BESIDE` for what goe
 training, and in `names.py` by its words.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.invertible.backwards import invertible_in
 from fluoroscope.models.layers import find_layer
+from fluoroscope.training.beside.averaging import WeightAverage
+from fluoroscope.training.beside.awp import AdversarialWeightPerturbation
 from fluoroscope.training.companion import Companion, Running
 from fluoroscope.training.fitting import cross_entropy
 from fluoroscope.training.gates.gates import ClassGates
@@ -21,6 +24,8 @@ from fluoroscope.training.losses.adversarial import AdversarialLoss
 from fluoroscope.training.losses.attacked import AttackLoss
 from fluoroscope.training.losses.consistent import ConsistentLoss
 from fluoroscope.training.losses.latent import LatentLoss
+from fluoroscope.training.recipe import Recipe
+from fluoroscope.training.second import SecondSource
 from fluoroscope.training.step import Loss
 from fluoroscope.words import count
 
@@ -84,13 +89,52 @@ def _gates(asked: Asked) -> ClassGates:
     return found
 
 
+def _multi_norm(asked: Asked) -> Companion:
+    from fluoroscope.engine.threats import as_threat
+    from fluoroscope.training.losses.multi_norm import MultiNormLoss
+
+    given = asked.options.get("norms")
+    if not given:
+        raise InvalidParameterError(
+            "norms is missing; recipe multi-norm expects two balls or more, such as "
+            "linf:8/255,l1:12"
+        )
+    threats = tuple(as_threat(one.strip()) for one in given.split(","))
+    renamed = {"adversarial_steps": "steps", "ramp": "ramp"}
+    own = {to: asked.options[name] for name, to in renamed.items() if name in asked.options}
+    return MultiNormLoss(threats=threats, **own)
+
+
+def _average(asked: Asked) -> Companion:
+    with _by_option("decay", "ema"):
+        return WeightAverage(asked.options["ema"])
+
+
+def _perturbed(asked: Asked) -> Companion:
+    with _by_option("gamma", "awp"):
+        return AdversarialWeightPerturbation(asked.options["awp"])
+
+
+@contextmanager
+def _by_option(argument: str, option: str) -> Iterator[None]:
+    """What is said of an argument inside is said of the option that stands for it."""
+    try:
+        yield
+    except InvalidParameterError as problem:
+        words = str(problem).removeprefix(f"{argument} is")
+        if words == str(problem):
+            raise
+        raise InvalidParameterError(f"{option} is{words}") from problem
+
+
 RECIPES: dict[str, Callable[[Asked], Loss | Companion]] = {
     "consistent": _consistent,
     "selective": _selective,
     "gates": _gates,
+    "multi-norm": _multi_norm,
 }
 """What is lowered, by the recipe's name."""
-BESIDE: dict[str, Callable[[Asked], Companion | Running]] = {}
+BESIDE: dict[str, Callable[[Asked], Companion | Running]] = {"awp": _perturbed, "ema": _average}
 """What goes along, by the option that asks for it."""
 
 
@@ -105,3 +149,18 @@ def made(recipe: str | None, asked: Asked) -> tuple[Loss | Companion, list[Compa
     usual = asked.moved_by or cross_entropy
     loss = RECIPES[recipe](asked) if recipe in RECIPES else usual
     return loss, [make(asked) for name, make in BESIDE.items() if name in asked.options]
+
+
+def second_source(asked: Asked, recipe: Recipe) -> SecondSource | None:
+    """More pictures to learn from, where they are asked for.
+
+    Raises:
+        InvalidParameterError: a share of a batch that is none, or all of it.
+    """
+    if "second" not in asked.options:
+        return None
+    images, labels = asked.read(asked.options["second"])
+    with _by_option("share", "second_share"):
+        second = SecondSource(images, labels, asked.options.get("second_share", SecondSource.share))
+        second.of_batch(recipe)
+    return second

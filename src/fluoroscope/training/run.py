@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -44,18 +44,21 @@ from fluoroscope.training.learnt_from import LearntFrom
 from fluoroscope.training.losses.adversarial import AdversarialLoss, PGDLoss
 from fluoroscope.training.losses.attacked import AttackLoss
 from fluoroscope.training.losses.by_name import adversarial_loss
-from fluoroscope.training.names import MOVING, Chosen, check_chosen, recipe_for
+from fluoroscope.training.losses.multi_norm import MultiNormLoss
+from fluoroscope.training.names import MOVING, Chosen, check_chosen, check_recipe, recipe_for
 from fluoroscope.training.network import file_name, in_the_datas_words, network_to_train
 from fluoroscope.training.pictures import Watch, classes_of, decode, nobody, open_parts
 from fluoroscope.training.preprocessed import as_learner
 from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.recipes import Asked, made
+from fluoroscope.training.recipes import Asked, made, second_source
+from fluoroscope.training.second import SecondSource, also_in
 from fluoroscope.training.shape import check_invertible, shape_of
 from fluoroscope.training.shares import share_of_each
 from fluoroscope.training.step import FitStep, Loss
 from fluoroscope.training.together import check_processes, is_first
 from fluoroscope.training.trained import BUILT_IN_NOTE, NOTE, Trained, curves_of, write_weights
 from fluoroscope.training.words import spoken
+from fluoroscope.words import count
 
 RECIPES = {
     "digits-linear": Recipe(epochs=30, batch_size=256, learning_rate=4e-3, augment=rewrite),
@@ -196,11 +199,13 @@ class TrainingRun:
                 f"loss was given beside {recipe or adversarial!r}; expected one of the two"
             )
         wanted = recipe_for(architecture, recipe)
-        check_chosen(Chosen(wanted, adversarial, options))
+        given = {name: value for name, value in moving.items() if value not in (None, False)}
+        check_chosen(Chosen(wanted, adversarial, options | given))
         self._processes = check_processes(processes)
         self.first: bool = is_first(processes)
         """Whether this is the first of several processes, which judges and writes, or alone."""
-        moved_by = _moved_by(adversarial, moving)
+        moves = recipe is not None and check_recipe(recipe).moved == "itself"
+        moved_by = None if moves else _moved_by(adversarial, moving)
         unshaped = architecture in UNTRAINED and stated.get("checkpoint") is None
         found = None
         if from_scratch or unshaped:
@@ -246,13 +251,15 @@ class TrainingRun:
         asked = Asked(
             self.classifier,
             self._learner,
-            options,
+            options | given,
             moved_by,
             seed,
             self._other,
             self.recipe.epochs,
         )
         lowered, along = made(wanted, asked) if loss is None else (loss, [])
+        self.second: SecondSource | None = second_source(asked, self.recipe)
+        """More pictures, of which a share of each batch is made."""
         many = len(self.labels)
         self._lowered: Loss = begun(lowered, self._learner, many)
         self.beside: list[Running] = [begun(one, self._learner, many) for one in (*along, *beside)]
@@ -281,12 +288,13 @@ class TrainingRun:
         self._read(classes, test_classes, watch)
         self._watching: Watching | None = None
         held_out = self._held_out
-        if self.adversarial is not None and held_out is not None:
+        hardened = self._hardened
+        if hardened is not None and held_out is not None:
             settings = HeldOutWatch(
                 images=held_out[0],
                 labels=held_out[1],
-                threat=self.adversarial.threat,
-                ramp=self.adversarial.ramp,
+                threat=hardened.threat,
+                ramp=hardened.ramp,
             )
             self._watching = settings.begin(self._learner, many)
             self.beside.append(self._watching)
@@ -307,7 +315,8 @@ class TrainingRun:
                 seed,
                 self._loss,
                 self.beside,
-                processes=processes,
+                self.second,
+                processes,
             ),
         )
         self.behind: int = 0 if step is None else step["number"]
@@ -358,8 +367,27 @@ class TrainingRun:
     def notes(self) -> tuple[str, ...]:
         """What is to be said of the data."""
         of_parts = (*self._parts.train.notes, *self._parts.test.notes)
+        others = filter(None, [self._parts.note, self._leak])
         missing = Seen.of(self.classifier, self._train[1]).notes
-        return tuple(dict.fromkeys([*of_parts, *filter(None, [self._parts.note]), *missing]))
+        return tuple(dict.fromkeys([*of_parts, *others, *missing]))
+
+    @cached_property
+    def _leak(self) -> str | None:
+        """What is to be said where the second source holds pictures that judge."""
+        if self.second is None:
+            return None
+        held_out, _ = self._held_out or (self._test[0][:0], None)
+        known = {
+            "held-out": also_in(held_out, self.second.images),
+            "test": also_in(self._test[0], self.second.images),
+        }
+        found = [count(many, f"{kind} picture") for kind, many in known.items() if many]
+        if not found:
+            return None
+        return (
+            f"the second source holds {' and '.join(found)}, bit for bit: the network learns from "
+            "what it is judged by, and its accuracies flatter it; take them out of it"
+        )
 
     @property
     def command(self) -> str:
@@ -387,7 +415,7 @@ class TrainingRun:
 
     def __len__(self) -> int:
         """How many steps there will be; the last of an earlier run is seen again."""
-        total = self.recipe.steps(len(self._kept[0]))
+        total = self._total
         return total - self.behind + 1 if self.behind else total
 
     def __iter__(self) -> Iterator[FitStep]:
@@ -433,9 +461,22 @@ class TrainingRun:
             held_out=held_out,
             loss=self._loss,
             beside=self.beside,
+            second=self.second,
             checkpoint=self.checkpoint,
             processes=self._processes,
         )
+
+    @property
+    def _total(self) -> int:
+        """How many steps the whole training has."""
+        recipe = self.recipe if self.second is None else self.second.first(self.recipe)
+        return recipe.steps(len(self._kept[0]))
+
+    @property
+    def _hardened(self) -> AdversarialLoss | AttackLoss | MultiNormLoss | None:
+        """What pictures are moved by, where they are."""
+        settings = getattr(self._lowered, "settings", None)
+        return settings if isinstance(settings, MultiNormLoss) else self.adversarial
 
     def _ended(self) -> None:
         """The result is written."""
@@ -498,7 +539,7 @@ class TrainingRun:
         """The curves so far, as a picture and as numbers, beside the weights."""
         if not self.history.points:
             return
-        total = self.recipe.steps(len(self._kept[0]))
+        total = self._total
         figure = curves_of(self.history, total, self.recipe.epochs, self.name)
         path = self.out / f"{file_name(self.name)}.curves.png"
         write_figure(path, figure)
@@ -511,7 +552,7 @@ class TrainingRun:
         apart = self.built_in and self._data != "digits"
         if apart:
             reached["built_in_pictures"] = accuracy(self._learner, *self._other("digits"))
-        hardened = self.adversarial
+        hardened = self._hardened
         return {
             "name": self.name,
             "command": self.command,
@@ -570,6 +611,8 @@ class TrainingRun:
             found["loss"] |= {"layer": layer}
         if along:
             found["beside"] = along
+        if self.second is not None:
+            found["second"] = self.second.describe() | {"note": self._leak}
         if self._doubts:
             found["doubts"] = list(self._doubts)
         return found
