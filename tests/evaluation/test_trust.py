@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +18,10 @@ from fluoroscope.evaluation.check import FAIL, WARN, Check, by_share
 from fluoroscope.evaluation.plan import Plan, Stage
 from fluoroscope.evaluation.rows import SCHEMA
 from fluoroscope.evaluation.trust import of_run
+from fluoroscope.evaluation.trust.bench import Path as SearchPath
 from fluoroscope.evaluation.trust.checks import trust_checks
 from fluoroscope.evaluation.trust.of_run import from_rows
+from fluoroscope.evaluation.trust.searches import another_loss
 from reproductions.deceivers import DECEIVERS, deceiver
 
 PICTURES = 12
@@ -124,7 +127,7 @@ def test_an_honest_network_passes(
 ) -> None:
     checks = trust_checks(fs.load_model(name), *digits, threat, pictures=PICTURES // 2)
     assert _found(checks) == {}
-    assert len(checks) == 18
+    assert len(checks) == 19
 
 
 def test_mean_answers_of_a_random_network_may_be_followed(
@@ -136,6 +139,26 @@ def test_mean_answers_of_a_random_network_may_be_followed(
     assert names["randomness"] == "pass"
     assert "finite differences" not in names  # of other images there are other draws
     assert not {"black box", "loss"} & names.keys()  # without a bound
+
+
+@pytest.mark.parametrize(
+    ("left", "fooled", "status"),
+    # About what a plain adversarial training leaves of 64, what MART does, and a masked loss.
+    [(40, 3, "pass"), (45, 6, "pass"), (45, 10, "warn"), (45, 31, "fail"), (2, 1, "pass"),
+     (0, 0, "pass")],
+)  # fmt: skip
+def test_another_loss_tells_what_pgd_hides(left: int, fooled: int, status: str) -> None:
+    misclassified = torch.zeros(21, 64, dtype=torch.bool)
+    misclassified[5, left:] = True
+    # Who Auto-PGD leaves and 20 steps fooled is no matter here.
+    survivors = torch.cat([torch.arange(fooled, left), torch.tensor([63])])
+    bench = SimpleNamespace(
+        count=64, path=SearchPath(misclassified.double(), misclassified), left=survivors
+    )
+    check = another_loss(bench)  # type: ignore[arg-type]
+    assert check.status == status
+    assert check.evidence == {"pictures": 64, "left_by_pgd": left, "fooled": fooled}
+    assert ("several losses" in check.words) == (status != "pass")
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 8, 11, 12, 30, 64])

@@ -148,6 +148,7 @@ def _along_the_gradient(bench: Bench) -> Iterator[tuple[str, Look]]:
         yield "smoothness", network.smoothness
         yield "loss", searches.loss
         yield "single step", searches.single_step
+        yield "another loss", searches.another_loss
         yield "more steps", searches.more_steps
         yield "more restarts", searches.more_restarts
         yield "smoothed gradient", searches.smoothed

@@ -24,7 +24,7 @@ from fluoroscope.evaluation.trust.checks import most_pictures, trust_checks
 from fluoroscope.models.classifier import Classifier
 
 FILE = "trust.json"
-FORMAT = 2
+FORMAT = 3
 """Raised when checks of an older version should be made anew."""
 
 
