@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 from PIL import Image
 from skimage.data import chelsea
@@ -26,6 +27,7 @@ from fluoroscope.neurons.answers.sheets import sheet
 from fluoroscope.pictures.attributions import attribution_sheet
 from fluoroscope.pictures.maps import write_figure
 from fluoroscope.pictures.tile_sheet import Tile, tile_sheet
+from reproductions import training_consistent
 from reproductions.sources import IMAGENET, NETWORKS
 from reproductions.training_depth import WEIGHTS, judged, units_figure
 
@@ -153,6 +155,23 @@ def depth() -> None:
             _write(picture.convert("RGB"), TRAINING / "depth-units.webp")
 
 
+def consistent() -> None:
+    """What the unit in the middle by CS1 answers to, real and moved, without a consistent loss and
+    with it, in networks of the reproductions that learnt from the same digits."""
+    sheets, seed = [], 1
+    for arm in ("plain", "consistent, 1"):
+        model = training_consistent.network("digits", arm, seed)
+        found = training_consistent.meaning("digits", arm, seed).units["cs1"]
+        unit = int(np.argsort(np.nan_to_num(found))[len(found) // 2])
+        layer = training_consistent.SETTINGS["digits"].layer
+        shown = [
+            fs.neurons.top_pictures((model, each, layer), [unit], n=4)
+            for each in training_consistent.pictures("digits", arm, seed)
+        ]
+        sheets.append(sheet(*shown, units=[unit]))
+    _write(_beside(sheets), TRAINING / "consistent.webp")
+
+
 def digits() -> None:
     """The report of a built-in network, as ``make demo`` makes it; on a laptop and on a phone."""
     images = fs.load_images("digits", channels=1).take(300)
@@ -226,6 +245,7 @@ def _write(picture: Image.Image, path: Path) -> None:
 PICTURES: dict[str, Callable[[], None]] = {
     "cat": cat, "turning": turning, "maps": maps, "portraits": portraits,
     "generators": generators, "digits": digits, "network": network, "units": units,
+    "consistent": consistent,
     "gates": gates, "depth": depth,
 }  # fmt: skip
 

@@ -171,6 +171,13 @@ def network(name: str, arm: str, seed: int = 0, limit: int | None = None) -> fs.
     )
 
 
+def pictures(name: str, arm: str, seed: int = 0) -> tuple[fs.ImageSet, fs.ImageSet]:
+    """The real pictures, and the adversarial ones that were made against one of the networks."""
+    _measured(name, arm, seed, None)
+    led = fs.load_images(_place(name, arm, seed, None) / "set")
+    return _real(SETTINGS[name]), led
+
+
 def meaning(name: str, arm: str, seed: int = 0, limit: int | None = None) -> Consistency:
     """What the units of its last convolution mean, on all its adversarial pictures."""
     _measured(name, arm, seed, limit)
@@ -230,8 +237,7 @@ def _measured(name: str, arm: str, seed: int, limit: int | None) -> dict[str, fl
 
 
 def _measure(setting: Setting, model: fs.Classifier, place: Path) -> dict[str, float]:
-    images, labels = (part[:REAL] for part in setting.data("test"))
-    images = images / 255 if images.dtype == torch.uint8 else images
+    images, labels = _test(setting)
     verdict = fs.evaluate(
         model,
         images[:JUDGED],
@@ -240,7 +246,7 @@ def _measure(setting: Setting, model: fs.Classifier, place: Path) -> dict[str, f
         plan="fast",
         at_chance=True,
     )
-    all_of_them, succeeded = _meanings(setting, model, images, labels, place)
+    all_of_them, succeeded = _meanings(setting, model, place)
     found = {
         "clean": verdict.clean_accuracy,
         "robust": verdict.robust_accuracy,
@@ -255,12 +261,21 @@ def _measure(setting: Setting, model: fs.Classifier, place: Path) -> dict[str, f
     return found
 
 
+def _test(setting: Setting) -> tuple[Tensor, Tensor]:
+    images, labels = (part[:REAL] for part in setting.data("test"))
+    return (images / 255 if images.dtype == torch.uint8 else images), labels
+
+
+def _real(setting: Setting) -> fs.ImageSet:
+    images, labels = _test(setting)
+    return fs.load_images(images, labels=[setting.labels[each] for each in labels])
+
+
 def _meanings(
-    setting: Setting, model: fs.Classifier, images: Tensor, labels: Tensor, place: Path
+    setting: Setting, model: fs.Classifier, place: Path
 ) -> tuple[Consistency, Consistency | None]:
     """Of all adversarial pictures, and of those that succeeded if there are enough."""
-    names = [setting.labels[each] for each in labels]
-    real = fs.load_images(images, labels=names)
+    real = _real(setting)
     attack = fs.attack("pgd", eps=setting.eps, steps=STEPS)
     led = fs.neurons.adversarial_set(
         model, real.take(SOURCES, first=True), out=place / "set", targets=TARGETS, attack=attack
@@ -317,7 +332,7 @@ def _cell(row: str, values: Sequence[float]) -> str:
 def _claims(title: str, found: dict[str, list[dict[str, float]]]) -> list[str]:
     """What the paper says, beside adversarial training alone, for each weight."""
     said = []
-    before = found["adversarial"]
+    before, plain = found["adversarial"], found["plain"]
     for arm in list(found)[2:]:
         after = found[arm]
         better = {
@@ -329,6 +344,10 @@ def _claims(title: str, found: dict[str, list[dict[str, float]]]) -> list[str]:
             words: sum(sign * (b[row] - a[row]) > 0 for a, b in zip(before, after, strict=True))
             for words, (row, sign) in better.items()
         }
+        agree, alone = (
+            sum(b["cosine"] > a["cosine"] for a, b in zip(plain, one, strict=True))
+            for one in (after, before)
+        )
         below = {row: sum(one[row] < 1 for one in after) for row in ("r1", "r2")}
         holds = min(*seeds.values(), *below.values()) == len(SEEDS)
         verdict = "holds" if holds else "does not hold in all of this"
@@ -338,7 +357,9 @@ def _claims(title: str, found: dict[str, list[dict[str, float]]]) -> list[str]:
             f"r1 is below 1 in {below['r1']}, r2 in {below['r2']}. That units follow what pictures "
             f"show more than after adversarial training alone **{verdict}**; it costs "
             f"{percent(_mean(before, 'clean') - _mean(after, 'clean'))} of clean and "
-            f"{percent(_mean(before, 'robust') - _mean(after, 'robust'))} of robust accuracy."
+            f"{percent(_mean(before, 'robust') - _mean(after, 'robust'))} of robust accuracy. "
+            f"Features of real and moved pictures agree more than after plain training in {agree}, "
+            f"and after adversarial training alone do so in {alone}."
         )
     return said
 
