@@ -253,10 +253,10 @@ def _of_arms(page: Section, found: Mapping[str, dict[str, Any]]) -> None:
     page.text(
         "Of a ResNet-18 trained for long the gap of MART between PGD and AutoAttack is twice that "
         f"of AT (7.2 and 4.1 points, MAIR's table); here it is {_gap(mart)} and {_gap(at)} points, "
-        f"of {JUDGED} pictures, where a point is {JUDGED // 100} pictures. So few pictures tell gaps "
-        "apart, for both figures are of the same ones; verdicts that differ by less than some six "
-        "points may be the same, those of EMA and AWP beside AT included. At this size nothing is "
-        "overfitted, and what they are for, robust overfitting, has not begun."
+        f"of {JUDGED} pictures, where a point is {JUDGED // 100} pictures. "
+        "Verdicts that differ by less than some six points may be the same, those of EMA and AWP "
+        "beside AT included: in so short a training robust overfitting, which both are for, has "
+        "not begun."
     )
     for name, one in found.items():
         for check, words in one["words"].items():
@@ -279,8 +279,12 @@ def _of_norms(page: Section, found: Mapping[str, dict[str, Any]]) -> None:
         f"Points gained: {', '.join(changes)}; in all three by "
         f"{100 * (found['AT, then several norms']['all_norms'] - found['AT']['all_norms']):+.1f}. "
         f"The network of AT survives within L1 12 on {percent(at['L1 12'])} of the pictures and "
-        f"within Linf 8/255 on {percent(at['Linf 8/255'])}: the paper's large networks lose nearly "
-        "all in the norm that they were not trained in, and gain what this one has to lose."
+        f"within Linf 8/255 on {percent(at['Linf 8/255'])}"
+        + (
+            ", so there is little to gain in the norm that it was not trained in."
+            if at["Linf 8/255"] - at["L1 12"] < 0.05
+            else "."
+        )
     )
     page.table(
         ["training", *(f"{norm}>" for norm in NORMS), "all three>", "clean>"],

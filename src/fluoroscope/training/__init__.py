@@ -4,6 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fluoroscope.training.beside.averaging import WeightAverage
+    from fluoroscope.training.beside.awp import AdversarialWeightPerturbation
+    from fluoroscope.training.beside.watching import Watch
     from fluoroscope.training.classification import accuracy
     from fluoroscope.training.fitting import fit, fit_stream
     from fluoroscope.training.gates.gates import ClassGates
@@ -17,25 +20,34 @@ if TYPE_CHECKING:
     from fluoroscope.training.losses.attacked import AttackLoss, attack_loss
     from fluoroscope.training.losses.by_name import adversarial_loss
     from fluoroscope.training.losses.consistent import ConsistentLoss, feature_distance
+    from fluoroscope.training.losses.mart import MARTLoss
+    from fluoroscope.training.losses.multi_norm import MultiNormLoss
     from fluoroscope.training.recipe import Recipe
     from fluoroscope.training.run import TrainingRun, train
+    from fluoroscope.training.second import SecondSource
     from fluoroscope.training.step import FitStep, Moment
     from fluoroscope.training.trained import Trained
 
 _HOMES = {
     "AdversarialLoss": "losses.adversarial",
+    "AdversarialWeightPerturbation": "beside.awp",
     "AttackLoss": "losses.attacked",
     "ClassGates": "gates.gates",
     "ConsistentLoss": "losses.consistent",
     "FGSMLoss": "losses.adversarial",
     "FitStep": "step",
     "GateMatrix": "gates.matrix",
+    "MARTLoss": "losses.mart",
     "Moment": "step",
+    "MultiNormLoss": "losses.multi_norm",
     "PGDLoss": "losses.adversarial",
     "Recipe": "recipe",
+    "SecondSource": "second",
     "TRADESLoss": "losses.adversarial",
     "Trained": "trained",
     "TrainingRun": "run",
+    "Watch": "beside.watching",
+    "WeightAverage": "beside.averaging",
     "accuracy": "classification",
     "adversarial_loss": "losses.by_name",
     "attack_loss": "losses.attacked",
@@ -47,18 +59,24 @@ _HOMES = {
 }
 __all__ = [
     "AdversarialLoss",
+    "AdversarialWeightPerturbation",
     "AttackLoss",
     "ClassGates",
     "ConsistentLoss",
     "FGSMLoss",
     "FitStep",
     "GateMatrix",
+    "MARTLoss",
     "Moment",
+    "MultiNormLoss",
     "PGDLoss",
     "Recipe",
+    "SecondSource",
     "TRADESLoss",
     "Trained",
     "TrainingRun",
+    "Watch",
+    "WeightAverage",
     "accuracy",
     "adversarial_loss",
     "attack_loss",
