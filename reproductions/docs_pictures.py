@@ -199,6 +199,15 @@ def gates() -> None:
     write_figure(TRAINING / "gates.png", kept_gates("digits", "gated, rate 10").figure())
 
 
+def latent() -> None:
+    """What an attack changes in the latent of an invertible network for digits, as pictures."""
+    from reproductions.training_invertible import example
+
+    TRAINING.mkdir(exist_ok=True)
+    with atomic_path(TRAINING / "latent.png") as draft:
+        example().sheet().save(draft, "PNG")
+
+
 def _photograph(
     page: fs.Report, path: Path, size: tuple[int, int], *, at: str = "", dark: bool = False
 ) -> None:
@@ -246,7 +255,7 @@ PICTURES: dict[str, Callable[[], None]] = {
     "cat": cat, "turning": turning, "maps": maps, "portraits": portraits,
     "generators": generators, "digits": digits, "network": network, "units": units,
     "consistent": consistent,
-    "gates": gates, "depth": depth,
+    "gates": gates, "latent": latent, "depth": depth,
 }  # fmt: skip
 
 

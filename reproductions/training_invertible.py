@@ -385,7 +385,7 @@ def _latents(page: Section, model: fs.Classifier, limit: int | None) -> None:
             for one in found
         ],
     )  # fmt: skip
-    sheets = [example(3, attack, limit).sheet() for attack in ("latent", "pgd")]
+    sheets = [example(0, attack, limit).sheet() for attack in ("latent", "pgd")]
     place = page.picture(
         "training-invertible.png",
         "A digit and what the latent attack and PGD make of it, and the digit with each part of "
