@@ -91,7 +91,7 @@ def _measure(page: Section, target: Target) -> None:
     rows = []
     for name, kind in ATTACKS.items():
         norm = kind.norms[0]
-        if kind.access == "gradient" or norm not in target.bounds:
+        if kind.access in ("gradient", "inverse") or norm not in target.bounds:
             continue
         known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
         own = {"queries": target.queries} if "queries" in known else {}

@@ -12,6 +12,7 @@ import fluoroscope as fs
 from fluoroscope.models.invertible.bounded import BoundedConvolution
 from fluoroscope.models.invertible.network import InvertibleNetwork, Shape
 from fluoroscope.training import Moment, Recipe, TrainingRun, fit_stream
+from fluoroscope.training.losses.attacked import AttackLoss
 from fluoroscope.training.losses.latent import LatentLoss
 
 SHAPE = Shape(1, 6, 6, 3, scales=1, blocks=2, hidden=4)
@@ -122,6 +123,8 @@ def test_what_it_refuses() -> None:
         latent(0)
     with pytest.raises(fs.FluoroscopeError, match="needs a network's inverse"):
         latent().moved(torch.nn.Flatten(), *pictures(), moment())
+    with pytest.raises(fs.FluoroscopeError, match="reads the network's inverse; expected"):
+        AttackLoss(attack=fs.attack("latent", eps=0.5))
 
 
 def test_it_is_made_for_the_data_at_hand(tmp_path: Path) -> None:

@@ -149,7 +149,9 @@ def attack_loss(
     return AttackLoss(attack=method, targeted=targeted, ramp=ramp)
 
 
-_READ = {"score": "scores", "decision": "decisions alone"}
+_READ = {
+    "score": "scores", "decision": "decisions alone", "inverse": "the network's inverse"
+}  # fmt: skip
 
 
 class _Attacking(Running, MovedLoss):
