@@ -17,12 +17,12 @@ from benchmarks.peers import SHARED
 from benchmarks.timing import interleaved
 from fluoroscope.training.beside.averaging import WeightAverage
 from fluoroscope.training.beside.awp import AdversarialWeightPerturbation
-from fluoroscope.training.fitting import cross_entropy, fit
 from fluoroscope.training.gates.gates import ClassGates
 from fluoroscope.training.losses.adversarial import FGSMLoss, PGDLoss, TRADESLoss
 from fluoroscope.training.losses.consistent import ConsistentLoss
 from fluoroscope.training.losses.mart import MARTLoss
-from fluoroscope.training.recipe import Recipe
+from fluoroscope.training.trainer.fitting import cross_entropy, fit
+from fluoroscope.training.trainer.recipe import Recipe
 
 GOAL = 1.1
 _EPS = fs.Linf(0.03)
@@ -120,7 +120,7 @@ def _beds() -> list[tuple[str, nn.Module, Tensor, int]]:
     beds = [("digits-cnn", small, digits, 128)]
     name = "mobilenet_v1_0.25_128"
     if (SHARED / "models" / name).is_dir():
-        from fluoroscope.training.preprocessed import as_learner
+        from fluoroscope.training.trainer.preprocessed import as_learner
 
         module = as_learner(fs.load_model(SHARED / "models" / name))
         rng = torch.Generator().manual_seed(0)

@@ -25,10 +25,10 @@ from fluoroscope.engine.intervals import wilson
 from fluoroscope.engine.threats import Linf
 from fluoroscope.files import atomic_path
 from fluoroscope.models.checkpoints import load_checkpoint
-from fluoroscope.training.fitting import cross_entropy, fit_stream
 from fluoroscope.training.losses.adversarial import PGDLoss
-from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.step import Loss
+from fluoroscope.training.trainer.fitting import cross_entropy, fit_stream
+from fluoroscope.training.trainer.recipe import Recipe
+from fluoroscope.training.trainer.step import Loss
 from reproductions.sources import PAGE, SHARED
 
 SEED = 0

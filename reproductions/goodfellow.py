@@ -17,10 +17,10 @@ from fluoroscope.engine.objectives import Objective
 from fluoroscope.engine.run import run
 from fluoroscope.engine.threats import Linf
 from fluoroscope.pictures.maps import map_figure, write_figure
-from fluoroscope.training.fitting import cross_entropy, fit
 from fluoroscope.training.losses.adversarial import FGSMLoss
-from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.step import Loss, Moment
+from fluoroscope.training.trainer.fitting import cross_entropy, fit
+from fluoroscope.training.trainer.recipe import Recipe
+from fluoroscope.training.trainer.step import Loss, Moment
 from reproductions.linear import softmax_regression
 from reproductions.sources import PAGE, held, mnist
 

@@ -17,7 +17,7 @@ import fluoroscope as fs
 from benchmarks.page import Section
 from fluoroscope.engine.threats import Linf
 from fluoroscope.training.losses.adversarial import PGDLoss
-from fluoroscope.training.recipe import Recipe
+from fluoroscope.training.trainer.recipe import Recipe
 from reproductions.cifar import (
     ATTACKED,
     EPS,

@@ -21,7 +21,7 @@ from fluoroscope.inversion.exclusion.garbage import Inverting
 from fluoroscope.models.builtin import build_architecture, digits_classifier
 from fluoroscope.models.checkpoints import load_checkpoint
 from fluoroscope.models.labels import NONE_OF_THESE
-from fluoroscope.training.recipe import Recipe
+from fluoroscope.training.trainer.recipe import Recipe
 from reproductions import inversion_networks
 from reproductions.cifar import CIFAR, LABELS, augment, cifar
 from reproductions.inversion_kept import folder

@@ -14,9 +14,9 @@ from fluoroscope.engine.objectives import LOGIT
 from fluoroscope.engine.run import run
 from fluoroscope.engine.threats import Unbounded
 from fluoroscope.pictures.maps import write_figure
-from fluoroscope.training.fitting import cross_entropy, fit
-from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.step import Loss, Moment
+from fluoroscope.training.trainer.fitting import cross_entropy, fit
+from fluoroscope.training.trainer.recipe import Recipe
+from fluoroscope.training.trainer.step import Loss, Moment
 from reproductions.sources import PAGE, SHARED, held
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from fluoroscope.engine.objectives import LOGIT
 from fluoroscope.engine.run import run
 from fluoroscope.engine.threats import Unbounded
 from fluoroscope.pictures.maps import map_figure, write_figure
-from fluoroscope.training.fitting import fit
-from fluoroscope.training.recipe import Recipe
+from fluoroscope.training.trainer.fitting import fit
+from fluoroscope.training.trainer.recipe import Recipe
 from reproductions.sources import PAGE, mnist
 
 SEED = 0

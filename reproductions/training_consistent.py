@@ -34,12 +34,12 @@ from fluoroscope.neurons.meaning.noise import with_noise
 from fluoroscope.neurons.meaning.result import Consistency
 from fluoroscope.pictures.curves import COLORS
 from fluoroscope.pictures.maps import write_figure
-from fluoroscope.training.checkpoint import describe
-from fluoroscope.training.fitting import cross_entropy, fit_stream
 from fluoroscope.training.losses.adversarial import FGSMLoss
 from fluoroscope.training.losses.consistent import ConsistentLoss, feature_distance
-from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.step import Loss
+from fluoroscope.training.trainer.checkpoint import describe
+from fluoroscope.training.trainer.fitting import cross_entropy, fit_stream
+from fluoroscope.training.trainer.recipe import Recipe
+from fluoroscope.training.trainer.step import Loss
 from fluoroscope.words import count
 from reproductions import cifar
 from reproductions.sources import PAGE, mnist

@@ -24,11 +24,11 @@ from fluoroscope.depth.training import DepthRun, DepthSettings
 from fluoroscope.models.builtin import build_architecture, digits_classifier
 from fluoroscope.pictures.maps import write_figure
 from fluoroscope.process import random_state_lock
-from fluoroscope.training.classification import accuracy
-from fluoroscope.training.fitting import cross_entropy, fit
 from fluoroscope.training.losses.selective import SelectiveLoss, assignment
-from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.step import Loss
+from fluoroscope.training.trainer.classification import accuracy
+from fluoroscope.training.trainer.fitting import cross_entropy, fit
+from fluoroscope.training.trainer.recipe import Recipe
+from fluoroscope.training.trainer.step import Loss
 from reproductions.sources import PAGE, held, mnist
 
 if TYPE_CHECKING:

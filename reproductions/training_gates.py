@@ -25,11 +25,11 @@ from fluoroscope.engine.information import Information, correlation, information
 from fluoroscope.files import atomic_path
 from fluoroscope.neurons.answers.localisation import Localisation, localisation
 from fluoroscope.neurons.detection.result import CLEAN, Detection
-from fluoroscope.training.fitting import cross_entropy, fit
 from fluoroscope.training.gates.gates import ClassGates
 from fluoroscope.training.gates.judging import agreement, features
 from fluoroscope.training.gates.matrix import GateMatrix, load_gates
-from fluoroscope.training.recipe import Recipe
+from fluoroscope.training.trainer.fitting import cross_entropy, fit
+from fluoroscope.training.trainer.recipe import Recipe
 from reproductions import cifar
 from reproductions.sources import PAGE, held, mnist
 

@@ -31,12 +31,12 @@ from fluoroscope.invertible import LatentReading, bounds_of, latents_of, picture
 from fluoroscope.invertible.parts import PARTS
 from fluoroscope.models.invertible.network import InvertibleNetwork, Shape
 from fluoroscope.models.invertible.stated import invertible_classifier, statement
-from fluoroscope.training.checkpoint import describe
-from fluoroscope.training.fitting import cross_entropy, fit_stream
 from fluoroscope.training.losses.adversarial import FGSMLoss, PGDLoss
 from fluoroscope.training.losses.latent import LatentLoss
-from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.step import Loss
+from fluoroscope.training.trainer.checkpoint import describe
+from fluoroscope.training.trainer.fitting import cross_entropy, fit_stream
+from fluoroscope.training.trainer.recipe import Recipe
+from fluoroscope.training.trainer.step import Loss
 from reproductions import cifar
 from reproductions.sources import PAGE, mnist
 

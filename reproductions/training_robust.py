@@ -29,15 +29,15 @@ from fluoroscope.pictures.maps import write_figure
 from fluoroscope.training.beside.averaging import WeightAverage
 from fluoroscope.training.beside.awp import AdversarialWeightPerturbation
 from fluoroscope.training.beside.watching import Watch, Watching
-from fluoroscope.training.checkpoint import describe
-from fluoroscope.training.companion import Companion, Running
-from fluoroscope.training.fitting import fit_stream
 from fluoroscope.training.losses.adversarial import AdversarialLoss, FGSMLoss, PGDLoss, TRADESLoss
 from fluoroscope.training.losses.mart import MARTLoss
 from fluoroscope.training.losses.multi_norm import MultiNormLoss
-from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.second import SecondSource
-from fluoroscope.training.step import Loss
+from fluoroscope.training.trainer.checkpoint import describe
+from fluoroscope.training.trainer.companion import Companion, Running
+from fluoroscope.training.trainer.fitting import fit_stream
+from fluoroscope.training.trainer.recipe import Recipe
+from fluoroscope.training.trainer.second import SecondSource
+from fluoroscope.training.trainer.step import Loss
 from reproductions import cifar
 from reproductions.sources import PAGE, mnist
 

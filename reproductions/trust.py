@@ -15,9 +15,9 @@ from fluoroscope.engine.threats import Linf
 from fluoroscope.evaluation.check import Check
 from fluoroscope.evaluation.trust.checks import trust_checks
 from fluoroscope.models.builtin import build_architecture, digits_classifier
-from fluoroscope.training.fitting import fit
 from fluoroscope.training.losses.adversarial import FGSMLoss
-from fluoroscope.training.recipe import Recipe
+from fluoroscope.training.trainer.fitting import fit
+from fluoroscope.training.trainer.recipe import Recipe
 from reproductions.deceivers import DECEIVERS
 from reproductions.sources import PAGE, SHARED, mnist
 

@@ -33,7 +33,7 @@ def _same_chance() -> None:
 @pytest.fixture
 def without_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings draw no curves, which takes longer than the trainings of these tests."""
-    monkeypatch.setattr("fluoroscope.training.run.TrainingRun._draw", lambda run: None)
+    monkeypatch.setattr("fluoroscope.training.job.run.TrainingRun._draw", lambda run: None)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fluoroscope.training.run import TrainingRun
+from fluoroscope.training.job.run import TrainingRun
 
 Call = Callable[..., object]
 pytestmark = pytest.mark.usefixtures("without_curves")

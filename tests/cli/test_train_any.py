@@ -118,7 +118,7 @@ def test_mistakes_are_one_line(
 def test_a_number_that_is_none_leaves_the_checkpoint_of_before(
     fluoroscope: Call, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fluoroscope.training.fitting.CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr("fluoroscope.training.trainer.fitting.CHECKPOINT_EVERY", 0.0)
     arguments = ["train", "python:nets.py:Breaking", "-d", "photos", "--batch-size", "4"]
     for _ in range(2):  # and again from there, to the same end
         said = fluoroscope(*arguments)
@@ -137,7 +137,7 @@ def test_a_number_that_is_none_leaves_the_checkpoint_of_before(
 def test_another_training_of_that_name_is_refused(
     fluoroscope: Call, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fluoroscope.training.fitting.CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr("fluoroscope.training.trainer.fitting.CHECKPOINT_EVERY", 0.0)
     arguments = ["train", "python:nets.py:make", "-d", "photos", "--epochs", "2"]
     stopping = monkeypatch.context()
     with stopping as patched:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from fluoroscope.training.run import TrainingRun
+from fluoroscope.training.job.run import TrainingRun
 
 Call = Callable[..., Any]
 pytestmark = pytest.mark.usefixtures("without_curves")

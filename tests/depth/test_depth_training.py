@@ -9,8 +9,8 @@ import torch
 import fluoroscope as fs
 from fluoroscope.depth.training import DepthRun, DepthSettings, unseen_scenes
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError, ResultFormatError
-from fluoroscope.training.fitting import fit
-from fluoroscope.training.recipe import Recipe
+from fluoroscope.training.trainer.fitting import fit
+from fluoroscope.training.trainer.recipe import Recipe
 
 SMALL = DepthSettings(
     scenes=24, size=(16, 16), units=8, width=4, bins=fs.depth.Bins(4, 1.5, 10.0), weight=0.1,

@@ -563,9 +563,9 @@ def _open_assessment(folder: Path) -> object:
 
 
 def _train(folder: Path) -> object:
-    from fluoroscope.training.fitting import fit_stream
-    from fluoroscope.training.history import History
-    from fluoroscope.training.recipe import Recipe
+    from fluoroscope.training.job.history import History
+    from fluoroscope.training.trainer.fitting import fit_stream
+    from fluoroscope.training.trainer.recipe import Recipe
 
     with torch.random.fork_rng():
         torch.manual_seed(0)

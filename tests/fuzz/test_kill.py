@@ -23,11 +23,11 @@ import fluoroscope as fs
 from fluoroscope.cli import main
 from fluoroscope.evaluation.plan import Plan, Stage
 from fluoroscope.evaluation.runs.run_directory import RunDirectory
-from fluoroscope.training import fitting
 from fluoroscope.training.beside.averaging import WeightAverage
 from fluoroscope.training.beside.awp import AdversarialWeightPerturbation
 from fluoroscope.training.gates.gates import ClassGates
 from fluoroscope.training.losses.adversarial import PGDLoss
+from fluoroscope.training.trainer import fitting
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS") or 0)
 SEED = int(os.environ.get("FUZZ_SEED") or 0)
@@ -126,7 +126,7 @@ def begin(work: Callable[[Path], None], out: Path) -> BaseProcess:
     context.set_forkserver_preload(
         [
             "fluoroscope.evaluation.evaluate", "fluoroscope.report.xray",
-            "fluoroscope.training.run", "torch._dynamo",  # which optimisers import
+            "fluoroscope.training.job.run", "torch._dynamo",  # which optimisers import
         ]
     )  # fmt: skip
     process = context.Process(target=work, args=(out,))

@@ -18,9 +18,9 @@ from fluoroscope.inversion.exclusion.exclude import Excluding, Exclusion, Exclus
 from fluoroscope.inversion.exclusion.garbage import Garbage, Inverting
 from fluoroscope.inversion.exclusion.uncertainty import uncertainty
 from fluoroscope.inversion.generator.settings import Settings
-from fluoroscope.training import fitting
-from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.step import Moment
+from fluoroscope.training.trainer import fitting
+from fluoroscope.training.trainer.recipe import Recipe
+from fluoroscope.training.trainer.step import Moment
 
 SMALL = Inverting(
     noise=6, inverted=4, steps=2, batch_size=4,

@@ -32,8 +32,8 @@ from fluoroscope.neurons.answers.naming import UnitName
 from fluoroscope.neurons.answers.top import TopPicture
 from fluoroscope.neurons.reading.units import Units
 from fluoroscope.pictures import html
-from fluoroscope.training.run import Trained
-from fluoroscope.training.step import FitStep
+from fluoroscope.training.job.run import Trained
+from fluoroscope.training.trainer.step import FitStep
 
 HOSTILE = ('<script>alert("x")</script>', "_x", "$\\frac$", "a' onerror=b &amp; <b>", "鶴\n\u202e")
 MOST = 1_500_000

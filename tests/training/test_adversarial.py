@@ -14,7 +14,6 @@ import fluoroscope as fs
 from fluoroscope.attacks.gradient.gradient_sign import PGD
 from fluoroscope.engine import randomness
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.training.fitting import cross_entropy, fit, fit_stream
 from fluoroscope.training.losses.adversarial import (
     AdversarialLoss,
     FGSMLoss,
@@ -22,8 +21,9 @@ from fluoroscope.training.losses.adversarial import (
     TRADESLoss,
 )
 from fluoroscope.training.losses.by_name import adversarial_loss
-from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.step import Moment, named_terms
+from fluoroscope.training.trainer.fitting import cross_entropy, fit, fit_stream
+from fluoroscope.training.trainer.recipe import Recipe
+from fluoroscope.training.trainer.step import Moment, named_terms
 
 EPS = 0.2
 BALL = fs.Linf(EPS)

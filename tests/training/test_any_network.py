@@ -20,9 +20,9 @@ from fluoroscope.errors import (
     ModelOutputError,
     UnknownLabelError,
 )
-from fluoroscope.training.augmentation import Moves, augmentation
-from fluoroscope.training.network import file_name
-from fluoroscope.training.run import TrainingRun, train
+from fluoroscope.training.job.augmentation import Moves, augmentation
+from fluoroscope.training.job.network import file_name
+from fluoroscope.training.job.run import TrainingRun, train
 
 pytestmark = pytest.mark.usefixtures("without_curves")
 

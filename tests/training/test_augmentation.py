@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fluoroscope.training import augmentation
-from fluoroscope.training.augmentation import rewrite
+from fluoroscope.training.job import augmentation
+from fluoroscope.training.job.augmentation import rewrite
 
 
 @pytest.fixture(autouse=True)

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 import fluoroscope as fs
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.training.beside.awp import AdversarialWeightPerturbation
-from fluoroscope.training.companion import Running
-from fluoroscope.training.fitting import cross_entropy, fit
 from fluoroscope.training.losses.adversarial import AdversarialLoss, PGDLoss, TRADESLoss
 from fluoroscope.training.losses.mart import MARTLoss
-from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.step import Moment, summed
+from fluoroscope.training.trainer.companion import Running
+from fluoroscope.training.trainer.fitting import cross_entropy, fit
+from fluoroscope.training.trainer.recipe import Recipe
+from fluoroscope.training.trainer.step import Moment, summed
 
 IMAGES = torch.rand(12, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.double)
 LABELS = torch.arange(12) % 3

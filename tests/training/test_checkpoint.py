@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 import fluoroscope as fs
 from fluoroscope.errors import InvalidParameterError, ModelFormatError
-from fluoroscope.training import fitting as fit_module
-from fluoroscope.training.checkpoint import describe
-from fluoroscope.training.fitting import fit, fit_stream
 from fluoroscope.training.losses.adversarial import PGDLoss
-from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.step import FitStep
+from fluoroscope.training.trainer import fitting as fit_module
+from fluoroscope.training.trainer.checkpoint import describe
+from fluoroscope.training.trainer.fitting import fit, fit_stream
+from fluoroscope.training.trainer.recipe import Recipe
+from fluoroscope.training.trainer.step import FitStep
 
 IMAGES = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(40) % 2

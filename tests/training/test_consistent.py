@@ -14,16 +14,16 @@ from fluoroscope.engine import randomness
 from fluoroscope.errors import FluoroscopeError, InvalidParameterError
 from fluoroscope.training.beside.averaging import WeightAverage
 from fluoroscope.training.beside.awp import AdversarialWeightPerturbation
-from fluoroscope.training.companion import begun
-from fluoroscope.training.fitting import fit, fit_stream
 from fluoroscope.training.losses.adversarial import FGSMLoss, PGDLoss, TRADESLoss
 from fluoroscope.training.losses.attacked import AttackLoss, attack_loss
 from fluoroscope.training.losses.consistent import ConsistentLoss, feature_distance
 from fluoroscope.training.losses.mart import MARTLoss
 from fluoroscope.training.losses.multi_norm import MultiNormLoss
-from fluoroscope.training.preprocessed import as_learner
-from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.step import Moment, named_terms
+from fluoroscope.training.trainer.companion import begun
+from fluoroscope.training.trainer.fitting import fit, fit_stream
+from fluoroscope.training.trainer.preprocessed import as_learner
+from fluoroscope.training.trainer.recipe import Recipe
+from fluoroscope.training.trainer.step import Moment, named_terms
 
 BALL = fs.Linf(0.2)
 FGSM = FGSMLoss(threat=BALL)

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 import fluoroscope as fs
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError, ModelOutputError
-from fluoroscope.training.classification import accuracy
-from fluoroscope.training.fitting import cross_entropy, fit, fit_stream
-from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.step import FitStep, Moment
+from fluoroscope.training.trainer.classification import accuracy
+from fluoroscope.training.trainer.fitting import cross_entropy, fit, fit_stream
+from fluoroscope.training.trainer.recipe import Recipe
+from fluoroscope.training.trainer.step import FitStep, Moment
 
 LABELS = torch.arange(60) % 2
 # Class 0 has its ink in the left half, class 1 in the right one.

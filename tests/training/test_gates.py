@@ -14,13 +14,13 @@ from torch import Tensor, nn
 import fluoroscope as fs
 from fluoroscope.engine.threats import Linf
 from fluoroscope.errors import FluoroscopeWarning, InvalidParameterError, ResultFormatError
-from fluoroscope.training.fitting import fit, fit_stream
 from fluoroscope.training.gates.gates import ClassGates, RunningGates, projected
 from fluoroscope.training.gates.matrix import GateMatrix, load_gates
 from fluoroscope.training.losses.adversarial import PGDLoss
-from fluoroscope.training.preprocessed import as_learner
-from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.step import Moment
+from fluoroscope.training.trainer.fitting import fit, fit_stream
+from fluoroscope.training.trainer.preprocessed import as_learner
+from fluoroscope.training.trainer.recipe import Recipe
+from fluoroscope.training.trainer.step import Moment
 
 pytestmark = pytest.mark.filterwarnings("ignore:gates are open to")  # few steps close few gates
 CLASSES, FILTERS = 3, 5

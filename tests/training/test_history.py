@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from fluoroscope.errors import ModelFormatError
 from fluoroscope.pictures.training_curves import training_curves
-from fluoroscope.training.companion import Running
-from fluoroscope.training.fitting import fit_stream
-from fluoroscope.training.history import History, Keeping, Point
-from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.run import TrainingRun
-from fluoroscope.training.step import FitStep, Moment, Terms
+from fluoroscope.training.job.history import History, Keeping, Point
+from fluoroscope.training.job.run import TrainingRun
+from fluoroscope.training.trainer.companion import Running
+from fluoroscope.training.trainer.fitting import fit_stream
+from fluoroscope.training.trainer.recipe import Recipe
+from fluoroscope.training.trainer.step import FitStep, Moment, Terms
 
 IMAGES = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(1))
 LABELS = (IMAGES.mean((1, 2, 3)) > 0.5).long()
@@ -79,7 +79,7 @@ def test_a_point_is_the_mean_of_its_steps() -> None:
 
 
 def test_after_a_kill_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fluoroscope.training.fitting.CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr("fluoroscope.training.trainer.fitting.CHECKPOINT_EVERY", 0.0)
     whole = kept_at_most(4)
     fitted(whole)
     for stop in range(1, 15):
@@ -136,8 +136,8 @@ def test_a_run_draws_its_curves_and_goes_on_with_them(
         draw(run)
 
     monkeypatch.setattr(TrainingRun, "_draw", counting)
-    monkeypatch.setattr("fluoroscope.training.run.CURVES_EVERY", 0.0)
-    monkeypatch.setattr("fluoroscope.training.run.CURVES_COST", 0.0)
+    monkeypatch.setattr("fluoroscope.training.job.run.CURVES_EVERY", 0.0)
+    monkeypatch.setattr("fluoroscope.training.job.run.CURVES_COST", 0.0)
     net = nn.Sequential(nn.Flatten(), nn.Linear(784, 2))
     run = TrainingRun(net, photos, out=tmp_path, adversarial="pgd", eps=0.1, channels=1,
                       input_size=28, **settings)  # fmt: skip

@@ -11,7 +11,7 @@ from fluoroscope.errors import InvalidParameterError
 from fluoroscope.training.losses.adversarial import PGDLoss
 from fluoroscope.training.losses.by_name import adversarial_loss
 from fluoroscope.training.losses.mart import MARTLoss
-from fluoroscope.training.step import Moment, named_terms
+from fluoroscope.training.trainer.step import Moment, named_terms
 
 IMAGES = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.double)
 LABELS = torch.arange(6) % 3

@@ -11,15 +11,15 @@ import fluoroscope as fs
 from fluoroscope.attacks.gradient.apgd import APGD
 from fluoroscope.attacks.gradient.gradient_sign import PGD
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.training import fitting as fit_module
 from fluoroscope.training.beside.averaging import WeightAverage
 from fluoroscope.training.beside.awp import AdversarialWeightPerturbation
-from fluoroscope.training.companion import Running
-from fluoroscope.training.fitting import fit, fit_stream
 from fluoroscope.training.losses.consistent import ConsistentLoss
 from fluoroscope.training.losses.multi_norm import LEAST, NEW, MultiNorm, MultiNormLoss
-from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.step import FitStep, Moment
+from fluoroscope.training.trainer import fitting as fit_module
+from fluoroscope.training.trainer.companion import Running
+from fluoroscope.training.trainer.fitting import fit, fit_stream
+from fluoroscope.training.trainer.recipe import Recipe
+from fluoroscope.training.trainer.step import FitStep, Moment
 
 IMAGES = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(40) % 2

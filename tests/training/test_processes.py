@@ -18,18 +18,18 @@ from torch import Tensor, nn
 import fluoroscope as fs
 from fluoroscope.errors import ClusterError, InvalidParameterError, MissingExtraError
 from fluoroscope.inversion.exclusion.run import ExclusionRun
-from fluoroscope.training import run as run_module
-from fluoroscope.training import together, workers
 from fluoroscope.training.beside.averaging import WeightAverage
 from fluoroscope.training.beside.awp import AdversarialWeightPerturbation
-from fluoroscope.training.companion import Running
-from fluoroscope.training.fitting import fit, fit_stream
-from fluoroscope.training.history import History
+from fluoroscope.training.job import run as run_module
+from fluoroscope.training.job.history import History
+from fluoroscope.training.job.run import TrainingRun
 from fluoroscope.training.losses.adversarial import TRADESLoss
-from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.run import TrainingRun
-from fluoroscope.training.second import SecondSource
-from fluoroscope.training.step import FitStep
+from fluoroscope.training.trainer import together, workers
+from fluoroscope.training.trainer.companion import Running
+from fluoroscope.training.trainer.fitting import fit, fit_stream
+from fluoroscope.training.trainer.recipe import Recipe
+from fluoroscope.training.trainer.second import SecondSource
+from fluoroscope.training.trainer.step import FitStep
 
 IMAGES = torch.rand(61, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(61) % 2
@@ -93,7 +93,7 @@ def children(of: int) -> list[int]:
     found = Path(f"/proc/{of}/task/{of}/children").read_text().split()
     return [
         int(one) for one in found
-        if b"fluoroscope.training.workers" in Path(f"/proc/{one}/cmdline").read_bytes()
+        if b"fluoroscope.training.trainer.workers" in Path(f"/proc/{one}/cmdline").read_bytes()
     ]  # fmt: skip
 
 
@@ -302,7 +302,7 @@ def test_what_cannot_be_done_in_several(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_what_shares_change_is_told() -> None:
-    from fluoroscope.training.fitting import _of_shares
+    from fluoroscope.training.trainer.fitting import _of_shares
 
     net = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout())
     (told,) = _of_shares(net)

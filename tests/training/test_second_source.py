@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 import fluoroscope as fs
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError
-from fluoroscope.training import fitting as fit_module
 from fluoroscope.training.beside.averaging import WeightAverage
 from fluoroscope.training.beside.awp import AdversarialWeightPerturbation
-from fluoroscope.training.fitting import cross_entropy, fit, fit_stream
 from fluoroscope.training.losses.adversarial import PGDLoss
 from fluoroscope.training.losses.mart import MARTLoss
-from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.second import SecondSource
-from fluoroscope.training.step import FitStep, Moment
+from fluoroscope.training.trainer import fitting as fit_module
+from fluoroscope.training.trainer.fitting import cross_entropy, fit, fit_stream
+from fluoroscope.training.trainer.recipe import Recipe
+from fluoroscope.training.trainer.second import SecondSource
+from fluoroscope.training.trainer.step import FitStep, Moment
 
 GENERATOR = torch.Generator().manual_seed(0)
 IMAGES = torch.rand(40, 1, 4, 4, generator=GENERATOR)

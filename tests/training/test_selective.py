@@ -8,11 +8,11 @@ from torch import nn
 
 import fluoroscope as fs
 from fluoroscope.errors import FluoroscopeWarning, InvalidParameterError
-from fluoroscope.training.fitting import cross_entropy, fit, fit_stream
 from fluoroscope.training.losses.adversarial import PGDLoss, TRADESLoss
 from fluoroscope.training.losses.selective import SelectiveLoss, assignment, class_responses
-from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.step import Moment
+from fluoroscope.training.trainer.fitting import cross_entropy, fit, fit_stream
+from fluoroscope.training.trainer.recipe import Recipe
+from fluoroscope.training.trainer.step import Moment
 
 LABELS = torch.arange(40) % 3
 IMAGES = torch.rand(40, 1, 6, 6, generator=torch.Generator().manual_seed(0)) * 0.5

@@ -2,7 +2,7 @@
 
 import torch
 
-from fluoroscope.training.shares import share_of_each
+from fluoroscope.training.job.shares import share_of_each
 
 
 def test_every_class_gives_its_share_whatever_the_order() -> None:

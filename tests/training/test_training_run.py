@@ -22,10 +22,10 @@ from fluoroscope.errors import (
 from fluoroscope.inversion.exclusion.run import ExclusionRun
 from fluoroscope.models.builtin import build_architecture
 from fluoroscope.models.names import BUILTIN, builtin_record
-from fluoroscope.training import pictures
-from fluoroscope.training import run as run_module
-from fluoroscope.training.checkpoint import describe
-from fluoroscope.training.run import TrainingRun, train
+from fluoroscope.training.job import pictures
+from fluoroscope.training.job import run as run_module
+from fluoroscope.training.job.run import TrainingRun, train
+from fluoroscope.training.trainer.checkpoint import describe
 
 pytestmark = pytest.mark.usefixtures("without_curves")
 
@@ -64,7 +64,7 @@ def test_writes_weights_and_record(name: str, data: Path, tmp_path: Path) -> Non
         f"fluoroscope train {name} --data {data} --epochs 1 --seed 3 --out {tmp_path / 'new'}"
     )
     assert record["recipe"]["epochs"] == 1
-    assert record["recipe"]["augment"].startswith("fluoroscope.training.augmentation.rewrite")
+    assert record["recipe"]["augment"].startswith("fluoroscope.training.job.augmentation.rewrite")
     assert (record["data"]["train"], record["data"]["held_out"], record["data"]["test"]) == (
         40,
         4,
@@ -159,7 +159,7 @@ def kill_at_step(number: int, arguments: list[str]) -> None:
     """Train in a process of its own that dies like one whose machine lost power."""
     code = (
         "import os, sys\n"
-        "from fluoroscope.training import fitting as fit, run\n"
+        "from fluoroscope.training.trainer import fitting as fit, run\n"
         "fit.CHECKPOINT_EVERY = 0.0\n"
         "made = run.TrainingRun('digits-linear', sys.argv[1], out=sys.argv[2], epochs=4,\n"
         "    adversarial='pgd', eps=0.1, adversarial_steps=2)\n"

@@ -13,13 +13,13 @@ import fluoroscope as fs
 from fluoroscope.attacks.gradient.gradient_sign import PGD
 from fluoroscope.errors import FluoroscopeWarning, InvalidParameterError
 from fluoroscope.notices import collected
-from fluoroscope.training import fitting as fit_module
 from fluoroscope.training.beside.averaging import WeightAverage
 from fluoroscope.training.beside.watching import Watch, Watching
-from fluoroscope.training.fitting import fit_stream
 from fluoroscope.training.losses.adversarial import AdversarialLoss, FGSMLoss, PGDLoss
-from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.step import FitStep, Moment
+from fluoroscope.training.trainer import fitting as fit_module
+from fluoroscope.training.trainer.fitting import fit_stream
+from fluoroscope.training.trainer.recipe import Recipe
+from fluoroscope.training.trainer.step import FitStep, Moment
 
 BALL = fs.Linf(0.4)
 # One large step from the picture itself, and that alone is learnt from.

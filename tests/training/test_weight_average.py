@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.training.beside.averaging import WeightAverage
-from fluoroscope.training.classification import accuracy
-from fluoroscope.training.companion import Running
-from fluoroscope.training.fitting import fit, fit_stream
-from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.step import Moment
+from fluoroscope.training.trainer.classification import accuracy
+from fluoroscope.training.trainer.companion import Running
+from fluoroscope.training.trainer.fitting import fit, fit_stream
+from fluoroscope.training.trainer.recipe import Recipe
+from fluoroscope.training.trainer.step import Moment
 
 IMAGES = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(40) % 2

@@ -49,7 +49,7 @@ def train(
     from fluoroscope.depth.bins import Bins
     from fluoroscope.depth.training import DepthRun, DepthSettings
     from fluoroscope.engine.memory import keep_freed_memory
-    from fluoroscope.training.recipe import Recipe
+    from fluoroscope.training.trainer.recipe import Recipe
 
     keep_freed_memory()
     output = Output(json)

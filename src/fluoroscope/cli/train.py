@@ -23,8 +23,8 @@ from fluoroscope.cli.waiting import waiting
 from fluoroscope.words import count, number, percent
 
 if TYPE_CHECKING:
-    from fluoroscope.training.run import TrainingRun
-    from fluoroscope.training.step import FitStep
+    from fluoroscope.training.job.run import TrainingRun
+    from fluoroscope.training.trainer.step import FitStep
 
 _LEARNING, _HARDENING = "How it learns", "Against attacks"
 
@@ -179,7 +179,7 @@ def train(
         check_chosen(Chosen(recipe_for(architecture, recipe), adversarial, {**options, **given}))
     waiting.says("importing PyTorch")
     from fluoroscope.engine.memory import keep_freed_memory
-    from fluoroscope.training.network import file_name
+    from fluoroscope.training.job.network import file_name
 
     waiting.says(f"opening {one_line(data)}")
     keep_freed_memory()
@@ -290,7 +290,7 @@ def _run(recipe: str | None) -> "type[TrainingRun]":
         from fluoroscope.inversion.exclusion.run import ExclusionRun
 
         return ExclusionRun
-    from fluoroscope.training.run import TrainingRun
+    from fluoroscope.training.job.run import TrainingRun
 
     return TrainingRun
 

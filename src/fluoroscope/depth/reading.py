@@ -11,7 +11,7 @@ from fluoroscope.depth.network import Readable
 from fluoroscope.depth.scenes import Scenes
 from fluoroscope.errors import InvalidParameterError, ModelOutputError
 from fluoroscope.models.frozen import frozen
-from fluoroscope.training.classification import kind_of, pixels_for
+from fluoroscope.training.trainer.classification import kind_of, pixels_for
 
 # Numbers of features at full size that are held at once.
 _AT_ONCE = 2**24

@@ -20,7 +20,7 @@ from fluoroscope.depth.scenes import Scenes
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.pictures import html
 from fluoroscope.training.losses.selective import assignment, mean_selectivity, selectivity
-from fluoroscope.training.step import Moment, Terms
+from fluoroscope.training.trainer.step import Moment, Terms
 from fluoroscope.words import count, number
 
 SELECTIVITY_COLUMNS = ["bin (m)", "pixels>", "units", "answer most to it", "selectivity>"]

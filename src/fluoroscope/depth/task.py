@@ -9,7 +9,7 @@ from fluoroscope.depth.measure import near
 from fluoroscope.depth.reading import check_answer, readable
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError
 from fluoroscope.models.frozen import frozen
-from fluoroscope.training.classification import batch_for, kind_of
+from fluoroscope.training.trainer.classification import batch_for, kind_of
 
 
 class DepthTask:

@@ -26,12 +26,12 @@ from fluoroscope.errors import InvalidParameterError
 from fluoroscope.files import atomic_path, output_directory
 from fluoroscope.hashing import as_seed
 from fluoroscope.pictures.maps import write_figure
-from fluoroscope.training.checkpoint import describe, read_step
-from fluoroscope.training.fitting import fit_stream, training_identity
-from fluoroscope.training.history import History, Keeping
-from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.step import FitStep
-from fluoroscope.training.trained import curves_of
+from fluoroscope.training.job.history import History, Keeping
+from fluoroscope.training.job.trained import curves_of
+from fluoroscope.training.trainer.checkpoint import describe, read_step
+from fluoroscope.training.trainer.fitting import fit_stream, training_identity
+from fluoroscope.training.trainer.recipe import Recipe
+from fluoroscope.training.trainer.step import FitStep
 from fluoroscope.words import count
 
 TEST_SEED = 2**40

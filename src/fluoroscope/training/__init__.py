@@ -7,10 +7,10 @@ if TYPE_CHECKING:
     from fluoroscope.training.beside.averaging import WeightAverage
     from fluoroscope.training.beside.awp import AdversarialWeightPerturbation
     from fluoroscope.training.beside.watching import Watch
-    from fluoroscope.training.classification import accuracy
-    from fluoroscope.training.fitting import fit, fit_stream
     from fluoroscope.training.gates.gates import ClassGates
     from fluoroscope.training.gates.matrix import GateMatrix, load_gates
+    from fluoroscope.training.job.run import TrainingRun, train
+    from fluoroscope.training.job.trained import Trained
     from fluoroscope.training.losses.adversarial import (
         AdversarialLoss,
         FGSMLoss,
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from fluoroscope.training.losses.consistent import ConsistentLoss, feature_distance
     from fluoroscope.training.losses.mart import MARTLoss
     from fluoroscope.training.losses.multi_norm import MultiNormLoss
-    from fluoroscope.training.recipe import Recipe
-    from fluoroscope.training.run import TrainingRun, train
-    from fluoroscope.training.second import SecondSource
-    from fluoroscope.training.step import FitStep, Moment
-    from fluoroscope.training.trained import Trained
+    from fluoroscope.training.trainer.classification import accuracy
+    from fluoroscope.training.trainer.fitting import fit, fit_stream
+    from fluoroscope.training.trainer.recipe import Recipe
+    from fluoroscope.training.trainer.second import SecondSource
+    from fluoroscope.training.trainer.step import FitStep, Moment
 
 _HOMES = {
     "AdversarialLoss": "losses.adversarial",

@@ -17,16 +17,16 @@ from fluoroscope.models.invertible.backwards import invertible_in
 from fluoroscope.models.layers import find_layer
 from fluoroscope.training.beside.averaging import WeightAverage
 from fluoroscope.training.beside.awp import AdversarialWeightPerturbation
-from fluoroscope.training.companion import Companion, Running
-from fluoroscope.training.fitting import cross_entropy
 from fluoroscope.training.gates.gates import ClassGates
 from fluoroscope.training.losses.adversarial import AdversarialLoss
 from fluoroscope.training.losses.attacked import AttackLoss
 from fluoroscope.training.losses.consistent import ConsistentLoss
 from fluoroscope.training.losses.latent import LatentLoss
-from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.second import SecondSource
-from fluoroscope.training.step import Loss
+from fluoroscope.training.trainer.companion import Companion, Running
+from fluoroscope.training.trainer.fitting import cross_entropy
+from fluoroscope.training.trainer.recipe import Recipe
+from fluoroscope.training.trainer.second import SecondSource
+from fluoroscope.training.trainer.step import Loss
 from fluoroscope.words import count
 
 

@@ -24,12 +24,12 @@ from fluoroscope.errors import InvalidParameterError
 from fluoroscope.files import user_path
 from fluoroscope.hashing import as_seed
 from fluoroscope.inversion.exclusion.garbage import Garbage, Inverting
-from fluoroscope.training.checkpoint import read_step
-from fluoroscope.training.classification import check_training
-from fluoroscope.training.companion import Running
-from fluoroscope.training.fitting import fit_stream, training_identity
-from fluoroscope.training.recipe import Recipe
-from fluoroscope.training.step import FitStep, Moment
+from fluoroscope.training.trainer.checkpoint import read_step
+from fluoroscope.training.trainer.classification import check_training
+from fluoroscope.training.trainer.companion import Running
+from fluoroscope.training.trainer.fitting import fit_stream, training_identity
+from fluoroscope.training.trainer.recipe import Recipe
+from fluoroscope.training.trainer.step import FitStep, Moment
 
 # Bytes that the pictures to exclude may take in memory.
 MEMORY = 2**30

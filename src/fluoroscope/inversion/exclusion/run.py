@@ -1,7 +1,8 @@
 """The whole job behind ``fluoroscope train --recipe exclude``: learn, invert, exclude, judge.
 
-What is told of a training in :mod:`fluoroscope.training.run` holds here too. At the end the network
-is judged on pictures that show none of its classes: fresh noise always, and whatever is named.
+What is told of a training in :mod:`fluoroscope.training.job.run` holds here too. At the end the
+network is judged on pictures that show none of its classes: fresh noise always, and whatever is
+named.
 """
 
 import json
@@ -21,9 +22,9 @@ from fluoroscope.inversion.exclusion.exclude import Exclusion, ExclusionRecipe
 from fluoroscope.inversion.exclusion.garbage import Inverting
 from fluoroscope.models.builtin import DIGITS
 from fluoroscope.models.labels import NONE_OF_THESE
-from fluoroscope.training.checkpoint import describe
-from fluoroscope.training.run import TrainingRun
-from fluoroscope.training.step import FitStep, Loss
+from fluoroscope.training.job.run import TrainingRun
+from fluoroscope.training.trainer.checkpoint import describe
+from fluoroscope.training.trainer.step import FitStep, Loss
 
 JUDGED = 1000
 """At most so many pictures of each other set, and of noise, are judged at the end."""

@@ -35,8 +35,8 @@ from fluoroscope.inversion.generator.settings import Settings
 from fluoroscope.inversion.variation import total_variation
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.pictures import html
-from fluoroscope.training.checkpoint import load_checkpoint, read_step, save_checkpoint
-from fluoroscope.training.recipe import half_cosine
+from fluoroscope.training.trainer.checkpoint import load_checkpoint, read_step, save_checkpoint
+from fluoroscope.training.trainer.recipe import half_cosine
 from fluoroscope.words import as_percent, count, duration, percent
 
 # Seconds after which a checkpoint is written.

@@ -32,7 +32,7 @@ from fluoroscope.inversion.picture_size import picture_size
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.notices import distinct, tell_all
 from fluoroscope.process import random_state_lock
-from fluoroscope.training.checkpoint import sha256
+from fluoroscope.training.trainer.checkpoint import sha256
 
 # A class is to be seen once in so many steps, or many are not learnt: on a small network of 1,000
 # classes 6.8 % of the samples were predicted as asked after batches of 64, and 92.2 % after 256.

@@ -40,7 +40,7 @@ from fluoroscope.models.classifier import Classifier, as_classifier, tensor_byte
 from fluoroscope.models.frozen import frozen
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.process import random_state_lock
-from fluoroscope.training.recipe import half_cosine
+from fluoroscope.training.trainer.recipe import half_cosine
 
 STEPS, BATCH, LEARNING_RATE = 300, 64, 5e-3
 # Where tanh is 1.

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from fluoroscope.engine.numbers import above_zero, whole_number
-from fluoroscope.training.recipe import half_cosine
+from fluoroscope.training.trainer.recipe import half_cosine
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.training.companion import Running
-from fluoroscope.training.step import Moment
+from fluoroscope.training.trainer.companion import Running
+from fluoroscope.training.trainer.step import Moment
 
 
 @dataclass(frozen=True)

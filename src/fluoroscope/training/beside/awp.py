@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.training.companion import Running
-from fluoroscope.training.step import Moment
+from fluoroscope.training.trainer.companion import Running
+from fluoroscope.training.trainer.step import Moment
 
 # Of a weight without gradient, what it is divided by.
 _TINY = 1e-20

@@ -35,9 +35,9 @@ from fluoroscope.engine.threats import Threat
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.notices import collected, tell
-from fluoroscope.training.classification import check_training, pixels_for
-from fluoroscope.training.companion import Running
-from fluoroscope.training.step import FitStep, Moment
+from fluoroscope.training.trainer.classification import check_training, pixels_for
+from fluoroscope.training.trainer.companion import Running
+from fluoroscope.training.trainer.step import FitStep, Moment
 from fluoroscope.words import percent
 
 # How many times a training is looked at, at even distances; and after every epoch.

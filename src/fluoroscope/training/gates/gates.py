@@ -39,13 +39,13 @@ from fluoroscope.models.frozen import frozen
 from fluoroscope.models.layers import Use, find_layer, traced
 from fluoroscope.notices import tell
 from fluoroscope.pictures.maps import write_figure
-from fluoroscope.training.companion import Running, begun
 from fluoroscope.training.gates.judging import judged
 from fluoroscope.training.gates.matrix import ENDING, GateMatrix
 from fluoroscope.training.losses.attacked import AttackLoss
 from fluoroscope.training.losses.moved import MovedLoss
-from fluoroscope.training.preprocessed import last_convolution, network_of
-from fluoroscope.training.step import Loss, Moment, Ready, Terms, named_terms, prepare
+from fluoroscope.training.trainer.companion import Running, begun
+from fluoroscope.training.trainer.preprocessed import last_convolution, network_of
+from fluoroscope.training.trainer.step import Loss, Moment, Ready, Terms, named_terms, prepare
 from fluoroscope.words import count, percent
 
 FAR = 1.5

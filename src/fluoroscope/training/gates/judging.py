@@ -10,8 +10,8 @@ from torch import Tensor
 from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.information import correlation, information, mean_of_largest
 from fluoroscope.models.classifier import Classifier
-from fluoroscope.training.classification import pixels_for
 from fluoroscope.training.gates.matrix import OPEN, GateMatrix
+from fluoroscope.training.trainer.classification import pixels_for
 
 # Pictures at once, and at most in all.
 _AT_ONCE, MOST = 500, 5000

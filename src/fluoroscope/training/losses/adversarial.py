@@ -41,7 +41,7 @@ from fluoroscope.engine.threats import Threat, one_bound
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.training.losses.moved import MovedLoss
-from fluoroscope.training.step import Moment
+from fluoroscope.training.trainer.step import Moment
 
 # Standard deviation of the step from x with which TRADES begins: at x itself the divergence is
 # lowest and has no slope.

@@ -23,10 +23,10 @@ from fluoroscope.engine.threats import Bound, Threat, one_bound
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.notices import collected
-from fluoroscope.training.companion import Running
 from fluoroscope.training.losses.adversarial import check_share
 from fluoroscope.training.losses.moved import MovedLoss
-from fluoroscope.training.step import Moment
+from fluoroscope.training.trainer.companion import Running
+from fluoroscope.training.trainer.step import Moment
 
 # The draw from which a picture's target is made; attacks number theirs from 0.
 _TARGET = 2**31

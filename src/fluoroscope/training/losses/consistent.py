@@ -37,10 +37,10 @@ from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.layers import find_layer, outputs_of, tapped
 from fluoroscope.models.wrappers.randomised import random_state_aside
-from fluoroscope.training.companion import Companion, Running, begun
 from fluoroscope.training.losses.moved import MovedLoss
-from fluoroscope.training.preprocessed import last_convolution, network_of
-from fluoroscope.training.step import Moment, Ready, Terms
+from fluoroscope.training.trainer.companion import Companion, Running, begun
+from fluoroscope.training.trainer.preprocessed import last_convolution, network_of
+from fluoroscope.training.trainer.step import Moment, Ready, Terms
 
 Distance = Literal["l2", "cosine"]
 # Features whose squares add up to less are none, and point nowhere.

@@ -18,8 +18,8 @@ from fluoroscope.engine.vectors import column, lengths
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.invertible.backwards import invertible_in
 from fluoroscope.training.losses.adversarial import AdversarialLoss
-from fluoroscope.training.preprocessed import network_of
-from fluoroscope.training.step import Moment
+from fluoroscope.training.trainer.preprocessed import network_of
+from fluoroscope.training.trainer.step import Moment
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from fluoroscope.training.step import Moment, Ready, Terms
+from fluoroscope.training.trainer.step import Moment, Ready, Terms
 
 
 class MovedLoss:

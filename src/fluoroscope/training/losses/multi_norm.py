@@ -22,10 +22,10 @@ from fluoroscope.attacks.gradient.apgd import APGD
 from fluoroscope.attacks.gradient.gradient_sign import PGD
 from fluoroscope.engine.threats import Threat
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.training.companion import Running
 from fluoroscope.training.losses.adversarial import AdversarialLoss, Search
 from fluoroscope.training.losses.moved import MovedLoss
-from fluoroscope.training.step import Moment
+from fluoroscope.training.trainer.companion import Running
+from fluoroscope.training.trainer.step import Moment
 
 # The share that a batch's errors have in the running ones of its ball.
 NEW = 0.1

@@ -17,10 +17,10 @@ from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.layers import find_layer, tapped
 from fluoroscope.models.wrappers.randomised import random_state_aside
 from fluoroscope.notices import tell
-from fluoroscope.training.companion import Companion, Running, begun
-from fluoroscope.training.fitting import cross_entropy
-from fluoroscope.training.preprocessed import last_convolution, network_of
-from fluoroscope.training.step import Loss, Moment, Ready, Terms, named_terms, prepare
+from fluoroscope.training.trainer.companion import Companion, Running, begun
+from fluoroscope.training.trainer.fitting import cross_entropy
+from fluoroscope.training.trainer.preprocessed import last_convolution, network_of
+from fluoroscope.training.trainer.step import Loss, Moment, Ready, Terms, named_terms, prepare
 
 # Responses that add up to less count as none.
 _NOTHING = 1e-12

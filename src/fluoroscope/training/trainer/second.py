@@ -14,8 +14,8 @@ from torch import Tensor
 from fluoroscope.engine import randomness
 from fluoroscope.engine.classes import Given
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError
-from fluoroscope.training.checkpoint import sha256
-from fluoroscope.training.recipe import Recipe
+from fluoroscope.training.trainer.checkpoint import sha256
+from fluoroscope.training.trainer.recipe import Recipe
 from fluoroscope.words import count
 
 

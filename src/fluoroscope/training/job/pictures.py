@@ -26,7 +26,7 @@ from fluoroscope.errors import InvalidImagesError, StorageError, UnknownDataErro
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.preprocessing import Preprocessing
 from fluoroscope.notices import tell
-from fluoroscope.training.shares import share_of_each
+from fluoroscope.training.job.shares import share_of_each
 from fluoroscope.words import count
 
 # Up to this many bytes the pictures are held in memory.

@@ -13,7 +13,7 @@ from fluoroscope.errors import (
 from fluoroscope.models.frozen import frozen
 from fluoroscope.models.wording import first_line
 from fluoroscope.pictures.checks import check_images
-from fluoroscope.training.step import Task
+from fluoroscope.training.trainer.step import Task
 
 
 class Classification:

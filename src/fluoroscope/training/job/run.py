@@ -31,33 +31,33 @@ from fluoroscope.models.invertible.stated import statement
 from fluoroscope.models.names import BUILTIN, UNTRAINED
 from fluoroscope.pictures.maps import write_figure
 from fluoroscope.tensor_files import write_tensors
-from fluoroscope.training.augmentation import augmentation, rewrite
 from fluoroscope.training.beside.watching import Watch as HeldOutWatch
 from fluoroscope.training.beside.watching import Watching
-from fluoroscope.training.checkpoint import describe, read_step
-from fluoroscope.training.classification import accuracy
-from fluoroscope.training.companion import Companion, Running, begun
-from fluoroscope.training.fitting import cross_entropy, fit_stream, training_identity
-from fluoroscope.training.history import History, Keeping
-from fluoroscope.training.judging import can_judge, under_attack
-from fluoroscope.training.learnt_from import LearntFrom
+from fluoroscope.training.job.augmentation import augmentation, rewrite
+from fluoroscope.training.job.history import History, Keeping
+from fluoroscope.training.job.judging import can_judge, under_attack
+from fluoroscope.training.job.learnt_from import LearntFrom
+from fluoroscope.training.job.network import file_name, in_the_datas_words, network_to_train
+from fluoroscope.training.job.pictures import Watch, classes_of, decode, nobody, open_parts
+from fluoroscope.training.job.shape import check_invertible, shape_of
+from fluoroscope.training.job.shares import share_of_each
+from fluoroscope.training.job.trained import BUILT_IN_NOTE, NOTE, Trained, curves_of, write_weights
+from fluoroscope.training.job.words import spoken
 from fluoroscope.training.losses.adversarial import AdversarialLoss, PGDLoss
 from fluoroscope.training.losses.attacked import AttackLoss
 from fluoroscope.training.losses.by_name import adversarial_loss
 from fluoroscope.training.losses.multi_norm import MultiNormLoss
 from fluoroscope.training.names import MOVING, Chosen, check_chosen, check_recipe, recipe_for
-from fluoroscope.training.network import file_name, in_the_datas_words, network_to_train
-from fluoroscope.training.pictures import Watch, classes_of, decode, nobody, open_parts
-from fluoroscope.training.preprocessed import as_learner
-from fluoroscope.training.recipe import Recipe
 from fluoroscope.training.recipes import Asked, made, second_source
-from fluoroscope.training.second import SecondSource, also_in
-from fluoroscope.training.shape import check_invertible, shape_of
-from fluoroscope.training.shares import share_of_each
-from fluoroscope.training.step import FitStep, Loss
-from fluoroscope.training.together import check_processes, is_first
-from fluoroscope.training.trained import BUILT_IN_NOTE, NOTE, Trained, curves_of, write_weights
-from fluoroscope.training.words import spoken
+from fluoroscope.training.trainer.checkpoint import describe, read_step
+from fluoroscope.training.trainer.classification import accuracy
+from fluoroscope.training.trainer.companion import Companion, Running, begun
+from fluoroscope.training.trainer.fitting import cross_entropy, fit_stream, training_identity
+from fluoroscope.training.trainer.preprocessed import as_learner
+from fluoroscope.training.trainer.recipe import Recipe
+from fluoroscope.training.trainer.second import SecondSource, also_in
+from fluoroscope.training.trainer.step import FitStep, Loss
+from fluoroscope.training.trainer.together import check_processes, is_first
 from fluoroscope.words import count
 
 RECIPES = {

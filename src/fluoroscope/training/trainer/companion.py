@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from fluoroscope.models.classifier import Classifier
-from fluoroscope.training.step import FitStep, Moment
+from fluoroscope.training.trainer.step import FitStep, Moment
 
 
 class Running:

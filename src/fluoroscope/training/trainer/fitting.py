@@ -20,33 +20,33 @@ from fluoroscope.files import user_path
 from fluoroscope.hashing import as_seed
 from fluoroscope.notices import tell_all
 from fluoroscope.process import random_state_lock
-from fluoroscope.training.checkpoint import (
+from fluoroscope.training.trainer.checkpoint import (
     describe,
     load_checkpoint,
     read_step,
     save_checkpoint,
     sha256,
 )
-from fluoroscope.training.classification import (
+from fluoroscope.training.trainer.classification import (
     Classification,
     batch_for,
     judge,
     kind_of,
     pixels_for,
 )
-from fluoroscope.training.companion import Companion, Running, begun
-from fluoroscope.training.recipe import Recipe, pace
-from fluoroscope.training.second import Drawn, SecondSource
-from fluoroscope.training.step import FitStep, Loss, Moment, Ready, Task, prepare, summed
-from fluoroscope.training.step import named_terms as named_terms
-from fluoroscope.training.together import (
+from fluoroscope.training.trainer.companion import Companion, Running, begun
+from fluoroscope.training.trainer.recipe import Recipe, pace
+from fluoroscope.training.trainer.second import Drawn, SecondSource
+from fluoroscope.training.trainer.step import FitStep, Loss, Moment, Ready, Task, prepare, summed
+from fluoroscope.training.trainer.step import named_terms as named_terms
+from fluoroscope.training.trainer.together import (
     Alone,
     by_launcher,
     check_processes,
     is_first,
     launched,
 )
-from fluoroscope.training.workers import with_workers
+from fluoroscope.training.trainer.workers import with_workers
 from fluoroscope.words import count
 
 # Seconds after which a checkpoint is written within an epoch.

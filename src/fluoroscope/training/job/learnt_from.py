@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from fluoroscope.models.classifier import Classifier
-from fluoroscope.training.companion import Running
+from fluoroscope.training.trainer.companion import Running
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from fluoroscope.attacks.gradient.apgd import APGD
 from fluoroscope.attacks.gradient.gradient_sign import FGSM, PGD, FixedStep
 from fluoroscope.engine.threats import Threat
 from fluoroscope.models.classifier import Classifier
+from fluoroscope.training.job.shares import share_of_each
 from fluoroscope.training.losses.adversarial import AdversarialLoss, Search
 from fluoroscope.training.losses.attacked import AttackLoss
 from fluoroscope.training.losses.multi_norm import MultiNormLoss
-from fluoroscope.training.shares import share_of_each
 
 # At most so many of the test pictures, a like share of every class, are attacked at the end.
 TEST_ATTACKED = 1000

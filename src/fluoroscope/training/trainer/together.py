@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from fluoroscope.errors import ClusterError, InvalidParameterError, MissingExtraError
 from fluoroscope.process import warnings_lock
-from fluoroscope.training.companion import Running
+from fluoroscope.training.trainer.companion import Running
 
 # Far from every seed of a step; each process but the first draws dropout from its own.
 _OWN_SEED = 0x9E3779B97F4A7C15

@@ -14,7 +14,7 @@ from fluoroscope.files import atomic_set
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.pictures import html
 from fluoroscope.pictures.training_curves import training_curves
-from fluoroscope.training.history import Keeping, Point
+from fluoroscope.training.job.history import Keeping, Point
 from fluoroscope.words import percent
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from fluoroscope.errors import ModelFormatError
 from fluoroscope.models.labels import printable
-from fluoroscope.training.companion import Running
-from fluoroscope.training.step import FitStep, Moment
+from fluoroscope.training.trainer.companion import Running
+from fluoroscope.training.trainer.step import FitStep, Moment
 
 # Points within a training, about as many as a curve has pixels.
 POINTS = 400

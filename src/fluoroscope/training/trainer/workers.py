@@ -22,9 +22,9 @@ import torch
 
 from fluoroscope.errors import ClusterError, FluoroscopeError, InvalidParameterError
 from fluoroscope.notices import collected
-from fluoroscope.training.together import LostError, Together, as_it_was, joined
+from fluoroscope.training.trainer.together import LostError, Together, as_it_was, joined
 
-_MAIN = "from fluoroscope.training.workers import main; main()"
+_MAIN = "from fluoroscope.training.trainer.workers import main; main()"
 _SECONDS_TO_END = 5.0
 _LENGTH = 8
 # Up to this many bytes of pictures travel to a worker.

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from fluoroscope.errors import InvalidParameterError, ModelFormatError
 from fluoroscope.models.wording import first_line
 from fluoroscope.tensor_files import read_tensors, write_tensors
-from fluoroscope.training.companion import Running
+from fluoroscope.training.trainer.companion import Running
 
 
 def save_checkpoint(
