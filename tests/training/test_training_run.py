@@ -159,8 +159,9 @@ def kill_at_step(number: int, arguments: list[str]) -> None:
     """Train in a process of its own that dies like one whose machine lost power."""
     code = (
         "import os, sys\n"
-        "from fluoroscope.training.trainer import fitting as fit, run\n"
-        "fit.CHECKPOINT_EVERY = 0.0\n"
+        "from fluoroscope.training.job import run\n"
+        "from fluoroscope.training.trainer import fitting\n"
+        "fitting.CHECKPOINT_EVERY = 0.0\n"
         "made = run.TrainingRun('digits-linear', sys.argv[1], out=sys.argv[2], epochs=4,\n"
         "    adversarial='pgd', eps=0.1, adversarial_steps=2)\n"
         "for step in made:\n"
