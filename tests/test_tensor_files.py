@@ -31,3 +31,17 @@ def test_what_is_no_file_of_ours(tmp_path: Path) -> None:
         read_tensors(tmp_path)
     with pytest.raises(FileNotFoundError):
         read_tensors(tmp_path / "none")
+
+
+def test_the_same_content_is_the_same_bytes(tmp_path: Path) -> None:
+    about = {"z": "1", "a": '"quoted" \\ \n\x01\x7f', "é": "数字 🙂", "b": "2", "c": "3"}
+    written = set()
+    for number in range(8):  # of 720 orders one
+        path = tmp_path / f"{number}.safetensors"
+        texts = dict(random.Random(number).sample([*about.items()], len(about)))
+        write_tensors(path, {"a": torch.arange(3.0)}, texts)
+        found, said = read_tensors(path)
+        assert said == about
+        assert torch.equal(found["a"], torch.arange(3.0))
+        written.add(path.read_bytes())
+    assert len(written) == 1

@@ -13,6 +13,8 @@ from torch import Tensor
 from fluoroscope.files import atomic_path, regular
 
 _SEAL = "sha256"
+# Of the file: the bytes that say how long the head is, and where in it texts lie.
+_LENGTH, _TEXTS = 8, "__metadata__"
 
 
 def write_tensors(
@@ -30,7 +32,22 @@ def write_tensors(
     seal = seal_of(ready, about or {})
     with atomic_path(path) as draft:
         save_file(ready, draft, {**(about or {}), _SEAL: seal})
+        _sort_texts(draft)
     return seal
+
+
+def _sort_texts(file: Path) -> None:
+    """The texts in the head by name: safetensors has them in another order in each process, and
+    the same content is to be the same bytes.
+    """
+    with file.open("r+b") as opened:
+        length = int.from_bytes(opened.read(_LENGTH), "little")
+        head = json.loads(opened.read(length))
+        head[_TEXTS] = dict(sorted(head[_TEXTS].items()))
+        sorted_head = json.dumps(head, ensure_ascii=False, separators=(",", ":")).encode()
+        assert len(sorted_head) <= length
+        opened.seek(_LENGTH)
+        opened.write(sorted_head.ljust(length))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
