@@ -34,6 +34,15 @@ SEED = int(os.environ.get("FUZZ_SEED") or 0)
 KILLS = 3
 # A training keeps more than others do: of the network, the optimiser, and all that goes along.
 OF_TRAININGS = 20
+# What the work below would import in each process anew, that of other libraries included.
+IMPORTED = [
+    "fluoroscope.evaluation.evaluate", "fluoroscope.report.xray", "fluoroscope.training.job.run",
+    "fluoroscope.neurons.adversarial.making", "fluoroscope.data.tables",
+    "fluoroscope.attribution.cam.eigen_cam", "fluoroscope.attribution.deeplift",
+    "fluoroscope.attribution.guided_backprop", "fluoroscope.attribution.masks.feature_ablation",
+    "torch._dynamo", "datasets", "jinja2", "matplotlib.backends.backend_svg", "matplotlib.figure",
+    "pandas", "scipy.ndimage", "scipy.optimize", "scipy.sparse", "scipy.stats",
+]  # fmt: skip
 
 
 def evaluate(out: Path) -> None:
@@ -123,12 +132,7 @@ WORK: dict[str, tuple[Callable[[Path], None], Callable[[Path], Any]]] = {
 
 def begin(work: Callable[[Path], None], out: Path) -> BaseProcess:
     context = get_context("forkserver")
-    context.set_forkserver_preload(
-        [
-            "fluoroscope.evaluation.evaluate", "fluoroscope.report.xray",
-            "fluoroscope.training.job.run", "torch._dynamo",  # which optimisers import
-        ]
-    )  # fmt: skip
+    context.set_forkserver_preload(IMPORTED)
     process = context.Process(target=work, args=(out,))
     process.start()
     return process
