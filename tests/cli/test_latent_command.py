@@ -74,4 +74,4 @@ def test_other_networks_are_refused_before_anything_is_attacked(
     assert "needs a network's inverse" in said.err
     said = fluoroscope("latent", "-m", "invertible", "-i", "digits:7", "--out", str(tmp_path))
     assert said.code == 2
-    assert "--checkpoint FILE" in said.err
+    assert "wrote as --checkpoint" in said.err

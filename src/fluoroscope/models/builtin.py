@@ -82,8 +82,8 @@ def load_builtin(name: str, checkpoint: str | Path | None = None) -> Classifier:
     if name in UNTRAINED:
         if checkpoint is None:
             raise ModelFormatError(
-                f"{name} has no weights in the package; expected those that `fluoroscope train "
-                f"{name}` wrote: --checkpoint FILE, or checkpoint="
+                f"{name} has no weights in the package; expected the file that `fluoroscope train "
+                f"{name}` wrote as checkpoint="
             )
         from fluoroscope.models.invertible.stated import stated_classifier
 
