@@ -15,11 +15,13 @@ import fluoroscope as fs
 from benchmarks.page import PAGE, Scale, Section
 from benchmarks.peers import SHARED
 from benchmarks.timing import interleaved
+from fluoroscope.models.invertible.network import InvertibleNetwork, Shape
 from fluoroscope.training.beside.averaging import WeightAverage
 from fluoroscope.training.beside.awp import AdversarialWeightPerturbation
 from fluoroscope.training.gates.gates import ClassGates
 from fluoroscope.training.losses.adversarial import FGSMLoss, PGDLoss, TRADESLoss
 from fluoroscope.training.losses.consistent import ConsistentLoss
+from fluoroscope.training.losses.latent import LatentLoss
 from fluoroscope.training.losses.mart import MARTLoss
 from fluoroscope.training.trainer.fitting import cross_entropy, fit
 from fluoroscope.training.trainer.recipe import Recipe
@@ -73,6 +75,14 @@ def _recipes(steps: int) -> list[_Taught]:
     ]
 
 
+def _of_invertible() -> list[_Taught]:
+    """One of the looks is to the latent, and the rounds of the inverse are as long as one each."""
+    loss = LatentLoss(threat=fs.L2(0.5))
+    return [
+        _Taught("invertible"), _Taught("latent", loss, learnt=2, looked=1 + loss.rounds)
+    ]  # fmt: skip
+
+
 def training(scale: Scale) -> Section:
     """Steps of each recipe over the bare passes and updates of as many steps."""
     section = Section(PAGE, "training", "A training against the passes that it needs")
@@ -82,7 +92,8 @@ def training(scale: Scale) -> Section:
         classes = module(images[:1]).shape[1]
         chosen = torch.arange(number * batch, device="cpu") % len(images)
         pictures, labels = images[chosen], chosen % classes
-        for taught in _recipes(scale.steps or 7):
+        invertible = isinstance(module, InvertibleNetwork)
+        for taught in _of_invertible() if invertible else _recipes(scale.steps or 7):
             ways: dict[str, Callable[[], object]] = {
                 "bare": partial(_bare, module, pictures, labels, batch, taught),
                 "ours": partial(_ours, module, pictures, labels, batch, taught),
@@ -117,7 +128,9 @@ def _beds() -> list[tuple[str, nn.Module, Tensor, int]]:
     """Networks with what they are given: a small one, and one of full size."""
     digits = next(fs.load_images("digits", channels=1).batches(512)).images
     small = deepcopy(fs.load_model("digits-cnn").module)
-    beds = [("digits-cnn", small, digits, 128)]
+    beds: list[tuple[str, nn.Module, Tensor, int]] = [("digits-cnn", small, digits, 128)]
+    invertible = InvertibleNetwork(Shape(1, 28, 28, 10, blocks=2, hidden=16))
+    beds.append(("an invertible one", invertible, digits, 128))
     name = "mobilenet_v1_0.25_128"
     if (SHARED / "models" / name).is_dir():
         from fluoroscope.training.trainer.preprocessed import as_learner
