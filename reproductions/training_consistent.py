@@ -187,8 +187,9 @@ def meaning(name: str, arm: str, seed: int = 0, limit: int | None = None) -> Con
 def _place(name: str, arm: str, seed: int, limit: int | None) -> Path:
     """Where all that belongs to a network lies, by how it is made; the folder is there."""
     setting = SETTINGS[name]
+    loss = None if arm == "plain" else describe(_loss(setting, arm))
     made = {
-        "recipe": describe(setting.recipe), "loss": describe(_loss(setting, arm)),
+        "recipe": describe(setting.recipe), "loss": loss,
         "pictures": limit or setting.pictures, "layers": str(setting.make()),
         "measured": [REAL, SOURCES, TARGETS, JUDGED, HELD, STEPS, setting.layer],
     }  # fmt: skip
