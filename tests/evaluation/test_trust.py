@@ -18,7 +18,6 @@ from fluoroscope.evaluation.check import FAIL, WARN, Check, by_share
 from fluoroscope.evaluation.plan import Plan, Stage
 from fluoroscope.evaluation.rows import SCHEMA
 from fluoroscope.evaluation.trust import of_run
-from fluoroscope.evaluation.trust.bench import Path as SearchPath
 from fluoroscope.evaluation.trust.checks import trust_checks
 from fluoroscope.evaluation.trust.of_run import from_rows
 from fluoroscope.evaluation.trust.searches import another_loss
@@ -148,16 +147,14 @@ def test_mean_answers_of_a_random_network_may_be_followed(
      (0, 0, "pass")],
 )  # fmt: skip
 def test_another_loss_tells_what_pgd_hides(left: int, fooled: int, status: str) -> None:
-    misclassified = torch.zeros(21, 64, dtype=torch.bool)
-    misclassified[5, left:] = True
-    # Who Auto-PGD leaves and 20 steps fooled is no matter here.
-    survivors = torch.cat([torch.arange(fooled, left), torch.tensor([63])])
+    when = torch.full((64,), torch.inf)
+    when[left:] = 5.0
     bench = SimpleNamespace(
-        count=64, path=SearchPath(misclassified.double(), misclassified), left=survivors
+        count=64, white_box=(when, torch.arange(fooled, left)), left=torch.arange(fooled, left)
     )
     check = another_loss(bench)  # type: ignore[arg-type]
     assert check.status == status
-    assert check.evidence == {"pictures": 64, "left_by_pgd": left, "fooled": fooled}
+    assert check.evidence == {"pictures": 64, "left": left, "fooled": fooled}
     assert ("several losses" in check.words) == (status != "pass")
 
 
