@@ -6,9 +6,10 @@ training, and in `names.py` by its words.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fluoroscope.errors import InvalidParameterError
@@ -159,8 +160,9 @@ def second_source(asked: Asked, recipe: Recipe) -> SecondSource | None:
     """
     if "second" not in asked.options:
         return None
-    images, labels = asked.read(asked.options["second"])
-    with _by_option("share", "second_share"):
-        second = SecondSource(images, labels, asked.options.get("second_share", SecondSource.share))
+    share = asked.options.get("second_share", SecondSource.share)
+    with _by_option("share", "second_share"):  # before anything is read
+        second = SecondSource(torch.zeros(0, device="cpu", dtype=torch.uint8), (), share)
         second.of_batch(recipe)
-    return second
+    images, labels = asked.read(asked.options["second"])
+    return replace(second, images=images, labels=labels)
