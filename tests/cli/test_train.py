@@ -158,11 +158,18 @@ def test_mistakes_with_what_moves_pictures(
 
 
 def test_a_network_without_convolutions_needs_a_layer(
-    fluoroscope: Call, data: Path, tmp_path: Path
+    fluoroscope: Call, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = fluoroscope(
-        "train", "digits-linear", "--data", str(data), "--recipe", "consistent", "--adversarial",
-        "fgsm", "--eps", "0.1", "--out", str(tmp_path / "out"),
-    )  # fmt: skip
-    assert said.code == 2
-    assert "--layer is missing, and Sequential has no convolution" in said.err
+    monkeypatch.setattr("fluoroscope.training.job.data.decode", None)  # nothing is decoded for it
+    moved = ["--adversarial", "fgsm", "--eps", "0.1"]
+    for recipe, says in {
+        "consistent": "--layer is missing, and Sequential has no convolution",
+        "selective": "--layer is missing, and Sequential has no convolution",
+        "gates": "the network has no convolution; expected one with filters",
+    }.items():
+        said = fluoroscope(
+            "train", "digits-linear", "--data", str(data), "--recipe", recipe,
+            *(moved if recipe == "consistent" else []), "--out", str(tmp_path / "out"),
+        )  # fmt: skip
+        assert said.code == 2
+        assert says in said.err

@@ -34,7 +34,7 @@ def test_it_trains_alone_and_against_attacks(fluoroscope: Call, data: str, tmp_p
     ("network", "options", "words"),
     [
         ("digits-cnn", ["--weight", "0"], "--weight is 0.0; expected a number above 0"),
-        ("digits-cnn", ["--layer", "conv9"], "--layer is 'conv9', which Sequential does not have"),
+        ("digits-cnn", ["--layer", "conv9"], "--layer is 'conv9', which digits-cnn does not have"),
         ("digits-linear", [], "--layer is missing, and Sequential has no convolution"),
         ("digits-cnn", ["--outside", "digits"], "--recipe exclude beside it"),
     ],

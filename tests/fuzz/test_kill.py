@@ -27,7 +27,7 @@ from fluoroscope.training.beside.averaging import WeightAverage
 from fluoroscope.training.beside.awp import AdversarialWeightPerturbation
 from fluoroscope.training.gates.gates import ClassGates
 from fluoroscope.training.losses.adversarial import PGDLoss
-from fluoroscope.training.trainer import fitting
+from fluoroscope.training.trainer import books
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS") or 0)
 SEED = int(os.environ.get("FUZZ_SEED") or 0)
@@ -68,7 +68,7 @@ def train(out: Path) -> None:
         torch.nn.Conv2d(1, 4, 5, stride=4), torch.nn.BatchNorm2d(4), torch.nn.ReLU(),
         torch.nn.Flatten(), torch.nn.Dropout(), torch.nn.Linear(144, 10),
     )  # fmt: skip
-    fitting.CHECKPOINT_EVERY = 0.0  # after every step
+    books.CHECKPOINT_EVERY = 0.0  # after every step
     moved = PGDLoss(threat=fs.Linf(0.1), steps=1)
     fs.training.train(
         module, fs.load_images("digits", channels=1).take(60), out=out, epochs=2, batch_size=16,

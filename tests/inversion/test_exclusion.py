@@ -18,7 +18,7 @@ from fluoroscope.inversion.exclusion.exclude import Excluding, Exclusion, Exclus
 from fluoroscope.inversion.exclusion.garbage import Garbage, Inverting
 from fluoroscope.inversion.exclusion.uncertainty import uncertainty
 from fluoroscope.inversion.generator.settings import Settings
-from fluoroscope.training.trainer import fitting
+from fluoroscope.training.trainer import books
 from fluoroscope.training.trainer.recipe import Recipe
 from fluoroscope.training.trainer.step import Moment
 
@@ -243,7 +243,7 @@ def weights(module: nn.Module) -> list[Tensor]:
 def test_broken_off_it_goes_on_to_the_same_weights(
     stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fitting, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(books, "CHECKPOINT_EVERY", 0.0)
     images, labels = bars()
     whole = network()
     fs.inversion.exclude(whole, images, labels, RECIPE, seed=5)

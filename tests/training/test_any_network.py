@@ -120,9 +120,9 @@ def test_a_share_of_every_class_is_kept_for_the_test(
     first, second = (
         TrainingRun(f"{nets}:make", photos, out=tmp_path / str(seed), seed=seed) for seed in (0, 1)
     )
-    assert first._test[1].tolist() == [0, 0, 1, 1, 2, 2]
-    assert torch.equal(first._test[0], second._test[0])  # whatever the training's seed
-    everything = torch.cat([first._train[0], first._test[0]]).flatten(1)
+    assert first.data.test[1].tolist() == [0, 0, 1, 1, 2, 2]
+    assert torch.equal(first.data.test[0], second.data.test[0])  # whatever the training's seed
+    everything = torch.cat([first.data.train[0], first.data.test[0]]).flatten(1)
     assert len(everything.unique(dim=0)) == 30  # none twice, and none lost
     [note] = [note for note in first.notes if "no split for tests" in note]
     assert "6 pictures of 30" in note

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import fluoroscope as fs
 from fluoroscope.errors import InvalidParameterError, ModelFormatError
 from fluoroscope.training.losses.adversarial import PGDLoss
-from fluoroscope.training.trainer import fitting as fit_module
+from fluoroscope.training.trainer import books
 from fluoroscope.training.trainer.checkpoint import describe
 from fluoroscope.training.trainer.fitting import fit, fit_stream
 from fluoroscope.training.trainer.recipe import Recipe
@@ -65,7 +65,7 @@ def test_goes_on_to_the_same_weights(
     whole, expected = network(), []
     for step in fit_stream(whole, IMAGES, LABELS, **SETTINGS):
         expected.append((step.number, step.epoch, step.loss, step.accuracy, step.learning_rate))
-    monkeypatch.setattr(fit_module, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(books, "CHECKPOINT_EVERY", 0.0)
     path = tmp_path / "training.safetensors"
     steps_until(stop, path)
     torch.rand(3)
@@ -89,7 +89,7 @@ def test_is_written_after_each_epoch_and_now_and_then(
     assert path.exists()
     assert steps_until(5, path)[0].number == 3
     assert steps_until(5, path)[0].number == 3  # the minute is not over
-    monkeypatch.setattr(fit_module, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(books, "CHECKPOINT_EVERY", 0.0)
     steps_until(5, path)
     assert steps_until(5, path)[0].number == 5
 
@@ -172,3 +172,12 @@ def test_describe() -> None:
         "step_size": None,
     }  # fmt: skip
     assert describe(3) == 3
+
+
+def test_a_checkpoint_of_before_is_told_of_where_there_is_one_alone(tmp_path: Path) -> None:
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    module.register_buffer("broken", torch.tensor(float("nan")))
+    images, place = torch.zeros(4, 1, 2, 2), tmp_path / "at.safetensors"
+    with pytest.raises(InvalidParameterError, match=r"broken is not finite .* learning rate$"):
+        fit(module, images, torch.tensor([0, 1, 0, 1]), checkpoint=place)
+    assert not place.exists()

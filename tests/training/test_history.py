@@ -79,7 +79,7 @@ def test_a_point_is_the_mean_of_its_steps() -> None:
 
 
 def test_after_a_kill_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fluoroscope.training.trainer.fitting.CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr("fluoroscope.training.trainer.books.CHECKPOINT_EVERY", 0.0)
     whole = kept_at_most(4)
     fitted(whole)
     for stop in range(1, 15):

@@ -15,7 +15,7 @@ from fluoroscope.training.beside.averaging import WeightAverage
 from fluoroscope.training.beside.awp import AdversarialWeightPerturbation
 from fluoroscope.training.losses.consistent import ConsistentLoss
 from fluoroscope.training.losses.multi_norm import LEAST, NEW, MultiNorm, MultiNormLoss
-from fluoroscope.training.trainer import fitting as fit_module
+from fluoroscope.training.trainer import books
 from fluoroscope.training.trainer.companion import Running
 from fluoroscope.training.trainer.fitting import fit, fit_stream
 from fluoroscope.training.trainer.recipe import Recipe
@@ -114,7 +114,7 @@ def test_goes_on_to_the_same_bytes(
 
     whole = network()
     expected = [told(step) for step in fit_stream(whole, IMAGES, LABELS, **settings)]
-    monkeypatch.setattr(fit_module, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(books, "CHECKPOINT_EVERY", 0.0)
     path = tmp_path / "training.safetensors"
     for step in fit_stream(network(), IMAGES, LABELS, checkpoint=path, **settings):
         if step.number == 7:

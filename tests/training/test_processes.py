@@ -302,12 +302,12 @@ def test_what_cannot_be_done_in_several(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_what_shares_change_is_told() -> None:
-    from fluoroscope.training.trainer.fitting import _of_shares
+    from fluoroscope.training.trainer.together import of_shares
 
     net = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout())
-    (told,) = _of_shares(net)
+    (told,) = of_shares(net)
     assert re.match("batch norm normalises over and dropout draws for each process's share", told)
-    assert not _of_shares(network())
+    assert not of_shares(network())
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from fluoroscope.training.beside.averaging import WeightAverage
 from fluoroscope.training.beside.awp import AdversarialWeightPerturbation
 from fluoroscope.training.losses.adversarial import PGDLoss
 from fluoroscope.training.losses.mart import MARTLoss
-from fluoroscope.training.trainer import fitting as fit_module
+from fluoroscope.training.trainer import books
 from fluoroscope.training.trainer.fitting import cross_entropy, fit, fit_stream
 from fluoroscope.training.trainer.recipe import Recipe
 from fluoroscope.training.trainer.second import SecondSource
@@ -112,7 +112,7 @@ def test_all_at_once_goes_on_to_the_same_bytes(
 
     whole = network()
     expected = [told(step) for step in fit_stream(whole, IMAGES, LABELS, **ALL)]
-    monkeypatch.setattr(fit_module, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(books, "CHECKPOINT_EVERY", 0.0)
     path = tmp_path / "training.safetensors"
     for stop in (3, 8, 11, 12):  # in the middle of each epoch; the last but one; the last
         for step in fit_stream(network(), IMAGES, LABELS, checkpoint=path, **ALL):

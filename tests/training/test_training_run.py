@@ -22,8 +22,7 @@ from fluoroscope.errors import (
 from fluoroscope.inversion.exclusion.run import ExclusionRun
 from fluoroscope.models.builtin import build_architecture
 from fluoroscope.models.names import BUILTIN, builtin_record
-from fluoroscope.training.job import pictures
-from fluoroscope.training.job import run as run_module
+from fluoroscope.training.job import defaults, pictures
 from fluoroscope.training.job.run import TrainingRun, train
 from fluoroscope.training.trainer.checkpoint import describe
 
@@ -160,8 +159,8 @@ def kill_at_step(number: int, arguments: list[str]) -> None:
     code = (
         "import os, sys\n"
         "from fluoroscope.training.job import run\n"
-        "from fluoroscope.training.trainer import fitting\n"
-        "fitting.CHECKPOINT_EVERY = 0.0\n"
+        "from fluoroscope.training.trainer import books\n"
+        "books.CHECKPOINT_EVERY = 0.0\n"
         "made = run.TrainingRun('digits-linear', sys.argv[1], out=sys.argv[2], epochs=4,\n"
         "    adversarial='pgd', eps=0.1, adversarial_steps=2)\n"
         "for step in made:\n"
@@ -236,7 +235,7 @@ def test_more_than_memory_should_hold_lies_in_a_file(
     held = train("digits-linear", data, out=tmp_path / "held", epochs=1)
     monkeypatch.setattr(pictures, "MEMORY", 1000)
     run = TrainingRun("digits-linear", data, out=tmp_path / "mapped", epochs=1)
-    assert run._train[0].is_contiguous()
+    assert run.data.train[0].is_contiguous()
     for _ in run:
         pass
     assert run.result.weights.read_bytes() == held.weights.read_bytes()
@@ -246,10 +245,10 @@ def test_more_than_memory_should_hold_lies_in_a_file(
 
 @pytest.mark.parametrize("name", BUILTIN)
 def test_the_packages_weights_are_of_todays_recipe(name: str) -> None:
-    recipe = run_module.RECIPES[name]
+    recipe = defaults.RECIPES[name]
     recorded = builtin_record(name)["recipe"]
     assert recorded == asdict(recipe) | {"augment": describe(recipe.augment)}
-    lowered = run_module.LOSSES.get(name)
+    lowered = defaults.LOSSES.get(name)
     adversarial = builtin_record(name).get("adversarial")
     if lowered is None:
         assert adversarial is None
@@ -278,8 +277,8 @@ def test_of_pictures_sorted_by_class_a_share_of_every_class_is_held_out(
     run = recipe("digits-linear", by_class, out=tmp_path / "out", epochs=1)
     assert run.held_out_of_each == dict.fromkeys(map(str, range(10)), 2)
     other = recipe("digits-linear", by_class, out=tmp_path / "other", epochs=1, seed=1)
-    assert run._held_out is not None
-    assert other._held_out is not None
-    held_out, learnt = run._held_out[0].flatten(1), run._kept[0].flatten(1)
+    assert run.data.held_out is not None
+    assert other.data.held_out is not None
+    held_out, learnt = run.data.held_out[0].flatten(1), run.data.kept[0].flatten(1)
     assert len(torch.cat([held_out, learnt]).unique(dim=0)) == 201  # none twice, and none lost
-    assert not torch.equal(held_out, other._held_out[0].flatten(1))
+    assert not torch.equal(held_out, other.data.held_out[0].flatten(1))

@@ -16,7 +16,7 @@ from fluoroscope.notices import collected
 from fluoroscope.training.beside.averaging import WeightAverage
 from fluoroscope.training.beside.watching import Watch, Watching
 from fluoroscope.training.losses.adversarial import AdversarialLoss, FGSMLoss, PGDLoss
-from fluoroscope.training.trainer import fitting as fit_module
+from fluoroscope.training.trainer import books
 from fluoroscope.training.trainer.fitting import fit_stream
 from fluoroscope.training.trainer.recipe import Recipe
 from fluoroscope.training.trainer.step import FitStep, Moment
@@ -190,7 +190,7 @@ def test_a_watch_changes_nothing_and_goes_on(
     last = Watching(watch, IMAGES, TWO).look(seen, expected[-1])
     assert last.held_out_adversarial == expected[-1].held_out_adversarial
 
-    monkeypatch.setattr(fit_module, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(books, "CHECKPOINT_EVERY", 0.0)
     path = tmp_path / "training.safetensors"
     # Begun unwatched, gone on with a watch, and broken off again; and without once more.
     run(network(), [average], 2, checkpoint=path)

@@ -28,8 +28,9 @@ from fluoroscope.hashing import as_seed
 from fluoroscope.pictures.maps import write_figure
 from fluoroscope.training.job.history import History, Keeping
 from fluoroscope.training.job.trained import curves_of
+from fluoroscope.training.trainer.books import training_identity
 from fluoroscope.training.trainer.checkpoint import describe, read_step
-from fluoroscope.training.trainer.fitting import fit_stream, training_identity
+from fluoroscope.training.trainer.fitting import fit_stream
 from fluoroscope.training.trainer.recipe import Recipe
 from fluoroscope.training.trainer.step import FitStep
 from fluoroscope.words import count

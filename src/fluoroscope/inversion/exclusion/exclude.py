@@ -24,10 +24,11 @@ from fluoroscope.errors import InvalidParameterError
 from fluoroscope.files import user_path
 from fluoroscope.hashing import as_seed
 from fluoroscope.inversion.exclusion.garbage import Garbage, Inverting
+from fluoroscope.training.trainer.books import training_identity
 from fluoroscope.training.trainer.checkpoint import read_step
 from fluoroscope.training.trainer.classification import check_training
 from fluoroscope.training.trainer.companion import Running
-from fluoroscope.training.trainer.fitting import fit_stream, training_identity
+from fluoroscope.training.trainer.fitting import fit_stream
 from fluoroscope.training.trainer.recipe import Recipe
 from fluoroscope.training.trainer.step import FitStep, Moment
 

@@ -80,8 +80,8 @@ class ExclusionRun(TrainingRun):
     def exclusion(self) -> Exclusion:
         """The training itself."""
         return Exclusion(
-            self._learner,
-            *self._kept,
+            self.learner,
+            *self.data.kept,
             ExclusionRecipe(self.recipe, INVERTING),
             self.seed,
             self.checkpoint,
@@ -105,9 +105,9 @@ class ExclusionRun(TrainingRun):
     def _about_weights(self) -> dict[str, str] | None:
         return {"labels": json.dumps(self.labels)}
 
-    def _more_record(self) -> dict[str, Any]:
-        images, labels = self._test
-        noise = {"Gaussian noise": _noise(self._train[0], self.seed)}
+    def more_record(self) -> dict[str, Any]:
+        images, labels = self.data.test
+        noise = {"Gaussian noise": _noise(self.data.train[0], self.seed)}
         others = {
             name: torch.cat([each.images for each in found.batches(500, fit=self.classifier)])
             for name, found in self._sets.items()

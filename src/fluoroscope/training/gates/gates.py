@@ -44,7 +44,11 @@ from fluoroscope.training.gates.matrix import ENDING, GateMatrix
 from fluoroscope.training.losses.attacked import AttackLoss
 from fluoroscope.training.losses.moved import MovedLoss
 from fluoroscope.training.trainer.companion import Running, begun
-from fluoroscope.training.trainer.preprocessed import last_convolution, network_of
+from fluoroscope.training.trainer.preprocessed import (
+    check_convolution,
+    last_convolution,
+    network_of,
+)
 from fluoroscope.training.trainer.step import Loss, Moment, Ready, Terms, named_terms, prepare
 from fluoroscope.words import count, percent
 
@@ -107,6 +111,9 @@ class ClassGates:
                 f"the network tells {count(classes, 'class', 'classes')} apart; expected 2 or more "
                 "for class-specific gates"
             )
+        if self.layer is None:
+            with _in_words_of_gates():
+                check_convolution(module)
         return RunningGates(self, begun(self.adversarial, module, classes), classes)
 
 
@@ -274,6 +281,18 @@ def projected(gates: Tensor) -> Tensor:
     return opened.clamp(0, 1)
 
 
+@contextmanager
+def _in_words_of_gates() -> Iterator[None]:
+    """A network without convolutions is refused for what gates need one for."""
+    try:
+        yield
+    except InvalidParameterError as problem:
+        raise InvalidParameterError(
+            "the network has no convolution; expected one with filters that gates can act on, "
+            "such as digits-cnn"
+        ) from problem
+
+
 def _gated_layer(module: nn.Module, images: Tensor, name: str | None) -> tuple[Use, int]:
     """The last use of the layer, and how many there are in a pass.
 
@@ -284,13 +303,8 @@ def _gated_layer(module: nn.Module, images: Tensor, name: str | None) -> tuple[U
     if name is not None:
         find_layer(model, name)
     else:
-        try:
+        with _in_words_of_gates():
             convolution = last_convolution(module, images)
-        except InvalidParameterError as problem:
-            raise InvalidParameterError(
-                "the network has no convolution; expected one with filters that gates can act on, "
-                "such as digits-cnn"
-            ) from problem
     with torch.inference_mode(False), torch.no_grad(), traced(model) as uses:
         model(images[:1])
     if name is None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine.labels import in_words_of
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.builtin import build_architecture, digits_classifier
@@ -16,9 +17,11 @@ from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.invertible.network import Shape
 from fluoroscope.models.invertible.stated import invertible_classifier
 from fluoroscope.models.loading import load_model
-from fluoroscope.models.names import find_source
+from fluoroscope.models.names import UNTRAINED, find_source
 from fluoroscope.models.python_function import load_python
 from fluoroscope.process import random_state_lock
+from fluoroscope.training.job.pictures import Parts, open_parts
+from fluoroscope.training.job.shape import shape_of
 
 _OF_MANY_CLASSES = ("torchvision", "timm")
 
@@ -81,6 +84,47 @@ def network_to_train(
     return _trainable(found)
 
 
+def network_and_data(
+    given: str | Path | nn.Module | Classifier,
+    data: Any,
+    seed: int,
+    *,
+    built_in: Sequence[str],
+    stated: Mapping[str, Any],
+    options: Mapping[str, Any],
+    limit: int | None,
+    from_scratch: bool,
+) -> tuple[Classifier, Parts]:
+    """The network to train, in the words of its data, and the data with as many channels.
+
+    Where the data say how many classes a network gets, or what shape, they are opened first.
+
+    Raises:
+        FluoroscopeError: as `network_to_train` and `open_parts` do.
+    """
+    unshaped = given in UNTRAINED and stated.get("checkpoint") is None
+    parts = open_parts(data, stated.get("channels"), limit) if from_scratch or unshaped else None
+    known = built_in if parts is None else _classes_in(parts.train)
+    model = network_to_train(
+        given,
+        seed,
+        built_in=known if unshaped else built_in,
+        stated=stated,
+        from_scratch=known if from_scratch else None,
+        shape=shape_of(parts.train, known, stated, options) if parts and unshaped else None,
+    )
+    if parts is None or unshaped:  # as many channels as the network has
+        parts = open_parts(data, model.channels, limit)
+    return in_words_of(model, parts.train.labels), parts
+
+
+def _classes_in(pictures: ImageSet) -> tuple[str, ...]:
+    """The names of the data's classes, or numbers."""
+    numbers = pictures.class_numbers()
+    assert numbers is not None
+    return pictures.labels or tuple(map(str, range(int(numbers.max()) + 1)))
+
+
 def _of_function(name: str, stated: dict[str, Any]) -> Classifier:
     """A network of the user's own code, with the weights trainable that the code leaves so."""
     found = load_python(name.removeprefix("python:"))
@@ -134,11 +178,6 @@ def _trainable(model: Classifier) -> Classifier:
                 "alone, since no file of weights holds anything else"
             )
     return model
-
-
-def in_the_datas_words(model: Classifier, names: Sequence[str] | None) -> Classifier:
-    """The network with the data's class names, where it has but numbers and they fit in order."""
-    return in_words_of(model, names)
 
 
 def file_name(name: str) -> str:

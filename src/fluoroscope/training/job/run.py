@@ -5,87 +5,57 @@ from when the last training pictures were held out, not a share of every class.
 """
 
 import json
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from fluoroscope.data.imageset import ImageSet, load_images
-from fluoroscope.engine.labels import Seen
 from fluoroscope.engine.provenance import provenance
-from fluoroscope.engine.threats import Linf
-from fluoroscope.errors import InvalidParameterError, UnknownDataError
+from fluoroscope.errors import InvalidParameterError
 from fluoroscope.files import atomic_path, output_directory
 from fluoroscope.hashing import as_seed
 from fluoroscope.models.builtin import DIGITS
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.invertible.network import InvertibleNetwork
 from fluoroscope.models.invertible.stated import statement
-from fluoroscope.models.names import BUILTIN, UNTRAINED
+from fluoroscope.models.names import BUILTIN
 from fluoroscope.pictures.maps import write_figure
 from fluoroscope.tensor_files import write_tensors
 from fluoroscope.training.beside.watching import Watch as HeldOutWatch
 from fluoroscope.training.beside.watching import Watching
-from fluoroscope.training.job.augmentation import augmentation, rewrite
+from fluoroscope.training.job.data import Data
+from fluoroscope.training.job.defaults import LOSSES, moved_by, recipe_of
 from fluoroscope.training.job.history import History, Keeping
 from fluoroscope.training.job.judging import can_judge, under_attack
 from fluoroscope.training.job.learnt_from import LearntFrom
-from fluoroscope.training.job.network import file_name, in_the_datas_words, network_to_train
-from fluoroscope.training.job.pictures import Watch, classes_of, decode, nobody, open_parts
-from fluoroscope.training.job.shape import check_invertible, shape_of
-from fluoroscope.training.job.shares import share_of_each
+from fluoroscope.training.job.network import file_name, network_and_data
+from fluoroscope.training.job.pictures import Watch, nobody
+from fluoroscope.training.job.record import of_data, of_findings, of_lowered
+from fluoroscope.training.job.shape import check_invertible
 from fluoroscope.training.job.trained import BUILT_IN_NOTE, NOTE, Trained, curves_of, write_weights
-from fluoroscope.training.job.words import spoken
-from fluoroscope.training.losses.adversarial import AdversarialLoss, PGDLoss
+from fluoroscope.training.job.words import command
+from fluoroscope.training.losses.adversarial import AdversarialLoss
 from fluoroscope.training.losses.attacked import AttackLoss
-from fluoroscope.training.losses.by_name import adversarial_loss
 from fluoroscope.training.losses.multi_norm import MultiNormLoss
 from fluoroscope.training.names import MOVING, Chosen, check_chosen, check_recipe, recipe_for
 from fluoroscope.training.recipes import Asked, made, second_source
+from fluoroscope.training.trainer.books import training_identity
 from fluoroscope.training.trainer.checkpoint import describe, read_step
 from fluoroscope.training.trainer.classification import accuracy
 from fluoroscope.training.trainer.companion import Companion, Running, begun
-from fluoroscope.training.trainer.fitting import cross_entropy, fit_stream, training_identity
+from fluoroscope.training.trainer.fitting import fit_stream
 from fluoroscope.training.trainer.preprocessed import as_learner
 from fluoroscope.training.trainer.recipe import Recipe
-from fluoroscope.training.trainer.second import SecondSource, also_in
 from fluoroscope.training.trainer.step import FitStep, Loss
 from fluoroscope.training.trainer.together import check_processes, is_first
-from fluoroscope.words import count
 
-RECIPES = {
-    "digits-linear": Recipe(epochs=30, batch_size=256, learning_rate=4e-3, augment=rewrite),
-    "digits-cnn": Recipe(
-        epochs=12,
-        batch_size=128,
-        learning_rate=3e-3,
-        weight_decay=0.02,
-        augment=partial(rewrite, coarse=0.5, shake=0.5),
-    ),
-    "digits-robust": Recipe(epochs=12, batch_size=64, learning_rate=4e-3),
-    # Bounded layers change by what their weights' directions do, and take a higher rate.
-    "invertible": Recipe(epochs=10, batch_size=64, learning_rate=1e-2, weight_decay=0.01),
-}
-# What the recipes lower where it is not the plain cross-entropy.
-LOSSES: dict[str, AdversarialLoss] = {
-    "digits-robust": PGDLoss(threat=Linf(0.3), steps=7, ramp=0.35)
-}
-# Of every other network; a tenth of the rate where it starts from weights that are there.
-USUAL = Recipe(epochs=10, batch_size=64, learning_rate=1e-3, weight_decay=0.01)
-# At most so many of the training pictures, and at most a tenth, judge each epoch instead: of every
-# class the same share, drawn at random.
-HELD_OUT = 2000
 # Seconds after which the curves are drawn again, and how many times longer than drawing took.
 CURVES_EVERY, CURVES_COST = 60.0, 20.0
-# The share of the steps over which the radius grows, where nobody says another.
-RAMP = 0.35
 
 
 def train(
@@ -205,76 +175,68 @@ class TrainingRun:
         self.first: bool = is_first(processes)
         """Whether this is the first of several processes, which judges and writes, or alone."""
         moves = recipe is not None and check_recipe(recipe).moved == "itself"
-        moved_by = None if moves else _moved_by(adversarial, moving)
-        unshaped = architecture in UNTRAINED and stated.get("checkpoint") is None
-        found = None
-        if from_scratch or unshaped:
-            found = open_parts(data, stated.get("channels"), limit)
-        known = self.labels if found is None else _classes_in(found.train)
-        model = network_to_train(
+        moved = None if moves else moved_by(adversarial, moving)
+        self.classifier, parts = network_and_data(
             architecture,
+            data,
             seed,
-            built_in=known if unshaped else self.labels,
+            built_in=self.labels,
             stated=stated,
-            from_scratch=known if from_scratch else None,
-            shape=shape_of(found.train, known, stated, options) if found and unshaped else None,
+            options=options,
+            limit=limit,
+            from_scratch=from_scratch,
         )
-        check_invertible(wanted, model.module, model.name)
-        if unshaped:  # as many channels as the network has
-            found = None
-        found = found or open_parts(data, model.channels, limit)
-        self._parts = found
-        self.classifier = in_the_datas_words(model, found.train.labels)
+        check_invertible(wanted, self.classifier.module, self.classifier.name)
         self.labels = self.classifier.labels
-        self.built_in = isinstance(architecture, str) and architecture in BUILTIN
+        self.built_in: bool = isinstance(architecture, str) and architecture in BUILTIN
+        """Whether it is one of the package's own."""
         self._named = isinstance(architecture, str | Path)
         self.name: str = str(architecture) if self._named else self.classifier.name
         """Of the network, as it was given."""
-        self._learner = as_learner(self.classifier)
-        if moved_by is None and loss is None:
-            moved_by = LOSSES.get(self.name) if self.built_in else None
-        judged = moved_by is not None and can_judge(moved_by.threat)
-        self.adversarial: AdversarialLoss | AttackLoss | None = moved_by if judged else None
+        self.learner: nn.Module = as_learner(self.classifier)
+        """What is trained of it: from images in ``[0, 1]`` to logits."""
+        if moved is None and loss is None:
+            moved = LOSSES.get(self.name) if self.built_in else None
+        judged = moved is not None and can_judge(moved.threat)
+        self.adversarial: AdversarialLoss | AttackLoss | None = moved if judged else None
         """What moves pictures within a ball, in which the network is judged, too."""
-        self.recipe = self._recipe(
-            {
-                "epochs": epochs,
-                "batch_size": batch_size,
-                "learning_rate": learning_rate,
-                "weight_decay": weight_decay,
-            },
-            augment,
+        pace: dict[str, Any] = {
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "weight_decay": weight_decay,
+        }
+        self.recipe: Recipe = recipe_of(
+            self.name if self._named else None, self.classifier, pace, augment
         )
-        classes = classes_of(found.train, self.classifier)
-        test_classes = classes_of(found.test, self.classifier)
+        """How long and how fast it learns."""
+        self.data: Data = Data(parts, self.classifier)
+        """What is learnt from, and what judges."""
         self.out = output_directory(out)
         asked = Asked(
             self.classifier,
-            self._learner,
+            self.learner,
             options | given,
-            moved_by,
+            moved,
             seed,
-            self._other,
+            partial(self.data.other, folder=self.out),
             self.recipe.epochs,
         )
         lowered, along = made(wanted, asked) if loss is None else (loss, [])
-        self.second: SecondSource | None = second_source(asked, self.recipe)
-        """More pictures, of which a share of each batch is made."""
-        many = len(self.labels)
-        self._lowered: Loss = begun(lowered, self._learner, many)
-        self.beside: list[Running] = [begun(one, self._learner, many) for one in (*along, *beside)]
+        self.data.second = second_source(asked, self.recipe)
+        self.lowered: Loss = self._begun(lowered)
+        """The loss, begun."""
+        self.beside: list[Running] = [self._begun(one) for one in (*along, *beside)]
         """What goes along, begun."""
         self._typed = dict(typed if typed is not None else stated)
-        self._data = data
+        self.given_data: Any = data
+        """The data as they were named."""
         self._options: list[tuple[str, Any]] = [
             ("data", data),
             ("limit", limit),
             ("from_scratch", from_scratch),
-            *((name, value) for name, value in self._typed.items()),
-            ("epochs", epochs),
-            ("batch_size", batch_size),
-            ("learning_rate", learning_rate),
-            ("weight_decay", weight_decay),
+            *self._typed.items(),
+            *pace.items(),
             ("augment", augment),
             ("seed", seed),
             ("recipe", recipe),
@@ -285,133 +247,84 @@ class TrainingRun:
             *self._more_options(),
             ("out", out),
         ]
-        self._read(classes, test_classes, watch)
-        self._watching: Watching | None = None
-        held_out = self._held_out
-        hardened = self._hardened
-        if hardened is not None and held_out is not None:
-            settings = HeldOutWatch(
-                images=held_out[0],
-                labels=held_out[1],
-                threat=hardened.threat,
-                ramp=hardened.ramp,
-            )
-            self._watching = settings.begin(self._learner, many)
+        self.data.read(self.out, seed, watch)
+        self._watching = self._begun_watch()
+        if self._watching is not None:
             self.beside.append(self._watching)
-        if self._learner is not self.classifier.module or self.classifier.weights_from:
-            self.beside.insert(0, LearntFrom.of(self.classifier).begin(self._learner, many))
-        self.history: Keeping = History().begin(self._learner, many)
+        if self.learner is not self.classifier.module or self.classifier.weights_from:
+            self.beside.insert(0, self._begun(LearntFrom.of(self.classifier)))
+        self.history: Keeping = self._begun(History())
         """How it went so far."""
         self.beside.append(self.history)
         self._result: Trained | None = None
         self.checkpoint: Path = self.out / f"{file_name(self.name)}.checkpoint.safetensors"
         """Where it stands, as long as it goes on."""
-        step = read_step(
-            self.checkpoint,
-            training_identity(
-                self._learner,
-                *self._kept,
-                self.recipe,
-                seed,
-                self._loss,
-                self.beside,
-                self.second,
-                processes,
-            ),
-        )
+        step = read_step(self.checkpoint, self._identity())
         self.behind: int = 0 if step is None else step["number"]
         """Steps that an earlier run of the same training made."""
 
-    def _recipe(self, given: Mapping[str, Any], augment: str | None) -> Recipe:
-        """The architecture's, with what is given in place of its own."""
-        usual = RECIPES[self.name] if self._named and self.name in RECIPES else USUAL
-        if self.classifier.weights_from:
-            usual = replace(usual, learning_rate=usual.learning_rate / 10)
-        changes = {name: value for name, value in given.items() if value is not None}
-        if augment is not None:
-            changes["augment"] = augmentation(augment)
-        return replace(usual, **changes)
+    def _begun(self, one: Any) -> Any:
+        return begun(one, self.learner, len(self.labels))
 
-    def _read(self, classes: Tensor, test_classes: Tensor, watch: Watch) -> None:
-        """Decode what is learnt from and what judges; of the first those that judge come last."""
-        train, test = self._parts.train, self._parts.test
-        judges = share_of_each(classes, min(HELD_OUT, len(classes) // 10), self.seed)
-        learnt = torch.ones_like(classes, dtype=torch.bool).index_fill(0, judges, False)
-        order = torch.cat([learnt.nonzero()[:, 0], judges])
-        self._judges = len(judges)
-        total = len(train) + len(test)
-        images, digest = decode(
-            train, self.classifier, order, self.out, lambda done, _: watch(done, total)
+    def _begun_watch(self) -> Watching | None:
+        """What watches how the network stands against moved pictures that judge."""
+        hardened, held_out = self.hardened, self.data.held_out
+        if hardened is None or held_out is None:
+            return None
+        images, labels = held_out
+        settings = HeldOutWatch(
+            images=images, labels=labels, threat=hardened.threat, ramp=hardened.ramp
         )
-        digest.update(classes.numpy().data)
-        self._train_sha256: str = digest.hexdigest()
-        self._train = images, classes[order]
-        everything = torch.arange(len(test), device="cpu")
-        tests, _ = decode(
-            test,
-            self.classifier,
-            everything,
-            self.out,
-            lambda done, _: watch(len(train) + done, total),
-        )
-        self._test = tests, test_classes
+        return settings.begin(self.learner, len(self.labels))
 
-    def _other(self, data: Any) -> tuple[Tensor, Tensor]:
-        """Other labelled data as this network sees them: 8-bit images, and its classes."""
-        pictures = data if isinstance(data, ImageSet) else _split_or_all(data, self.classifier)
-        classes = classes_of(pictures, self.classifier)
-        order = torch.arange(len(classes), device="cpu")
-        return decode(pictures.with_labels(), self.classifier, order, self.out)[0], classes
+    def _identity(self) -> dict[str, Any]:
+        return training_identity(
+            self.learner,
+            *self.data.kept,
+            self.recipe,
+            self.seed,
+            self._loss,
+            self.beside,
+            self.data.second,
+            self._processes,
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What is to be said of the data."""
-        of_parts = (*self._parts.train.notes, *self._parts.test.notes)
-        others = filter(None, [self._parts.note, self._leak])
-        missing = Seen.of(self.classifier, self._train[1]).notes
-        return tuple(dict.fromkeys([*of_parts, *others, *missing]))
+        return self.data.notes
 
-    @cached_property
-    def _leak(self) -> str | None:
-        """What is to be said where the second source holds pictures that judge."""
-        if self.second is None:
-            return None
-        held_out, _ = self._held_out or (self._test[0][:0], None)
-        known = {
-            "held-out": also_in(held_out, self.second.images),
-            "test": also_in(self._test[0], self.second.images),
-        }
-        found = [count(many, f"{kind} picture") for kind, many in known.items() if many]
-        if not found:
-            return None
-        return (
-            f"the second source holds {' and '.join(found)}, bit for bit: the network learns from "
-            "what it is judged by, and its accuracies flatter it; take them out of it"
-        )
+    @property
+    def held_out_of_each(self) -> dict[str, int]:
+        """By class, how many training pictures judge each epoch and are not learnt from."""
+        return self.data.held_out_of_each
 
     @property
     def command(self) -> str:
         """What makes this training again at a command line; empty where none can."""
-        if not (self._named and isinstance(self._data, str | Path)):
+        if not (self._named and isinstance(self.given_data, str | Path)):
             return ""
-        words = spoken(self._options)
-        return shlex.join(["fluoroscope", "train", self.name, *words])
+        return command("train", self.name, options=self._options)
 
     @property
     def next_command(self) -> str:
         """What looks at the trained network at a command line; empty where none can."""
-        if not (self._named and isinstance(self._data, str | Path)):
+        if not (self._named and isinstance(self.given_data, str | Path)):
             return ""
-        weights = self.out / f"{file_name(self.name)}.safetensors"
         kept = {
             name: value for name, value in self._typed.items() if not name.startswith("checkpoint")
         }
+        parts = self.data.parts
+        stated = [("model", self.name), ("checkpoint", self._weights), *kept.items()]
         pictures = [
-            ("data", self._data),
-            ("split", None if self._parts.drawn else self._parts.test.split),
+            ("data", self.given_data),
+            ("split", None if parts.drawn else parts.test.split),
         ]
-        stated = [("model", self.name), ("checkpoint", weights), *kept.items()]
-        return shlex.join(["fluoroscope", "xray", *spoken([*stated, *pictures])])
+        return command("xray", options=[*stated, *pictures])
+
+    @property
+    def _weights(self) -> Path:
+        return self.out / f"{file_name(self.name)}.safetensors"
 
     def __len__(self) -> int:
         """How many steps there will be; the last of an earlier run is seen again."""
@@ -420,7 +333,7 @@ class TrainingRun:
 
     def __iter__(self) -> Iterator[FitStep]:
         seconds, drawn, cost = 0.0, perf_counter(), 0.0
-        for step in self._steps(self._held_out):
+        for step in self._steps(self.data.held_out):
             seconds = step.seconds
             now = perf_counter()
             if self.first and now - drawn > max(CURVES_EVERY, CURVES_COST * cost):
@@ -450,18 +363,18 @@ class TrainingRun:
 
     @property
     def _loss(self) -> Loss:
-        return self._lowered
+        return self.lowered
 
     def _steps(self, held_out: tuple[Tensor, Tensor] | None) -> Iterator[FitStep]:
         return fit_stream(
-            self._learner,
-            *self._kept,
+            self.learner,
+            *self.data.kept,
             self.recipe,
             seed=self.seed,
             held_out=held_out,
             loss=self._loss,
             beside=self.beside,
-            second=self.second,
+            second=self.data.second,
             checkpoint=self.checkpoint,
             processes=self._processes,
         )
@@ -469,13 +382,13 @@ class TrainingRun:
     @property
     def _total(self) -> int:
         """How many steps the whole training has."""
-        recipe = self.recipe if self.second is None else self.second.first(self.recipe)
-        return recipe.steps(len(self._kept[0]))
+        recipe = self.recipe if self.data.second is None else self.data.second.first(self.recipe)
+        return recipe.steps(len(self.data.kept[0]))
 
     @property
-    def _hardened(self) -> AdversarialLoss | AttackLoss | MultiNormLoss | None:
+    def hardened(self) -> AdversarialLoss | AttackLoss | MultiNormLoss | None:
         """What pictures are moved by, where they are."""
-        settings = getattr(self._lowered, "settings", None)
+        settings = getattr(self.lowered, "settings", None)
         return settings if isinstance(settings, MultiNormLoss) else self.adversarial
 
     def _ended(self) -> None:
@@ -485,7 +398,7 @@ class TrainingRun:
         """Options of the command."""
         return []
 
-    def _more_record(self) -> dict[str, Any]:
+    def more_record(self) -> dict[str, Any]:
         """Of the record."""
         return {}
 
@@ -495,44 +408,22 @@ class TrainingRun:
             return statement(self.classifier)
         return None if self.built_in else {"labels": json.dumps(self.labels)}
 
-    @property
-    def _kept(self) -> tuple[Tensor, Tensor]:
-        """What is learnt from."""
-        images, labels = self._train
-        kept = len(images) - self._judges
-        return images[:kept], labels[:kept]
-
-    @property
-    def _held_out(self) -> tuple[Tensor, Tensor] | None:
-        images, labels = self._train
-        kept = len(images) - self._judges
-        return (images[kept:], labels[kept:]) if self._judges else None
-
-    @property
-    def held_out_of_each(self) -> dict[str, int]:
-        """By class, how many training pictures judge each epoch and are not learnt from."""
-        held_out = self._held_out
-        if held_out is None:
-            return {}
-        many = held_out[1].bincount(minlength=len(self.labels)).tolist()
-        return {label: each for label, each in zip(self.labels, many, strict=True) if each}
-
     def _write(self, seconds: float) -> Trained:
-        weights = self.out / f"{file_name(self.name)}.safetensors"
-        record = self._record(seconds)
+        weights, record = self._weights, self._record(seconds)
         state, best = self.classifier.module.state_dict(), None
-        if self._watching is not None and self._doubts:
+        if self._watching is not None and self.doubts:
             best = weights.with_suffix(".best.safetensors")
             # The learner may have the network behind its preprocessing.
             before = dict(zip(state, self._watching.best.values(), strict=True))
             write_tensors(best, before, self._about_weights())
-        beside = [path for one in self._running for path in one.write(weights, self.labels)]
+        beside = [path for one in self.running for path in one.write(weights, self.labels)]
         write_weights(weights, state, record, self._about_weights())
         history = tuple(self.history.points)
         return Trained(self.classifier, record, weights, history, best, tuple(beside))
 
     @property
-    def _doubts(self) -> tuple[str, ...]:
+    def doubts(self) -> tuple[str, ...]:
+        """What the watch says of how the network learnt."""
         return () if self._watching is None else self._watching.doubts
 
     def _draw(self) -> None:
@@ -547,109 +438,37 @@ class TrainingRun:
             draft.write_text(self.history.csv(), encoding="utf-8")
 
     def _record(self, seconds: float) -> dict[str, Any]:
+        """The record of a training that has ended; its network is judged here."""
         recipe = asdict(self.recipe) | {"augment": describe(self.recipe.augment)}
-        reached = {"test": accuracy(self._learner, *self._test)}
-        apart = self.built_in and self._data != "digits"
+        data, hardened = self.data, self.hardened
+        reached = {"test": accuracy(self.learner, *data.test)}
+        apart = self.built_in and self.given_data != "digits"
         if apart:
-            reached["built_in_pictures"] = accuracy(self._learner, *self._other("digits"))
-        hardened = self._hardened
+            reached["built_in_pictures"] = accuracy(self.learner, *data.other("digits", self.out))
         return {
             "name": self.name,
             "command": self.command,
             "seed": self.seed,
             "recipe": recipe,
             **(
-                {"adversarial": under_attack(self.classifier, self._test, hardened, self.seed)}
+                {"adversarial": under_attack(self.classifier, data.test, hardened, self.seed)}
                 if hardened is not None
                 else {}
             ),
-            **self._lowered_record(),
-            **self._findings(),
-            **self._more_record(),
-            "data": {
-                "name": self._parts.train.name,
-                "train": len(self._train[0]),
-                "held_out": self._judges,
-                "held_out_of_each": self.held_out_of_each,
-                "test": len(self._test[0]),
-                "test_drawn": self._parts.drawn,
-                "train_sha256": self._train_sha256,
-            },
+            **of_lowered(self.lowered, self.adversarial, self.beside, data, self.doubts),
+            **of_findings(self.running, self.classifier, data),
+            **self.more_record(),
+            "data": of_data(data),
             "accuracy": reached,
             "history": self.history.describe(),
             "note": BUILT_IN_NOTE if apart else NOTE,
-            "parameters": sum(weight.numel() for weight in self._learner.parameters()),
+            "parameters": sum(weight.numel() for weight in self.learner.parameters()),
             "seconds": round(seconds, 1),
             "date": datetime.now(UTC).date().isoformat(),
             **provenance(self.classifier),
         }
 
     @property
-    def _running(self) -> list[Running]:
+    def running(self) -> list[Running]:
         """What was begun for this training, the loss among it where it has weights of its own."""
-        return [one for one in (self._lowered, *self.beside) if isinstance(one, Running)]
-
-    def _findings(self) -> dict[str, Any]:
-        """What came of what was begun."""
-        found: dict[str, Any] = {}
-        for one in self._running:
-            found |= one.findings(self.classifier, *self._test)
-        return found
-
-    def _lowered_record(self) -> dict[str, Any]:
-        """What was lowered and what went along, where that is more than the usual."""
-        lowered = getattr(self._lowered, "settings", self._lowered)
-        usual = lowered is self.adversarial or lowered is cross_entropy
-        along = [
-            describe(one)
-            for one in self.beside
-            if not (one.watches or isinstance(one.settings, LearntFrom))
-        ]
-        found: dict[str, Any] = {} if usual else {"loss": describe(self._lowered)}
-        layer = getattr(self._lowered, "layer", None)
-        if layer is not None:  # the one that was found, where nobody named one
-            found["loss"] |= {"layer": layer}
-        if along:
-            found["beside"] = along
-        if self.second is not None:
-            found["second"] = self.second.describe() | {"note": self._leak}
-        if self._doubts:
-            found["doubts"] = list(self._doubts)
-        return found
-
-
-def _moved_by(
-    adversarial: str | None, moving: Mapping[str, Any]
-) -> AdversarialLoss | AttackLoss | None:
-    """How pictures are moved against the network, where that is asked for."""
-    if adversarial is not None:
-        ramp = moving["ramp"]
-        usual = 0.0 if moving["eps"] is None else RAMP  # of no bound, which cannot grow
-        return adversarial_loss(
-            adversarial,
-            moving["eps"],
-            steps=moving["adversarial_steps"],
-            ramp=usual if ramp is None else ramp,
-            targeted=bool(moving["targeted"]),
-        )
-    for name, value in moving.items():
-        if value is not None:
-            raise InvalidParameterError(
-                f"{name} is {value}, but no adversarial training was asked for; expected "
-                "--adversarial pgd, fgsm or trades beside it"
-            )
-    return None
-
-
-def _classes_in(pictures: ImageSet) -> tuple[str, ...]:
-    """The names of the data's classes, or numbers."""
-    numbers = pictures.class_numbers()
-    assert numbers is not None
-    return pictures.labels or tuple(map(str, range(int(numbers.max()) + 1)))
-
-
-def _split_or_all(data: Any, model: Classifier) -> ImageSet:
-    try:
-        return load_images(data, "train", channels=model.channels)
-    except UnknownDataError:
-        return load_images(data, channels=model.channels)
+        return [one for one in (self.lowered, *self.beside) if isinstance(one, Running)]

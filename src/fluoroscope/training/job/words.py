@@ -1,7 +1,13 @@
 """A training as commands show it."""
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+
+def command(*words: str, options: Iterable[tuple[str, Any]]) -> str:
+    """A command of the package as one types it."""
+    return shlex.join(["fluoroscope", *words, *spoken(options)])
 
 
 def spoken(options: Iterable[tuple[str, Any]]) -> list[str]:

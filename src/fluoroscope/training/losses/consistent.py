@@ -39,7 +39,11 @@ from fluoroscope.models.layers import find_layer, outputs_of, tapped
 from fluoroscope.models.wrappers.randomised import random_state_aside
 from fluoroscope.training.losses.moved import MovedLoss
 from fluoroscope.training.trainer.companion import Companion, Running, begun
-from fluoroscope.training.trainer.preprocessed import last_convolution, network_of
+from fluoroscope.training.trainer.preprocessed import (
+    check_convolution,
+    last_convolution,
+    network_of,
+)
 from fluoroscope.training.trainer.step import Moment, Ready, Terms
 
 Distance = Literal["l2", "cosine"]
@@ -80,7 +84,9 @@ class ConsistentLoss:
         Raises:
             InvalidParameterError: it has no such layer, or the base learns from no moved pictures.
         """
-        if self.layer is not None:
+        if self.layer is None:
+            check_convolution(module)
+        else:
             find_layer(network_of(module, 3), self.layer)
         base = begun(self.base, module, classes)
         if not isinstance(base, MovedLoss):

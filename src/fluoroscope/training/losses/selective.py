@@ -19,7 +19,11 @@ from fluoroscope.models.wrappers.randomised import random_state_aside
 from fluoroscope.notices import tell
 from fluoroscope.training.trainer.companion import Companion, Running, begun
 from fluoroscope.training.trainer.fitting import cross_entropy
-from fluoroscope.training.trainer.preprocessed import last_convolution, network_of
+from fluoroscope.training.trainer.preprocessed import (
+    check_convolution,
+    last_convolution,
+    network_of,
+)
 from fluoroscope.training.trainer.step import Loss, Moment, Ready, Terms, named_terms, prepare
 
 # Responses that add up to less count as none.
@@ -107,7 +111,9 @@ class SelectiveLoss:
         Raises:
             InvalidParameterError: it has no such layer, or ``base`` has weights of its own.
         """
-        if self.layer is not None:
+        if self.layer is None:
+            check_convolution(module)
+        else:
             find_layer(network_of(module, 3), self.layer)
         base = begun(self.base, module, classes)
         if isinstance(base, Running) and (base.parameters() or base.tensors()):

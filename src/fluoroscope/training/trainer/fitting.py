@@ -3,9 +3,8 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any, cast
@@ -19,14 +18,7 @@ from fluoroscope.errors import InvalidImagesError, InvalidParameterError
 from fluoroscope.files import user_path
 from fluoroscope.hashing import as_seed
 from fluoroscope.notices import tell_all
-from fluoroscope.process import random_state_lock
-from fluoroscope.training.trainer.checkpoint import (
-    describe,
-    load_checkpoint,
-    read_step,
-    save_checkpoint,
-    sha256,
-)
+from fluoroscope.training.trainer.books import Books, training_identity
 from fluoroscope.training.trainer.classification import (
     Classification,
     batch_for,
@@ -37,7 +29,16 @@ from fluoroscope.training.trainer.classification import (
 from fluoroscope.training.trainer.companion import Companion, Running, begun
 from fluoroscope.training.trainer.recipe import Recipe, pace
 from fluoroscope.training.trainer.second import Drawn, SecondSource
-from fluoroscope.training.trainer.step import FitStep, Loss, Moment, Ready, Task, prepare, summed
+from fluoroscope.training.trainer.step import (
+    FitStep,
+    Loss,
+    Moment,
+    Ready,
+    Task,
+    learning,
+    prepare,
+    summed,
+)
 from fluoroscope.training.trainer.step import named_terms as named_terms
 from fluoroscope.training.trainer.together import (
     Alone,
@@ -45,12 +46,10 @@ from fluoroscope.training.trainer.together import (
     check_processes,
     is_first,
     launched,
+    of_shares,
 )
 from fluoroscope.training.trainer.workers import with_workers
 from fluoroscope.words import count
-
-# Seconds after which a checkpoint is written within an epoch.
-CHECKPOINT_EVERY = 60.0
 
 
 def cross_entropy(
@@ -170,7 +169,7 @@ def fit_stream(
         identity = training_identity(
             module, images, targets, recipe, seed, loss, beside, second, processes
         )
-        books = _Books(user_path(checkpoint), identity)
+        books = Books(user_path(checkpoint), identity)
     lowered, *companions = (begun(one, module, classes) for one in (loss, *beside))
     running = [one for one in (lowered, *companions) if isinstance(one, Running)]
     # Those that only look on come last: what they keep is no part of what a checkpoint must have.
@@ -178,7 +177,7 @@ def fit_stream(
     for one in running:
         one.meet(module, pixels_for(images[:1], weights[0]))
     if processes > 1 and is_first(processes):
-        tell_all(_of_shares(module), stacklevel=2)
+        tell_all(of_shares(module), stacklevel=2)
     job = _Job(
         module, weights, images, targets, recipe, seed, judges, lowered, running, task, second
     )
@@ -198,64 +197,6 @@ def _checked(
     return replace(second, labels=targets)
 
 
-def training_identity(
-    module: nn.Module,
-    images: Tensor,
-    targets: Tensor,
-    recipe: Recipe,
-    seed: int,
-    loss: Loss | Companion,
-    beside: Sequence[Companion | Running] = (),
-    second: SecondSource | None = None,
-    processes: int = 1,
-) -> dict[str, Any]:
-    """What makes two trainings the same, as plain values."""
-    beside = [one for one in beside if not getattr(one, "watches", False)]
-    return {
-        "fluoroscope": version("fluoroscope"),
-        "parameters": sum(weight.numel() for weight in module.parameters()),
-        **describe(recipe),
-        "seed": seed,
-        "loss": describe(loss),
-        **({"beside": [describe(one) for one in beside]} if beside else {}),
-        "pictures": f"{len(images)} ({sha256(images, targets)[:16]})",
-        **({} if second is None else {"second": second.describe()}),
-        **({"processes": processes} if processes > 1 else {}),
-    }
-
-
-class _Books:
-    """Where a training writes how far it is, and what it finds there at the start."""
-
-    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
-        self._path, self._identity = path, identity
-        self._written = perf_counter()
-        found = read_step(path, identity)
-        self.found = None if found is None else FitStep(**found)
-
-    def restore(
-        self, module: nn.Module, optimizer: torch.optim.Optimizer, running: Sequence[Running]
-    ) -> None:
-        for one, kept in zip(
-            running, load_checkpoint(self._path, module, optimizer, len(running)), strict=True
-        ):
-            one.restore(kept)
-
-    def note(
-        self,
-        module: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        running: Sequence[Running],
-        step: FitStep,
-        now: bool,
-    ) -> None:
-        if now or perf_counter() - self._written >= CHECKPOINT_EVERY:
-            _check_weights(module, step.number)
-            kept = [one.tensors() for one in running]
-            save_checkpoint(self._path, module, optimizer, kept, self._identity, asdict(step))
-            self._written = perf_counter()
-
-
 @dataclass
 class _Job:
     """One training: what is learnt from, and all that goes along with it."""
@@ -272,7 +213,7 @@ class _Job:
     task: Task
     second: SecondSource | None
 
-    def steps(self, books: _Books | None, processes: int) -> Iterator[FitStep]:
+    def steps(self, books: Books | None, processes: int) -> Iterator[FitStep]:
         optimizer, behind, start = self._optimizer(), 0, perf_counter()
         if books is not None and books.found is not None:
             books.restore(self.module, optimizer, self.running)
@@ -310,7 +251,7 @@ class _Job:
         optimizer: torch.optim.Optimizer,
         behind: int,
         start: float,
-        books: _Books | None,
+        books: Books | None,
         group: Alone,
     ) -> Iterator[FitStep]:
         recipe, second, total, number = self._of_first, self.second, self._total, 0
@@ -380,7 +321,7 @@ class _Job:
     ) -> tuple[dict[str, float], float]:
         """One update: the terms of the loss by name, and how right the batch was before it."""
         module, weight, chosen = self.module, self.weights[0], moment.indices
-        with _learning(module, seed, weight.device):
+        with learning(module, seed, weight.device):
             batch, targets = self._batch(chosen, weight)
             if self.recipe.augment is not None:
                 batch = self.recipe.augment(batch, targets)
@@ -470,56 +411,3 @@ class _Job:
 
 def _asked(ready: Ready) -> Tensor:
     return summed(ready()[0])
-
-
-def _of_shares(module: nn.Module) -> list[str]:
-    """What is not as in one process."""
-    kinds = {
-        "batch norm normalises over": nn.modules.batchnorm._BatchNorm,
-        "dropout draws for": nn.modules.dropout._DropoutNd,
-    }
-    parts = list(module.modules())
-    found = [how for how, kind in kinds.items() if any(isinstance(part, kind) for part in parts)]
-    if not found:
-        return []
-    return [
-        f"{' and '.join(found)} each process's share of a batch: several learn the same each time, "
-        "but not what one would"
-    ]
-
-
-def _check_weights(module: nn.Module, number: int) -> None:
-    """Refuse to write what has gone wrong over what was good.
-
-    Raises:
-        InvalidParameterError: a weight is no finite number.
-    """
-    for name, value in module.state_dict().items():
-        if isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
-            raise InvalidParameterError(
-                f"{name} is not finite after step {number}; expected finite weights: lower the "
-                "learning rate; the last checkpoint is of before"
-            )
-
-
-@contextmanager
-def _learning(module: nn.Module, seed: int, device: torch.device) -> Iterator[None]:
-    """Training mode, gradients, and a random state of our own inside the block; all undone."""
-    modes = {part: part.training for part in module.modules()}
-    elsewhere = [] if device.type == "cpu" else [device]
-    with (
-        random_state_lock,
-        torch.random.fork_rng(elsewhere, device_type=device.type),
-        torch.inference_mode(False),
-        torch.enable_grad(),
-    ):
-        torch.default_generator.manual_seed(seed)
-        if elsewhere:
-            torch.get_device_module(device).manual_seed(seed)
-        module.train()
-        try:
-            yield
-        finally:
-            # The flag is set by hand: train() may be overridden and do more than set it.
-            for part, mode in modes.items():
-                part.training = mode

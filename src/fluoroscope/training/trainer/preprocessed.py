@@ -56,6 +56,16 @@ def network_of(module: nn.Module, channels: int) -> Classifier:
     return Classifier(module, channels=channels)
 
 
+def check_convolution(module: nn.Module) -> None:
+    """Refuse a network that has no convolution, before anything else is done for it.
+
+    Raises:
+        InvalidParameterError: it has none.
+    """
+    if not any(isinstance(part, _CONVOLUTIONS) for part in module.modules()):
+        raise _no_convolution(network_of(module, 3))
+
+
 def last_convolution(module: nn.Module, images: Tensor) -> str:
     """The name of the convolution that ends last in a pass of the first of the images.
 
@@ -67,7 +77,11 @@ def last_convolution(module: nn.Module, images: Tensor) -> str:
         model(images[:1].to(model.dtype))
     names = [use.name for use in uses if isinstance(use.layer, _CONVOLUTIONS)]
     if not names:
-        raise InvalidParameterError(
-            f"layer is missing, and {model.name} has no convolution; expected the name of a layer"
-        )
+        raise _no_convolution(model)
     return names[-1]
+
+
+def _no_convolution(model: Classifier) -> InvalidParameterError:
+    return InvalidParameterError(
+        f"layer is missing, and {model.name} has no convolution; expected the name of a layer"
+    )

@@ -1,6 +1,7 @@
 """What a training step is given and what comes of it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fluoroscope.pictures import html
+from fluoroscope.process import random_state_lock
 from fluoroscope.words import duration, percent
 
 
@@ -109,3 +111,26 @@ class FitStep(html.Shown):
             f"{self.number} of epoch {self.epoch}: loss {self.loss:.4g}{parts}, accuracy "
             f"{percent(self.accuracy)} of the batch{held_out}, {duration(self.seconds)}"
         )
+
+
+@contextmanager
+def learning(module: nn.Module, seed: int, device: torch.device) -> Iterator[None]:
+    """Training mode, gradients, and a random state of our own inside the block; all undone."""
+    modes = {part: part.training for part in module.modules()}
+    elsewhere = [] if device.type == "cpu" else [device]
+    with (
+        random_state_lock,
+        torch.random.fork_rng(elsewhere, device_type=device.type),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+    ):
+        torch.default_generator.manual_seed(seed)
+        if elsewhere:
+            torch.get_device_module(device).manual_seed(seed)
+        module.train()
+        try:
+            yield
+        finally:
+            # The flag is set by hand: train() may be overridden and do more than set it.
+            for part, mode in modes.items():
+                part.training = mode

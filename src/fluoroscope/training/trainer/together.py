@@ -284,6 +284,22 @@ def is_first(processes: int) -> bool:
     return environment is None or environment.global_rank() == 0
 
 
+def of_shares(module: nn.Module) -> list[str]:
+    """What is not as in one process."""
+    kinds = {
+        "batch norm normalises over": nn.modules.batchnorm._BatchNorm,
+        "dropout draws for": nn.modules.dropout._DropoutNd,
+    }
+    parts = list(module.modules())
+    found = [how for how, kind in kinds.items() if any(isinstance(part, kind) for part in parts)]
+    if not found:
+        return []
+    return [
+        f"{' and '.join(found)} each process's share of a batch: several learn the same each time, "
+        "but not what one would"
+    ]
+
+
 def launched() -> Any:
     """The environment that torchrun or Slurm made for several processes, if one of them did."""
     with as_it_was():

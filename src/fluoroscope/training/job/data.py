@@ -1,0 +1,127 @@
+"""The data of a training as its network sees them: what is learnt from, and what judges."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fluoroscope.data.imageset import ImageSet, load_images
+from fluoroscope.engine.labels import Seen
+from fluoroscope.errors import UnknownDataError
+from fluoroscope.models.classifier import Classifier
+from fluoroscope.training.job.pictures import Parts, Watch, classes_of, decode
+from fluoroscope.training.job.shares import share_of_each
+from fluoroscope.training.trainer.second import SecondSource, also_in
+from fluoroscope.words import count
+
+# At most so many of the training pictures, and at most a tenth, judge each epoch instead: of every
+# class the same share, drawn at random.
+HELD_OUT = 2000
+
+
+class Data:
+    """Images are 8-bit ``(N, C, H, W)``, labels the network's classes ``(N,)``.
+
+    Raises:
+        InvalidImagesError, UnknownLabelError: labels that are not the network's.
+    """
+
+    second: SecondSource | None = None
+    """More pictures to learn from, of which a share of each batch is made."""
+    train: tuple[Tensor, Tensor]
+    """Those of the training part; the last of them judge each epoch and are not learnt from."""
+    train_sha256: str
+    """Of them in the order of the data, and of their classes."""
+    judges: int
+    """How many of them judge."""
+    test: tuple[Tensor, Tensor]
+    """What judges the network at the end."""
+
+    def __init__(self, parts: Parts, model: Classifier) -> None:
+        self.parts, self._model = parts, model
+        self._classes = classes_of(parts.train, model), classes_of(parts.test, model)
+
+    def read(self, folder: Path, seed: int, watch: Watch) -> None:
+        """Decode both parts; the seed says which pictures judge each epoch."""
+        (train, test), (classes, test_classes) = (self.parts.train, self.parts.test), self._classes
+        judges = share_of_each(classes, min(HELD_OUT, len(classes) // 10), seed)
+        learnt = torch.ones_like(classes, dtype=torch.bool).index_fill(0, judges, False)
+        order = torch.cat([learnt.nonzero()[:, 0], judges])
+        self.judges = len(judges)
+        total = len(train) + len(test)
+        images, digest = decode(
+            train, self._model, order, folder, lambda done, _: watch(done, total)
+        )
+        digest.update(classes.numpy().data)
+        self.train_sha256 = digest.hexdigest()
+        self.train = images, classes[order]
+        everything = torch.arange(len(test), device="cpu")
+        tests, _ = decode(
+            test, self._model, everything, folder, lambda done, _: watch(len(train) + done, total)
+        )
+        self.test = tests, test_classes
+
+    def other(self, data: Any, folder: Path) -> tuple[Tensor, Tensor]:
+        """Other labelled data: images and labels."""
+        pictures = data if isinstance(data, ImageSet) else _split_or_all(data, self._model)
+        classes = classes_of(pictures, self._model)
+        order = torch.arange(len(classes), device="cpu")
+        return decode(pictures.with_labels(), self._model, order, folder)[0], classes
+
+    @property
+    def kept(self) -> tuple[Tensor, Tensor]:
+        """What is learnt from."""
+        images, labels = self.train
+        kept = len(images) - self.judges
+        return images[:kept], labels[:kept]
+
+    @property
+    def held_out(self) -> tuple[Tensor, Tensor] | None:
+        """What judges each epoch."""
+        images, labels = self.train
+        kept = len(images) - self.judges
+        return (images[kept:], labels[kept:]) if self.judges else None
+
+    @property
+    def held_out_of_each(self) -> dict[str, int]:
+        """By class, how many training pictures judge each epoch and are not learnt from."""
+        if self.held_out is None:
+            return {}
+        names = self._model.labels
+        many = self.held_out[1].bincount(minlength=len(names)).tolist()
+        return {label: each for label, each in zip(names, many, strict=True) if each}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said of the data."""
+        of_parts = (*self.parts.train.notes, *self.parts.test.notes)
+        others = filter(None, [self.parts.note, self.leak])
+        missing = Seen.of(self._model, self.train[1]).notes
+        return tuple(dict.fromkeys([*of_parts, *others, *missing]))
+
+    @cached_property
+    def leak(self) -> str | None:
+        """What is to be said where the second source holds pictures that judge."""
+        if self.second is None:
+            return None
+        held_out, _ = self.held_out or (self.test[0][:0], None)
+        known = {
+            "held-out": also_in(held_out, self.second.images),
+            "test": also_in(self.test[0], self.second.images),
+        }
+        found = [count(many, f"{kind} picture") for kind, many in known.items() if many]
+        if not found:
+            return None
+        return (
+            f"the second source holds {' and '.join(found)}, bit for bit: the network learns from "
+            "what it is judged by, and its accuracies flatter it; take them out of it"
+        )
+
+
+def _split_or_all(data: Any, model: Classifier) -> ImageSet:
+    try:
+        return load_images(data, "train", channels=model.channels)
+    except UnknownDataError:
+        return load_images(data, channels=model.channels)
