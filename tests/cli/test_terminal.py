@@ -100,7 +100,7 @@ def test_an_end_of_file_is_not_an_interruption(monkeypatch: pytest.MonkeyPatch) 
         except EOFError as problem:
             raise fluoroscope.cli.typer.Abort from problem
 
-    monkeypatch.setattr(fluoroscope.cli, "app", ends)
+    monkeypatch.setattr(fluoroscope.cli, "_built", lambda: ends)
     with pytest.raises(EOFError, match="damaged"):
         fluoroscope.cli.main()
 

@@ -9,9 +9,11 @@ import os
 import platform
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -119,11 +121,19 @@ def main() -> None:
     sys.exit(code)
 
 
+@cache
+def _built() -> Callable[..., Any]:
+    """The commands with all their options, made once: whoever calls `main` often, as tests do,
+    does not wait for it each time.
+    """
+    return typer.main.get_command(app)
+
+
 def _outcome() -> tuple[int, str]:
     """The exit code of the command, and what is to be said of it."""
     try:
         with Output("-").telling(), stoppable():
-            code = app(standalone_mode=False) or int(unread())
+            code = _built()(standalone_mode=False) or int(unread())
             return code, "stopped" if code == STOPPED else ""
     except FluoroscopeError as error:
         return 2, str(error)
