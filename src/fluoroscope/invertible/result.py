@@ -123,6 +123,7 @@ class LatentReading(html.Shown):
             for place, one in enumerate(away)
         ]
         here, there = self.record["classes"]
+        how = f": {self.record['how']}" if self.record["how"] else ""
         return tile_sheet(
             [
                 [
@@ -134,7 +135,7 @@ class LatentReading(html.Shown):
             ["picture", "difference"],
             heads=["before", "after", *(f"+ {name}" for name in PARTS)],
             title=f"{names[here]} over {names[there]} in the latent of "
-            f"{network_name(self.record.get('model', 'the network'))}",
+            f"{network_name(self.record.get('model', 'the network'))}" + how,
             foot="The three pictures at the right are the inverse of the first picture's latent "
             "with a part of what differs in the latent added; differences in pixels, on one scale: "
             "red is more, blue less",
