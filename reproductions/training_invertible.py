@@ -135,7 +135,7 @@ def example(number: int = 0, attack: str = "latent", limit: int | None = None) -
     chosen, label = images[number : number + 1], labels[number : number + 1]
     eps = None if attack == "latent" else SETTINGS["digits"].eps
     found = fs.attack(attack, eps=eps, norm="l2")(model, chosen, label)
-    return read_latent(model, chosen[0], found.images[0], how=attack)
+    return read_latent(model, chosen[0], found.images[0], how=f"the attack {attack}")
 
 
 def _place(name: str, arm: str, limit: int | None) -> Path:
