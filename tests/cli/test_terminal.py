@@ -125,7 +125,7 @@ def test_a_mistake_is_still_a_mistake(
     def wrong(*_: object, **__: object) -> None:
         raise FluoroscopeError("no\nsuch thing")
 
-    monkeypatch.setattr(fluoroscope.cli, "app", wrong)
+    monkeypatch.setattr(fluoroscope.cli, "_built", lambda: wrong)
     with pytest.raises(SystemExit) as end:
         fluoroscope.cli.main()
     assert end.value.code == 2
