@@ -157,17 +157,19 @@ def _numbers(page: Section, found: dict[tuple[str, str], Network]) -> None:
     for (data, name), one in found.items():
         told, related = one.information, one.correlation
         gates = one.gates
+        agrees = () if gates is None else agreement(gates, related)
         rows.append(
             [data, name, f"{one.record['seconds']:.0f}", cifar.rate(one.right, len(one.labels)),
              f"{told.score:.4f}", f"{told.by_chance:.4f}", f"{mean_of_largest(related):.3f}",
              f"{one.weights_apart:.3f}",
              "–" if gates is None else f"{gates.density:.3f}",
              "–" if gates is None else f"{gates.classes_per_filter:.2f}",
-             "–" if gates is None else percent(agreement(gates, related), 0)]
+             *([percent(share, 0) for share in agrees] or ["–", "–"])]
         )  # fmt: skip
     page.table(
         ["data", "training", "seconds>", "test accuracy>", "MIS, nats>", "at random>",
-         "correlation>", "weights' cosine>", "density>", "classes a filter>", "agree>"],
+         "correlation>", "weights' cosine>", "density>", "classes a filter>", "agree>",
+         "agree by chance>"],
         rows,
     )  # fmt: skip
     page.text(
@@ -177,8 +179,9 @@ def _numbers(page: Section, found: dict[tuple[str, str], Network]) -> None:
         "class; *weights' cosine* the mean absolute cosine between two classes' rows of the last "
         "layer, less the mean over classes; *density* the mean gate, 1/C = .1 if each filter had "
         "one class; *classes a filter* those with a gate above .5; *agree* the share of filters "
-        "that are open to the class they are correlated with most. The paper's own tables were "
-        "not found."
+        "that are open to the class they are correlated with most, beside what it is with a class "
+        "drawn at random for each: gates that are open to all classes agree with any. The paper's "
+        "own tables were not found."
     )
     claims, changes = [], []
     for name in list(TRAININGS)[1:]:

@@ -21,7 +21,8 @@ def judged(model: Classifier, images: Tensor, labels: Tensor, gates: GateMatrix)
     """As plain values for a record, over at most :data:`MOST` of the images, evenly among them.
 
     Of each filter counts the mean over its places. ``agreement`` is the share of filters that are
-    open to the class with whose pictures they are correlated most.
+    open to the class with whose pictures they are correlated most, and ``agreement_by_chance`` what
+    it is of classes drawn at random: gates that are open to all classes agree with any.
 
     Args:
         model: the trained network.
@@ -35,12 +36,14 @@ def judged(model: Classifier, images: Tensor, labels: Tensor, gates: GateMatrix)
     values = features(model, images[chosen], gates.layer)
     told = information(values, own, len(gates.classes))
     related = correlation(values, own, len(gates.classes))
+    agrees, by_chance = agreement(gates, related)
     return {
         **gates.describe(),
         "pictures": len(chosen),
         **told.describe(),
         "correlation": mean_of_largest(related),
-        "agreement": agreement(gates, related),
+        "agreement": agrees,
+        "agreement_by_chance": by_chance,
     }
 
 
@@ -55,9 +58,13 @@ def features(model: Classifier, images: Tensor, layer: str) -> NDArray[np.float6
     return torch.cat(found).numpy()
 
 
-def agreement(gates: GateMatrix, related: NDArray[np.float64]) -> float:
-    """The share of filters that are open to the class they go with most; the dead ones do not."""
+def agreement(gates: GateMatrix, related: NDArray[np.float64]) -> tuple[float, float]:
+    """The share of filters that are open to the class they go with most; the dead ones do not.
+
+    And its chance level, for a class drawn at random for each filter.
+    """
     known = ~np.isnan(related).all(1)
     most = np.where(np.isnan(related), -np.inf, related).argmax(1)
-    opened = gates.values.numpy()[most, np.arange(len(most))] > OPEN
-    return float((opened & known).mean())
+    opened = gates.values.numpy() > OPEN
+    own = opened[most, np.arange(len(most))]
+    return float((own & known).mean()), float((opened.mean(0) * known).mean())
