@@ -20,7 +20,17 @@ def test_it_trains_alone_and_against_attacks(fluoroscope: Call, data: str, tmp_p
     asked = ["train", "digits-cnn", "-d", data, "--epochs", "1", "--recipe", "selective"]
     said = fluoroscope(*asked, "--weight", "2", "-o", str(tmp_path / "plain"), "--json", "-")
     assert said.code == 0, said.err
-    assert "--recipe selective --weight 2.0" in json.loads(said.out)["command"]
+    record = json.loads(said.out)
+    assert "--recipe selective --weight 2.0" in record["command"]
+    assert "selectivity penalty" in said.err
+    found = record["selective"]
+    assert (found["layer"], found["units"], found["pictures"]) == ("4", 64, 4)
+    assert found["class_of_unit"] == [unit * 10 // 64 for unit in range(64)]
+    there = [one for one in found["selectivity_of_unit"] if one is not None]
+    assert len(there) == sum(own < 2 for own in found["class_of_unit"])  # two classes are shown
+    assert found["selectivity"] == pytest.approx(sum(there) / len(there))
+    most = found["answer_most_to_their_own"]
+    assert f"{most} of 64 units of the layer 4 answer most to their own class, 6.4 wo" in said.err
     hardened = ["--adversarial", "pgd", "--eps", "0.1", "--adversarial-steps", "1"]
     said = fluoroscope(*asked, *hardened, "--layer", "7", "-o", str(tmp_path), "--json", "-")
     assert said.code == 0, said.err

@@ -29,7 +29,7 @@ def test_it_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     steps = list(whole)
     assert torch.equal(before, torch.get_rng_state())
     assert len(steps) == len(whole) == 9
-    assert set(steps[0].terms) == {"depth", "selectivity"}
+    assert set(steps[0].terms) == {"depth", "selectivity penalty"}
     assert steps[2].held_out is not None
     for step in DepthRun(out=tmp_path / "broken", settings=SMALL, seed=1):
         if step.number == 5:

@@ -153,7 +153,9 @@ def test_the_loss_is_depth_less_the_selectivity_for_the_assigned_bin() -> None:
             rest = sum(value for one, value in row.items() if one != own) / (len(row) - 1)
             found.append((row[own] - rest) / (row[own] + rest))
     assert len(found) == 2 * len(there)
-    assert terms["selectivity"].item() == pytest.approx(-0.3 * sum(found) / len(found), rel=1e-5)
+    assert terms["selectivity penalty"].item() == pytest.approx(
+        -0.3 * sum(found) / len(found), rel=1e-5
+    )
 
 
 def test_rectified_features_are_summed_the_short_way() -> None:
@@ -174,8 +176,8 @@ def test_a_batch_in_one_bin_teaches_no_selectivity() -> None:
     flat = torch.full((2, 8, 12), 5.0)
     terms, _ = SelectiveDepthLoss(BINS, 0.3)(Layered(), SCENES.images[:2] / 255, flat)
     assert isinstance(terms, dict)
-    assert terms["selectivity"].item() == 0
-    terms["selectivity"].backward()
+    assert terms["selectivity penalty"].item() == 0
+    terms["selectivity penalty"].backward()
 
 
 def test_pixels_in_no_bin_count_nowhere() -> None:

@@ -15,6 +15,7 @@ import fluoroscope as fs
 from fluoroscope.engine.threats import Linf
 from fluoroscope.errors import FluoroscopeWarning, InvalidParameterError, ResultFormatError
 from fluoroscope.training.gates.gates import ClassGates, RunningGates, projected
+from fluoroscope.training.gates.judging import agreement
 from fluoroscope.training.gates.matrix import GateMatrix, load_gates
 from fluoroscope.training.losses.adversarial import PGDLoss
 from fluoroscope.training.trainer.fitting import fit, fit_stream
@@ -68,7 +69,7 @@ def test_gated_path_is_the_filters_times_the_row_of_the_class() -> None:
     assert isinstance(terms, dict)
     torch.testing.assert_close(terms["gated"], F.cross_entropy(torch.cat(rows), LABELS[:16]))
     torch.testing.assert_close(terms["standard"], F.cross_entropy(logits, LABELS[:16]))
-    assert list(terms) == ["standard", "gated", "density"]
+    assert list(terms) == ["standard", "gated", "density penalty"]
 
 
 def test_density_penalty_and_its_gradient() -> None:
@@ -76,13 +77,13 @@ def test_density_penalty_and_its_gradient() -> None:
     running.gates.data.fill_(0.5)
     terms, _ = running(network(), IMAGES[:16], LABELS[:16], moment())
     assert isinstance(terms, dict)
-    assert terms["density"].item() == pytest.approx(0.01 * (0.5 - 0.2) * CLASSES * FILTERS)
-    [slope] = torch.autograd.grad(terms["density"], [running.gates])
+    assert terms["density penalty"].item() == pytest.approx(0.01 * (0.5 - 0.2) * CLASSES * FILTERS)
+    [slope] = torch.autograd.grad(terms["density penalty"], [running.gates])
     torch.testing.assert_close(slope, torch.full((CLASSES, FILTERS), 0.01))
     running.gates.data.fill_(0.1)  # below the density nothing is asked
     terms, _ = running(network(), IMAGES[:16], LABELS[:16], moment())
     assert isinstance(terms, dict)
-    assert terms["density"].item() == 0
+    assert terms["density penalty"].item() == 0
 
 
 _GATES = st.lists(
@@ -220,7 +221,7 @@ def test_ungated_path_against_attacks() -> None:
     assert isinstance(expected, dict)
     torch.testing.assert_close(logits, moved)
     torch.testing.assert_close(terms["adversarial"], expected["adversarial"])
-    assert list(terms) == ["adversarial", "gated", "density"]
+    assert list(terms) == ["adversarial", "gated", "density penalty"]
 
 
 @pytest.mark.parametrize(
@@ -299,3 +300,16 @@ def test_picture_has_filters_in_the_order_of_their_classes() -> None:
     assert shown.tolist() == [[1.0, 0.0, 0.25, 0.5], [0.0, 1.0, 1.0, 1.0]]
     turned = GateMatrix(some_gates().values.flip(1), "4", ("cat", "$dog")).figure().axes[0]
     assert [label.get_text() for label in turned.get_xticklabels()] == ["3", "0", "1", "2"]
+
+
+def test_agreement_stands_beside_its_chance_level() -> None:
+    """Gates that are open to all classes agree with any, and that says nothing."""
+    related = torch.rand(6, 4, generator=torch.Generator().manual_seed(0)).numpy()
+    related[5] = float("nan")  # a dead filter goes with no class
+    opened = GateMatrix(torch.ones(4, 6), "0", tuple("abcd"))
+    assert agreement(opened, related) == pytest.approx((5 / 6, 5 / 6))
+    one_each = torch.zeros(4, 6)
+    one_each[related[:5].argmax(1), torch.arange(5)] = 1
+    one_each[:2, 5] = 1
+    found = agreement(GateMatrix(one_each, "0", tuple("abcd")), related)
+    assert found == pytest.approx((5 / 6, 5 / 6 / 4))

@@ -1,5 +1,6 @@
 """The selectivity loss of classifiers, against a slow loop; and what it does to units."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,9 @@ def test_it_is_the_slow_loop(labels: list[int], layer: str | None) -> None:
     terms, logits = loss(module, IMAGES[:8], torch.tensor(labels), NOW)
     assert isinstance(terms, dict)
     read = module[: int(layer or "2") + 1](IMAGES[:8]).detach()
-    assert terms["selectivity"].item() == pytest.approx(-0.5 * by_hand(read, labels, 3), rel=1e-5)
+    assert terms["selectivity penalty"].item() == pytest.approx(
+        -0.5 * by_hand(read, labels, 3), rel=1e-5
+    )
     plain, same = cross_entropy(module, IMAGES[:8], torch.tensor(labels))
     assert torch.equal(logits, same)
     assert terms["loss"].item() == plain.item()  # type: ignore[union-attr]
@@ -74,10 +77,10 @@ def test_in_adversarial_training_the_moved_pictures_are_read() -> None:
     assert not torch.equal(moved, IMAGES[:8])
     read = module[:3](moved).detach()
     assert isinstance(terms, dict)
-    assert terms["selectivity"].item() == pytest.approx(
+    assert terms["selectivity penalty"].item() == pytest.approx(
         -by_hand(read, labels.tolist(), 3), rel=1e-5
     )
-    assert set(terms) == {"adversarial", "selectivity"}
+    assert set(terms) == {"adversarial", "selectivity penalty"}
     torch.testing.assert_close(logits, module(moved))
     # Of several passes that of the moved pictures counts.
     trades = TRADESLoss(threat=fs.Linf(0.2), steps=1)
@@ -86,8 +89,10 @@ def test_in_adversarial_training_the_moved_pictures_are_read() -> None:
     )
     assert isinstance(both, dict)
     read = module[:3](trades.moved(module, IMAGES[:8], labels, NOW)).detach()
-    assert both["selectivity"].item() == pytest.approx(-by_hand(read, labels.tolist(), 3), rel=1e-5)
-    assert set(both) == {"clean", "divergence", "selectivity"}
+    assert both["selectivity penalty"].item() == pytest.approx(
+        -by_hand(read, labels.tolist(), 3), rel=1e-5
+    )
+    assert set(both) == {"clean", "divergence", "selectivity penalty"}
 
 
 def test_tokens_and_plain_units_are_read() -> None:
@@ -111,12 +116,36 @@ def test_units_become_selective_for_their_own_class() -> None:
     assert many[1] >= 6 > many[0]
 
 
+def test_what_it_came_to_is_the_slow_loop_over_the_test_pictures() -> None:
+    module = network()
+    model = fs.Classifier(module, channels=1, input_size=6)
+    running = SelectiveLoss().begin(module, 3)
+    fit(module, IMAGES, LABELS, Recipe(12, 20, 0.02), loss=running)
+    found = running.findings(model, IMAGES, LABELS)["selective"]
+    with torch.no_grad():
+        activation = module[:3](IMAGES)
+    responses, _ = class_responses(activation, LABELS, 3)
+    most = responses.argmax(1) == assignment(7, 3)
+    assert found["selectivity"] == pytest.approx(by_hand(activation, LABELS.tolist(), 3), rel=1e-5)
+    assert found["answer_most_to_their_own"] == int(most.sum()) < 7
+    assert found["class_of_unit"] == [0, 0, 0, 1, 1, 2, 2]
+    for unit in range(7):
+        alone = responses[unit] / responses[unit].sum()
+        own = float(alone[found["class_of_unit"][unit]])
+        expected = (own - (1 - own) / 2) / (own + (1 - own) / 2)
+        assert found["selectivity_of_unit"][unit] == pytest.approx(expected, rel=1e-4)
+    shown = LABELS < 2
+    part = running.findings(model, IMAGES[shown], LABELS[shown])["selective"]
+    assert part["selectivity_of_unit"][5:] == [None, None]  # their class has no pictures
+    json.dumps(part, allow_nan=False)
+
+
 def test_it_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     recipe, loss = Recipe(epochs=3, batch_size=20), SelectiveLoss()
     whole, broken = network(), network()
     fit(whole, IMAGES, LABELS, recipe, loss=loss)
     for step in fit_stream(broken, IMAGES, LABELS, recipe, loss=loss, checkpoint=tmp_path / "c"):
-        assert set(step.terms) == {"loss", "selectivity"}
+        assert set(step.terms) == {"loss", "selectivity penalty"}
         if step.number == 4:
             break
     again = network()

@@ -255,7 +255,7 @@ def train(
         result.weights.with_suffix(suffix)
         for suffix in (".safetensors", ".json", ".curves.png", ".curves.csv")
     ]
-    for line in _gated(result.record):
+    for line in [*_gated(result.record), *_selective(result.record)]:
         output.say(line)
     output.wrote([*files, *result.beside, *filter(None, [result.best])])
     if run.next_command:
@@ -327,6 +327,21 @@ def _gated(record: dict[str, Any]) -> list[str]:
         f"each of {found['filters']} filters of the layer {found['layer']} is open to "
         f"{number(found['classes_per_filter'])} of {classes} on average: density "
         f"{number(found['density'])}{told}"
+    ]
+
+
+def _selective(record: dict[str, Any]) -> list[str]:
+    """What is said of units with a class of their own, where there are some."""
+    found = record.get("selective")
+    if found is None:
+        return []
+    units = count(found["units"], "unit")
+    by_chance = found["units"] / found["classes"]
+    return [
+        f"{found['answer_most_to_their_own']} of {units} of the layer {found['layer']} answer most "
+        f"to their own class, {number(by_chance)} would by chance; their selectivity for it is "
+        f"{number(found['selectivity'])} on average, from -1 to 1, on "
+        f"{count(found['pictures'], 'test picture')}"
     ]
 
 

@@ -203,4 +203,4 @@ class SelectiveDepthLoss:
         responses = summed(features, inside, self.bins.count) / pixels.clamp_min(1)
         own = assignment(len(responses), self.bins.count).to(responses.device)
         value = mean_selectivity(responses, own, pixels > 0)
-        return {"depth": off, "selectivity": -self.weight * value}, predicted
+        return {"depth": off, "selectivity penalty": -self.weight * value}, predicted

@@ -185,7 +185,7 @@ class RunningGates(Running):
             return {
                 **named_terms(terms),
                 "gated": F.cross_entropy(gated, labels),
-                "density": settings.weight * open_beyond.relu(),
+                "density penalty": settings.weight * open_beyond.relu(),
             }, logits
 
         return lowered

@@ -7,18 +7,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fluoroscope.engine.evaluate import evaluate
 from fluoroscope.engine.information import correlation, information, mean_of_largest
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.training.gates.matrix import OPEN, GateMatrix
-from fluoroscope.training.trainer.classification import pixels_for
-
-# Pictures at once, and at most in all.
-_AT_ONCE, MOST = 500, 5000
+from fluoroscope.training.reading import answers, evenly
 
 
 def judged(model: Classifier, images: Tensor, labels: Tensor, gates: GateMatrix) -> dict[str, Any]:
-    """As plain values for a record, over at most :data:`MOST` of the images, evenly among them.
+    """As plain values for a record, over some thousands of the images, evenly among them.
 
     Of each filter counts the mean over its places. ``agreement`` is the share of filters that are
     open to the class with whose pictures they are correlated most, and ``agreement_by_chance`` what
@@ -30,8 +26,7 @@ def judged(model: Classifier, images: Tensor, labels: Tensor, gates: GateMatrix)
         labels: ``(N,)``, the class of each.
         gates: those of the training.
     """
-    many = min(len(images), MOST)
-    chosen = torch.arange(many, device="cpu") * len(images) // many
+    chosen = evenly(len(images))
     own = labels[chosen].numpy()
     values = features(model, images[chosen], gates.layer)
     told = information(values, own, len(gates.classes))
@@ -49,12 +44,7 @@ def judged(model: Classifier, images: Tensor, labels: Tensor, gates: GateMatrix)
 
 def features(model: Classifier, images: Tensor, layer: str) -> NDArray[np.float64]:
     """Of each filter of a layer the mean over its places, ``(N, K)``."""
-    like = torch.zeros(0, dtype=model.dtype, device=model.device)
-    found = []
-    for batch in images.split(_AT_ONCE):
-        answer = evaluate(model, pixels_for(batch, like), layer=layer, look=False)
-        assert answer.activation is not None
-        found.append(answer.activation.flatten(2).mean(2).double().cpu())
+    found = [answer.flatten(2).mean(2) for answer in answers(model, images, layer)]
     return torch.cat(found).numpy()
 
 

@@ -9,14 +9,17 @@ batch shows nothing of are left out, and so are units that are assigned to one.
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fluoroscope.errors import InvalidParameterError
+from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.layers import find_layer, tapped
 from fluoroscope.models.wrappers.randomised import random_state_aside
 from fluoroscope.notices import tell
+from fluoroscope.training.reading import answers, evenly
 from fluoroscope.training.trainer.companion import Companion, Running, begun
 from fluoroscope.training.trainer.fitting import cross_entropy
 from fluoroscope.training.trainer.preprocessed import (
@@ -73,12 +76,53 @@ def class_responses(activation: Tensor, labels: Tensor, classes: int) -> tuple[T
     Returns:
         ``(K, classes)``, and which classes there are pictures of, ``(classes,)``.
     """
-    size = activation.abs()
-    if size.dim() > 2:
-        size = size.mean(1) if size.dim() == 3 else size.mean((2, 3))
+    size = _sizes(activation)
     shown = torch.nn.functional.one_hot(labels, classes).to(size)
     many = shown.sum(0)
     return (size.T @ shown) / many.clamp_min(1), many > 0
+
+
+def _sizes(activation: Tensor) -> Tensor:
+    """Of each picture and unit the mean ``|activation|`` over its places, ``(N, K)``."""
+    size = activation.abs()
+    if size.dim() > 2:
+        size = size.mean(1) if size.dim() == 3 else size.mean((2, 3))
+    return size
+
+
+def judged(
+    model: Classifier, images: Tensor, labels: Tensor, layer: str, classes: int
+) -> dict[str, Any]:
+    """What a layer's units answer to, as plain values for a record.
+
+    ``selectivity`` is the mean over the units whose class has pictures, from -1 to 1, and
+    ``answer_most_to_their_own`` how many of all answer to no class more than to theirs.
+
+    Args:
+        model: the trained network.
+        images: ``(N, C, H, W)``, 8-bit, or floats in ``[0, 1]``, of the network's size; at most
+            :data:`MOST` of them are read, evenly among them.
+        labels: ``(N,)``, the class of each.
+        layer: by its name.
+        classes: how many the network tells apart.
+    """
+    chosen = evenly(len(images))
+    sizes = torch.cat([_sizes(answer) for answer in answers(model, images[chosen], layer)])
+    responses, present = class_responses(sizes, labels[chosen], classes)
+    own = assignment(len(responses), classes)
+    each = selectivity(responses, own, present)
+    alive = responses.sum(1) > 0
+    return {
+        "layer": layer,
+        "units": len(own),
+        "classes": classes,
+        "pictures": len(chosen),
+        "selectivity": float(mean_selectivity(responses, own, present)),
+        "answer_most_to_their_own": int(((responses.argmax(1) == own) & alive).sum()),
+        "dead": int((~alive).sum()),
+        "class_of_unit": own.tolist(),
+        "selectivity_of_unit": [one if one == one else None for one in each.tolist()],
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,19 +176,26 @@ class Selecting(Running):
         self.layer = settings.layer
         self._own: Tensor | None = None
 
+    def meet(self, module: nn.Module, images: Tensor) -> None:
+        """Find the layer, if nobody named one."""
+        if self.layer is None:
+            with random_state_aside(images.device):
+                self.layer = last_convolution(module, images)
+
     def __call__(
         self, module: nn.Module, images: Tensor, labels: Tensor, moment: Moment
     ) -> tuple[Terms, Tensor]:
-        """The terms of the base, and ``selectivity``; the base's logits ``(N, classes)``."""
+        """The terms of the base, and ``selectivity penalty``, which is minus ``weight`` times the
+        mean selectivity; the base's logits ``(N, classes)``.
+        """
         return self.prepare(module, images, labels, moment)()
 
     def prepare(self, module: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> Ready:
         """What the base does once for a batch; the loss at the weights there are when asked."""
-        if self.layer is None:
-            with random_state_aside(images.device):
-                self.layer = last_convolution(module, images)
+        self.meet(module, images)
         # The many passes of a search for moved pictures are over then.
         ready = prepare(self._base, module, images, labels, moment)
+        assert self.layer is not None
         return partial(self._lowered, ready, module, images.shape[1], labels, self.layer)
 
     def _lowered(
@@ -163,7 +214,12 @@ class Selecting(Running):
             )
         responses, present = class_responses(kept[-1], labels, self._classes)
         value = mean_selectivity(responses, self._units(responses), present)
-        return {**named_terms(terms), "selectivity": -self.settings.weight * value}, logits
+        return {**named_terms(terms), "selectivity penalty": -self.settings.weight * value}, logits
+
+    def findings(self, model: Classifier, images: Tensor, labels: Tensor) -> dict[str, Any]:
+        """What the units answer to on the test pictures, and which class is each one's own."""
+        assert self.layer is not None
+        return {"selective": judged(model, images, labels, self.layer, self._classes)}
 
     def _units(self, responses: Tensor) -> Tensor:
         units = len(responses)
