@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fluoroscope.training.job.run import TrainingRun
+from fluoroscope.training.names import RECIPES
 
 Call = Callable[..., object]
 pytestmark = pytest.mark.usefixtures("without_curves")
@@ -39,6 +40,25 @@ def test_hardens_and_says_how_far(
     assert "under attack" in said.err
     assert "survive PGD (100 steps, 10 starts)" in said.err
     assert json.loads((tmp_path / "digits-linear.json").read_text("utf-8")) == record
+
+
+def test_an_epochs_line_is_its_mean_as_in_the_record(
+    fluoroscope: Call, data: Path, tmp_path: Path
+) -> None:
+    said = fluoroscope(
+        "train", "digits-cnn", "-d", str(data), "--epochs", "2", "--batch-size", "8",
+        "--recipe", "gates", "--gate-every", "2", "-o", str(tmp_path), "--json", "-",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    for one in json.loads(said.out)["history"]:
+        terms = ", ".join(f"{name} {mean:.3g}" for name, mean in one.get("terms", {}).items())
+        told = f"{one['loss']:.4f}" + (f" ({terms})" if terms else "")
+        assert f"epoch {one['epoch']}: loss {told}, held-out" in said.err
+
+
+def test_the_help_tells_of_every_recipe(fluoroscope: Call) -> None:
+    told = " ".join(fluoroscope("train", "--help").out.split())
+    assert all(f"{name}: " in told for name in RECIPES)
 
 
 def test_goes_on_when_called_again(fluoroscope: Call, data: Path, tmp_path: Path) -> None:

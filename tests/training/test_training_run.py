@@ -69,6 +69,8 @@ def test_writes_weights_and_record(name: str, data: Path, tmp_path: Path) -> Non
         4,
         10,
     )
+    assert record["data"]["learnt_from"] == 36
+    assert "36 pictures of" in result._repr_html_()
     assert 0 <= record["accuracy"]["built_in_pictures"] <= 1
 
     again = build_architecture(name)

@@ -75,7 +75,8 @@ def train(
                 at, words = step.number, f"epoch {step.epoch}: loss {terms_of(step)}"
                 if step.held_out is not None:
                     held_out = f"{percent(step.held_out)} of pixels"
-                    output.say(f"{words}, {held_out} of other scenes within a factor of 1.25")
+                    epoch = f"epoch {step.epoch}: loss {terms_of(run.history.epochs[-1])}"
+                    output.say(f"{epoch}, {held_out} of other scenes within a factor of 1.25")
                 move(at / total, f"{words}, {held_out or percent(step.accuracy)} right")
     except KeyboardInterrupt:
         if run.checkpoint.is_file():

@@ -20,13 +20,16 @@ from fluoroscope.cli.options import (
 from fluoroscope.cli.output import Output, earlier_run, one_line
 from fluoroscope.cli.train_options import with_recipe_options
 from fluoroscope.cli.waiting import waiting
+from fluoroscope.training.names import RECIPES
 from fluoroscope.words import count, number, percent
 
 if TYPE_CHECKING:
+    from fluoroscope.training.job.history import Point
     from fluoroscope.training.job.run import TrainingRun
     from fluoroscope.training.trainer.step import FitStep
 
 _LEARNING, _HARDENING = "How it learns", "Against attacks"
+_RECIPES = "; ".join(f"{name}: {about.summary}" for name, about in RECIPES.items())
 
 
 @with_statements
@@ -55,11 +58,7 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="consistent: moved pictures keep their features; exclude: learn one class more, "
-            "none of these, from noise and from what the network itself takes for digits; "
-            "selective: each unit of a layer learns to answer to one class; gates: filters that "
-            "each serve few classes; invertible: by a network that can be run backwards, made for "
-            "the data; default: the classes alone.",
+            help=f"What is learnt. {_RECIPES}; default: the classes alone.",
             rich_help_panel=_LEARNING,
         ),
     ] = None,
@@ -224,7 +223,8 @@ def train(
                 at = step.number
                 if step.held_out is not None:
                     short = _shortly(step)
-                    output.say(f"epoch {step.epoch}: loss {terms_of(step)}, {_judged(step)}")
+                    epoch = terms_of(run.history.epochs[-1])
+                    output.say(f"epoch {step.epoch}: loss {epoch}, {_judged(step)}")
                 # The accuracies first: of a narrow terminal's line the end is cut.
                 right = short or f"{percent(step.accuracy)} of the batch"
                 move(at / total, f"epoch {step.epoch}: {right}, loss {terms_of(step)}")
@@ -263,8 +263,8 @@ def train(
     output.json(result.record)
 
 
-def terms_of(step: "FitStep") -> str:
-    """``2.31``, or ``2.31 (clean 1.2, divergence 1.11)``."""
+def terms_of(step: "FitStep | Point") -> str:
+    """``2.31``, or ``2.31 (clean 1.2, divergence 1.11)``: of a batch, or the means of an epoch."""
     parts = ", ".join(f"{name} {value:.3g}" for name, value in step.terms.items())
     return f"{step.loss:.4f}" + (f" ({parts})" if parts else "")
 

@@ -16,7 +16,8 @@ def of_data(data: Data) -> dict[str, Any]:
     """What was learnt from and what judged."""
     return {
         "name": data.parts.train.name,
-        "train": len(data.train[0]),
+        "train": len(data.train[0]),  # which are learnt from, or held out
+        "learnt_from": len(data.kept[0]),
         "held_out": data.judges,
         "held_out_of_each": data.held_out_of_each,
         "test": len(data.test[0]),

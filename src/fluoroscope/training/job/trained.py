@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NOTE = (
-    "The weights were learnt from the training pictures alone; neither those that judged the "
-    "epochs nor those of the test were among them."
+    "The weights were learnt from the training pictures that were not held out; neither those, "
+    "which judged the epochs, nor those of the test were among them."
 )
 BUILT_IN_NOTE = (
-    "The weights were learnt from the training split alone, never from the test split or the "
-    "built-in pictures; the recipe was chosen with the accuracy on both in view."
+    "The weights were learnt from the training split less what was held out, never from the test "
+    "split or the built-in pictures; the recipe was chosen with the accuracy on both in view."
 )
 
 
@@ -56,9 +56,10 @@ class Trained(html.Shown):
     def _view(self) -> Iterator[html.Html]:
         record = self.record
         reached, recipe, data = (record.get(name, {}) for name in ("accuracy", "recipe", "data"))
+        learnt = data.get("learnt_from", data.get("train", 0))
         yield html.facts(
             [
-                ("trained on", f"{data.get('train', 0):,} pictures of {data.get('name', '')}"),
+                ("learnt from", f"{learnt:,} pictures of {data.get('name', '')}"),
                 *(
                     (f"accuracy, {name.replace('_', ' ')}", percent(share))
                     for name, share in reached.items()

@@ -383,10 +383,19 @@ class _Job:
             if not math.isfinite(term):
                 which = "the loss" if len(terms) == 1 else f"the term {name} of the loss"
                 raise InvalidParameterError(
-                    f"{which} is {term} at step {number}; expected a finite number: lower the "
-                    f"learning rate ({self.recipe.learning_rate:g})"
+                    f"{which} is {term} at step {number}; expected a finite number: "
+                    + self._mend(number)
                 )
         return summed(given), terms, right
+
+    def _mend(self, number: int) -> str:
+        """What to do about a loss that is no number at this step."""
+        if number > 1:
+            return f"lower the learning rate ({self.recipe.learning_rate:g})"
+        return (
+            "nothing was learnt yet, so look for what is not finite in the network's weights or in "
+            "the loss, such as the logarithm of 0"
+        )
 
     def _looked_at(self, step: FitStep) -> FitStep:
         for one in self.running:
