@@ -29,6 +29,11 @@ def test_all_goes_along_with_mart(fluoroscope: Call, data: str, tmp_path: Path) 
     assert said.code == 0, said.err
     record = json.loads(said.out)
     assert record["adversarial"]["method"] == "mart"
+    another = record["adversarial"]["test"][-1]  # beside FGSM and PGD, which it flatters itself by
+    assert (another["attack"], another["loss"]) == ("APGD", "dlr")
+    assert "survive APGD on the difference of logits ratio (100 steps, 1 start)" in said.err
+    assert "flatters it" in record["adversarial"]["note"]
+    assert "flatters it" in said.err
     assert [one["kind"] for one in record["beside"]] == [
         "AdversarialWeightPerturbation",
         "WeightAverage",

@@ -103,6 +103,24 @@ def test_modes_and_gradients_are_as_found_at_every_step() -> None:
     assert [False] * len(modes) in seen  # and was judged in evaluation mode
 
 
+def with_norm() -> nn.Sequential:
+    norm = nn.Sequential(nn.BatchNorm1d(8), nn.ReLU())
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), norm, nn.Linear(8, 2))
+
+
+@pytest.mark.parametrize(("frozen", "learnt"), [("norm", False), ("all", True), ("none", True)])
+def test_a_norm_that_was_frozen_alone_keeps_its_statistics(frozen: str, learnt: bool) -> None:
+    module = with_norm().train()
+    norm = module[2][0]  # type: ignore[index]
+    {"norm": norm.eval, "all": module.eval, "none": module.train}[frozen]()
+    before = norm.running_mean.clone(), norm.weight.detach().clone()
+    fit(module, IMAGES, LABELS, SHORT)
+    assert torch.equal(norm.running_mean, before[0]) is not learnt
+    assert int(norm.num_batches_tracked) == (8 if learnt else 0)
+    assert not torch.equal(norm.weight, before[1])
+    assert norm.training is (frozen == "none")
+
+
 def test_mode_and_random_state_are_restored_when_a_step_fails() -> None:
     def failing(images: Tensor, labels: Tensor) -> Tensor:
         torch.rand(1)

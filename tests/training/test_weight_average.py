@@ -80,3 +80,12 @@ def test_epochs_are_judged_by_the_average() -> None:
 def test_decays_out_of_range(decay: Any) -> None:
     with pytest.raises(InvalidParameterError, match=r"decay is .*; expected"):
         WeightAverage(decay)
+
+
+def test_two_averages_cannot_both_be_what_the_network_ends_with() -> None:
+    module = network()
+    before = module[0].weight.detach().clone()  # type: ignore[operator]
+    says = r"decay=0\.9\).*decay=0\.99\), and each says .* expected one of them"
+    with pytest.raises(InvalidParameterError, match=says):
+        fit(module, IMAGES, LABELS, RECIPE, beside=[WeightAverage(0.9), WeightAverage(0.99)])
+    assert torch.equal(module[0].weight, before)

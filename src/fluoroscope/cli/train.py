@@ -246,9 +246,11 @@ def train(
     for judged in hardened.get("test", []):
         output.say(
             f"within {_ball(hardened | judged)} of {judged['pictures']} test pictures "
-            f"{100 * judged['accuracy']:.1f} % survive {judged['attack']} "
+            f"{100 * judged['accuracy']:.1f} % survive {_attack(judged)} "
             f"({count(judged['steps'], 'step')}, {count(judged['restarts'], 'start')})"
         )
+    if "note" in hardened:
+        output.note(hardened["note"])
     for line in _excluded(run):
         output.say(line)
     files = [
@@ -293,6 +295,12 @@ def _run(recipe: str | None) -> "type[TrainingRun]":
     from fluoroscope.training.job.run import TrainingRun
 
     return TrainingRun
+
+
+def _attack(judged: dict[str, Any]) -> str:
+    """``APGD on the difference of logits ratio``; the cross-entropy goes without saying."""
+    another = " on the difference of logits ratio" if judged.get("loss") == "dlr" else ""
+    return f"{judged['attack']}{another}"
 
 
 def _ball(judged: dict[str, Any]) -> str:

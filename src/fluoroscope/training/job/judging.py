@@ -12,10 +12,15 @@ from fluoroscope.models.classifier import Classifier
 from fluoroscope.training.job.shares import share_of_each
 from fluoroscope.training.losses.adversarial import AdversarialLoss, Search
 from fluoroscope.training.losses.attacked import AttackLoss
+from fluoroscope.training.losses.mart import MARTLoss
 from fluoroscope.training.losses.multi_norm import MultiNormLoss
 
 # At most so many of the test pictures, a like share of every class, are attacked at the end.
 TEST_ATTACKED = 1000
+OF_MART = (
+    "MART shapes the cross-entropy that FGSM and PGD follow, which flatters it: the difference of "
+    "logits finds more; judge it by a plan of several losses"
+)
 
 
 def can_judge(threat: Threat) -> bool:
@@ -50,6 +55,7 @@ def under_attack(
             {
                 "attack": type(attack).__name__,
                 **(_ball(attack.threat) if isinstance(moved_by, MultiNormLoss) else {}),
+                **({"loss": attack.loss} if isinstance(attack, APGD) else {}),
                 "steps": steps,
                 "restarts": restarts,
                 "pictures": len(images),
@@ -57,7 +63,8 @@ def under_attack(
                 "accuracy": right / len(images),
             }
         )
-    return {**moved_by.describe(), "test": judged}
+    note = {"note": OF_MART} if isinstance(moved_by, MARTLoss) else {}
+    return {**moved_by.describe(), "test": judged, **note}
 
 
 def _ball(threat: Threat) -> dict[str, Any]:
@@ -67,10 +74,16 @@ def _ball(threat: Threat) -> dict[str, Any]:
 def _judges(
     moved_by: AdversarialLoss | AttackLoss | MultiNormLoss,
 ) -> list[tuple[Search, int, int]]:
-    """Attacks, their steps and restarts: of one ball a weak one and a strong one, of several the
-    same in each.
+    """Attacks, their steps and restarts: of one ball a weak one and a strong one, and another loss
+    where theirs flatters; of several balls the same in each.
     """
     if isinstance(moved_by, MultiNormLoss):
         return [(APGD(threat=threat, steps=100), 100, 1) for threat in moved_by.threats]
     threat = moved_by.threat
-    return [(FGSM(threat=threat), 1, 1), (PGD(threat=threat, steps=100), 100, 10)]
+    usual: list[tuple[Search, int, int]] = [
+        (FGSM(threat=threat), 1, 1),
+        (PGD(threat=threat, steps=100), 100, 10),
+    ]
+    if isinstance(moved_by, MARTLoss):
+        usual.append((APGD(threat=threat, steps=100, loss="dlr"), 100, 1))
+    return usual

@@ -6,13 +6,14 @@ Settings are a frozen dataclass with a method ``begin``; what it gives back belo
 wants to see afterwards what was learnt begins it himself.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.training.trainer.step import FitStep, Moment
 
@@ -103,6 +104,21 @@ class Companion(Protocol):
     def begin(self, module: nn.Module, classes: int) -> Running:
         """Begin for a network of so many classes; what it makes lies where the network does."""
         ...
+
+
+def check_one_judges(running: Sequence[Running]) -> None:
+    """Refuse several that say which weights the network is judged by, and ends with.
+
+    Raises:
+        InvalidParameterError: there are several.
+    """
+    judge = [one for one in running if type(one).judged is not Running.judged]
+    if len(judge) > 1:
+        named = " and ".join(repr(one.settings or type(one).__name__) for one in judge)
+        raise InvalidParameterError(
+            f"beside holds {named}, and each says what weights the network is judged by and ends "
+            "with; expected one of them"
+        )
 
 
 def begun(given: Any, module: nn.Module, classes: int) -> Any:

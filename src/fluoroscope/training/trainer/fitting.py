@@ -26,7 +26,7 @@ from fluoroscope.training.trainer.classification import (
     kind_of,
     pixels_for,
 )
-from fluoroscope.training.trainer.companion import Companion, Running, begun
+from fluoroscope.training.trainer.companion import Companion, Running, begun, check_one_judges
 from fluoroscope.training.trainer.recipe import Recipe, pace
 from fluoroscope.training.trainer.second import Drawn, SecondSource
 from fluoroscope.training.trainer.step import (
@@ -110,9 +110,11 @@ def fit_stream(
 ) -> Iterator[FitStep]:
     """Train a module in place, yielding each step; drop the iterator at any time to stop.
 
-    Only weights that collect gradients are trained. At every yield the module is in the mode it
-    was found in, without gradients, and torch's random state is untouched: the same seed and
-    machine give the same weights whatever else is drawn.
+    Only weights that collect gradients are trained. It learns in training mode, whatever it was
+    found in; only a batch norm that is in evaluation mode within a part in training mode keeps its
+    statistics, as a frozen one does when a network is fine-tuned. At every yield the module is in
+    the mode it was found in, without gradients, and torch's random state is untouched: the same
+    seed and machine give the same weights whatever else is drawn.
 
     With a ``checkpoint`` the training is written there after every epoch, and every minute. If the
     file is there already, the training goes on from it, beginning with a repeat of the step it
@@ -172,6 +174,7 @@ def fit_stream(
         books = Books(user_path(checkpoint), identity)
     lowered, *companions = (begun(one, module, classes) for one in (loss, *beside))
     running = [one for one in (lowered, *companions) if isinstance(one, Running)]
+    check_one_judges(running)
     # Those that only look on come last: what they keep is no part of what a checkpoint must have.
     running.sort(key=lambda one: one.watches)
     for one in running:

@@ -113,10 +113,22 @@ class FitStep(html.Shown):
         )
 
 
+def _norms_at_rest(module: nn.Module) -> list[nn.Module]:
+    """Norms with statistics that somebody put in evaluation mode, one by one."""
+    return [
+        part
+        for holder in module.modules()
+        if holder.training
+        for part in holder.children()
+        if isinstance(part, nn.modules.batchnorm._NormBase) and not part.training
+    ]
+
+
 @contextmanager
 def learning(module: nn.Module, seed: int, device: torch.device) -> Iterator[None]:
     """Training mode, gradients, and a random state of our own inside the block; all undone."""
     modes = {part: part.training for part in module.modules()}
+    at_rest = _norms_at_rest(module)
     elsewhere = [] if device.type == "cpu" else [device]
     with (
         random_state_lock,
@@ -128,6 +140,8 @@ def learning(module: nn.Module, seed: int, device: torch.device) -> Iterator[Non
         if elsewhere:
             torch.get_device_module(device).manual_seed(seed)
         module.train()
+        for part in at_rest:
+            part.training = False
         try:
             yield
         finally:
