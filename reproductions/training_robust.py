@@ -249,6 +249,11 @@ def _of_arms(page: Section, found: Mapping[str, dict[str, Any]]) -> None:
         ["training", "clean>", "PGD-10>", "verdict>", "gap, points>", "thousand passes forward>",
          "and back>", "trust checks that object"], rows,
     )  # fmt: skip
+    spent = sum(one["seconds"] for name, one in found.items() if not ARMS[name].averaged)
+    page.text(
+        f"The trainings took {spent:.0f} s of a crowded machine's clock; they are kept, and the time "
+        "below is of what was not."
+    )
     at, mart = found["AT"], found["MART"]
     page.text(
         "Of a ResNet-18 trained for long the gap of MART between PGD and AutoAttack is twice that "
