@@ -251,8 +251,8 @@ def _of_arms(page: Section, found: Mapping[str, dict[str, Any]]) -> None:
     )  # fmt: skip
     spent = sum(one["seconds"] for name, one in found.items() if not ARMS[name].averaged)
     page.text(
-        f"The trainings took {spent:.0f} s of a crowded machine's clock; they are kept, and the time "
-        "below is of what was not."
+        f"The trainings took {spent:.0f} s of a crowded machine's clock; they are kept, and the "
+        "time below is of what was not."
     )
     at, mart = found["AT"], found["MART"]
     page.text(
