@@ -84,7 +84,7 @@ def latent(
     for note in found.notes:
         output.note(note)
     described = found.describe()
-    output.say(f"{found.summary}.")
+    output.say(found.summary)
     output.table(
         ["part", "of the difference", "in no direction", "predicted as", "margin"],
         [

@@ -103,8 +103,8 @@ def train(
     adversarial: Annotated[
         str | None,
         typer.Option(
-            help="Learn from pictures moved against the network: fgsm, pgd, trades, mart, or an "
-            "attack that follows a gradient (fluoroscope attacks); default: the recipe's.",
+            help="Learn from pictures moved against the network: fgsm, pgd, trades, mart, latent "
+            "(of an invertible one, eps in L2), or an attack that follows a gradient (fluoroscope attacks); default: the recipe's.",
             rich_help_panel=_HARDENING,
         ),
     ] = None,

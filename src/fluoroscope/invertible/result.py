@@ -72,7 +72,7 @@ class LatentReading(html.Shown):
             f"{number(margins[1])}. Of what differs in the latent {percent(shares[PARTS[0]])} lies "
             f"between both classes, where that margin is made (of a difference in no direction it "
             f"would be {percent(chance)}), {percent(shares[PARTS[1]])} between other classes, and "
-            f"{percent(shares[PARTS[2]])} where the head does not look"
+            f"{percent(shares[PARTS[2]])} where the head does not look."
         )
 
     def describe(self) -> dict[str, Any]:
@@ -195,9 +195,9 @@ class LatentReading(html.Shown):
             [
                 ("apart in pixels", number(record["distance"])),
                 ("apart in the latent", number(record["latent_distance"])),
-                ("between", " and ".join(f"{one:.3g}×" for one in record["bounds"])),
+                ("bounds of their ratio", " and ".join(f"{one:.3g}×" for one in record["bounds"])),
                 ("inverse off by", number(max(record["inverse_off"]))),
-                ("rounds of the inverse", count(max(record["rounds"]), "round")),
+                ("the inverse took", count(max(record["rounds"]), "round")),
             ]
         )
         yield html.notes(self.notes)
