@@ -104,7 +104,8 @@ def train(
         str | None,
         typer.Option(
             help="Learn from pictures moved against the network: fgsm, pgd, trades, mart, latent "
-            "(of an invertible one, eps in L2), or an attack that follows a gradient (fluoroscope attacks); default: the recipe's.",
+            "(of an invertible one, eps in L2), or an attack that follows a gradient (fluoroscope "
+            "attacks); default: the recipe's.",
             rich_help_panel=_HARDENING,
         ),
     ] = None,
