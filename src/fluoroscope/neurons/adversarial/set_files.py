@@ -6,7 +6,6 @@ the folder becomes ``data/``, and the directory is a data set like any other.
 """
 
 import hashlib
-import io
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -19,11 +18,11 @@ import pyarrow as pa
 from pyarrow import parquet
 from torch import Tensor
 
+from fluoroscope.data.kept_pictures import features, picture_column
 from fluoroscope.errors import InvalidParameterError, StorageError
 from fluoroscope.files import atomic_path, clear_drafts, in_use, output_directory, regular, remove
 from fluoroscope.neurons.places import GOING, RECORD
 from fluoroscope.neurons.taking_up import begun, check_same
-from fluoroscope.pictures.write import to_pil
 from fluoroscope.sealed_files import plain, read_record, write_record
 from fluoroscope.words import count
 
@@ -198,12 +197,9 @@ def _check_room(out: Path, needed: int, pictures: int) -> None:
 
 
 def _table(rows: Sequence[Row], names: tuple[str, ...], of: bytes) -> pa.Table:
-    pictures = [
-        {"bytes": _png(row.image), "path": f"{row.source}-to-{row.target}.png"} for row in rows
-    ]
-    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    pictures = [(f"{row.source}-to-{row.target}.png", row.image) for row in rows]
     columns: dict[str, pa.Array] = {
-        "image": pa.array(pictures, kind),
+        "image": picture_column(pictures),
         "label": pa.array([row.label for row in rows], pa.int64()),
         "target": pa.array([row.target for row in rows], pa.int64()),
         "source": pa.array([row.source for row in rows], pa.int64()),
@@ -213,25 +209,6 @@ def _table(rows: Sequence[Row], names: tuple[str, ...], of: bytes) -> pa.Table:
     }
     for number in range(len(rows[0].members)):
         columns[f"success_{number + 1}"] = pa.array([row.members[number] for row in rows])
-    return pa.table(columns).replace_schema_metadata(
-        {_OF: of, b"huggingface": _features(columns, names)}
-    )
-
-
-def _features(columns: dict[str, pa.Array], names: tuple[str, ...]) -> bytes:
-    """What the columns are, as the ``datasets`` library reads it: classes by their names."""
-    called = {"double": "float64"}
-    kinds: dict[str, Any] = {
-        name: {"_type": "Value", "dtype": called.get(str(column.type), str(column.type))}
-        for name, column in columns.items()
-    }
-    kinds["image"] = {"_type": "Image"}
-    classes = {"_type": "ClassLabel", "names": list(names)}
-    kinds |= {"label": classes, "target": classes, "before": classes}
-    return json.dumps({"info": {"features": kinds}}, ensure_ascii=False).encode()
-
-
-def _png(image: Tensor) -> bytes:
-    file = io.BytesIO()
-    to_pil(image).save(file, "PNG")
-    return file.getvalue()
+    kinds = {name: column.type for name, column in columns.items()}
+    told = features(kinds, ["label", "target", "before"], names)
+    return pa.table(columns).replace_schema_metadata({_OF: of, b"huggingface": told})
