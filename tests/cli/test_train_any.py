@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 import fluoroscope as fs
@@ -79,6 +80,56 @@ def test_the_last_line_goes_on_as_it_stands(fluoroscope: Call, here: Path) -> No
     again = fluoroscope(*shlex.split(record["command"])[1:], "--json", "-")
     assert json.loads(again.out)["sha256"] == record["sha256"]
     assert "what an earlier run left" in again.err
+    # The last line looks at what was not learnt from, and sees what the training saw.
+    kept = fs.load_images(words[words.index("--data") + 1])
+    assert (len(kept), kept.labels) == (5, model.labels)
+    assert record["data"]["test_kept"] == "nets-make.test.parquet"
+    stated = fs.load_model(
+        "python:nets.py:make", checkpoint="out/train/nets-make.safetensors",
+        mean=[0.5] * 3, std=[0.25] * 3, input_size=10,
+    )  # fmt: skip
+    learner = fs.training.TrainingRun(
+        "python:nets.py:make", "photos", out=here / "b", input_size=10, augment=None
+    )
+    assert torch.equal(
+        torch.stack([(stated.fit(one.image) * 255).round().byte() for one in kept]),
+        learner.data.test[0],
+    )
+    right = sum(
+        int(stated(stated.fit(one.image)[None]).argmax()) == number
+        for one, number in zip(kept, kept.class_numbers().tolist(), strict=True)
+    )
+    assert right / 5 == record["accuracy"]["test"]
+
+
+def test_where_the_kept_pictures_cannot_be_written_it_is_said(
+    fluoroscope: Call, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fluoroscope.training.job.data.MEMORY", 10)
+    said = fluoroscope(
+        "train", "python:nets.py:make", "-d", "photos", "--epochs", "1", "--input-size", "10"
+    )
+    assert said.code == 0, said.err
+    assert "--data photos" in said.out
+    assert "photos holds the 19 pictures that were learnt from, too" in said.err
+    record = json.loads((here / "out/train/nets-make.json").read_text("utf-8"))
+    assert record["data"]["test_kept"] is None
+    assert "flatters the network" in record["data"]["notes"][-1]
+    assert not list(here.glob("out/train/*.parquet"))
+
+
+def test_a_class_that_nothing_judges_is_named(fluoroscope: Call, here: Path) -> None:
+    for number in range(2, 12):
+        (here / f"photos/green/{number}.png").unlink()
+    (here / "photos/green/1.png").unlink()
+    said = fluoroscope("train", "python:nets.py:make", "-d", "photos", "--input-size", "10")
+    assert said.code == 0, said.err
+    words = "none of the test pictures is of 'green' (1 picture to learn from)"
+    assert words in said.err
+    record = json.loads((here / "out/train/nets-make.json").read_text("utf-8"))
+    assert [one.partition(" is of ")[0] for one in record["data"]["notes"]] == [
+        "none of the pictures held out to judge every epoch", "none of the test pictures",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -263,6 +263,8 @@ def train(
     output.wrote([*files, *result.beside, *filter(None, [result.best])])
     if run.next_command:
         output.say(f"look into it: {run.next_command}")
+        if run.data.flatters:
+            output.note(run.data.flatters)
     output.json(result.record)
 
 

@@ -11,7 +11,7 @@ from fluoroscope.data.imageset import ImageSet, load_images
 from fluoroscope.engine.labels import Seen
 from fluoroscope.errors import UnknownDataError
 from fluoroscope.models.classifier import Classifier
-from fluoroscope.training.job.pictures import Parts, Watch, classes_of, decode
+from fluoroscope.training.job.pictures import MEMORY, Parts, Watch, classes_of, decode
 from fluoroscope.training.job.shares import share_of_each
 from fluoroscope.training.trainer.second import SecondSource, also_in
 from fluoroscope.words import count
@@ -19,6 +19,8 @@ from fluoroscope.words import count
 # At most so many of the training pictures, and at most a tenth, judge each epoch instead: of every
 # class the same share, drawn at random.
 HELD_OUT = 2000
+# So many classes are named in a note.
+_NAMED = 5
 
 
 class Data:
@@ -94,10 +96,54 @@ class Data:
         return {label: each for label, each in zip(names, many, strict=True) if each}
 
     @property
+    def keeps_test(self) -> bool:
+        """Whether the test pictures are to be kept beside the weights: nothing else tells them from
+        those that were learnt from. Those of more channels than a PNG has, or too many, are not.
+        """
+        images = self.test[0]
+        return self.parts.drawn and images.shape[1] in (1, 3) and images.numel() <= MEMORY
+
+    @property
+    def flatters(self) -> str | None:
+        """What is to be said of a look at the whole data where the test was drawn from it and is
+        not kept."""
+        if not self.parts.drawn or self.keeps_test:
+            return None
+        return (
+            f"{self.parts.train.name} holds the {count(len(self.parts.train), 'picture')} that were "
+            "learnt from, too: what is measured on all of it flatters the network; its accuracy on "
+            "the others stands in the record"
+        )
+
+    @property
+    def unjudged(self) -> tuple[str, ...]:
+        """What is to be said of classes with too few pictures to judge them."""
+        names = self._model.labels
+        learnt = self.kept[1].bincount(minlength=len(names))
+        judges = {"test pictures": self.test[1]}
+        if self.held_out is not None:
+            judges = {"pictures held out to judge every epoch": self.held_out[1], **judges}
+        found = []
+        for kind, labels in judges.items():
+            none = (learnt > 0) & (labels.bincount(minlength=len(names)) == 0)
+            which = none.nonzero()[:, 0].tolist()
+            if which:
+                told = ", ".join(
+                    f"{names[one]!r} ({count(int(learnt[one]), 'picture')} to learn from)"
+                    for one in which[:_NAMED]
+                )
+                more = f" and {len(which) - _NAMED:,} more" if len(which) > _NAMED else ""
+                found.append(
+                    f"none of the {kind} is of {told}{more}: accuracy there says nothing of "
+                    f"{'it' if len(which) == 1 else 'these classes'}"
+                )
+        return tuple(found)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What is to be said of the data."""
         of_parts = (*self.parts.train.notes, *self.parts.test.notes)
-        others = filter(None, [self.parts.note, self.leak])
+        others = filter(None, [self.parts.note, self.leak, *self.unjudged])
         missing = Seen.of(self._model, self.train[1]).notes
         return tuple(dict.fromkeys([*of_parts, *others, *missing]))
 

@@ -1,6 +1,7 @@
 """Parts of what is written of a training beside its weights."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from fluoroscope.models.classifier import Classifier
@@ -12,8 +13,8 @@ from fluoroscope.training.trainer.fitting import cross_entropy
 from fluoroscope.training.trainer.step import Loss
 
 
-def of_data(data: Data) -> dict[str, Any]:
-    """What was learnt from and what judged."""
+def of_data(data: Data, kept: Path) -> dict[str, Any]:
+    """What was learnt from and what judged, and where the latter are kept if they are."""
     return {
         "name": data.parts.train.name,
         "train": len(data.train[0]),  # which are learnt from, or held out
@@ -22,6 +23,8 @@ def of_data(data: Data) -> dict[str, Any]:
         "held_out_of_each": data.held_out_of_each,
         "test": len(data.test[0]),
         "test_drawn": data.parts.drawn,
+        "test_kept": kept.name if data.keeps_test else None,
+        "notes": [*data.unjudged, *filter(None, [data.flatters])],
         "train_sha256": data.train_sha256,
     }
 

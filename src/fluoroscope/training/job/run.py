@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fluoroscope.data.kept_pictures import write_pictures
 from fluoroscope.engine.provenance import provenance
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.files import atomic_path, output_directory
@@ -92,7 +93,8 @@ class TrainingRun:
         data: labelled pictures as `load_images` takes them, or what it gave: with the splits
             ``train`` and ``test`` (or ``validation``), or a fifth of every class is kept from the
             training to judge it.
-        out: the directory for ``NAME.safetensors`` and ``NAME.json``.
+        out: the directory for ``NAME.safetensors`` and ``NAME.json``, and ``NAME.test.parquet``:
+            the pictures that judged the network, where they were kept from the training.
         epochs, batch_size, learning_rate, weight_decay: by default what the architecture's recipe
             says, or for other networks 10, 64, 1e-3 and 0.01; a tenth of that rate where the
             training starts from published weights or a ``checkpoint``.
@@ -314,17 +316,21 @@ class TrainingRun:
         kept = {
             name: value for name, value in self._typed.items() if not name.startswith("checkpoint")
         }
-        parts = self.data.parts
+        parts, split = self.data.parts, None
+        data = self._kept_test if self.data.keeps_test else self.given_data
+        if not parts.drawn:
+            split = parts.test.split
         stated = [("model", self.name), ("checkpoint", self._weights), *kept.items()]
-        pictures = [
-            ("data", self.given_data),
-            ("split", None if parts.drawn else parts.test.split),
-        ]
-        return command("xray", options=[*stated, *pictures])
+        return command("xray", options=[*stated, ("data", data), ("split", split)])
 
     @property
     def _weights(self) -> Path:
         return self.out / f"{file_name(self.name)}.safetensors"
+
+    @property
+    def _kept_test(self) -> Path:
+        """Where test pictures that were drawn from the data are kept."""
+        return self._weights.with_suffix(".test.parquet")
 
     def __len__(self) -> int:
         """How many steps there will be; the last of an earlier run is seen again."""
@@ -417,6 +423,9 @@ class TrainingRun:
             before = dict(zip(state, self._watching.best.values(), strict=True))
             write_tensors(best, before, self._about_weights())
         beside = [path for one in self.running for path in one.write(weights, self.labels)]
+        if self.data.keeps_test:
+            write_pictures(self._kept_test, *self.data.test, self.labels)
+            beside.append(self._kept_test)
         write_weights(weights, state, record, self._about_weights())
         history = tuple(self.history.points)
         return Trained(self.classifier, record, weights, history, best, tuple(beside))
@@ -458,7 +467,7 @@ class TrainingRun:
             **of_lowered(self.lowered, self.adversarial, self.beside, data, self.doubts),
             **of_findings(self.running, self.classifier, data),
             **self.more_record(),
-            "data": of_data(data),
+            "data": of_data(data, self._kept_test),
             "accuracy": reached,
             "history": self.history.describe(),
             "note": BUILT_IN_NOTE if apart else NOTE,
