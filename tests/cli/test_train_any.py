@@ -28,6 +28,7 @@ def make():
 def linear(): return nn.Sequential(nn.Flatten(), nn.Linear(432, 2))
 def normed(): return nn.Sequential(nn.Flatten(), nn.Linear(432, 4), nn.BatchNorm1d(4),
                                    nn.Linear(4, 2))
+def three(): return nn.Sequential(nn.Flatten(), nn.Linear(432, 3))
 def frozen(): return make().requires_grad_(False)
 def half(): return make().half()
 
@@ -111,11 +112,21 @@ def test_where_the_kept_pictures_cannot_be_written_it_is_said(
     )
     assert said.code == 0, said.err
     assert "--data photos" in said.out
-    assert "photos holds the 19 pictures that were learnt from, too" in said.err
+    assert "photos holds the 19 pictures that were learnt from, too" in said.out
     record = json.loads((here / "out/train/nets-make.json").read_text("utf-8"))
     assert record["data"]["test_kept"] is None
     assert "flatters the network" in record["data"]["notes"][-1]
     assert not list(here.glob("out/train/*.parquet"))
+
+
+def test_fewer_outputs_than_classes_is_not_mended_by_names(fluoroscope: Call, here: Path) -> None:
+    (here / "photos/blue").mkdir()
+    for number in range(3):
+        Image.new("RGB", (12, 12), (0, 0, 200 + number)).save(here / f"photos/blue/{number}.png")
+    said = fluoroscope("train", "python:nets.py:make", "-d", "photos")
+    assert said.code == 2
+    assert "expected a network with 3 outputs, or data of its classes" in said.err
+    assert "--labels" not in said.err
 
 
 def test_a_class_that_nothing_judges_is_named(fluoroscope: Call, here: Path) -> None:
@@ -125,7 +136,7 @@ def test_a_class_that_nothing_judges_is_named(fluoroscope: Call, here: Path) -> 
     said = fluoroscope("train", "python:nets.py:make", "-d", "photos", "--input-size", "10")
     assert said.code == 0, said.err
     words = "none of the test pictures is of 'green' (1 picture to learn from)"
-    assert words in said.err
+    assert words in said.out
     record = json.loads((here / "out/train/nets-make.json").read_text("utf-8"))
     assert [one.partition(" is of ")[0] for one in record["data"]["notes"]] == [
         "none of the pictures held out to judge every epoch", "none of the test pictures",
@@ -139,6 +150,7 @@ def test_a_class_that_nothing_judges_is_named(fluoroscope: Call, here: Path) -> 
         (["python:nowhere.py:make"], "there is no file nowhere.py"),
         (["python:nets.py:frozen"], "no weight of python:nets.py:frozen is trainable"),
         (["python:nets.py:half"], "computes in float16"),
+        (["python:nets.py:three"], "or give it 2 outputs, one for each class to learn"),
         (["net.pt2"], "is an exported program"),
         (["python:nets.py:linear", "--input-size", "10"], "shapes cannot be multiplied"),
         (["python:nets.py:make", "--mean", "0.5"], "--mean is [0.5]; expected one finite number"),

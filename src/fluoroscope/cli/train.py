@@ -261,10 +261,10 @@ def train(
     for line in [*_gated(result.record), *_selective(result.record)]:
         output.say(line)
     output.wrote([*files, *result.beside, *filter(None, [result.best])])
+    if run.data.flatters:
+        output.note(run.data.flatters)
     if run.next_command:
         output.say(f"look into it: {run.next_command}")
-        if run.data.flatters:
-            output.note(run.data.flatters)
     output.json(result.record)
 
 

@@ -147,6 +147,11 @@ def class_numbers(model: Classifier, names: Sequence[str] | None) -> Tensor | No
 
 def _numbers(model: Classifier, found: Matching) -> Tensor | None:
     if found.refusal is not None:
+        many = len(found.names)
+        if many > model.num_classes:  # no names for its classes would be enough
+            raise UnknownLabelError(
+                f"{found.refusal}; expected a network with {many} outputs, or data of its classes"
+            )
         raise UnknownLabelError(
             f"{found.refusal}. Name the network's classes in the data's words (--labels FILE, one "
             "a line; fluoroscope labels shows the matching and writes one), or choose data of its "

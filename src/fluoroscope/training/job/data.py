@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fluoroscope.data.imageset import ImageSet, load_images
 from fluoroscope.engine.labels import Seen
-from fluoroscope.errors import UnknownDataError
+from fluoroscope.errors import UnknownDataError, UnknownLabelError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.training.job.pictures import MEMORY, Parts, Watch, classes_of, decode
 from fluoroscope.training.job.shares import share_of_each
@@ -43,7 +43,15 @@ class Data:
 
     def __init__(self, parts: Parts, model: Classifier) -> None:
         self.parts, self._model = parts, model
-        self._classes = classes_of(parts.train, model), classes_of(parts.test, model)
+        try:
+            self._classes = classes_of(parts.train, model), classes_of(parts.test, model)
+        except UnknownLabelError as problem:
+            names = parts.train.labels
+            if names is None or len(names) >= model.num_classes:
+                raise
+            raise UnknownLabelError(
+                f"{problem}; or give it {len(names)} outputs, one for each class to learn"
+            ) from problem
 
     def read(self, folder: Path, seed: int, watch: Watch) -> None:
         """Decode both parts; the seed says which pictures judge each epoch."""
@@ -110,9 +118,9 @@ class Data:
         if not self.parts.drawn or self.keeps_test:
             return None
         return (
-            f"{self.parts.train.name} holds the {count(len(self.parts.train), 'picture')} that were "
-            "learnt from, too: what is measured on all of it flatters the network; its accuracy on "
-            "the others stands in the record"
+            f"{self.parts.train.name} holds the {count(len(self.parts.train), 'picture')} that "
+            "were learnt from, too: what is measured on all of it flatters the network; its "
+            "accuracy on the others stands in the record"
         )
 
     @property
