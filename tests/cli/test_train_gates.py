@@ -40,6 +40,9 @@ def test_leaves_the_gates_beside_the_weights_and_says_what_they_are(
         assert picture.width > 1000
     assert "each of 32 filters of the layer 3 is open to" in said.err
     assert "warning: gates are open to" in said.err  # two epochs are few
+    assert [one.partition(" on average")[0] for one in record["doubts"]] == [
+        f"gates are open to {100 * gates.density:.1f} %"
+    ]
     looked = fluoroscope(
         "neurons", "read", "-m", "digits-cnn", "--checkpoint",
         str(tmp_path / "digits-cnn.safetensors"), "-d", "digits", "--limit", "20", "--layer", "3",

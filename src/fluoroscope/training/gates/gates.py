@@ -37,7 +37,7 @@ from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.frozen import frozen
 from fluoroscope.models.layers import Use, find_layer, traced
-from fluoroscope.notices import tell
+from fluoroscope.notices import tell_all
 from fluoroscope.pictures.maps import write_figure
 from fluoroscope.training.gates.judging import judged
 from fluoroscope.training.gates.matrix import ENDING, GateMatrix
@@ -198,22 +198,28 @@ class RunningGates(Running):
         self._batches += moment.epoch > self.settings.warm_up
 
     def end(self, module: nn.Module) -> None:
-        """Say so where no batch was gated, or the gates are far from as few as was asked for."""
+        """Say so where the gates are far from as few as was asked for."""
+        tell_all(self.doubts)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """No batch was gated, or the gates are far from as few as was asked for."""
         if self._batches < self.settings.every:
             warm_up = count(self.settings.warm_up, "epoch")
-            tell(
-                f"no batch was gated: the training ended {count(self._batches, 'batch', 'batches')}"
-                f" after a warm-up of {warm_up}; expected more epochs, or a shorter warm-up"
+            return (
+                "no batch was gated: the training ended "
+                f"{count(self._batches, 'batch', 'batches')} after a warm-up of {warm_up}; "
+                "expected more epochs, or a shorter warm-up",
             )
-            return
         density = float(self.gates.detach().mean())
         asked = max(self.settings.density, 1 / self._classes)
-        if density > FAR * asked:
-            tell(
-                f"gates are open to {percent(density)} on average, {percent(asked)} was asked for: "
-                "filters still serve many classes; expected more epochs, or a higher rate of the "
-                "gates"
-            )
+        if density <= FAR * asked:
+            return ()
+        return (
+            f"gates are open to {percent(density)} on average, {percent(asked)} was asked for: "
+            "filters still serve many classes; expected more epochs, or a higher rate of the "
+            "gates",
+        )
 
     def matrix(self, classes: tuple[str, ...] | None = None) -> GateMatrix:
         """The gates as they are now, with the names of the classes."""

@@ -38,7 +38,7 @@ def of_findings(running: Sequence[Running], model: Classifier, data: Data) -> di
 
 
 def of_lowered(
-    loss: Loss, moved_by: object, beside: Sequence[Running], data: Data, doubts: Sequence[str]
+    loss: Loss, moved_by: object, beside: Sequence[Running], data: Data
 ) -> dict[str, Any]:
     """What was lowered and what went along, where that is more than the usual."""
     lowered = getattr(loss, "settings", loss)
@@ -54,6 +54,7 @@ def of_lowered(
         found["beside"] = along
     if data.second is not None:
         found["second"] = data.second.describe() | {"note": data.leak}
+    doubts = [one for each in (loss, *beside) if isinstance(each, Running) for one in each.doubts]
     if doubts:
-        found["doubts"] = list(doubts)
+        found["doubts"] = doubts
     return found

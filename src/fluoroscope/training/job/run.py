@@ -464,7 +464,7 @@ class TrainingRun:
                 if hardened is not None
                 else {}
             ),
-            **of_lowered(self.lowered, self.adversarial, self.beside, data, self.doubts),
+            **of_lowered(self.lowered, self.adversarial, self.beside, data),
             **of_findings(self.running, self.classifier, data),
             **self.more_record(),
             "data": of_data(data, self._kept_test),

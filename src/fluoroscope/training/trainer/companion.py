@@ -92,6 +92,11 @@ class Running:
         """
         return {}
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What was warned of, for the training's record."""
+        return ()
+
     def write(self, weights: Path, classes: tuple[str, ...]) -> list[Path]:
         """Keep what belongs beside the trained weights ``NAME.safetensors``; the files."""
         return []
