@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from fluoroscope.training import load_gates
+from fluoroscope.words import percent
 
 Call = Callable[..., object]
 
@@ -41,7 +42,7 @@ def test_leaves_the_gates_beside_the_weights_and_says_what_they_are(
     assert "each of 32 filters of the layer 3 is open to" in said.err
     assert "warning: gates are open to" in said.err  # two epochs are few
     assert [one.partition(" on average")[0] for one in record["doubts"]] == [
-        f"gates are open to {100 * gates.density:.1f} %"
+        f"gates are open to {percent(gates.density)}"
     ]
     looked = fluoroscope(
         "neurons", "read", "-m", "digits-cnn", "--checkpoint",
