@@ -23,6 +23,8 @@ def test_it_trains_alone_and_against_attacks(fluoroscope: Call, data: str, tmp_p
     record = json.loads(said.out)
     assert "--recipe selective --weight 2.0" in record["command"]
     assert "selectivity penalty" in said.err
+    columns = (tmp_path / "plain" / "digits-cnn.curves.csv").read_text().splitlines()[0].split(",")
+    assert len(set(columns)) == len(columns)
     found = record["selective"]
     assert (found["layer"], found["units"], found["pictures"]) == ("4", 64, 4)
     assert found["class_of_unit"] == [unit * 10 // 64 for unit in range(64)]

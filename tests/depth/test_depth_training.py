@@ -48,6 +48,18 @@ def test_it_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "whole" / "depth.curves.png").is_file()
 
 
+def test_an_untrained_network_is_looked_at_by_hand_as_it_is_judged() -> None:
+    """Of the scenes' 8 bits, in evaluation: a look changes no statistics of batch norms."""
+    scenes, network = fs.depth.render_scenes(3, size=(16, 16)), fs.depth.build_network(8, 4)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with torch.no_grad():
+        seen = network(scenes.images)
+    assert torch.equal(seen, network(scenes.images / 255))
+    rel = ((seen - scenes.depth).abs() / scenes.depth).mean().item()
+    assert rel == pytest.approx(fs.depth.depth_errors(network, scenes).rel, rel=1e-5)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
 def test_selectivity_rises_when_it_is_asked_for() -> None:
     scenes, bins = fs.depth.render_scenes(24, size=(16, 16)), SMALL.bins
     means = []

@@ -114,6 +114,7 @@ def test_saved_and_shown(tmp_path: Path) -> None:
     found = read_latent(model, before, after, how="latent")
     written = found.save(tmp_path / "new")
     assert [path.name for path in written] == ["latent.json", "latent.safetensors", "latent.png"]
+    assert found.describe()["latent_channels"][0]["channel"] == int(found.by_channel.argmax())
     assert json.loads(written[0].read_text()) == json.loads(json.dumps(found.describe()))
     assert torch.equal(load_file(written[1])["pictures"], found.pictures)
     assert isinstance(found, LatentReading)

@@ -427,3 +427,19 @@ def test_refused_once_the_network_has_been_looked_at() -> None:
     unused.forward = lambda x: nn.Sequential(*list(unused)[:-1])(x)  # type: ignore[method-assign]
     with pytest.raises(InvalidParameterError, match="'spare' of Sequential was not used"):
         fit(unused, images, LABELS, recipe, loss=ConsistentLoss(base=FGSM, layer="spare"))
+
+
+@pytest.mark.parametrize("distance", ["l2", "cosine"])
+def test_of_one_picture_there_is_no_distance(distance: str) -> None:
+    """It is all that it has in common with itself; a batch of one says nothing of features."""
+    features = torch.rand(4, 7)
+    for one, other in ((features[:1], features[1:2]), (features[:0], features[:0])):
+        with pytest.raises(InvalidParameterError, match="of 2 pictures or more"):
+            feature_distance(one, other, distance)  # type: ignore[arg-type]
+    with pytest.raises(InvalidParameterError, match=r"features are \(4, 7\) and \(3, 7\)"):
+        feature_distance(features, features[:3], distance)  # type: ignore[arg-type]
+    module = network().float()
+    loss = ConsistentLoss(base=FGSM, distance=distance)  # type: ignore[arg-type]
+    step = fit(module, torch.rand(1, 1, 6, 6), torch.tensor([1]), Recipe(epochs=1), loss=loss)
+    assert step.terms["consistent"] == 0
+    assert step.loss > 0

@@ -65,7 +65,7 @@ def test_it_is_the_slow_loop(labels: list[int], layer: str | None) -> None:
     )
     plain, same = cross_entropy(module, IMAGES[:8], torch.tensor(labels))
     assert torch.equal(logits, same)
-    assert terms["loss"].item() == plain.item()  # type: ignore[union-attr]
+    assert terms["standard"].item() == plain.item()  # type: ignore[union-attr]
 
 
 def test_in_adversarial_training_the_moved_pictures_are_read() -> None:
@@ -145,7 +145,7 @@ def test_it_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     whole, broken = network(), network()
     fit(whole, IMAGES, LABELS, recipe, loss=loss)
     for step in fit_stream(broken, IMAGES, LABELS, recipe, loss=loss, checkpoint=tmp_path / "c"):
-        assert set(step.terms) == {"loss", "selectivity penalty"}
+        assert set(step.terms) == {"standard", "selectivity penalty"}
         if step.number == 4:
             break
     again = network()

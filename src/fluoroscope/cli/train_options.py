@@ -97,7 +97,9 @@ OF_RECIPES: dict[str, tuple[Any, Any]] = {
             float | None,
             typer.Option(
                 help="Of the recipe's own term beside the rest of the loss; default: consistent 1, "
-                "selective 0.1.",
+                "selective 0.1. With consistent that rest is the cross-entropy of real and that of "
+                "moved pictures, whole for pgd, half of each for fgsm and attacks by name; for "
+                "trades and mart it is their own loss.",
                 rich_help_panel=_LAYER,
             ),
         ],

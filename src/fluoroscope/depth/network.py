@@ -40,6 +40,8 @@ class Readable(Protocol):
 class DepthNetwork(nn.Module):
     """From images ``(N, 3, H, W)`` in ``[0, 1]``, of any size, to depth ``(N, H, W)`` in metres.
 
+    8-bit images are divided by 255.
+
     Three steps down by two and two up again, with what was seen on the way down beside it.
 
     Raises:
@@ -67,6 +69,8 @@ class DepthNetwork(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """The last features ``(N, units, H / 2, W / 2)``, none of them below zero."""
+        if images.dtype == torch.uint8:  # as of rendered scenes
+            images = images.to(self.head.weight) / 255
         half, quarter, eighth = _through(self.down, 2 * images - 1)
         seen: Tensor = self.middle(eighth)
         for block, beside in zip(self.up, (quarter, half), strict=True):
@@ -80,10 +84,10 @@ class DepthNetwork(nn.Module):
 
 
 def build_network(units: int = 32, width: int = 16, *, seed: int = 0) -> DepthNetwork:
-    """One that has learnt nothing; the same for the same seed."""
+    """One that has learnt nothing, in evaluation mode; the same for the same seed."""
     with random_state_lock, torch.random.fork_rng([]):
         torch.default_generator.manual_seed(as_seed(seed))
-        return DepthNetwork(units, width)
+        return DepthNetwork(units, width).eval()
 
 
 def upsampled(features: Tensor, size: tuple[int, int]) -> Tensor:

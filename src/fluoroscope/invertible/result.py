@@ -98,7 +98,7 @@ class LatentReading(html.Shown):
                     strict=True,
                 )
             ],
-            "channels": [
+            "latent_channels": [
                 {"channel": channel, "share": float(self.by_channel[channel])}
                 for channel in self._channels
             ],

@@ -76,6 +76,8 @@ def test_it_fools_and_the_bounds_hold() -> None:
     assert found.success.all()
     assert (fs.predict(model, found.images).winners != classes).all()
     assert (found.backwards == 0).all()
+    [said] = [note for note in found.notes if "no measure of robustness" in note]
+    assert said in found.record["notes"]
     low, high = bounds_of(model)
     moved = (latents_of(model, found.images) - latents_of(model, images)).norm(dim=1)
     assert (found.distance <= moved / low + 1e-5).all()
@@ -87,6 +89,9 @@ def test_it_fools_and_the_bounds_hold() -> None:
     bound = float(found.distance.median())
     within = fs.attack("latent", eps=bound, steps=15)(model, images, classes)
     assert torch.equal(within.success, found.distance <= bound)
+    each = fs.attack("latent", eps=torch.tensor([bound, 2 * bound]), steps=2)
+    of_each = each(model, images[:2], classes[:2])
+    assert [note for note in of_each.notes if "no measure of robustness" in note] == [said]
 
 
 def test_without_clamping_the_first_step_is_over_the_border_and_nearly_on_it() -> None:

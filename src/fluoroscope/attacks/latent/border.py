@@ -37,8 +37,14 @@ from fluoroscope.errors import InvalidParameterError
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.models.invertible.backwards import invertible_in, pictures_of
 from fluoroscope.models.invertible.network import ROUNDS, check_size
+from fluoroscope.notices import distinct
 
 LAYER = "latent"
+NEAR = (
+    "what is nearest in the latent is not nearest in pixels: how often the latent attack succeeds, "
+    "within eps or not, and at which distance, is no measure of robustness; apgd, or fmn, is one"
+)
+"""Every result's note."""
 # A lead of so many times what the type can tell apart may be a tie in another batch.
 _TIE = 64
 # By how much further each next step goes beyond the border: digits took half as many passes again
@@ -109,7 +115,9 @@ class LatentBorder(Method):
         invertible_in(model.plain, "the latent attack")
         at_work = replace(self)
         object.__setattr__(at_work, "_model", model.plain)
-        return Method.__call__(at_work, model, images, classes, **options)
+        found = Method.__call__(at_work, model, images, classes, **options)
+        notes = tuple(distinct([*found.notes, NEAR]))
+        return replace(found, notes=notes, record=found.record | {"notes": [*notes]})
 
     def surrogate(self, model: Classifier, seed: int) -> Classifier:
         """The network as it is: of a prepared copy layers have other names."""

@@ -5,10 +5,16 @@ far the features ``phi`` at a layer are from each other beside both cross-entrop
 
     CE(f(x), y) + CE(f(x'), y) + weight * d(phi(x), phi(x'))
 
-so that units answer to what a picture shows whether or not somebody led it elsewhere. Which ``d``,
-which layer and which weight were theirs could not be found. Ours are a distance that does not
-depend on how many features a layer has nor on how large they are, so that a weight means the same
-everywhere and nothing is gained by shrinking them; the last convolution; and a weight of 1.
+so that units answer to what a picture shows whether or not somebody led it elsewhere. That is
+lowered where pictures are moved by PGD, or within several norms. Other losses keep their own terms
+beside the distance: FGSM, the latent and attacks by name halve both cross-entropies, so that the
+same weight counts twice as much beside them; TRADES has ``CE(f(x), y) + beta * KL``, and MART its
+boosted cross-entropy.
+
+Which ``d``, which layer and which weight were theirs could not be found. Ours are a distance that
+does not depend on how many features a layer has nor on how large they are, so that a weight means
+the same at every layer and nothing is gained by shrinking them; the last convolution; and a weight
+of 1.
 
 Per picture, and then the mean over the batch, with ``a`` and ``b`` its features as it is and moved,
 less the mean of the batch's real ones:
@@ -54,6 +60,9 @@ _NOTHING = 1e-12
 @dataclass(frozen=True, kw_only=True)
 class ConsistentLoss:
     """What ``base`` lowers, and ``weight`` times the distance of features at a layer.
+
+    One weight counts twice as much beside FGSM, which takes half of each cross-entropy, as beside
+    PGD, where the whole of both is lowered.
 
     ``base`` says what pictures are moved by, and what is made of the answers: `FGSMLoss` as in the
     paper, or any other loss of moved pictures, such as `AttackLoss` with an attack's name, or
@@ -151,7 +160,12 @@ class _Consistent(Running):
         terms = self._base.terms(clean, logits, labels)
         if not self._base.learns_clean:
             terms = {"clean": F.cross_entropy(clean, labels), **terms}
-        apart = feature_distance(real, adversarial, self.settings.distance)
+        # Of one picture alone nothing is left when what all have in common is taken off.
+        apart = (
+            feature_distance(real, adversarial, self.settings.distance)
+            if len(images) > 1
+            else 0 * adversarial.sum()
+        )
         return {**terms, "consistent": self.settings.weight * apart}, logits
 
 
@@ -173,8 +187,16 @@ def _seen(
 def feature_distance(real: Tensor, moved: Tensor, distance: Distance = "l2") -> Tensor:
     """How far features ``(N, ...)`` of pictures are from those of the moved ones, from 0 to 2.
 
-    The mean over pictures, of which there are 2 or more; see the module's words.
+    The mean over pictures; see the module's words.
+
+    Raises:
+        InvalidParameterError: features of fewer than 2 pictures, or of others than the real ones.
     """
+    if len(real) < 2 or real.shape != moved.shape:
+        raise InvalidParameterError(
+            f"features are {tuple(real.shape)} and {tuple(moved.shape)}; expected the same shape "
+            "(N, ...) of 2 pictures or more, as what these have in common is taken off"
+        )
     exact = torch.promote_types(real.dtype, torch.float32)
     a, b = real.flatten(1).to(exact), moved.flatten(1).to(exact)
     common = a.mean(0)

@@ -27,7 +27,7 @@ from fluoroscope.training.trainer.preprocessed import (
     last_convolution,
     network_of,
 )
-from fluoroscope.training.trainer.step import Loss, Moment, Ready, Terms, named_terms, prepare
+from fluoroscope.training.trainer.step import Loss, Moment, Ready, Terms, prepare
 
 # Responses that add up to less count as none.
 _NOTHING = 1e-12
@@ -185,8 +185,8 @@ class Selecting(Running):
     def __call__(
         self, module: nn.Module, images: Tensor, labels: Tensor, moment: Moment
     ) -> tuple[Terms, Tensor]:
-        """The terms of the base, and ``selectivity penalty``, which is minus ``weight`` times the
-        mean selectivity; the base's logits ``(N, classes)``.
+        """The terms of the base (``standard`` where it has one), and ``selectivity penalty``, which
+        is minus ``weight`` times the mean selectivity; the base's logits ``(N, classes)``.
         """
         return self.prepare(module, images, labels, moment)()
 
@@ -214,7 +214,9 @@ class Selecting(Running):
             )
         responses, present = class_responses(kept[-1], labels, self._classes)
         value = mean_selectivity(responses, self._units(responses), present)
-        return {**named_terms(terms), "selectivity penalty": -self.settings.weight * value}, logits
+        # A bare number is not called "loss", as the sum is.
+        others = {"standard": terms} if isinstance(terms, Tensor) else terms
+        return {**others, "selectivity penalty": -self.settings.weight * value}, logits
 
     def findings(self, model: Classifier, images: Tensor, labels: Tensor) -> dict[str, Any]:
         """What the units answer to on the test pictures, and which class is each one's own."""
