@@ -7,8 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 
@@ -16,6 +19,7 @@ from fluoroscope.errors import ModelFormatError
 from fluoroscope.pictures.training_curves import training_curves
 from fluoroscope.training.job.history import History, Keeping, Point
 from fluoroscope.training.job.run import TrainingRun
+from fluoroscope.training.job.trained import curves_of
 from fluoroscope.training.trainer.companion import Running
 from fluoroscope.training.trainer.fitting import fit_stream
 from fluoroscope.training.trainer.recipe import Recipe
@@ -174,6 +178,56 @@ def test_a_term_that_is_far_larger_gets_a_logarithmic_axis(
     )
     assert figure.axes[0].get_yscale() == scale
     assert figure.axes[0].lines[0].get_marker() == "o"  # one point alone is seen
+
+
+def test_no_legend_lies_over_a_line() -> None:
+    names = ["boosted", "distance", "divergence", "gated", "density", "selectivity"]
+    judged = ["batches (moved pictures)", "held out", "held out under attack"]
+    point = [(1.0, 0.5)]
+    figure = training_curves(
+        point,
+        dict.fromkeys(judged, point),
+        point,
+        terms=dict.fromkeys(names, point),
+        epochs=1,
+        whole=0.35,
+    )
+    FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
+    for axis in figure.axes[:2]:
+        legend = axis.get_legend()
+        assert legend is not None
+        box, below = legend.get_window_extent(), axis.xaxis.label.get_window_extent()
+        assert 0 <= box.y0 < box.y1 <= below.y0 + 3  # within the picture, under the axis
+        assert box.x1 - box.x0 < 1.15 * axis.get_window_extent().width
+    assert words_of(figure)[-1] == "eps is whole from here on"
+    assert figure.axes[1].lines[-1].get_xydata()[0][0] == 0.35  # type: ignore[index]
+
+
+def words_of(figure: Figure) -> list[str]:
+    """The names in the legends."""
+    found = [axis.get_legend() for axis in figure.axes]
+    return [text.get_text() for one in found if one is not None for text in one.get_texts()]
+
+
+def shown(history: Keeping, **how: Any) -> tuple[list[float], list[str]]:
+    """Where the line of the loss has points, and the names in the legends."""
+    figure = curves_of(history, 15, 3, "net", **how)
+    points = np.asarray(figure.axes[0].lines[0].get_xydata())
+    return points[:, 0].tolist(), words_of(figure)
+
+
+def test_a_loss_whose_terms_come_and_go_is_shown_by_its_epochs() -> None:
+    kept = kept_at_most(400)
+    fitted(kept)
+    at, words = shown(kept)
+    assert len(at) == 15  # a term that comes and stays is no such loss
+    assert words[0] == "loss"
+    for point in kept.points[1::2]:
+        point.terms.clear()
+    at, words = shown(kept, moved=True, ramp=0.5)
+    assert at == pytest.approx([1, 2, 3])
+    assert words[0] == "loss (mean of an epoch)"
+    assert "batches (moved pictures)" in words
 
 
 def test_what_only_looks_on_does_not_change_what_is_learnt() -> None:

@@ -1,6 +1,7 @@
 """How a training went, as curves: the loss and its terms, accuracies, the learning rate."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from fluoroscope.pictures.curves import COLORS, add_legend
@@ -21,6 +22,8 @@ _FAR = 30.0
 _DEEPEST = 1e6
 # Points up to which each is marked.
 _FEW = 40
+# One after the other, so that a line that lies over another's lets it be seen.
+_STYLES = ("-", (0, (5, 2)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 # Terms of a loss that have a line.
 _TERMS = 6
 
@@ -34,6 +37,8 @@ def training_curves(
     epochs: int,
     title: str = "",
     right: str = "classified correctly",
+    loss_is: str = "loss",
+    whole: float | None = None,
 ) -> "Figure":
     """Panels of the loss with its terms, of accuracies, and of the learning rate.
 
@@ -45,20 +50,22 @@ def training_curves(
         epochs: where the axes end, though the training may not be there yet.
         title: over everything.
         right: what accuracies are shares of.
+        loss_is: the name of the loss's line.
+        whole: from which epoch on pictures are moved as far as they ever are.
     """
     from matplotlib.figure import Figure
 
     with drawing({"font.family": families()}):
-        figure = Figure(figsize=(11, 3.4), dpi=110)
+        figure = Figure(figsize=(11, 4.1), dpi=110)
         # By hand, since it is drawn again and again: letting Matplotlib lay it out costs as much
         # as drawing it.
-        figure.subplots_adjust(left=0.06, right=0.985, bottom=0.15, top=0.83, wspace=0.22)
+        figure.subplots_adjust(left=0.06, right=0.985, bottom=0.29, top=0.86, wspace=0.22)
         left, middle, last = figure.subplots(1, 3, width_ratios=[5, 5, 3])
         shown = dict(list((terms or {}).items())[:_TERMS])
-        _lines(left, {"loss": loss, **shown})
+        _lines(left, {loss_is: loss, **shown})
         _scale(left, [value for _, value in loss], shown)
         left.set_title("loss, and its terms" if shown else "loss", fontsize=10)
-        _lines(middle, accuracies)
+        _lines(middle, accuracies, {} if whole is None else {"eps is whole from here on": whole})
         percent_axis(middle)
         middle.set_title(right, fontsize=10)
         _lines(last, {"learning rate": learning_rate}, legend=False)
@@ -75,19 +82,32 @@ def training_curves(
     return figure
 
 
-def _lines(axis: "Axes", curves: Mapping[str, Curve], *, legend: bool = True) -> None:
+def _lines(
+    axis: "Axes",
+    curves: Mapping[str, Curve],
+    marks: Mapping[str, float] | None = None,
+    *,
+    legend: bool = True,
+) -> None:
+    """Curves, and epochs that are marked; the legend lies below, where no line does."""
     named, longest = [], max(map(len, curves.values()))
-    for (name, curve), color in zip(curves.items(), COLORS, strict=False):
+    styles = cycle(_STYLES)
+    for (name, curve), color, style in zip(curves.items(), COLORS, styles, strict=False):
         # The fewer points, the larger, so that none is hidden behind those of another curve.
         size = 3 if 2 * len(curve) > longest else 5
         [line] = axis.plot(
             [at for at, _ in curve], [value for _, value in curve],
-            color=color, linewidth=1.5, marker="o" if len(curve) <= _FEW else None,
+            color=color, linewidth=1.5, linestyle=style, marker="o" if len(curve) <= _FEW else None,
             markersize=size, zorder=3 if size == 5 else 2,
         )  # fmt: skip
         named.append((line, shortened(name)))
+    for name, at in (marks or {}).items():
+        named.append((axis.axvline(at, color="#777777", linewidth=1, linestyle=":"), name))
     if legend:
-        add_legend(axis, named, fontsize=8, frameon=False, loc="best")
+        add_legend(
+            axis, named, fontsize=8, frameon=False, loc="upper center",
+            bbox_to_anchor=(0.5, -0.19), ncols=2 if len(named) <= 4 else 3, columnspacing=1.2,
+        )  # fmt: skip
 
 
 def _scale(axis: "Axes", loss: Sequence[float], terms: Mapping[str, Curve]) -> None:

@@ -18,8 +18,8 @@ from fluoroscope.training.losses.multi_norm import MultiNormLoss
 # At most so many of the test pictures, a like share of every class, are attacked at the end.
 TEST_ATTACKED = 1000
 OF_MART = (
-    "MART shapes the cross-entropy that FGSM and PGD follow, which flatters it: the difference of "
-    "logits finds more; judge it by a plan of several losses"
+    "MART shapes the cross-entropy that FGSM and PGD follow, which flatters it: an attack on the "
+    "difference of logits may find more; judge it by a plan of several losses"
 )
 
 

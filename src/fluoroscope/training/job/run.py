@@ -42,6 +42,7 @@ from fluoroscope.training.job.trained import BUILT_IN_NOTE, NOTE, Trained, curve
 from fluoroscope.training.job.words import command
 from fluoroscope.training.losses.adversarial import AdversarialLoss
 from fluoroscope.training.losses.attacked import AttackLoss
+from fluoroscope.training.losses.moved import MovedLoss
 from fluoroscope.training.losses.multi_norm import MultiNormLoss
 from fluoroscope.training.names import MOVING, Chosen, check_chosen, check_recipe, recipe_for
 from fluoroscope.training.recipes import Asked, made, second_source
@@ -199,6 +200,7 @@ class TrainingRun:
         """What is trained of it: from images in ``[0, 1]`` to logits."""
         if moved is None and loss is None:
             moved = LOSSES.get(self.name) if self.built_in else None
+        self._moved = moves or moved is not None or isinstance(loss, MovedLoss)
         judged = moved is not None and can_judge(moved.threat)
         self.adversarial: AdversarialLoss | AttackLoss | None = moved if judged else None
         """What moves pictures within a ball, in which the network is judged, too."""
@@ -440,7 +442,14 @@ class TrainingRun:
         if not self.history.points:
             return
         total = self._total
-        figure = curves_of(self.history, total, self.recipe.epochs, self.name)
+        figure = curves_of(
+            self.history,
+            total,
+            self.recipe.epochs,
+            self.name,
+            moved=self._moved,
+            ramp=0.0 if self.hardened is None else self.hardened.ramp,
+        )
         path = self.out / f"{file_name(self.name)}.curves.png"
         write_figure(path, figure)
         with atomic_path(path.with_suffix(".csv")) as draft:

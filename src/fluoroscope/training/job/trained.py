@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,10 +92,19 @@ def write_weights(
 
 
 def curves_of(
-    history: Keeping, steps: int, epochs: int, name: str, right: str = "classified correctly"
+    history: Keeping,
+    steps: int,
+    epochs: int,
+    name: str,
+    right: str = "classified correctly",
+    *,
+    moved: bool = False,
+    ramp: float = 0.0,
 ) -> "Figure":
-    """The curves of a training of so many steps, as far as it is; ``right`` says what its
-    accuracies are shares of.
+    """The curves of a training of so many steps, as far as it is.
+
+    ``right`` says what its accuracies are shares of; ``moved`` that those of the batches are of
+    moved pictures, over a share ``ramp`` of the steps not as far as at the end.
     """
     points, scale = history.points, epochs / steps
     terms = {name for point in points for name in point.terms}
@@ -102,13 +112,16 @@ def curves_of(
         "held out": "held_out",
         "held out under attack": "held_out_adversarial",
     }
-    accuracies = {"batches": [(scale * point.step, point.accuracy) for point in points]}
+    batches = "batches (moved pictures)" if moved else "batches"
+    accuracies = {batches: [(scale * point.step, point.accuracy) for point in points]}
     for words, field in judged.items():
         found = [(scale * one.step, getattr(one, field)) for one in points]
         if any(value is not None for _, value in found):
             accuracies[words] = [(at, value) for at, value in found if value is not None]
+    # Where terms come and go, the loss of one batch says nothing beside that of the next.
+    comes_and_goes = any(set(before.terms) - set(after.terms) for before, after in pairwise(points))
     return training_curves(
-        [(scale * point.step, point.loss) for point in points],
+        [(scale * one.step, one.loss) for one in (history.epochs if comes_and_goes else points)],
         accuracies,
         [(scale * point.step, point.learning_rate) for point in points],
         terms={
@@ -118,4 +131,6 @@ def curves_of(
         epochs=epochs,
         title=f"{name}: {points[-1].step:,} of {steps:,} steps",
         right=right,
+        loss_is="loss (mean of an epoch)" if comes_and_goes else "loss",
+        whole=ramp * epochs if ramp else None,
     )
