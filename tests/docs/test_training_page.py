@@ -18,10 +18,11 @@ PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text("utf-8")
 COMMANDS = re.findall(r"^    (fluoroscope .*?)(?:  +#.*)?$", PAGE, re.MULTILINE)
 # What a command takes more to be quick; where processes are started is tested with them.
 QUICK = {
-    "train": ["--limit", "40", "--epochs", "1"],
+    "train": ["--limit", "20", "--epochs", "1"],
     "xray": ["--limit", "12", "--sections", "clean"],
     "neurons": ["--limit", "12"],
 }
+OF_DEPTH = ["--scenes", "20", "--epochs", "1", "--size", "24x32"]
 
 
 def test_its_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,7 +30,9 @@ def test_its_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     for line in COMMANDS:
         words = shlex.split(line)
-        words += QUICK.get(words[1], []) if "digits" in words else []
+        words += QUICK.get(words[1], []) if "-d" in words else []
+        words += ["--epochs", "2"] if "gates" in words else []  # the first is without
+        words += OF_DEPTH if words[1:3] == ["depth", "train"] else []
         if "--processes" in words:
             del words[words.index("--processes") :][:2]
         monkeypatch.setattr(sys, "argv", words)
