@@ -42,7 +42,7 @@ from fluoroscope.notices import distinct
 LAYER = "latent"
 NEAR = (
     "what is nearest in the latent is not nearest in pixels: how often the latent attack succeeds, "
-    "within eps or not, and at which distance, is no measure of robustness; apgd, or fmn, is one"
+    "and at which distance, is no measure of robustness; take apgd or fmn for that"
 )
 """Every result's note."""
 # A lead of so many times what the type can tell apart may be a tie in another batch.
