@@ -191,14 +191,6 @@ def network() -> None:
     _photograph(page, README / "report.webp", LAPTOP)
 
 
-def gates() -> None:
-    """Which filters of a network for digits serve which class, after a training with gates."""
-    from reproductions.training_gates import kept_gates
-
-    TRAINING.mkdir(exist_ok=True)
-    write_figure(TRAINING / "gates.png", kept_gates("digits", "gated, rate 10").figure())
-
-
 def latent() -> None:
     """What an attack changes in the latent of an invertible network for digits, as pictures."""
     from reproductions.training_invertible import example
@@ -254,8 +246,7 @@ def _write(picture: Image.Image, path: Path) -> None:
 PICTURES: dict[str, Callable[[], None]] = {
     "cat": cat, "turning": turning, "maps": maps, "portraits": portraits,
     "generators": generators, "digits": digits, "network": network, "units": units,
-    "consistent": consistent,
-    "gates": gates, "latent": latent, "depth": depth,
+    "consistent": consistent, "latent": latent, "depth": depth,
 }  # fmt: skip
 
 

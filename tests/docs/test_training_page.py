@@ -1,4 +1,5 @@
-"""The page on training: what it says to type runs, and its own recipe does what it says."""
+"""The pages on training: what they say to type runs, what is quoted was measured, and a recipe of
+one's own does what it says."""
 
 import re
 import shlex
@@ -14,15 +15,22 @@ import fluoroscope as fs
 from fluoroscope.cli import main
 from fluoroscope.training.names import RECIPES
 
-PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text("utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "training.md").read_text("utf-8")
+GUIDE = (DOCS / "write-a-recipe.md").read_text("utf-8")
 COMMANDS = re.findall(r"^    (fluoroscope .*?)(?:  +#.*)?$", PAGE, re.MULTILINE)
-# What a command takes more to be quick; where processes are started is tested with them.
+# What a command takes more to be quick.
+_SCENES = ["--scenes", "8"]
 QUICK = {
+    "depth train": [*_SCENES, "--size", "16x24", "--epochs", "1", "--units", "8", "--bins", "4"],
+    "depth show": _SCENES,
+    "depth ablate": _SCENES,
+    "depth diagnose": _SCENES,
+    "train invertible": ["--blocks", "1", "--hidden", "4"],
     "train": ["--limit", "20", "--epochs", "1"],
     "xray": ["--limit", "12", "--sections", "clean"],
     "neurons": ["--limit", "12"],
 }
-OF_DEPTH = ["--scenes", "20", "--epochs", "1", "--size", "24x32"]
 
 
 def test_its_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,9 +40,7 @@ def test_its_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.Mon
         words = shlex.split(line)
         words += QUICK.get(words[1], []) if "-d" in words else []
         words += ["--epochs", "2"] if "gates" in words else []  # the first is without
-        words += OF_DEPTH if words[1:3] == ["depth", "train"] else []
-        if "--processes" in words:
-            del words[words.index("--processes") :][:2]
+        words += QUICK.get(" ".join(words[1:3]), [])
         monkeypatch.setattr(sys, "argv", words)
         with pytest.raises(SystemExit) as end:
             main()
@@ -46,6 +52,25 @@ def test_it_knows_every_recipe() -> None:
         assert f"`--recipe {name}`" in PAGE
 
 
+def test_what_it_quotes_stands_in_the_section_that_it_names() -> None:
+    measured = (DOCS / "reproductions.md").read_text("utf-8")
+    sections = {
+        re.sub(r"[^\w -]", "", section.partition("\n")[0].lower()).replace(" ", "-"): section
+        for section in measured.split("\n## ")[1:]
+    }
+    cells = [line.split("|")[4] for line in PAGE.splitlines() if line.startswith("| ")][1:]
+    said = cells + re.findall(r"\[[^]]*\]\(reproductions\.md#[^)]*\)", PAGE)
+    quoted = 0
+    for words in said:
+        (section,) = set(re.findall(r"\(reproductions\.md#([^)]*)\)", words))
+        text = re.sub(r"\(reproductions[^)]*\)", "", words)
+        for number in re.findall(r"(?<![\w.-])\d+(?:\.\d+)?(?:e-\d+)?", text):
+            assert re.search(rf"(?<![\w.]){re.escape(number)}(?![\d.]\d)", sections[section]), words
+            quoted += 1
+    assert len(cells) == 13
+    assert quoted > 30
+
+
 def test_its_python_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -53,14 +78,14 @@ def test_its_python_runs(
     names: dict[str, Any] = {"fs": fs, "__name__": "example"}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
-            exec(compile(code, "docs/training.md", "exec"), names)
+        for code in re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL):
+            exec(compile(code, "docs/write-a-recipe.md", "exec"), names)
     assert len(capsys.readouterr().out.splitlines()) == 5
     assert (tmp_path / "flat.safetensors").is_file()
 
 
 def test_its_own_recipe_is_short_and_flattens() -> None:
-    code = next(c for c in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "FlatLoss" in c)
+    code = next(c for c in re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL) if "FlatLoss" in c)
     lines = code.partition("\n\n\nstep =")[0].partition("@dataclass")[2].splitlines()
     assert len([line for line in lines if line]) <= 15
     names: dict[str, Any] = {"torch": torch, "__name__": "example"}
