@@ -30,8 +30,10 @@ def test_from_the_training_to_the_diagnosis(
     assert told["settings"]["weight"] == 0.1
     assert told["test"]["scenes"] == 6
     assert "epoch 1: loss" in said.err
-    assert "selectivity -" in said.err or "selectivity 0" in said.err
+    assert "selectivity penalty " in said.err
     assert "mean depth selectivity of 8 units" in said.err
+    assert told["selectivity"]["mean_of_assigned"] <= told["selectivity"]["mean"]
+    assert said.err.splitlines()[-1] == f"look into it: fluoroscope depth show -n {network}"
     shutil.copytree(network, plain)
 
     few = ("--scenes", "5", "-n", network)

@@ -82,3 +82,10 @@ def test_their_ink_is_mnists(shared: Path, data_cache: Path) -> None:
     )
     between = [((x > 0.1) & (x < 0.9)).float().mean().item() for x in (ours, theirs)]
     assert between[0] == pytest.approx(between[1], rel=0.2)
+
+
+def test_a_folder_of_the_same_name_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_images("digits").notes == ()
+    (tmp_path / "digits").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert "the folder of that name here is ./digits" in load_images("digits").notes[0]

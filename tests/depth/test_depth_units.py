@@ -116,7 +116,15 @@ def test_responses_and_selectivity_are_those_of_a_slow_loop() -> None:
         assert found.selectivity[unit].item() == pytest.approx(
             (row[best] - rest) / (row[best] + rest)
         )
+        mine = row[unit // 2]  # 8 units over 4 bins
+        rest = (sum(row) - mine) / 3
+        assert found.of_assigned[unit].item() == pytest.approx(
+            (mine - rest) / (mine + rest), abs=1e-6
+        )
     assert found.mean == pytest.approx(found.selectivity.mean().item())
+    assert found.mean_of_assigned == pytest.approx(found.of_assigned.mean().item())
+    assert found.mean_of_assigned < found.mean
+    assert torch.equal(found.by_favourite().of_assigned, found.selectivity)
     assert torch.equal(found.by_favourite().assigned, found.favourite)
     assert found.by_favourite().own == 1
     assert found.own == pytest.approx(

@@ -3,6 +3,7 @@
 import json
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from torch import nn
 import fluoroscope as fs
 from fluoroscope.invertible import LatentReading, bounds_of, latents_of, read_latent, split
 from fluoroscope.invertible.parts import expected
+from fluoroscope.pictures import tile_sheet
+from fluoroscope.pictures.tile_sheet import Tile
 from tests.attacks.invertible_networks import invertible
 
 
@@ -133,3 +136,18 @@ def test_what_it_refuses() -> None:
         read_latent(model, before[:, :6], after[:, :6])
     with pytest.raises(fs.FluoroscopeError):
         read_latent(model, before, after + 3)
+
+
+def test_no_panel_of_the_sheet_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, before, after = pair()
+    shown: list[Tile] = []
+    drawn = tile_sheet.tile_sheet
+
+    def kept(rows: list[list[Tile]], *words: Any, **more: Any) -> Any:
+        shown.extend(tile for row in rows for tile in row)
+        return drawn(rows, *words, **more)
+
+    monkeypatch.setattr(tile_sheet, "tile_sheet", kept)
+    read_latent(model, before, after).sheet()
+    assert len(shown) == 10
+    assert all(tile.picture is not None for tile in shown)

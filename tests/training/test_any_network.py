@@ -142,7 +142,7 @@ def test_pictures_in_memory_and_a_module_that_is_trained_in_place(tmp_path: Path
     changed = [n for n, value in module.state_dict().items() if not torch.equal(value, before[n])]
     assert "1.weight" not in changed
     assert {"1.bias", "3.weight"} <= set(changed)
-    assert (run.command, run.next_command) == ("", "")
+    assert (run.command, run.next_command, run.latent_command) == ("", "", "")
 
 
 def test_what_a_function_freezes_stays_frozen(nets: str, photos: Path, tmp_path: Path) -> None:
@@ -298,3 +298,12 @@ def test_augmentations_by_name() -> None:
     assert augmentation("shift, flip") == Moves(flip=True, shift=True)
     with pytest.raises(InvalidParameterError, match="augment is 'rotate'; expected none, flip"):
         augmentation("rotate")
+
+
+def test_the_latent_is_among_what_to_look_at(photos: Path, tmp_path: Path) -> None:
+    run = TrainingRun("invertible", photos, out=tmp_path / "out", input_size=8)
+    kept = tmp_path / "out/invertible.test.parquet"
+    assert run.latent_command == (
+        f"fluoroscope latent --model invertible --checkpoint {kept.parent}/invertible.safetensors "
+        f"--input-size 8 --image {kept}:0"
+    )

@@ -50,14 +50,16 @@ def show(
         measured[name] = depth_selectivity(one.network, judged, one.bins)
         errors[name] = depth_errors(one.network, judged)
     output.table(
-        ["network", "off by>", "RMSE (m)>", "within 1.25>", "selectivity>", "own bin>"],
+        ["network", "off by>", "RMSE (m)>", "within 1.25>", "selectivity>", "for own>", "own bin>"],
         [
             [network_name(name), percent(errors[name].rel), number(errors[name].rmse),
-             percent(errors[name].right), number(found.mean), percent(found.own, 0)]
+             percent(errors[name].right), number(found.mean),
+             number(found.mean_of_assigned), percent(found.own, 0)]
             for name, found in measured.items()
         ],
-        title=f"on {len(judged)} scenes that were not learnt from; own bin: units that answer most "
-        "to the one they are assigned to",
+        title=f"on {len(judged)} scenes that were not learnt from; selectivity for the bin "
+        "that a unit answers most to, and for its own, which it is assigned to; own bin: units "
+        "that answer most to it",
     )  # fmt: skip
     found = measured[str(network)]
     output.table(SELECTIVITY_COLUMNS, found.rows)

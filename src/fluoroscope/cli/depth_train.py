@@ -1,5 +1,6 @@
 """``fluoroscope depth train``: a network that tells depth, learnt from rendered scenes."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -93,10 +94,12 @@ def train(
         f"1.25 in {percent(test['right'])} of the pixels"
     )
     output.say(
-        f"mean depth selectivity of {count(units, 'unit')} {number(found['mean'])}; "
-        f"{percent(found['answer_most_to_their_own'], 0)} answer most to the bin they are assigned "
-        f"to, {found['dead']} to nothing"
+        f"mean depth selectivity of {count(units, 'unit')} {number(found['mean'])}, each for the "
+        f"bin it answers most to, and {number(found['mean_of_assigned'])} for its assigned one, "
+        f"which the training raises; {percent(found['answer_most_to_their_own'], 0)} answer most "
+        f"to the bin they are assigned to, {found['dead']} to nothing"
     )
     endings = ("safetensors", "json", "curves.png", "curves.csv")
     output.wrote([run.out / f"depth.{ending}" for ending in endings])
+    output.say(f"look into it: {shlex.join(['fluoroscope', 'depth', 'show', '-n', str(run.out)])}")
     output.json(record)

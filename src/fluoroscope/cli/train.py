@@ -246,7 +246,7 @@ def train(
     hardened = result.record.get("adversarial", {})
     for judged in hardened.get("test", []):
         output.say(
-            f"within {_ball(hardened | judged)} of {judged['pictures']} test pictures "
+            f"within {_ball(hardened | judged, eps)} of {judged['pictures']} test pictures "
             f"{100 * judged['accuracy']:.1f} % survive {_attack(judged)} "
             f"({count(judged['steps'], 'step')}, {count(judged['restarts'], 'start')})"
         )
@@ -265,6 +265,8 @@ def train(
         output.note(run.data.flatters)
     if run.next_command:
         output.say(f"look into it: {run.next_command}")
+    if run.latent_command:
+        output.say(f"and into its latent: {run.latent_command}")
     output.json(result.record)
 
 
@@ -276,8 +278,8 @@ def terms_of(step: "FitStep | Point") -> str:
 
 def _judged(step: "FitStep") -> str:
     attacked = step.held_out_adversarial
-    return f"held-out pictures classified correctly {100 * (step.held_out or 0):.2f} %" + (
-        "" if attacked is None else f", under attack {100 * attacked:.1f} %"
+    return f"held out {100 * (step.held_out or 0):.2f} %" + (
+        "" if attacked is None else f", attacked {100 * attacked:.1f} %"
     )
 
 
@@ -306,10 +308,12 @@ def _attack(judged: dict[str, Any]) -> str:
     return f"{judged['attack']}{another}"
 
 
-def _ball(judged: dict[str, Any]) -> str:
-    """How far pictures were moved: in the largest change of a pixel unless it is said."""
+def _ball(judged: dict[str, Any], typed: str | None) -> str:
+    """How far pictures were moved, as it was typed: in the largest change of a pixel unless it is
+    said.
+    """
     norm = {"linf": "", "l1": " in L1", "l2": " in L2"}[judged["norm"]]
-    return f"{judged['eps']:g}{norm}"
+    return f"{typed or format(judged['eps'], 'g')}{norm}"
 
 
 def _held_out(many: dict[str, int]) -> str:

@@ -62,7 +62,12 @@ def _open_named(source: str | Path, split: str | None, channels: int) -> Opened:
             )
         images, labels = digits()
         built_in = ArraySource(images, "digits", labels)
-        return _whole(Opened(built_in, labels=LABELS), name, split)
+        notes: tuple[str, ...] = ()
+        if path.is_dir():
+            notes = (
+                f"{DIGITS} names the built-in pictures; the folder of that name here is ./{DIGITS}",
+            )
+        return _whole(Opened(built_in, labels=LABELS, notes=notes), name, split)
     if isinstance(source, str) and source.startswith("hf/"):
         return _open_hub(name, source.removeprefix("hf/"), split)
     if path.is_file():

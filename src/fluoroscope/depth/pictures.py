@@ -112,7 +112,10 @@ def heat_maps(found: Sequence[tuple[str, Selectivity]]) -> "Figure":
         axes.set_xlabel("bin, from metres on")
         dead = f", {one.dead} dead" if one.dead else ""
         axes.set_title(
-            f"{title}\nmean selectivity {number(one.mean)}{dead}", fontsize=10, parse_math=False
+            f"{title}\nmean selectivity {number(one.mean)}, for assigned bins "
+            f"{number(one.mean_of_assigned)}{dead}",
+            fontsize=10,
+            parse_math=False,
         )
     panels[0].set_ylabel("unit")
     bar = figure.colorbar(image, ax=list(panels), aspect=30)

@@ -3,7 +3,9 @@
 You et al. 2021 (2108.05312). The response ``R_kd`` of unit ``k`` to bin ``d`` is its mean
 ``|activation|`` over the pixels in the bin, its features enlarged bilinearly. Its depth selectivity
 is ``DS_k = (R_max - R_rest) / (R_max + R_rest)``, ``R_rest`` the mean over the other bins: 0 of one
-that answers alike to all depths, 1 of one that answers to a single bin.
+that answers alike to all depths, 1 of one that answers to a single bin. That is for the bin that
+the unit happens to answer most to. The loss raises the same for the bin that it is *assigned* to,
+which may be below 0.
 """
 
 from collections.abc import Iterator
@@ -23,7 +25,7 @@ from fluoroscope.training.losses.selective import assignment, mean_selectivity, 
 from fluoroscope.training.trainer.step import Moment, Terms
 from fluoroscope.words import count, number
 
-SELECTIVITY_COLUMNS = ["bin (m)", "pixels>", "units", "answer most to it", "selectivity>"]
+SELECTIVITY_COLUMNS = ["bin (m)", "pixels>", "units", "answer most to it", "selective for it>"]
 """Of :attr:`Selectivity.rows`."""
 
 
@@ -58,8 +60,21 @@ class Selectivity(html.Shown):
 
     @property
     def selectivity(self) -> Tensor:
-        """``(K,)``, DS of each unit; 0 of one that answers to nothing."""
+        """``(K,)``, DS of each unit, for the bin that it answers most to, whichever that is: never
+        below 0; 0 of one that answers to nothing."""
         return selectivity(self.responses.nan_to_num(), self.favourite, self.pixels > 0)
+
+    @property
+    def of_assigned(self) -> Tensor:
+        """``(K,)``, the same of each unit for the bin that it is assigned to, which the loss
+        raises: from -1 to 1; NaN where that bin has no pixels."""
+        return selectivity(self.responses.nan_to_num(), self.assigned, self.pixels > 0)
+
+    @property
+    def mean_of_assigned(self) -> float:
+        """The mean of :attr:`of_assigned` over the units that have one; 0 of none."""
+        known = self.of_assigned[~self.of_assigned.isnan()]
+        return float(known.mean()) if len(known) else 0.0
 
     @property
     def mean(self) -> float:
@@ -85,8 +100,12 @@ class Selectivity(html.Shown):
             "pixels": self.pixels.tolist(),
             "responses": found,
             "selectivity": self.selectivity.tolist(),
+            "selectivity_for_assigned": [
+                None if one != one else one for one in self.of_assigned.tolist()
+            ],
             "assigned": self.assigned.tolist(),
             "mean": self.mean,
+            "mean_of_assigned": self.mean_of_assigned,
             "dead": self.dead,
             "answer_most_to_their_own": self.own,
         }
@@ -94,12 +113,13 @@ class Selectivity(html.Shown):
     @property
     def rows(self) -> list[list[str]]:
         """Of each bin: pixels, the units assigned to it, how many of them answer most to it, and
-        their mean selectivity."""
+        their mean selectivity for it."""
         found = []
         for place, name in enumerate(self.bins.names()):
             own = (self.assigned == place).nonzero()[:, 0]
             most = int((self.favourite[own] == place).sum())
-            mean = number(float(self.selectivity[own].mean())) if len(own) else "–"
+            there = len(own) and int(self.pixels[place])
+            mean = number(float(self.of_assigned[own].mean())) if there else "–"
             units = ", ".join(map(str, own.tolist())) or "none"
             found.append(
                 [name, f"{int(self.pixels[place]):,}", units, f"{most} of {len(own)}", mean]
@@ -110,7 +130,8 @@ class Selectivity(html.Shown):
         dead = f", {self.dead} dead" if self.dead else ""
         return (
             f"mean depth selectivity {number(self.mean)} of "
-            f"{count(len(self.responses), 'unit')} over {count(self.bins.count, 'bin')}{dead}"
+            f"{count(len(self.responses), 'unit')} over {count(self.bins.count, 'bin')}, each for "
+            f"the one it answers most to; {number(self.mean_of_assigned)} for the assigned{dead}"
         )
 
     def _view(self) -> Iterator[html.Html]:

@@ -167,6 +167,7 @@ class DepthRun:
             "test": {"scenes": len(self._test), "seed": self._test.seed, **errors.describe()},
             "selectivity": {
                 "mean": found.mean,
+                "mean_of_assigned": found.mean_of_assigned,
                 "dead": found.dead,
                 "answer_most_to_their_own": found.own,
             },

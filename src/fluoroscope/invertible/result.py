@@ -117,10 +117,13 @@ class LatentReading(html.Shown):
         names, logits = self._names, self.logits
         told = [f"predicted as {names[int(one.argmax())]}" for one in logits]
         margin = [f"margin {number(one)}" for one in self.record["margins"]]
-        beside = ["", "all of it", *(f"{percent(one)} of it" for one in self.record["shares"])]
+        beside = [
+            "none: the first",
+            "all of it",
+            *(f"{percent(one)} of it" for one in self.record["shares"]),
+        ]
         changes = [
-            Tile(None if place == 0 else signed_map(one, scale=scale)[0], [beside[place]])
-            for place, one in enumerate(away)
+            Tile(signed_map(one, scale=scale)[0], [beside[place]]) for place, one in enumerate(away)
         ]
         here, there = self.record["classes"]
         how = f": {self.record['how']}" if self.record["how"] else ""

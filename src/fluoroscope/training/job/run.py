@@ -313,17 +313,37 @@ class TrainingRun:
     @property
     def next_command(self) -> str:
         """What looks at the trained network at a command line; empty where none can."""
-        if not (self._named and isinstance(self.given_data, str | Path)):
+        data, split = self._to_look_at
+        if data is None:
             return ""
+        return command("xray", options=[*self._to_load, ("data", data), ("split", split)])
+
+    @property
+    def latent_command(self) -> str:
+        """What looks into the latent of an invertible network; empty of any other."""
+        data, split = self._to_look_at
+        if data is None or not isinstance(self.classifier.module, InvertibleNetwork):
+            return ""
+        image = ":".join(map(str, filter(None, [data, split, "0"])))
+        return command("latent", options=[*self._to_load, ("image", image)])
+
+    @property
+    def _to_load(self) -> list[tuple[str, Any]]:
+        """The trained network as options of a command."""
         kept = {
             name: value for name, value in self._typed.items() if not name.startswith("checkpoint")
         }
-        parts, split = self.data.parts, None
-        data = self._kept_test if self.data.keeps_test else self.given_data
-        if not parts.drawn:
-            split = parts.test.split
-        stated = [("model", self.name), ("checkpoint", self._weights), *kept.items()]
-        return command("xray", options=[*stated, ("data", data), ("split", split)])
+        return [("model", self.name), ("checkpoint", self._weights), *kept.items()]
+
+    @property
+    def _to_look_at(self) -> tuple[str | Path | None, str | None]:
+        """Data and split that judge it, of a command; none where no command can name both."""
+        if not (self._named and isinstance(self.given_data, str | Path)):
+            return None, None
+        if self.data.keeps_test:
+            return self._kept_test, None
+        parts = self.data.parts
+        return self.given_data, None if parts.drawn else parts.test.split
 
     @property
     def _weights(self) -> Path:
