@@ -37,7 +37,7 @@ def test_hardens_and_says_how_far(
     assert (strong["attack"], strong["steps"], strong["restarts"]) == ("PGD", 100, 10)
     assert strong["pictures"] == 4
     assert strong["right"] <= plain["right"]
-    assert "under attack" in said.err
+    assert ", attacked " in said.err
     assert "survive PGD (100 steps, 10 starts)" in said.err
     assert json.loads((tmp_path / "digits-linear.json").read_text("utf-8")) == record
 
@@ -53,7 +53,7 @@ def test_an_epochs_line_is_its_mean_as_in_the_record(
     for one in json.loads(said.out)["history"]:
         terms = ", ".join(f"{name} {mean:.3g}" for name, mean in one.get("terms", {}).items())
         told = f"{one['loss']:.4f}" + (f" ({terms})" if terms else "")
-        assert f"epoch {one['epoch']}: loss {told}, held-out" in said.err
+        assert f"epoch {one['epoch']}: loss {told}, held out" in said.err
 
 
 def test_the_help_tells_of_every_recipe(fluoroscope: Call) -> None:

@@ -56,7 +56,7 @@ def test_several_norms_are_judged_in_each(fluoroscope: Call, data: str, tmp_path
     judged = record["adversarial"]["test"]
     assert [(one["norm"], one["eps"]) for one in judged] == [("linf", 0.1), ("l1", 2.0)]
     assert "within 2 in L1 of 4 test pictures" in said.err
-    assert "under attack" in said.err  # it is watched
+    assert ", attacked " in said.err  # it is watched
 
 
 def test_a_second_source_that_holds_what_judges_is_told(
