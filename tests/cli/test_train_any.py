@@ -129,6 +129,18 @@ def test_fewer_outputs_than_classes_is_not_mended_by_names(fluoroscope: Call, he
     assert "--labels" not in said.err
 
 
+def test_all_damaged_pictures_are_counted(fluoroscope: Call, here: Path) -> None:
+    for name in ("3", "7"):
+        whole = (here / f"photos/green/{name}.png").read_bytes()
+        (here / f"photos/green/{name}.png").write_bytes(whole[:45])
+    said = fluoroscope("train", "python:nets.py:make", "-d", "photos", "--input-size", "10")
+    assert said.code == 2
+    assert "2 pictures of 24 cannot be read: move" in said.err
+    assert "3.png" in said.err
+    assert "7.png" in said.err
+    assert not (here / "out/train").exists()
+
+
 def test_a_class_that_nothing_judges_is_named(fluoroscope: Call, here: Path) -> None:
     for number in range(2, 12):
         (here / f"photos/green/{number}.png").unlink()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fluoroscope.data.imageset import ImageSet, load_images
 from fluoroscope.engine.labels import Seen
-from fluoroscope.errors import UnknownDataError, UnknownLabelError
+from fluoroscope.errors import PictureError, UnknownDataError, UnknownLabelError
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.training.job.pictures import MEMORY, Parts, Watch, classes_of, decode
 from fluoroscope.training.job.shares import share_of_each
@@ -54,7 +54,17 @@ class Data:
             ) from problem
 
     def read(self, folder: Path, seed: int, watch: Watch) -> None:
-        """Decode both parts; the seed says which pictures judge each epoch."""
+        """Decode both parts; the seed says which pictures judge each epoch.
+
+        Raises:
+            PictureError: some are damaged; of all it is said how many, and how to go on.
+        """
+        try:
+            self._read(folder, seed, watch)
+        except PictureError as problem:
+            raise _damaged((self.parts.train, self.parts.test), problem) from problem
+
+    def _read(self, folder: Path, seed: int, watch: Watch) -> None:
         (train, test), (classes, test_classes) = (self.parts.train, self.parts.test), self._classes
         judges = share_of_each(classes, min(HELD_OUT, len(classes) // 10), seed)
         learnt = torch.ones_like(classes, dtype=torch.bool).index_fill(0, judges, False)
@@ -172,6 +182,24 @@ class Data:
             f"the second source holds {' and '.join(found)}, bit for bit: the network learns from "
             "what it is judged by, and its accuracies flatter it; take them out of it"
         )
+
+
+def _damaged(parts: tuple[ImageSet, ...], first: PictureError) -> PictureError:
+    """What is wrong with the first damaged picture, and how many others are."""
+    names = []
+    for pictures in parts:
+        for number in range(len(pictures)):
+            try:
+                _ = pictures[number].image
+            except PictureError as problem:
+                names.append(str(problem).partition(" cannot be read")[0])
+    if not names:
+        return first
+    named = ", ".join(names[:_NAMED]) + (" ..." if len(names) > _NAMED else "")
+    return PictureError(
+        f"{first}; {count(len(names), 'picture')} of {sum(map(len, parts)):,} cannot be read: move "
+        f"{named} out of the data to learn from the others"
+    )
 
 
 def _split_or_all(data: Any, model: Classifier) -> ImageSet:

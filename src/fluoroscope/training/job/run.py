@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fluoroscope.data.kept_pictures import write_pictures
 from fluoroscope.engine.provenance import provenance
-from fluoroscope.errors import InvalidParameterError
+from fluoroscope.errors import FluoroscopeError, InvalidParameterError
 from fluoroscope.files import atomic_path, output_directory
 from fluoroscope.hashing import as_seed
 from fluoroscope.models.builtin import DIGITS
@@ -251,7 +251,12 @@ class TrainingRun:
             *self._more_options(),
             ("out", out),
         ]
-        self.data.read(self.out, seed, watch)
+        try:
+            self.data.read(self.out, seed, watch)
+        except FluoroscopeError:
+            if not any(self.out.iterdir()):  # nothing was made
+                self.out.rmdir()
+            raise
         self._watching = self._begun_watch()
         if self._watching is not None:
             self.beside.append(self._watching)
