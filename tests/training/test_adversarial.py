@@ -311,7 +311,7 @@ def test_by_name() -> None:
 @pytest.mark.parametrize(
     ("method", "eps", "options", "says"),
     [
-        ("pdg", 0.3, {}, "adversarial is 'pdg'; expected fgsm or pgd or trades or mart"),
+        ("pdg", 0.3, {}, r"did you mean 'pgd'\? expected fgsm or pgd or trades or mart"),
         ("pgd", None, {}, "eps is missing"),
         ("pgd", 0, {}, r"eps is 0.0; expected a number above 0"),
         ("pgd", math.inf, {}, "eps is inf"),

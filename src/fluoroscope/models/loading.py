@@ -75,7 +75,8 @@ def load_model(
     """
     place = _device(device)
     if isinstance(name, str | Path):
-        if labels is None and checkpoint is not None and find_source(name)[1] != "built-in":
+        holds_its_own = ("built-in", "exported program")
+        if labels is None and checkpoint is not None and find_source(name)[1] not in holds_its_own:
             labels = stated_labels(checkpoint)
         classifier = _by_name(
             user_path(name) if str(name).startswith("~") else name,
