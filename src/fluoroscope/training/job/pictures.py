@@ -224,7 +224,7 @@ def decode(
         done += len(pixels)
         watch(done, len(pictures))
     if between:
-        tell(f"{pictures.name} has values between the 256 levels of 8 bits; it is learnt from in 8")
+        tell(f"{pictures.name} has values between the 256 levels of 8 bits, and is rounded to them")
     return held, digest
 
 
