@@ -3,8 +3,9 @@
 Each loads its file on first use.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from fluoroscope.lazy import public
 
 if TYPE_CHECKING:
     from fluoroscope.attacks.decision.boundary import Boundary
@@ -134,11 +135,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'fluoroscope.attacks' has no attribute {name!r}")
-    value = getattr(import_module(f"fluoroscope.attacks.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+    return public(__name__, _HOMES, name)
 
 
 def __dir__() -> list[str]:

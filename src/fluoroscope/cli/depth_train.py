@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fluoroscope.cli.options import OUT, Json, Seed, sides_of
-from fluoroscope.cli.output import Output
+from fluoroscope.cli.output import Output, stopped
 from fluoroscope.cli.train import terms_of
 from fluoroscope.cli.waiting import waiting
 from fluoroscope.words import count, number, percent
@@ -80,11 +80,7 @@ def train(
                     output.say(f"{epoch}, {held_out} of other scenes within a factor of 1.25")
                 move(at / total, f"{words}, {held_out or percent(step.accuracy)} right")
     except KeyboardInterrupt:
-        if run.checkpoint.is_file():
-            output.say(
-                f"stopped after step {at:,} of {total:,}; the same command goes on from "
-                f"{run.checkpoint}, which is at most a minute older"
-            )
+        stopped(output, run.checkpoint, at, total)
         raise
     record = run.result.record
     test, found = record["test"], record["selectivity"]

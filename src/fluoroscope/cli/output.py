@@ -374,6 +374,15 @@ def earlier_run(output: Output, finished: Path) -> str:
     return f"{finished.name} and what belongs to it are what an earlier run left"
 
 
+def stopped(output: Output, checkpoint: Path, step: int, total: int) -> None:
+    """Say how a training that was broken off goes on, where it has left a checkpoint."""
+    if checkpoint.is_file():
+        output.say(
+            f"stopped after step {step:,} of {total:,}; the same command goes on from "
+            f"{checkpoint}, which is at most a minute older"
+        )
+
+
 def _print(text: str) -> None:
     with waiting.hidden():
         sys.stdout.write(text)

@@ -17,7 +17,7 @@ from fluoroscope.cli.options import (
     statements,
     with_statements,
 )
-from fluoroscope.cli.output import Output, earlier_run, one_line
+from fluoroscope.cli.output import Output, earlier_run, one_line, stopped
 from fluoroscope.cli.train_options import with_recipe_options
 from fluoroscope.cli.waiting import waiting
 from fluoroscope.training.names import RECIPES
@@ -230,11 +230,7 @@ def train(
                 right = short or f"{percent(step.accuracy)} of the batch"
                 move(at / total, f"epoch {step.epoch}: {right}, loss {terms_of(step)}")
     except KeyboardInterrupt:
-        if run.checkpoint.is_file():
-            output.say(
-                f"stopped after step {at:,} of {total:,}; the same command goes on from "
-                f"{run.checkpoint}, which is at most a minute older"
-            )
+        stopped(output, run.checkpoint, at, total)
         raise
     result = run.result
     accuracy = result.record["accuracy"]

@@ -1,7 +1,8 @@
 """Depth from one picture, by units that each answer to a depth of their own (2108.05312)."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from fluoroscope.lazy import public
 
 if TYPE_CHECKING:
     from fluoroscope.depth.ablation import Ablation, ablate
@@ -77,6 +78,4 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:  # these load PyTorch, which names alone do without
-        return getattr(import_module(f"fluoroscope.depth.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'fluoroscope.depth' has no attribute {name!r}")
+    return public(__name__, _HOMES, name)

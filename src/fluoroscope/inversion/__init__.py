@@ -1,7 +1,8 @@
 """What a network believes a class looks like: portraits, generators, and what they are worth."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from fluoroscope.lazy import public
 
 if TYPE_CHECKING:
     from fluoroscope.inversion.data_prior import DataPrior
@@ -77,6 +78,4 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:  # these load PyTorch, which names alone do without
-        return getattr(import_module(f"fluoroscope.inversion.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'fluoroscope.inversion' has no attribute {name!r}")
+    return public(__name__, _HOMES, name)

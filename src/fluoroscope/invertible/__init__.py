@@ -1,7 +1,8 @@
 """What the latent of an invertible network says of two pictures (2012.13111)."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from fluoroscope.lazy import public
 
 if TYPE_CHECKING:
     from fluoroscope.invertible.parts import split
@@ -11,15 +12,15 @@ if TYPE_CHECKING:
     from fluoroscope.models.invertible.network import Inverse, InvertibleNetwork, Shape
 
 _HOMES = {
-    "Inverse": "models.invertible.network",
-    "InvertibleNetwork": "models.invertible.network",
-    "LatentReading": "invertible.result",
-    "Shape": "models.invertible.network",
-    "bounds_of": "models.invertible.backwards",
-    "latents_of": "models.invertible.backwards",
-    "pictures_of": "models.invertible.backwards",
-    "read_latent": "invertible.reading",
-    "split": "invertible.parts",
+    "Inverse": ".models.invertible.network",
+    "InvertibleNetwork": ".models.invertible.network",
+    "LatentReading": "result",
+    "Shape": ".models.invertible.network",
+    "bounds_of": ".models.invertible.backwards",
+    "latents_of": ".models.invertible.backwards",
+    "pictures_of": ".models.invertible.backwards",
+    "read_latent": "reading",
+    "split": "parts",
 }
 __all__ = [
     "Inverse",
@@ -35,11 +36,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'fluoroscope.invertible' has no attribute {name!r}")
-    value = getattr(import_module(f"fluoroscope.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+    return public(__name__, _HOMES, name)
 
 
 def __dir__() -> list[str]:

@@ -1,7 +1,8 @@
 """Which units decide, what they answer to, and whether that survives an attack."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from fluoroscope.lazy import public
 
 if TYPE_CHECKING:
     from fluoroscope.neurons.adversarial.making import adversarial_set
@@ -120,6 +121,4 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:  # these load PyTorch, which names alone do without
-        return getattr(import_module(f"fluoroscope.neurons.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'fluoroscope.neurons' has no attribute {name!r}")
+    return public(__name__, _HOMES, name)

@@ -1,7 +1,8 @@
 """Fitting networks to labelled images, and hardening them."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from fluoroscope.lazy import public
 
 if TYPE_CHECKING:
     from fluoroscope.training.beside.averaging import WeightAverage
@@ -93,6 +94,4 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:  # these load PyTorch, which names alone do without
-        return getattr(import_module(f"fluoroscope.training.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'fluoroscope.training' has no attribute {name!r}")
+    return public(__name__, _HOMES, name)

@@ -36,10 +36,10 @@ from fluoroscope.training.trainer.step import (
     Ready,
     Task,
     learning,
+    named_terms,
     prepare,
     summed,
 )
-from fluoroscope.training.trainer.step import named_terms as named_terms
 from fluoroscope.training.trainer.together import (
     Alone,
     by_launcher,
