@@ -49,13 +49,6 @@ class Running:
         """Take up what ``tensors`` gave."""
 
     @contextmanager
-    def learning(
-        self, module: nn.Module, images: Tensor, targets: Tensor, moment: Moment
-    ) -> Iterator[None]:
-        """Around the loss of a batch and its gradient; the weights are the network's own after."""
-        yield
-
-    @contextmanager
     def perturbed(
         self, module: nn.Module, lowered: Callable[[], Tensor], moment: Moment
     ) -> Iterator[None]:

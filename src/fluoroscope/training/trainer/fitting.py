@@ -332,8 +332,6 @@ class _Job:
             batch, targets = batch[share].contiguous(), targets[share]
             moment = replace(moment, indices=chosen[share])
             with ExitStack() as around:
-                for one in self.running:
-                    around.enter_context(one.learning(module, batch, targets, moment))
                 value, terms, right = self._lowered(around, batch, targets, moment, number, group)
                 value.backward()
             group.gradients(optimizer)
