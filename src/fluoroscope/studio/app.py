@@ -1,0 +1,40 @@
+"""The whole studio as one ASGI application: the page and its API, on one origin."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from importlib.resources import files
+
+from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
+
+from fluoroscope.studio.doors.jobs import jobs
+from fluoroscope.studio.doors.offers import offers
+from fluoroscope.studio.problems import tell_problems
+from fluoroscope.studio.studio import Studio
+
+PAGE = files("fluoroscope.studio") / "page"
+"""The built page."""
+
+
+def create_app(studio: Studio) -> FastAPI:
+    """The application over a studio, which it closes when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        studio.close()
+
+    app = FastAPI(
+        title="Fluoroscope studio",
+        version=version("fluoroscope"),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        lifespan=lifespan,
+    )
+    tell_problems(app)
+    for doors in (offers(studio, app.version), jobs(studio)):
+        app.include_router(doors)
+    app.mount("/", StaticFiles(directory=str(PAGE), html=True))
+    return app

@@ -1,0 +1,1 @@
+"""The doors of the API, a file for each thing that they speak of; ``app.py`` opens them."""

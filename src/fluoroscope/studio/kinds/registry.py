@@ -1,0 +1,6 @@
+"""Every kind of job, in the order of the page."""
+
+from fluoroscope.studio.kinds.kind import Kind
+from fluoroscope.studio.kinds.morph import MORPH
+
+KINDS: tuple[Kind, ...] = (MORPH,)

@@ -1,0 +1,76 @@
+// What the server's API takes and tells. The server's own description is api/openapi.json.
+
+/** A picture: 8-bit values, rows from the top, channels last, in base64. */
+export interface Frame {
+  width: number;
+  height: number;
+  channels: 1 | 3;
+  pixels: string;
+}
+
+/** What was added: signed 8-bit values; one of them times `scale` is a change in pixel values. */
+export interface Difference extends Frame {
+  scale: number;
+}
+
+export interface Offered {
+  name: string;
+  state: "named" | "loading" | "ready" | "failed";
+  problem: string | null;
+}
+
+/** GET api/studio */
+export interface StudioInfo {
+  version: string;
+  networks: Offered[];
+  data: { name: string; count: number }[];
+}
+
+/** What a kind of job offers on a network, or why it cannot be used there. */
+export type Offer = { why_not?: string } & Record<string, unknown>;
+
+/** GET api/network?name= */
+export interface NetworkInfo {
+  name: string;
+  labels: string[];
+  channels: number;
+  input_size: [number, number] | null;
+  offers: Record<string, Offer>;
+}
+
+/** The answer to POST api/jobs and GET api/jobs/ID. */
+export interface JobInfo {
+  id: string;
+  kind: string;
+  state: "queued" | "running" | "done" | "cancelled" | "failed";
+  files: string[];
+}
+
+/** The last event of every job. */
+export interface End {
+  state: "done" | "cancelled" | "failed";
+  notes: string[];
+  files: string[];
+  problem?: string;
+}
+
+/** RFC 9457: how every refusal is answered. */
+export interface Problem {
+  type: string;
+  status: number;
+  detail: string;
+}
+
+/** A step of a morph or an attack; of events `step` and `winner`. */
+export interface StepEvent {
+  step: number;
+  winner: number;
+  /** All classes, float32 in base64: see `floats`. */
+  probabilities: string;
+  objective: number;
+  l0: number;
+  l2: number;
+  linf: number;
+  /** Gone where the reader was too slow. */
+  frames?: { now: Frame; difference: Difference };
+}

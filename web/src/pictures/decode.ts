@@ -1,0 +1,33 @@
+// Pictures and numbers as the server sends them.
+import type { Difference, Frame } from "../api/types";
+
+export function bytes(base64: string): Uint8Array {
+  const text = atob(base64);
+  const values = new Uint8Array(text.length);
+  for (let index = 0; index < text.length; index++) values[index] = text.charCodeAt(index);
+  return values;
+}
+
+/** Little-endian float32 in base64. */
+export function floats(base64: string): Float32Array {
+  return new Float32Array(bytes(base64).buffer);
+}
+
+export function toImageData(frame: Frame): ImageData {
+  const values = bytes(frame.pixels);
+  const image = new ImageData(frame.width, frame.height);
+  for (let pixel = 0; pixel < frame.width * frame.height; pixel++) {
+    for (let channel = 0; channel < 3; channel++) {
+      const at = frame.channels === 1 ? pixel : 3 * pixel + channel;
+      image.data[4 * pixel + channel] = values[at] ?? 0;
+    }
+    image.data[4 * pixel + 3] = 255;
+  }
+  return image;
+}
+
+/** The changes in pixel values, as many as `width * height * channels`. */
+export function changes(difference: Difference): Float32Array {
+  const raw = new Int8Array(bytes(difference.pixels).buffer);
+  return Float32Array.from(raw, (value) => value * difference.scale);
+}
