@@ -1,4 +1,5 @@
 import { render } from "preact";
+import "./style/index.css";
 import { call } from "./api/client";
 import type { NetworkInfo, StudioInfo } from "./api/types";
 import { Page } from "./page";

@@ -8,6 +8,8 @@ export interface Panel {
   title: string;
   /** Where it stands on the page: the input is 10, the report 70. */
   place: number;
+  /** Its share of a wide screen; `full` where nothing is said. */
+  width?: "third" | "half" | "two-thirds" | "full";
   /** Why it cannot be used on this network; `null` where it can. */
   whyNot: (network: NetworkInfo) => string | null;
   view: ComponentType<{ network: NetworkInfo }>;
