@@ -1,0 +1,101 @@
+// Pictures as the server sends them, on canvases. Small ones are enlarged with hard edges, large
+// ones smoothly; a picture is decoded when it is painted and not before.
+import { useLayoutEffect, useRef } from "preact/hooks";
+import type { Difference, Frame } from "../api/types";
+import "./canvas.css";
+import { toImageData } from "./decode";
+import { beyondScale, scaleInWords, signedColours, type Times } from "./signed";
+
+/** Up to here a side is so small that its pixels are to be seen. */
+const SMALL_SIDE = 96;
+
+interface PictureProps {
+  frame: Frame;
+  /** What the picture shows, for those who do not see it. */
+  alt: string;
+  class?: string;
+}
+
+export function Picture({ frame, alt, class: extra = "" }: PictureProps) {
+  return (
+    <Canvas
+      width={frame.width}
+      height={frame.height}
+      alt={alt}
+      extra={extra}
+      paint={() => toImageData(frame)}
+      of={frame}
+    />
+  );
+}
+
+interface SignedDifferenceProps {
+  difference: Difference;
+  times: Times;
+  alt?: string;
+  class?: string;
+}
+
+/** What was added, with the scale of its colours under it. */
+export function SignedDifference({ difference, times, alt, class: extra = "" }: SignedDifferenceProps) {
+  const beyond = beyondScale(difference, times);
+  return (
+    <span class={`signed-difference ${extra}`}>
+      <Canvas
+        width={difference.width}
+        height={difference.height}
+        alt={alt ?? "What was added: black is removed, yellow is added, grey is unchanged"}
+        extra=""
+        paint={() => signedColours(difference, times)}
+        of={difference}
+        also={times}
+      />
+      <span class="hint signed-scale">
+        <span class="signed-key" aria-hidden="true" />
+        black removes, yellow adds; {scaleInWords(times)}
+        {beyond ? ", and some changes are larger" : ""}
+      </span>
+    </span>
+  );
+}
+
+interface CanvasProps {
+  width: number;
+  height: number;
+  alt: string;
+  extra: string;
+  paint: () => ImageData;
+  /** It is painted again when one of these is another. */
+  of: Frame;
+  also?: unknown;
+}
+
+function Canvas({ width, height, alt, extra, paint, of, also }: CanvasProps) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  // Before the browser paints, so that an enlarged or cleared canvas is never seen empty.
+  useLayoutEffect(() => {
+    canvas.current?.getContext("2d")?.putImageData(paint(), 0, 0);
+  }, [of, also]);
+  const small = Math.max(width, height) <= SMALL_SIDE;
+  return (
+    <canvas
+      ref={canvas}
+      width={width}
+      height={height}
+      role="img"
+      aria-label={alt}
+      class={`picture ${small ? "picture-small" : ""} ${extra}`}
+    />
+  );
+}
+
+/** The picture as a PNG of its own size, such as a file to keep. */
+export async function toPng(image: ImageData): Promise<Blob> {
+  const canvas = document.createElement("canvas");
+  canvas.width = image.width;
+  canvas.height = image.height;
+  canvas.getContext("2d")?.putImageData(image, 0, 0);
+  return new Promise((resolve, reject) =>
+    canvas.toBlob((blob) => (blob === null ? reject(new Error("no PNG came of it")) : resolve(blob))),
+  );
+}
