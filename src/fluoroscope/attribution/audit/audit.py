@@ -53,7 +53,7 @@ from fluoroscope.attribution.audit.subjects import (
     Subject,
     subjects,
 )
-from fluoroscope.attribution.audit.verdict import judge_all
+from fluoroscope.attribution.audit.verdict import Verdict, judge_all
 from fluoroscope.attribution.classes import Targets, as_targets
 from fluoroscope.attribution.method import Method
 from fluoroscope.attribution.metrics import Informative, controls
@@ -84,6 +84,7 @@ def audit(
     faithfulness: bool = True,
     scored_passes: float = SCORED_PASSES,
     on_progress: Callable[[Progress], None] | None = None,
+    on_verdict: Callable[[Verdict], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Audit:
     """Which attribution methods can be believed on this network, and why the others cannot.
@@ -114,6 +115,8 @@ def audit(
         scored_passes: what a method may take, in passes, for maps that are scored: one that takes
             many for a picture is scored on fewer pictures.
         on_progress: called as it goes on.
+        on_verdict: called with what is to be said of a method once it was looked at; what other
+            methods and its scores tell may change that by the end.
         cancelled: asked between looks, and within long ones; once true, what there is comes back.
 
     Raises:
@@ -154,7 +157,7 @@ def audit(
             bench, todo, parts, size, cancelled, Course(todo, bench, on_progress, scored_passes)
         )
         with parts.open():
-            made.all(randomisation=randomisation, faithfulness=faithfulness)
+            made.all(randomisation=randomisation, faithfulness=faithfulness, on_verdict=on_verdict)
     graph, rows = bench.graph, made.rows()
     told = made.told({row.verdict.method for row in rows if row.verdict.sound})
     return Audit(
@@ -213,13 +216,21 @@ class _Audit:
         self._saturated = 0
         self.complete = False
 
-    def all(self, *, randomisation: bool, faithfulness: bool) -> None:
+    def all(
+        self,
+        *,
+        randomisation: bool,
+        faithfulness: bool,
+        on_verdict: Callable[[Verdict], None] | None,
+    ) -> None:
         """Every look, until somebody does not want to wait."""
         self._saturated = self._few.saturated
         self._course.plan(randomisation=randomisation, faithfulness=faithfulness)
         try:
             for subject in self._todo:
                 self._look(subject)
+                if on_verdict is not None:
+                    on_verdict(self.rows()[-1].verdict)
             if faithfulness:
                 self._score()
             if randomisation:

@@ -1,6 +1,8 @@
 """Every kind of job, in the order of the page."""
 
+from fluoroscope.studio.kinds.attribution import ATTRIBUTION
+from fluoroscope.studio.kinds.audit import AUDIT
 from fluoroscope.studio.kinds.kind import Kind
 from fluoroscope.studio.kinds.morph import MORPH
 
-KINDS: tuple[Kind, ...] = (MORPH,)
+KINDS: tuple[Kind, ...] = (MORPH, ATTRIBUTION, AUDIT)

@@ -1,0 +1,161 @@
+"""Why a network decides as it does: maps by any method, with what an audit says of each."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from fluoroscope.attribution import reading
+from fluoroscope.attribution.attribute import attribute
+from fluoroscope.attribution.names import METHODS, check_method
+from fluoroscope.attribution.result import NOT_VALID, Attribution
+from fluoroscope.engine.predict import predict
+from fluoroscope.errors import FluoroscopeError, UnknownLabelError
+from fluoroscope.gradients.randomised import with_random_weights
+from fluoroscope.studio.frames import frame
+from fluoroscope.studio.kinds.kind import Kind, Name, Request
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fluoroscope.models.classifier import Classifier
+    from fluoroscope.studio.jobs.job import Job
+    from fluoroscope.studio.studio import Studio
+
+USUAL = ("gradient", "deeplift", "layer-cam")
+"""Those of `fluoroscope attribute`: cheap ones, for each kind of question."""
+
+
+class AttributionRequest(Request):
+    """Maps of a decision, in the words of `fluoroscope attribute`."""
+
+    model_config = ConfigDict(validate_by_name=True)
+
+    kind: Literal["attribution"]
+    picture: Name
+    methods: list[Name] = Field(list(USUAL), min_length=1, max_length=40)
+    to: Name | None = Field(
+        None, alias="class", description="The class to explain; by default the predicted one."
+    )
+    against: Name | None = Field(
+        None, description="A rival: why the class and not this one, the difference of their logits."
+    )
+    random: bool = Field(
+        False,
+        description="Beside each map one of the network with random weights, which knows nothing.",
+    )
+
+
+def work(studio: "Studio", job: "Job", asked: AttributionRequest) -> None:
+    """Tell ``begin`` and a ``map`` for each method; one that is not valid here has no picture."""
+    model = studio.networks.get(asked.network)
+    methods = list(dict.fromkeys(asked.methods))
+    for method in methods:
+        check_method(method)
+    picture = studio.pictures.get(asked.picture, model)
+    one, rival = _target(model, picture, asked)
+    job.tell("begin", {"class": one, "against": rival},
+             frames={"original": frame(picture[0].cpu())}, matters=True)  # fmt: skip
+    makers = [model]
+    if asked.random:
+        makers.append(with_random_weights(model, picture, seed=asked.seed))
+    audit = studio.audits.of(asked.network, model)
+    for number, method in enumerate(methods):
+        verdict = None
+        if audit is not None and method in audit.methods:
+            verdict = audit.verdict(method).describe()
+        told = {"method": method, "class": one, "against": rival}
+        for which, maker in enumerate(makers):
+            doing = f"{method} of {maker.name}"
+            job.progress((number + which / len(makers)) / len(methods), doing)
+            judged = None if which else verdict
+            if verdict is not None and verdict["verdict"] == NOT_VALID:
+                if not which:
+                    job.tell("map", {**told, "random": False, "verdict": _said(verdict)},
+                             matters=True)  # fmt: skip
+                continue
+            try:
+                found = attribute(
+                    maker, picture, one if rival is None else (one, rival),
+                    method=method, seed=asked.seed, on_step=job.check,
+                )  # fmt: skip
+            except FluoroscopeError as problem:
+                job.tell("map", {**told, "random": bool(which), "verdict": None,
+                                 "why_not": str(problem)}, matters=True)  # fmt: skip
+                continue
+            if judged is not None:
+                found = replace(found, verdict=judged)
+            _tell(job, {**told, "random": bool(which)}, found)
+
+
+def _tell(job: "Job", told: dict[str, Any], found: Attribution) -> None:
+    """Say one map; it has a picture unless it is not valid on this network."""
+    values, colours = found.maps[0].nan_to_num(), found.colours
+    column = found.column([0])
+    lines = [found.unit, *column.key.splitlines()]
+    words = f"In {'; '.join(filter(None, lines))}; the colours end at "
+    words += f"{colours.words(len(values))}."
+    doubts = [*found.notes]
+    if doubt := reading.doubt_of(found.record, colours.signed, found.shares(0)):
+        doubts.insert(0, doubt)
+    about = METHODS.get(found.method)
+    job.tell(
+        "map",
+        {
+            **told,
+            "of": found.spoken(0),
+            "shows": "" if about is None else about.summary,
+            "words": words,
+            "unit": found.unit,
+            "key": column.key.splitlines(),
+            "scale": {"start": colours.start, "end": colours.end, "signed": colours.signed,
+                      "beyond": colours.beyond},
+            "promise": found.kept(0),
+            "missed": found.missed(0),
+            "doubts": doubts,
+            "verdict": None if found.verdict is None else _said(found.verdict),
+        },
+        frames=None if found.complaint else {
+            "map": frame(colours.rgb(values)),
+            "over": frame(colours.laid_over(found.images[0], values)),
+        },
+        matters=True,
+    )  # fmt: skip
+
+
+def _said(verdict: dict[str, Any]) -> dict[str, Any]:
+    """A verdict as it is told: its word, why, and whether it is an audit's."""
+    return {
+        "word": verdict["verdict"],
+        "reasons": list(verdict["reasons"]),
+        "remarks": list(verdict.get("remarks", ())),
+        "by": verdict.get("by", "the audit"),
+    }
+
+
+def _target(
+    model: "Classifier", picture: "Tensor", asked: AttributionRequest
+) -> tuple[int, int | None]:
+    """The class to explain and its rival."""
+    one = int(predict(model, picture).winners) if asked.to is None else model.find_class(asked.to)
+    rival = None if asked.against is None else model.find_class(asked.against)
+    if rival == one:
+        raise UnknownLabelError(
+            f"the class and its rival are both {model.labels[one]}; expected another rival"
+        )
+    return one, rival
+
+
+def offer(studio: "Studio", model: "Classifier") -> dict[str, Any]:
+    """Every method in words, and those that are drawn where nobody names any."""
+    return {
+        "methods": [
+            {"name": name, "shows": about.summary, "promise": about.promise, "cost": about.cost,
+             "caution": about.caution, "of_class": about.of_class}
+            for name, about in METHODS.items()
+        ],
+        "usual": list(USUAL),
+    }  # fmt: skip
+
+
+ATTRIBUTION = Kind("attribution", AttributionRequest, work, offer)

@@ -1,0 +1,94 @@
+"""Which attribution methods can be believed on a network: a verdict each, kept for its maps."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from fluoroscope.attribution.audit.audit import audit
+from fluoroscope.attribution.audit.verdict import Verdict
+from fluoroscope.attribution.names import check_method
+from fluoroscope.studio.audits import is_full
+from fluoroscope.studio.kinds.kind import Kind, Name, Request
+from fluoroscope.studio.kinds.usual_data import data_of
+
+if TYPE_CHECKING:
+    from fluoroscope.models.classifier import Classifier
+    from fluoroscope.studio.jobs.job import Job
+    from fluoroscope.studio.studio import Studio
+
+
+class AuditRequest(Request):
+    """An audit, in the words of `fluoroscope audit`."""
+
+    kind: Literal["audit"]
+    data: Name | None = Field(
+        None, description="A data set on offer; by default the first of the network's channels."
+    )
+    pictures: int = Field(
+        16, ge=1, le=64, description="Verdicts come of 4, scores of all; of the quick one 4."
+    )
+    quick: bool = Field(
+        False, description="Verdicts alone: no scores, no network with random weights."
+    )
+    methods: list[Name] | None = Field(
+        None, min_length=1, max_length=40, description="By default every method of ours."
+    )
+
+
+def work(studio: "Studio", job: "Job", asked: AuditRequest) -> None:
+    """Tell each ``verdict`` as it becomes known, and again where later looks change it."""
+    model = studio.networks.get(asked.network)
+    methods = None if asked.methods is None else list(dict.fromkeys(asked.methods))
+    for method in methods or ():
+        check_method(method)
+    images = data_of(studio, model, asked.data)
+    many = min(4, asked.pictures) if asked.quick else asked.pictures
+    batch = next(images.take(many).batches(many, fit=model.preprocessing, workers=0))
+    job.tell("begin", {"pictures": len(batch.images), "data": images.name}, matters=True)
+    said: dict[str, Verdict] = {}
+
+    def tell(verdict: Verdict) -> None:
+        if said.get(verdict.method) != verdict:
+            said[verdict.method] = verdict
+            job.tell("verdict", described(verdict), matters=True)
+
+    found = audit(
+        model,
+        batch.images,
+        methods=methods,
+        seed=asked.seed,
+        numbers=batch.indices,
+        randomisation=not asked.quick,
+        faithfulness=not asked.quick,
+        on_progress=lambda now: job.progress(now.share, now.words),
+        on_verdict=tell,
+        cancelled=job.cancelled,
+    )
+    for row in found.rows:
+        tell(row.verdict)
+    studio.audits.put(asked.network, model, found)
+    job.check()
+    job.tell(
+        "audited",
+        {"full": is_full(found), "best": list(found.best), "valid": list(found.valid),
+         "ranked_by": found.ranked_by, "telling": dict(found.telling), "notes": list(found.notes)},
+        matters=True,
+    )  # fmt: skip
+
+
+def described(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as it is told."""
+    return {
+        "method": verdict.method,
+        "word": verdict.words,
+        "reasons": list(verdict.reasons),
+        "remarks": list(verdict.remarks),
+    }
+
+
+def offer(studio: "Studio", model: "Classifier") -> dict[str, Any]:
+    """The data whose pictures it looks at."""
+    return {"data": data_of(studio, model, None).name}
+
+
+AUDIT = Kind("audit", AuditRequest, work, offer, long=True)

@@ -1,0 +1,62 @@
+"""Maps in the studio are those of the library, and carry its audit's verdicts."""
+
+import base64
+from typing import Any
+
+import numpy as np
+import torch
+
+from fluoroscope import attribute, load_images, load_model
+from fluoroscope.attribution.audit.audit import audit
+from tests.studio.conftest import Served
+
+
+def maps(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    assert told[-1]["state"] == "done", told[-1]
+    return [event for event in told if event["event"] == "map"]
+
+
+def pixels(sent: dict[str, Any]) -> torch.Tensor:
+    found = np.frombuffer(base64.b64decode(sent["pixels"]), dtype=np.uint8)
+    return torch.from_numpy(found.reshape(sent["height"], sent["width"], sent["channels"]).copy())
+
+
+def picture(index: int) -> torch.Tensor:
+    model = load_model("digits-cnn")
+    return model.fit(load_images("digits", channels=1)[index].image)[None]
+
+
+def test_maps_are_those_of_the_library(served: Served) -> None:
+    methods = ["gradient", "deeplift", "layer-cam"]
+    told = served.job(kind="attribution", network="digits-cnn", picture="digits:7",
+                      methods=methods, **{"class": "7", "against": "2"})  # fmt: skip
+    found = maps(told)
+    assert [one["method"] for one in found] == methods
+    for one in found:
+        own = attribute(load_model("digits-cnn"), picture(7), [(7, 2)], method=one["method"])
+        drawn = (own.colours.rgb(own.maps[0]) * 255).round().to(torch.uint8)
+        assert torch.equal(pixels(one["frames"]["map"]), drawn.permute(1, 2, 0))
+        assert (one["class"], one["against"]) == (7, 2)
+        assert own.unit in one["words"]
+        assert one["scale"]["end"] == own.colours.end
+        assert one["promise"] == own.kept(0)
+
+
+def test_verdicts_are_those_of_the_audit(served: Served) -> None:
+    told = served.job(kind="audit", network="digits-cnn", quick=True,
+                      methods=["gradient", "grad-cam", "hires-cam", "lrp"])  # fmt: skip
+    said = {event["method"]: event for event in told if event["event"] == "verdict"}
+    images = next(load_images("digits", channels=1).take(4).batches(4)).images
+    own = audit(
+        load_model("digits-cnn"), images, methods=list(said), randomisation=False,
+        faithfulness=False,
+    )  # fmt: skip
+    assert {name: one["word"] for name, one in said.items()} == {
+        row.verdict.method: row.verdict.words for row in own.rows
+    }
+    shown = maps(served.job(kind="attribution", network="digits-cnn", picture="digits:7",
+                            methods=["gradient", "lrp", "rise"]))  # fmt: skip
+    assert [one["verdict"] and one["verdict"]["word"] for one in shown] == [
+        own.verdict("gradient").words, own.verdict("lrp").words, None,
+    ]  # fmt: skip
+    assert shown[1]["verdict"]["reasons"] == list(own.verdict("lrp").reasons)
