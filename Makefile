@@ -1,10 +1,14 @@
-# Everything runs in .venv, which the first command makes. Only Python 3.11 or newer is needed.
+# Everything runs in .venv, which the first command makes. Only Python 3.11 or newer is needed; who
+# changes the studio's page needs Node 20.19 or newer too.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT := out
+# Whether there is a Node recent enough to check and build the page.
+NODE := $(shell node -e 'const [a, b] = process.versions.node.split("."); \
+  process.exitCode = a > 20 || (a == 20 && b >= 19) ? 0 : 1' 2> /dev/null && echo yes)
 
-.PHONY: demo test fuzz check reproductions references priors digits catalogue pictures bench examples clean
+.PHONY: demo test fuzz check web page studio reproductions references priors digits catalogue pictures bench examples clean
 .DEFAULT_GOAL := demo
 
 # Turn a built-in handwritten 7 into a 2, and X-ray the network that read it. Uses no network once
@@ -21,9 +25,9 @@ demo: $(VENV)/.user
 	@echo "  $(BIN)/fluoroscope morph --model digits-cnn --image noise --to 3 --gif"
 	@echo "  $(BIN)/fluoroscope models list"
 
-# The whole suite: style, types, layers, then the tests, one thread to each of two processes; those
-# with a cluster or other processes in a process of their own.
-test: check
+# The whole suite: style, types, layers, the page's own, then the tests, one thread to each of two
+# processes; those with a cluster or other processes in a process of their own.
+test: check web
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not cluster"
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m cluster tests/evaluation/test_cluster.py \
 	  tests/neurons/test_read_on_a_cluster.py tests/training/test_processes.py
@@ -42,6 +46,23 @@ check: $(VENV)/.developer
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The types and the units of the studio's page.
+ifeq ($(NODE),yes)
+web: web/node_modules/.package-lock.json
+	cd web && npm run --silent check && npm run --silent test
+else
+web:
+	@echo "the checks of the studio's page are skipped: Node 20.19 or newer is absent"
+endif
+
+# Builds the page that the studio serves and the repository keeps.
+page: web/node_modules/.package-lock.json
+	cd web && npm run --silent build
+
+# Opens the studio on the built-in networks and digits.
+studio: $(VENV)/.studio
+	$(BIN)/fluoroscope studio
 
 # Writes docs/reproductions.md; needs the networks and data sets in ../shared.
 reproductions: $(VENV)/.developer
@@ -78,7 +99,7 @@ examples: $(VENV)/.developer
 	OMP_NUM_THREADS=1 $(BIN)/python -m examples
 
 clean:
-	rm -rf $(VENV) $(OUT) build dist src/*.egg-info
+	rm -rf $(VENV) $(OUT) build dist src/*.egg-info web/node_modules
 
 $(VENV)/.user: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[hub]'
@@ -86,7 +107,17 @@ $(VENV)/.user: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.developer: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/.user $(VENV)/.studio
+
+$(VENV)/.studio: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[hub,studio]'
 	@touch $@ $(VENV)/.user
+
+# What the lock file names. Not by `npm ci`: that stops where a registry lacks what Vite wants on
+# Windows alone.
+web/node_modules/.package-lock.json: web/package.json web/package-lock.json
+	cd web && npm install --no-save --prefer-offline --loglevel error
+	@touch $@
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

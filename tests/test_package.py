@@ -1,5 +1,6 @@
 """The package as a user installs it: built from what git holds, in an environment of its own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -106,6 +107,39 @@ def test_it_runs_where_it_is_installed(installed: Path, tmp_path: Path) -> None:
     run(installed, "fluoroscope", "xray", "--model", "digits-cnn", "--data", "digits", "--limit",
         "20", "--sections", "clean,next", "--out", str(page), cwd=tmp_path)  # fmt: skip
     assert "</html>" in page.read_text("utf-8")
+
+
+def test_the_page_of_the_studio_comes_with_it_and_needs_no_sources(
+    built: tuple[Path, Path], installed: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("fastapi", reason="the extra studio is not installed")
+    page = "src/fluoroscope/studio/page/"
+    kept = {
+        name.removeprefix(page): (ROOT / name).read_bytes()
+        for name in tracked()
+        if name.startswith(page)
+    }
+    with zipfile.ZipFile(built[1]) as wheel:
+        for name, content in kept.items():
+            assert wheel.read(f"{page.removeprefix('src/')}{name}") == content
+        assert not [name for name in wheel.namelist() if name.startswith("web/")]
+    served = run(installed, "python", "-c", _FETCH, *kept, cwd=tmp_path)
+    assert json.loads(served) == {name: len(content) for name, content in kept.items()}
+
+
+# Serves the page as it is installed: of each file that is named the bytes.
+_FETCH = """
+import json, sys
+from starlette.testclient import TestClient
+from fluoroscope.studio.app import create_app
+from fluoroscope.studio.networks import Networks
+from fluoroscope.studio.pictures import Pictures
+from fluoroscope.studio.studio import Studio
+with TestClient(create_app(Studio(Networks({}), Pictures({}))), "http://127.0.0.1") as client:
+    assert client.get("/").content == client.get("/index.html").content
+    answers = {name: client.get(f"/{name}") for name in sys.argv[1:]}
+print(json.dumps({name: len(one.raise_for_status().content) for name, one in answers.items()}))
+"""
 
 
 def test_versions_agree(installed: Path, tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 import preact from "@preact/preset-vite";
 import { defineConfig } from "vitest/config";
+import { licences } from "./licences.ts";
 
 // Relative URLs, so that the page works under any path of a proxy. Nothing is put inline into the
 // page: its Content-Security-Policy forbids it.
 export default defineConfig({
   base: "./",
-  plugins: [preact()],
+  plugins: [preact(), licences()],
   build: {
     outDir: "../src/fluoroscope/studio/page",
     emptyOutDir: true,
