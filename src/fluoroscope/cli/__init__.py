@@ -37,6 +37,7 @@ from fluoroscope.cli.portrait import portrait
 from fluoroscope.cli.predict import predict
 from fluoroscope.cli.report import report
 from fluoroscope.cli.runs import runs
+from fluoroscope.cli.studio import studio
 from fluoroscope.cli.trace import trace
 from fluoroscope.cli.train import train
 from fluoroscope.cli.transfer import transfer
@@ -93,6 +94,7 @@ _COMMANDS = (
     latent,
     labels,
     xray,
+    studio,
 )
 for command in _COMMANDS:
     app.command(cls=Command)(command)

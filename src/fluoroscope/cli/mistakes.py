@@ -29,6 +29,7 @@ def _checks(command: str | None) -> dict[str, Callable[[str], Any]]:
         "model": check_model,
         "transfer_to": check_model,
         "second": check_model,
+        "also": check_model,
         **({"name": check_model} if command == "show" else {}),
         **(_of_trainings() if command == "train" else {}),
         **_of_methods(command),

@@ -67,6 +67,7 @@ DATA = ("--data", "-d")
 DATA_HELP = "digits, a folder, Parquet or a hub id."
 Data = Annotated[str, typer.Option(*DATA, help=DATA_HELP)]
 MaybeData = Annotated[str | None, typer.Option(*DATA, help=DATA_HELP)]
+SeveralData = Annotated[list[str] | None, typer.Option(*DATA, help=f"{DATA_HELP} Repeatable.")]
 Split = Annotated[
     str | None, typer.Option("--split", help="The part of the data set, as train or test.")
 ]
@@ -241,7 +242,7 @@ def with_model(command: Callable[..., None]) -> Callable[..., None]:
     def loading(*, model: str | None = None, **given: Any) -> None:
         stated = {name: given.pop(name) for name in NETWORK}
         if model is None:
-            _nothing_stated(stated)
+            nothing_stated(stated)
         command(model=None if model is None else load(model, **stated), **given)
 
     kept = parameters(command, without="model")
@@ -293,7 +294,7 @@ def prepared(model: "Classifier", images: "ImageSet", plain: bool) -> "Classifie
     return prepare(model, images=first.images)
 
 
-def _nothing_stated(stated: dict[str, Any]) -> None:
+def nothing_stated(stated: dict[str, Any]) -> None:
     """Refuse what is said of a network that is not named."""
     said = [name for name, (_, default) in NETWORK.items() if stated[name] != default]
     if said:

@@ -3,18 +3,14 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from importlib.resources import files
 
 from fastapi import FastAPI
-from starlette.staticfiles import StaticFiles
 
 from fluoroscope.studio.doors.jobs import jobs
 from fluoroscope.studio.doors.offers import offers
+from fluoroscope.studio.files_of_page import page
 from fluoroscope.studio.problems import tell_problems
 from fluoroscope.studio.studio import Studio
-
-PAGE = files("fluoroscope.studio") / "page"
-"""The built page."""
 
 
 def create_app(studio: Studio) -> FastAPI:
@@ -36,5 +32,5 @@ def create_app(studio: Studio) -> FastAPI:
     tell_problems(app)
     for doors in (offers(studio, app.version), jobs(studio)):
         app.include_router(doors)
-    app.mount("/", StaticFiles(directory=str(PAGE), html=True))
+    app.mount("/", page())
     return app

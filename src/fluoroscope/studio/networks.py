@@ -1,6 +1,6 @@
 """The networks on offer: those that were named, and the built-in ones; loaded on first use."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +11,9 @@ from fluoroscope.models.names import BUILTIN
 if TYPE_CHECKING:
     from fluoroscope.models.classifier import Classifier
 
+_BUILTIN = sorted(BUILTIN, key=lambda name: name != "digits-cnn")
+"""The usual one first."""
+
 State = Literal["named", "loading", "ready", "failed"]
 
 
@@ -20,6 +23,8 @@ class Offered:
 
     name: str
     load: "Callable[[], Classifier]"
+    options: tuple[str, ...] = ()
+    """What was said of it beside its name, as the words of a command."""
     state: State = "named"
     problem: str = ""
     model: "Classifier | None" = None
@@ -33,10 +38,34 @@ class Offered:
 class Networks:
     """All networks on offer, by name."""
 
-    def __init__(self, given: "Mapping[str, Callable[[], Classifier]]") -> None:
-        """``given`` say how each named network is loaded; the built-in ones come after them."""
-        loaders = {**given, **{name: _by_name(name) for name in BUILTIN if name not in given}}
-        self._offered = {name: Offered(name, load) for name, load in loaders.items()}
+    def __init__(
+        self,
+        given: "Mapping[str, Callable[[], Classifier]]",
+        *,
+        options: Mapping[str, Sequence[str]] | None = None,
+        load_any: bool = False,
+    ) -> None:
+        """
+        Args:
+            given: how each named network is loaded; the built-in ones come after them.
+            options: what was said of one beside its name, as the words of a command.
+            load_any: clients may name others.
+        """
+        said, others = options or {}, [name for name in _BUILTIN if name not in given]
+        loaders = {**given, **{name: _by_name(name) for name in others}}
+        self._offered = {
+            name: Offered(name, load, tuple(said.get(name, ()))) for name, load in loaders.items()
+        }
+        self.load_any = load_any
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those on offer; the first is what the page begins with."""
+        return tuple(self._offered)
+
+    def options(self, name: str) -> tuple[str, ...]:
+        """What was said of a network beside its name, such as ``--checkpoint FILE``."""
+        return self._offered[name].options if name in self._offered else ()
 
     def describe(self) -> list[dict[str, Any]]:
         """As the page receives them."""
