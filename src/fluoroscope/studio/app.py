@@ -8,6 +8,8 @@ from fastapi import FastAPI
 
 from fluoroscope.studio.doors.jobs import jobs
 from fluoroscope.studio.doors.offers import offers
+from fluoroscope.studio.doors.pictures import pictures
+from fluoroscope.studio.doors.predictions import predictions
 from fluoroscope.studio.files_of_page import page
 from fluoroscope.studio.problems import tell_problems
 from fluoroscope.studio.studio import Studio
@@ -30,7 +32,12 @@ def create_app(studio: Studio) -> FastAPI:
         lifespan=lifespan,
     )
     tell_problems(app)
-    for doors in (offers(studio, app.version), jobs(studio)):
+    for doors in (
+        offers(studio, app.version),
+        pictures(studio),
+        predictions(studio),
+        jobs(studio),
+    ):
         app.include_router(doors)
     app.mount("/", page())
     return app

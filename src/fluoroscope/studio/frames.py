@@ -7,17 +7,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fluoroscope.pictures.display import shown
+
 MOST_SIDE = 224
 """The longer side of a frame; larger pictures are averaged down."""
 
 
-def frame(image: Tensor) -> dict[str, Any]:
+def frame(image: Tensor, most_side: int = MOST_SIDE) -> dict[str, Any]:
     """A picture ``(C, H, W)`` in ``[0, 1]`` as ``{width, height, channels, pixels}``.
 
-    Grey has one channel, colour three; of any other number the mean is shown.
+    Grey has one channel, colour three; of any other number some are shown, see :mod:`.display`.
     """
-    shown = _small(image)
-    return _packed((shown.clamp(0, 1) * 255).round().to(torch.uint8))
+    small = _small(image, most_side)
+    return _packed((small.clamp(0, 1) * 255).round().to(torch.uint8))
 
 
 def difference(image: Tensor, original: Tensor) -> dict[str, Any]:
@@ -26,20 +28,20 @@ def difference(image: Tensor, original: Tensor) -> dict[str, Any]:
     A value ``v`` is a change of ``v * scale`` in pixel values; ``scale`` is a 127th of the largest
     change, so that differences far below a level of 8 bits are seen too.
     """
-    change = _small(image - original)
+    change = _small(image - original, MOST_SIDE)
     scale = float(change.abs().max()) / 127
     values = (change / scale).round() if scale > 0 else change
     return {**_packed(values.to(torch.int8)), "scale": scale}
 
 
-def _small(image: Tensor) -> Tensor:
+def _small(image: Tensor, most_side: int) -> Tensor:
     if image.shape[0] not in (1, 3):
-        image = image.mean(0, keepdim=True)
+        image = shown(image)
     height, width = image.shape[1:]
     longest = max(height, width)
-    if longest <= MOST_SIDE:
+    if longest <= most_side:
         return image
-    rows, columns = (max(1, round(side * MOST_SIDE / longest)) for side in (height, width))
+    rows, columns = (max(1, round(side * most_side / longest)) for side in (height, width))
     return F.adaptive_avg_pool2d(image[None], (rows, columns))[0]
 
 

@@ -5,31 +5,40 @@ uploaded, drawn, or taken from a job. Nothing of a name reaches the file system.
 """
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from threading import Lock
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from fluoroscope.data.imageset import ImageSet
-from fluoroscope.errors import UnknownDataError
-
-if TYPE_CHECKING:
-    from fluoroscope.models.classifier import Classifier
+from fluoroscope.errors import InvalidImagesError, InvalidParameterError, UnknownDataError
+from fluoroscope.studio.bounded import Bounded
 
 MOST_KEPT_BYTES = 256 * 2**20
+_TAKEN = ("kept", "step")
+"""What the names of pictures begin with that are in no data set."""
+_GREY = 19595, 38470, 7471
+"""The weights of red, green and blue in 65536ths, as Pillow has them."""
 
 
 class Pictures:
     """Data sets by name, and kept pictures by the hash of their content."""
 
     def __init__(self, data: Mapping[str, Callable[[int], ImageSet]]) -> None:
-        """``data`` opens each data set for networks of so many channels."""
+        """``data`` opens each data set for networks of so many channels.
+
+        Raises:
+            InvalidParameterError: one has a name that means other pictures.
+        """
+        for name in _TAKEN:
+            if name in data:
+                raise InvalidParameterError(
+                    f"a data set is called {name!r}, by which the studio names other pictures; "
+                    f"expected another name, such as ./{name}"
+                )
         self._open = dict(data)
         self._opened: dict[tuple[str, int], ImageSet] = {}
-        self._kept: OrderedDict[str, Tensor] = OrderedDict()
-        self._bytes = 0
+        self._kept: Bounded[Tensor] = Bounded(MOST_KEPT_BYTES)
         self._lock = Lock()
 
     @property
@@ -54,56 +63,60 @@ class Pictures:
 
     def keep(self, image: Tensor) -> str:
         """Keep a picture ``(C, H, W)`` in ``[0, 1]`` and say by which name it is found again."""
-        image = image.detach().cpu().contiguous()
-        digest = hashlib.sha256(repr(tuple(image.shape)).encode() + image.numpy().tobytes())
-        name = f"kept:{digest.hexdigest()[:24]}"
-        with self._lock:
-            if name not in self._kept:
-                self._bytes += image.nbytes
-            self._kept[name] = image
-            self._kept.move_to_end(name)
-            while self._bytes > MOST_KEPT_BYTES and len(self._kept) > 1:
-                self._bytes -= self._kept.popitem(last=False)[1].nbytes
-        return name
+        image = image.detach().cpu().contiguous().clone()
+        about = f"{tuple(image.shape)} {image.dtype}"
+        digest = hashlib.sha256(about.encode() + image.numpy().tobytes()).hexdigest()[:24]
+        self._kept.put(digest, image, image.nbytes)
+        return f"kept:{digest}"
 
-    def get(self, name: str, model: "Classifier") -> Tensor:
-        """The picture of that name as the network receives it, ``(1, C, H, W)``.
+    def raw(self, name: str, channels: int) -> Tensor:
+        """The picture of that name in its own size ``(C, H, W)``; those of a data set are read with
+        so many channels.
 
         Raises:
             UnknownDataError: there is no such picture, or it is not kept any more.
         """
-        return model.fit(self.raw(name, model.channels)[None].to(model.device, model.dtype))
-
-    def raw(self, name: str, channels: int) -> Tensor:
-        """The picture of that name in its own size, ``(C, H, W)``."""
-        if name.startswith("kept:"):
-            with self._lock:
-                image = self._kept.get(name)
+        data, _, index = name.rpartition(":")
+        if data == "kept":
+            image = self._kept.get(index)
             if image is None:
                 raise UnknownDataError(
                     f"the picture {name!r} is not kept any more; expected one that was brought "
                     "since the studio started: bring it again"
                 )
-            return _with_channels(image, channels)
-        data, _, index = name.rpartition(":")
+            return image
+        if not data:
+            raise UnknownDataError(
+                f"there is no picture {name!r}; expected one of a data set, as DATA:INDEX, or one "
+                "that was brought"
+            )
         images = self.images(data, channels)
-        if not index.isdecimal() or int(index) >= len(images):
+        if not (index.isascii() and index.isdecimal()) or int(index) >= len(images):
             raise UnknownDataError(
                 f"there is no picture {name!r}; expected {data}:0 to {data}:{len(images) - 1}"
             )
         return images[int(index)].image
 
 
-def _with_channels(image: Tensor, channels: int) -> Tensor:
-    """Colour becomes grey by its luminance, and grey becomes colour."""
+def with_channels(image: Tensor, channels: int) -> Tensor:
+    """The picture ``(C, H, W)`` in grey or colour: what 8 bits hold becomes grey in 8 bits, as it
+    does when its file is read.
+
+    Raises:
+        InvalidImagesError: neither has as many channels.
+    """
     have = image.shape[0]
     if have == channels:
         return image
-    if have == 1:
+    if have == 1 and channels == 3:
         return image.expand(channels, -1, -1)
     if have == 3 and channels == 1:
-        weights = image.new_tensor([0.299, 0.587, 0.114])
-        return (image * weights[:, None, None]).sum(0, keepdim=True)
-    raise UnknownDataError(
-        f"the picture has {have} channels and the network takes {channels}; expected as many"
+        weights = image.new_tensor(_GREY)[:, None, None]
+        levels = (image * 255).round()
+        if not ((levels / 255) == image).all():
+            return ((image * weights).sum(0, keepdim=True) / 65536).clamp(0, 1)
+        return ((levels * weights).sum(0, keepdim=True).add(32768) / 65536).floor() / 255
+    raise InvalidImagesError(
+        f"the picture has {have} channels and the network takes {channels}; expected as many: "
+        "choose another picture"
     )

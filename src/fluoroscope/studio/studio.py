@@ -1,12 +1,23 @@
 """All that a running studio holds: networks, pictures, jobs, and what audits found."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from fluoroscope.attacks.morph import morph_stream
+from fluoroscope.errors import UnknownDataError
 from fluoroscope.studio.audits import Audits
+from fluoroscope.studio.bounded import Bounded
 from fluoroscope.studio.jobs.queue import Jobs
 from fluoroscope.studio.networks import Networks
-from fluoroscope.studio.pictures import Pictures
+from fluoroscope.studio.pictures import Pictures, with_channels
+
+if TYPE_CHECKING:
+    from fluoroscope.models.classifier import Classifier
+
+MOST_STEP_BYTES = 96 * 2**20
+"""Pictures of steps that are kept; those that are gone are searched for anew."""
 
 
 class Studio:
@@ -21,12 +32,39 @@ class Studio:
         self.audits = Audits()
         self.generator = generator
         self.jobs = Jobs()
+        self.steps: Bounded[Tensor] = Bounded(MOST_STEP_BYTES)
+
+    def picture(self, name: str, model: "Classifier") -> Tensor:
+        """The picture of that name as the network receives it, ``(1, C, H, W)``.
+
+        ``DATA:INDEX`` is one of a data set on offer, ``kept:HASH`` one that was brought or kept,
+        ``step:JOB:NUMBER`` the exact one at a step of a job.
+
+        Raises:
+            UnknownDataError: there is no such picture, or it is not kept any more.
+        """
+        kind, _, rest = name.partition(":")
+        image = self._step(rest) if kind == "step" else self.pictures.raw(name, model.channels)
+        fitting = with_channels(image, model.channels)[None]
+        return model.fit(fitting.to(model.device, model.dtype))
+
+    def _step(self, rest: str) -> Tensor:
+        identifier, _, number = rest.rpartition(":")
+        job = self.jobs.get(identifier)
+        if job is None or job.picture_at is None:
+            raise UnknownDataError(
+                f"there is no job {identifier!r} any more whose steps are pictures; expected one "
+                "that the studio still keeps: start it again"
+            )
+        if not (number.isascii() and number.isdecimal()):
+            raise UnknownDataError(f"the step {number!r} is no number; expected 0 or more")
+        return job.picture_at(int(number))
 
     def warm_up(self) -> None:
         """Make ready what the page asks for first: the first network, a picture, a first step."""
         model = self.networks.get(self.networks.names[0])
         data = self.pictures.data[0]
-        picture = self.pictures.get(f"{data}:0", model)
+        picture = self.picture(f"{data}:0", model)
         for _ in morph_stream(model, picture, away=True, steps=1):
             pass
 

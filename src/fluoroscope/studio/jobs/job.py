@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from threading import Event as Flag
 from typing import Any, Literal
 
+from torch import Tensor
+
 from fluoroscope.studio.jobs.log import EventLog
 
 State = Literal["queued", "running", "done", "cancelled", "failed"]
@@ -35,6 +37,8 @@ class Job:
     state: State = "queued"
     log: EventLog = field(default_factory=EventLog)
     files: dict[str, Leftover] = field(default_factory=dict)
+    picture_at: Callable[[int], Tensor] | None = None
+    """The exact picture ``(C, H, W)`` of a step, for jobs that move one."""
     unattended: bool = False
     """It goes on though nobody reads it."""
     read_at: float = field(default_factory=time.monotonic)

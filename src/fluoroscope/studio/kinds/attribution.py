@@ -52,7 +52,7 @@ def work(studio: "Studio", job: "Job", asked: AttributionRequest) -> None:
     methods = list(dict.fromkeys(asked.methods))
     for method in methods:
         check_method(method)
-    picture = studio.pictures.get(asked.picture, model)
+    picture = studio.picture(asked.picture, model)
     one, rival = _target(model, picture, asked)
     job.tell("begin", {"class": one, "against": rival},
              frames={"original": frame(picture[0].cpu())}, matters=True)  # fmt: skip

@@ -1,11 +1,14 @@
 """A picture turned into a class, step by step."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
+from torch import Tensor
 
 from fluoroscope.attacks.gradient.ascent import DIRECTIONS
-from fluoroscope.attacks.morph import morph_stream
+from fluoroscope.attacks.morph import Morph, morph_stream
+from fluoroscope.errors import UnknownDataError
 from fluoroscope.studio.frames import difference, floats, frame
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
 
@@ -40,15 +43,17 @@ def work(studio: "Studio", job: "Job", asked: MorphRequest) -> None:
     model = studio.networks.get(asked.network)
     moving = morph_stream(
         model,
-        studio.pictures.get(asked.picture, model),
+        studio.picture(asked.picture, model),
         **asked.model_dump(exclude={"kind", "network", "picture", "unattended"}),
     )
     original = moving.start[0].cpu()
+    job.picture_at = partial(_picture_at, studio, job.id, moving)
     job.tell("begin", {"target": moving.plan.target, "steps": moving.plan.steps},
              frames={"original": frame(original)}, matters=True)  # fmt: skip
     winner = None
     for step in moving:
         job.check()
+        studio.steps.put((job.id, step.number), step.image, step.image.nbytes)
         changed, winner = step.winner != winner, step.winner
         job.tell(
             "winner" if changed else "step",
@@ -64,6 +69,18 @@ def work(studio: "Studio", job: "Job", asked: MorphRequest) -> None:
             frames={"now": frame(step.image), "difference": difference(step.image, original)},
             matters=changed,
         )
+
+
+def _picture_at(studio: "Studio", job: str, moving: Morph, number: int) -> Tensor:
+    """The picture of a step: kept, or searched for anew."""
+    image = studio.steps.get((job, number))
+    if image is None:
+        image = next((step.image for step in moving if step.number == number), None)
+    if image is None:
+        raise UnknownDataError(
+            f"the morph has no step {number}; expected 0 to {moving.plan.steps} at most"
+        )
+    return image
 
 
 def offer(studio: "Studio", model: "Classifier") -> dict[str, Any]:
