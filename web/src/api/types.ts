@@ -74,3 +74,39 @@ export interface StepEvent {
   /** Gone where the reader was too slow. */
   frames?: { now: Frame; difference: Difference };
 }
+
+/** The answer to POST api/predictions. */
+export interface Prediction {
+  /** As the network receives it, after its resizing. */
+  frame: Frame;
+  /** Of all classes, float32 in base64. */
+  probabilities: string;
+  winner: number;
+  notes: string[];
+}
+
+/** A picture of a data set. */
+export interface Sample {
+  name: string;
+  label: string | null;
+  width: number;
+  height: number;
+  frame: Frame;
+  winner: number | null;
+  predicted_as: string | null;
+}
+
+/** GET api/samples */
+export interface Samples {
+  total: number;
+  samples: Sample[];
+  notes: string[];
+}
+
+/** The answer to POST api/pictures and api/pictures/kept. */
+export interface Named {
+  name: string;
+  width: number;
+  height: number;
+  notes: string[];
+}

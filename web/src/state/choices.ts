@@ -2,50 +2,154 @@
 //
 //   export const steps = choice("steps", 40);
 //
-// is a signal that begins with what the address says, or else with the usual value, and whose
-// changes are written back; usual values are left out of the address.
-import { effect, signal, type Signal } from "@preact/signals";
+// is read and written like a signal. It begins with what the address says, or else with the usual
+// value, which is left out of the address. What is usual may depend on other choices:
+//
+//   export const eps = choice("eps", () => suited.value.eps);
+//
+// Choices that change together are one entry of the browser's history; those that follow the view,
+// such as the step that is looked at, replace the entry: choice("step", 0, "replace").
+import { batch, computed, effect, type ReadonlySignal, signal, type Signal } from "@preact/signals";
 
 type Value = string | number | boolean;
-interface Kept {
-  signal: Signal<Value>;
-  usual: Value;
-}
+type How = "push" | "replace";
 
-const kept = new Map<string, Kept>();
+/** What the address said and could not be meant, each in one sentence. */
+export const misread = signal<readonly string[]>([]);
+
+const kept = new Map<string, Choice<Value>>();
+/** What the address says, also of choices that are not made yet. */
+let address = new URLSearchParams(location.search);
+let waiting: How | null = null;
+
+export class Choice<T extends Value = Value> {
+  private readonly chosen: Signal<T | null>;
+  private readonly now: ReadonlySignal<T>;
+
+  constructor(
+    readonly key: string,
+    private readonly usual: () => T,
+    private readonly how: How,
+  ) {
+    this.chosen = signal(this.read());
+    this.now = computed(() => this.chosen.value ?? this.usual());
+    let first = true;
+    effect(() => {
+      void this.chosen.value;
+      if (!first) write(this.how);
+      first = false;
+    });
+  }
+
+  get value(): T {
+    return this.now.value;
+  }
+
+  set value(value: T) {
+    this.chosen.value = value === this.usual() ? null : value;
+  }
+
+  peek(): T {
+    return this.now.peek();
+  }
+
+  subscribe(hear: (value: T) => void): () => void {
+    return this.now.subscribe(hear);
+  }
+
+  /** Whether it was said, or is what is usual. */
+  get said(): boolean {
+    return this.chosen.value !== null;
+  }
+
+  /** Back to what is usual. */
+  forget(): void {
+    this.chosen.value = null;
+  }
+
+  /** As the address has it: `null` where it is the usual value. */
+  text(): string | null {
+    const chosen = this.chosen.peek();
+    return chosen === null ? null : String(chosen);
+  }
+
+  /** Take what the address says now. */
+  reread(): void {
+    this.chosen.value = this.read();
+  }
+
+  private read(): T | null {
+    const given = address.get(this.key);
+    if (given === null) return null;
+    const usual = untracked(this.usual);
+    if (typeof usual === "string") return given as T;
+    const meant =
+      typeof usual === "number" ? Number(given) : given === "true" || (given === "false" ? false : NaN);
+    if (given !== "" && !Number.isNaN(meant)) return meant as T;
+    misread.value = [
+      ...misread.peek(),
+      `The link says ${this.key}=${given}; expected ${
+        typeof usual === "number" ? "a number" : "true or false"
+      }, so the usual ${usual} is taken.`,
+    ];
+    return null;
+  }
+}
 
 /** A choice of the page under a key of its own in the address. */
-export function choice<T extends Value>(key: string, usual: T): Signal<T> {
+export function choice<T extends Value>(
+  key: string,
+  usual: T | (() => T),
+  how: How = "push",
+): Choice<Widened<T>> {
   if (kept.has(key)) throw new Error(`two choices are called ${key}`);
-  const made = signal(read(key, usual)) as Signal<T>;
-  kept.set(key, { signal: made as unknown as Signal<Value>, usual });
-  effect(() => {
-    void made.value;
-    write();
+  const made = new Choice(key, typeof usual === "function" ? usual : () => usual, how);
+  kept.set(key, made as unknown as Choice<Value>);
+  return made as unknown as Choice<Widened<T>>;
+}
+
+type Widened<T> = T extends string ? string : T extends number ? number : boolean;
+
+/** What an address says of keys, in place of or beside the choices themselves. */
+export type Said = Record<string, string>;
+
+/** The address of what is on the screen, from the path on; `beside` adds what is usual. */
+export function link(beside: Said = {}): string {
+  const words = new URLSearchParams(beside);
+  for (const [key, value] of address) {
+    // A token is no part of a view, and a link is given away.
+    if (!kept.has(key) && key !== "token") words.set(key, value);
+  }
+  for (const [key, one] of kept) {
+    const text = one.text();
+    if (text !== null) words.set(key, text);
+  }
+  const said = words.toString();
+  return `${location.pathname}${said === "" ? "" : `?${said}`}${location.hash}`;
+}
+
+function write(how: How): void {
+  if (waiting === null) queueMicrotask(flush);
+  if (waiting !== "push") waiting = how;
+}
+
+function flush(): void {
+  const how = waiting;
+  waiting = null;
+  if (link() === `${location.pathname}${location.search}${location.hash}`) return;
+  if (how === "push") history.pushState(null, "", link());
+  else history.replaceState(null, "", link());
+  address = new URLSearchParams(location.search);
+}
+
+addEventListener("popstate", () => {
+  address = new URLSearchParams(location.search);
+  batch(() => {
+    misread.value = [];
+    for (const one of kept.values()) one.reread();
   });
-  return made;
-}
+});
 
-/** The address of what is on the screen. */
-export function link(): string {
-  const chosen = new URLSearchParams();
-  for (const [key, { signal, usual }] of kept) {
-    if (signal.peek() !== usual) chosen.set(key, String(signal.peek()));
-  }
-  const words = chosen.toString();
-  return `${location.pathname}${words === "" ? "" : `?${words}`}${location.hash}`;
-}
-
-function read<T extends Value>(key: string, usual: T): T {
-  const given = new URLSearchParams(location.search).get(key);
-  if (given === null) return usual;
-  if (typeof usual === "number") return (Number.isFinite(Number(given)) ? Number(given) : usual) as T;
-  if (typeof usual === "boolean") return (given === "true") as T;
-  return given as T;
-}
-
-function write(): void {
-  if (link() !== `${location.pathname}${location.search}${location.hash}`) {
-    history.replaceState(null, "", link());
-  }
+function untracked<T>(read: () => T): T {
+  return computed(read).peek();
 }

@@ -1,13 +1,100 @@
 // The sentence that controls the page: show how NETWORK turns this PICTURE into a CLASS by STEPS.
-import { choice } from "./choices";
+import { computed } from "@preact/signals";
+import { choice, link } from "./choices";
+import { askOfPictures, pictured } from "./pictured";
+import { network, studio } from "./studio";
 
-export const networkName = choice("network", "digits-cnn");
-/** DATA:INDEX or kept:HASH. */
-export const picture = choice("picture", "digits:7");
-/** The wanted class, by its label. */
-export const wanted = choice("to", "2");
-/** How the picture moves, in the words of `fluoroscope morph`. */
-export const direction = choice("by", "sign");
+/** What suits a network, as the offer of morphs says it. */
+export interface Suited {
+  picture: string;
+  /** A usual bound for each norm. */
+  eps: Record<string, string>;
+  steps: number;
+}
+
+const suited = computed<Suited>(() => {
+  const found = network.value?.offers["morph"]?.["usual"] as Partial<Suited> | undefined;
+  const data = studio.value?.data[0]?.name ?? "digits";
+  return {
+    picture: found?.picture ?? (data === "digits" ? "digits:7" : `${data}:0`),
+    eps: { linf: "0.3", l2: "2", ...found?.eps },
+    steps: found?.steps ?? 40,
+  };
+});
+
+/** A class far from the predicted one in the order of classes: of a 7 the 2. */
+const opposite = computed(() => {
+  const labels = network.value?.labels ?? [];
+  const winner = pictured.value?.winner ?? 0;
+  return nameOf((winner + Math.floor(labels.length / 2)) % labels.length || 0, labels);
+});
+
+export const networkName = choice(
+  "network",
+  () => studio.value?.networks[0]?.name ?? "digits-cnn",
+);
+/** DATA:INDEX or kept:HASH; for a moment after a link was opened `draw:PNG`. */
+export const picture = choice("picture", () => suited.value.picture);
+/** The wanted class, by its label, or by its number where several have the same. */
+export const wanted = choice("to", () => opposite.value);
 export const norm = choice("norm", "linf");
-export const eps = choice("eps", "0.3");
-export const steps = choice("steps", 40);
+/** How the picture moves, in the words of `fluoroscope morph`. */
+export const direction = choice("by", () => (norm.value === "linf" ? "sign" : "normalized"));
+/** The bound, such as `8/255`; of no meaning where `norm` is `none`. */
+export const eps = choice("eps", () => suited.value.eps[norm.value] ?? "");
+export const steps = choice("steps", () => suited.value.steps);
+
+/** What a class is called in requests and in the address. */
+export function nameOf(index: number, labels: readonly string[]): string {
+  const label = labels[index];
+  if (label === undefined) return String(index);
+  return labels.indexOf(label) === labels.lastIndexOf(label) ? label : String(index);
+}
+
+/** The class that a name means; -1 where there is none. */
+export function indexOf(name: string, labels: readonly string[]): number {
+  const found = labels.indexOf(name);
+  if (found >= 0 && labels.lastIndexOf(name) === found) return found;
+  const number = /^\d+$/.test(name) ? Number(name) : -1;
+  return number < labels.length ? number : -1;
+}
+
+askOfPictures(picture);
+
+export interface Sentence {
+  network: string;
+  picture: string;
+  to: string;
+  direction: string;
+  norm: string;
+  eps: string;
+  steps: number;
+}
+
+/** All of it, once the network is loaded and has seen the picture; a morph begins by it. */
+export const sentence = computed<Sentence | null>(() => {
+  const known = pictured.value;
+  if (network.value === null || known === null) return null;
+  if (known.network !== network.value.name || known.picture !== picture.value) return null;
+  return {
+    network: network.value.name,
+    picture: picture.value,
+    to: wanted.value,
+    direction: direction.value,
+    norm: norm.value,
+    eps: eps.value,
+    steps: steps.value,
+  };
+});
+
+/** A link that says every word, so that it means the same where other words are usual. */
+export function wholeLink(): string {
+  return link({
+    network: networkName.peek(),
+    picture: picture.peek(),
+    to: wanted.peek(),
+    by: direction.peek(),
+    eps: eps.peek(),
+    steps: String(steps.peek()),
+  });
+}
