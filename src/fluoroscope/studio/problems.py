@@ -28,7 +28,10 @@ def tell_problems(app: FastAPI) -> None:
 
     @app.exception_handler(FluoroscopeError)
     async def ours(_: Request, error: FluoroscopeError) -> JSONResponse:
-        return problem(_STATUS.get(type(error), 422), str(error))
+        again = (
+            {"Retry-After": str(error.retry_after)} if isinstance(error, TooManyJobsError) else None
+        )
+        return problem(_STATUS.get(type(error), 422), str(error), again)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

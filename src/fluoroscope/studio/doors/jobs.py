@@ -1,15 +1,17 @@
 """Jobs: queued, read as they go, ended, and what they left."""
 
-from collections.abc import AsyncIterator
 from functools import reduce
 from operator import or_
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Header, HTTPException, Request, Response
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi import APIRouter, Body, Depends, Header, HTTPException, Path, Query, Request, Response
+from pydantic import BaseModel, Field
 
-from fluoroscope.studio.jobs.job import Job
+from fluoroscope.studio.clients import address_of, client_of, know_again
+from fluoroscope.studio.doors.event_stream import EventStream
+from fluoroscope.studio.jobs.job import Job, State
 from fluoroscope.studio.kinds.registry import KINDS
+from fluoroscope.studio.lanes import Lane
 from fluoroscope.studio.studio import Studio
 
 _Asked: Any = reduce(or_, (kind.request for kind in KINDS))
@@ -17,58 +19,92 @@ if len(KINDS) > 1:
     _Asked = Annotated[_Asked, Body(discriminator="kind")]
 
 
+class JobInfo(BaseModel):
+    """How a job stands."""
+
+    id: str
+    kind: str
+    state: State
+    files: list[str] = Field(description="What it left, to be fetched as `files/NAME`.")
+
+
 def jobs(studio: Studio) -> APIRouter:
     """The doors over a studio."""
     doors = APIRouter(prefix="/api/jobs", tags=["jobs"])
+    making = Lane(2)
 
-    def found(identifier: str) -> Job:
+    def found(identifier: Annotated[str, Path(max_length=100)]) -> Job:
         job = studio.jobs.get(identifier)
         if job is None:
-            raise HTTPException(404, f"there is no job {identifier!r} any more; start it again")
+            raise HTTPException(
+                404, f"there is no job {identifier!r}, or it is not kept any more; start it again"
+            )
         return job
 
+    Found = Annotated[Job, Depends(found)]  # noqa: N806
+
     @doors.post("", status_code=201)
-    def add_job(request: Request, asked: _Asked) -> dict[str, Any]:
+    def add_job(request: Request, response: Response, asked: _Asked) -> JobInfo:
         """Queue a job; its events say what becomes of it."""
         kind = next(one for one in KINDS if isinstance(asked, one.request))
-        client = request.client.host if request.client else "?"
-        job = Job(kind.name, client, asked, unattended=asked.unattended)
+        job = Job(
+            kind.name, client_of(request), asked, address_of(request), unattended=asked.unattended
+        )
         studio.jobs.add(job, lambda job: kind.work(studio, job, asked), long=kind.long)
+        know_again(request, response)
         return _described(job)
 
     @doors.get("/{identifier}")
-    def one_job(identifier: str) -> dict[str, Any]:
+    def one_job(job: Found) -> JobInfo:
         """How a job stands."""
-        return _described(found(identifier))
+        return _described(job)
 
     @doors.delete("/{identifier}")
-    def cancel_job(identifier: str) -> dict[str, Any]:
+    def cancel_job(job: Found) -> JobInfo:
         """End a job; what it told so far stays to be read."""
-        job = found(identifier)
         studio.jobs.cancel(job)
         return _described(job)
 
-    @doors.get("/{identifier}/events", response_class=EventSourceResponse)
+    @doors.get("/{identifier}/events", response_class=Response)
+    @doors.head("/{identifier}/events", response_class=Response, include_in_schema=False)
     async def events(
-        identifier: str, last_event_id: Annotated[int | None, Header(ge=0)] = None
-    ) -> AsyncIterator[ServerSentEvent]:
+        job: Found,
+        last_event_id: Annotated[str, Header(max_length=40)] = "",
+        after: Annotated[str, Query(max_length=40)] = "",
+    ) -> Response:
         """What the job tells, from its first event or from that after ``Last-Event-ID``."""
-        async for event in found(identifier).log.read(last_event_id or 0):
-            yield ServerSentEvent(raw_data=event.data, event=event.name, id=str(event.number))
+        begin = _number(last_event_id or after or "0", job)
+        if job.log.ended and 0 < begin == job.log.last:
+            return Response(status_code=204)  # by which the browser knows that this was all
+        return EventStream(job.log, begin)
 
     @doors.get("/{identifier}/files/{name}")
-    def one_file(identifier: str, name: str) -> Response:
+    async def one_file(job: Found, name: str) -> Response:
         """A file that a job left."""
-        job = found(identifier)
-        if name not in job.files:
+        left = job.files.get(name)
+        if left is None:
             there = ", ".join(sorted(job.files)) or "none"
             raise HTTPException(404, f"the job left no file {name!r}; it left {there}")
-        left = job.files[name]
+        content = left.made
+        if content is None:
+            content = await making.run(left.content)
+            studio.jobs.evict()
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        return Response(left.make(), media_type=left.media_type, headers=headers)
+        return Response(content, media_type=left.media_type, headers=headers)
 
     return doors
 
 
-def _described(job: Job) -> dict[str, Any]:
-    return {"id": job.id, "kind": job.kind, "state": job.state, "files": sorted(job.files)}
+def _number(given: str, job: Job) -> int:
+    """The number of the event after which a reader goes on."""
+    if not (given.isascii() and given.isdecimal()) or int(given) > job.log.last:
+        raise HTTPException(
+            422,
+            f"the last event is said to be {given!r}; expected the number of one that the job "
+            f"told, from 0 to {job.log.last}",
+        )
+    return int(given)
+
+
+def _described(job: Job) -> JobInfo:
+    return JobInfo(id=job.id, kind=job.kind, state=job.state, files=sorted(job.files))

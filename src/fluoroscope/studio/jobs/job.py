@@ -9,30 +9,31 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from fluoroscope.studio.jobs.files import Leftover
 from fluoroscope.studio.jobs.log import EventLog
 
 State = Literal["queued", "running", "done", "cancelled", "failed"]
+
+_BETWEEN = 0.05
+"""Seconds between two events of progress that say the same but for the share."""
 
 
 class Cancelled(BaseException):
     """Raised through the work of a job that is to end; no ``except Exception`` stops it."""
 
 
-@dataclass(frozen=True)
-class Leftover:
-    """A file that a job left to be fetched, made when it first is."""
-
-    media_type: str
-    make: Callable[[], bytes]
-
-
-@dataclass
+@dataclass(eq=False)
 class Job:
-    """The record that clients see, and the handle that the work itself is given."""
+    """The record that clients see, and the handle that the work itself is given.
+
+    Its ``state`` is set by the queue only.
+    """
 
     kind: str
     client: str
     request: Any
+    address: str = ""
+    """Where the client is: the limit for one address holds for all its clients together."""
     id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     state: State = "queued"
     log: EventLog = field(default_factory=EventLog)
@@ -41,14 +42,29 @@ class Job:
     """The exact picture ``(C, H, W)`` of a step, for jobs that move one."""
     unattended: bool = False
     """It goes on though nobody reads it."""
-    read_at: float = field(default_factory=time.monotonic)
-    """When it last was seen to have a reader."""
-    was_read: bool = False
+    conclusion: dict[str, Any] = field(default_factory=dict)
+    """What its ``end`` says beside the state, the notes and the files."""
+    why: str = ""
+    """Why it was cancelled, where its reader cannot know."""
     _stop: Flag = field(default_factory=Flag)
+    _held: int = 0
+    _progress: tuple[str, float] = ("", 0.0)
 
-    def cancel(self) -> None:
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self.state not in ("queued", "running")
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes of memory: events, files, and what it said that it holds."""
+        return self.log.size + self._held + sum(one.size for one in list(self.files.values()))
+
+    def cancel(self, why: str = "") -> None:
         """It ends at its next step."""
-        self._stop.set()
+        if not self._stop.is_set():
+            self.why = why
+            self._stop.set()
 
     def cancelled(self) -> bool:
         """Whether it is to end; what the library's ``cancelled=`` asks."""
@@ -71,10 +87,33 @@ class Job:
         self.log.tell(name, data, frames=frames, matters=matters)
 
     def progress(self, share: float, doing: str = "") -> None:
-        """Tell how much is done, ``share`` from 0 to 1, and end here if it is to."""
+        """Tell how much is done, ``share`` from 0 to 1, and end here if it is to.
+
+        However often it is called: readers are told some twenty times a second, and of whatever
+        it does next.
+        """
         self.check()
+        now = time.monotonic()
+        said, at = self._progress
+        if doing == said and now - at < _BETWEEN and share < 1:
+            return
+        self._progress = doing, now
         self.tell("progress", {"share": share, "doing": doing})
 
-    def leave(self, name: str, media_type: str, make: Callable[[], bytes]) -> None:
-        """Leave a file to be fetched as ``files/NAME``."""
-        self.files[name] = Leftover(media_type, make)
+    def conclude(self, **said: Any) -> None:
+        """Say what came of it, such as its ``summary``: a part of ``end``, if it comes so far."""
+        self.conclusion |= said
+
+    def hold(self, count: int) -> None:
+        """Say that it keeps so many bytes more for as long as it is kept, beside its files."""
+        self._held += count
+
+    def leave(
+        self, name: str, media_type: str, make: Callable[[], bytes] | bytes, *, holds: int = 0
+    ) -> None:
+        """Leave a file to be fetched as ``files/NAME``: its bytes, or what makes them.
+
+        ``make`` is called once, when somebody first asks; ``holds`` are the bytes that it keeps in
+        memory until then.
+        """
+        self.files[name] = Leftover(media_type, make, holds)

@@ -1,65 +1,107 @@
 """What a job has told: its events in order, read by any number of clients at their own pace.
 
-The log is the only queue there is. Its frames are bounded in bytes: where a reader is slower than
-the job, the oldest frames are gone when it comes to them. Numbers, changes of winner and the end
-are never dropped.
+The log is the only queue there is, and whatever a job does it stays within its bounds:
+
+* Frames are bounded in bytes. Where a reader is slower than the job, the oldest frames are gone
+  when it comes to them: first those of events that do not matter; then, once the others alone fill
+  the bound, theirs too, but never those of the first event or of the newest.
+* Events themselves (numbers, changes of winner, the end) are never dropped. A job that tells more
+  of them than the log takes ends as failed.
 """
 
 import asyncio
 import json
+import math
+import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
+from fluoroscope.errors import FluoroscopeError
+
 MOST_FRAME_BYTES = 64 * 2**20
 """Frames that a log holds, as the text that is sent."""
+MOST_EVENT_BYTES = 32 * 2**20
+"""Everything else that it holds."""
+_AT_ONCE = 256 * 2**10
+"""Bytes of events that a reader is handed in one go, if there are several."""
+_EVENT_BYTES = 300
+"""What an event takes beside its text."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Event:
     """One thing that a job told."""
 
     number: int
     """From 1 and up without gaps: the ``id`` of the server-sent event."""
     name: str
-    """``begin``, ``step``, ``winner``, ``progress``, ``end`` and what each kind of job adds."""
-    text: str
+    """``queued``, ``begin``, ``step``, ``winner``, ``progress``, ``end`` and what kinds add."""
+    text: bytes
     """Its data as JSON."""
-    frame: str | None = None
+    frames: bytes | None = None
     """Pictures that belong to it, as a JSON object; ``None`` where there are none any more."""
 
     @property
-    def data(self) -> str:
+    def size(self) -> int:
+        """Bytes of its text and frames."""
+        return len(self.text) + len(self.frames or b"")
+
+    @property
+    def data(self) -> bytes:
         """What is sent: the data, with ``frames`` where they are still there."""
-        if self.frame is None:
+        frames = self.frames
+        if frames is None:
             return self.text
-        return f'{self.text[:-1]}{"," if len(self.text) > 2 else ""}"frames":{self.frame}}}'
+        comma = b"," if len(self.text) > 2 else b""
+        return b'%b%b"frames":%b}' % (self.text[:-1], comma, frames)
 
 
 class EventLog:
     """Written by the thread that works, read on event loops."""
 
-    def __init__(self, most_frame_bytes: int = MOST_FRAME_BYTES) -> None:
-        self._most = most_frame_bytes
+    def __init__(
+        self, most_frame_bytes: int = MOST_FRAME_BYTES, most_event_bytes: int = MOST_EVENT_BYTES
+    ) -> None:
+        self._most, self._most_text = most_frame_bytes, most_event_bytes
         self._events: list[Event] = []
-        self._frames: deque[Event] = deque()
+        self._passing: deque[Event] = deque()
+        self._mattering: deque[Event] = deque()
         self._frame_bytes = 0
         self._text_bytes = 0
         self._ended = False
         self._lock = Lock()
-        self._waiting: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+        self._readers: set[Reader] = set()
+        self._since = time.monotonic()
+        self._was_read = False
 
     @property
-    def bytes(self) -> int:
-        """What it takes of memory."""
+    def size(self) -> int:
+        """Bytes that it takes of memory."""
         return self._text_bytes + self._frame_bytes
+
+    @property
+    def last(self) -> int:
+        """The number of its newest event; 0 where there is none."""
+        return len(self._events)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is complete."""
+        return self._ended
 
     @property
     def readers(self) -> int:
         """Who reads it just now."""
-        return len(self._waiting)
+        return len(self._readers)
+
+    def unread(self) -> tuple[float, bool]:
+        """For how many seconds nobody has been reading it, and whether anybody ever did."""
+        with self._lock:
+            return 0.0 if self._readers else time.monotonic() - self._since, self._was_read
 
     def tell(
         self,
@@ -69,47 +111,119 @@ class EventLog:
         frames: dict[str, Any] | None = None,
         matters: bool = False,
     ) -> None:
-        """Add an event; frames of one that ``matters`` are never dropped."""
-        text = json.dumps(data, allow_nan=False, separators=(",", ":"))
-        shown = None if frames is None else json.dumps(frames, separators=(",", ":"))
+        """Add an event; frames of one that ``matters`` are the last to be dropped.
+
+        Numbers that are not finite are told as ``null``, with their names under ``not_finite``.
+
+        Raises:
+            FluoroscopeError: the log takes no more; ``end`` is always taken.
+        """
+        text = _encoded(data)
+        shown = None if frames is None else _encoded(frames)
         with self._lock:
             if self._ended:
                 return
+            added = len(text) + _EVENT_BYTES
+            if name != "end" and self._text_bytes + added > self._most_text:
+                raise FluoroscopeError(
+                    f"the job has told {len(self._events)} events, which are all that is kept of "
+                    f"one job ({self._most_text // 2**20} MiB): ask for fewer steps"
+                )
             event = Event(len(self._events) + 1, name, text, shown)
             self._events.append(event)
-            self._text_bytes += len(text)
+            self._text_bytes += added
             if shown is not None:
                 self._frame_bytes += len(shown)
-                if not matters:
-                    self._frames.append(event)
-            while self._frame_bytes > self._most and self._frames:
-                oldest = self._frames.popleft()
-                self._frame_bytes -= len(oldest.frame or "")
-                oldest.frame = None
+                (self._mattering if matters else self._passing).append(event)
+                self._drop()
             self._ended = name == "end"
-            waiting = list(self._waiting.items())
-        for woken, loop in waiting:
-            if not woken.is_set():
-                loop.call_soon_threadsafe(woken.set)
+            readers = list(self._readers)
+        for reader in readers:
+            reader.wake()
 
-    async def read(self, after: int = 0) -> AsyncIterator[Event]:
-        """The events past number ``after``, as they come, up to the end."""
-        woken = asyncio.Event()
+    @contextmanager
+    def reader(self, after: int = 0) -> "Iterator[Reader]":
+        """Read the events past number ``after``, on the event loop that runs."""
+        reader = Reader(self, after)
         with self._lock:
-            self._waiting[woken] = asyncio.get_running_loop()
+            self._readers.add(reader)
+            self._was_read = True
         try:
-            while True:
-                woken.clear()
-                with self._lock:
-                    event = self._events[after] if after < len(self._events) else None
-                    ended = self._ended
-                if event is not None:
-                    after += 1
-                    yield event
-                elif ended:
-                    return
-                else:
-                    await woken.wait()
+            yield reader
         finally:
             with self._lock:
-                self._waiting.pop(woken, None)
+                self._readers.discard(reader)
+                self._since = time.monotonic()
+
+    def after(self, number: int) -> tuple[list[Event], bool]:
+        """Some of the events past that number, and whether these are the last there will be."""
+        found: list[Event] = []
+        size = 0
+        with self._lock:
+            while number < len(self._events) and size < _AT_ONCE:
+                found.append(self._events[number])
+                size += found[-1].size
+                number += 1
+            return found, self._ended and number >= len(self._events)
+
+    def _drop(self) -> None:
+        while self._frame_bytes > self._most:
+            if self._passing:
+                oldest = self._passing.popleft()
+            elif len(self._mattering) > 2:
+                oldest = self._mattering[1]
+                del self._mattering[1]
+            else:
+                return
+            self._frame_bytes -= len(oldest.frames or b"")
+            oldest.frames = None
+
+
+class Reader:
+    """Where one reader has come to; made by :meth:`EventLog.reader`."""
+
+    def __init__(self, log: EventLog, after: int) -> None:
+        self._log, self._after = log, after
+        self._loop = asyncio.get_running_loop()
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """There is something new; from any thread."""
+        if not self._woken.is_set():
+            with suppress(RuntimeError):  # its loop is closed: it reads no more
+                self._loop.call_soon_threadsafe(self._woken.set)
+
+    async def next(self) -> list[Event]:
+        """What was told since, waiting for it; nothing once all was read up to the end."""
+        while True:
+            self._woken.clear()
+            found, last = self._log.after(self._after)
+            if found or last:
+                self._after += len(found)
+                return found
+            await self._woken.wait()
+
+
+def _encoded(data: dict[str, Any]) -> bytes:
+    try:
+        return _dumped(data)
+    except ValueError:
+        odd: dict[str, str] = {}
+        return _dumped({**_finite(data, "", odd), "not_finite": odd})
+
+
+def _dumped(data: dict[str, Any]) -> bytes:
+    return json.dumps(data, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+def _finite(value: Any, where: str, odd: dict[str, str]) -> Any:
+    """The same with ``None`` for what is no number or endless, noted in ``odd`` by its place."""
+    if isinstance(value, dict):
+        return {key: _finite(one, f"{where}.{key}" if where else str(key), odd)
+                for key, one in value.items()}  # fmt: skip
+    if isinstance(value, list | tuple):
+        return [_finite(one, f"{where}.{index}", odd) for index, one in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        odd[where] = str(value)
+        return None
+    return value

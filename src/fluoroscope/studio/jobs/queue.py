@@ -1,4 +1,4 @@
-"""The queue and the workers: clients in turn, so many jobs for each, long ones on one worker only.
+"""The queue and the workers: clients in turn, so many jobs for each, long ones one at a time.
 
 A job whose readers are gone is cancelled within a second; finished ones stay to be read until
 there are too many of them, or they take too much memory.
@@ -6,43 +6,75 @@ there are too many of them, or they take too much memory.
 
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
 
 from fluoroscope.errors import FluoroscopeError
 from fluoroscope.notices import collected, distinct
 from fluoroscope.process import one_thread
-from fluoroscope.studio.jobs.job import Cancelled, Job
+from fluoroscope.studio.jobs.job import Cancelled, Job, State
+from fluoroscope.studio.jobs.line import Line
 
-WORKERS = 2
-MOST_OF_A_CLIENT = 12
-"""Jobs of one client that wait or run."""
-MOST_WAITING = 96
-"""Jobs of all clients that wait."""
-MOST_KEPT = 200
-MOST_BYTES = 256 * 2**20
-PATIENCE = 0.8
-"""Seconds for which a job that was read goes on without a reader: one may be coming back."""
-FIRST_PATIENCE = 10.0
-"""Seconds that it waits for its first one."""
+WORKERS = 4
+"""Threads that work: one of them for what is long, two for one client, one for the others."""
+_TICK = 0.1
+"""Seconds between two looks whether somebody still reads."""
+_ABANDONED = "the connection was lost for longer than a second; start it again"
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much of everything there may be."""
+
+    of_a_client: int = 12
+    """Jobs of one client that wait or run."""
+    of_an_address: int = 48
+    """Those of all clients at one address."""
+    waiting: int = 96
+    """Jobs of all clients that wait."""
+    kept: int = 200
+    """Finished jobs."""
+    kept_bytes: int = 256 * 2**20
+    """What they take of memory, with their files."""
+    patience: float = 0.8
+    """Seconds for which a job that was read goes on without a reader: one may be coming back."""
+    first_patience: float = 10.0
+    """Seconds that it waits for its first one."""
 
 
 class TooManyJobsError(FluoroscopeError):
     """A client, or all of them together, want more at once than there is room for."""
 
+    retry_after = 2
+    """Seconds after which it is worth another try."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    job: Job
+    work: Callable[[Job], None]
+    long: bool
+
+    @property
+    def client(self) -> str:
+        return self.job.client
+
 
 class Jobs:
-    """All jobs, by id."""
+    """All jobs, by id. Every change of a job's state is made under one lock."""
 
-    def __init__(self, workers: int = WORKERS) -> None:
+    def __init__(self, workers: int = WORKERS, bounds: Bounds | None = None) -> None:
+        self.bounds = bounds or Bounds()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
-        self._waiting: OrderedDict[str, deque[tuple[Job, Callable[[Job], None], bool]]] = (
-            OrderedDict()
-        )
-        self._long = 0
+        self._line: Line[_Entry] = Line()
+        self._running: set[_Entry] = set()
+        self._places: dict[Job, int] = {}
         self._closed = False
         self._changed = threading.Condition()
+        self._workers = workers
         self._threads = [
             threading.Thread(target=self._work, name=f"studio-worker-{number}", daemon=True)
             for number in range(workers)
@@ -58,138 +90,193 @@ class Jobs:
             TooManyJobsError: the client has too many under way, or all together have.
         """
         with self._changed:
-            own = [
-                one
-                for one in self._jobs.values()
-                if one.client == job.client and one.state in ("queued", "running")
-            ]
-            if len(own) >= MOST_OF_A_CLIENT:
-                raise TooManyJobsError(
-                    f"{len(own)} jobs of yours are under way; expected at most "
-                    f"{MOST_OF_A_CLIENT}: wait for one, or stop one"
-                )
-            waiting = sum(len(line) for line in self._waiting.values())
-            if waiting >= MOST_WAITING:
-                raise TooManyJobsError(
-                    f"{waiting} jobs are waiting; expected fewer than {MOST_WAITING}: try again "
-                    "in a moment"
-                )
+            self._refuse(job)
             self._jobs[job.id] = job
-            self._waiting.setdefault(job.client, deque()).append((job, work, long))
-            self._changed.notify()
+            self._line.add(_Entry(job, work, long))
+            self._tell_places()
+            self._changed.notify_all()
 
     def get(self, identifier: str) -> Job | None:
         """The job of that id, if it is still kept."""
-        return self._jobs.get(identifier)
-
-    def cancel(self, job: Job) -> None:
-        """End a job, whether it runs or waits."""
-        job.cancel()
         with self._changed:
-            waits = job.state == "queued" and self._take_out(job)
-        if waits:
-            _end(job, "cancelled")
+            return self._jobs.get(identifier)
 
-    def close(self) -> None:
-        """End every job and every thread."""
+    def cancel(self, job: Job, why: str = "") -> None:
+        """End a job, whether it runs or waits; one that ended stays as it is."""
+        with self._changed:
+            if job.ended:
+                return
+            job.cancel(why)
+            entry = next((one for one in self._line if one.job is job), None)
+            if entry is not None:
+                self._line.remove(entry)
+                self._end(job, "cancelled", (), job.why)
+                self._tell_places()
+        if entry is not None:
+            self.evict()
+
+    def close(self, timeout: float = 10.0) -> None:
+        """End every job and every thread; streams that are open end at once."""
         with self._changed:
             self._closed = True
-            jobs = list(self._jobs.values())
             self._changed.notify_all()
+            jobs = [job for job in self._jobs.values() if not job.ended]
         for job in jobs:
-            self.cancel(job)
+            self.cancel(job, "the studio was stopped")
+        until = time.monotonic() + timeout
         for thread in self._threads:
-            thread.join(timeout=10)
+            thread.join(max(0.0, until - time.monotonic()))
 
-    def _take_out(self, job: Job) -> bool:
-        for line in self._waiting.values():
-            for entry in line:
-                if entry[0] is job:
-                    line.remove(entry)
-                    return True
-        return False
+    def evict(self) -> None:
+        """Forget finished jobs while there are too many, or while they take too much memory.
 
-    def _next(self) -> tuple[Job, Callable[[Job], None], bool] | None:
-        """The next job of the client whose turn it is; to be called with the lock."""
-        for client in list(self._waiting):
-            line = self._waiting[client]
-            for entry in line:
-                # One worker is always left for what is short.
-                if entry[2] and self._long >= WORKERS - 1:
-                    continue
-                line.remove(entry)
-                if line:
-                    self._waiting.move_to_end(client)
-                else:
-                    del self._waiting[client]
-                return entry
-            if not line:
-                del self._waiting[client]
-        return None
+        The oldest of the client that keeps most goes first, so nobody pushes out what is
+        not theirs. The newest of all always stays.
+        """
+        with self._changed:
+            kept = {job: job.size for job in self._jobs.values() if job.ended}
+            newest = next(reversed(kept), None)
+            while len(kept) > 1:
+                too_many = len(kept) > self.bounds.kept
+                if not too_many and sum(kept.values()) <= self.bounds.kept_bytes:
+                    return
+                of_client: Counter[str] = Counter()
+                for job, size in kept.items():
+                    of_client[job.client] += 1 if too_many else size
+                most = max(of_client, key=lambda client: of_client[client])
+                own = (job for job in kept if job.client == most and job is not newest)
+                oldest = next(own, next(iter(kept)))
+                del kept[oldest], self._jobs[oldest.id]
+
+    # What follows is called with the lock, but for the threads' own loops.
+
+    def _refuse(self, job: Job) -> None:
+        if self._closed:
+            raise TooManyJobsError("the studio is being stopped; start it again")
+        live = [one for one in self._jobs.values() if not one.ended]
+        own = sum(one.client == job.client for one in live)
+        if own >= self.bounds.of_a_client:
+            raise TooManyJobsError(
+                f"{own} jobs of yours are under way; expected at most "
+                f"{self.bounds.of_a_client}: wait for one, or stop one"
+            )
+        near = sum(one.address == job.address for one in live)
+        if near >= self.bounds.of_an_address:
+            raise TooManyJobsError(
+                f"{near} jobs from your address are under way; expected at most "
+                f"{self.bounds.of_an_address}: wait for one, or stop one"
+            )
+        if len(self._line) >= self.bounds.waiting:
+            raise TooManyJobsError(
+                f"{len(self._line)} jobs are waiting; expected fewer than {self.bounds.waiting}: "
+                "try again in a moment"
+            )
+
+    def _may_start(self, entry: _Entry) -> bool:
+        """One long job runs at a time, and no client takes the workers that others need."""
+        if entry.long:
+            return not any(one.long for one in self._running)
+        own = sum(one.client == entry.client and not one.long for one in self._running)
+        short = sum(not one.long for one in self._running)
+        spare = 1 if self._workers > 1 else 0
+        return own < max(1, self._workers - 2) and short < self._workers - spare
+
+    def _tell_places(self) -> None:
+        """Tell those that have to wait which in the line they are, where that has changed."""
+        free = self._workers - len(self._running)
+        places: dict[Job, int] = {}
+        for entry in self._line:
+            if free and self._may_start(entry):
+                free -= 1  # a worker is about to take it
+            else:
+                places[entry.job] = len(places) + 1
+        for job, place in places.items():
+            if self._places.get(job) != place:
+                job.tell("queued", {"place": place})
+        self._places = places
+
+    def _end(self, job: Job, state: State, notes: Sequence[str], problem: str) -> None:
+        if job.ended:
+            return
+        job.state = state
+        said: dict[str, Any] = {
+            "state": state,
+            "notes": list(distinct(notes)),
+            "files": sorted(job.files),
+        }
+        if problem:
+            said["problem"] = problem
+        try:
+            job.tell("end", {**job.conclusion, **said}, matters=True)
+        except Exception:  # such as too little memory: that it ended is told all the same
+            job.tell("end", {"state": state, "notes": [], "files": []}, matters=True)
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                while (entry := self._next()) is None and not self._closed:
-                    self._changed.wait()
-                if entry is None:
-                    return
-                job, work, long = entry
-                job.state = "running"
-                self._long += long
-            try:
-                _run(job, work)
-            finally:
-                with self._changed:
-                    self._long -= long
-                    self._changed.notify_all()
-                self._evict()
+        while self._work_once():
+            pass
+
+    def _work_once(self) -> bool:
+        """Take the next job and do it; a function of its own, so that nothing of it is held on."""
+        with self._changed:
+            while (entry := self._line.take(self._may_start)) is None:
+                if self._closed:
+                    return False
+                self._changed.wait()
+            entry.job.state = "running"
+            self._running.add(entry)
+            self._tell_places()
+        ended = _done(entry)
+        with self._changed:
+            self._running.discard(entry)
+            self._end(entry.job, *ended)
+            self._tell_places()
+            self._changed.notify_all()
+        self.evict()
+        return True
 
     def _watch(self) -> None:
         """Cancel what nobody reads any more."""
-        while not self._closed:
-            time.sleep(0.1)
-            now = time.monotonic()
-            for job in list(self._jobs.values()):
-                if job.state not in ("queued", "running") or job.unattended:
-                    continue
-                if job.log.readers:
-                    job.read_at, job.was_read = now, True
-                elif now - job.read_at > (PATIENCE if job.was_read else FIRST_PATIENCE):
-                    self.cancel(job)
-
-    def _evict(self) -> None:
-        with self._changed:
-            over = [job for job in self._jobs.values() if job.state not in ("queued", "running")]
-            total = sum(job.log.bytes for job in over)
-            while over and (len(over) > MOST_KEPT or total > MOST_BYTES) and len(over) > 1:
-                oldest = over.pop(0)
-                total -= oldest.log.bytes
-                with suppress(KeyError):
-                    del self._jobs[oldest.id]
+        while True:
+            with self._changed:
+                while not self._closed and all(job.ended for job in self._jobs.values()):
+                    self._changed.wait()
+                if self._closed:
+                    return
+                attended = [
+                    job for job in self._jobs.values() if not job.ended and not job.unattended
+                ]
+            for job in attended:
+                unread, was_read = job.log.unread()
+                bounds = self.bounds
+                if unread > (bounds.patience if was_read else bounds.first_patience):
+                    self.cancel(job, _ABANDONED)
+            del attended
+            time.sleep(_TICK)
 
 
-def _run(job: Job, work: Callable[[Job], None]) -> None:
-    with one_thread(), collected() as notes:
-        try:
+def _done(entry: _Entry) -> tuple[State, list[str], str]:
+    """How the work ended, whatever it raised, with its notes and what was the problem."""
+    job = entry.job
+    notes: list[str] = []
+    try:
+        with one_thread(), collected() as notes:
             job.check()
-            work(job)
-        except Cancelled:
-            _end(job, "cancelled", notes)
-        except FluoroscopeError as problem:
-            _end(job, "failed", notes, str(problem))
-        except Exception as problem:
-            # A fault of ours: it is told, and neither the worker nor another job falls with it.
-            _end(
-                job, "failed", notes, f"a fault of the studio: {type(problem).__name__}: {problem}"
-            )
-        else:
-            _end(job, "cancelled" if job.cancelled() else "done", notes)
+            entry.work(job)
+            return "cancelled" if job.cancelled() else "done", notes, job.why
+    except Cancelled:
+        return "cancelled", notes, job.why
+    except FluoroscopeError as error:
+        return "failed", notes, str(error)
+    except MemoryError:
+        return "failed", notes, "there is not enough memory for it; ask for less"
+    except BaseException as error:
+        # A fault of ours, or of a network's own code that ends programs: it is told, and neither
+        # the worker nor another job falls with it.
+        return "failed", notes, f"a fault of the studio: {_said(error)}"
 
 
-def _end(
-    job: Job, state: str, notes: "list[str] | tuple[str, ...]" = (), problem: str = ""
-) -> None:
-    job.state = state  # type: ignore[assignment]
-    said = {"state": state, "notes": list(distinct(notes)), "files": sorted(job.files)}
-    job.tell("end", {**said, **({"problem": problem} if problem else {})}, matters=True)
+def _said(error: BaseException) -> str:
+    words = type(error).__name__
+    with suppress(BaseException):  # an exception's own words may be what fails
+        words = f"{words}: {error}"[:500]
+    return words
