@@ -1,4 +1,4 @@
-"""All that a running studio holds: networks, pictures, jobs, and what audits found."""
+"""All that a running studio holds: networks, pictures, jobs, and what is known of networks."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,14 +7,15 @@ from torch import Tensor
 
 from fluoroscope.attacks.morph import morph_stream
 from fluoroscope.errors import UnknownDataError
-from fluoroscope.studio.audits import Audits
 from fluoroscope.studio.bounded import Bounded
 from fluoroscope.studio.jobs.queue import Jobs
+from fluoroscope.studio.known import Audits, Known
 from fluoroscope.studio.networks import Networks
 from fluoroscope.studio.pictures import Pictures, with_channels
 
 if TYPE_CHECKING:
     from fluoroscope.models.classifier import Classifier
+    from fluoroscope.neurons.reading.activations import Activations
 
 MOST_STEP_BYTES = 96 * 2**20
 """Pictures of steps that are kept; those that are gone are searched for anew."""
@@ -30,6 +31,7 @@ class Studio:
         self.networks = networks
         self.pictures = pictures
         self.audits = Audits()
+        self.readings: Known[Activations] = Known()
         self.generator = generator
         self.jobs = Jobs()
         self.steps: Bounded[Tensor] = Bounded(MOST_STEP_BYTES)

@@ -59,7 +59,7 @@ def work(studio: "Studio", job: "Job", asked: AttributionRequest) -> None:
     makers = [model]
     if asked.random:
         makers.append(with_random_weights(model, picture, seed=asked.seed))
-    audit = studio.audits.of(asked.network, model)
+    audit = studio.audits.get(model, asked.network)
     for number, method in enumerate(methods):
         verdict = None
         if audit is not None and method in audit.methods:

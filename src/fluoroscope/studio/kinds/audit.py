@@ -7,9 +7,9 @@ from pydantic import Field
 from fluoroscope.attribution.audit.audit import audit
 from fluoroscope.attribution.audit.verdict import Verdict
 from fluoroscope.attribution.names import check_method
-from fluoroscope.studio.audits import is_full
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
 from fluoroscope.studio.kinds.usual_data import data_of
+from fluoroscope.studio.known import is_full
 
 if TYPE_CHECKING:
     from fluoroscope.models.classifier import Classifier
@@ -66,7 +66,7 @@ def work(studio: "Studio", job: "Job", asked: AuditRequest) -> None:
     )
     for row in found.rows:
         tell(row.verdict)
-    studio.audits.put(asked.network, model, found)
+    studio.audits.put(model, found, asked.network)
     job.check()
     job.tell(
         "audited",
