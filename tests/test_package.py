@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 # Beside the code: what it reads when it runs.
-DATA = {".json", ".safetensors", ".html", ".css", ".js", ".png", ".typed"}
+DATA = {".json", ".svg", ".safetensors", ".html", ".css", ".js", ".png", ".typed"}
 
 
 def tracked() -> list[str]:
