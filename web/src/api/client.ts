@@ -60,4 +60,5 @@ export const EVENTS = [
   "units",
   "picture",
   "verdict",
+  "audited",
 ] as const;

@@ -1,2 +1,2 @@
 // One import for each panel: importing it registers it.
-export {};
+import "./why";

@@ -2,8 +2,8 @@ import { afterEach, expect, test, vi } from "vitest";
 import { clear, place, press, show } from "../../testing";
 import { Command } from "./command";
 
-afterEach(() => {
-  clear();
+afterEach(async () => {
+  await clear();
   vi.unstubAllGlobals();
 });
 

@@ -1,0 +1,50 @@
+// The audit of this network: which methods can be believed on it.
+import { Command } from "../report/command";
+import { JobState } from "../../state/job_state";
+import type { JobSlot } from "../../state/job";
+import { unlessOffered } from "../registry";
+import type { NetworkInfo } from "../../api/types";
+
+interface Props {
+  network: NetworkInfo;
+  job: JobSlot;
+  command: string | null;
+  start: (quick: boolean) => void;
+  /** Methods that have a verdict by now. */
+  judged: number;
+}
+
+export function AuditBar({ network, job, command, start, judged }: Props) {
+  const refused = unlessOffered("audit")(network);
+  if (refused !== null) return <p class="hint">No audit of this network: {refused}</p>;
+  const standing = job.standing.value.is;
+  const busy = ["queued", "running", "reconnecting"].includes(standing);
+  const data = network.offers.audit?.data;
+  return (
+    <div class="audit">
+      {!busy && (
+        <div class="row">
+          <button type="button" class="button" onClick={() => start(true)}>
+            {judged > 0 ? "Audit again" : "Which of these can I believe here?"}
+          </button>
+          <button type="button" class="button quiet" onClick={() => start(false)}>
+            The long audit
+          </button>
+        </div>
+      )}
+      {!busy && judged === 0 && (
+        <p class="hint">
+          The audit tries every method on {network.name}
+          {typeof data === "string" && `, with pictures of ${data}`}. After it each map carries its
+          verdict and the reasons, and what is not valid here is not drawn. The long one scores the
+          maps, too; it takes minutes, and can be stopped.
+        </p>
+      )}
+      <JobState job={job} doing="the audit" />
+      <p class="hint" role="status">
+        {judged > 0 && `${judged} ${judged === 1 ? "method has" : "methods have"} a verdict.`}
+      </p>
+      <Command command={command} words="The audit in a terminal" />
+    </div>
+  );
+}

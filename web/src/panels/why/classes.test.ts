@@ -1,0 +1,28 @@
+import { expect, test } from "vitest";
+import { matching, ordered, percent } from "./classes";
+
+test("the winner is first, the wanted class second, the others by their probability", () => {
+  const probabilities = new Float32Array([0.1, 0.05, 0.5, 0.15, 0.2]);
+  expect(ordered(probabilities, 1)).toEqual([2, 1, 4, 3, 0]);
+  expect(ordered(probabilities, 2)).toEqual([2, 4, 3, 0, 1]);
+  expect(ordered(probabilities, null)).toEqual([2, 4, 3, 0, 1]);
+  expect(ordered(probabilities, 17)).toEqual([2, 4, 3, 0, 1]);
+});
+
+test("what is typed finds whole names before beginnings of words before the rest", () => {
+  const labels = ["tabby, tabby cat", "catamaran", "wildcat", "cat", "dog"];
+  expect(matching([4, 3, 2, 1, 0], labels, " Cat ")).toEqual([3, 1, 0, 2]);
+  expect(matching([4, 3, 2, 1, 0], labels, "")).toEqual([4, 3, 2, 1, 0]);
+  expect(matching([4, 3, 2, 1, 0], labels, "4")).toEqual([4]);
+  expect(matching([4, 3], labels, "heron")).toEqual([]);
+});
+
+test("no probability is rounded to nothing or to certainty", () => {
+  expect([0, 1e-9, 0.25, 0.99999, 1].map(percent)).toEqual([
+    "0 %",
+    "<0.1 %",
+    "25.0 %",
+    ">99.9 %",
+    "100 %",
+  ]);
+});

@@ -1,0 +1,77 @@
+// What jobs tell of maps and verdicts, and what the server offers of methods.
+import type { Frame } from "../../api/types";
+
+export interface Verdict {
+  /** valid, partly, the same map as X, or not valid here. */
+  word: string;
+  reasons: string[];
+  remarks?: string[];
+  /** Who says so: the audit, or the map itself. */
+  by?: string;
+}
+
+/** Event `map`: one map, or why there is none. */
+export interface MapTold {
+  method: string;
+  class: number;
+  against: number | null;
+  /** Whether it is of the network with random weights. */
+  random: boolean;
+  verdict: Verdict | null;
+  /** What of it the map speaks, such as `7 and not 2`. */
+  of?: string;
+  shows?: string;
+  /** What a colour means, its unit and its scale. */
+  words?: string;
+  promise?: string;
+  missed?: boolean;
+  doubts?: string[];
+  /** Why the method gives no map of this picture. */
+  why_not?: string;
+  frames?: { map: Frame; over?: Frame };
+}
+
+/** Event `verdict` of an audit. */
+export interface VerdictTold extends Verdict {
+  method: string;
+}
+
+export interface MethodOffered {
+  name: string;
+  shows: string;
+  promise: string;
+  cost: string;
+  caution: string;
+  of_class: boolean;
+}
+
+export interface AttributionOffer {
+  methods: MethodOffered[];
+  usual: string[];
+}
+
+export const NOT_VALID = "not valid here";
+
+/** Whether a map of this verdict may be drawn. */
+export function drawable(verdict: Verdict | null): boolean {
+  return verdict === null || verdict.word !== NOT_VALID;
+}
+
+/** Methods by what they promise, as a person chooses among them; groups without any are left out. */
+export function grouped(methods: MethodOffered[]): { title: string; methods: MethodOffered[] }[] {
+  const adds = (one: MethodOffered) => !one.promise.startsWith("none");
+  return [
+    {
+      title: "Add up to the score of the class: every part of it is somewhere on the map",
+      methods: methods.filter((one) => one.of_class && adds(one)),
+    },
+    {
+      title: "Promise nothing about what they add up to",
+      methods: methods.filter((one) => one.of_class && !adds(one)),
+    },
+    {
+      title: "The same map whatever class is asked about",
+      methods: methods.filter((one) => !one.of_class),
+    },
+  ].filter((group) => group.methods.length > 0);
+}
