@@ -61,6 +61,16 @@ export interface Problem {
   detail: string;
 }
 
+/** The first event of a job that moves a picture. */
+export interface Begin {
+  /** The class that is wanted or left, by its number, where there is one. */
+  target?: number | null;
+  steps?: number;
+  /** The line that does the same on a command line. */
+  command?: string;
+  frames?: { original: Frame };
+}
+
 /** A step of a morph or an attack; of events `step` and `winner`. */
 export interface StepEvent {
   step: number;

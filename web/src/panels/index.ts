@@ -1,2 +1,3 @@
 // One import for each panel: importing it registers it.
 import "./why";
+import "./morph/morph";

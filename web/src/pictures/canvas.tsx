@@ -34,11 +34,13 @@ interface SignedDifferenceProps {
   times: Times;
   alt?: string;
   class?: string;
+  /** Where the scale stands elsewhere. */
+  noScale?: boolean;
 }
 
 /** What was added, with the scale of its colours under it. */
-export function SignedDifference({ difference, times, alt, class: extra = "" }: SignedDifferenceProps) {
-  const beyond = beyondScale(difference, times);
+export function SignedDifference(props: SignedDifferenceProps) {
+  const { difference, times, alt, class: extra = "", noScale = false } = props;
   return (
     <span class={`signed-difference ${extra}`}>
       <Canvas
@@ -50,11 +52,19 @@ export function SignedDifference({ difference, times, alt, class: extra = "" }: 
         of={difference}
         also={times}
       />
-      <span class="hint signed-scale">
-        <span class="signed-key" aria-hidden="true" />
-        black removes, yellow adds; {scaleInWords(times)}
-        {beyond ? ", and some changes are larger" : ""}
-      </span>
+      {!noScale && <SignedScale difference={difference} times={times} />}
+    </span>
+  );
+}
+
+/** What the colours of a difference mean. */
+export function SignedScale({ difference, times }: { difference: Difference | null; times: Times }) {
+  const beyond = difference !== null && beyondScale(difference, times);
+  return (
+    <span class="hint signed-scale">
+      <span class="signed-key" aria-hidden="true" />
+      black removes, yellow adds; {scaleInWords(times)}
+      {beyond ? ", and some changes are larger" : ""}
     </span>
   );
 }
@@ -84,7 +94,7 @@ function Canvas({ width, height, alt, extra, paint, of, also }: CanvasProps) {
       height={height}
       role="img"
       aria-label={alt}
-      class={`picture ${small ? "picture-small" : ""} ${extra}`}
+      class={`picture ${small ? "" : "picture-large"} ${extra}`}
     />
   );
 }

@@ -17,14 +17,14 @@ test("black removes, yellow adds, and no change is grey", () => {
   expect(drawn).toEqual([
     [0, 0, 0],
     [128, 128, 128],
-    [255, 224, 0],
+    [255, 225, 0],
   ]);
 });
 
 test("the scale does not depend on the picture, only on the factor", () => {
   const small = difference([127], 0.1 / 127);
   expect(colours(signedColours(small, 1))).toEqual([[141, 138, 115]]);
-  expect(colours(signedColours(small, 10))).toEqual([[255, 224, 0]]);
+  expect(colours(signedColours(small, 10))).toEqual([[255, 225, 0]]);
   expect([beyondScale(small, 1), beyondScale(small, 10), beyondScale(small, 50)]).toEqual([
     false,
     false,

@@ -6,9 +6,10 @@ import { changes } from "./decode";
 export const TIMES = [1, 10, 50] as const;
 export type Times = (typeof TIMES)[number];
 
+// As the tokens --removes, --no-change and --adds of the style have them.
 const GROUND = [128, 128, 128] as const;
 const REMOVED = [0, 0, 0] as const;
-const ADDED = [255, 224, 0] as const;
+const ADDED = [255, 225, 0] as const;
 
 /** The change in pixel values that has the full colour: it depends on nothing but the factor. */
 export function fullScale(times: Times): number {

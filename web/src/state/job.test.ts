@@ -131,6 +131,7 @@ test("a server that stays away is gone, and comes back by itself", async () => {
 
 test("where the browser gives up the job is asked for until it is there or is not kept", async () => {
   const run = await running();
+  source().tell(3, "queued", { place: 2 });
   answer = () => Promise.reject(new TypeError("refused"));
   source().lose(2);
   await vi.advanceTimersByTimeAsync(0);
@@ -138,6 +139,7 @@ test("where the browser gives up the job is asked for until it is there or is no
   answer = () => Response.json(job);
   await vi.advanceTimersByTimeAsync(2500);
   expect(FakeSource.all.length).toBe(2);
+  expect(source().url).toBe("api/jobs/j1/events?after=3");
   source().onopen?.();
   expect(run.standing.value.is).toBe("queued");
   answer = () => Response.json({ detail: "no job" }, { status: 404 });
@@ -151,10 +153,10 @@ test("what the user stopped and what was lost are told apart", async () => {
   stopped.cancel();
   expect(asked.at(-1)).toBe("DELETE api/jobs/j1");
   source().tell(1, "end", { state: "cancelled", ...ended });
-  expect(stopped.standing.value).toEqual({ is: "cancelled", lost: false });
+  expect(stopped.standing.value).toEqual({ is: "cancelled", why: null });
   const lost = await running();
-  source().tell(1, "end", { state: "cancelled", ...ended });
-  expect(lost.standing.value).toEqual({ is: "cancelled", lost: true });
+  source().tell(1, "end", { state: "cancelled", problem: "nobody read it", ...ended });
+  expect(lost.standing.value).toEqual({ is: "cancelled", why: "nobody read it" });
 });
 
 test("a job that is stopped before the server gave it an id ends there too", async () => {

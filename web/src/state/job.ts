@@ -17,8 +17,8 @@ export type Standing =
   | { is: "queued"; place: number | null }
   | { is: "running"; share: number | null; doing: string }
   | { is: "done"; end: End }
-  /** `lost`: nobody asked for it, the server ended it as its reader was away. */
-  | { is: "cancelled"; lost: boolean }
+  /** `why` is said where it was not asked for on this page. */
+  | { is: "cancelled"; why: string | null }
   | { is: "failed"; reason: string }
   | { is: "reconnecting" }
   /** The server or the job is not there any more; `returns` where it is still being asked for. */
@@ -86,7 +86,7 @@ export function runJob(request: object, handlers: Handlers): Run {
         end.state === "failed"
           ? { is: "failed", reason: end.problem ?? "It ended without saying why." }
           : end.state === "cancelled"
-            ? { is: "cancelled", lost: !stopped }
+            ? { is: "cancelled", why: stopped ? null : (end.problem ?? "It was stopped elsewhere.") }
             : { is: "done", end },
       );
       handlers.end?.(end);
@@ -142,8 +142,7 @@ export function runJob(request: object, handlers: Handlers): Run {
   }
 
   function listen() {
-    // From the first event on: those that were heard before are passed over by their numbers.
-    source = new EventSource(`api/jobs/${id.peek()}/events`);
+    source = new EventSource(`api/jobs/${id.peek()}/events${last > 0 ? `?after=${last}` : ""}`);
     source.onopen = connected;
     source.onerror = lost;
     for (const name of [...EVENTS, "end"]) {
@@ -180,7 +179,7 @@ export function runJob(request: object, handlers: Handlers): Run {
     if (job !== null) end(job);
     // Where nothing is heard from the server the end will not be told either.
     if (job === null || source === null || standing.peek().is === "gone") {
-      finish({ is: "cancelled", lost: false });
+      finish({ is: "cancelled", why: null });
     }
   }
 

@@ -8,9 +8,11 @@ interface Props {
   doing?: string;
   /** Where the panel has a button of its own for it. */
   noStop?: boolean;
+  /** Where starting again is more than starting the job again. */
+  again?: () => void;
 }
 
-export function JobState({ job, doing = "this", noStop = false }: Props) {
+export function JobState({ job, doing = "this", noStop = false, again: restart }: Props) {
   const standing = job.standing.value;
   const busy = ["queued", "running", "reconnecting"].includes(standing.is);
   const again = ["cancelled", "failed"].includes(standing.is) || isOver(standing);
@@ -32,7 +34,7 @@ export function JobState({ job, doing = "this", noStop = false }: Props) {
         </button>
       )}
       {again && (
-        <button type="button" class="button" onClick={() => job.again()}>
+        <button type="button" class="button" onClick={restart ?? (() => job.again())}>
           {standing.is === "failed" ? "Try again" : "Start again"}
         </button>
       )}
@@ -58,9 +60,8 @@ export function inWords(standing: Standing, doing: string): string {
     case "done":
       return "Done.";
     case "cancelled":
-      return standing.lost
-        ? `The connection was lost for too long and ${doing} was stopped. What came is shown.`
-        : "Stopped. What came until then is shown.";
+      if (standing.why === null) return "Stopped. What came until then is shown.";
+      return `The studio stopped ${doing}: ${standing.why} What came until then is shown.`;
     case "failed":
       return standing.reason;
     case "reconnecting":
