@@ -61,4 +61,6 @@ export const EVENTS = [
   "picture",
   "verdict",
   "audited",
+  "sample",
+  "told",
 ] as const;

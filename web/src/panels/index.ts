@@ -1,3 +1,4 @@
 // One import for each panel: importing it registers it.
 import "./why";
 import "./morph/morph";
+import "./units";
