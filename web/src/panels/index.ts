@@ -2,3 +2,4 @@
 import "./why";
 import "./morph/morph";
 import "./units";
+import "./beliefs";

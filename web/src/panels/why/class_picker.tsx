@@ -1,6 +1,7 @@
 // A row of classes with their present probability, and a field that finds the others.
 import { useState } from "preact/hooks";
-import { matching, percent } from "./classes";
+import { percent } from "../../plot/words";
+import { matching } from "./classes";
 
 /** As many as are offered without searching; all of a network that has no more than twelve. */
 const FEW = 12;

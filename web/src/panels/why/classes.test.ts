@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { matching, ordered, percent } from "./classes";
+import { matching, ordered } from "./classes";
 
 test("the winner is first, the wanted class second, the others by their probability", () => {
   const probabilities = new Float32Array([0.1, 0.05, 0.5, 0.15, 0.2]);
@@ -15,14 +15,4 @@ test("what is typed finds whole names before beginnings of words before the rest
   expect(matching([4, 3, 2, 1, 0], labels, "")).toEqual([4, 3, 2, 1, 0]);
   expect(matching([4, 3, 2, 1, 0], labels, "4")).toEqual([4]);
   expect(matching([4, 3], labels, "heron")).toEqual([]);
-});
-
-test("no probability is rounded to nothing or to certainty", () => {
-  expect([0, 1e-9, 0.25, 0.99999, 1].map(percent)).toEqual([
-    "0 %",
-    "<0.1 %",
-    "25.0 %",
-    ">99.9 %",
-    "100 %",
-  ]);
 });

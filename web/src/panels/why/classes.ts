@@ -24,11 +24,3 @@ export function matching(order: number[], labels: string[], typed: string): numb
     .filter((index) => ranks.get(index)! < 3)
     .sort((one, other) => ranks.get(one)! - ranks.get(other)!);
 }
-
-/** A probability as a share of a hundred; what rounds to nothing says so. */
-export function percent(probability: number): string {
-  const share = 100 * probability;
-  if (share > 0 && share < 0.1) return "<0.1 %";
-  if (share < 100 && share > 99.9) return ">99.9 %";
-  return `${share.toFixed(share === 0 || share === 100 ? 0 : 1)} %`;
-}

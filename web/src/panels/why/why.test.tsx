@@ -92,7 +92,7 @@ test("another class is another question, and the map of the first is stale until
   await show(<Why network={network} />);
   await server.stream().tell("map", map);
   expect(place.querySelector(".map-card.stale")).toBeNull();
-  await press("two20.0 %");
+  await press("two20 %");
   expect(server.jobs.at(-1)).toMatchObject({ class: "two", methods: ["gradient"] });
   expect(place.querySelector(".map-card.stale")?.textContent).toContain("not redone yet");
   await server.stream().tell("map", { ...map, class: 2 });
