@@ -3,3 +3,4 @@ import "./why";
 import "./morph/morph";
 import "./units";
 import "./beliefs";
+import "./report";

@@ -16,6 +16,8 @@ type How = "push" | "replace";
 
 /** What the address said and could not be meant, each in one sentence. */
 export const misread = signal<readonly string[]>([]);
+/** How often the address has changed: whoever shows a link reads it anew. */
+export const readdressed = signal(0);
 
 const kept = new Map<string, Choice<Value>>();
 /** What the address says, also of choices that are not made yet. */
@@ -140,6 +142,7 @@ function flush(): void {
   if (how === "push") history.pushState(null, "", link());
   else history.replaceState(null, "", link());
   address = new URLSearchParams(location.search);
+  readdressed.value++;
 }
 
 addEventListener("popstate", () => {
@@ -147,6 +150,7 @@ addEventListener("popstate", () => {
   batch(() => {
     misread.value = [];
     for (const one of kept.values()) one.reread();
+    readdressed.value++;
   });
 });
 

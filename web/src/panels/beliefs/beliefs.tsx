@@ -4,6 +4,7 @@ import type { NetworkInfo } from "../../api/types";
 import { choice } from "../../state/choices";
 import { useJob } from "../../state/job";
 import { JobState } from "../../state/job_state";
+import { pictured } from "../../state/pictured";
 import { present } from "../../state/present";
 import { indexOf, nameOf, wanted } from "../../state/sentence";
 import { shown } from "../../state/shown";
@@ -11,7 +12,7 @@ import { Command } from "../report/command";
 import { Downloads } from "../report/downloads";
 import { PortraitCard } from "./portrait_card";
 import { Samples } from "./samples";
-import { type PortraitOffer, type PortraitTold, sorted, type Told, withPortrait } from "./told";
+import { pairOf, type PortraitOffer, type PortraitTold, sorted, type Told, withPortrait } from "./told";
 import { Worth } from "./worth";
 import "./beliefs.css";
 
@@ -20,8 +21,8 @@ const preset = choice("preset", "");
 const seed = choice("portrait-seed", 0);
 
 interface Made {
-  /** The present class and the wanted one; one where they are the same. */
   classes: number[];
+  roles: string[];
   preset: string;
   seed: number;
   steps: number;
@@ -41,7 +42,7 @@ export function Beliefs({ network }: { network: NetworkInfo }) {
 
   const now = present.value?.network === network.name ? present.value : null;
   const target = indexOf(wanted.value, labels);
-  const classes = now === null ? [] : [...new Set([now.winner, target])].filter((one) => one >= 0);
+  const { classes, roles } = pairOf(now?.winner ?? -1, pictured.value?.winner ?? -1, target);
   const standing = job.standing.value.is;
   const busy = ["queued", "running", "reconnecting"].includes(standing);
   const others =
@@ -52,6 +53,7 @@ export function Beliefs({ network }: { network: NetworkInfo }) {
     seed.value = of;
     make({
       classes,
+      roles,
       preset: chosen.name,
       seed: of,
       steps: chosen.steps,
@@ -148,18 +150,20 @@ export function Beliefs({ network }: { network: NetworkInfo }) {
             {made.preset}, seed {made.seed}
             {others && !busy && ": of another choice than the present one"}
           </p>
-          <div class="portraits">
-            {made.classes.map((one, index) => (
-              <PortraitCard
-                key={one}
-                label={labels[one] ?? `class ${one}`}
-                role={index === 0 ? "the present class" : "the wanted class"}
-                told={made.portraits.get(one)}
-                steps={made.steps}
-              />
-            ))}
+          <div class="portraits-worth">
+            <div class="portraits">
+              {made.classes.map((one, index) => (
+                <PortraitCard
+                  key={one}
+                  label={labels[one] ?? `class ${one}`}
+                  role={made.roles[index] ?? ""}
+                  told={made.portraits.get(one)}
+                  steps={made.steps}
+                />
+              ))}
+            </div>
+            {worth && <Worth portrait={worth} told={made.told} />}
           </div>
-          {worth && <Worth portrait={worth} told={made.told} />}
           <Command command={made.command} words="These portraits in a terminal" />
           <Downloads job={job} />
         </>

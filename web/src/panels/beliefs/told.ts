@@ -82,3 +82,13 @@ export function withPortrait(
   const frames = told.frames ?? before?.frames;
   return new Map(portraits).set(told.class, { ...told, frames });
 }
+
+/** Whose portraits are made: of the present class and the wanted one, and where a picture has got
+ * there already, of the class that it had at the start. -1 is of none. */
+export function pairOf(now: number, start: number, wanted: number) {
+  const pair = [
+    now === wanted ? { of: start, role: "the class at the start" } : { of: now, role: "the present class" },
+    { of: wanted, role: "the wanted class" },
+  ].filter(({ of }, index) => of >= 0 && (index === 1 || of !== wanted));
+  return { classes: pair.map(({ of }) => of), roles: pair.map(({ role }) => role) };
+}

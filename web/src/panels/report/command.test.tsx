@@ -16,7 +16,7 @@ test("a command that looks like markup stays text, and is copied as it is", asyn
   await show(<Command command={command} />);
   expect(place.querySelector("img")).toBeNull();
   expect(place.querySelector("code")?.textContent).toBe(command);
-  await press("Copy");
+  await press("Copy: In a terminal");
   expect(told()).toBe("Copied");
   expect(writeText).toHaveBeenCalledWith(command);
 });
@@ -26,7 +26,7 @@ test("without permission it is copied by a selection", async () => {
   const asked = vi.fn((_: string) => document.querySelector("textarea")?.value === "fluoroscope x");
   document.execCommand = asked;
   await show(<Command command="fluoroscope x" />);
-  await press("Copy");
+  await press("Copy: In a terminal");
   expect(told()).toBe("Copied");
   expect(asked).toHaveBeenCalledWith("copy");
   expect(document.querySelector("textarea")).toBeNull();
@@ -36,7 +36,7 @@ test("where nothing copies, the line is selected and the page says so", async ()
   vi.stubGlobal("navigator", {});
   document.execCommand = () => false;
   await show(<Command command="fluoroscope x" />);
-  await press("Copy");
+  await press("Copy: In a terminal");
   expect(told()).toContain("Ctrl+C");
   expect(getSelection()?.toString()).toBe("fluoroscope x");
 });
@@ -46,8 +46,18 @@ test("there is nothing without a command, and what was copied is not said of the
   await show(<Command command={null} />);
   expect(place.textContent).toBe("");
   await show(<Command command="one" />);
-  await press("Copy");
+  await press("Copy: In a terminal");
   expect(told()).toBe("Copied");
   await show(<Command command="two" />);
   expect(told()).toBe("");
+});
+
+test("a picture that no data set has is offered as the file that the command names", async () => {
+  const of = { picture: "step:a/b:3", network: "n&x" };
+  await show(<Command command="fluoroscope morph --image digits:7" of={of} />);
+  expect(place.querySelector("a")).toBeNull();
+  await show(<Command command="fluoroscope morph --image PICTURE.npy" of={of} />);
+  expect(place.querySelector("a")?.getAttribute("href")).toBe(
+    "api/pictures/npy?name=step%3Aa%2Fb%3A3&network=n%26x",
+  );
 });

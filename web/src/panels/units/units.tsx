@@ -135,7 +135,11 @@ export function Units({ network }: { network: NetworkInfo }) {
         loses when the unit is removed. Units stand in for each other, so small effects do not say
         that a unit is not used.
       </p>
-      <Command command={command} words="The same in a terminal" />
+      <Command
+        command={command}
+        words="The same in a terminal"
+        of={{ picture: shown.value, network: network.name }}
+      />
     </div>
   );
 }

@@ -142,7 +142,11 @@ export function Why({ network }: { network: NetworkInfo }) {
             ))}
         </div>
       )}
-      <Command command={command} words="These maps in a terminal" />
+      <Command
+        command={command}
+        words="These maps in a terminal"
+        of={asked && { picture: asked.picture, network: asked.network }}
+      />
     </div>
   );
 }

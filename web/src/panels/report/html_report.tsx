@@ -1,0 +1,160 @@
+// The HTML report of this network: started, watched, and opened in a tab of its own. It goes on
+// while other networks are looked at.
+import { signal } from "@preact/signals";
+import { useState } from "preact/hooks";
+import type { NetworkInfo } from "../../api/types";
+import { JobSlot } from "../../state/job";
+import { JobState } from "../../state/job_state";
+import { unlessOffered } from "../registry";
+import { Command } from "./command";
+import { Downloads } from "./downloads";
+import { leftInWords, secondsLeft } from "./left";
+
+interface ReportOffer {
+  data: string[] | string;
+  limit: number;
+  budget: number;
+  sections: { name: string; title: string }[];
+}
+
+interface Writing {
+  network: string;
+  since: number;
+  command: string | null;
+  summary: string | null;
+  /** Why sections were left out, by their names. */
+  missing: Record<string, string>;
+}
+
+const job = new JobSlot();
+const writing = signal<Writing | null>(null);
+
+export function HtmlReport({ network }: { network: NetworkInfo }) {
+  const refused = unlessOffered("report")(network);
+  const offer = network.offers.report as unknown as ReportOffer;
+  const [budget, setBudget] = useState(String(offer?.budget ?? ""));
+  const [data, setData] = useState("");
+  const now = writing.value;
+  const standing = job.standing.value;
+  const busy = ["queued", "running", "reconnecting"].includes(standing.is);
+  const sets = refused !== null ? [] : [offer.data].flat();
+  const seconds = Number(budget);
+  const odd = !(seconds >= 10 && seconds <= 3600);
+
+  function start() {
+    const change = (how: Partial<Writing>) => {
+      if (writing.peek() !== null) writing.value = { ...writing.peek()!, ...how };
+    };
+    writing.value = {
+      network: network.name,
+      since: Date.now(),
+      command: null,
+      summary: null,
+      missing: {},
+    };
+    job.run(
+      {
+        kind: "report",
+        network: network.name,
+        data: sets.includes(data) ? data : sets[0],
+        budget: seconds,
+      },
+      {
+        event: (name, told) => {
+          if (name === "begin") {
+            change({ since: Date.now(), command: (told as { command?: string }).command ?? null });
+          }
+          if (name === "told") change(told as { summary: string; missing: Record<string, string> });
+        },
+      },
+    );
+  }
+
+  const left =
+    standing.is === "running" && standing.share !== null && now !== null
+      ? secondsLeft(standing.share, (Date.now() - now.since) / 1000)
+      : null;
+  return (
+    <section class="stack" aria-labelledby="html-report">
+      <h3 id="html-report">The report</h3>
+      {refused !== null ? (
+        <p class="hint">No report of this network: {refused}</p>
+      ) : (
+        <>
+          <p class="hint">
+            One page to keep and to send: what {network.name} sees, how it fails and what to do, in{" "}
+            {offer.sections.length} sections, with pictures of {sets.join(", ")}. It needs no internet
+            and no studio.
+          </p>
+          <div class="row">
+            {sets.length > 1 && (
+              <label class="row hint">
+                of
+                <select
+                  class="input"
+                  value={data}
+                  onChange={(event) => setData(event.currentTarget.value)}
+                >
+                  {sets.map((name) => (
+                    <option key={name} value={name}>
+                      {name}
+                    </option>
+                  ))}
+                </select>
+              </label>
+            )}
+            <label class="row hint">
+              within seconds
+              <input
+                class="input budget"
+                type="number"
+                min={10}
+                max={3600}
+                value={budget}
+                aria-invalid={odd}
+                onInput={(event) => setBudget(event.currentTarget.value)}
+              />
+            </label>
+            <button type="button" class="button primary" disabled={busy || odd} onClick={start}>
+              Write the report
+            </button>
+          </div>
+          {odd && (
+            <p class="problem">
+              The seconds are {budget === "" ? "missing" : budget}; expected 10 to 3,600.
+            </p>
+          )}
+        </>
+      )}
+      {now !== null && now.network !== network.name && (
+        <p class="hint">Of {now.network}:</p>
+      )}
+      <JobState job={job} doing="the report" />
+      <p class="hint" role="status">
+        {left !== null && leftInWords(left)}
+      </p>
+      {standing.is === "done" && job.id.value !== null && now !== null && (
+        <>
+          <div class="row">
+            <a
+              class="button primary"
+              href={`api/jobs/${encodeURIComponent(job.id.value)}/report`}
+              target="_blank"
+              rel="noopener"
+            >
+              Open the report of {now.network}
+            </a>
+            <Downloads job={job} />
+          </div>
+          {now.summary !== null && <p>{now.summary}</p>}
+          {Object.entries(now.missing).map(([name, why]) => (
+            <p key={name} class="note">
+              Left out, {offer?.sections?.find((one) => one.name === name)?.title ?? name}: {why}
+            </p>
+          ))}
+        </>
+      )}
+      <Command command={now?.command} words="The report in a terminal" />
+    </section>
+  );
+}
