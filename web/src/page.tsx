@@ -1,75 +1,89 @@
 // The frame of the page: head, sentence, and the panels that work on this network.
+import { useEffect } from "preact/hooks";
+import { reach } from "./api/client";
+import { Head } from "./frame/head";
+import { Banner, WholePage } from "./frame/states";
+import type { NetworkInfo } from "./api/types";
+import { DropPlace } from "./panels/input/bring";
 import { registered } from "./panels/registry";
-import { network, studio, trouble } from "./state/studio";
-import { theme, toggleTheme } from "./style/theme";
+import { Says } from "./sentence/says";
+import { Sentence } from "./sentence/sentence";
+import { brief } from "./sentence/words";
+import { announced } from "./state/announce";
+import { pictured } from "./state/pictured";
+import { indexOf, networkName, wanted } from "./state/sentence";
+import { loading, network, studio } from "./state/studio";
 
 export function Page() {
+  const shown = network.value;
+  const locked = reach.value.is === "locked";
+  const words = title(shown);
+  useEffect(() => {
+    document.title = words;
+  }, [words]);
   return (
     <div class="page">
       <a class="skip button primary" href="#panels">
         Skip to the panels
       </a>
       <Head />
+      <Banner />
+      {studio.value !== null && !locked && <Sentence />}
+      {shown !== null && !locked && <Says network={shown} />}
       <main id="panels" tabIndex={-1}>
-        <Panels />
+        {shown === null || locked ? <WholePage /> : <Panels network={shown} />}
       </main>
-    </div>
-  );
-}
-
-function Head() {
-  const other = theme.value === "dark" ? "light" : "dark";
-  return (
-    <header class="head">
-      <h1 class="mark">
-        <Mark />
-        Fluoroscope studio
-      </h1>
-      <nav aria-label="Page">
-        <button type="button" class="button quiet small" onClick={toggleTheme}>
-          {other === "dark" ? "Dark" : "Light"}
-        </button>
-      </nav>
-    </header>
-  );
-}
-
-/** A screen that glows, and what is seen on it. */
-function Mark() {
-  return (
-    <svg viewBox="0 0 32 32" aria-hidden="true" fill="none" stroke="currentColor">
-      <rect x="2" y="2" width="28" height="28" rx="7" stroke-width="2.4" />
-      <path d="M7 21c3.5 0 4-11 8-11s3.5 8 6 8 2-3 4-3" stroke-width="2.4" stroke-linecap="round" />
-    </svg>
-  );
-}
-
-function Panels() {
-  if (trouble.value !== null) {
-    return (
-      <p role="alert" class="problem">
-        {trouble.value}
+      <p class="sr-only" role="status" aria-live="polite">
+        {announced.value}
       </p>
-    );
-  }
-  if (studio.value === null || network.value === null) return <p role="status">Loading…</p>;
-  const shown = network.value;
-  return (
-    <div class="panels">
-      {registered()
-        .filter((panel) => panel.whyNot(shown) === null)
-        .map(({ id, title, width, view: View }) => (
-          <section
-            key={id}
-            id={id}
-            class="panel"
-            data-width={width ?? "full"}
-            aria-labelledby={`${id}-title`}
-          >
-            <h2 id={`${id}-title`}>{title}</h2>
-            <View network={shown} />
-          </section>
-        ))}
+      {shown !== null && !locked && <DropPlace />}
     </div>
+  );
+}
+
+/** What is on the screen: of which network, and which picture turns into what. */
+function title(shown: NetworkInfo | null): string {
+  if (loading.value.is === "loading") return `Loading ${networkName.value} – Fluoroscope studio`;
+  const known = pictured.value;
+  if (shown === null || known === null) return "Fluoroscope studio";
+  const from = brief(known.label ?? shown.labels[known.winner] ?? "picture");
+  const to = brief(shown.labels[indexOf(wanted.value, shown.labels)] ?? wanted.value);
+  return `${from} → ${to} · ${shown.name} – Fluoroscope studio`;
+}
+
+function Panels({ network: shown }: { network: NetworkInfo }) {
+  const all = registered().map((panel) => ({ ...panel, why: panel.whyNot(shown) }));
+  const left = all.filter((panel) => panel.why !== null);
+  return (
+    <>
+      <div class="panels">
+        {all
+          .filter((panel) => panel.why === null)
+          .map(({ id, title: words, width, view: View }) => (
+            <section
+              key={`${shown.name} ${id}`}
+              id={id}
+              class="panel"
+              data-width={width ?? "full"}
+              aria-labelledby={`${id}-title`}
+            >
+              <h2 id={`${id}-title`}>{words}</h2>
+              <View network={shown} />
+            </section>
+          ))}
+      </div>
+      {left.length > 0 && (
+        <footer class="foot">
+          <p>Not shown for {shown.name}:</p>
+          <ul>
+            {left.map(({ id, title: words, why }) => (
+              <li key={id}>
+                {words}: {why}
+              </li>
+            ))}
+          </ul>
+        </footer>
+      )}
+    </>
   );
 }

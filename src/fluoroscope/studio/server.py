@@ -12,11 +12,10 @@ import socket
 import sys
 import threading
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from ipaddress import ip_address
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -25,8 +24,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.studio.files_of_page import page
-from fluoroscope.studio.guard import ANY, Guard
-from fluoroscope.studio.token import Token
 
 if TYPE_CHECKING:
     from fluoroscope.studio.studio import Studio
@@ -48,19 +45,10 @@ class Place:
     socket: socket.socket
 
     @property
-    def name(self) -> str:
-        """What browsers ask for: of all addresses of this machine its name."""
-        return socket.gethostname() if self.host in ANY else self.host
-
-    @property
     def url(self) -> str:
-        """The address of the page."""
-        return f"http://{f'[{self.name}]' if ':' in self.name else self.name}:{self.port}/"
-
-    @property
-    def private(self) -> bool:
-        """Whether it can be reached from this machine alone."""
-        return ip_address(self.socket.getsockname()[0]).is_loopback
+        """As a browser of this machine takes it."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
 
 def find_place(host: str, port: int | None) -> Place:
@@ -86,32 +74,17 @@ def serve(
     place: Place,
     make: "Callable[[], Studio]",
     *,
-    token: Token | None = None,
-    proxies: Sequence[str] = (),
     started: Callable[[], None] = lambda: None,
     browser: bool = True,
 ) -> None:
-    """Serve a studio until a signal says to stop.
-
-    Args:
-        place: where.
-        make: makes it, in a thread; the page is served meanwhile.
-        token: what clients must know.
-        proxies: names by which browsers ask proxies for it.
-        started: called once there is a page.
-        browser: open the page, where there is a screen.
+    """Serve what ``make`` makes until a signal says to stop; ``started`` is called once there is
+    a page.
     """
     application = _Coming(make)
-    hosts = (place.host, place.name)
     config = uvicorn.Config(
-        Guard(application, hosts=hosts, proxies=proxies, token=token),
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=1,
-        ws="none",
-    )
+        application, lifespan="off", log_config=None, access_log=False, server_header=False,
+        timeout_graceful_shutdown=1, ws="none",
+    )  # fmt: skip
     server = _Server(config, application, started, place.url if browser else None)
     with closing(place.socket):
         server.run([place.socket])

@@ -1,4 +1,5 @@
 // One import for each panel: importing it registers it.
+import "./input/input";
 import "./why";
 import "./morph/morph";
 import "./units";

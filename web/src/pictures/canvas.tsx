@@ -11,7 +11,7 @@ const SMALL_SIDE = 96;
 
 interface PictureProps {
   frame: Frame;
-  /** What the picture shows, for those who do not see it. */
+  /** What the picture shows, for those who do not see it; empty where words beside it say so. */
   alt: string;
   class?: string;
 }
@@ -92,8 +92,9 @@ function Canvas({ width, height, alt, extra, paint, of, also }: CanvasProps) {
       ref={canvas}
       width={width}
       height={height}
-      role="img"
-      aria-label={alt}
+      role={alt === "" ? undefined : "img"}
+      aria-label={alt === "" ? undefined : alt}
+      aria-hidden={alt === "" ? true : undefined}
       class={`picture ${small ? "" : "picture-large"} ${extra}`}
     />
   );

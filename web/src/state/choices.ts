@@ -27,19 +27,23 @@ let waiting: How | null = null;
 export class Choice<T extends Value = Value> {
   private readonly chosen: Signal<T | null>;
   private readonly now: ReadonlySignal<T>;
+  private next: How | null = null;
 
   constructor(
     readonly key: string,
     private readonly usual: () => T,
     private readonly how: How,
+    /** How the address spells a value, where not as it is. */
+    private readonly spell: (value: T) => string,
   ) {
     this.chosen = signal(this.read());
     this.now = computed(() => this.chosen.value ?? this.usual());
     let first = true;
     effect(() => {
       void this.chosen.value;
-      if (!first) write(this.how);
+      if (!first) write(this.next ?? this.how);
       first = false;
+      this.next = null;
     });
   }
 
@@ -53,6 +57,13 @@ export class Choice<T extends Value = Value> {
 
   peek(): T {
     return this.now.peek();
+  }
+
+  /** Another value in the same entry of the history: Back does not lead to the one before. */
+  replace(value: T): void {
+    this.next = "replace";
+    this.value = value;
+    this.next = null;
   }
 
   subscribe(hear: (value: T) => void): () => void {
@@ -72,7 +83,7 @@ export class Choice<T extends Value = Value> {
   /** As the address has it: `null` where it is the usual value. */
   text(): string | null {
     const chosen = this.chosen.peek();
-    return chosen === null ? null : String(chosen);
+    return chosen === null ? null : this.spell(chosen);
   }
 
   /** Take what the address says now. */
@@ -103,20 +114,18 @@ export function choice<T extends Value>(
   key: string,
   usual: T | (() => T),
   how: How = "push",
+  spell: (value: T) => string = String,
 ): Choice<Widened<T>> {
   if (kept.has(key)) throw new Error(`two choices are called ${key}`);
-  const made = new Choice(key, typeof usual === "function" ? usual : () => usual, how);
+  const made = new Choice(key, typeof usual === "function" ? usual : () => usual, how, spell);
   kept.set(key, made as unknown as Choice<Value>);
   return made as unknown as Choice<Widened<T>>;
 }
 
 type Widened<T> = T extends string ? string : T extends number ? number : boolean;
 
-/** What an address says of keys, in place of or beside the choices themselves. */
-export type Said = Record<string, string>;
-
 /** The address of what is on the screen, from the path on; `beside` adds what is usual. */
-export function link(beside: Said = {}): string {
+export function link(beside: Record<string, string> = {}): string {
   const words = new URLSearchParams(beside);
   for (const [key, value] of address) {
     // A token is no part of a view, and a link is given away.

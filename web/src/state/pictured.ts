@@ -22,8 +22,12 @@ export interface Pictured {
 export const pictured = signal<Pictured | null>(null);
 /** Why there is none. */
 export const picturedTrouble = signal<Refusal | null>(null);
+const again = signal(0);
+
 /** Ask again, though nothing is chosen anew. */
-export const pictureAgain = signal(0);
+export function askPictureAgain(): void {
+  again.value = again.peek() + 1;
+}
 
 const labels = new Map<string, string | null>();
 
@@ -35,10 +39,10 @@ export function rememberLabel(networkName: string, picture: string, label: strin
 /** Ask whenever the picture or the network is another, and again once a silent server answers. */
 export function askOfPictures(chosen: { readonly value: string }): void {
   effect(() => {
-    if (reach.value.is === "there" && picturedTrouble.peek()?.status === 0) pictureAgain.value++;
+    if (reach.value.is === "there" && picturedTrouble.peek()?.status === 0) askPictureAgain();
   });
   effect(() => {
-    void pictureAgain.value;
+    void again.value;
     const picture = chosen.value;
     const name = network.value?.name;
     if (name === undefined || picture.startsWith("draw:")) return;

@@ -1,6 +1,8 @@
 // The sentence that controls the page: show how NETWORK turns this PICTURE into a CLASS by STEPS.
 import { computed } from "@preact/signals";
+import { boundProblem, stepsProblem } from "../sentence/words";
 import { choice, link } from "./choices";
+import { openDrawings, spelled } from "./drawn";
 import { askOfPictures, pictured } from "./pictured";
 import { network, studio } from "./studio";
 
@@ -34,7 +36,7 @@ export const networkName = choice(
   () => studio.value?.networks[0]?.name ?? "digits-cnn",
 );
 /** DATA:INDEX or kept:HASH; for a moment after a link was opened `draw:PNG`. */
-export const picture = choice("picture", () => suited.value.picture);
+export const picture = choice("picture", () => suited.value.picture, "push", spelled);
 /** The wanted class, by its label, or by its number where several have the same. */
 export const wanted = choice("to", () => opposite.value);
 export const norm = choice("norm", "linf");
@@ -59,7 +61,20 @@ export function indexOf(name: string, labels: readonly string[]): number {
   return number < labels.length ? number : -1;
 }
 
+openDrawings(picture);
 askOfPictures(picture);
+
+/** What of the sentence cannot be as it is, each in one sentence. */
+export const wrongWords = computed<readonly string[]>(() => {
+  const labels = network.value?.labels;
+  if (labels === undefined) return [];
+  const unknown =
+    indexOf(wanted.value, labels) < 0
+      ? `${network.value?.name} has no class “${wanted.value}”; choose one of its ${labels.length}.`
+      : null;
+  const found = [unknown, boundProblem(norm.value, eps.value), stepsProblem(String(steps.value))];
+  return found.filter((one) => one !== null);
+});
 
 export interface Sentence {
   network: string;
@@ -71,10 +86,10 @@ export interface Sentence {
   steps: number;
 }
 
-/** All of it, once the network is loaded and has seen the picture; a morph begins by it. */
+/** All of it, once the network is loaded and has seen the picture; and nothing in it is wrong; a morph begins by it. */
 export const sentence = computed<Sentence | null>(() => {
   const known = pictured.value;
-  if (network.value === null || known === null) return null;
+  if (network.value === null || known === null || wrongWords.value.length > 0) return null;
   if (known.network !== network.value.name || known.picture !== picture.value) return null;
   return {
     network: network.value.name,
@@ -91,7 +106,7 @@ export const sentence = computed<Sentence | null>(() => {
 export function wholeLink(): string {
   return link({
     network: networkName.peek(),
-    picture: picture.peek(),
+    picture: spelled(picture.peek()),
     to: wanted.peek(),
     by: direction.peek(),
     eps: eps.peek(),

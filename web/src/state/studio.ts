@@ -26,7 +26,9 @@ export function begin(chosen: { readonly value: string }): void {
   void openStudio();
   effect(() => {
     const name = chosen.value;
-    if (studio.value !== null) void openNetwork(name);
+    const now = loading.peek();
+    const failed = now.is === "failed" && now.name === name;
+    if (studio.value !== null && !failed) void openNetwork(name);
   });
   effect(() => {
     if (reach.value.is === "gone") askAgain(chosen);
@@ -38,7 +40,7 @@ export async function openStudio(): Promise<void> {
     studio.value = await call<StudioInfo>("GET", "api/studio");
     trouble.value = null;
   } catch (problem) {
-    trouble.value = (problem as Refusal).message;
+    if (studio.peek() === null) trouble.value = (problem as Refusal).message;
   }
 }
 

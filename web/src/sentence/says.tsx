@@ -1,0 +1,34 @@
+// One line below the sentence: what the network says of the picture, and what is to be seen.
+import type { NetworkInfo } from "../api/types";
+import { pictured } from "../state/pictured";
+import { direction, eps, indexOf, norm, wanted } from "../state/sentence";
+import { brief } from "./words";
+
+export function Says({ network }: { network: NetworkInfo }) {
+  const known = pictured.value;
+  if (known === null || known.network !== network.name) return <p class="sentence-says">&nbsp;</p>;
+  const { winner, probabilities, label } = known;
+  const predicted = network.labels[winner] ?? String(winner);
+  const sure = `${(100 * (probabilities[winner] ?? 0)).toFixed(1)} %`;
+  const target = indexOf(wanted.value, network.labels);
+  const right =
+    label === null ? "" : label === predicted ? ", classified correctly" : `, misclassified: it is ${brief(label)}`;
+  return (
+    <p class="sentence-says">
+      It is predicted as <strong>{brief(predicted)}</strong> with a probability of {sure}
+      {right}.{" "}
+      {target === winner
+        ? "It is that class already: choose another to see it turn."
+        : `Each step moves the pixels towards ${brief(network.labels[target] ?? wanted.value)}${limit()}: watch the winner change.`}
+      {known.notes.map((note) => ` ${note}.`)}
+    </p>
+  );
+}
+
+function limit(): string {
+  if (norm.value === "none") return "";
+  if (norm.value === "l2") return `, by a length of ${eps.value} in all`;
+  return direction.value === "sign" || norm.value === "linf"
+    ? `, none of them by more than ${eps.value} in all`
+    : "";
+}
