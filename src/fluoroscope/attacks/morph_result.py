@@ -170,6 +170,15 @@ class MorphResult(html.Shown):
         probability = float(self.probabilities[step].max())
         return f"{self.labels[self.winners[step]]} ({as_percent(probability)})"
 
+    @property
+    def captions(self) -> list[str]:
+        """What stands below each of the frames."""
+        shown = [(step, self.winners[step]) for step in self.frame_steps.tolist()]
+        return [
+            f"{self.labels[c]} · {as_percent(self.probabilities[step, c].item())}"
+            for step, c in shown
+        ]
+
     def slide(self) -> "Image":
         """The first picture, plus the change, equals the last one: a picture for a slide.
 
@@ -277,7 +286,7 @@ class MorphResult(html.Shown):
             record={**self.describe(), "labels": list(self.labels)},
             slide=self.slide(),
             figure=morph_figure(self),
-            captions=_captions(self) if gif else None,
+            captions=self.captions if gif else None,
         )
 
     @staticmethod
@@ -375,11 +384,3 @@ def morph_figure(result: MorphResult) -> Any:
         stations=result.way_stations,
         title=title,
     )
-
-
-def _captions(result: MorphResult) -> list[str]:
-    shown = [(step, result.winners[step]) for step in result.frame_steps.tolist()]
-    return [
-        f"{result.labels[c]} · {as_percent(result.probabilities[step, c].item())}"
-        for step, c in shown
-    ]

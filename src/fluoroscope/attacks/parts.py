@@ -6,7 +6,7 @@ A part is a result of its own, so that whoever writes each one down loses nothin
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fluoroscope.attacks.attack import Method
+from fluoroscope.attacks.registry import find_attack
 from fluoroscope.attacks.result import AttackResult
 from fluoroscope.attacks.universal.fitting import FIT_BATCH, FitStep, Fitted
 from fluoroscope.data.batches import Batch
@@ -199,6 +200,21 @@ def _classes(
         :, 0
     ]
     return drawn + (drawn >= own)
+
+
+def other_pictures(attack: str) -> tuple[str, ...]:
+    """The parameters of an attack, or of several joined by ``|``, that hold other pictures: to
+    begin from, to mix in, to resemble.
+    """
+    kinds = [find_attack(name.strip()) for name in attack.split("|")]
+    known = {field.name for kind in kinds for field in fields(kind)}  # type: ignore[arg-type]
+    return tuple(name for name in ("starts", "pool", "guides") if name in known)
+
+
+def first_part(model: Classifier, images: ImageSet) -> Tensor:
+    """The pictures ``(N, C, H, W)`` of the first part, as the network receives them."""
+    few = images.take(part_size(model))
+    return torch.cat([batch.images for batch in few.batches(fit=model.preprocessing)])
 
 
 def part_name(number: int) -> str:

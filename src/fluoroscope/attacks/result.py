@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fluoroscope.engine.run import Outcome
+from fluoroscope.engine.threats import Threat
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.files import atomic_set, output_directory
 from fluoroscope.pictures import html
@@ -88,6 +90,36 @@ class AttackResult(html.Shown, Outcome):
             network=str(self.record["model"]),
             failed="" if bool(self.success[index]) else self._failed(index),
         )
+
+    def ends(self, index: int = 0) -> dict[str, Any]:
+        """What one of the images was predicted as, and what it became."""
+        probability, winner = self.logits[index].softmax(0).max(0)
+        return {
+            "from": self.labels[int(self.read_as[index])],
+            "from_probability": float(self.read_probability[index]),
+            "to": self.labels[int(winner)],
+            "to_probability": float(probability),
+            "distance": float(self.distance[index]),
+            "success": bool(self.success[index]),
+        }
+
+    def in_words(self, threat: Threat, index: int = 0) -> str:
+        """The same in a sentence, of an attack within this threat model."""
+        ends, ruler = self.ends(index), Ruler.of(threat, len(self.images[index]))
+        was, became = (
+            f"{ends[end]} ({as_percent(ends[f'{end}_probability'])})" for end in ("from", "to")
+        )
+        wanted = self.labels[int(self.classes[index])]
+        if bool(self.at_start[index]) and not ends["distance"]:
+            why = "the wanted class" if self.record["targeted"] else f"not {wanted}, its label"
+            return f"it was {was} before anything was changed, {why}: nothing was searched"
+        if ends["success"]:
+            return f"{was} became {became} by {ruler.change(ends['distance'])}"
+        eps = threat.eps
+        within = f" within {ruler.limit(eps)}" if isinstance(eps, float) and isfinite(eps) else ""
+        goal = f" that makes it {wanted}" if self.record["targeted"] else " that fools the network"
+        far = f"; after {ruler.change(ends['distance'])} it is {became}" if ends["distance"] else ""
+        return f"{was} was not fooled: no change{goal} was found{within}{far}"
 
     def _failed(self, index: int) -> str:
         if not self.record.get("targeted"):

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import fluoroscope as fs
@@ -23,8 +22,6 @@ THROUGH: "dict[str, Callable[[Classifier, int, Callable[[], Tensor]], Classifier
     "admix": lambda model, seed, pool: fs.Admix(model, pool(), seed=seed),
     "ghost": lambda model, seed, _: fs.Ghost(model, seed=seed),
 }
-# The parameters that hold other pictures: to begin from, to mix in, to resemble.
-_OTHERS = ("starts", "pool", "guides")
 
 
 def parameters(given: list[str] | None, option: str = "param") -> dict[str, Any]:
@@ -50,10 +47,7 @@ def other_pictures(
 
     Admix mixes in those that are attacked if no others are named.
     """
-    import torch
-
-    from fluoroscope.attacks.parts import part_size
-    from fluoroscope.attacks.registry import find_attack
+    from fluoroscope.attacks import parts
     from fluoroscope.data.imageset import load_images
     from fluoroscope.errors import InvalidParameterError
 
@@ -61,12 +55,9 @@ def other_pictures(
         source = data
         if others is not None:
             source = load_images(others, channels=model.channels, invert=data.inverted)
-        few = source.take(part_size(model))
-        return torch.cat([batch.images for batch in few.batches(fit=model.preprocessing)])
+        return parts.first_part(model, source)
 
-    kinds = [find_attack(name.strip()) for name in method.split("|")]
-    known = {field.name for kind in kinds for field in fields(kind)}  # type: ignore[arg-type]
-    wanted = [name for name in _OTHERS if name in known]
+    wanted = parts.other_pictures(method)
     if others is not None and not wanted and "admix" not in through:
         raise InvalidParameterError(
             f"others is {others!r}, but {method} takes no other pictures; expected a method that "

@@ -1,12 +1,11 @@
 """What ``fluoroscope attack`` says of the parts of its results: a table, pictures, a curve."""
 
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fluoroscope as fs
 from fluoroscope.cli.output import Output
-from fluoroscope.words import NORMS, Ruler, as_percent, average, count, percent
+from fluoroscope.words import NORMS, Ruler, average, count, percent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,7 +113,7 @@ class Summary:
         for note in dict.fromkeys(self._record["notes"]):
             output.note(note)
         if self._alone is not None:
-            output.say(_became(self._alone, method))
+            output.say(self._alone.in_words(method.threat))
             if not bool((self._alone.images == self._alone.originals).all()):
                 self._paths.append(write_png(directory / "slide.png", self._alone.slide()))
         if self._pairs:
@@ -152,7 +151,7 @@ class Summary:
             "data": data,
             "to": to,
             **numbers,
-            **({} if self._alone is None else {"picture": _ends(self._alone)}),
+            **({} if self._alone is None else {"picture": self._alone.ends()}),
             "transfer": [transfer.describe() for transfer in self._transfers],
             "seconds": seconds,
             **({"fitted": self._fitted} if self._fitted else {}),
@@ -235,35 +234,3 @@ def _median(ruler: Ruler, numbers: dict[str, Any]) -> str:
     if numbers["median_distance"] is None:
         return "none: fewer than half were fooled" if numbers["searched"] > 1 else "none found"
     return ruler.short(numbers["median_distance"])
-
-
-def _ends(result: "AttackResult") -> dict[str, Any]:
-    """What a single picture was, and what it became."""
-    probability, winner = result.logits[0].softmax(0).max(0)
-    return {
-        "from": result.labels[int(result.read_as)],
-        "from_probability": float(result.read_probability),
-        "to": result.labels[int(winner)],
-        "to_probability": float(probability),
-        "distance": float(result.distance),
-        "success": bool(result.success),
-    }
-
-
-def _became(result: "AttackResult", method: "Method") -> str:
-    """The same in a sentence."""
-    ends, ruler = _ends(result), Ruler.of(method.threat, len(result.images[0]))
-    was, became = (
-        f"{ends[end]} ({as_percent(ends[f'{end}_probability'])})" for end in ("from", "to")
-    )
-    wanted = result.labels[int(result.classes)]
-    if bool(result.at_start) and not ends["distance"]:
-        why = "the wanted class" if result.record["targeted"] else f"not {wanted}, its label"
-        return f"it was {was} before anything was changed, {why}: nothing was searched"
-    if ends["success"]:
-        return f"{was} became {became} by {ruler.change(ends['distance'])}"
-    eps = method.threat.eps
-    within = f" within {ruler.limit(eps)}" if isinstance(eps, float) and isfinite(eps) else ""
-    goal = f" that makes it {wanted}" if result.record["targeted"] else " that fools the network"
-    ended = f"; after {ruler.change(ends['distance'])} it is {became}" if ends["distance"] else ""
-    return f"{was} was not fooled: no change{goal} was found{within}{ended}"

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from fluoroscope.attacks.morph import morph_stream
+from fluoroscope.attacks.morph_result import MorphResult
+from fluoroscope.data.imageset import ImageSet
+from fluoroscope.data.sources import ArraySource
 from fluoroscope.errors import UnknownDataError
 from fluoroscope.studio.bounded import Bounded
 from fluoroscope.studio.jobs.queue import Jobs
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
 
 MOST_STEP_BYTES = 96 * 2**20
 """Pictures of steps that are kept; those that are gone are searched for anew."""
+
+MOST_RESULT_BYTES = 64 * 2**20
+"""Trajectories for the files that jobs leave; those that are gone are made anew."""
 
 
 class Studio:
@@ -35,6 +41,7 @@ class Studio:
         self.generator = generator
         self.jobs = Jobs()
         self.steps: Bounded[Tensor] = Bounded(MOST_STEP_BYTES)
+        self.results: Bounded[MorphResult] = Bounded(MOST_RESULT_BYTES)
 
     def picture(self, name: str, model: "Classifier") -> Tensor:
         """The picture of that name as the network receives it, ``(1, C, H, W)``.
@@ -49,6 +56,14 @@ class Studio:
         image = self._step(rest) if kind == "step" else self.pictures.raw(name, model.channels)
         fitting = with_channels(image, model.channels)[None]
         return model.fit(fitting.to(model.device, model.dtype))
+
+    def one(self, name: str, model: "Classifier") -> ImageSet:
+        """The same picture as a set that has but this one, with its label where it has one."""
+        data, _, index = name.rpartition(":")
+        image = self.picture(name, model)[0]
+        if data in self.pictures.data:
+            return self.pictures.images(data, model.channels).select([int(index)])
+        return ImageSet(ArraySource(image[None].cpu(), name), name, channels=model.channels)
 
     def _step(self, rest: str) -> Tensor:
         identifier, _, number = rest.rpartition(":")

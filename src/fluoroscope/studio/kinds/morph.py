@@ -1,6 +1,10 @@
 """A picture turned into a class, step by step."""
 
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -8,14 +12,22 @@ from torch import Tensor
 
 from fluoroscope.attacks.gradient.ascent import DIRECTIONS
 from fluoroscope.attacks.morph import Morph, morph_stream
+from fluoroscope.attacks.morph_result import MorphResult, MorphStep
 from fluoroscope.errors import UnknownDataError
-from fluoroscope.studio.frames import difference, floats, frame
+from fluoroscope.pictures.write import write_gif, write_png
+from fluoroscope.studio.command import command
+from fluoroscope.studio.frames import frame
+from fluoroscope.studio.jobs.job import Cancelled
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
+from fluoroscope.studio.kinds.reading import check_gradient, usual_bounds
+from fluoroscope.studio.kinds.trajectory import Trajectory, curve_csv
 
 if TYPE_CHECKING:
     from fluoroscope.models.classifier import Classifier
     from fluoroscope.studio.jobs.job import Job
     from fluoroscope.studio.studio import Studio
+
+OBJECTIVES = ("log-probability", "logit", "margin", "probability")
 
 
 class MorphRequest(Request):
@@ -37,38 +49,87 @@ class MorphRequest(Request):
     on_grid: bool = False
     stop_at: float | None = Field(None, ge=0, le=1)
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What ``morph_stream`` takes."""
+        return self.model_dump(exclude={"kind", "network", "picture", "unattended"})
+
 
 def work(studio: "Studio", job: "Job", asked: MorphRequest) -> None:
     """Tell ``begin``, a ``step`` for each, a ``winner`` at every change of it."""
     model = studio.networks.get(asked.network)
-    moving = morph_stream(
-        model,
-        studio.picture(asked.picture, model),
-        **asked.model_dump(exclude={"kind", "network", "picture", "unattended"}),
-    )
+    picture = studio.picture(asked.picture, model)
+    moving = morph_stream(model, picture, **asked.options)
     original = moving.start[0].cpu()
     job.picture_at = partial(_picture_at, studio, job.id, moving)
-    job.tell("begin", {"target": moving.plan.target, "steps": moving.plan.steps},
-             frames={"original": frame(original)}, matters=True)  # fmt: skip
-    winner = None
-    for step in moving:
-        job.check()
-        studio.steps.put((job.id, step.number), step.image, step.image.nbytes)
-        changed, winner = step.winner != winner, step.winner
-        job.tell(
-            "winner" if changed else "step",
-            {
-                "step": step.number,
-                "winner": step.winner,
-                "probabilities": floats(step.probabilities),
-                "objective": step.objective,
-                "l0": step.l0,
-                "l2": step.l2,
-                "linf": step.linf,
-            },
-            frames={"now": frame(step.image), "difference": difference(step.image, original)},
-            matters=changed,
-        )
+    job.hold(original.nbytes)
+    job.tell(
+        "begin",
+        {
+            "target": moving.plan.target,
+            "mode": moving.plan.mode,
+            "steps": moving.plan.steps,
+            "command": morph_command(studio, asked, original),
+            "picture": asked.picture,
+        },
+        frames={"original": frame(original)},
+        matters=True,
+    )
+    trajectory = Trajectory(studio, job, original, moving.plan.target)
+    made = 0
+
+    def told() -> Iterator[MorphStep]:
+        nonlocal made
+        for step in moving:
+            if job.cancelled():
+                return
+            distances = step.l0, step.l2, step.linf
+            trajectory.tell(step.number, step.image, step.probabilities, step.objective, distances)
+            made += 1
+            yield step
+
+    if job.cancelled():
+        raise Cancelled
+    result = moving.result(told())
+    job.conclude(summary=result.summary, reached=result.reached, changed_at=result.changed_at)
+    _leave_files(studio, job, moving, made, result)
+
+
+def _leave_files(
+    studio: "Studio", job: "Job", moving: Morph, made: int, result: MorphResult
+) -> None:
+    """Files of the result, which is kept while there is room, and made anew where it is gone."""
+    keep = partial(studio.results.put, job.id, bytes=result.frames.nbytes)
+    keep(value=result)
+
+    def found() -> MorphResult:
+        again = studio.results.get(job.id)
+        if again is None:
+            again = moving.result(islice(moving, made))
+            keep(value=again)
+        return again
+
+    def file(write: Callable[[MorphResult, Path], object], name: str) -> bytes:
+        with TemporaryDirectory() as directory:
+            write(found(), Path(directory))
+            return (Path(directory) / name).read_bytes()
+
+    job.leave("morph.png", "image/png", partial(file, _write_slide, "slide.png"))
+    job.leave("morph.gif", "image/gif", partial(file, _write_gif, "morph.gif"))
+    job.leave("morph.json", "application/json", partial(file, _write_json, "morph.json"))
+    job.leave("curve.csv", "text/csv", lambda: curve_csv(job, moving.model.labels))
+
+
+def _write_slide(result: MorphResult, directory: Path) -> None:
+    write_png(directory / "slide.png", result.slide())
+
+
+def _write_gif(result: MorphResult, directory: Path) -> None:
+    write_gif(directory / "morph.gif", list(result.frames), result.captions)
+
+
+def _write_json(result: MorphResult, directory: Path) -> None:
+    result.save(directory, gif=False)
 
 
 def _picture_at(studio: "Studio", job: str, moving: Morph, number: int) -> Tensor:
@@ -83,9 +144,27 @@ def _picture_at(studio: "Studio", job: str, moving: Morph, number: int) -> Tenso
     return image
 
 
+def morph_command(studio: "Studio", asked: MorphRequest, image: Tensor) -> str:
+    """The line that makes the same morph of this picture ``(C, H, W)``."""
+    options = asked.options
+    options["8bit"] = options.pop("on_grid")
+    usual = {name: field.default for name, field in MorphRequest.model_fields.items()}
+    said = {name: value for name, value in options.items() if value != usual.get(name)}
+    return command(
+        studio, "morph", network=asked.network, picture=asked.picture, image=image,
+        options=said | {"gif": True},
+    )  # fmt: skip
+
+
 def offer(studio: "Studio", model: "Classifier") -> dict[str, Any]:
-    """The directions there are."""
-    return {"directions": list(DIRECTIONS)}
+    """Directions, objectives, norms, and the bound that the field uses for such pictures."""
+    check_gradient(studio, model)
+    return {
+        "directions": list(DIRECTIONS),
+        "objectives": list(OBJECTIVES),
+        "norms": ["linf", "l2", "none"],
+        "eps": usual_bounds(studio, model)["linf"],
+    }
 
 
 MORPH = Kind("morph", MorphRequest, work, offer)
