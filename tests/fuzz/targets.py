@@ -29,7 +29,8 @@ from fluoroscope.inversion.measures.saved import read_saved
 from fluoroscope.models.invertible.network import Shape
 from fluoroscope.models.invertible.stated import invertible_classifier, statement
 from fluoroscope.pictures.checks import check_images
-from fluoroscope.pictures.read import FORMATS, read_picture
+from fluoroscope.pictures.decode import FORMATS
+from fluoroscope.pictures.read import read_picture
 from fluoroscope.tensor_files import write_tensors
 from tests.fuzz.mutate import ESCAPE, SECRET, Tree
 

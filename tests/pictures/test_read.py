@@ -309,7 +309,7 @@ def test_a_bomb_is_refused_from_its_header(
     size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("the pixels were decoded"))
-    monkeypatch.setattr(read, "_tensor", lambda *_: pytest.fail("the pixels were decoded"))
+    monkeypatch.setattr(read, "values", lambda *_: pytest.fail("the pixels were decoded"))
     with (
         warnings.catch_warnings(action="error"),
         pytest.raises(PictureError, match="more than 50 million pixels"),

@@ -13,6 +13,7 @@ import uvicorn
 
 from fluoroscope.data.imageset import load_images
 from fluoroscope.studio.app import create_app
+from fluoroscope.studio.guard import Guard
 from fluoroscope.studio.networks import Networks
 from fluoroscope.studio.pictures import Pictures
 from fluoroscope.studio.studio import Studio
@@ -57,7 +58,7 @@ def served() -> Iterator[Served]:
         Networks({}),
         Pictures({"digits": lambda channels: load_images("digits", channels=channels)}),
     )
-    config = uvicorn.Config(create_app(studio), port=0, log_level="warning")
+    config = uvicorn.Config(Guard(create_app(studio)), port=0, log_level="warning")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -35,11 +35,32 @@ def studio(
         typer.Option("--generator", help="What fluoroscope invert wrote, to show samples of."),
     ] = None,
     host: Annotated[
-        str, typer.Option("--host", help="The address to serve at; by default this machine's own.")
+        str,
+        typer.Option(
+            "--host",
+            help="The address to serve at. Any other than this machine's own asks for a token, "
+            "which is part of the link that is printed.",
+        ),
     ] = "127.0.0.1",
     port: Annotated[
         int | None,
         typer.Option(min=1, max=65535, help="Default: 8360, or the next that is free."),
+    ] = None,
+    token_variable: Annotated[
+        str | None,
+        typer.Option(
+            "--token-variable",
+            metavar="NAME",
+            help="The environment variable that holds the token; it is not printed then.",
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host",
+            metavar="NAME",
+            help="A name by which a proxy, as of Jupyter, is asked for the page. Repeatable.",
+        ),
     ] = None,
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Only say the address; open nothing.")
@@ -60,11 +81,15 @@ def studio(
 
     require_studio()
     from fluoroscope.studio.server import PORT, find_place, serve
+    from fluoroscope.studio.token import make_token
 
     if model is None:
         nothing_stated(stated)
     place = find_place(host, port)
+    token = None if place.private and not token_variable else make_token(token_variable, place.port)
     words = f"the studio is at {place.url}"
+    if token is not None and not token_variable:
+        words += f"?token={token.words}"
     if port is None and place.port != PORT:
         words += f" ({PORT} is taken)"
     loaders = {} if model is None else {model: partial(load, model, **stated)}
@@ -90,8 +115,11 @@ def studio(
         serve(
             place,
             make,
+            token=token,
+            proxies=allow_host or (),
             started=lambda: Output(None).say(f"{words}; Ctrl-C ends it"),
-            browser=not no_browser,
+            # The link with a token would be seen by whoever lists the processes.
+            browser=token is None and not no_browser,
         )
 
 

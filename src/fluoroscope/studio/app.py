@@ -10,6 +10,7 @@ from fluoroscope.studio.doors.jobs import jobs
 from fluoroscope.studio.doors.offers import offers
 from fluoroscope.studio.doors.pictures import pictures
 from fluoroscope.studio.doors.predictions import predictions
+from fluoroscope.studio.doors.reports import reports
 from fluoroscope.studio.files_of_page import page
 from fluoroscope.studio.problems import tell_problems
 from fluoroscope.studio.studio import Studio
@@ -37,6 +38,7 @@ def create_app(studio: Studio) -> FastAPI:
         pictures(studio),
         predictions(studio),
         jobs(studio),
+        reports(studio),
     ):
         app.include_router(doors)
     app.mount("/", page())

@@ -12,10 +12,11 @@ import socket
 import sys
 import threading
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.studio.files_of_page import page
+from fluoroscope.studio.guard import ANY, Guard
+from fluoroscope.studio.token import Token
 
 if TYPE_CHECKING:
     from fluoroscope.studio.studio import Studio
@@ -45,10 +48,19 @@ class Place:
     socket: socket.socket
 
     @property
+    def name(self) -> str:
+        """What browsers ask for: of all addresses of this machine its name."""
+        return socket.gethostname() if self.host in ANY else self.host
+
+    @property
     def url(self) -> str:
-        """As a browser of this machine takes it."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
+        """The address of the page."""
+        return f"http://{f'[{self.name}]' if ':' in self.name else self.name}:{self.port}/"
+
+    @property
+    def private(self) -> bool:
+        """Whether it can be reached from this machine alone."""
+        return ip_address(self.socket.getsockname()[0]).is_loopback
 
 
 def find_place(host: str, port: int | None) -> Place:
@@ -74,17 +86,32 @@ def serve(
     place: Place,
     make: "Callable[[], Studio]",
     *,
+    token: Token | None = None,
+    proxies: Sequence[str] = (),
     started: Callable[[], None] = lambda: None,
     browser: bool = True,
 ) -> None:
-    """Serve what ``make`` makes until a signal says to stop; ``started`` is called once there is
-    a page.
+    """Serve a studio until a signal says to stop.
+
+    Args:
+        place: where.
+        make: makes it, in a thread; the page is served meanwhile.
+        token: what clients must know.
+        proxies: names by which browsers ask proxies for it.
+        started: called once there is a page.
+        browser: open the page, where there is a screen.
     """
     application = _Coming(make)
+    hosts = (place.host, place.name)
     config = uvicorn.Config(
-        application, lifespan="off", log_config=None, access_log=False, server_header=False,
-        timeout_graceful_shutdown=1, ws="none",
-    )  # fmt: skip
+        Guard(application, hosts=hosts, proxies=proxies, token=token),
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+        ws="none",
+    )
     server = _Server(config, application, started, place.url if browser else None)
     with closing(place.socket):
         server.run([place.socket])

@@ -17,6 +17,7 @@ from fluoroscope.studio.networks import Networks
 from fluoroscope.studio.pictures import Pictures, with_channels
 
 if TYPE_CHECKING:
+    from fluoroscope.inversion.generator.result import Inversion
     from fluoroscope.models.classifier import Classifier
     from fluoroscope.neurons.reading.activations import Activations
 
@@ -38,6 +39,7 @@ class Studio:
         self.pictures = pictures
         self.audits = Audits()
         self.readings: Known[Activations] = Known()
+        self.inversions: Known[Inversion] = Known()
         self.generator = generator
         self.jobs = Jobs()
         self.steps: Bounded[Tensor] = Bounded(MOST_STEP_BYTES)

@@ -15,6 +15,7 @@ from torch import nn
 
 import fluoroscope as fs
 from fluoroscope.studio.app import create_app
+from fluoroscope.studio.guard import Guard
 from fluoroscope.studio.networks import Networks
 from fluoroscope.studio.pictures import Pictures
 from fluoroscope.studio.studio import Studio
@@ -53,7 +54,7 @@ def studio_url() -> Iterator[str]:
 @contextmanager
 def serving(studio: Studio) -> Iterator[str]:
     """The studio on a port of its own inside the block."""
-    server = uvicorn.Server(uvicorn.Config(create_app(studio), port=0, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(Guard(create_app(studio)), port=0, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

@@ -66,6 +66,7 @@ async def _tell(reader: Reader, send: Send) -> None:
                 await give(KEEPALIVE_COMMENT)
             elif events:
                 await give(b"".join(map(_encoded, events)))
+                await anyio.sleep(0)  # others have their turn, however much there is to tell
             else:
                 break
         await give(b"", more_body=False)

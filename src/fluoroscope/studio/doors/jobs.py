@@ -33,7 +33,7 @@ def jobs(studio: Studio) -> APIRouter:
     doors = APIRouter(prefix="/api/jobs", tags=["jobs"])
     making = Lane(2)
 
-    def found(identifier: Annotated[str, Path(max_length=100)]) -> Job:
+    async def found(identifier: Annotated[str, Path(max_length=100)]) -> Job:
         job = studio.jobs.get(identifier)
         if job is None:
             raise HTTPException(
@@ -44,7 +44,7 @@ def jobs(studio: Studio) -> APIRouter:
     Found = Annotated[Job, Depends(found)]  # noqa: N806
 
     @doors.post("", status_code=201)
-    def add_job(request: Request, response: Response, asked: _Asked) -> JobInfo:
+    async def add_job(request: Request, response: Response, asked: _Asked) -> JobInfo:
         """Queue a job; its events say what becomes of it."""
         kind = next(one for one in KINDS if isinstance(asked, one.request))
         job = Job(
@@ -55,12 +55,12 @@ def jobs(studio: Studio) -> APIRouter:
         return _described(job)
 
     @doors.get("/{identifier}")
-    def one_job(job: Found) -> JobInfo:
+    async def one_job(job: Found) -> JobInfo:
         """How a job stands."""
         return _described(job)
 
     @doors.delete("/{identifier}")
-    def cancel_job(job: Found) -> JobInfo:
+    async def cancel_job(job: Found) -> JobInfo:
         """End a job; what it told so far stays to be read."""
         studio.jobs.cancel(job)
         return _described(job)

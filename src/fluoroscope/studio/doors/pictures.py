@@ -8,19 +8,16 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from fluoroscope.errors import InvalidParameterError, PictureError
+from fluoroscope.errors import InvalidParameterError
 from fluoroscope.notices import collected, distinct
 from fluoroscope.pictures.display import shown
-from fluoroscope.pictures.read import read_picture
 from fluoroscope.pictures.write import to_pil
 from fluoroscope.process import one_thread
 from fluoroscope.studio.doors.answers import Drawing, Frame, Named
 from fluoroscope.studio.kinds.kind import Name
 from fluoroscope.studio.samples import Example, examples, wrong_one
 from fluoroscope.studio.studio import Studio
-
-MOST_UPLOADED = 20 * 2**20
-"""Bytes of an uploaded file."""
+from fluoroscope.studio.uploads import decode
 
 NameAsked = Annotated[str, Query(min_length=1, max_length=300)]
 
@@ -103,14 +100,7 @@ def pictures(studio: Studio) -> APIRouter:
     @doors.post("/pictures", status_code=201, openapi_extra=_BYTES)
     async def bring(request: Request) -> Named:
         """Bring a picture: the bytes of its file are the body."""
-        whole = bytearray()
-        async for part in request.stream():
-            whole += part
-            if len(whole) > MOST_UPLOADED:
-                raise PictureError(
-                    f"the picture has more than {MOST_UPLOADED // 2**20} MB; make it smaller first"
-                )
-        return await run_in_threadpool(_bring, studio, bytes(whole))
+        return await run_in_threadpool(_bring, studio, await request.body())
 
     @doors.post("/pictures/kept", status_code=201)
     def keep(asked: Keeping) -> Named:
@@ -153,7 +143,7 @@ _BYTES = {
 
 def _bring(studio: Studio, whole: bytes) -> Named:
     with collected() as notes:
-        image = read_picture(whole)
+        image = decode(whole)
     height, width = image.shape[1:]
     name = studio.pictures.keep(image)
     return Named(name=name, width=width, height=height, notes=list(distinct(notes)))

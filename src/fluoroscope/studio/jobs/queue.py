@@ -17,11 +17,13 @@ from fluoroscope.notices import collected, distinct
 from fluoroscope.process import one_thread
 from fluoroscope.studio.jobs.job import Cancelled, Job, State
 from fluoroscope.studio.jobs.line import Line
+from fluoroscope.words import count
 
 WORKERS = 4
 """Threads that work: one of them for what is long, two for one client, one for the others."""
 _TICK = 0.1
 """Seconds between two looks whether somebody still reads."""
+_STOPPED = "the studio was stopped; start it again"
 _ABANDONED = "the connection was lost for longer than a second; start it again"
 
 
@@ -116,13 +118,18 @@ class Jobs:
             self.evict()
 
     def close(self, timeout: float = 10.0) -> None:
-        """End every job and every thread; streams that are open end at once."""
+        """End every job and every thread.
+
+        Streams end at once: that a job ends is told before its work comes to the next step.
+        """
         with self._changed:
             self._closed = True
+            for job in self._jobs.values():
+                if not job.ended:
+                    job.cancel(_STOPPED)
+                    self._end(job, "cancelled", (), _STOPPED)
+            self._line = Line()
             self._changed.notify_all()
-            jobs = [job for job in self._jobs.values() if not job.ended]
-        for job in jobs:
-            self.cancel(job, "the studio was stopped")
         until = time.monotonic() + timeout
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
@@ -152,24 +159,24 @@ class Jobs:
 
     def _refuse(self, job: Job) -> None:
         if self._closed:
-            raise TooManyJobsError("the studio is being stopped; start it again")
+            raise TooManyJobsError(_STOPPED)
         live = [one for one in self._jobs.values() if not one.ended]
         own = sum(one.client == job.client for one in live)
         if own >= self.bounds.of_a_client:
             raise TooManyJobsError(
-                f"{own} jobs of yours are under way; expected at most "
+                f"you have {count(own, 'job')} under way; expected at most "
                 f"{self.bounds.of_a_client}: wait for one, or stop one"
             )
         near = sum(one.address == job.address for one in live)
         if near >= self.bounds.of_an_address:
             raise TooManyJobsError(
-                f"{near} jobs from your address are under way; expected at most "
+                f"your address has {count(near, 'job')} under way; expected at most "
                 f"{self.bounds.of_an_address}: wait for one, or stop one"
             )
         if len(self._line) >= self.bounds.waiting:
             raise TooManyJobsError(
-                f"{len(self._line)} jobs are waiting; expected fewer than {self.bounds.waiting}: "
-                "try again in a moment"
+                f"the line holds {count(len(self._line), 'job')}; expected fewer than "
+                f"{self.bounds.waiting}: try again in a moment"
             )
 
     def _may_start(self, entry: _Entry) -> bool:

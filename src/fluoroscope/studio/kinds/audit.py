@@ -41,10 +41,10 @@ def work(studio: "Studio", job: "Job", asked: AuditRequest) -> None:
     methods = None if asked.methods is None else list(dict.fromkeys(asked.methods))
     for method in methods or ():
         check_method(method)
-    images = data_of(studio, model, asked.data)
+    data, images = data_of(studio, model, asked.data)
     many = min(4, asked.pictures) if asked.quick else asked.pictures
     batch = next(images.take(many).batches(many, fit=model.preprocessing, workers=0))
-    job.tell("begin", {"pictures": len(batch.images), "data": images.name}, matters=True)
+    job.tell("begin", {"pictures": len(batch.images), "data": data}, matters=True)
     said: dict[str, Verdict] = {}
 
     def tell(verdict: Verdict) -> None:
@@ -88,7 +88,7 @@ def described(verdict: Verdict) -> dict[str, Any]:
 
 def offer(studio: "Studio", model: "Classifier") -> dict[str, Any]:
     """The data whose pictures it looks at."""
-    return {"data": data_of(studio, model, None).name}
+    return {"data": data_of(studio, model, None)[0]}
 
 
 AUDIT = Kind("audit", AuditRequest, work, offer, long=True)

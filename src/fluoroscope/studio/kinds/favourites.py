@@ -39,8 +39,8 @@ def favourites(
     studio: "Studio",
     job: "Job",
     model: "Classifier",
-    network: str,
-    data: "ImageSet",
+    names: tuple[str, str],
+    images: "ImageSet",
     place: tuple[str, int | None],
     units: Sequence[int],
     *,
@@ -48,32 +48,32 @@ def favourites(
 ) -> list[list[Favourite]]:
     """Of each unit the pictures that it answers to most, by its largest place.
 
-    The pictures are read the first time that a layer is asked about; from ``begin`` on that share
-    of the job lies behind.
+    ``names`` are those of network and data. The pictures are read the first time that a layer is
+    asked about, from when on the share ``begin`` of the job lies behind.
     """  # fmt: skip
     layer, call = place
-    by = (network, layer, str(call), data.name)
+    by = (*names, layer, str(call))
     found = studio.readings.get(model, *by)
     if found is None:
-        small = max(data[0].image.shape[1:]) <= _SMALL
-        looked = data.take(_PICTURES if small else _FEWER)
+        small = max(images[0].image.shape[1:]) <= _SMALL
+        looked = images.take(_PICTURES if small else _FEWER)
         found = read(
             model, looked, layer, call=call, reduction="max", cancelled=job.cancelled,
             on_share=lambda share: job.progress(
-                begin + (1 - begin) * share, f"reading {len(looked)} pictures of {data.name}"
+                begin + (1 - begin) * share, f"reading {len(looked)} pictures of {names[1]}"
             ),
         )  # fmt: skip
         job.check()
         studio.readings.put(model, found, *by)
     best = top_rows_of(found.values, units, MANY)
     return [
-        [_favourite(model, data, found, unit, int(row)) for row in rows]
+        [_favourite(model, (names[1], images), found, unit, int(row)) for row in rows]
         for unit, rows in zip(units, best, strict=True)
     ]
 
 
 def _favourite(
-    model: "Classifier", data: "ImageSet", found: "Activations", unit: int, row: int
+    model: "Classifier", data: "tuple[str, ImageSet]", found: "Activations", unit: int, row: int
 ) -> Favourite:
     names = class_names(model.labels, 22)
     label, predicted = int(found.labels[row]), int(found.predicted[row])
@@ -81,9 +81,10 @@ def _favourite(
     if label not in (-1, predicted):
         said = f"{names[label]}, predicted as {said}"
     index = int(found.indices[row])
-    place = data.indices.index(index)
+    name, images = data
+    place = images.indices.index(index)
     return Favourite(
-        f"{data.name}:{place}",
-        model.fit(data[place].image).float().cpu(),
+        f"{name}:{place}",
+        model.fit(images[place].image).float().cpu(),
         f"{said}; {number(float(found.values[row, unit]))}",
     )

@@ -63,7 +63,7 @@ def work(studio: "Studio", job: "Job", asked: UnitsRequest) -> None:
     _check(asked)
     picture = studio.picture(asked.picture, model)
     other = None if asked.other is None else studio.picture(asked.other, model)
-    data = data_of(studio, model, asked.data)
+    data, images = data_of(studio, model, asked.data)
     shown = {"original": picture} if other is None else {"original": picture, "other": other}
     job.tell("begin", {}, frames={name: frame(each[0].cpu()) for name, each in shown.items()},
              matters=True)  # fmt: skip
@@ -94,7 +94,7 @@ def work(studio: "Studio", job: "Job", asked: UnitsRequest) -> None:
     job.tell("units", {**words, "complete": False}, frames=found.frames, matters=True)
     units = [row["unit"] for row in found.rows]
     liked = favourites(
-        studio, job, model, asked.network, data, (record["layer"], record["call"]), units,
+        studio, job, model, (asked.network, data), images, (record["layer"], record["call"]), units,
         begin=_TRACED,
     )  # fmt: skip
     rows = [
@@ -105,7 +105,7 @@ def work(studio: "Studio", job: "Job", asked: UnitsRequest) -> None:
         f"unit_{unit}": [frame(one.image) for one in each]
         for unit, each in zip(units, liked, strict=True)
     }
-    job.tell("units", {**words, "rows": rows, "complete": True, "data": data.name},
+    job.tell("units", {**words, "rows": rows, "complete": True, "data": data},
              frames={**found.frames, **pictures}, matters=True)  # fmt: skip
 
 
@@ -183,15 +183,15 @@ def _key(found: Trace | Turned) -> str:
 
 def offer(studio: "Studio", model: "Classifier") -> dict[str, Any]:
     """Layers with the number of their units, and which is read where nobody names one."""
-    data = data_of(studio, model, None)
-    size = model.input_size or (data[0].image.shape[1], data[0].image.shape[2])
+    data, images = data_of(studio, model, None)
+    size = model.input_size or (images[0].image.shape[1], images[0].image.shape[2])
     usual = usual_layer(model, size)
     layers = [
         {"name": layer.name, "units": units.count, "kind": units.kind}
         for layer, units in list_units(model, size)
         if units is not None and layer.calls
     ]
-    return {"layers": layers, "usual": usual, "data": data.name}
+    return {"layers": layers, "usual": usual, "data": data}
 
 
 UNITS = Kind("units", UnitsRequest, work, offer)

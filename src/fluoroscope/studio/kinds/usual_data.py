@@ -2,33 +2,54 @@
 
 from typing import TYPE_CHECKING
 
-from fluoroscope.engine.labels import matching
+from fluoroscope.engine.labels import Truth, labelled, matching
 from fluoroscope.errors import UnknownDataError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from fluoroscope.data.imageset import ImageSet
     from fluoroscope.models.classifier import Classifier
     from fluoroscope.studio.studio import Studio
 
 
-def data_of(studio: "Studio", model: "Classifier", name: str | None) -> "ImageSet":
-    """The data set of that name; by default the first one whose classes are the network's, else
-    the first.
+def data_of(studio: "Studio", model: "Classifier", name: str | None) -> "tuple[str, ImageSet]":
+    """The data set of that name, and its name; by default the first one whose classes are the
+    network's, else the first.
 
     Raises:
         UnknownDataError: it is not on offer, or none is.
     """
     if name is not None:
-        return studio.pictures.images(name, model.channels)
-    sets = [studio.pictures.images(each, model.channels) for each in studio.pictures.data]
-    if not sets:
+        return name, studio.pictures.images(name, model.channels)
+    there = fitting(studio, model) or list(studio.pictures.data)
+    if not there:
         raise UnknownDataError(
             "the studio was given no data; expected some: fluoroscope studio --data DATA"
         )
-    return next((each for each in sets if fits(model, each)), sets[0])
+    return there[0], studio.pictures.images(there[0], model.channels)
+
+
+def fitting(studio: "Studio", model: "Classifier") -> list[str]:
+    """The data sets on offer whose classes are the network's."""
+    names = studio.pictures.data
+    return [name for name in names if fits(model, studio.pictures.images(name, model.channels))]
 
 
 def fits(model: "Classifier", images: "ImageSet") -> bool:
     """Whether the data's classes are told by names to be the network's."""
     found = matching(model, images.labels)
     return found is not None and found.refusal is None
+
+
+def labelled_pictures(
+    model: "Classifier", images: "ImageSet", most: int
+) -> "tuple[Tensor, Tensor]":
+    """So many labelled pictures as the network receives them, and their classes.
+
+    Raises:
+        InvalidImagesError, UnknownLabelError: they have no labels, or others than the network.
+    """
+    truth = Truth.of(model, labelled(model, images).take(most))
+    batch = next(truth.images.batches(most, fit=model, workers=0))
+    return batch.images, truth.labels(batch)
