@@ -12,9 +12,11 @@ interface Props {
   start: (quick: boolean) => void;
   /** Methods that have a verdict by now. */
   judged: number;
+  /** Whether all that are drawn have one. */
+  all: boolean;
 }
 
-export function AuditBar({ network, job, command, start, judged }: Props) {
+export function AuditBar({ network, job, command, start, judged, all }: Props) {
   const refused = unlessOffered("audit")(network);
   if (refused !== null) return <p class="hint">No audit of this network: {refused}</p>;
   const standing = job.standing.value.is;
@@ -25,7 +27,7 @@ export function AuditBar({ network, job, command, start, judged }: Props) {
       {!busy && (
         <div class="row">
           <button type="button" class="button" onClick={() => start(true)}>
-            {judged > 0 ? "Audit again" : "Which of these can I believe here?"}
+            {all ? "Audit again" : "Which of these can I believe here?"}
           </button>
           <button type="button" class="button quiet" onClick={() => start(false)}>
             The long audit

@@ -112,7 +112,11 @@ export function Why({ network }: { network: NetworkInfo }) {
           )}
         </div>
       </div>
-      <Audit network={network} judged={audited.size} />
+      <Audit
+        network={network}
+        judged={audited.size}
+        all={methods.every((method) => audited.has(method))}
+      />
       <Methods
         methods={offer.methods}
         chosen={methods}
@@ -198,7 +202,7 @@ function Switches() {
   );
 }
 
-function Audit({ network, judged }: { network: NetworkInfo; judged: number }) {
+function Audit({ network, judged, all }: { network: NetworkInfo; judged: number; all: boolean }) {
   const job = useJob();
   const [command, setCommand] = useState<string | null>(null);
   const start = (quick: boolean) =>
@@ -211,5 +215,5 @@ function Audit({ network, judged }: { network: NetworkInfo; judged: number }) {
         },
       },
     );
-  return <AuditBar network={network} job={job} command={command} start={start} judged={judged} />;
+  return <AuditBar {...{ network, job, command, start, judged, all }} />;
 }

@@ -1,0 +1,103 @@
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { morph } from "../../state/morphing";
+import { choice } from "../../state/choices";
+import { clear, place, press, server, settle, show } from "../../testing";
+import { leftInWords, secondsLeft } from "./left";
+import { Report } from "./report";
+
+const network = {
+  name: "digits-cnn",
+  labels: ["zero"],
+  channels: 1,
+  input_size: null,
+  offers: {
+    report: {
+      data: ["digits", "mnist"],
+      limit: 200,
+      budget: 120,
+      sections: [{ name: "verdict", title: "The verdict" }],
+    },
+  },
+};
+
+beforeEach(() => server.start(vi.stubGlobal));
+
+afterEach(async () => {
+  await clear();
+  morph.job.leave();
+  morph.clear();
+  vi.unstubAllGlobals();
+});
+
+const links = () => [...place.querySelectorAll("a")].map((one) => one.getAttribute("href"));
+const lines = () => [...place.querySelectorAll("code")].map((one) => one.textContent);
+
+test("nothing is promised before there is something to go by", () => {
+  expect(secondsLeft(0, 100)).toBeNull();
+  expect(secondsLeft(0.04, 100)).toBeNull();
+  expect(secondsLeft(0.5, 1)).toBeNull();
+  expect(secondsLeft(0.25, 30)).toBe(90);
+  expect([3, 31, 59, 61].map(leftInWords)).toEqual([
+    "a few seconds left",
+    "about 40 seconds left",
+    "about a minute left",
+    "about 2 minutes left",
+  ]);
+});
+
+test("the command and the files are those of the morph on the screen", async () => {
+  await show(<Report network={network} />);
+  expect(place.textContent).toContain("Nothing has moved yet");
+  morph.run({ kind: "morph" });
+  await settle();
+  await server.stream().tell("begin", { command: "fluoroscope morph --to '<b>'", steps: 3 });
+  expect(lines()).toContain("fluoroscope morph --to '<b>'");
+  expect(links()).toEqual([]);
+  const files = ["morph.gif", "morph.json", "a/b.png"];
+  await server.stream().tell("end", { state: "done", notes: [], files });
+  expect(links()).toEqual(
+    ["morph.gif", "morph.json", "a%2Fb.png"].map((name) => `api/jobs/job1/files/${name}`),
+  );
+});
+
+test("the link says every choice, also one that is made later", async () => {
+  const chosen = choice("of-this-test", "usual");
+  await show(<Report network={network} />);
+  const link = () => new URL(lines().find((line) => line?.startsWith("http")) ?? "");
+  expect(link().searchParams.get("steps")).not.toBeNull();
+  chosen.value = "ä&b";
+  await settle();
+  expect(link().searchParams.get("of-this-test")).toBe("ä&b");
+});
+
+test("a report is started with what was chosen, watched, and opened in a tab of its own", async () => {
+  await show(<Report network={network} />);
+  const seconds = place.querySelector<HTMLInputElement>("input[type=number]")!;
+  const write = () =>
+    [...place.querySelectorAll("button")].find((one) => one.textContent === "Write the report")!;
+  seconds.value = "5";
+  seconds.dispatchEvent(new Event("input"));
+  await settle();
+  expect(write().disabled).toBe(true);
+  expect(place.textContent).toContain("expected 10 to 3,600");
+  seconds.value = "60";
+  seconds.dispatchEvent(new Event("input"));
+  await settle();
+  await press("Write the report");
+  expect(server.jobs).toEqual([
+    { kind: "report", network: "digits-cnn", data: "digits", budget: 60 },
+  ]);
+  await server.stream().tell("progress", { share: 0.5, doing: "the verdict" });
+  expect(place.textContent).toContain("the verdict");
+  expect(links()).toEqual([]);
+  // It goes on while another network is looked at.
+  await clear();
+  await show(<Report network={{ ...network, name: "other", offers: {} as never }} />);
+  await server.stream().tell("told", { summary: "It is <b>weak</b>.", missing: { verdict: "no time" } });
+  await server.stream().tell("end", { state: "done", notes: [], files: ["report.html"] });
+  const open = place.querySelector<HTMLAnchorElement>("a[target=_blank]")!;
+  expect(open.getAttribute("href")).toBe("api/jobs/job1/report");
+  expect(open.textContent).toBe("Open the report of digits-cnn");
+  expect(place.textContent).toContain("It is <b>weak</b>.");
+  expect(place.textContent).toContain("no time");
+});
