@@ -19,11 +19,13 @@ from fluoroscope.studio.guard import Guard
 from fluoroscope.studio.networks import Networks
 from fluoroscope.studio.pictures import Pictures
 from fluoroscope.studio.studio import Studio
+from tests.studio.browser.line import Line
 from tests.studio.browser.window import Window
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 MARKUP = "<img src=x onerror=\"document.title='owned'\"><b>bold</b>"
+_EACH_PASS = 0.02
 THOUSAND = [f"class-{number}" for number in range(1000)]
 
 
@@ -35,13 +37,27 @@ def _linear(labels: list[str]) -> fs.Classifier:
     return fs.Classifier(module, input_size=28, channels=1, labels=labels)
 
 
+class _Slow(nn.Module):
+    """One that takes its time, so that there is some to do something meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = _linear(list("0123456789")).module
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        time.sleep(_EACH_PASS)
+        return self.inner(images)  # type: ignore[no-any-return]
+
+
 @pytest.fixture(scope="session")
 def studio_url() -> Iterator[str]:
-    """A studio with the built-in networks and two whose classes are a trial."""
+    """A studio with the built-in networks and three that are a trial."""
     studio = Studio(
         Networks(
             {
+                "digits-cnn": lambda: fs.load_model("digits-cnn"),
                 "hostile": lambda: _linear([MARKUP, *(f"'\"&amp;{n}" for n in range(9))]),
+                "slow": lambda: fs.Classifier(_Slow(), input_size=28, channels=1),
                 "thousand": lambda: _linear(THOUSAND),
             }
         ),
@@ -77,6 +93,13 @@ def browser() -> Iterator[Any]:
         found = started.chromium.launch(executable_path=path, args=_FLAGS)
         yield found
         found.close()
+
+
+@pytest.fixture
+def line(studio_url: str) -> Iterator[Line]:
+    found = Line(studio_url)
+    yield found
+    found.cut()
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,20 @@ _WATCH = """
 document.addEventListener("securitypolicyviolation", (found) =>
   console.error(`CSP: ${found.violatedDirective} ${found.blockedURI} ${found.sample}`));
 """
-# Two frames later a change of colours is painted, unless it is on its way.
-_SETTLED_AXE = """async () => {
+# Two frames later a change of colours is painted.
+_SETTLED_AXE = """async (how) => {
   const frame = () => new Promise(requestAnimationFrame);
   await frame(); await frame();
-  const passing = (one) => one.effect?.getComputedTiming().endTime !== Infinity;
-  await Promise.allSettled(document.getAnimations().filter(passing).map((one) => one.finished));
-  return (await axe.run({ resultTypes: ["violations"] })).violations;
+  return (await axe.run({ resultTypes: ["violations"], ...how })).violations;
+}"""
+_HOW = {"light": {}, "dark": {"runOnly": ["color-contrast"]}}
+"""Of what axe looks at colours alone are other ones in the dark."""
+_STICKS_OUT = """() => {
+  const width = document.documentElement.clientWidth;
+  if (document.documentElement.scrollWidth <= width) return [];
+  return [...document.body.querySelectorAll("*")]
+    .filter((one) => one.getBoundingClientRect().right > width)
+    .map((one) => one.outerHTML.slice(0, 120)).slice(0, 12);
 }"""
 
 
@@ -34,37 +41,49 @@ class Window:
         self.page = context.new_page()
         self.page.on("console", lambda told: self._console(told.type, told.text))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("request", lambda one: self.asked.append(one.url))
+        self.posted: list[dict[str, Any]] = []
+        self.page.on("request", self._request)
 
     def _console(self, kind: str, text: str) -> None:
         if kind in ("error", "warning"):
             self.said.append(text)
 
+    def _request(self, request: Any) -> None:
+        self.asked.append(request.url)
+        if request.url.endswith("/api/jobs") and request.post_data:
+            self.posted.append(request.post_data_json)
+
     def visit(self, path: str = "") -> None:
         """Open an address of the studio and wait until the network of the sentence is there."""
         with self.page.expect_response("**/api/network?*"):
             self.page.goto(f"{self.url}/{path}")
-        self.page.get_by_role("heading", level=1).wait_for()
+        self.panel("Morph").wait_for()
 
-    def width_left(self) -> int:
-        """Pixels that stick out to the right."""
-        return int(
-            self.page.evaluate(
-                "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-            )
-        )
+    def panel(self, title: str) -> Any:
+        """A panel by its title."""
+        return self.page.get_by_role("region", name=title, exact=True)
+
+    def see(self, text: str) -> None:
+        """Wait until there is a text that is seen."""
+        self.page.get_by_text(text).filter(visible=True).first.wait_for()
+
+    def sticks_out(self) -> list[str]:
+        """What stands past the right edge, where the page can be moved sideways."""
+        return [str(one) for one in self.page.evaluate(_STICKS_OUT)]
 
     def violations(self) -> list[tuple[str, str, str]]:
         """What axe finds serious or critical, in light and in dark."""
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(self._axe_source)
         found = []
-        for scheme in ("light", "dark"):
+        for scheme, how in _HOW.items():
             self.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            for one in self.page.evaluate(_SETTLED_AXE):
+            for one in self.page.evaluate(_SETTLED_AXE, how):
                 if one["impact"] in ("serious", "critical"):
-                    node = one["nodes"][0]
-                    found.append((scheme, one["id"], node["html"][:200], node["failureSummary"]))
+                    found += [
+                        (scheme, one["id"], node["html"][:200], node["failureSummary"])
+                        for node in one["nodes"][:3]
+                    ]
         return found
 
     def close(self) -> list[str]:
