@@ -16,7 +16,8 @@ from fluoroscope.errors import PictureError
 from fluoroscope.notices import collected
 from fluoroscope.pictures.read import read_picture
 from fluoroscope.studio import decoding, uploads
-from fluoroscope.studio.uploads import BusyError, Decoder, decode
+from fluoroscope.studio.problems import BusyError
+from fluoroscope.studio.uploads import Decoder, decode
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (31, 42, 3), dtype=np.uint8)
 

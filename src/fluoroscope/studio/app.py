@@ -12,7 +12,7 @@ from fluoroscope.studio.doors.pictures import pictures
 from fluoroscope.studio.doors.predictions import predictions
 from fluoroscope.studio.doors.reports import reports
 from fluoroscope.studio.files_of_page import page
-from fluoroscope.studio.problems import tell_problems
+from fluoroscope.studio.problems import refuse_the_rest, tell_problems
 from fluoroscope.studio.studio import Studio
 
 
@@ -41,5 +41,6 @@ def create_app(studio: Studio) -> FastAPI:
         reports(studio),
     ):
         app.include_router(doors)
+    refuse_the_rest(app)
     app.mount("/", page())
     return app

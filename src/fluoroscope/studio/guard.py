@@ -17,7 +17,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fluoroscope.studio.decoding import MOST_BYTES
-from fluoroscope.studio.problems import problem
+from fluoroscope.studio.faults import tell_fault
+from fluoroscope.studio.problems import FAULT, problem
 from fluoroscope.studio.token import Token
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -78,11 +79,22 @@ class Guard:
         answer = self._refusal(scope, headers)
         if answer is None and self._token is not None:
             answer = self._token.answer(scope, headers)
-        body = _Body(self, scope, headers, receive)
+        body, out = _Body(self, scope, headers, receive), _Answer(scope, send)
         try:
             if answer is None and body.told > body.most:
                 answer = problem(413, too_large(body.most))
-            await (answer or self._app)(scope, body.receive, _with_headers(scope, send))
+            await (answer or self._app)(scope, body.receive, out.send)
+        except HTTPException as refusal:
+            if not out.begun:
+                said = problem(
+                    refusal.status_code, str(refusal.detail), dict(refusal.headers or {})
+                )
+                await said(scope, receive, out.send)
+        except Exception as error:
+            # Here all faults arrive; neither the server nor another request falls with one.
+            tell_fault(f"asked for {scope['method']} {scope['path']}", error)
+            if not out.begun:
+                await problem(500, FAULT)(scope, receive, out.send)
         finally:
             self._held -= body.held
 
@@ -182,25 +194,31 @@ def too_large(most: int) -> str:
     )
 
 
-def _with_headers(scope: Scope, send: Send) -> Send:
-    path = scope["path"]
+class _Answer:
+    """What goes out, with the headers of every answer."""
 
-    async def sending(message: Message) -> None:
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._path, self._send = scope["path"], send
+        self.begun = False
+
+    async def send(self, message: Message) -> None:
+        """Send a part of it."""
         if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            html = headers.get("content-type", "").startswith("text/html")
-            report = html and path.startswith("/api/jobs/")
-            headers["Content-Security-Policy"] = REPORT_POLICY if report else POLICY
-            headers["X-Content-Type-Options"] = "nosniff"
-            headers["Referrer-Policy"] = "no-referrer"
-            headers["Cross-Origin-Resource-Policy"] = "same-origin"
-            headers["Cross-Origin-Opener-Policy"] = "same-origin"
-            # What is kept is asked for again; what the API says is not kept at all.
-            kept = "no-store" if path.startswith("/api/") else "no-cache"
-            headers.setdefault("Cache-Control", kept)
-        await send(message)
+            self.begun = True
+            self._complete(MutableHeaders(scope=message))
+        await self._send(message)
 
-    return sending
+    def _complete(self, headers: MutableHeaders) -> None:
+        html = headers.get("content-type", "").startswith("text/html")
+        report = html and self._path.startswith("/api/jobs/")
+        headers["Content-Security-Policy"] = REPORT_POLICY if report else POLICY
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers["Referrer-Policy"] = "no-referrer"
+        headers["Cross-Origin-Resource-Policy"] = "same-origin"
+        headers["Cross-Origin-Opener-Policy"] = "same-origin"
+        # What is kept is asked for again; what the API says is not kept at all.
+        kept = "no-store" if self._path.startswith("/api/") else "no-cache"
+        headers.setdefault("Cache-Control", kept)
 
 
 def _name(host: str) -> str | None:

@@ -17,18 +17,15 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from fluoroscope.errors import FluoroscopeError, PictureError
+from fluoroscope.errors import PictureError
 from fluoroscope.notices import tell_all
 from fluoroscope.studio.decoding import MOST_BYTES, kind_of, pack, unpack
+from fluoroscope.studio.problems import BusyError
 
 SECONDS = 10.0
 """What decoding one picture may take."""
 _WAITING = 4
 """Pictures that wait for the one that is being decoded."""
-
-
-class BusyError(FluoroscopeError):
-    """More pictures at once than there is room for."""
 
 
 class Decoder:
