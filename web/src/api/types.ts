@@ -71,16 +71,26 @@ export interface Begin {
   frames?: { original: Frame };
 }
 
+/** A change of winner, or the first time that the target's probability crosses `share`. */
+export interface StationTold {
+  why: "winner" | "reaches" | "falls below";
+  share?: number;
+}
+
 /** A step of a morph or an attack; of events `step` and `winner`. */
 export interface StepEvent {
   step: number;
   winner: number;
   /** All classes, float32 in base64: see `floats`. */
   probabilities: string;
-  objective: number;
+  objective: number | null;
   l0: number;
   l2: number;
   linf: number;
+  /** Why it is a way station, if it is one. */
+  stations?: StationTold[];
+  /** The success that an attack keeps. */
+  result?: boolean;
   /** Gone where the reader was too slow. */
   frames?: { now: Frame; difference: Difference };
 }

@@ -2,6 +2,7 @@
 import "./input/input";
 import "./why";
 import "./morph/morph";
+import "./stations/stations";
 import "./units";
 import "./beliefs";
 import "./report";

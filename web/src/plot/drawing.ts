@@ -27,6 +27,7 @@ export function drawBands(
   ctx.clip();
   ctx.font = `600 ${size * ratio}px ${family}`;
   ctx.textBaseline = "top";
+  ctx.textAlign = "left";
   bands.forEach((band, index) => {
     const next = bands[index + 1];
     const left = plot.valToPos(x[band.from] as number, "x", true);
@@ -64,6 +65,7 @@ export function drawNames(
   ctx.save();
   ctx.font = `${size * ratio}px ${family}`;
   ctx.textBaseline = "middle";
+  ctx.textAlign = "left";
   ctx.setLineDash([]);
   lines.forEach((line, index) => {
     const at = placed[index] as number;

@@ -1,18 +1,32 @@
 // The morph of the sentence: it runs whenever the sentence is another, and is looked at step by
 // step. What stands here is what the panels, the keys and the address share.
 import { batch, computed, effect, signal } from "@preact/signals";
+import { TIMES } from "../pictures/signed";
 import { announce } from "./announce";
 import { choice } from "./choices";
 import { calm, Playback } from "./playback";
 import { Search } from "./search";
-import { type Sentence, sentence } from "./sentence";
+import { eps, norm, type Sentence, sentence } from "./sentence";
 import { shownStep } from "./shown";
 import { network } from "./studio";
 
 /** The number of the step that is looked at; -1 where nothing was chosen. */
 export const at = choice("at", -1, "replace");
 /** How many times the change is drawn larger. */
-export const times = choice("times", 1, "replace");
+export const times = choice("times", usualTimes, "replace");
+
+/** Changes as large as the bound are to be seen: the largest factor that keeps them on the scale. */
+function usualTimes(): number {
+  const bound = norm.value === "linf" ? ofBound(eps.value) : 1;
+  return TIMES.findLast((factor) => factor * bound <= 0.5) ?? 1;
+}
+
+/** `8/255` as a number; 1 where it is none. */
+function ofBound(said: string): number {
+  const [above, below = "1"] = said.split("/");
+  const value = Number(above) / Number(below);
+  return value > 0 ? value : 1;
+}
 
 export const morph = new Search();
 
@@ -115,8 +129,7 @@ effect(() => {
         waits.value = reason;
         if (reason === null) return run();
         playback.pause();
-        morph.clear();
-        morph.job.leave();
+        morph.forget();
       });
     },
     fresh ? 0 : 1000 * SETTLED,

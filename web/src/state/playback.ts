@@ -4,9 +4,8 @@ import { batch, computed, type ReadonlySignal, signal } from "@preact/signals";
 /** How fast, against a whole trajectory in `WHOLE` seconds. */
 export const SPEEDS = [0.25, 0.5, 1, 2, 4] as const;
 const WHOLE = 4;
-/** Steps for each second, at least and at most, at the speed 1. */
+/** Steps for each second, at least, at the speed 1. */
 const SLOWEST = 4;
-const FASTEST = 120;
 
 /** What is played: how many steps are there, how many are meant, and whether more may come. */
 export interface Played {
@@ -89,7 +88,7 @@ export class Playback {
     const seconds = this.last === null ? 0 : Math.min(0.25, (now - this.last) / 1000);
     this.last = now;
     const { count, planned, open } = this.played();
-    const rate = Math.min(FASTEST, Math.max(SLOWEST, Math.max(planned, count) / WHOLE));
+    const rate = Math.max(SLOWEST, Math.max(planned, count) / WHOLE);
     const wanted = this.exact.peek() + seconds * rate * this.speed.peek();
     const end = Math.max(0, count - 1);
     batch(() => {

@@ -39,7 +39,12 @@ export class Search {
   }
 
   /** End it and forget what it told. */
-  clear(): void {
+  forget(): void {
+    this.job.leave();
+    this.clear();
+  }
+
+  private clear(): void {
     batch(() => {
       this.trajectory_.value = new Trajectory();
       this.begin_.value = null;

@@ -35,22 +35,29 @@ test("bands are the stretches with one winner", () => {
   expect([...trajectory.highest].map((value) => value.toFixed(1))).toEqual(["0.9", "0.3", "0.4"]);
 });
 
-test("way stations are the changes of winner and the first crossings of .1, .5 and .9", () => {
-  const rising = made(
-    [[0.95, 0.05], [0.85, 0.15], [0.55, 0.45], [0.3, 0.7], [0.6, 0.4], [0.04, 0.96]],
-    1,
-  );
-  expect(rising.stations()).toEqual([
+test("way stations are the steps that the server calls so, in words", () => {
+  const trajectory = new Trajectory(1e6, (tell) => tell());
+  trajectory.add(told(0, [0.9, 0.1]));
+  trajectory.add({ ...told(7, [0.8, 0.2]), stations: [{ why: "reaches", share: 0.1 }] });
+  trajectory.add(told(8, [0.7, 0.3]));
+  trajectory.add({
+    ...told(9, [0.2, 0.8]),
+    stations: [{ why: "winner" }, { why: "reaches", share: 0.5 }],
+  });
+  expect(trajectory.stations()).toEqual([
     { at: 1, why: ["the target reaches 0.1"] },
     { at: 3, why: ["a new winner", "the target reaches 0.5"] },
-    { at: 4, why: ["a new winner"] },
-    { at: 5, why: ["a new winner", "the target reaches 0.9"] },
   ]);
-  const falling = made([[0.95, 0.05], [0.6, 0.4], [0.05, 0.95]], 0);
-  expect(falling.stations().map(({ at, why }) => [at, ...why])).toEqual([
-    [1, "the target falls below 0.9"],
-    [2, "a new winner", "the target falls below 0.1", "the target falls below 0.5"],
-  ]);
+});
+
+test("the picture of a way station outlives those between", () => {
+  const trajectory = new Trajectory(100, (tell) => tell());
+  for (let step = 0; step < 100; step++) {
+    const event = told(step, [0.9, 0.1]);
+    trajectory.add(step === 33 ? { ...event, stations: [{ why: "reaches", share: 0.1 }] } : event);
+  }
+  expect(trajectory.frames(33)?.at).toBe(33);
+  expect(trajectory.frames(35)?.at).not.toBe(35);
 });
 
 test("pictures stay within their bound, and those that matter outlive those between", () => {

@@ -1,7 +1,7 @@
 // All that a search has told: the numbers of every step, and as many of its pictures as there is
 // room for. A morph has one, and each lane of the attacks.
 import { type ReadonlySignal, signal } from "@preact/signals";
-import type { Difference, Frame, StepEvent } from "../api/types";
+import type { Difference, Frame, StationTold, StepEvent } from "../api/types";
 import { floats } from "../pictures/decode";
 
 /** Characters of base64 that a trajectory holds; beyond them pictures between the others go. */
@@ -17,10 +17,15 @@ export interface Step {
   number: number;
   winner: number;
   probabilities: Float32Array;
-  objective: number;
+  /** `null` where it is no number. */
+  objective: number | null;
   l0: number;
   l2: number;
   linf: number;
+  /** Why it is a way station; empty where it is none. */
+  stations: readonly StationTold[];
+  /** It is the success that is kept, the last thing that an attack tells. */
+  result: boolean;
 }
 
 /** A stretch of steps, by their places, with the same winner. */
@@ -90,6 +95,8 @@ export class Trajectory {
       l0: told.l0,
       l2: told.l2,
       linf: told.linf,
+      stations: told.stations ?? [],
+      result: told.result ?? false,
     });
     if (told.frames !== undefined && (at % this.stride === 0 || this.matters(at))) {
       this.kept.set(at, told.frames);
@@ -136,38 +143,15 @@ export class Trajectory {
 
   /** The changes of winner, and where the target's probability first crosses .1, .5 and .9. */
   stations(): Station[] {
-    const why = new Map<number, string[]>();
-    const say = (at: number, words: string) => why.set(at, [...(why.get(at) ?? []), words]);
-    for (const band of this.bands().slice(1)) say(band.from, "a new winner");
-    for (const [at, mark] of this.crossings()) say(at, `the target ${mark}`);
-    return [...why].sort(([one], [other]) => one - other).map(([at, words]) => ({ at, why: words }));
+    return this.steps.flatMap(({ stations }, at) =>
+      stations.length === 0 ? [] : [{ at, why: stations.map(inWords) }],
+    );
   }
 
-  private crossings(): [number, string][] {
-    const { target } = this.plan;
-    const first = this.steps[0];
-    if (target === null || first === undefined) return [];
-    const found: [number, string][] = [];
-    for (const mark of [0.1, 0.5, 0.9]) {
-      const start = first.probabilities[target] as number;
-      const at = this.steps.findIndex(({ probabilities }) => {
-        const value = probabilities[target] as number;
-        return start < mark ? value >= mark : value < mark;
-      });
-      if (at > 0) found.push([at, `${start < mark ? "reaches" : "falls below"} ${mark}`]);
-    }
-    return found;
-  }
-
-  /** Whether the step at a place is one whose picture is kept whatever there is room for. */
+  /** Whether the step at a place is one whose picture is kept while there is room at all. */
   private matters(at: number): boolean {
     const step = this.steps[at] as Step;
-    const before = this.steps[at - 1];
-    if (before === undefined || before.winner !== step.winner) return true;
-    const { target } = this.plan;
-    if (target === null) return false;
-    const [was, is] = [before.probabilities[target] as number, step.probabilities[target] as number];
-    return [0.1, 0.5, 0.9].some((mark) => was < mark !== is < mark);
+    return this.steps[at - 1]?.winner !== step.winner || step.stations.length > 0 || step.result;
   }
 
   /** Let every second picture go, of those between what matters; whether there were any. */
@@ -203,6 +187,10 @@ export class Trajectory {
       this.changed.value += 1;
     });
   }
+}
+
+function inWords({ why, share }: StationTold): string {
+  return why === "winner" ? "a new winner" : `the target ${why} ${share}`;
 }
 
 function size({ now, difference }: Frames): number {
