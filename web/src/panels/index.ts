@@ -3,6 +3,7 @@ import "./input/input";
 import "./why";
 import "./morph/morph";
 import "./stations/stations";
+import "./attack/attack";
 import "./units";
 import "./beliefs";
 import "./report";

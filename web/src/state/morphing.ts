@@ -129,7 +129,7 @@ effect(() => {
         waits.value = reason;
         if (reason === null) return run();
         playback.pause();
-        morph.forget();
+        morph.clear();
       });
     },
     fresh ? 0 : 1000 * SETTLED,

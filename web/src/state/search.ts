@@ -34,17 +34,17 @@ export class Search {
   }
 
   run(request: object): void {
-    this.clear();
-    this.job.run(request, { begun: () => this.clear(), event: this.heard, end: this.ended });
+    this.empty();
+    this.job.run(request, { begun: () => this.empty(), event: this.heard, end: this.ended });
   }
 
   /** End it and forget what it told. */
-  forget(): void {
+  clear(): void {
     this.job.leave();
-    this.clear();
+    this.empty();
   }
 
-  private clear(): void {
+  private empty(): void {
     batch(() => {
       this.trajectory_.value = new Trajectory();
       this.begin_.value = null;

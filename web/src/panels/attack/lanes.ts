@@ -1,0 +1,169 @@
+// The attacks side by side: what each lane is of, and the one play head that all of them have.
+import { computed, effect, signal } from "@preact/signals";
+import { call, type Refusal } from "../../api/client";
+import type { NetworkInfo } from "../../api/types";
+import { choice } from "../../state/choices";
+import { calm, Playback } from "../../state/playback";
+import { Search } from "../../state/search";
+import { networkName, picture, wanted } from "../../state/sentence";
+import { network, studio } from "../../state/studio";
+import { announce } from "../../state/announce";
+import { boundOf, type OfferedAttack, parse, requestOf, type Wish } from "./told";
+
+export type Beside = "nothing" | "attack" | "network";
+
+export function offeredOn(found: NetworkInfo | null): OfferedAttack[] {
+  return (found?.offers["attack"]?.["attacks"] as OfferedAttack[] | undefined) ?? [];
+}
+
+function firstOf(names: string[], not = ""): string {
+  const there = offeredOn(network.value).filter((one) => one.why_not === null && one.name !== not);
+  return names.find((name) => there.some((one) => one.name === name)) ?? there[0]?.name ?? "";
+}
+
+/** A network of the same pictures that was trained against attacks, or else any other. */
+function other(): string {
+  const names = (studio.value?.networks ?? []).map(({ name }) => name);
+  const family = networkName.value.split("-")[0] ?? "";
+  const rest = names.filter((name) => name !== networkName.value);
+  const robust = rest.filter((name) => /robust/i.test(name));
+  return robust.find((name) => name.startsWith(family)) ?? robust[0] ?? rest[0] ?? "";
+}
+
+export const attackName = choice("attack", () => firstOf(["apgd", "pgd", "square"]));
+export const beside = choice("beside", () => (isSibling(other()) ? "network" : "attack"));
+export const otherAttack = choice("attack2", () => firstOf(["square", "fgsm"], attackName.value));
+export const otherNetwork = choice("network2", other);
+/** "away" from its class, or "into" the wanted one. */
+export const goal = choice("goal", "away");
+export const attackNorm = choice("anorm", () => attackOf(0)?.norms[0] ?? "linf");
+export const attackEps = choice("aeps", () => attackOf(0)?.eps[attackNorm.value] ?? "");
+export const settings = [choice("params", ""), choice("params2", "")] as const;
+
+function isSibling(name: string): boolean {
+  return name !== "" && name.split("-")[0] === networkName.value.split("-")[0];
+}
+
+/** The second network, with what it offers; loaded when it is chosen. */
+export const second = signal<NetworkInfo | null>(null);
+export const secondTrouble = signal<string | null>(null);
+
+effect(() => {
+  const name = otherNetwork.value;
+  if (beside.value !== "network" || name === "" || network.value === null) return;
+  if (second.peek()?.name === name) return;
+  second.value = null;
+  secondTrouble.value = null;
+  void load(name);
+});
+
+async function load(name: string): Promise<void> {
+  try {
+    const found = await call<NetworkInfo>("GET", `api/network?name=${encodeURIComponent(name)}`);
+    if (otherNetwork.peek() === name) second.value = found;
+  } catch (problem) {
+    if (otherNetwork.peek() === name) secondTrouble.value = (problem as Refusal).message;
+  }
+}
+
+export const lanes = [new Search(), new Search()] as const;
+
+/** How many lanes there are. */
+export const count = computed(() => (beside.value === "nothing" ? 1 : 2));
+
+/** The network of a lane; `null` while it is loaded. */
+export function networkOf(lane: number): NetworkInfo | null {
+  return lane === 1 && beside.value === "network" ? second.value : network.value;
+}
+
+/** The attack of a lane, as its network offers it. */
+export function attackOf(lane: number): OfferedAttack | null {
+  const name = lane === 1 && beside.value === "attack" ? otherAttack.value : attackName.value;
+  return offeredOn(networkOf(lane)).find((one) => one.name === name) ?? null;
+}
+
+/** What a lane is to do, or why it cannot, in one sentence. */
+export function wishOf(lane: number): Wish | string {
+  const found = networkOf(lane);
+  const attack = attackOf(lane);
+  if (found === null) return secondTrouble.value ?? "The network is being loaded…";
+  if (attack === null) return `There is no attack of that name on ${found.name}: choose another.`;
+  if (attack.why_not !== null) return attack.why_not;
+  const into = goal.value === "into";
+  if (into && !attack.can_target) {
+    return `${attack.name} cannot lead into a class: choose another attack, or away from the class.`;
+  }
+  const same = lane === 0 || beside.value === "network";
+  const { norm, eps } = boundOf(attack, attackNorm.value, attackEps.value);
+  return {
+    network: found.name,
+    picture: picture.value,
+    attack,
+    to: into ? wanted.value : null,
+    norm,
+    eps,
+    params: parse(settings[same ? 0 : 1].value, attack),
+    others: studio.value?.data[0]?.name ?? "",
+  };
+}
+
+/** The numbers of steps that are there and that are meant, over all lanes. */
+function reached(): { last: number; planned: number; open: boolean } {
+  const used = lanes.slice(0, count.peek());
+  const last = Math.max(0, ...used.map((lane) => lane.trajectory.peek().steps.at(-1)?.number ?? 0));
+  const open = used.some((lane) => lane.open);
+  const planned = Math.max(0, ...used.map((lane) => lane.trajectory.peek().plan.steps));
+  return { last, planned: open ? Math.max(last, planned) : last, open };
+}
+
+/** Its positions are numbers of steps, the same for all lanes. */
+export const playback = new Playback(() => {
+  const { last, planned, open } = reached();
+  return { count: last + 1, planned: planned + 1, open };
+});
+
+/** Where the axes of all lanes end. */
+export const reach = computed(() => {
+  for (const lane of lanes) {
+    void lane.trajectory.value.version.value;
+    void lane.job.standing.value;
+  }
+  const { last, planned, open } = reached();
+  return Math.max(1, open && planned > 0 ? planned : last);
+});
+
+/** Begin every lane that can. */
+export function attack(): void {
+  lanes.forEach((lane, index) => {
+    const wish = index < count.peek() ? wishOf(index) : "";
+    if (typeof wish === "string") lane.clear();
+    else lane.run(requestOf(wish));
+  });
+  if (calm()) playback.go(Number.MAX_SAFE_INTEGER);
+  else playback.play(0);
+}
+
+export function stop(): void {
+  playback.pause();
+  for (const lane of lanes) lane.job.cancel();
+}
+
+// What was found is of another picture, network or attack than the page speaks of now: away with it.
+const asked = computed(() => JSON.stringify([0, 1].map((lane) => wishOf(lane))));
+let before = "";
+effect(() => {
+  const now = asked.value;
+  if (before !== "" && before !== now) {
+    playback.pause();
+    for (const lane of lanes) lane.clear();
+  }
+  before = now;
+});
+
+lanes.forEach((lane, index) =>
+  effect(() => {
+    const end = lane.end.value as { summary?: string } | null;
+    playback.grown();
+    if (end?.summary !== undefined) announce(`${index === 0 ? "First" : "Second"} lane: ${end.summary}`);
+  }),
+);
