@@ -16,24 +16,25 @@ def command(
     studio: "Studio",
     *words: str,
     network: str,
-    picture: str,
-    image: Tensor,
     options: Mapping[str, Any],
+    picture: str | None = None,
+    image: Tensor | None = None,
 ) -> str:
-    """``fluoroscope WORDS`` on a network and a picture.
+    """``fluoroscope WORDS`` on a network, and on a picture where one is given.
 
     Args:
         studio: knows how the network was named when it started.
         words: the command and what comes without an option.
         network: by its name.
+        options: by name. ``True`` is a switch, of several values each has its option, and what is
+            ``None``, ``False`` or empty is left out.
         picture: by its name. What is no data set's stands as the file that the page offers:
             ``PICTURE.png``, or ``PICTURE.npy`` where 8 bits do not hold its values.
         image: ``(C, H, W)``, as the network receives it.
-        options: by name. ``True`` is a switch, of several values each has its option, and what is
-            ``None``, ``False`` or empty is left out.
     """
     line = ["fluoroscope", *words, "--model", network, *studio.networks.options(network)]
-    line += ["--image", file_name(picture, image)]
+    if picture is not None and image is not None:
+        line += ["--image", file_name(picture, image)]
     for name, value in options.items():
         if value is None or value is False or value in ("", [], ()):
             continue

@@ -40,6 +40,7 @@ class Studio:
         self.audits = Audits()
         self.readings: Known[Activations] = Known()
         self.inversions: Known[Inversion] = Known()
+        self.twins: Known[Classifier] = Known(2)
         self.generator = generator
         self.jobs = Jobs()
         self.steps: Bounded[Tensor] = Bounded(MOST_STEP_BYTES)

@@ -11,9 +11,10 @@ from fluoroscope.attribution.names import METHODS, check_method
 from fluoroscope.attribution.result import NOT_VALID, Attribution
 from fluoroscope.engine.predict import predict
 from fluoroscope.errors import FluoroscopeError, UnknownLabelError
-from fluoroscope.gradients.randomised import with_random_weights
+from fluoroscope.studio.command import command
 from fluoroscope.studio.frames import frame
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
+from fluoroscope.studio.kinds.twin import twin_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,11 +55,25 @@ def work(studio: "Studio", job: "Job", asked: AttributionRequest) -> None:
         check_method(method)
     picture = studio.picture(asked.picture, model)
     one, rival = _target(model, picture, asked)
-    job.tell("begin", {"class": one, "against": rival},
-             frames={"original": frame(picture[0].cpu())}, matters=True)  # fmt: skip
+    original = picture[0].cpu()
+    job.tell(
+        "begin",
+        {
+            "class": one,
+            "against": rival,
+            "picture": asked.picture,
+            "command": command(
+                studio, "attribute", network=asked.network, picture=asked.picture, image=original,
+                options={"method": methods, "class": asked.to, "rather-than": asked.against,
+                         "seed": asked.seed or None},
+            ),
+        },
+        frames={"original": frame(original)},
+        matters=True,
+    )  # fmt: skip
     makers = [model]
     if asked.random:
-        makers.append(with_random_weights(model, picture, seed=asked.seed))
+        makers.append(twin_of(studio, asked.network, model))
     audit = studio.audits.get(model, asked.network)
     for number, method in enumerate(methods):
         verdict = None
@@ -95,7 +110,7 @@ def _tell(job: "Job", told: dict[str, Any], found: Attribution) -> None:
     lines = [found.unit, *column.key.splitlines()]
     words = f"In {'; '.join(filter(None, lines))}; the colours end at "
     words += f"{colours.words(len(values))}."
-    doubts = [*found.notes]
+    doubts = list(found.notes)
     if doubt := reading.doubt_of(found.record, colours.signed, found.shares(0)):
         doubts.insert(0, doubt)
     about = METHODS.get(found.method)

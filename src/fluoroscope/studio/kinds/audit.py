@@ -7,9 +7,13 @@ from pydantic import Field
 from fluoroscope.attribution.audit.audit import audit
 from fluoroscope.attribution.audit.verdict import Verdict
 from fluoroscope.attribution.names import check_method
+from fluoroscope.report.audited import methods as quick_methods
+from fluoroscope.studio.command import command
+from fluoroscope.studio.kinds.bytes_of import plain_json
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
 from fluoroscope.studio.kinds.usual_data import data_of
 from fluoroscope.studio.known import is_full
+from fluoroscope.words import count
 
 if TYPE_CHECKING:
     from fluoroscope.models.classifier import Classifier
@@ -31,20 +35,27 @@ class AuditRequest(Request):
         False, description="Verdicts alone: no scores, no network with random weights."
     )
     methods: list[Name] | None = Field(
-        None, min_length=1, max_length=40, description="By default every method of ours."
+        None,
+        min_length=1,
+        max_length=40,
+        description="By default every method of ours; of the quick one those of few passes.",
     )
 
 
 def work(studio: "Studio", job: "Job", asked: AuditRequest) -> None:
     """Tell each ``verdict`` as it becomes known, and again where later looks change it."""
     model = studio.networks.get(asked.network)
-    methods = None if asked.methods is None else list(dict.fromkeys(asked.methods))
+    methods = asked.methods or (quick_methods() if asked.quick else None)
     for method in methods or ():
         check_method(method)
     data, images = data_of(studio, model, asked.data)
     many = min(4, asked.pictures) if asked.quick else asked.pictures
     batch = next(images.take(many).batches(many, fit=model.preprocessing, workers=0))
-    job.tell("begin", {"pictures": len(batch.images), "data": data}, matters=True)
+    options = {"data": data, "limit": many, "method": methods, "fast": asked.quick,
+               "seed": asked.seed or None}  # fmt: skip
+    said_as = command(studio, "audit", network=asked.network, options=options)
+    job.tell("begin", {"pictures": len(batch.images), "data": data, "command": said_as},
+             matters=True)  # fmt: skip
     said: dict[str, Verdict] = {}
 
     def tell(verdict: Verdict) -> None:
@@ -55,7 +66,7 @@ def work(studio: "Studio", job: "Job", asked: AuditRequest) -> None:
     found = audit(
         model,
         batch.images,
-        methods=methods,
+        methods=None if methods is None else list(dict.fromkeys(methods)),
         seed=asked.seed,
         numbers=batch.indices,
         randomisation=not asked.quick,
@@ -68,6 +79,9 @@ def work(studio: "Studio", job: "Job", asked: AuditRequest) -> None:
         tell(row.verdict)
     studio.audits.put(model, found, asked.network)
     job.check()
+    valid = f"{len(found.valid)} of {count(len(found.rows), 'method')} valid"
+    job.conclude(summary=valid)
+    job.leave("audit.json", "application/json", plain_json(found.describe()))
     job.tell(
         "audited",
         {"full": is_full(found), "best": list(found.best), "valid": list(found.valid),

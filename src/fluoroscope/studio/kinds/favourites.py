@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # Pictures that are read, small ones and others; and the longer side up to which they are small.
 _PICTURES, _FEWER, _SMALL = 600, 200, 64
 MANY = 4
+SIDE = 112
+"""The longer side of one as it is shown."""
 """Favourites of each unit."""
 
 

@@ -17,6 +17,7 @@ from fluoroscope.inversion.portraits.presets import Material, as_recipe, finishe
 from fluoroscope.inversion.portraits.result import Portraits
 from fluoroscope.inversion.usual_judge import usual_judge
 from fluoroscope.notices import collected
+from fluoroscope.studio.command import command, file_name
 from fluoroscope.studio.frames import frame
 from fluoroscope.studio.kinds.bytes_of import plain_json, png
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
@@ -55,12 +56,14 @@ def work(studio: "Studio", job: "Job", asked: PortraitRequest) -> None:
     check_preset(asked.preset)
     classes = list(dict.fromkeys(model.find_class(each) for each in asked.classes))
     start = None if asked.picture is None else studio.picture(asked.picture, model)
-    _, data = data_of(studio, model, asked.data)
+    name, data = data_of(studio, model, asked.data)
     real = None
     if PRESETS[asked.preset].needs not in (NOTHING, _START):
         real = labelled_pictures(model, data, _GIVEN)
     steps = asked.steps or as_recipe(asked.preset).steps
-    job.tell("begin", {"classes": classes, "steps": steps}, matters=True)
+    size = None if model.input_size or start is not None else _size(data)
+    said_as = _command(studio, asked, name if real is not None else None, start, size)
+    job.tell("begin", {"classes": classes, "steps": steps, "command": said_as}, matters=True)
 
     def look(now: Look) -> None:
         job.check()
@@ -76,7 +79,7 @@ def work(studio: "Studio", job: "Job", asked: PortraitRequest) -> None:
     begun = time.monotonic()
     found = portrait(
         model, classes, method=asked.preset, steps=asked.steps, start=start, real=real,
-        size=None if model.input_size or start is not None else _size(data),
+        size=size,
         seed=asked.seed, numbers=torch.zeros(len(classes), dtype=torch.long, device="cpu"),
         on_step=job.check, on_look=look,
         on_share=lambda share: job.progress(0.9 * share, "moving pictures along the gradient"),
@@ -88,6 +91,30 @@ def work(studio: "Studio", job: "Job", asked: PortraitRequest) -> None:
     many = int(_SECONDS * passes / max(time.monotonic() - begun, 1e-3) / (1 + (judge is not None)))
     worth = _worth(job, model, found, judge, _beside(model, data, min(many, _BESIDE)))
     _tell(job, found, worth, PRESETS[asked.preset].caution, steps)
+
+
+def _command(
+    studio: "Studio",
+    asked: PortraitRequest,
+    data: str | None,
+    start: "Tensor | None",
+    size: tuple[int, int] | None,
+) -> str:
+    """The line that makes the same portraits."""
+    begun = asked.picture
+    if begun is not None and start is not None:
+        begun = file_name(begun, start[0].cpu())
+    options = {
+        "class": asked.classes,
+        "method": None if asked.preset == USUAL else asked.preset,
+        "steps": asked.steps,
+        "size": None if size is None else f"{size[0]}x{size[1]}",
+        "start": begun,
+        "data": data,
+        "limit": None if data is None else _GIVEN,
+        "seed": asked.seed or None,
+    }
+    return command(studio, "portrait", network=asked.network, options=options)
 
 
 def _size(data: "ImageSet") -> tuple[int, int]:

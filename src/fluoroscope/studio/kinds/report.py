@@ -1,12 +1,15 @@
 """The X-ray as a job: one page on what a network sees, how it fails, and what to do."""
 
+import shlex
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from fluoroscope.errors import UnknownLabelError
+from fluoroscope.models.wrappers.prepared import prepare
 from fluoroscope.report.sections import find_sections
 from fluoroscope.report.xray import xray
+from fluoroscope.studio.command import command
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
 from fluoroscope.studio.kinds.usual_data import data_of, fitting
 
@@ -39,14 +42,28 @@ def work(studio: "Studio", job: "Job", asked: ReportRequest) -> None:
     model = studio.networks.get(asked.network)
     data, images = data_of(studio, model, asked.data)
     find_sections(asked.sections)
-    job.tell("begin", {"data": data, "budget": asked.budget}, matters=True)
+    some = images.take(asked.limit)
+    options = {
+        "data": data,
+        "limit": asked.limit,
+        "budget": f"{asked.budget:g}s",
+        "threat": asked.threat,
+        "sections": ",".join(asked.sections or ()),
+        "seed": asked.seed or None,
+    }
+    said_as = command(studio, "xray", network=asked.network, options=options)
+    job.tell("begin", {"data": data, "budget": asked.budget, "command": said_as}, matters=True)
+    first = None if model.input_size else next(some.take(1).batches(1, fit=model)).images
+    named = shlex.join(["-m", asked.network, *studio.networks.options(asked.network), "-d", data])
     found = xray(
-        model,
-        images.take(asked.limit),
+        prepare(model, images=first),
+        some,
         threat=asked.threat,
         sections=asked.sections,
         budget=asked.budget,
         seed=asked.seed,
+        command=said_as,
+        named=named,
         on_progress=lambda what, share: job.progress(share, what),
         cancelled=job.cancelled,
     )

@@ -8,6 +8,7 @@ from fluoroscope.engine.predict import predict
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.inversion.generator.result import CAUTION, Inversion
 from fluoroscope.inversion.generator.sample_files import sample_sheet
+from fluoroscope.studio.command import command
 from fluoroscope.studio.frames import frame
 from fluoroscope.studio.kinds.bytes_of import png
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
@@ -40,7 +41,11 @@ def work(studio: "Studio", job: "Job", asked: SamplesRequest) -> None:
     model = studio.networks.get(asked.network)
     found = opened(studio, asked.network, model)
     classes: list[int | str] = list(asked.classes or found.record["classes"][:_CLASSES])
-    job.tell("begin", {"number": asked.number}, matters=True)
+    options = {"class": asked.classes, "number": asked.number, "temperature": asked.temperature,
+               "no-dropout": not asked.dropout, "seed": asked.seed or None}  # fmt: skip
+    words = "invert", "sample", str(studio.generator)
+    said_as = command(studio, *words, network=asked.network, options=options)
+    job.tell("begin", {"number": asked.number, "command": said_as}, matters=True)
     made = found.sample(
         classes, asked.number, asked.seed, temperature=asked.temperature, dropout=asked.dropout
     )

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fluoroscope.errors import InvalidParameterError
+from fluoroscope.errors import FluoroscopeError, InvalidParameterError
 from fluoroscope.neurons.reading.units import list_units
 from fluoroscope.neurons.reading.usual import usual_layer
 from fluoroscope.neurons.tracing import looked
@@ -15,8 +15,10 @@ from fluoroscope.neurons.tracing.trace import trace
 from fluoroscope.neurons.tracing.trace_result import Trace
 from fluoroscope.neurons.tracing.turned import turned
 from fluoroscope.neurons.tracing.turned_result import Turned
+from fluoroscope.studio.command import command, file_name
 from fluoroscope.studio.frames import frame
-from fluoroscope.studio.kinds.favourites import favourites
+from fluoroscope.studio.kinds.bytes_of import plain_json, png
+from fluoroscope.studio.kinds.favourites import SIDE, favourites
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
 from fluoroscope.studio.kinds.usual_data import data_of
 from fluoroscope.words import class_names, number, sentence
@@ -64,9 +66,15 @@ def work(studio: "Studio", job: "Job", asked: UnitsRequest) -> None:
     picture = studio.picture(asked.picture, model)
     other = None if asked.other is None else studio.picture(asked.other, model)
     data, images = data_of(studio, model, asked.data)
-    shown = {"original": picture} if other is None else {"original": picture, "other": other}
-    job.tell("begin", {}, frames={name: frame(each[0].cpu()) for name, each in shown.items()},
-             matters=True)  # fmt: skip
+    shown = {"original": picture[0].cpu()}
+    if other is not None:
+        shown["other"] = other[0].cpu()
+    job.tell(
+        "begin",
+        {"picture": asked.picture, "command": _command(studio, asked, shown, data)},
+        frames={name: frame(each) for name, each in shown.items()},
+        matters=True,
+    )
 
     def told(share: float) -> None:
         job.progress(_TRACED * share, "removing each unit")
@@ -83,7 +91,7 @@ def work(studio: "Studio", job: "Job", asked: UnitsRequest) -> None:
                    on_share=told)
         )  # fmt: skip
     record = found.result.record
-    words = {
+    words: dict[str, Any] = {
         "layer": record["layer"],
         "call": record["call"],
         "summary": sentence(found.result.summary),
@@ -92,21 +100,50 @@ def work(studio: "Studio", job: "Job", asked: UnitsRequest) -> None:
         "key": _key(found.result),
     }
     job.tell("units", {**words, "complete": False}, frames=found.frames, matters=True)
+    job.conclude(summary=words["summary"])
+    _leave_files(job, found.result)
     units = [row["unit"] for row in found.rows]
-    liked = favourites(
-        studio, job, model, (asked.network, data), images, (record["layer"], record["call"]), units,
-        begin=_TRACED,
-    )  # fmt: skip
+    try:
+        liked = favourites(
+            studio, job, model, (asked.network, data), images, (record["layer"], record["call"]),
+            units, begin=_TRACED,
+        )  # fmt: skip
+    except FluoroscopeError as problem:  # what is known already stays
+        words["notes"].append(f"favourite pictures are not shown: {problem}")
+        job.tell("units", {**words, "complete": True}, frames=found.frames, matters=True)
+        return
     rows = [
         {**row, "favourites": [{"picture": one.name, "words": one.words} for one in each]}
         for row, each in zip(found.rows, liked, strict=True)
     ]
     pictures = {
-        f"unit_{unit}": [frame(one.image) for one in each]
+        f"unit_{unit}": [frame(one.image, SIDE) for one in each]
         for unit, each in zip(units, liked, strict=True)
     }
     job.tell("units", {**words, "rows": rows, "complete": True, "data": data},
              frames={**found.frames, **pictures}, matters=True)  # fmt: skip
+
+
+def _command(studio: "Studio", asked: UnitsRequest, shown: dict[str, Tensor], data: str) -> str:
+    """The line that finds the same units."""
+    options: dict[str, Any] = {"class": asked.to, "rather-than": asked.against,
+                               "layer": asked.layer, "seed": asked.seed or None}  # fmt: skip
+    if asked.other is not None:
+        named = file_name(asked.other, shown["other"]).replace("PICTURE.", "OTHER.")
+        options |= {"against": named, "data": data}
+    return command(
+        studio, "trace", network=asked.network, picture=asked.picture, image=shown["original"],
+        options=options,
+    )  # fmt: skip
+
+
+def _leave_files(job: "Job", found: Trace | Turned) -> None:
+    """What is known in numbers, and the sheet of where units looked."""
+    decided = isinstance(found, Trace)
+    name, sheet = ("trace.json", "looked.png") if decided else ("turned.json", "turned.png")
+    job.leave(name, "application/json", plain_json(found.describe()))
+    if found.maps.numel():
+        job.leave(sheet, "image/png", png(found.sheet()))
 
 
 def _check(asked: UnitsRequest) -> None:

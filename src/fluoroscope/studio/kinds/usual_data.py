@@ -37,9 +37,14 @@ def fitting(studio: "Studio", model: "Classifier") -> list[str]:
 
 
 def fits(model: "Classifier", images: "ImageSet") -> bool:
-    """Whether the data's classes are told by names to be the network's."""
+    """Whether the data's classes are told to be the network's; numbers alone, as of digits, are
+    those of as many classes only.
+    """
     found = matching(model, images.labels)
-    return found is not None and found.refusal is None
+    if found is None or found.refusal is not None:
+        return False
+    numbered = all(map(str.isdecimal, found.names))
+    return not numbered or len(found.names) == model.num_classes
 
 
 def labelled_pictures(
