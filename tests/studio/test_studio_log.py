@@ -3,13 +3,17 @@
 import asyncio
 import json
 import threading
+from base64 import b64encode
 from collections import deque
 from functools import partial
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fluoroscope.errors import FluoroscopeError
+from fluoroscope.studio.jobs.encoding import Base64, encoded_frames
 from fluoroscope.studio.jobs.log import EventLog
 
 
@@ -92,7 +96,20 @@ def test_numbers_that_are_not_finite_are_told_as_such() -> None:
     assert data["rows"] == [1.0, {"effect": None}]
     assert data["l2"] == 3.0
     assert data["not_finite"] == {"linf": "nan", "rows.1.effect": "-inf"}
-    assert data["frames"] == {"now": {"scale": None}, "not_finite": {"now.scale": "inf"}}
+    assert data["frames"] == {"now": {"scale": None, "not_finite": {"scale": "inf"}}}
+
+
+@given(
+    st.dictionaries(
+        st.text(), st.dictionaries(st.text(), st.text() | st.integers() | st.binary()), max_size=3
+    )
+)
+def test_frames_are_the_json_that_they_would_be(frames: dict[str, dict[str, Any]]) -> None:
+    for frame in frames.values():
+        for name, value in list(frame.items()):
+            if isinstance(value, bytes):
+                frame[name] = frame["pixels"] = Base64(b64encode(value).decode())
+    assert json.loads(encoded_frames(frames)) == frames
 
 
 @pytest.mark.parametrize("after", range(33))

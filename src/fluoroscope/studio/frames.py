@@ -3,11 +3,13 @@
 import base64
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from fluoroscope.pictures.display import shown
+from fluoroscope.studio.jobs.encoding import Base64
 
 MOST_SIDE = 224
 """The longer side of a frame; larger pictures are averaged down."""
@@ -46,13 +48,16 @@ def _small(image: Tensor, most_side: int) -> Tensor:
 
 
 def _packed(values: Tensor) -> dict[str, Any]:
-    channels, height, width = values.shape
-    pixels = values.permute(1, 2, 0).contiguous().numpy().tobytes()
+    planes = values.numpy()
+    channels, height, width = planes.shape
+    pixels = np.empty((height, width, channels), planes.dtype)
+    for channel, plane in enumerate(planes):  # several times faster than to permute and copy
+        pixels[..., channel] = plane
     return {
         "width": width,
         "height": height,
         "channels": channels,
-        "pixels": base64.b64encode(pixels).decode("ascii"),
+        "pixels": Base64(base64.b64encode(pixels.data).decode("ascii")),
     }
 
 

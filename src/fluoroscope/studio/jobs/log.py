@@ -10,8 +10,6 @@ The log is the only queue there is, and whatever a job does it stays within its 
 """
 
 import asyncio
-import json
-import math
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -21,6 +19,7 @@ from threading import Lock
 from typing import Any
 
 from fluoroscope.errors import FluoroscopeError
+from fluoroscope.studio.jobs.encoding import encoded, encoded_frames
 
 MOST_FRAME_BYTES = 64 * 2**20
 """Frames that a log holds, as the text that is sent."""
@@ -113,13 +112,13 @@ class EventLog:
     ) -> None:
         """Add an event; frames of one that ``matters`` are the last to be dropped.
 
-        Numbers that are not finite are told as ``null``, with their names under ``not_finite``.
+        Numbers that are not finite are told as ``null``; see :mod:`.encoding`.
 
         Raises:
             FluoroscopeError: the log takes no more; ``end`` is always taken.
         """
-        text = _encoded(data)
-        shown = None if frames is None else _encoded(frames)
+        text = encoded(data)
+        shown = None if frames is None else encoded_frames(frames)
         with self._lock:
             if self._ended:
                 return
@@ -202,28 +201,3 @@ class Reader:
                 self._after += len(found)
                 return found
             await self._woken.wait()
-
-
-def _encoded(data: dict[str, Any]) -> bytes:
-    try:
-        return _dumped(data)
-    except ValueError:
-        odd: dict[str, str] = {}
-        return _dumped({**_finite(data, "", odd), "not_finite": odd})
-
-
-def _dumped(data: dict[str, Any]) -> bytes:
-    return json.dumps(data, allow_nan=False, separators=(",", ":")).encode("ascii")
-
-
-def _finite(value: Any, where: str, odd: dict[str, str]) -> Any:
-    """The same with ``None`` for what is no number or endless, noted in ``odd`` by its place."""
-    if isinstance(value, dict):
-        return {key: _finite(one, f"{where}.{key}" if where else str(key), odd)
-                for key, one in value.items()}  # fmt: skip
-    if isinstance(value, list | tuple):
-        return [_finite(one, f"{where}.{index}", odd) for index, one in enumerate(value)]
-    if isinstance(value, float) and not math.isfinite(value):
-        odd[where] = str(value)
-        return None
-    return value
