@@ -21,6 +21,7 @@ def test_who_decided_and_what_they_like(served: Served) -> None:
     ]
     assert [row["unit"] for row in early["rows"]] == [row["unit"] for row in late["rows"]]
     assert late["layer"] == own.record["layer"]
+    assert late["pair"] == [7, own.record["rival"]]
     read_ = read(model, DIGITS.take(600), own.record["layer"], reduction="max")
     for row in late["rows"]:
         values = read_.values[:, row["unit"]]
@@ -37,6 +38,7 @@ def test_who_turned_between_two_pictures(served: Served) -> None:
     model = load_model("digits-cnn")
     own = turned(model, model.fit(DIGITS[7].image), model.fit(DIGITS[3].image), ("7", "3"))
     rows = {row["unit"]: row for row in own.rows(64)}
+    assert found["pair"] == [7, 3]
     assert [row["unit"] for row in found["rows"]] == own.turned[:8]
     for row in found["rows"]:
         assert (row["before"], row["after"]) == (

@@ -98,6 +98,7 @@ def work(studio: "Studio", job: "Job", asked: UnitsRequest) -> None:
         "rows": found.rows,
         "notes": list(found.result.notes),
         "key": _key(found.result),
+        "pair": _pair(found.result),
     }
     job.tell("units", {**words, "complete": False}, frames=found.frames, matters=True)
     job.conclude(summary=words["summary"])
@@ -211,11 +212,18 @@ def _key(found: Trace | Turned) -> str:
     if not found.maps.numel():
         return ""
     names = class_names(found.labels)
-    record = found.record
-    pair = record["pair"] if isinstance(found, Turned) else (record["wanted"], record["rival"])
     maps = found.maps.flatten(0, -4)
     colours = looked.seen(maps)[1]
-    return looked.key([names[each] for each in pair], record["looked"], maps, colours)
+    shown = [names[each] for each in _pair(found)]
+    return looked.key(shown, found.record["looked"], maps, colours)
+
+
+def _pair(found: Trace | Turned) -> list[int]:
+    """The classes that effects speak for, above 0 and below."""
+    record = found.record
+    if isinstance(found, Turned):
+        return list(record["pair"])
+    return [record["wanted"], record["rival"]]
 
 
 def offer(studio: "Studio", model: "Classifier") -> dict[str, Any]:

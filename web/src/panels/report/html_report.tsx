@@ -3,6 +3,7 @@
 import { signal } from "@preact/signals";
 import { useState } from "preact/hooks";
 import type { NetworkInfo } from "../../api/types";
+import { short } from "../../plot/words";
 import { JobSlot } from "../../state/job";
 import { JobState } from "../../state/job_state";
 import { unlessOffered } from "../registry";
@@ -82,8 +83,8 @@ export function HtmlReport({ network }: { network: NetworkInfo }) {
       ) : (
         <>
           <p class="hint">
-            One page to keep and to send: what {network.name} sees, how it fails and what to do, in{" "}
-            {offer.sections.length} sections, with pictures of {sets.join(", ")}. It needs no internet
+            One page to keep and to send: what {short(network.name)} sees, how it fails and what to do, in{" "}
+            {offer.sections.length} sections, with pictures of {sets.map(short).join(" or ")}. It needs no internet
             and no studio.
           </p>
           <div class="row">
@@ -92,12 +93,12 @@ export function HtmlReport({ network }: { network: NetworkInfo }) {
                 of
                 <select
                   class="input"
-                  value={data}
+                  value={sets.includes(data) ? data : sets[0]}
                   onChange={(event) => setData(event.currentTarget.value)}
                 >
                   {sets.map((name) => (
                     <option key={name} value={name}>
-                      {name}
+                      {short(name)}
                     </option>
                   ))}
                 </select>
@@ -127,7 +128,7 @@ export function HtmlReport({ network }: { network: NetworkInfo }) {
         </>
       )}
       {now !== null && now.network !== network.name && (
-        <p class="hint">Of {now.network}:</p>
+        <p class="hint">Of {short(now.network)}:</p>
       )}
       <JobState job={job} doing="the report" />
       <p class="hint" role="status">
@@ -142,7 +143,7 @@ export function HtmlReport({ network }: { network: NetworkInfo }) {
               target="_blank"
               rel="noopener"
             >
-              Open the report of {now.network}
+              Open the report of {short(now.network)}
             </a>
             <Downloads job={job} />
           </div>

@@ -4,17 +4,23 @@ import { bar, largest, signed, type UnitRow } from "./told";
 
 interface Props {
   rows: UnitRow[];
+  /** What effects above 0 and below speak for. */
+  pair: [string, string];
   chosen: number | null;
   choose: (unit: number) => void;
 }
 
-export function Bars({ rows, chosen, choose }: Props) {
+export function Bars({ rows, pair, chosen, choose }: Props) {
   const end = largest(rows);
   return (
     <div class="bars">
       <p class="bars-ends hint" aria-hidden="true">
-        <span>against, {signed(-end)}</span>
-        <span>for, {signed(end)}</span>
+        <span>
+          ← for {pair[1]}, {signed(-end)}
+        </span>
+        <span>
+          for {pair[0]}, {signed(end)} →
+        </span>
       </p>
       <ul role="list">
         {rows.map((row) => (
@@ -38,6 +44,9 @@ export function Bars({ rows, chosen, choose }: Props) {
           </li>
         ))}
       </ul>
+      {rows.some((row) => row.before !== undefined) && (
+        <p class="hint">Hollow: before. Filled: after.</p>
+      )}
     </div>
   );
 }

@@ -22,6 +22,8 @@ export interface UnitsTold {
   notes: string[];
   /** What the colours of where units looked mean. */
   key: string;
+  /** The classes that effects above 0 and below speak for. */
+  pair: [number, number];
   complete: boolean;
   data?: string;
   /** where_N, before_N and after_N: where unit N looked; unit_N: what it likes. */

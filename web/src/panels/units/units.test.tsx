@@ -26,6 +26,7 @@ const told = {
   ],
   notes: [],
   key: "",
+  pair: [1, 0],
   complete: false,
 };
 
@@ -68,6 +69,7 @@ test("who decided about the picture on the screen, with favourites as they come"
   expect(place.textContent).toContain("<b>7</b> has 98.8 %.");
   expect(place.querySelector("b, i")).toBeNull();
   expect(place.textContent).toContain("being looked for");
+  expect(place.querySelector(".bars-ends")?.textContent).toBe("← for zero, −2.00for one, +2.00 →");
   const liked = { unit_5: [frame, frame], unit_9: [frame] };
   const rows = told.rows.map((row) => ({ ...row, favourites: [{ picture: "digits:1", words: "a 5" }] }));
   await server.stream().tell("units", { ...told, rows, complete: true, data: "digits", frames: liked });

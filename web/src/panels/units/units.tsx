@@ -58,6 +58,8 @@ export function Units({ network }: { network: NetworkInfo }) {
   }));
   const stale = result !== null && JSON.stringify(result.of) !== JSON.stringify(asked);
   const rows = result?.told.rows ?? [];
+  const [one, other] = result?.told.pair ?? [-1, -1];
+  const pair: [string, string] = [network.labels[one] ?? "", network.labels[other] ?? ""];
   const row = rows.find((one) => one.unit === chosen) ?? rows[0];
 
   return (
@@ -120,12 +122,12 @@ export function Units({ network }: { network: NetworkInfo }) {
           </p>
           <p>{result.told.summary}</p>
           <div class="units-found">
-            <Bars rows={rows} chosen={row?.unit ?? null} choose={choose} />
+            <Bars rows={rows} pair={pair} chosen={row?.unit ?? null} choose={choose} />
             {row !== undefined && <Unit row={row} told={result.told} />}
           </div>
           {result.told.notes.map((note) => (
             <p key={note} class="hint">
-              Mind: {note}
+              {note}
             </p>
           ))}
         </div>

@@ -5,7 +5,7 @@ import { matching } from "./classes";
 
 /** As many as are offered without searching; all of a network that has no more than twelve. */
 const FEW = 12;
-const SHOWN = 6;
+const SHOWN = 5;
 
 interface Props {
   /** What is chosen here, such as "Why". */

@@ -5,7 +5,7 @@ import { Picture } from "../../pictures/canvas";
 import { spoken } from "../../state/present";
 import type { Asked, Drawn } from "./maps";
 import { pictureOf, same } from "./maps";
-import { drawable, type MethodOffered, type Verdict } from "./told";
+import { drawable, endsInWords, type MethodOffered, type Verdict } from "./told";
 
 interface Props {
   method: MethodOffered;
@@ -43,7 +43,7 @@ export function MapCard({ method, drawn, verdict, asked, random, over, labels }:
       ) : pictures === null ? (
         <p class="hint">Not drawn yet.</p>
       ) : (
-        <Pair what={what} pictures={pictures} random={random} refused={drawn?.random?.why_not} />
+        <Pair what={what} pictures={pictures} random={random} drawn={drawn!} />
       )}
       {pictures !== null && drawn !== undefined && <Key drawn={drawn} />}
     </article>
@@ -65,22 +65,25 @@ function Pair(props: {
   what: string;
   pictures: { network: Frame | null; random: Frame | null };
   random: boolean;
-  refused: string | undefined;
+  drawn: Drawn;
 }) {
-  const { what, pictures, random, refused } = props;
+  const { what, pictures, random, drawn } = props;
+  const refused = drawn.random?.why_not;
   return (
     <>
       <div class="map-pair">
         {pictures.network !== null && (
           <figure>
             <Picture frame={pictures.network} alt={`${what}, this network`} />
-            <figcaption class="hint">this network</figcaption>
+            <figcaption class="hint">this network{endsInWords(drawn.map.scale)}</figcaption>
           </figure>
         )}
         {random && pictures.random !== null && (
           <figure>
             <Picture frame={pictures.random} alt={`${what}, random weights`} />
-            <figcaption class="hint">random weights</figcaption>
+            <figcaption class="hint">
+              random weights{endsInWords(drawn.random?.scale)}
+            </figcaption>
           </figure>
         )}
       </div>

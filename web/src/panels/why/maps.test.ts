@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { Asked } from "./maps";
 import { lacking, pictureOf, verdictOf, withMap } from "./maps";
-import { grouped, type MapTold, type MethodOffered } from "./told";
+import { endsInWords, grouped, type MapTold, type MethodOffered } from "./told";
 
 const asked: Asked = { network: "digits-cnn", picture: "digits:7", class: 7, against: null };
 const frame = { width: 1, height: 1, channels: 3 as const, pixels: "AAAA" };
@@ -69,4 +69,10 @@ test("every method is in one group, by what it promises", () => {
     ["gradient", "hires-cam"],
     ["eigen-cam"],
   ]);
+});
+
+test("a caption says where the colours of its own map end", () => {
+  expect(endsInWords({ start: -0.01234, end: 0.01234, signed: true })).toBe(", ±0.0123");
+  expect(endsInWords({ start: 0, end: 2, signed: false })).toBe(", 0 to 2");
+  expect(endsInWords(undefined)).toBe("");
 });

@@ -10,6 +10,13 @@ export interface Verdict {
   by?: string;
 }
 
+/** Where the colours of a map begin and end. */
+export interface Scale {
+  start: number;
+  end: number;
+  signed: boolean;
+}
+
 /** Event `map`: one map, or why there is none. */
 export interface MapTold {
   method: string;
@@ -23,6 +30,7 @@ export interface MapTold {
   shows?: string;
   /** What a colour means, its unit and its scale. */
   words?: string;
+  scale?: Scale;
   promise?: string;
   missed?: boolean;
   doubts?: string[];
@@ -74,4 +82,11 @@ export function grouped(methods: MethodOffered[]): { title: string; methods: Met
       methods: methods.filter((one) => !one.of_class),
     },
   ].filter((group) => group.methods.length > 0);
+}
+
+/** Where colours end, as a caption says it; two maps side by side each have their own. */
+export function endsInWords(scale: Scale | undefined): string {
+  if (scale === undefined) return "";
+  const end = Number(scale.end.toPrecision(3)).toString();
+  return scale.signed ? `, ±${end}` : `, 0 to ${end}`;
 }
