@@ -8,7 +8,7 @@ import { DropPlace } from "./panels/input/bring";
 import { registered } from "./panels/registry";
 import { Says } from "./sentence/says";
 import { Sentence } from "./sentence/sentence";
-import { brief } from "./sentence/words";
+import { brief, place } from "./sentence/words";
 import { announced } from "./state/announce";
 import { pictured } from "./state/pictured";
 import { indexOf, networkName, wanted } from "./state/sentence";
@@ -43,12 +43,12 @@ export function Page() {
 
 /** What is on the screen: of which network, and which picture turns into what. */
 function title(shown: NetworkInfo | null): string {
-  if (loading.value.is === "loading") return `Loading ${networkName.value} – Fluoroscope studio`;
+  if (loading.value.is === "loading") return `Loading ${place(networkName.value)} – Fluoroscope studio`;
   const known = pictured.value;
   if (shown === null || known === null) return "Fluoroscope studio";
   const from = brief(known.label ?? shown.labels[known.winner] ?? "picture");
   const to = brief(shown.labels[indexOf(wanted.value, shown.labels)] ?? wanted.value);
-  return `${from} → ${to} · ${shown.name} – Fluoroscope studio`;
+  return `${from} → ${to} · ${place(shown.name)} – Fluoroscope studio`;
 }
 
 function Panels({ network: shown }: { network: NetworkInfo }) {
@@ -74,7 +74,7 @@ function Panels({ network: shown }: { network: NetworkInfo }) {
       </div>
       {left.length > 0 && (
         <footer class="foot">
-          <p>Not shown for {shown.name}:</p>
+          <p>Not shown for {place(shown.name)}:</p>
           <ul>
             {left.map(({ id, title: words, why }) => (
               <li key={id}>

@@ -2,6 +2,7 @@
 import { signal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { reach } from "../api/client";
+import { place } from "../sentence/words";
 import { networkName } from "../state/sentence";
 import { loading, openNetwork, openStudio, studio, trouble } from "../state/studio";
 
@@ -96,7 +97,7 @@ export function LoadingNetwork({ name, since }: { name: string; since: number })
   return (
     <div class="state" role="status">
       <Scan />
-      <h2>Loading {name}</h2>
+      <h2>Loading {place(name)}</h2>
       <p>
         {built
           ? "It comes with Fluoroscope, so this takes a moment only: its weights are read and one picture is sent through it."
@@ -114,7 +115,7 @@ export function FailedNetwork({ name, reason }: { name: string; reason: string }
   const others = (studio.value?.networks ?? []).filter((one) => one.name !== name);
   return (
     <div class="state">
-      <h2>{name} cannot be loaded</h2>
+      <h2>{place(name)} cannot be loaded</h2>
       <p class="problem" role="alert">
         {reason}
       </p>
@@ -129,7 +130,7 @@ export function FailedNetwork({ name, reason }: { name: string; reason: string }
             class="button"
             onClick={() => (networkName.value = one.name)}
           >
-            {one.name}
+            {place(one.name)}
           </button>
         ))}
       </div>

@@ -18,7 +18,7 @@ import { Combobox } from "./combobox";
 import { PictureChooser } from "./picture";
 import "./sentence.css";
 import { WithinWord } from "./within";
-import { article, brief, DIRECTIONS } from "./words";
+import { article, brief, DIRECTIONS, place } from "./words";
 import { Word } from "./word";
 
 export function Sentence() {
@@ -74,7 +74,7 @@ const STATES: Record<Offered["state"], string> = {
 function NetworkWord() {
   const failed = loading.value.is === "failed";
   return (
-    <Word name="Network" shown={networkName.value} wrong={failed}>
+    <Word name="Network" shown={place(networkName.value)} wrong={failed}>
       {(close) => <Networks close={close} />}
     </Word>
   );

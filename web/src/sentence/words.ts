@@ -3,7 +3,7 @@
 /** "a" or "an" before a class: by its letter, and before numbers by how they are spoken. */
 export function article(next: string): "a" | "an" {
   const word = next.trim().toLowerCase();
-  if (/^(8|11(?!\d)|18(?!\d))/.test(word)) return "an";
+  if (/^(8|11(?!\d)|18(?!\d)|hour|heir|honest)/.test(word)) return "an";
   if (/^(uni(?!n)|use|usu|eu|one\b|once\b)/.test(word)) return "a";
   return /^[aeiou]/.test(word) ? "an" : "a";
 }
@@ -74,4 +74,10 @@ export function stepsProblem(steps: string): string | null {
 
 function said(text: string): string {
   return text.trim() === "" ? "Nothing" : `“${text.trim().slice(0, 20)}”`;
+}
+
+/** A network or a data set in the sentence: of a path the last part. */
+export function place(name: string): string {
+  const parts = name.split(/[\\/]/).filter((part) => part !== "");
+  return /^([\\/.~]|[a-z]:[\\/])/i.test(name) ? (parts.at(-1) ?? name) : name;
 }

@@ -8,6 +8,7 @@ import { Picture } from "../../pictures/canvas";
 import { announce } from "../../state/announce";
 import { rememberLabel } from "../../state/pictured";
 import { picture } from "../../state/sentence";
+import { place } from "../../sentence/words";
 import { studio } from "../../state/studio";
 
 const AT_ONCE = 24;
@@ -76,7 +77,7 @@ export function SampleStrip({ network, chose }: StripProps) {
             >
               {sets.map(({ name, count }) => (
                 <option key={name} value={name}>
-                  {name} ({count.toLocaleString("en")})
+                  {place(name)} ({count.toLocaleString("en")})
                 </option>
               ))}
             </select>
@@ -101,7 +102,7 @@ export function SampleStrip({ network, chose }: StripProps) {
         ref={strip}
         class="strip"
         role="group"
-        aria-label={`Pictures of ${data}`}
+        aria-label={`Pictures of ${place(data)}`}
         data-keys=""
         onKeyDown={walk}
         onScroll={(event) => {
@@ -213,7 +214,7 @@ function WrongButton({ network, data, chose }: WrongProps) {
       rememberLabel(network.name, sample.name, sample.label);
       const predicted = sample.predicted_as ?? network.labels[sample.winner ?? -1];
       const words =
-        `${sample.name} is misclassified: ${sample.label ?? "it"} is predicted as ${predicted}. ` +
+        `${place(sample.name)} is misclassified: ${sample.label ?? "it"} is predicted as ${predicted}. ` +
         `It was found among ${searched} ${searched === 1 ? "picture" : "pictures"}.`;
       found.value = { words, refused: false };
       announce(words);
