@@ -11,7 +11,6 @@ export interface Suited {
   picture: string;
   /** A usual bound for each norm. */
   eps: Record<string, string>;
-  steps: number;
 }
 
 const suited = computed<Suited>(() => {
@@ -19,8 +18,7 @@ const suited = computed<Suited>(() => {
   const data = studio.value?.data[0]?.name ?? "digits";
   return {
     picture: found?.picture ?? (data === "digits" ? "digits:7" : `${data}:0`),
-    eps: { linf: "0.3", l2: "2", ...found?.eps },
-    steps: found?.steps ?? 40,
+    eps: found?.eps ?? { linf: "0.3", l2: "2" },
   };
 });
 
@@ -44,7 +42,7 @@ export const norm = choice("norm", "linf");
 export const direction = choice("by", () => (norm.value === "linf" ? "sign" : "normalized"));
 /** The bound, such as `8/255`; of no meaning where `norm` is `none`. */
 export const eps = choice("eps", () => suited.value.eps[norm.value] ?? "");
-export const steps = choice("steps", () => suited.value.steps);
+export const steps = choice("steps", 40);
 
 /** What a class is called in requests and in the address. */
 export function nameOf(index: number, labels: readonly string[]): string {

@@ -21,6 +21,7 @@ from fluoroscope.studio.jobs.job import Cancelled
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
 from fluoroscope.studio.kinds.reading import check_gradient, usual_bounds
 from fluoroscope.studio.kinds.trajectory import Trajectory, curve_csv
+from fluoroscope.studio.kinds.usual_data import picture_of
 
 if TYPE_CHECKING:
     from fluoroscope.models.classifier import Classifier
@@ -157,13 +158,15 @@ def morph_command(studio: "Studio", asked: MorphRequest, image: Tensor) -> str:
 
 
 def offer(studio: "Studio", model: "Classifier") -> dict[str, Any]:
-    """Directions, objectives, norms, and the bound that the field uses for such pictures."""
+    """Directions, objectives, norms, and what the page begins with."""
     check_gradient(studio, model)
+    bounds = usual_bounds(studio, model)
     return {
         "directions": list(DIRECTIONS),
         "objectives": list(OBJECTIVES),
         "norms": ["linf", "l2", "none"],
-        "eps": usual_bounds(studio, model)["linf"],
+        "eps": bounds["linf"],
+        "usual": {"picture": picture_of(studio, model), "eps": bounds},
     }
 
 

@@ -36,6 +36,16 @@ def fitting(studio: "Studio", model: "Classifier") -> list[str]:
     return [name for name in names if fits(model, studio.pictures.images(name, model.channels))]
 
 
+def picture_of(studio: "Studio", model: "Classifier") -> str | None:
+    """The picture that the page begins with on a network: a handwritten 7 of the digits, and of
+    any other data set the one in the same place; none without data.
+    """
+    if not studio.pictures.data:
+        return None
+    name, images = data_of(studio, model, None)
+    return f"{name}:{min(7, len(images) - 1)}"
+
+
 def fits(model: "Classifier", images: "ImageSet") -> bool:
     """Whether the data's classes are told to be the network's; numbers alone, as of digits, are
     those of as many classes only.
