@@ -113,11 +113,13 @@ def open_window(browser: Any, studio_url: str, axe_source: str) -> Iterator[Call
     """Opens windows; what any of them complained of fails the test at its end."""
     opened: list[Window] = []
 
-    def opening(path: str = "", *, url: str = studio_url, **options: Any) -> Window:
+    def opening(
+        path: str = "", *, url: str = studio_url, panels: bool = True, **options: Any
+    ) -> Window:
         options = {"viewport": {"width": 1280, "height": 800}} | options
         window = Window(browser.new_context(**options), url, axe_source)
         opened.append(window)
-        window.visit(path)
+        window.visit(path, panels)
         return window
 
     yield opening

@@ -1,6 +1,7 @@
 """A window of the browser that notes whatever a page must not do."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 _WATCH = """
@@ -18,8 +19,10 @@ _HOW = {"light": {}, "dark": {"runOnly": ["color-contrast"]}}
 _STICKS_OUT = """() => {
   const width = document.documentElement.clientWidth;
   if (document.documentElement.scrollWidth <= width) return [];
+  const held = (one) => one !== null && one !== document.body &&
+    (getComputedStyle(one).overflowX !== "visible" || held(one.parentElement));
   return [...document.body.querySelectorAll("*")]
-    .filter((one) => one.getBoundingClientRect().right > width)
+    .filter((one) => one.getBoundingClientRect().right > width && !held(one.parentElement))
     .map((one) => one.outerHTML.slice(0, 120)).slice(0, 12);
 }"""
 
@@ -53,11 +56,19 @@ class Window:
         if request.url.endswith("/api/jobs") and request.post_data:
             self.posted.append(request.post_data_json)
 
-    def visit(self, path: str = "") -> None:
-        """Open an address of the studio and wait until the network of the sentence is there."""
-        with self.page.expect_response("**/api/network?*"):
-            self.page.goto(f"{self.url}/{path}")
-        self.panel("Morph").wait_for()
+    def visit(self, path: str = "", panels: bool = True) -> None:
+        """Open an address of the studio and wait until its panels are there, if any shall be."""
+        self.page.goto(f"{self.url}/{path}")
+        if panels:
+            self.panel("Morph").wait_for()
+
+    def wait_until(self, true: Callable[[], bool]) -> None:
+        """Wait, while the browser goes on, for what it asks for."""
+        for _ in range(500):
+            if true():
+                return
+            self.page.wait_for_timeout(20)
+        raise AssertionError("it did not come to be within 10 s")
 
     def panel(self, title: str) -> Any:
         """A panel by its title."""
