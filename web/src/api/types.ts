@@ -17,13 +17,17 @@ export interface Offered {
   name: string;
   state: "named" | "loading" | "ready" | "failed";
   problem: string | null;
+  /** A client added it; it can be taken away. */
+  added?: boolean;
 }
 
 /** GET api/studio */
 export interface StudioInfo {
   version: string;
   networks: Offered[];
-  data: { name: string; count: number }[];
+  data: { name: string; count: number; problem?: string | null }[];
+  /** Other networks can be added. */
+  allow_load?: boolean;
 }
 
 /** What a kind of job offers on a network, or why it cannot be used there. */
@@ -35,6 +39,12 @@ export interface NetworkInfo {
   labels: string[];
   channels: number;
   input_size: [number, number] | null;
+  parameters?: number;
+  device?: string;
+  /** What makes its results doubtful. */
+  notes?: string[];
+  /** What to know of it beside the other network, where one was asked for. */
+  beside?: string | null;
   offers: Record<string, Offer>;
 }
 
