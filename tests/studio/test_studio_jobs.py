@@ -159,12 +159,15 @@ def _speechless(_: Job) -> None:
 @pytest.mark.parametrize(
     ("work", "said"),
     [
-        (_exits, "a fault of the studio: SystemExit: 3"),
-        (_interrupts, "a fault of the studio: KeyboardInterrupt"),
+        (_exits, "SystemExit: 3: a mistake of the studio, or of the network's own code"),
+        (_interrupts, "KeyboardInterrupt: a mistake"),
         (_runs_out, "there is not enough memory"),
         (_refuses, "steps is 0; expected 1 or more"),
-        (_speechless, "a fault of the studio: SpeechlessError"),
-        (lambda job: job.tell("step", {"no json": object()}), "fault of the studio: TypeError"),
+        (_speechless, "SpeechlessError: a mistake"),
+        (
+            lambda job: job.tell("step", {"no json": object()}),
+            "TypeError: Object of type object",
+        ),
         (lambda job: job.conclude(summary=object()), None),
     ],
 )

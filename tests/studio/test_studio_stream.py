@@ -18,9 +18,11 @@ import uvicorn
 from fluoroscope.studio.app import create_app
 from fluoroscope.studio.clients import COOKIE
 from fluoroscope.studio.doors import event_stream
+from fluoroscope.studio.doors.described import End
 from fluoroscope.studio.jobs.job import Job
 from fluoroscope.studio.jobs.log import EventLog
 from fluoroscope.studio.jobs.queue import Bounds
+from fluoroscope.studio.kinds.registry import KINDS
 from fluoroscope.studio.networks import Networks
 from fluoroscope.studio.pictures import Pictures
 from fluoroscope.studio.studio import Studio
@@ -315,6 +317,41 @@ def test_a_client_is_known_again_and_has_its_limit(
     for job in list(served.studio.jobs._jobs.values()):
         served.studio.jobs.cancel(job)
     until(lambda: all(job.ended for job in served.studio.jobs._jobs.values()))
+
+
+def test_the_description_knows_refusals_and_events(served: Served) -> None:
+    paths = served.client.get("/api/openapi.json").json()["paths"]
+    refused = {
+        (path, method): {
+            int(status)
+            for status, answer in door["responses"].items()
+            if "application/problem+json" in answer.get("content", {})
+        }
+        for path, doors in paths.items()
+        if path.startswith("/api/jobs") and not path.endswith("/report")
+        for method, door in doors.items()
+    }
+    one = "/api/jobs/{identifier}"
+    assert refused == {
+        ("/api/jobs", "post"): {422, 429},
+        (one, "get"): {404},
+        (one, "delete"): {404},
+        (f"{one}/events", "get"): {404, 422},
+        (f"{one}/files/{{name}}", "get"): {404, 422},
+    }
+    stream = paths[f"{one}/events"]["get"]["responses"]["200"]
+    for kind in KINDS:
+        assert f"* `{kind.name}`: Tell " in stream["description"]
+    # The events that every kind tells are as described.
+    told = served.job(**MORPH, steps=2)
+    known = stream["content"]["text/event-stream"]["itemSchema"]["anyOf"][:-1]
+    schemas = {
+        one["properties"]["event"]["const"]: one["properties"]["data"]["contentSchema"]
+        for one in known
+    }
+    assert set(schemas) == {"queued", "progress", "end"}
+    assert set(schemas["end"]["required"]) == {"state", "notes", "files"}
+    assert End.model_validate(told[-1]).state == "done"
 
 
 def test_what_a_job_left_is_fetched(served: Served) -> None:

@@ -1,5 +1,17 @@
-import { expect, test } from "vitest";
-import { changes, floats } from "./decode";
+import { expect, test, vi } from "vitest";
+import { bytes, changes, floats } from "./decode";
+
+test("the browser's own way is taken where there is one, and both give the same", () => {
+  vi.stubGlobal("Uint8Array", class extends Uint8Array<ArrayBuffer> {
+    static fromBase64 = undefined;
+  });
+  expect([...bytes("AP8QgA==")]).toEqual([0, 255, 16, 128]);
+  const fromBase64 = vi.fn((text: string) => Uint8Array.from(atob(text), (one) => one.charCodeAt(0)));
+  vi.stubGlobal("Uint8Array", Object.assign(class extends Uint8Array<ArrayBuffer> {}, { fromBase64 }));
+  expect([...bytes("AP8QgA==")]).toEqual([0, 255, 16, 128]);
+  expect(fromBase64).toHaveBeenCalledOnce();
+  vi.unstubAllGlobals();
+});
 
 test("numbers come out as they went in", () => {
   const values = new Float32Array([0.25, -3, 1e-9]);

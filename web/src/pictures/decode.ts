@@ -1,7 +1,12 @@
 // Pictures and numbers as the server sends them.
 import type { Difference, Frame } from "../api/types";
 
-export function bytes(base64: string): Uint8Array {
+/** Newer browsers decode by themselves, in a third of the time. */
+type Decoder = { fromBase64?: (text: string) => Uint8Array<ArrayBuffer> };
+
+export function bytes(base64: string): Uint8Array<ArrayBuffer> {
+  const decoder = Uint8Array as Decoder;
+  if (decoder.fromBase64 !== undefined) return decoder.fromBase64(base64);
   const text = atob(base64);
   const values = new Uint8Array(text.length);
   for (let index = 0; index < text.length; index++) values[index] = text.charCodeAt(index);

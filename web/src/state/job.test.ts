@@ -184,3 +184,19 @@ test("the next job of a panel ends the one before, which is not heard any more",
   slot.leave();
   expect(slot.standing.value.is).toBe("idle");
 });
+
+test("of many jobs four are heard at once, so that some can still be stopped", async () => {
+  const runs = [];
+  for (let number = 0; number < 6; number++) runs.push(await running());
+  const posts = () => asked.filter((one) => one.startsWith("POST")).length;
+  const before = FakeSource.all.length;
+  expect(posts()).toBe(before);
+  expect(before).toBeLessThanOrEqual(4);
+  expect(runs[5]?.standing.value).toEqual({ is: "queued", place: null });
+  runs[5]?.cancel();
+  expect(runs[5]?.standing.value).toEqual({ is: "cancelled", why: null });
+  runs[0]?.leave();
+  await vi.advanceTimersByTimeAsync(0);
+  expect(posts()).toBe(before + 1);
+  for (const run of runs) run.leave();
+});

@@ -10,6 +10,7 @@ import { type ReadonlySignal, signal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { call, EVENTS, Refusal } from "../api/client";
 import type { End, JobInfo } from "../api/types";
+import { slot } from "./slots";
 
 export type Standing =
   | { is: "idle" }
@@ -72,6 +73,7 @@ export function runJob(request: object, handlers: Handlers): Run {
 
   function finish(found: Standing) {
     close();
+    giveBack();
     standing.value = found;
   }
 
@@ -183,7 +185,7 @@ export function runJob(request: object, handlers: Handlers): Run {
     }
   }
 
-  void begin();
+  const giveBack = slot(() => void begin());
   return {
     standing,
     id,
@@ -193,6 +195,7 @@ export function runJob(request: object, handlers: Handlers): Run {
       const job = id.peek();
       if (job !== null && !over()) end(job);
       close();
+      giveBack();
     },
   };
 }

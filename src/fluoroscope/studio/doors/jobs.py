@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Depends, Header, HTTPException, Path, Query
 from pydantic import BaseModel, Field
 
 from fluoroscope.studio.clients import address_of, client_of, know_again
+from fluoroscope.studio.doors.described import refusals, stream
 from fluoroscope.studio.doors.event_stream import EventStream
 from fluoroscope.studio.jobs.job import Job, State
 from fluoroscope.studio.kinds.registry import KINDS
@@ -17,6 +18,10 @@ from fluoroscope.studio.studio import Studio
 _Asked: Any = reduce(or_, (kind.request for kind in KINDS))
 if len(KINDS) > 1:
     _Asked = Annotated[_Asked, Body(discriminator="kind")]
+
+_FILE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The file.", "content": {"application/octet-stream": {}}}
+}
 
 
 class JobInfo(BaseModel):
@@ -43,7 +48,7 @@ def jobs(studio: Studio) -> APIRouter:
 
     Found = Annotated[Job, Depends(found)]  # noqa: N806
 
-    @doors.post("", status_code=201)
+    @doors.post("", status_code=201, responses=refusals(422, 429))
     async def add_job(request: Request, response: Response, asked: _Asked) -> JobInfo:
         """Queue a job; its events say what becomes of it."""
         kind = next(one for one in KINDS if isinstance(asked, one.request))
@@ -54,23 +59,31 @@ def jobs(studio: Studio) -> APIRouter:
         know_again(request, response)
         return _described(job)
 
-    @doors.get("/{identifier}")
+    @doors.get("/{identifier}", responses=refusals(404))
     async def one_job(job: Found) -> JobInfo:
         """How a job stands."""
         return _described(job)
 
-    @doors.delete("/{identifier}")
+    @doors.delete("/{identifier}", responses=refusals(404))
     async def cancel_job(job: Found) -> JobInfo:
         """End a job; what it told so far stays to be read."""
         studio.jobs.cancel(job)
         return _described(job)
 
-    @doors.get("/{identifier}/events", response_class=Response)
+    @doors.get(
+        "/{identifier}/events", response_class=Response, responses=stream() | refusals(404, 422)
+    )
     @doors.head("/{identifier}/events", response_class=Response, include_in_schema=False)
     async def events(
         job: Found,
-        last_event_id: Annotated[str, Header(max_length=40)] = "",
-        after: Annotated[str, Query(max_length=40)] = "",
+        last_event_id: Annotated[
+            str,
+            Header(max_length=40, description="The number of the last one that was read."),
+        ] = "",
+        after: Annotated[
+            str,
+            Query(max_length=40, description="The same, for who cannot set the header."),
+        ] = "",
     ) -> Response:
         """What the job tells, from its first event or from that after ``Last-Event-ID``."""
         begin = _number(last_event_id or after or "0", job)
@@ -78,7 +91,9 @@ def jobs(studio: Studio) -> APIRouter:
             return Response(status_code=204)  # by which the browser knows that this was all
         return EventStream(job.log, begin)
 
-    @doors.get("/{identifier}/files/{name}")
+    @doors.get(
+        "/{identifier}/files/{name}", response_class=Response, responses=_FILE | refusals(404, 422)
+    )
     async def one_file(job: Found, name: str) -> Response:
         """A file that a job left."""
         left = job.files.get(name)

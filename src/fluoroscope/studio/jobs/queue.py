@@ -15,6 +15,7 @@ from typing import Any
 from fluoroscope.errors import FluoroscopeError
 from fluoroscope.notices import collected, distinct
 from fluoroscope.process import one_thread
+from fluoroscope.studio.faults import tell_fault
 from fluoroscope.studio.jobs.job import Cancelled, Job, State
 from fluoroscope.studio.jobs.line import Line
 from fluoroscope.words import count
@@ -23,6 +24,10 @@ WORKERS = 4
 """Threads that work: one of them for what is long, two for one client, one for the others."""
 _TICK = 0.1
 """Seconds between two looks whether somebody still reads."""
+_FAULT = (
+    "a mistake of the studio, or of the network's own code; where it happened is told on the "
+    "terminal where the studio was started"
+)
 _STOPPED = "the studio was stopped; start it again"
 _ABANDONED = "the connection was lost for longer than a second; start it again"
 
@@ -279,11 +284,13 @@ def _done(entry: _Entry) -> tuple[State, list[str], str]:
     except BaseException as error:
         # A fault of ours, or of a network's own code that ends programs: it is told, and neither
         # the worker nor another job falls with it.
-        return "failed", notes, f"a fault of the studio: {_said(error)}"
+        with suppress(Exception):
+            tell_fault(f"in a job of the kind {job.kind}", error)
+        return "failed", notes, f"{_said(error)}: {_FAULT}"
 
 
 def _said(error: BaseException) -> str:
     words = type(error).__name__
     with suppress(BaseException):  # an exception's own words may be what fails
-        words = f"{words}: {error}"[:500]
+        words = f"{words}: {error}"[:500].removesuffix(": ")
     return words
