@@ -54,12 +54,15 @@ def usual_bounds(studio: "Studio", model: "Classifier") -> dict[str, str]:
 
 
 def _some_picture(studio: "Studio", model: "Classifier") -> Tensor:
-    """The first that is on offer, or grey where the network takes other channels."""
+    """The first that is on offer, or noise where the network takes other channels."""
     for data in studio.pictures.data:
         try:
             return studio.picture(f"{data}:0", model)
         except FluoroscopeError:
             continue
     size = model.input_size or (224, 224)
-    shape = (1, model.channels, *size)
-    return torch.full(shape, 0.5, dtype=model.dtype, device=model.device)
+    noise = torch.rand(
+        (1, model.channels, *size), generator=torch.Generator().manual_seed(0),
+        dtype=torch.float32, device="cpu",
+    )  # fmt: skip
+    return noise.to(model.device, model.dtype)
