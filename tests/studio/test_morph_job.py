@@ -1,11 +1,13 @@
 """A morph in the studio tells what the library's own morph says."""
 
 import base64
+import csv
+import io
 
 import numpy as np
 import torch
 
-from fluoroscope import load_model, morph_stream
+from fluoroscope import load_model, morph, morph_stream
 from tests.studio.conftest import Served
 
 ASKED = {"kind": "morph", "network": "digits-cnn", "picture": "digits:7", "to": "2",
@@ -35,3 +37,52 @@ def test_a_reader_comes_back_to_where_it_was(served: Served) -> None:
     job = served.client.post("/api/jobs", json=ASKED).json()["id"]
     whole = list(served.events(job))
     assert list(served.events(job, after=5)) == whole[5:]
+
+
+def test_way_stations_are_changes_of_the_winner_and_marks_of_the_target(served: Served) -> None:
+    asked = {**ASKED, "steps": 40, "step_size": "0.005"}
+    told = served.job(**asked)
+    own = morph(load_model("digits-cnn"), "digits:7", to="2", eps="0.3", steps=40, step_size=0.005)
+    steps = [event for event in told if event["event"] in ("step", "winner")]
+    changes = [event["step"] for event in steps if {"why": "winner"} in event["stations"]]
+    assert [0, *changes] == [step for step, _ in own.way_stations]
+    shares = own.target_probability
+    for mark in (0.1, 0.5, 0.9):
+        first = next(step for step, share in enumerate(shares) if share >= mark)
+        [found] = [
+            event["step"]
+            for event in steps
+            if {"why": "reaches", "share": mark} in event["stations"]
+        ]
+        assert found == first
+    leaving = served.job(**{**ASKED, "to": None, "less": "7"})
+    steps = [event for event in leaving if event["event"] in ("step", "winner")]
+    falls = [station for event in steps for station in event["stations"] if "share" in station]
+    assert sorted(station["share"] for station in falls) == [0.1, 0.5, 0.9]
+    assert {station["why"] for station in falls} == {"falls below"}
+
+
+def test_the_curve_has_every_step_and_class(served: Served) -> None:
+    job = served.client.post("/api/jobs", json=ASKED).json()["id"]
+    steps = [event for event in served.events(job) if event["event"] in ("step", "winner")]
+    text = served.client.get(f"/api/jobs/{job}/files/curve.csv").text
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) == len(steps) == 13
+    for row, event in zip(rows, steps, strict=True):
+        sent = np.frombuffer(base64.b64decode(event["probabilities"]), dtype="<f4")
+        assert [np.float32(row[f"p({label})"]) for label in range(10)] == sent.tolist()
+        assert float(row["l2"]) == event["l2"]
+        assert row["winner"] == str(event["winner"])
+
+
+def test_files_are_made_anew_where_the_result_is_gone(served: Served) -> None:
+    job = served.client.post("/api/jobs", json=ASKED).json()["id"]
+    list(served.events(job))
+    kept = served.studio.results.get(job)
+    assert kept is not None
+    served.studio.results.put(job, kept, 10**12)  # too large: it is gone
+    assert served.studio.results.get(job) is None
+    left = served.client.get(f"/api/jobs/{job}/files/morph.json").json()
+    own = kept.describe()
+    assert left["steps"] == own["steps"]
+    assert left["summary"] == own["summary"]

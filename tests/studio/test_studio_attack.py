@@ -13,6 +13,9 @@ from fluoroscope.attacks.parts import attack_parts, first_part, fit_to, other_pi
 from fluoroscope.attacks.registry import ATTACKS
 from fluoroscope.attacks.universal.fitting import Fitted
 from fluoroscope.engine.stream import Step
+from fluoroscope.studio.jobs.job import Job
+from fluoroscope.studio.kinds import trajectory
+from fluoroscope.studio.studio import Studio
 from tests.studio.conftest import Served
 
 MODEL = load_model("digits-cnn")
@@ -95,3 +98,100 @@ def test_every_attack_tells_what_the_library_does(served: Served, name: str) -> 
     assert end["success"] == bool(own.success)
     assert end["distance"] == float(own.distance)
     assert end["summary"].startswith(own.in_words(method.threat))
+
+
+def _moves(count: int, winners: list[int]) -> list[Tensor]:
+    """Probabilities of these winners."""
+    return [torch.eye(3)[winners[step % len(winners)]] for step in range(count)]
+
+
+def _trajectory(studio: Studio, monkeypatch: pytest.MonkeyPatch, told: int) -> tuple[Any, Job]:
+    monkeypatch.setattr(trajectory, "BETWEEN", 1e9)
+    monkeypatch.setattr(trajectory, "ALL_TOLD", 3)
+    monkeypatch.setattr(trajectory, "MOST_TOLD", told)
+    job = Job("attack", "test", None)
+    return trajectory.Trajectory(studio, job, torch.zeros(1, 4, 4), None, every=False), job
+
+
+def _go(moving: trajectory.Trajectory, job: Job, winners: list[int], count: int) -> list[int]:
+    for number, probabilities in enumerate(_moves(count, winners)):
+        if moving.due(int(probabilities.argmax())):
+            moving.tell(number, torch.full((1, 4, 4), 0.5), probabilities, None, (1, 1.0, 0.5))
+    return [told["step"] for told in trajectory.told_steps(job)]
+
+
+def test_a_long_search_loses_no_change_of_winner(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moving, job = _trajectory(served.studio, monkeypatch, 100)
+    assert _go(moving, job, [0] * 10 + [1] * 10, 50) == [0, 1, 2, 10, 20, 30, 40]
+    assert moving.unseen == 0
+    told, _ = job.log.after(0)
+    assert [event.frames is not None for event in told] == [True] * 3 + [False] * 4
+
+
+def test_a_search_that_changes_its_mind_at_every_step_is_bounded(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moving, job = _trajectory(served.studio, monkeypatch, 6)
+    assert _go(moving, job, [0, 1], 50) == [0, 1, 2, 3, 4, 5]
+    assert moving.unseen == 44
+
+
+def test_a_step_that_is_gone_is_searched_for_anew(served: Served) -> None:
+    asked = {"kind": "attack", "network": "digits-cnn", "picture": "digits:7",
+             "attack": "hopskipjump", "params": {"queries": 150}}  # fmt: skip
+    job = served.client.post("/api/jobs", json=asked).json()["id"]
+    steps = [one for one in served.events(job) if one["event"] in ("step", "winner")]
+    assert steps[-1].get("result")
+    for event in steps:
+        kept = served.studio.picture(f"step:{job}:{event['step']}", MODEL)
+        served.studio.steps.put((job, event["step"]), kept, 10**12)  # too large: it is gone
+        again = served.studio.picture(f"step:{job}:{event['step']}", MODEL)
+        assert torch.equal(kept, again)
+    answer = served.client.post(
+        "/api/predictions", json={"network": "digits-cnn", "picture": f"step:{job}:99"}
+    )
+    assert answer.status_code == 404
+    assert f"up to {steps[-1]['step']}" in answer.json()["detail"]
+
+
+def test_two_networks_are_asked_about_the_same(served: Served) -> None:
+    networks = ("digits-cnn", "digits-robust")
+    begun = [
+        next(
+            event
+            for event in served.job(kind="attack", network=network, picture="digits:7",
+                                    attack="square", eps="0.1", params={"queries": 20}, seed=4)
+            if event.get("step") == 1
+        )
+        for network in networks
+    ]  # fmt: skip
+    assert begun[0]["frames"]["now"] == begun[1]["frames"]["now"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"attack": "gone"}, "there is no attack 'gone'"),
+        ({"attack": "pgd"}, "needs an eps"),
+        ({"attack": "pgd", "eps": "0.1", "norm": "l0"}, "not defined for the norm"),
+        ({"attack": "pgd", "eps": "0.1", "params": {"queries": 3}}, "no parameter 'queries'"),
+        ({"attack": "square", "eps": "0.1", "params": {"queries": 10**9}}, "expected at most"),
+        ({"attack": "nes", "eps": "0.1", "params": {"samples": 10**6}}, "expected at most 1000"),
+        ({"attack": "patch", "params": {"patch": 3}}, "holds pictures"),
+        ({"attack": "latent"}, "expected an invertible network"),
+        ({"attack": "admix", "eps": "0.1"}, "expected at least 3"),
+        ({"attack": "sparsefool", "targeted": True, "to": "2"}, "only leads away"),
+        ({"attack": "boundary", "targeted": True, "to": "2"}, "begin from"),
+        ({"attack": "pgd", "eps": "0.1", "targeted": True}, "expected a class in to"),
+        ({"attack": "pgd", "eps": "0.1", "others": "digits"}, "takes no other pictures"),
+        ({"attack": "pgd", "eps": "0.1", "to": "cat", "targeted": True}, "'cat'"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence(
+    served: Served, asked: dict[str, Any], said: str
+) -> None:
+    end = served.job(kind="attack", network="digits-cnn", picture="digits:7", **asked)[-1]
+    assert end["state"] == "failed"
+    assert said in end["problem"]

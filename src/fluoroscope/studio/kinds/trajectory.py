@@ -59,8 +59,7 @@ class Trajectory:
 
     def due(self, winner: int) -> bool:
         """Whether a step with this winner is told; of a change that is not, it is kept count."""
-        late = time.monotonic() - self._at >= BETWEEN
-        if self._every or self._told < ALL_TOLD or late:
+        if self._shown:
             return True
         if winner == self._winner:
             return False
@@ -69,6 +68,12 @@ class Trajectory:
         self.unseen += 1
         self._winner = winner
         return False
+
+    @property
+    def _shown(self) -> bool:
+        """Whether there was time to look at the last step."""
+        late = time.monotonic() - self._at >= BETWEEN
+        return self._every or self._told < ALL_TOLD or late
 
     def tell(
         self,
@@ -84,6 +89,12 @@ class Trajectory:
         changed, self._winner = winner != self._winner, winner
         stations = self._stations(number, probabilities, changed)
         self._studio.steps.put((self._job.id, number), image, image.nbytes)
+        matters = bool(stations) or bool(more.get("result"))
+        frames = None
+        if self._shown or more.get("result"):
+            self._at = time.monotonic()
+            now, apart = frame(image), difference(image, self._original)
+            frames = {"now": now, "difference": apart}
         l0, l2, linf = distances
         self._job.tell(
             "winner" if changed else "step",
@@ -98,12 +109,12 @@ class Trajectory:
                 "stations": stations,
                 **more,
             },
-            frames={"now": frame(image), "difference": difference(image, self._original)},
-            matters=changed or bool(stations) or bool(more.get("result")),
+            frames=frames,
+            matters=changed or matters,
         )
         if not self._told:
             self._most = min(MOST_TOLD, _MOST_TEXT // (6 * len(probabilities) + 500))
-        self._told, self._at = self._told + 1, time.monotonic()
+        self._told += 1
 
     def _stations(self, number: int, probabilities: Tensor, changed: bool) -> list[dict[str, Any]]:
         """Why the step is a way station: a change of winner, and the first crossings of marks."""
