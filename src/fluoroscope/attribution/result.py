@@ -17,6 +17,7 @@ from fluoroscope.words import as_percent, average, count, network_name, number, 
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL.Image import Image
 
     from fluoroscope.pictures.attributions import Column
 
@@ -190,6 +191,18 @@ class Attribution(html.Shown):
             warning=self.complaint,
             drawn=drawn,
         )
+
+    def tile(self, row: int, rows: list[int] | None = None) -> "Image":
+        """One map by itself, with its colours and words below, on the scale of ``rows``."""
+        from fluoroscope.pictures.attribution_tile import attribution_tile
+
+        rows = [row] if rows is None else rows
+        column = self.column(rows)
+        key, caption = column.key.replace("\n", ", "), column.captions[rows.index(row)]
+        words = [self.method, self.spoken(row), column.unit, key, caption]
+        if column.colours.cut:
+            words.insert(-1, column.colours.told)
+        return attribution_tile(self.maps[row], column.colours, words, warning=column.warning)
 
     def describe(self) -> dict[str, Any]:
         """What it is and found, as plain values, without the maps themselves."""

@@ -307,18 +307,13 @@ class _Drawing:
         )
 
     def _tile(self, one: "Attribution", row: int) -> Path:
-        from fluoroscope.pictures.attribution_tile import attribution_tile
         from fluoroscope.pictures.write import write_png
 
-        column = one.column(self._rows)
-        key = column.key.replace("\n", ", ")
-        words = [one.method, one.spoken(row), column.unit, key, column.captions[row]]
-        if column.colours.cut:
-            words.insert(-1, column.colours.told)
-        drawn = attribution_tile(one.maps[row], column.colours, words, warning=column.warning)
         classes = one.targets[row].reshape(-1).tolist()
         which = "-over-".join(f"{number}-{_safe(one.labels[number])}" for number in classes)
-        return write_png(self._directory / f"map-{_safe(one.method)}-{which}.png", drawn)
+        return write_png(
+            self._directory / f"map-{_safe(one.method)}-{which}.png", one.tile(row, self._rows)
+        )
 
 
 def _ours() -> re.Pattern[str]:

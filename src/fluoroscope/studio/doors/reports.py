@@ -1,20 +1,13 @@
-"""Reports to be looked at in the browser, where a page that somebody made can do nothing."""
+"""Reports to be looked at in the browser.
+
+Labels that somebody else wrote stand in one; the guard sends it with a policy of its own, by which
+it is of no origin, runs no script and loads nothing.
+"""
 
 from fastapi import APIRouter, HTTPException, Response
 
 from fluoroscope.studio.kinds.report import FILE
 from fluoroscope.studio.studio import Studio
-
-POLICY = (
-    "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; "
-    "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'self'"
-)
-"""A report has its style and its pictures within it, runs no script, and loads nothing.
-
-In the sandbox it is of no origin: labels that somebody else wrote stand in it, and whatever they
-are, they reach neither the studio nor its cookie.
-"""
 
 
 def reports(studio: Studio) -> APIRouter:
@@ -32,10 +25,6 @@ def reports(studio: Studio) -> APIRouter:
                 f"the job {identifier!r} has made no report; expected one that has ended and is "
                 "still kept: start it again",
             )
-        return Response(
-            left.content(),
-            media_type="text/html; charset=utf-8",
-            headers={"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"},
-        )
+        return Response(left.content(), media_type="text/html; charset=utf-8")
 
     return doors

@@ -1,6 +1,7 @@
 """Why a network decides as it does: maps by any method, with what an audit says of each."""
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -9,12 +10,15 @@ from fluoroscope.attribution import reading
 from fluoroscope.attribution.attribute import attribute
 from fluoroscope.attribution.names import METHODS, check_method
 from fluoroscope.attribution.result import NOT_VALID, Attribution
+from fluoroscope.engine.first_look import notes_of
 from fluoroscope.engine.predict import predict
 from fluoroscope.errors import FluoroscopeError, UnknownLabelError
 from fluoroscope.studio.command import command
 from fluoroscope.studio.frames import frame
+from fluoroscope.studio.kinds.bytes_of import png
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
 from fluoroscope.studio.kinds.twin import twin_of
+from fluoroscope.words import sentence
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,49 +75,71 @@ def work(studio: "Studio", job: "Job", asked: AttributionRequest) -> None:
         frames={"original": frame(original)},
         matters=True,
     )  # fmt: skip
-    makers = [model]
-    if asked.random:
-        makers.append(twin_of(studio, asked.network, model))
+    twin = twin_of(studio, asked.network, model) if asked.random else None
     audit = studio.audits.get(model, asked.network)
     for number, method in enumerate(methods):
+        told: dict[str, Any] = {"method": method, "class": one, "against": rival, "verdict": None}
         verdict = None
         if audit is not None and method in audit.methods:
             verdict = audit.verdict(method).describe()
-        told = {"method": method, "class": one, "against": rival}
-        for which, maker in enumerate(makers):
-            doing = f"{method} of {maker.name}"
-            job.progress((number + which / len(makers)) / len(methods), doing)
-            judged = None if which else verdict
-            if verdict is not None and verdict["verdict"] == NOT_VALID:
-                if not which:
-                    job.tell("map", {**told, "random": False, "verdict": _said(verdict)},
-                             matters=True)  # fmt: skip
+            told["verdict"] = _said(verdict)
+            if verdict["verdict"] == NOT_VALID:
+                job.tell("map", {**told, "random": False}, matters=True)
                 continue
-            try:
-                found = attribute(
-                    maker, picture, one if rival is None else (one, rival),
-                    method=method, seed=asked.seed, on_step=job.check,
-                )  # fmt: skip
-            except FluoroscopeError as problem:
-                job.tell("map", {**told, "random": bool(which), "verdict": None,
-                                 "why_not": str(problem)}, matters=True)  # fmt: skip
-                continue
-            if judged is not None:
-                found = replace(found, verdict=judged)
-            _tell(job, {**told, "random": bool(which)}, found)
+        explain = partial(_explain, job, picture, one if rival is None else (one, rival), method,
+                          asked.seed)  # fmt: skip
+        share = 1 / len(methods)
+        middle = (number + (1 if twin is None else 0.5)) * share
+        found = explain(model, {**told, "random": False}, verdict, (number * share, middle))
+        if found is None or found.complaint:
+            continue  # what is not drawn needs nothing to be compared with
+        if twin is not None:
+            # The audit is not of that network.
+            told |= {"verdict": None, "random": True}
+            explain(twin, told, None, (middle, (number + 1) * share))
+        job.leave(f"map-{method.replace(':', '-')}.png", "image/png", png(found.tile(0)))
 
 
-def _tell(job: "Job", told: dict[str, Any], found: Attribution) -> None:
+def _explain(
+    job: "Job", picture: "Tensor", of: int | tuple[int, int], method: str, seed: int,
+    model: "Classifier", told: dict[str, Any], verdict: dict[str, Any] | None,
+    behind: tuple[float, float],
+) -> Attribution | None:  # fmt: skip
+    """Tell one map, or why there is none; so much of the job lies behind before and after it."""
+    begin, end = behind
+    doing = f"{method} of {model.name}"
+
+    def share(done: float) -> None:
+        job.progress(begin + (end - begin) * min(done, 1.0), doing)
+
+    share(0.0)
+    try:
+        found = attribute(
+            model, picture, of, method=method, seed=seed, on_step=job.check, on_share=share
+        )
+    except FluoroscopeError as problem:
+        job.tell("map", {**told, "why_not": str(problem)}, matters=True)
+        return None
+    found = found if verdict is None else replace(found, verdict=verdict)
+    _tell(job, model, told, found)
+    return found
+
+
+def _tell(job: "Job", maker: "Classifier", told: dict[str, Any], found: Attribution) -> None:
     """Say one map; it has a picture unless it is not valid on this network."""
     values, colours = found.maps[0].nan_to_num(), found.colours
     column = found.column([0])
     lines = [found.unit, *column.key.splitlines()]
     words = f"In {'; '.join(filter(None, lines))}; the colours end at "
     words += f"{colours.words(len(values))}."
-    doubts = list(found.notes)
+    if "logit" in found.unit:
+        words += f" {sentence(reading.LOGIT)}"
+    doubts = [note for note in found.notes if note not in notes_of(maker)]
     if doubt := reading.doubt_of(found.record, colours.signed, found.shares(0)):
         doubts.insert(0, doubt)
     about = METHODS.get(found.method)
+    if found.verdict is not None:
+        told = {**told, "verdict": _said(found.verdict)}
     job.tell(
         "map",
         {
@@ -128,7 +154,6 @@ def _tell(job: "Job", told: dict[str, Any], found: Attribution) -> None:
             "promise": found.kept(0),
             "missed": found.missed(0),
             "doubts": doubts,
-            "verdict": None if found.verdict is None else _said(found.verdict),
         },
         frames=None if found.complaint else {
             "map": frame(colours.rgb(values)),

@@ -34,6 +34,9 @@ class ReportRequest(Request):
         None, max_length=40, description="Such as `linf:8/255`; by default the usual one."
     )
     sections: list[Name] | None = Field(None, min_length=1, max_length=20)
+    at_chance: bool = Field(
+        False, description="Go on though its clean accuracy is at chance level."
+    )
     unattended: bool = Field(True, description="Go on though nobody reads the events.")
 
 
@@ -49,6 +52,7 @@ def work(studio: "Studio", job: "Job", asked: ReportRequest) -> None:
         "budget": f"{asked.budget:g}s",
         "threat": asked.threat,
         "sections": ",".join(asked.sections or ()),
+        "at-chance": asked.at_chance,
         "seed": asked.seed or None,
     }
     said_as = command(studio, "xray", network=asked.network, options=options)
@@ -62,6 +66,7 @@ def work(studio: "Studio", job: "Job", asked: ReportRequest) -> None:
         sections=asked.sections,
         budget=asked.budget,
         seed=asked.seed,
+        at_chance=asked.at_chance,
         command=said_as,
         named=named,
         on_progress=lambda what, share: job.progress(share, what),
