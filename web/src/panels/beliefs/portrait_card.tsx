@@ -39,7 +39,11 @@ export function PortraitCard({ label, role, told, steps }: Props) {
           {!told.final && (
             <progress value={told.share} max={1} aria-label={`how much of ${label} is done`} />
           )}
-          {told.words !== undefined && <p class="hint">{told.words}</p>}
+          {told.words?.map((line) => (
+            <p key={line} class="hint">
+              {line}
+            </p>
+          ))}
         </>
       )}
     </article>

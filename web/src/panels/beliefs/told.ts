@@ -10,12 +10,13 @@ export interface PortraitTold {
   final: boolean;
   frames?: { now: Frame };
   winner?: number | string;
-  words?: string;
+  /** What is to be said of it, a line each. */
+  words?: string[];
   headline?: string;
   flags?: Flag[];
   measures?: Measure[];
   /** What was not measured, and why. */
-  not_measured?: string;
+  not_measured?: string[];
 }
 
 export interface Flag {

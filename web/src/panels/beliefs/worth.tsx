@@ -2,7 +2,7 @@
 import type { PortraitTold, Told } from "./told";
 
 export function Worth({ portrait, told }: { portrait: PortraitTold; told: Told | null }) {
-  const { headline, flags = [], measures = [], not_measured } = portrait;
+  const { headline, flags = [], measures = [], not_measured = [] } = portrait;
   return (
     <div class="stack">
       {headline !== undefined && <p>{headline}</p>}
@@ -38,9 +38,11 @@ export function Worth({ portrait, told }: { portrait: PortraitTold; told: Told |
               </tbody>
             </table>
           </div>
-          {not_measured !== undefined && not_measured !== "" && (
-            <p class="hint">Not measured: {not_measured}</p>
-          )}
+          {not_measured.map((line) => (
+            <p key={line} class="hint">
+              {line}
+            </p>
+          ))}
         </details>
       )}
       {told !== null && (

@@ -8,7 +8,7 @@ export function secondsLeft(share: number, elapsed: number): number | null {
 
 /** In words that promise no more than is known. */
 export function leftInWords(seconds: number): string {
-  if (seconds < 10) return "a few seconds left";
+  if (seconds < 10) return "nearly done";
   if (seconds < 55) return `about ${10 * Math.ceil(seconds / 10)} seconds left`;
   const minutes = Math.ceil(seconds / 60);
   return minutes === 1 ? "about a minute left" : `about ${minutes} minutes left`;

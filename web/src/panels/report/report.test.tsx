@@ -38,7 +38,7 @@ test("nothing is promised before there is something to go by", () => {
   expect(secondsLeft(0.5, 1)).toBeNull();
   expect(secondsLeft(0.25, 30)).toBe(90);
   expect([3, 31, 59, 61].map(leftInWords)).toEqual([
-    "a few seconds left",
+    "nearly done",
     "about 40 seconds left",
     "about a minute left",
     "about 2 minutes left",
