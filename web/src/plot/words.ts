@@ -21,8 +21,3 @@ export function levels(linf: number): string {
 export function counted(count: number, one: string, more = `${one}s`): string {
   return `${count.toLocaleString("en")} ${count === 1 ? one : more}`;
 }
-
-/** The last part of a name that is a path: what tells it from its neighbours. */
-export function short(name: string): string {
-  return name.split("/").findLast((part) => part !== "") ?? name;
-}

@@ -3,7 +3,7 @@
 import { signal } from "@preact/signals";
 import { useState } from "preact/hooks";
 import type { NetworkInfo } from "../../api/types";
-import { short } from "../../plot/words";
+import { place } from "../../sentence/words";
 import { JobSlot } from "../../state/job";
 import { JobState } from "../../state/job_state";
 import { unlessOffered } from "../registry";
@@ -83,8 +83,8 @@ export function HtmlReport({ network }: { network: NetworkInfo }) {
       ) : (
         <>
           <p class="hint">
-            One page to keep and to send: what {short(network.name)} sees, how it fails and what to do, in{" "}
-            {offer.sections.length} sections, with pictures of {sets.map(short).join(" or ")}. It needs no internet
+            One page to keep and to send: what {place(network.name)} sees, how it fails and what to do, in{" "}
+            {offer.sections.length} sections, with pictures of {sets.map(place).join(" or ")}. It needs no internet
             and no studio.
           </p>
           <div class="row">
@@ -98,7 +98,7 @@ export function HtmlReport({ network }: { network: NetworkInfo }) {
                 >
                   {sets.map((name) => (
                     <option key={name} value={name}>
-                      {short(name)}
+                      {place(name)}
                     </option>
                   ))}
                 </select>
@@ -128,7 +128,7 @@ export function HtmlReport({ network }: { network: NetworkInfo }) {
         </>
       )}
       {now !== null && now.network !== network.name && (
-        <p class="hint">Of {short(now.network)}:</p>
+        <p class="hint">Of {place(now.network)}:</p>
       )}
       <JobState job={job} doing="the report" />
       <p class="hint" role="status">
@@ -143,7 +143,7 @@ export function HtmlReport({ network }: { network: NetworkInfo }) {
               target="_blank"
               rel="noopener"
             >
-              Open the report of {short(now.network)}
+              Open the report of {place(now.network)}
             </a>
             <Downloads job={job} />
           </div>

@@ -1,6 +1,6 @@
 // One unit: what removing it does, where it looked, and the pictures that it answers to most.
 import { Picture } from "../../pictures/canvas";
-import { short } from "../../plot/words";
+import { place } from "../../sentence/words";
 import { framesOf, signed, type UnitRow, type UnitsTold } from "./told";
 
 export function Unit({ row, told }: { row: UnitRow; told: UnitsTold }) {
@@ -37,7 +37,7 @@ export function Unit({ row, told }: { row: UnitRow; told: UnitsTold }) {
       )}
       {liked.length > 0 ? (
         <>
-          <h4>Its favourites in {short(told.data ?? "")}</h4>
+          <h4>Its favourites in {place(told.data ?? "")}</h4>
           <div class="unit-pictures">
             {liked.map((frame, index) => {
               const words = row.favourites?.[index]?.words ?? "";

@@ -1,5 +1,5 @@
 // The audit of this network: which methods can be believed on it.
-import { short } from "../../plot/words";
+import { place } from "../../sentence/words";
 import { Command } from "../report/command";
 import { JobState } from "../../state/job_state";
 import type { JobSlot } from "../../state/job";
@@ -37,8 +37,8 @@ export function AuditBar({ network, job, command, start, judged, all }: Props) {
       )}
       {!busy && judged === 0 && (
         <p class="hint">
-          The audit tries every method on {short(network.name)}
-          {typeof data === "string" && `, with pictures of ${short(data)}`}. After it each map carries its
+          The audit tries every method on {place(network.name)}
+          {typeof data === "string" && `, with pictures of ${place(data)}`}. After it each map carries its
           verdict and the reasons, and what is not valid here is not drawn. The long one scores the
           maps, too; it takes minutes, and can be stopped.
         </p>

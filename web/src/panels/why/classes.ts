@@ -1,5 +1,6 @@
 // The classes of a network as a person chooses among them: the winner first, then the wanted one,
 // then the others by their probability.
+import { search } from "../../sentence/search";
 
 /** Classes in the order in which they are offered. */
 export function ordered(probabilities: ArrayLike<number>, wanted: number | null): number[] {
@@ -9,18 +10,8 @@ export function ordered(probabilities: ArrayLike<number>, wanted: number | null)
   return [rest[0]!, wanted, ...rest.slice(1).filter((index) => index !== wanted)];
 }
 
-/** Those that a person who typed this may mean, in the given order; beginnings of words first. */
+/** Those that a person who typed this may mean, the best first. */
 export function matching(order: number[], labels: string[], typed: string): number[] {
-  const wanted = typed.trim().toLowerCase();
-  if (wanted === "") return order;
-  const rank = (index: number) => {
-    const label = (labels[index] ?? "").toLowerCase();
-    if (label === wanted || String(index) === wanted) return 0;
-    if (label.split(/[^\p{L}\p{N}]+/u).some((word) => word.startsWith(wanted))) return 1;
-    return label.includes(wanted) ? 2 : 3;
-  };
-  const ranks = new Map(order.map((index) => [index, rank(index)]));
-  return order
-    .filter((index) => ranks.get(index)! < 3)
-    .sort((one, other) => ranks.get(one)! - ranks.get(other)!);
+  const items = order.map((index) => ({ value: String(index), label: labels[index] ?? "" }));
+  return search(items, typed).map((item) => Number(item.value));
 }
