@@ -1,4 +1,5 @@
 // The audit of this network: which methods can be believed on it.
+import { counted } from "../../plot/words";
 import { place } from "../../sentence/words";
 import { Command } from "../report/command";
 import { JobState } from "../../state/job_state";
@@ -13,11 +14,11 @@ interface Props {
   start: (quick: boolean) => void;
   /** Methods that have a verdict by now. */
   judged: number;
-  /** Whether all that are drawn have one. */
-  all: boolean;
+  /** Those that are drawn and have none. */
+  unjudged: string[];
 }
 
-export function AuditBar({ network, job, command, start, judged, all }: Props) {
+export function AuditBar({ network, job, command, start, judged, unjudged }: Props) {
   const refused = unlessOffered("audit")(network);
   if (refused !== null) return <p class="hint">No audit of this network: {refused}</p>;
   const standing = job.standing.value.is;
@@ -28,7 +29,7 @@ export function AuditBar({ network, job, command, start, judged, all }: Props) {
       {!busy && (
         <div class="row">
           <button type="button" class="button" onClick={() => start(true)}>
-            {all ? "Audit again" : "Which of these can I believe here?"}
+            {judged > 0 ? "Audit again" : "Which of these can I believe here?"}
           </button>
           <button type="button" class="button quiet" onClick={() => start(false)}>
             The long audit
@@ -45,7 +46,11 @@ export function AuditBar({ network, job, command, start, judged, all }: Props) {
       )}
       <JobState job={job} doing="the audit" />
       <p class="hint" role="status">
-        {judged > 0 && `${judged} ${judged === 1 ? "method has" : "methods have"} a verdict.`}
+        {judged > 0 && `${counted(judged, "method has", "methods have")} a verdict.`}
+        {judged > 0 &&
+          !busy &&
+          unjudged.length > 0 &&
+          ` Not yet looked at: ${unjudged.join(", ")}. What takes many passes is only in the long audit.`}
       </p>
       <Command command={command} words="The audit in a terminal" />
     </div>

@@ -15,9 +15,11 @@ interface Props {
   random: boolean;
   over: boolean;
   labels: string[];
+  /** Doubts that are said elsewhere. */
+  said: string[];
 }
 
-export function MapCard({ method, drawn, verdict, asked, random, over, labels }: Props) {
+export function MapCard({ method, drawn, verdict, asked, random, over, labels, said }: Props) {
   const stale = drawn !== undefined && !same(drawn.of, asked);
   const pictures = drawn === undefined ? null : pictureOf(drawn, verdict, over);
   const why = drawn?.map.why_not;
@@ -45,7 +47,7 @@ export function MapCard({ method, drawn, verdict, asked, random, over, labels }:
       ) : (
         <Pair what={what} pictures={pictures} random={random} drawn={drawn!} />
       )}
-      {pictures !== null && drawn !== undefined && <Key drawn={drawn} />}
+      {pictures !== null && drawn !== undefined && <Key drawn={drawn} said={said} />}
     </article>
   );
 }
@@ -92,15 +94,17 @@ function Pair(props: {
   );
 }
 
-function Key({ drawn }: { drawn: Drawn }) {
-  const { words, promise, missed, doubts } = drawn.map;
+function Key({ drawn, said }: { drawn: Drawn; said: string[] }) {
+  const { words, promise, missed, doubts = [] } = drawn.map;
   return (
     <div class="map-key">
       {words !== undefined && <p class="hint">{words}</p>}
       {promise !== undefined && promise !== "" && (
         <p class={missed ? "note" : "hint"}>{promise}</p>
       )}
-      {doubts?.map((doubt) => (
+      {doubts
+        .filter((doubt) => !said.includes(doubt))
+        .map((doubt) => (
         <p key={doubt} class="note">
           {doubt}
         </p>

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Asked } from "./maps";
-import { lacking, pictureOf, verdictOf, withMap } from "./maps";
+import { lacking, pictureOf, sharedDoubts, verdictOf, withMap } from "./maps";
 import { endsInWords, grouped, type MapTold, type MethodOffered } from "./told";
 
 const asked: Asked = { network: "digits-cnn", picture: "digits:7", class: 7, against: null };
@@ -75,4 +75,10 @@ test("a caption says where the colours of its own map end", () => {
   expect(endsInWords({ start: -0.01234, end: 0.01234, signed: true })).toBe(", ±0.0123");
   expect(endsInWords({ start: 0, end: 2, signed: false })).toBe(", 0 to 2");
   expect(endsInWords(undefined)).toBe("");
+});
+
+test("what is doubted of several maps is said once", () => {
+  const drawn = (...doubts: string[]) => ({ of: asked, map: { ...told, doubts }, random: null });
+  expect(sharedDoubts([drawn("a", "b"), undefined, drawn("c", "a"), drawn("a")])).toEqual(["a"]);
+  expect(sharedDoubts([drawn("a")])).toEqual([]);
 });

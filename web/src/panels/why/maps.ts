@@ -67,3 +67,9 @@ export function pictureOf(drawn: Drawn, verdict: Verdict | null, over: boolean) 
   };
   return { network: of(drawn.map), random: of(drawn.random) };
 }
+
+/** What is doubted of more than one map: it is of the network or the picture, and said once. */
+export function sharedDoubts(drawn: (Drawn | undefined)[]): string[] {
+  const said = drawn.flatMap((one) => one?.map.doubts ?? []);
+  return [...new Set(said.filter((doubt, place) => said.indexOf(doubt) !== place))];
+}

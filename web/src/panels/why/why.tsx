@@ -16,7 +16,7 @@ import { AuditBar } from "./audit";
 import { ClassPicker } from "./class_picker";
 import { ordered } from "./classes";
 import { MapCard } from "./map_card";
-import { type Asked, type Maps, verdictOf } from "./maps";
+import { type Asked, type Maps, sharedDoubts, verdictOf } from "./maps";
 import { Methods } from "./methods";
 import type { AttributionOffer, Verdict, VerdictTold } from "./told";
 import { audits, hear, useMaps } from "./use_maps";
@@ -67,6 +67,8 @@ export function Why({ network }: { network: NetworkInfo }) {
     labels,
   });
 
+  const said = sharedDoubts(methods.map((method) => maps.get(method)));
+
   return (
     <div ref={place} class="stack why">
       {presentTrouble.value !== null && <p class="problem">{presentTrouble.value}</p>}
@@ -115,7 +117,7 @@ export function Why({ network }: { network: NetworkInfo }) {
       <Audit
         network={network}
         judged={audited.size}
-        all={methods.every((method) => audited.has(method))}
+        unjudged={methods.filter((method) => !audited.has(method))}
       />
       <Methods
         methods={offer.methods}
@@ -128,6 +130,11 @@ export function Why({ network }: { network: NetworkInfo }) {
       />
       <Switches />
       <JobState job={job} doing="the maps" />
+      {said.map((doubt) => (
+        <p key={doubt} class="note">
+          {doubt}
+        </p>
+      ))}
       {asked !== null && (
         <div class="grid maps">
           {offer.methods
@@ -142,6 +149,7 @@ export function Why({ network }: { network: NetworkInfo }) {
                 random={withRandom.value}
                 over={laidOver.value}
                 labels={labels}
+                said={said}
               />
             ))}
         </div>
@@ -202,7 +210,8 @@ function Switches() {
   );
 }
 
-function Audit({ network, judged, all }: { network: NetworkInfo; judged: number; all: boolean }) {
+function Audit(props: { network: NetworkInfo; judged: number; unjudged: string[] }) {
+  const { network } = props;
   const job = useJob();
   const [command, setCommand] = useState<string | null>(null);
   const start = (quick: boolean) =>
@@ -215,5 +224,5 @@ function Audit({ network, judged, all }: { network: NetworkInfo; judged: number;
         },
       },
     );
-  return <AuditBar {...{ network, job, command, start, judged, all }} />;
+  return <AuditBar {...props} job={job} command={command} start={start} />;
 }
