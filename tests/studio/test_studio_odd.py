@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from fluoroscope import Classifier, load_images, morph_stream
-from fluoroscope.errors import NoGradientError
+from fluoroscope.errors import NoGradientError, UnknownLabelError
 from fluoroscope.notices import collected
 from fluoroscope.studio.jobs.job import Job
 from fluoroscope.studio.kinds.attack import ATTACK
 from fluoroscope.studio.kinds.morph import MORPH
 from fluoroscope.studio.networks import Networks
 from fluoroscope.studio.pictures import Pictures
+from fluoroscope.studio.samples import examples, wrong_one
 from fluoroscope.studio.studio import Studio
 
 
@@ -64,8 +65,9 @@ def studio() -> Iterator[Studio]:
 
 def _told(studio: Studio, kind: Any, **asked: Any) -> tuple[Job, list[Any]]:
     job = Job(kind.name, "test", None)
-    with collected():
+    with collected() as notes:
         kind.work(studio, job, kind.request(kind=kind.name, **asked))
+    job.conclude(notes=notes)
     events, last = job.log.after(0)
     found = list(events)
     while not last and events:
@@ -85,7 +87,9 @@ def _picture(studio: Studio, name: str) -> str:
 def test_odd_networks_are_moved_as_by_the_library(studio: Studio, name: str) -> None:
     model, picture = ODD[name], _picture(studio, name)
     job, told = _told(studio, MORPH, network=name, picture=picture, to="3", eps="0.2", steps=4)
-    own = list(morph_stream(model, studio.picture(picture, model), to="3", eps="0.2", steps=4))
+    with collected():
+        moving = morph_stream(model, studio.picture(picture, model), to="3", eps="0.2", steps=4)
+        own = list(moving)
     steps = [event for event in told if event.name in ("step", "winner")]
     assert len(steps) == len(own)
     for number, (event, step) in enumerate(zip(steps, own, strict=True)):
@@ -117,3 +121,24 @@ def test_what_cannot_be_done_on_a_network_is_said(studio: Studio) -> None:
     assert offered["boundary"]["why_not"] is None
     fine = {one["name"]: one for one in ATTACK.offer(studio, ODD["wide"])["attacks"]}
     assert [name for name, one in fine.items() if one["why_not"]] == ["latent"]
+
+
+def test_what_a_first_look_finds_is_noted(studio: Studio) -> None:
+    for kind, asked in ((MORPH, {"to": "3"}), (ATTACK, {"attack": "fgsm", "eps": "0.1"})):
+        for _ in range(2):
+            job, _ = _told(studio, kind, network="thousand", picture="digits:7", **asked)
+            assert any("nothing was learnt" in note for note in job.conclusion["notes"])
+
+
+def test_labels_that_are_no_classes_are_not_spoken_of(studio: Studio) -> None:
+    model, images = ODD["thousand"], studio.pictures.images("digits", 3)
+    job, told = _told(
+        studio, ATTACK, network="thousand", picture="digits:7", attack="fgsm", eps="1"
+    )
+    assert any("no classes of" in note for note in job.conclusion["notes"])
+    assert job.conclusion["at_start"] is False
+    assert "--image PICTURE." in json.loads(told[0].text)["command"]
+    [one] = examples(model, "digits", images, 7, 1)
+    assert one.label == "7"
+    with pytest.raises(UnknownLabelError, match="nobody can say"):
+        wrong_one(model, "digits", images, 0)

@@ -4,7 +4,6 @@ network gets wrong.
 
 import random
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from fluoroscope.engine.predict import predict
 from fluoroscope.errors import PictureError, UnknownDataError, UnknownLabelError
 from fluoroscope.notices import tell
 from fluoroscope.studio.frames import frame
+from fluoroscope.studio.kinds.usual_data import speaks_of
 from fluoroscope.words import count as counted
 
 if TYPE_CHECKING:
@@ -77,6 +77,12 @@ def wrong_one(model: "Classifier", data: str, images: ImageSet, seed: int) -> tu
         UnknownDataError: none was found among as many as are looked at.
     """
     truth, end = Truth.of(model, images), time.monotonic() + MOST_SECONDS
+    if not speaks_of(model, images):
+        raise UnknownLabelError(
+            f"the labels of {data} are numbers, of {len(images.labels or ())} classes, and "
+            f"{model.name} has {model.num_classes}, so nobody can say what it gets wrong; expected "
+            "data of its classes"
+        )
     numbers = images.class_numbers()
     labelled = [] if numbers is None else (numbers != MISSING).nonzero()[:, 0].tolist()
     # Where none has a label the first that is looked at is refused.
@@ -134,7 +140,7 @@ class _Words:
     def __init__(self, model: "Classifier", images: ImageSet) -> None:
         self._model, self._names = model, images.labels
         self._truth: Truth | None = None
-        with suppress(UnknownLabelError):  # then the data's own words are shown
+        if speaks_of(model, images):  # otherwise the data's own words are shown
             self._truth = Truth.of(model, images)
 
     def of(self, label: int | None) -> str | None:

@@ -18,18 +18,18 @@ from fluoroscope.attacks.result import AttackResult
 from fluoroscope.attacks.universal.fitting import Fitted
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine.grid import round_to_grid
-from fluoroscope.engine.labels import Truth
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.stream import Step
 from fluoroscope.engine.threats import pixel_distances
-from fluoroscope.errors import InvalidParameterError, UnknownDataError, UnknownLabelError
-from fluoroscope.notices import collected, tell, tell_all
+from fluoroscope.errors import InvalidParameterError, UnknownDataError
+from fluoroscope.notices import tell, tell_all
 from fluoroscope.pictures.write import write_png
 from fluoroscope.studio.command import command
 from fluoroscope.studio.frames import frame
 from fluoroscope.studio.kinds.attack_offer import check_size, expected_steps, offer
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
 from fluoroscope.studio.kinds.trajectory import Trajectory, curve_csv
+from fluoroscope.studio.kinds.usual_data import speaks_of
 from fluoroscope.words import as_percent, count
 
 if TYPE_CHECKING:
@@ -199,17 +199,14 @@ def _picture(
     images = studio.one(asked.picture, model)
     if to is not None or images.class_counts() is None:
         return images, asked.picture
-    try:
-        with collected():
-            Truth.of(model, images)
-    except UnknownLabelError:
-        tell(
-            f"the labels of {images.name} are no classes of {model.name}: the picture is led away "
-            "from what it is predicted as"
-        )
-        kept = studio.pictures.keep(studio.picture(asked.picture, model)[0])
-        return studio.one(kept, model), kept
-    return images, asked.picture
+    if speaks_of(model, images):
+        return images, asked.picture
+    tell(
+        f"the labels of {images.name} are no classes of {model.name}: the picture is led away from "
+        "what it is predicted as"
+    )
+    kept = studio.pictures.keep(studio.picture(asked.picture, model)[0])
+    return studio.one(kept, model), kept
 
 
 def _method(

@@ -57,6 +57,11 @@ def fits(model: "Classifier", images: "ImageSet") -> bool:
     return not numbered or len(found.names) == model.num_classes
 
 
+def speaks_of(model: "Classifier", images: "ImageSet") -> bool:
+    """Whether the labels of data, which may have no names, are classes of the network."""
+    return images.labels is None or fits(model, images)
+
+
 def labelled_pictures(
     model: "Classifier", images: "ImageSet", most: int
 ) -> "tuple[Tensor, Tensor]":
