@@ -3,9 +3,9 @@ import { effect, type ReadonlySignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import type { Trajectory } from "../state/trajectory";
-import { colour, theme } from "../style/theme";
+import { theme } from "../style/theme";
 import "./curves.css";
-import { drawBands, drawNames, fontOf, roomForNames } from "./drawing";
+import { drawBands, drawNames, Look, roomForNames } from "./drawing";
 import { chooseLines, type Line } from "./lines";
 
 interface Props {
@@ -45,17 +45,17 @@ function draw(
   let x = new Float64Array(0);
   let plot: uPlot | null = null;
   let room = 0;
+  let look = new Look(host);
   const head = document.createElement("div");
   head.className = "curves-head";
 
   function make() {
     plot?.destroy();
-    const { size, family } = fontOf(host);
-    const font = `${size}px ${family}`;
+    const { size } = look;
     const axis = {
-      stroke: () => colour("--ink-soft"),
-      font,
-      grid: { stroke: () => colour("--line"), width: 1 },
+      stroke: () => look.colour("--ink-soft"),
+      font: look.fontOf(1),
+      grid: { stroke: () => look.colour("--line"), width: 1 },
       ticks: { show: false },
     };
     const options: uPlot.Options = {
@@ -75,21 +75,21 @@ function draw(
       series: [
         {},
         ...lines.map((line) => ({
-          stroke: () => colour(line.colour),
+          stroke: () => look.colour(line.colour),
           width: line.of === trajectory.plan.target ? 3 : 1.75,
-          dash: [...line.dash],
+          dash: line.of === trajectory.plan.target ? [] : [...line.dash],
           points: { show: false },
         })),
       ],
       hooks: {
-        drawClear: [(drawn) => drawBands(drawn, trajectory.bands(), x, lines, names)],
-        draw: [(drawn) => drawNames(drawn, lines, names)],
+        drawClear: [(drawn) => drawBands(drawn, look, trajectory.bands(), x, lines, names)],
+        // The head stands where the scales are that were drawn by.
+        draw: [(drawn) => drawNames(drawn, look, lines, names), place],
       },
     };
     plot = new uPlot(options, columns(), host);
     plot.over.append(head);
     listen(plot.over);
-    place();
   }
 
   function columns(): uPlot.AlignedData {
@@ -114,11 +114,10 @@ function draw(
       chosen.length === lines.length && chosen.every(({ of }, index) => of === lines[index]?.of);
     if (!same || plot === null) {
       lines = chosen;
-      room = roomForNames(host, lines, names);
+      room = roomForNames(host, look, lines, names);
       make();
     } else {
       plot.setData(columns());
-      place();
     }
   }
 
@@ -158,14 +157,16 @@ function draw(
     effect(() => {
       void theme.value;
       // The attribute that changes the colours is set in an effect as well.
-      queueMicrotask(() => plot?.redraw(false));
+      queueMicrotask(() => {
+        look = new Look(host);
+        plot?.redraw(false);
+      });
     }),
   ];
   const resized = new ResizeObserver(() => {
     if (plot === null || host.clientWidth === 0) return;
-    room = roomForNames(host, lines, names);
+    room = roomForNames(host, look, lines, names);
     plot.setSize({ width: host.clientWidth, height: host.clientHeight });
-    place();
   });
   resized.observe(host);
   return () => {

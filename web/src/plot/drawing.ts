@@ -5,14 +5,33 @@ import type { Band } from "../state/trajectory";
 import { colour } from "../style/theme";
 import { apart, type Line, shortLabel } from "./lines";
 
-/** The font of a plot, in pixels of the page. */
-export function fontOf(plot: HTMLElement): { size: number; family: string } {
-  const style = getComputedStyle(plot);
-  return { size: Number.parseFloat(style.fontSize) || 13, family: style.fontFamily };
+/** Font and colours of a plot, read once: to ask the browser for them at each step costs a layout. */
+export class Look {
+  readonly size: number;
+  readonly font: string;
+  private readonly colours = new Map<string, string>();
+
+  constructor(host: HTMLElement) {
+    const style = getComputedStyle(host);
+    this.size = Number.parseFloat(style.fontSize) || 13;
+    this.font = style.fontFamily;
+  }
+
+  colour(name: `--${string}`): string {
+    let found = this.colours.get(name);
+    if (found === undefined) this.colours.set(name, (found = colour(name)));
+    return found;
+  }
+
+  /** For a canvas with so many pixels to one of the page. */
+  fontOf(ratio: number, weight = 400): string {
+    return `${weight} ${this.size * ratio}px ${this.font}`;
+  }
 }
 
 export function drawBands(
   plot: uPlot,
+  look: Look,
   bands: readonly Band[],
   x: ArrayLike<number>,
   lines: readonly Line[],
@@ -20,33 +39,39 @@ export function drawBands(
 ): void {
   const { ctx, bbox } = plot;
   const ratio = devicePixelRatio;
-  const { size, family } = fontOf(plot.root);
   ctx.save();
   ctx.beginPath();
   ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
   ctx.clip();
-  ctx.font = `600 ${size * ratio}px ${family}`;
+  ctx.font = look.fontOf(ratio, 600);
   ctx.textBaseline = "top";
   ctx.textAlign = "left";
-  bands.forEach((band, index) => {
-    const next = bands[index + 1];
-    const left = plot.valToPos(x[band.from] as number, "x", true);
-    const right = plot.valToPos(x[next?.from ?? band.to] as number, "x", true);
-    ctx.fillStyle = colourOf(band.winner, lines);
+  bands.forEach((band) => {
+    const left = plot.valToPos(edge(x, band.from), "x", true);
+    const right = plot.valToPos(edge(x, band.to + 1), "x", true);
+    ctx.fillStyle = look.colour(colourOf(band.winner, lines));
     ctx.globalAlpha = 0.16;
     ctx.fillRect(left, bbox.top, right - left, bbox.height);
     const name = shortLabel(names[band.winner] ?? String(band.winner));
     if (ctx.measureText(name).width + 8 * ratio < right - left) {
       ctx.globalAlpha = 1;
-      ctx.fillStyle = colour("--ink");
+      ctx.fillStyle = look.colour("--ink");
       ctx.fillText(name, left + 4 * ratio, bbox.top + 4 * ratio);
     }
   });
   ctx.restore();
 }
 
+/** Where the band that begins at a place meets the one before: in the middle between their steps. */
+function edge(x: ArrayLike<number>, place: number): number {
+  const [before, after] = [x[place - 1], x[place]];
+  if (before === undefined || after === undefined) return (before ?? after) as number;
+  return (before + after) / 2;
+}
+
 export function drawNames(
   plot: uPlot,
+  look: Look,
   lines: readonly Line[],
   names: readonly string[],
 ): void {
@@ -55,21 +80,20 @@ export function drawNames(
   if (last < 0) return;
   const { ctx, bbox } = plot;
   const ratio = devicePixelRatio;
-  const { size, family } = fontOf(plot.root);
   const from = plot.valToPos(x[last] as number, "x", true);
   const heights = lines.map((_, index) =>
     plot.valToPos((plot.data[index + 1]?.[last] as number) ?? 0, "y", true),
   );
-  const gap = size * 1.12 * ratio;
+  const gap = look.size * 1.12 * ratio;
   const placed = apart(heights, gap, bbox.top + gap / 2, bbox.top + bbox.height - gap / 2);
   ctx.save();
-  ctx.font = `${size * ratio}px ${family}`;
+  ctx.font = look.fontOf(ratio);
   ctx.textBaseline = "middle";
   ctx.textAlign = "left";
   ctx.setLineDash([]);
   lines.forEach((line, index) => {
     const at = placed[index] as number;
-    ctx.strokeStyle = ctx.fillStyle = colour(line.colour);
+    ctx.strokeStyle = ctx.fillStyle = look.colour(line.colour);
     ctx.lineWidth = ratio;
     ctx.globalAlpha = 0.5;
     ctx.beginPath();
@@ -87,15 +111,19 @@ export function nameOf(line: Line, names: readonly string[]): string {
 }
 
 /** The room that the names take to the right of the curves, in pixels of the page. */
-export function roomForNames(host: HTMLElement, lines: readonly Line[], names: readonly string[]): number {
+export function roomForNames(
+  host: HTMLElement,
+  look: Look,
+  lines: readonly Line[],
+  names: readonly string[],
+): number {
   const context = document.createElement("canvas").getContext("2d");
   if (context === null) return 60;
-  const { size, family } = fontOf(host);
-  context.font = `${size}px ${family}`;
+  context.font = look.fontOf(1);
   const widest = Math.max(0, ...lines.map((line) => context.measureText(nameOf(line, names)).width));
   return Math.ceil(Math.min(widest, host.clientWidth * 0.4)) + 18;
 }
 
-function colourOf(winner: number, lines: readonly Line[]): string {
-  return colour(lines.find(({ of }) => of === winner)?.colour ?? "--series-others");
+function colourOf(winner: number, lines: readonly Line[]): Line["colour"] {
+  return lines.find(({ of }) => of === winner)?.colour ?? "--series-others";
 }

@@ -55,6 +55,7 @@ let written = at.peek();
 
 /** What a sentence asks of the server. */
 export function requestOf(said: Sentence): Record<string, unknown> {
+  const bound = said.norm === "none" || said.eps === "" ? null : said.eps;
   return {
     kind: "morph",
     network: said.network,
@@ -62,9 +63,19 @@ export function requestOf(said: Sentence): Record<string, unknown> {
     to: said.to,
     direction: said.direction,
     norm: said.norm,
-    eps: said.norm === "none" || said.eps === "" ? null : said.eps,
+    eps: bound,
     steps: said.steps,
+    ...(bound === null || said.direction === "raw" ? {} : { step_size: share(bound, said.steps) }),
   };
+}
+
+/**
+ * The bound in as many parts as there are steps, so that the picture is on its way all the time:
+ * with the library's usual eighth it has gone as far as it may after eight of them.
+ */
+function share(bound: string, steps: number): string {
+  const [above, below] = bound.split("/");
+  return below === undefined ? `${above}/${steps}` : `${above}/${Number(below) * steps}`;
 }
 
 /** Begin the morph of the sentence now, whatever it costs. */

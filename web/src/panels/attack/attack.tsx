@@ -14,7 +14,8 @@ function AttackPanel({ network }: { network: NetworkInfo }) {
     ["queued", "running", "reconnecting"].includes(lane.job.standing.value.is),
   );
   const started = used.some((lane) => lane.job.standing.value.is !== "idle");
-  const ready = used.some((_, index) => typeof wishOf(index) !== "string");
+  const wishes = used.map((_, index) => wishOf(index));
+  const ready = wishes.some((wish) => typeof wish !== "string");
   const total = Math.max(
     0,
     ...used.map((lane) => {
@@ -43,6 +44,8 @@ function AttackPanel({ network }: { network: NetworkInfo }) {
           words={`step ${position.value} of ${reach.value}`}
         />
       )}
+      {!started &&
+        wishes.map((wish) => typeof wish === "string" && <p key={wish} class="note">{wish}</p>)}
       {started ? (
         <div class="lanes" data-count={count.value}>
           <Lane index={0} />

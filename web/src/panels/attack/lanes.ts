@@ -113,14 +113,24 @@ function reached(): { last: number; planned: number; open: boolean } {
   const last = Math.max(0, ...used.map((lane) => lane.trajectory.peek().steps.at(-1)?.number ?? 0));
   const open = used.some((lane) => lane.open);
   const planned = Math.max(0, ...used.map((lane) => lane.trajectory.peek().plan.steps));
-  return { last, planned: open ? Math.max(last, planned) : last, open };
+  return { last, planned, open };
 }
 
 /** Its positions are numbers of steps, the same for all lanes. */
 export const playback = new Playback(() => {
   const { last, planned, open } = reached();
-  return { count: last + 1, planned: planned + 1, open };
+  return { count: last + 1, planned: 1 + (open ? axisOf(last, planned) : last), open };
 });
+
+/**
+ * Where an axis ends while steps come: at the planned end where that is near, else at a length that
+ * doubles, since a search that may ask 25,000 times is mostly over long before.
+ */
+export function axisOf(last: number, planned: number): number {
+  let end = 400;
+  while (end < last) end *= 2;
+  return Math.min(Math.max(planned, last), end);
+}
 
 /** Where the axes of all lanes end. */
 export const reach = computed(() => {
@@ -129,7 +139,7 @@ export const reach = computed(() => {
     void lane.job.standing.value;
   }
   const { last, planned, open } = reached();
-  return Math.max(1, open && planned > 0 ? planned : last);
+  return Math.max(1, open ? axisOf(last, planned) : last);
 });
 
 /** Begin every lane that can. */

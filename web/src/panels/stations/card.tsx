@@ -49,10 +49,7 @@ export function StationCard({ network, station: { at, why }, compared, compare }
 
   return (
     <li class="card station" aria-label={`Step ${step.number}: predicted as ${winner}`}>
-      <p class="station-head">
-        <strong>Step {step.number}</strong>
-        <span class="hint">{why.join(", ")}</span>
-      </p>
+      <h3>Step {step.number}</h3>
       {found !== null && (
         <Picture frame={found.frames.now} alt={`Step ${trajectory.steps[found.at]?.number}`} />
       )}
@@ -71,6 +68,7 @@ export function StationCard({ network, station: { at, why }, compared, compare }
         )}
         Linf <span class="number">{levels(step.linf)}</span>
       </p>
+      <p class="hint">{why.join(", ")}</p>
       <div class="station-does">
         <button type="button" class="button small" onClick={() => playback.go(at)}>
           Look
