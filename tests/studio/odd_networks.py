@@ -1,5 +1,6 @@
 """Networks that not every method fits, in a studio without a server; and how jobs run there."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,13 +51,14 @@ class Transformer(nn.Module):
 
 MAKERS: dict[str, Any] = {
     "functions": Functions,
+    "few": lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 4)),
     "linear": lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10)),
     "steps": Steps,
     "transformer": Transformer,
 }
 
 
-def studio() -> Studio:
+def studio(generator: Path | None = None) -> Studio:
     """All of them are on offer there, with digits."""
 
     def loader(name: str) -> Any:
@@ -68,7 +70,9 @@ def studio() -> Studio:
 
     given = {name: loader(name) for name in MAKERS}
     digits = load_images("digits", channels=1)
-    return Studio(Networks(given), Pictures({"digits": lambda channels: digits}))
+    return Studio(
+        Networks(given), Pictures({"digits": lambda channels: digits}), generator=generator
+    )
 
 
 class Told(Job):

@@ -24,7 +24,7 @@ def place() -> Iterator[Studio]:
 
 
 @pytest.mark.filterwarnings("ignore::fluoroscope.notices.FluoroscopeWarning")
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", [name for name in MAKERS if name != "few"])
 def test_each_method_gives_a_map_or_says_why_not(place: Studio, name: str) -> None:
     told = run(place, kind="attribution", network=name, picture="digits:7", methods=METHODS)
     maps = {one["method"]: one for one in told if one["event"] == "map"}
@@ -132,6 +132,15 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("sections holds", {"kind": "report", "sections": ["verdicts"]}),
     ("no generator", {"kind": "samples"}),
 ]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::fluoroscope.notices.FluoroscopeWarning")
+def test_labels_that_are_not_the_network_s_make_no_report(place: Studio) -> None:
+    report = next(kind for kind in KINDS if kind.name == "report")
+    with pytest.raises(FluoroscopeError, match="no data on offer have labels"):
+        report.offer(place, place.networks.get("few"))
+    with pytest.raises(FluoroscopeError, match="expected a network with 10 outputs"):
+        run(place, kind="report", network="few", data="digits", limit=20)
 
 
 @pytest.mark.filterwarnings("ignore::fluoroscope.notices.FluoroscopeWarning")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fluoroscope import attribute, load_images, load_model
+from fluoroscope import attribute, load_images, load_model, morph_stream
 from fluoroscope.attribution.audit.audit import audit
 from tests.studio.conftest import Served
 
@@ -60,3 +60,19 @@ def test_verdicts_are_those_of_the_audit(served: Served) -> None:
         own.verdict("gradient").words, own.verdict("lrp").words, None,
     ]  # fmt: skip
     assert shown[1]["verdict"]["reasons"] == list(own.verdict("lrp").reasons)
+
+
+def test_a_step_of_a_morph_is_explained_as_it_is(served: Served) -> None:
+    morph = {"kind": "morph", "network": "digits-cnn", "picture": "digits:7", "to": "2",
+             "eps": "0.3", "steps": 6}  # fmt: skip
+    job = served.client.post("/api/jobs", json=morph).json()["id"]
+    assert list(served.events(job))[-1]["state"] == "done"
+    (one,) = maps(served.job(kind="attribution", network="digits-cnn", picture=f"step:{job}:5",
+                             methods=["gradient"], **{"class": "2"}))  # fmt: skip
+    model = load_model("digits-cnn")
+    steps = {step.number: step.image for step in
+             morph_stream(model, "digits:7", to="2", eps="0.3", steps=6)}  # fmt: skip
+    own = attribute(model, steps[5], "2")
+    drawn = (own.colours.rgb(own.maps[0]) * 255).round().to(torch.uint8)
+    assert torch.equal(pixels(one["frames"]["map"]), drawn.permute(1, 2, 0))
+    assert one["scale"]["end"] == own.colours.end

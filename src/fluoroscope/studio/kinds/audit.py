@@ -1,15 +1,16 @@
 """Which attribution methods can be believed on a network: a verdict each, kept for its maps."""
 
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from fluoroscope.attribution.audit.audit import audit
+from fluoroscope.attribution.audit.course import Progress
 from fluoroscope.attribution.audit.verdict import Verdict
 from fluoroscope.attribution.names import check_method
 from fluoroscope.report.audited import methods as quick_methods
 from fluoroscope.studio.command import command
-from fluoroscope.studio.kinds.bytes_of import plain_json
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
 from fluoroscope.studio.kinds.usual_data import data_of
 from fluoroscope.studio.known import is_full
@@ -63,6 +64,10 @@ def work(studio: "Studio", job: "Job", asked: AuditRequest) -> None:
             said[verdict.method] = verdict
             job.tell("verdict", described(verdict), matters=True)
 
+    def progress(now: Progress) -> None:
+        if not job.cancelled():  # the audit ends by itself, with what it found so far
+            job.progress(now.share, now.words)
+
     found = audit(
         model,
         batch.images,
@@ -71,7 +76,7 @@ def work(studio: "Studio", job: "Job", asked: AuditRequest) -> None:
         numbers=batch.indices,
         randomisation=not asked.quick,
         faithfulness=not asked.quick,
-        on_progress=lambda now: job.progress(now.share, now.words),
+        on_progress=progress,
         on_verdict=tell,
         cancelled=job.cancelled,
     )
@@ -81,7 +86,8 @@ def work(studio: "Studio", job: "Job", asked: AuditRequest) -> None:
     job.check()
     valid = f"{len(found.valid)} of {count(len(found.rows), 'method')} valid"
     job.conclude(summary=valid)
-    job.leave("audit.json", "application/json", plain_json(found.describe()))
+    with TemporaryDirectory() as directory:
+        job.leave("audit.json", "application/json", found.save(directory).read_bytes())
     job.tell(
         "audited",
         {"full": is_full(found), "best": list(found.best), "valid": list(found.valid),

@@ -19,7 +19,7 @@ from fluoroscope.inversion.usual_judge import usual_judge
 from fluoroscope.notices import collected
 from fluoroscope.studio.command import command, file_name
 from fluoroscope.studio.frames import frame
-from fluoroscope.studio.kinds.bytes_of import plain_json, png
+from fluoroscope.studio.kinds.bytes_of import finite, plain_json, png
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
 from fluoroscope.studio.kinds.usual_data import data_of, fits, labelled_pictures
 from fluoroscope.words import sentence
@@ -72,7 +72,7 @@ def work(studio: "Studio", job: "Job", asked: PortraitRequest) -> None:
             job.tell(
                 "picture",
                 {"class": classes[which], "step": done, "share": min(1.0, done / steps),
-                 "probability": float(now.probabilities[row]), "final": False},
+                 "probability": finite(now.probabilities[row]), "final": False},
                 frames={"now": frame(now.images[row].cpu())},
             )  # fmt: skip
 
@@ -161,7 +161,7 @@ def _tell(job: "Job", found: Portraits, worth: Assessment, caution: str, steps: 
                 "class": which,
                 "step": steps,
                 "share": 1.0,
-                "probability": float(found.probabilities[row]),
+                "probability": finite(found.probabilities[row]),
                 "winner": found.winners[row],
                 "words": found.said(row),
                 "final": True,

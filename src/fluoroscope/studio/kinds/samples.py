@@ -39,7 +39,7 @@ _CLASSES = 10
 def work(studio: "Studio", job: "Job", asked: SamplesRequest) -> None:
     """Tell a ``sample`` for each class: pictures, and what the network says of them."""
     model = studio.networks.get(asked.network)
-    found = opened(studio, asked.network, model)
+    found = opened(studio, model)
     classes: list[int | str] = list(asked.classes or found.record["classes"][:_CLASSES])
     options = {"class": asked.classes, "number": asked.number, "temperature": asked.temperature,
                "no-dropout": not asked.dropout, "seed": asked.seed or None}  # fmt: skip
@@ -83,7 +83,7 @@ def _words(names: "tuple[str, ...]", winner: int, asked: int, sure: float) -> st
     return told if winner == asked else f"{told}, predicted as {names[winner]}"
 
 
-def opened(studio: "Studio", name: str, model: "Classifier") -> Inversion:
+def opened(studio: "Studio", model: "Classifier") -> Inversion:
     """The generator that the studio was given, if it was made for this network.
 
     Raises:
@@ -93,18 +93,18 @@ def opened(studio: "Studio", name: str, model: "Classifier") -> Inversion:
     if studio.generator is None:
         raise InvalidParameterError(
             "the studio was given no generator; expected one for this network: make it by "
-            f"`fluoroscope invert -m {name}` and start the studio with --generator out/invert"
+            f"`fluoroscope invert -m {model.name}` and start the studio with --generator out/invert"
         )
-    found = studio.inversions.get(model, name)
+    found = studio.inversions.get(model, model.name)
     if found is None:
         found = Inversion.load(studio.generator, model)
-        studio.inversions.put(model, found, name)
+        studio.inversions.put(model, found, model.name)
     return found
 
 
 def offer(studio: "Studio", model: "Classifier") -> dict[str, Any]:
     """The classes that the generator learnt, and what is known of it."""
-    found = opened(studio, model.name, model)
+    found = opened(studio, model)
     return {
         "classes": list(found.record["classes"]),
         "needs_data": found.record.get("needs_data"),
