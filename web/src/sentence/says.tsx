@@ -11,8 +11,7 @@ export function Says({ network }: { network: NetworkInfo }) {
   const predicted = network.labels[winner] ?? String(winner);
   const sure = `${(100 * (probabilities[winner] ?? 0)).toFixed(1)} %`;
   const target = indexOf(wanted.value, network.labels);
-  const right =
-    label === null ? "" : label === predicted ? ", classified correctly" : `, misclassified: it is ${brief(label)}`;
+  const right = verdict(label, predicted, network.labels);
   return (
     <p class="sentence-says">
       It is predicted as <strong>{brief(predicted)}</strong> with a probability of {sure}
@@ -23,6 +22,15 @@ export function Says({ network }: { network: NetworkInfo }) {
       {known.notes.map((note) => ` ${note}.`)}
     </p>
   );
+}
+
+/** Whether it is right: nobody knows where the data's class is none of the network's. */
+function verdict(label: string | null, predicted: string, labels: readonly string[]): string {
+  if (label === null) return "";
+  if (label === predicted) return ", classified correctly";
+  return labels.includes(label)
+    ? `, misclassified: it is ${brief(label)}`
+    : `; what the data call ${brief(label)} is none of its classes`;
 }
 
 function limit(): string {

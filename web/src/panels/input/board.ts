@@ -5,7 +5,7 @@ import { call, type Refusal } from "../../api/client";
 import type { NetworkInfo, Prediction } from "../../api/types";
 import { bytes, floats } from "../../pictures/decode";
 import { asPixels, type Drawn, keepDrawing } from "../../state/drawn";
-import { pictured } from "../../state/pictured";
+import { pictured, picturedTrouble } from "../../state/pictured";
 import { picture } from "../../state/sentence";
 import { network } from "../../state/studio";
 import { Drawing } from "./drawing";
@@ -37,9 +37,23 @@ const answers = latest<{ name: string; drawn: Drawn }>(async ({ name, drawn }) =
   }
 });
 
+/** The side of a drawing for a network that takes any size. */
+const USUAL_SIDE = 224;
+
 effect(() => {
   const known = pictured.value;
-  if (known === null) return;
+  if (known === null) {
+    // There is no picture, and one can be drawn nonetheless.
+    const shown = network.value;
+    if (picturedTrouble.value === null || shown === null) return;
+    const [height, width] = shown.input_size ?? [USUAL_SIDE, USUAL_SIDE];
+    const share = Math.min(1, USUAL_SIDE / Math.max(height, width));
+    const [rows, columns] = [height, width].map((side) => Math.max(1, Math.round(side * share)));
+    board.value = new Drawing(columns ?? 1, rows ?? 1, shown.channels === 1 ? 1 : 3);
+    showing = "";
+    live.value = null;
+    return;
+  }
   const mine = `${known.network} ${known.picture}`;
   if (mine === showing) {
     if (resting === undefined) live.value = null;
