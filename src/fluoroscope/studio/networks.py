@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from fluoroscope.errors import FluoroscopeError, ModelFormatError, UnknownModelError
 from fluoroscope.models.names import BUILTIN, check_model
 from fluoroscope.notices import collected, distinct
+from fluoroscope.studio.opening import OPENING
 from fluoroscope.studio.problems import BusyError, NotAllowedError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Offered:
                 return self.model
             self.state, self.problem = "loading", None
             try:
-                with collected() as notes:
+                with OPENING, collected() as notes:
                     self.model = self.load()
             except FluoroscopeError as problem:
                 self.problem = str(problem)

@@ -6,13 +6,13 @@ uploaded, drawn, or taken from a job. Nothing of a name reaches the file system.
 
 import hashlib
 from collections.abc import Callable, Mapping
-from threading import Lock
 
 from torch import Tensor
 
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError, UnknownDataError
 from fluoroscope.studio.bounded import Bounded
+from fluoroscope.studio.opening import OPENING
 
 MOST_KEPT_BYTES = 256 * 2**20
 _TAKEN = ("kept", "step")
@@ -39,7 +39,6 @@ class Pictures:
         self._open = dict(data)
         self._opened: dict[tuple[str, int], ImageSet] = {}
         self._kept: Bounded[Tensor] = Bounded(MOST_KEPT_BYTES)
-        self._lock = Lock()
 
     @property
     def data(self) -> tuple[str, ...]:
@@ -56,10 +55,12 @@ class Pictures:
             raise UnknownDataError(
                 f"the data set {name!r} is not on offer; expected one of {', '.join(self._open)}"
             )
-        with self._lock:
-            if (name, channels) not in self._opened:
-                self._opened[name, channels] = self._open[name](channels)
-            return self._opened[name, channels]
+        key = name, channels
+        if key not in self._opened:
+            with OPENING:
+                if key not in self._opened:
+                    self._opened[key] = self._open[name](channels)
+        return self._opened[key]
 
     def keep(self, image: Tensor) -> str:
         """Keep a picture ``(C, H, W)`` in ``[0, 1]`` and say by which name it is found again."""

@@ -82,8 +82,10 @@ class Studio:
 
     def warm_up(self) -> None:
         """Make ready what the page asks for first: the first network, a picture, a first step."""
-        model = self.networks.get(self.networks.names[0])
+        # The data first: what is on offer is asked for at once, and a network may take long.
         data = self.pictures.data[0]
+        self.pictures.images(data)
+        model = self.networks.get(self.networks.names[0])
         picture = self.picture(f"{data}:0", model)
         for _ in morph_stream(model, picture, away=True, steps=1):
             pass

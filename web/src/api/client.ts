@@ -34,7 +34,7 @@ export async function call<T>(method: string, path: string, body?: unknown): Pro
   }
   if (answer.ok) {
     stands({ is: "there" });
-    return (await answer.json()) as T;
+    return (answer.status === 204 ? undefined : await answer.json()) as T;
   }
   const problem = (await answer.json().catch(() => null)) as Problem | null;
   const reason = problem?.detail ?? `The studio answered ${answer.status}.`;

@@ -1,5 +1,6 @@
 // One line below the sentence: what the network says of the picture, and what is to be seen.
 import type { NetworkInfo } from "../api/types";
+import { percent } from "../plot/words";
 import { pictured } from "../state/pictured";
 import { direction, eps, indexOf, norm, wanted } from "../state/sentence";
 import { brief } from "./words";
@@ -9,18 +10,25 @@ export function Says({ network }: { network: NetworkInfo }) {
   if (known === null || known.network !== network.name) return <p class="sentence-says">&nbsp;</p>;
   const { winner, probabilities, label } = known;
   const predicted = network.labels[winner] ?? String(winner);
-  const sure = `${(100 * (probabilities[winner] ?? 0)).toFixed(1)} %`;
+  const sure = percent(probabilities[winner] ?? 0);
   const target = indexOf(wanted.value, network.labels);
   const right = verdict(label, predicted, network.labels);
+  const doubts = [...(network.notes ?? []), ...known.notes];
   return (
-    <p class="sentence-says">
-      It is predicted as <strong>{brief(predicted)}</strong> with a probability of {sure}
-      {right}.{" "}
-      {target === winner
-        ? "It is that class already: choose another to see it turn."
-        : `Each step moves the pixels towards ${brief(network.labels[target] ?? wanted.value)}${limit()}: watch the winner change.`}
-      {known.notes.map((note) => ` ${note}.`)}
-    </p>
+    <div class="sentence-says stack">
+      <p>
+        It is predicted as <strong>{brief(predicted)}</strong> with a probability of {sure}
+        {right}.{" "}
+        {target === winner
+          ? "It is that class already: choose another to see it turn."
+          : `Each step moves the pixels towards ${brief(network.labels[target] ?? wanted.value)}${limit()}: watch the winner change.`}
+      </p>
+      {doubts.map((note) => (
+        <p key={note} class="note">
+          {note}
+        </p>
+      ))}
+    </div>
   );
 }
 

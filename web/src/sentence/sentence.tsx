@@ -1,24 +1,24 @@
 // The sentence as the control of the page; every word of it is in the address.
-import { useEffect } from "preact/hooks";
 import { Picture } from "../pictures/canvas";
+import { percent } from "../plot/words";
 import { misread } from "../state/choices";
-import { pictured, picturedTrouble } from "../state/pictured";
+import { askPictureAgain, pictured, picturedTrouble } from "../state/pictured";
 import {
   direction,
   indexOf,
   nameOf,
-  networkName,
   picture,
   wanted,
   wrongWords,
 } from "../state/sentence";
-import { loading, network, openNetwork, openStudio, studio } from "../state/studio";
-import type { NetworkInfo, Offered } from "../api/types";
+import { network } from "../state/studio";
+import type { NetworkInfo } from "../api/types";
 import { Combobox } from "./combobox";
+import { NetworkWord } from "./network";
 import { PictureChooser } from "./picture";
 import "./sentence.css";
 import { WithinWord } from "./within";
-import { article, brief, DIRECTIONS, place } from "./words";
+import { article, brief, DIRECTIONS } from "./words";
 import { Word } from "./word";
 
 export function Sentence() {
@@ -46,6 +46,9 @@ export function Sentence() {
       {shown !== null && picturedTrouble.value !== null && picturedTrouble.value.status !== 0 && (
         <p class="problem" role="alert">
           {gone(picturedTrouble.value.message)}{" "}
+          <button type="button" class="button small" onClick={askPictureAgain}>
+            Try again
+          </button>{" "}
           <button type="button" class="button small" onClick={() => picture.forget()}>
             Take the usual picture
           </button>
@@ -61,45 +64,6 @@ function gone(reason: string): string {
   return (
     "The picture of this link was brought or drawn in a studio that has forgotten it since: bring " +
     "or draw it again below, or choose another."
-  );
-}
-
-const STATES: Record<Offered["state"], string> = {
-  named: "",
-  loading: "loading…",
-  ready: "loaded",
-  failed: "failed",
-};
-
-function NetworkWord() {
-  const failed = loading.value.is === "failed";
-  return (
-    <Word name="Network" shown={place(networkName.value)} wrong={failed}>
-      {(close) => <Networks close={close} />}
-    </Word>
-  );
-}
-
-function Networks({ close }: { close: () => void }) {
-  // How they stand may have changed since the page was opened.
-  useEffect(() => void openStudio(), []);
-  const items = (studio.value?.networks ?? []).map(({ name, state, problem }) => ({
-    value: name,
-    label: name,
-    aside: STATES[state],
-    ...(problem === null ? {} : { says: problem }),
-  }));
-  return (
-    <Combobox
-      label="Networks"
-      items={items}
-      chosen={networkName.value}
-      choose={(name) => {
-        close();
-        networkName.value = name;
-        void openNetwork(name);
-      }}
-    />
   );
 }
 
@@ -145,7 +109,7 @@ function Classes({ network: shown, close }: { network: NetworkInfo; close: () =>
   const items = shown.labels.map((label, index) => ({
     value: nameOf(index, shown.labels),
     label,
-    aside: percent(probabilities?.[index]),
+    aside: probabilities === undefined ? "" : percent(probabilities[index] ?? 0),
     index,
   }));
   if (items.length > 20 && probabilities !== undefined) {
@@ -162,11 +126,6 @@ function Classes({ network: shown, close }: { network: NetworkInfo; close: () =>
       }}
     />
   );
-}
-
-function percent(probability: number | undefined): string {
-  if (probability === undefined) return "";
-  return probability > 0 && probability < 0.001 ? "< 0.1 %" : `${(100 * probability).toFixed(1)} %`;
 }
 
 function DirectionWord({ network: shown }: { network: NetworkInfo }) {

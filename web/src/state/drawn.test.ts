@@ -1,5 +1,49 @@
-import { expect, test } from "vitest";
-import { fromText, MOST_CHARACTERS, toText } from "./drawn";
+import { afterEach, expect, test, vi } from "vitest";
+import { choice } from "./choices";
+import { fromText, keepAgain, MOST_CHARACTERS, openDrawings, spelled, toText, travels } from "./drawn";
+import { network } from "./studio";
+
+afterEach(() => vi.unstubAllGlobals());
+
+/** A server that keeps every drawing under the same name; what it was asked. */
+function serve(): string[] {
+  const asked: string[] = [];
+  vi.stubGlobal("fetch", async (path: string, init: RequestInit) => {
+    asked.push(`${path} ${String(init.body)}`);
+    return new Response(JSON.stringify({ name: "kept:1", width: 3, height: 2, notes: [] }));
+  });
+  return asked;
+}
+
+const settled = () => new Promise<void>((resolve) => setTimeout(resolve, 20));
+
+test("a link's drawing is kept, spelled in the address, and kept once more if it is forgotten", async () => {
+  const asked = serve();
+  const drawn = { width: 3, height: 2, channels: 1, values: Uint8Array.from([1, 2, 3, 4, 5, 6]) };
+  const text = await toText(drawn);
+  const picture = choice("drawn-in-a-test", "digits:7", "push", spelled);
+  openDrawings(picture);
+  picture.value = text;
+  await settled();
+  expect(asked).toEqual([]);
+  network.value = { name: "net", labels: [], channels: 1, input_size: [2, 3], offers: {} };
+  await vi.waitFor(() => expect(picture.value).toBe("kept:1"));
+  expect(asked).toHaveLength(1);
+  expect(asked[0]).toContain(`"pixels":"${btoa("\x01\x02\x03\x04\x05\x06")}"`);
+  expect(picture.text()).toBe(text);
+  keepAgain(picture);
+  await vi.waitFor(() => expect(picture.value).toBe("kept:1"));
+  expect(asked).toHaveLength(2);
+  keepAgain(picture);
+  await settled();
+  expect(asked).toHaveLength(2);
+});
+
+test("a link to what was brought holds while the studio runs, one to data or a drawing everywhere", () => {
+  expect(travels("kept:2")).toBe(false);
+  expect(travels("kept:1")).toBe(true);
+  expect(travels("digits:7")).toBe(true);
+});
 
 test("a drawing comes out of its link as it went in, in few characters", async () => {
   const values = new Uint8Array(28 * 28);

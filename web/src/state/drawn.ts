@@ -77,13 +77,15 @@ async function open(networkName: string, text: string, picture: Choice<string>):
   }
 }
 
-/** A kept drawing that the studio has forgotten is kept again, as the page knows it. */
-export function keepAgain(picture: Choice<string>): boolean {
-  const text = texts.get(picture.peek());
-  if (text === undefined) return false;
-  texts.delete(picture.peek());
+const keptAgain = new Set<string>();
+
+/** A drawing that the studio has forgotten is kept once more, as the page knows it. */
+export function keepAgain(picture: Choice<string>): void {
+  const name = picture.peek();
+  const text = texts.get(name);
+  if (text === undefined || keptAgain.has(name)) return;
+  keptAgain.add(name);
   picture.replace(text);
-  return true;
 }
 
 export function asPixels({ width, height, channels, values }: Drawn) {

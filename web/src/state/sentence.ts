@@ -1,9 +1,9 @@
 // The sentence that controls the page: show how NETWORK turns this PICTURE into a CLASS by STEPS.
-import { computed } from "@preact/signals";
+import { computed, effect } from "@preact/signals";
 import { boundProblem, stepsProblem } from "../sentence/words";
 import { choice, link } from "./choices";
-import { openDrawings, spelled } from "./drawn";
-import { askOfPictures, pictured } from "./pictured";
+import { keepAgain, openDrawings, spelled } from "./drawn";
+import { askOfPictures, pictured, picturedTrouble } from "./pictured";
 import { network, studio } from "./studio";
 
 /** What suits a network, as the offer of morphs says it. */
@@ -61,6 +61,9 @@ export function indexOf(name: string, labels: readonly string[]): number {
 
 openDrawings(picture);
 askOfPictures(picture);
+effect(() => {
+  if (picturedTrouble.value?.status === 404) keepAgain(picture);
+});
 
 /** What of the sentence cannot be as it is, each in one sentence. */
 export const wrongWords = computed<readonly string[]>(() => {

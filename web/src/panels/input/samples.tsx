@@ -60,6 +60,7 @@ export function SampleStrip({ network, chose }: StripProps) {
     all[Math.min(all.length - 1, Math.max(0, to))]?.focus();
   }
 
+  const problem = sets.find((one) => one.name === data)?.problem ?? null;
   if (sets.length === 0) {
     return <p class="hint">The studio was given no data: draw a picture or bring one.</p>;
   }
@@ -93,6 +94,7 @@ export function SampleStrip({ network, chose }: StripProps) {
         </button>
         <WrongButton network={network} data={data} chose={choose} />
       </div>
+      {problem !== null && <p class="problem">{problem}</p>}
       {found.value !== null && (
         <p class={found.value.refused ? "problem" : "hint"} role="status">
           {found.value.words}
