@@ -6,6 +6,8 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
+from fluoroscope.studio.description import describe
+from fluoroscope.studio.doors.docs import add_docs
 from fluoroscope.studio.doors.jobs import jobs
 from fluoroscope.studio.doors.offers import offers
 from fluoroscope.studio.doors.pictures import pictures
@@ -41,6 +43,8 @@ def create_app(studio: Studio) -> FastAPI:
         reports(studio),
     ):
         app.include_router(doors)
+    describe(app)
+    add_docs(app)
     refuse_the_rest(app)
     app.mount("/", page())
     return app

@@ -1,7 +1,7 @@
 """Pictures to begin from: those of data sets, and those that clients bring, draw or keep."""
 
 import io
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
@@ -117,7 +117,7 @@ def pictures(studio: Studio) -> APIRouter:
         height, width = image.shape[1:]
         return Named(name=studio.pictures.keep(image), width=width, height=height)
 
-    @doors.get("/pictures/{kind}", response_class=Response)
+    @doors.get("/pictures/{kind}", response_class=Response, responses=_PICTURE)
     def download(kind: Literal["png", "npy"], name: NameAsked, network: NameAsked) -> Response:
         """A picture as the network receives it: as PNG in 8 bits, or as NumPy's array, exactly."""
         image = studio.picture(name, studio.networks.get(network))[0].cpu()
@@ -133,6 +133,15 @@ def pictures(studio: Studio) -> APIRouter:
     return doors
 
 
+_PICTURE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The file.",
+        "content": {
+            kind: {"schema": {"type": "string", "format": "binary"}}
+            for kind in ("image/png", "application/octet-stream")
+        },
+    }
+}
 _BYTES = {
     "requestBody": {
         "required": True,

@@ -5,6 +5,7 @@ it is of no origin, runs no script and loads nothing.
 """
 
 from fastapi import APIRouter, HTTPException, Response
+from fastapi.responses import HTMLResponse
 
 from fluoroscope.studio.kinds.report import FILE
 from fluoroscope.studio.studio import Studio
@@ -14,7 +15,7 @@ def reports(studio: Studio) -> APIRouter:
     """The door over a studio."""
     doors = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
-    @doors.get("/{identifier}/report", response_class=Response)
+    @doors.get("/{identifier}/report", response_class=HTMLResponse)
     def one_report(identifier: str) -> Response:
         """The page that a job of the kind `report` made, to be opened in a browser."""
         job = studio.jobs.get(identifier)
