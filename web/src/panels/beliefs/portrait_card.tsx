@@ -39,7 +39,7 @@ export function PortraitCard({ label, role, told, steps }: Props) {
           {!told.final && (
             <progress value={told.share} max={1} aria-label={`how much of ${label} is done`} />
           )}
-          {told.words?.map((line) => (
+          {told.words?.slice(1).map((line) => (
             <p key={line} class="hint">
               {line}
             </p>

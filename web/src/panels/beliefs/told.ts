@@ -10,7 +10,7 @@ export interface PortraitTold {
   final: boolean;
   frames?: { now: Frame };
   winner?: number | string;
-  /** What is to be said of it, a line each. */
+  /** What is to be said of it, a line each; the first is how sure the network is. */
   words?: string[];
   headline?: string;
   flags?: Flag[];

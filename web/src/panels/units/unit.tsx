@@ -50,8 +50,8 @@ export function Unit({ row, told }: { row: UnitRow; told: UnitsTold }) {
             })}
           </div>
           <p class="hint">
-            These activate it most, in this data set. That is no name for it: many a unit with four
-            fives on top answers to most sevens.
+            These activate it most, in this data set. That is no name for it: it may answer as much to
+            what is not among its few favourites.
           </p>
         </>
       ) : (

@@ -38,10 +38,10 @@ export function AuditBar({ network, job, command, start, judged, unjudged }: Pro
       )}
       {!busy && judged === 0 && (
         <p class="hint">
-          The audit tries every method on {place(network.name)}
-          {typeof data === "string" && `, with pictures of ${place(data)}`}. After it each map carries its
-          verdict and the reasons, and what is not valid here is not drawn. The long one scores the
-          maps, too; it takes minutes, and can be stopped.
+          The audit tries the methods of few passes on {place(network.name)}
+          {typeof data === "string" && `, with pictures of ${place(data)}`}. After it each map carries
+          its verdict and the reasons, and what is not valid here is not drawn. The long one tries all
+          of them and scores their maps; it takes minutes. Both can be stopped.
         </p>
       )}
       <JobState job={job} doing="the audit" />

@@ -105,10 +105,10 @@ function Key({ drawn, said }: { drawn: Drawn; said: string[] }) {
       {doubts
         .filter((doubt) => !said.includes(doubt))
         .map((doubt) => (
-        <p key={doubt} class="note">
-          {doubt}
-        </p>
-      ))}
+          <p key={doubt} class="note">
+            {doubt}
+          </p>
+        ))}
     </div>
   );
 }
