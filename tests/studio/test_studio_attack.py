@@ -13,6 +13,7 @@ from fluoroscope.attacks.parts import attack_parts, first_part, fit_to, other_pi
 from fluoroscope.attacks.registry import ATTACKS
 from fluoroscope.attacks.universal.fitting import Fitted
 from fluoroscope.engine.stream import Step
+from fluoroscope.errors import UnknownDataError
 from fluoroscope.studio.jobs.job import Job
 from fluoroscope.studio.kinds import trajectory
 from fluoroscope.studio.studio import Studio
@@ -150,10 +151,10 @@ def test_a_step_that_is_gone_is_searched_for_anew(served: Served) -> None:
         again = served.studio.picture(f"step:{job}:{event['step']}", MODEL)
         assert torch.equal(kept, again)
     answer = served.client.post(
-        "/api/predictions", json={"network": "digits-cnn", "picture": f"step:{job}:99"}
+        "/api/predictions", json={"network": "digits-cnn", "picture": f"step:{job}:999"}
     )
     assert answer.status_code == 404
-    assert f"up to {steps[-1]['step']}" in answer.json()["detail"]
+    assert f"from 0 to {steps[-1]['step']}" in answer.json()["detail"]
 
 
 def test_two_networks_are_asked_about_the_same(served: Served) -> None:
@@ -195,3 +196,31 @@ def test_what_cannot_be_is_refused_in_a_sentence(
     end = served.job(kind="attack", network="digits-cnn", picture="digits:7", **asked)[-1]
     assert end["state"] == "failed"
     assert said in end["problem"]
+
+
+def test_a_step_that_takes_too_long_to_find_again_is_refused(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trajectory, "PATIENCE", -1.0)
+    for asked in ({"kind": "morph", "to": "2"}, {"kind": "attack", "attack": "pgd", "eps": "0.2"}):
+        body = {"network": "digits-cnn", "picture": "digits:7", **asked}
+        job = served.client.post("/api/jobs", json=body).json()["id"]
+        list(served.events(job))
+        served.studio.steps.put((job, 2), torch.zeros(1), 10**12)  # too large: it is gone
+        with pytest.raises(UnknownDataError, match="too long to be found again"):
+            served.studio.picture(f"step:{job}:2", MODEL)
+
+
+def test_a_stopped_attack_says_what_it_had(served: Served) -> None:
+    asked = {"kind": "attack", "network": "digits-cnn", "picture": "digits:7", "attack": "boundary",
+             "params": {"queries": 100_000}}  # fmt: skip
+    job = served.client.post("/api/jobs", json=asked).json()["id"]
+    told = []
+    for event in served.events(job):
+        told.append(event)
+        if event.get("step", 0) > 50:
+            served.client.delete(f"/api/jobs/{job}")
+    end = told[-1]
+    assert end["state"] == "cancelled"
+    assert "stopped before its end" in end["summary"]
+    assert set(end["files"]) >= {"attack.json", "curve.csv"}

@@ -1,6 +1,7 @@
 """All that a running studio holds: networks, pictures, jobs, and what is known of networks."""
 
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -10,6 +11,8 @@ from fluoroscope.attacks.morph_result import MorphResult
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.data.sources import ArraySource
 from fluoroscope.errors import UnknownDataError
+from fluoroscope.notices import collected
+from fluoroscope.process import one_thread
 from fluoroscope.studio.bounded import Bounded
 from fluoroscope.studio.jobs.queue import Jobs
 from fluoroscope.studio.known import Audits, Known
@@ -43,6 +46,7 @@ class Studio:
         self.twins: Known[Classifier] = Known(2)
         self.generator = generator
         self.jobs = Jobs()
+        self._again = Lock()
         self.steps: Bounded[Tensor] = Bounded(MOST_STEP_BYTES)
         self.results: Bounded[MorphResult] = Bounded(MOST_RESULT_BYTES)
 
@@ -78,7 +82,13 @@ class Studio:
             )
         if not (number.isascii() and number.isdecimal()):
             raise UnknownDataError(f"the step {number!r} is no number; expected 0 or more")
-        return job.picture_at(int(number))
+        image = self.steps.get((job.id, int(number)))
+        if image is None:
+            # One after the other: each may take as long as a small job.
+            with self._again, one_thread(), collected():
+                image = job.picture_at(int(number))
+            self.steps.put((job.id, int(number)), image, image.nbytes)
+        return image
 
     def warm_up(self) -> None:
         """Make ready what the page asks for first: the first network, a picture, a first step."""

@@ -21,14 +21,14 @@ from fluoroscope.engine.grid import round_to_grid
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.stream import Step
 from fluoroscope.engine.threats import pixel_distances
-from fluoroscope.errors import InvalidParameterError, UnknownDataError
+from fluoroscope.errors import InvalidParameterError
 from fluoroscope.notices import tell, tell_all
 from fluoroscope.pictures.write import write_png
 from fluoroscope.studio.command import command
 from fluoroscope.studio.frames import frame
 from fluoroscope.studio.kinds.attack_offer import check_size, expected_steps, offer
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
-from fluoroscope.studio.kinds.trajectory import Trajectory, curve_csv
+from fluoroscope.studio.kinds.trajectory import Again, Trajectory, curve_csv
 from fluoroscope.studio.kinds.usual_data import speaks_of
 from fluoroscope.words import as_percent, count
 
@@ -118,7 +118,7 @@ def work(studio: "Studio", job: "Job", asked: AttackRequest) -> None:
             on_batch=lambda step: job.progress(step.number / step.total, "making it"),
         )  # fmt: skip
     search = _Search(model, method, images, to, asked.on_grid, asked.seed)
-    job.picture_at = partial(_picture_at, studio, job.id, search, told)
+    job.picture_at = partial(_picture_at, search, told)
     result = search.run(told.step, job.cancelled)
     told.end(result)
     tell_all(result.notes)
@@ -243,30 +243,22 @@ def _looks_through(method: Method, model: "Classifier", seed: int) -> bool:
     return any(type(link.surrogate(model, seed)) is not type(model) for link in links)
 
 
-def _picture_at(studio: "Studio", job: str, search: _Search, told: _Telling, number: int) -> Tensor:
-    """The picture of a step: kept, or searched for anew."""
+def _picture_at(search: _Search, told: _Telling, number: int) -> Tensor:
+    """The picture of a step, searched for anew."""
     if number == 0:
         return told.original[0].cpu()
     if number == told.number and told.found is not None:
         return told.found
-    kept = studio.steps.get((job, number))
-    if kept is not None:
-        return kept
-    asked, found = 0, None
+    again, asked, image = Again(number, told.number), 0, None
 
     def look(step: Step) -> None:
-        nonlocal asked, found
+        nonlocal asked, image
         asked += len(step.indices)
         if asked == number:
-            found = step.ends().images[0].cpu()
+            image = step.ends().images[0].cpu()
 
-    search.run(look, lambda: asked >= number)
-    if found is None:
-        raise UnknownDataError(
-            f"the attack told of no step {number}; expected one that it told of, up to "
-            f"{told.number}"
-        )
-    return found
+    search.run(look, lambda: asked >= number or again.late)
+    return again.found(image)
 
 
 def _conclude(

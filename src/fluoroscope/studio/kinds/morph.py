@@ -13,14 +13,13 @@ from torch import Tensor
 from fluoroscope.attacks.gradient.ascent import DIRECTIONS
 from fluoroscope.attacks.morph import Morph, morph_stream
 from fluoroscope.attacks.morph_result import MorphResult, MorphStep
-from fluoroscope.errors import UnknownDataError
 from fluoroscope.pictures.write import write_gif, write_png
 from fluoroscope.studio.command import command
 from fluoroscope.studio.frames import frame
 from fluoroscope.studio.jobs.job import Cancelled
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
 from fluoroscope.studio.kinds.reading import check_gradient, usual_bounds
-from fluoroscope.studio.kinds.trajectory import Trajectory, curve_csv
+from fluoroscope.studio.kinds.trajectory import Again, Trajectory, curve_csv
 from fluoroscope.studio.kinds.usual_data import picture_of
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def work(studio: "Studio", job: "Job", asked: MorphRequest) -> None:
     picture = studio.picture(asked.picture, model)
     moving = morph_stream(model, picture, **asked.options)
     original = moving.start[0].cpu()
-    job.picture_at = partial(_picture_at, studio, job.id, moving)
+    job.picture_at = partial(_picture_at, moving)
     job.hold(original.nbytes)
     job.tell(
         "begin",
@@ -133,16 +132,11 @@ def _write_json(result: MorphResult, directory: Path) -> None:
     result.save(directory, gif=False)
 
 
-def _picture_at(studio: "Studio", job: str, moving: Morph, number: int) -> Tensor:
-    """The picture of a step: kept, or searched for anew."""
-    image = studio.steps.get((job, number))
-    if image is None:
-        image = next((step.image for step in moving if step.number == number), None)
-    if image is None:
-        raise UnknownDataError(
-            f"the morph has no step {number}; expected 0 to {moving.plan.steps} at most"
-        )
-    return image
+def _picture_at(moving: Morph, number: int) -> Tensor:
+    """The picture of a step, searched for anew."""
+    again = Again(number, moving.plan.steps)
+    image = next((one.image for one in again.until(moving) if one.number == number), None)
+    return again.found(image)
 
 
 def morph_command(studio: "Studio", asked: MorphRequest, image: Tensor) -> str:

@@ -5,12 +5,14 @@ import io
 import json
 import time
 from base64 import b64decode
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from torch import Tensor
 
+from fluoroscope.errors import UnknownDataError
 from fluoroscope.studio.frames import difference, floats, frame
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ BETWEEN = 0.02
 """Seconds between two of these."""
 MOST_TOLD = 3000
 """Steps that are told; behind them a change of winner is no longer told in any case."""
+PATIENCE = 20.0
+"""Seconds that a step which is not kept may take to be found again."""
+S = TypeVar("S")
 _MOST_TEXT = 24 * 2**20
 """Bytes of all probabilities that are told."""
 
@@ -130,6 +135,47 @@ class Trajectory:
                 del self._open[mark]
                 found.append({"why": "reaches" if below else "falls below", "share": mark})
         return found
+
+
+class Again:
+    """A search made once more for the picture of one of its steps, while somebody would wait."""
+
+    def __init__(self, number: int, last: int) -> None:
+        """``number`` is the step, of those up to ``last``.
+
+        Raises:
+            UnknownDataError: there is none of that number.
+        """
+        if number > last:
+            raise UnknownDataError(
+                f"the search has no step {number}; expected one that it told of, from 0 to {last}"
+            )
+        self._number, self._end = number, time.monotonic() + PATIENCE
+
+    @property
+    def late(self) -> bool:
+        """Whether it has taken too long."""
+        return time.monotonic() >= self._end
+
+    def until(self, steps: Iterable[S]) -> Iterator[S]:
+        """The steps, as long as it does not take too long."""
+        return takewhile(lambda _: not self.late, steps)
+
+    def found(self, image: Tensor | None) -> Tensor:
+        """The picture, if it was come to.
+
+        Raises:
+            UnknownDataError: it was not.
+        """
+        if image is not None:
+            return image
+        why = "is not kept any more, and takes too long to be found again" if self.late else (
+            "was none that the search told of"
+        )  # fmt: skip
+        raise UnknownDataError(
+            f"step {self._number} {why}; expected a step that was told: choose another, or start "
+            "the search again"
+        )
 
 
 def told_steps(job: "Job") -> Iterator[dict[str, Any]]:
