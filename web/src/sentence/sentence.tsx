@@ -74,7 +74,7 @@ function PictureWord({ network: shown }: { network: NetworkInfo }) {
     <Word
       name="Picture"
       spoken={label}
-      wrong={picturedTrouble.value !== null}
+      wrong={picturedTrouble.value !== null && picturedTrouble.value.status !== 0}
       shown={
         <>
           {known !== null && <Picture frame={known.frame} alt="" />}

@@ -70,8 +70,9 @@ async function ask(name: string, picture: string, meant: () => boolean): Promise
   } catch (problem) {
     if (!meant()) return;
     batch(() => {
-      pictured.value = null;
       picturedTrouble.value = problem as Refusal;
+      // What was seen stays while the server is silent.
+      if (picturedTrouble.value.status !== 0) pictured.value = null;
     });
   }
 }

@@ -2,7 +2,7 @@
 // runs, asking at every step would take the time that the steps need. Of the picture that the
 // sentence names it is known already.
 import { effect, signal } from "@preact/signals";
-import { call } from "../api/client";
+import { call, reach } from "../api/client";
 import type { Frame, Prediction } from "../api/types";
 import { floats } from "../pictures/decode";
 import { pictured } from "./pictured";
@@ -36,7 +36,7 @@ effect(() => {
   const name = network.value?.name;
   const known = pictured.value;
   clearTimeout(timer);
-  if (name === undefined) return;
+  if (name === undefined || reach.value.is !== "there") return;
   if (present.peek()?.network !== name) present.value = null;
   if (known !== null && known.network === name && known.picture === picture) {
     present.value = known;

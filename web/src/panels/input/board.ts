@@ -1,7 +1,7 @@
 // What is drawn on: the picture as the network receives it, live answers while it changes, and the
 // picture of the sentence once the pen rests.
 import { effect, signal } from "@preact/signals";
-import { call, type Refusal } from "../../api/client";
+import { call, reach, type Refusal } from "../../api/client";
 import type { NetworkInfo, Prediction } from "../../api/types";
 import { bytes, floats } from "../../pictures/decode";
 import { asPixels, type Drawn, keepDrawing } from "../../state/drawn";
@@ -19,7 +19,7 @@ export const board = signal<Drawing | null>(null);
 export const changed = signal(0);
 /** What the network says of the board while it differs from the sentence's picture. */
 export const live = signal<{ probabilities: Float32Array; winner: number } | null>(null);
-export const boardTrouble = signal<string | null>(null);
+export const boardTrouble = signal<Refusal | null>(null);
 
 /** The picture that the board shows, so that its own drawings do not replace it. */
 let showing = "";
@@ -33,8 +33,13 @@ const answers = latest<{ name: string; drawn: Drawn }>(async ({ name, drawn }) =
     boardTrouble.value = null;
     live.value = { probabilities: floats(told.probabilities), winner: told.winner };
   } catch (problem) {
-    boardTrouble.value = (problem as Refusal).message;
+    boardTrouble.value = problem as Refusal;
   }
+});
+
+// What a silent server was not asked it is asked once it answers.
+effect(() => {
+  if (reach.value.is === "there" && boardTrouble.peek()?.status === 0) drew();
 });
 
 /** The side of a drawing for a network that takes any size. */
@@ -45,7 +50,8 @@ effect(() => {
   if (known === null) {
     // There is no picture, and one can be drawn nonetheless.
     const shown = network.value;
-    if (picturedTrouble.value === null || shown === null) return;
+    const trouble = picturedTrouble.value;
+    if (trouble === null || trouble.status === 0 || shown === null) return;
     const [height, width] = shown.input_size ?? [USUAL_SIDE, USUAL_SIDE];
     const share = Math.min(1, USUAL_SIDE / Math.max(height, width));
     const [rows, columns] = [height, width].map((side) => Math.max(1, Math.round(side * share)));
@@ -98,6 +104,6 @@ async function settle(shown: NetworkInfo, drawn: Drawn): Promise<void> {
     else picture.value = name;
     own = true;
   } catch (problem) {
-    boardTrouble.value = (problem as Refusal).message;
+    boardTrouble.value = problem as Refusal;
   }
 }

@@ -25,7 +25,7 @@ function InputPanel({ network }: { network: NetworkInfo }) {
       <div class="input-side stack">
         <Answer network={network} />
         <Tools />
-        <Problem words={boardTrouble.value} />
+        <Problem words={boardTrouble.value?.message ?? null} />
         <Problem words={drawnTrouble.value} />
         <p class="hint">
           Drawing needs a mouse, a pen or a finger; all else here works by keys.

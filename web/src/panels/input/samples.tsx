@@ -2,7 +2,7 @@
 // gets wrong.
 import { signal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { call, type Refusal } from "../../api/client";
+import { call, reach, type Refusal } from "../../api/client";
 import type { NetworkInfo, Sample, Samples } from "../../api/types";
 import { Picture } from "../../pictures/canvas";
 import { announce } from "../../state/announce";
@@ -183,9 +183,10 @@ function useSamples(network: string, data: string) {
     }
   }
 
+  const there = reach.value.is === "there";
   useEffect(() => {
-    if (held.next === 0) void more();
-  }, [of]);
+    if (there && held.next === 0) void more();
+  }, [of, there]);
   return {
     ...held,
     trouble,
