@@ -219,6 +219,15 @@ def test_a_norm_without_a_search_leaves_its_sections_out() -> None:
     assert all(why.endswith(".") for why in report.missing.values())
 
 
+def test_where_nothing_is_classified_correctly_no_check_of_trust_is_made() -> None:
+    model, images, _ = small(3)
+    wrong = (fs.predict(model, images).winners + 1) % 3
+    report = fs.xray(model, images, wrong, sections=["verdict"], at_chance=True)
+    assert not report.missing
+    assert "trust" not in report.describe()["sections"]["verdict"]
+    assert "No picture is classified correctly" in report.html
+
+
 def test_networks_without_a_gradient_still_have_a_page() -> None:
     class Steps(nn.Module):
         def __init__(self, module: nn.Module) -> None:

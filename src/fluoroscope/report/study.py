@@ -212,6 +212,10 @@ class Study(Subject):
             seen = from_rows(parts, plan)
             pictures = FEW if self.large else SOME
             right = self.reading.right.nonzero().squeeze(1)[:pictures].tolist()
+            if not right:
+                raise LeftOutError(
+                    "no picture is classified correctly, so there is none to attack in earnest"
+                )
             images, labels = self.load([self.images.indices[row] for row in right])
             ends = time.monotonic() + TRUST_SHARE * self.left()
             made: list[Check] = []

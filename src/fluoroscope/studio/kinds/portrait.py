@@ -59,7 +59,8 @@ def work(studio: "Studio", job: "Job", asked: PortraitRequest) -> None:
     name, data = data_of(studio, model, asked.data)
     real = None
     if PRESETS[asked.preset].needs not in (NOTHING, _START):
-        real = labelled_pictures(model, data, _GIVEN)
+        job.progress(0.0, f"reading real pictures of {name}")
+        real = labelled_pictures(model, data, _GIVEN, job.check)
     steps = asked.steps or as_recipe(asked.preset).steps
     size = None if model.input_size or start is not None else _size(data)
     said_as = _command(studio, asked, name if real is not None else None, start, size)
@@ -89,8 +90,10 @@ def work(studio: "Studio", job: "Job", asked: PortraitRequest) -> None:
     found = found if judge is None else found.judged_by(judge)
     job.progress(0.9, "measuring what they are worth")
     many = int(_SECONDS * passes / max(time.monotonic() - begun, 1e-3) / (1 + (judge is not None)))
-    worth = _worth(job, model, found, judge, _beside(model, data, min(many, _BESIDE)))
-    _tell(job, found, worth, PRESETS[asked.preset].caution, steps)
+    worth = _worth(job, model, found, judge, _beside(job, model, data, min(many, _BESIDE)))
+    about = PRESETS[asked.preset]
+    # Who began from a picture has given one.
+    _tell(job, found, worth, "" if about.needs == _START else about.caution, steps)
 
 
 def _command(
@@ -123,12 +126,14 @@ def _size(data: "ImageSet") -> tuple[int, int]:
     return image.shape[1], image.shape[2]
 
 
-def _beside(model: "Classifier", data: "ImageSet", many: int) -> "tuple[Tensor, Tensor] | None":
+def _beside(
+    job: "Job", model: "Classifier", data: "ImageSet", many: int
+) -> "tuple[Tensor, Tensor] | None":
     """Real pictures to stand beside, where there are labelled ones and time for some."""
     if many < 2 or not fits(model, data):
         return None
     with suppress(FluoroscopeError), collected():
-        return labelled_pictures(model, data, many)
+        return labelled_pictures(model, data, many, job.check, seconds=_SECONDS / 2)
     return None
 
 

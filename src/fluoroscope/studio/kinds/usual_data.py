@@ -1,6 +1,11 @@
 """Which data set on offer a job looks at where nobody names one."""
 
+import math
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+import torch
 
 from fluoroscope.engine.labels import Truth, labelled, matching
 from fluoroscope.errors import UnknownDataError
@@ -11,6 +16,10 @@ if TYPE_CHECKING:
     from fluoroscope.data.imageset import ImageSet
     from fluoroscope.models.classifier import Classifier
     from fluoroscope.studio.studio import Studio
+
+
+# Pictures that are decoded between two questions whether to go on.
+_AT_ONCE = 8
 
 
 def data_of(studio: "Studio", model: "Classifier", name: str | None) -> "tuple[str, ImageSet]":
@@ -63,13 +72,26 @@ def speaks_of(model: "Classifier", images: "ImageSet") -> bool:
 
 
 def labelled_pictures(
-    model: "Classifier", images: "ImageSet", most: int
+    model: "Classifier",
+    images: "ImageSet",
+    most: int,
+    check: Callable[[], None],
+    *,
+    seconds: float = math.inf,
 ) -> "tuple[Tensor, Tensor]":
-    """So many labelled pictures as the network receives them, and their classes.
+    """So many labelled pictures as the network receives them, and their classes; fewer where
+    decoding them takes longer.
+
+    ``check`` is called between a few and a few, to end there.
 
     Raises:
         InvalidImagesError, UnknownLabelError: they have no labels, or others than the network.
     """
     truth = Truth.of(model, labelled(model, images).take(most))
-    batch = next(truth.images.batches(most, fit=model, workers=0))
-    return batch.images, truth.labels(batch)
+    ends, found = time.monotonic() + seconds, []
+    for batch in truth.images.batches(_AT_ONCE, fit=model, workers=0):
+        found.append((batch.images, truth.labels(batch)))
+        check()
+        if time.monotonic() > ends:
+            break
+    return torch.cat([one for one, _ in found]), torch.cat([each for _, each in found])
