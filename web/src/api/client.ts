@@ -17,8 +17,23 @@ export type Reach = { is: "there" } | { is: "gone" } | { is: "locked"; reason: s
 
 export const reach = signal<Reach>({ is: "there" });
 
-/** Ask a door. `body` is sent as JSON, bytes as they are. */
+/** Ask a door that answers with JSON. `body` is sent as JSON, bytes as they are. */
 export async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
+  const answer = await answered(method, path, body);
+  return (answer.status === 204 ? undefined : await answer.json()) as T;
+}
+
+/** Fetch a file and save it under a name, where the browser saves what is fetched. */
+export async function download(path: string, name: string): Promise<void> {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await (await answered("GET", path)).blob());
+  link.download = name;
+  link.click();
+  // Not at once: some browsers fetch it after the click.
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+async function answered(method: string, path: string, body?: unknown): Promise<Response> {
   const raw = body instanceof Blob;
   const type = raw ? "application/octet-stream" : "application/json";
   let answer: Response;
@@ -34,7 +49,7 @@ export async function call<T>(method: string, path: string, body?: unknown): Pro
   }
   if (answer.ok) {
     stands({ is: "there" });
-    return (answer.status === 204 ? undefined : await answer.json()) as T;
+    return answer;
   }
   const problem = (await answer.json().catch(() => null)) as Problem | null;
   const reason = problem?.detail ?? `The studio answered ${answer.status}.`;

@@ -2,10 +2,10 @@
 import { effect, type ReadonlySignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
-import type { Trajectory } from "../state/trajectory";
+import type { Band, Trajectory } from "../state/trajectory";
 import { theme } from "../style/theme";
 import "./curves.css";
-import { drawBands, drawNames, Look, roomForNames } from "./drawing";
+import { drawBands, drawNames, drawWinners, Look, roomForNames } from "./drawing";
 import { chooseLines, type Line } from "./lines";
 
 interface Props {
@@ -43,6 +43,7 @@ function draw(
 ): () => void {
   let lines: Line[] = [];
   let x = new Float64Array(0);
+  let bands: Band[] = [];
   let plot: uPlot | null = null;
   let room = 0;
   let look = new Look(host);
@@ -82,9 +83,13 @@ function draw(
         })),
       ],
       hooks: {
-        drawClear: [(drawn) => drawBands(drawn, look, trajectory.bands(), x, lines, names)],
+        drawClear: [(drawn) => drawBands(drawn, look, bands, x, lines)],
         // The head stands where the scales are that were drawn by.
-        draw: [(drawn) => drawNames(drawn, look, lines, names), place],
+        draw: [
+          (drawn) => drawWinners(drawn, look, bands, x, names),
+          (drawn) => drawNames(drawn, look, lines, names),
+          place,
+        ],
       },
     };
     plot = new uPlot(options, columns(), host);
@@ -94,6 +99,7 @@ function draw(
 
   function columns(): uPlot.AlignedData {
     const { steps } = trajectory;
+    bands = trajectory.bands();
     x = Float64Array.from(steps, ({ number }) => number);
     const values = lines.map(({ of }) =>
       Float64Array.from(steps, ({ probabilities }) =>

@@ -35,30 +35,46 @@ export function drawBands(
   bands: readonly Band[],
   x: ArrayLike<number>,
   lines: readonly Line[],
+): void {
+  const { ctx, bbox } = plot;
+  ctx.save();
+  ctx.globalAlpha = 0.16;
+  for (const band of bands) {
+    const left = plot.valToPos(edge(x, band.from), "x", true);
+    const right = plot.valToPos(edge(x, band.to + 1), "x", true);
+    ctx.fillStyle = look.colour(colourOf(band.winner, lines));
+    ctx.fillRect(left, bbox.top, right - left, bbox.height);
+  }
+  ctx.restore();
+}
+
+/** The winner's name in each band that has room for it, over the curves. */
+export function drawWinners(
+  plot: uPlot,
+  look: Look,
+  bands: readonly Band[],
+  x: ArrayLike<number>,
   names: readonly string[],
 ): void {
   const { ctx, bbox } = plot;
   const ratio = devicePixelRatio;
   ctx.save();
-  ctx.beginPath();
-  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
-  ctx.clip();
   ctx.font = look.fontOf(ratio, 600);
   ctx.textBaseline = "top";
   ctx.textAlign = "left";
-  bands.forEach((band) => {
-    const left = plot.valToPos(edge(x, band.from), "x", true);
+  ctx.setLineDash([]);
+  ctx.lineJoin = "round";
+  ctx.lineWidth = 4 * ratio;
+  ctx.strokeStyle = look.colour("--card");
+  ctx.fillStyle = look.colour("--ink");
+  for (const band of bands) {
+    const left = plot.valToPos(edge(x, band.from), "x", true) + 4 * ratio;
     const right = plot.valToPos(edge(x, band.to + 1), "x", true);
-    ctx.fillStyle = look.colour(colourOf(band.winner, lines));
-    ctx.globalAlpha = 0.16;
-    ctx.fillRect(left, bbox.top, right - left, bbox.height);
     const name = shortLabel(names[band.winner] ?? String(band.winner));
-    if (ctx.measureText(name).width + 8 * ratio < right - left) {
-      ctx.globalAlpha = 1;
-      ctx.fillStyle = look.colour("--ink");
-      ctx.fillText(name, left + 4 * ratio, bbox.top + 4 * ratio);
-    }
-  });
+    if (ctx.measureText(name).width + 4 * ratio > right - left) continue;
+    ctx.strokeText(name, left, bbox.top + 5 * ratio);
+    ctx.fillText(name, left, bbox.top + 5 * ratio);
+  }
   ctx.restore();
 }
 

@@ -6,7 +6,17 @@ import { announce } from "./announce";
 import { choice } from "./choices";
 import { calm, Playback } from "./playback";
 import { Search } from "./search";
-import { eps, norm, type Sentence, sentence } from "./sentence";
+import {
+  direction,
+  eps,
+  networkName,
+  norm,
+  picture,
+  type Sentence,
+  sentence,
+  steps,
+  wanted,
+} from "./sentence";
 import { shownStep } from "./shown";
 import { network } from "./studio";
 
@@ -49,9 +59,12 @@ const paces = new Map<string, number>();
 /** A first visit: nothing is chosen, and what is seen first is half-way through. */
 let first = location.search === "";
 let timer: ReturnType<typeof setTimeout> | undefined;
-let begun: string | null = null;
+/** What was asked for last, and the words of the sentence by which it was. */
+let begun: { wish: string; words: string; network: string } | null = null;
 /** What the page itself wrote into `at`: anything else came from the address. */
 let written = at.peek();
+/** The step of an entry of the history that was gone back to, whose sentence is another. */
+let returned: number | null = null;
 
 /** What a sentence asks of the server. */
 export function requestOf(said: Sentence): Record<string, unknown> {
@@ -127,14 +140,15 @@ effect(() => {
   const said = sentence.value;
   if (said === null) return;
   const wish = JSON.stringify(requestOf(said));
-  if (wish === begun) return;
+  if (wish === begun?.wish) return;
   clearTimeout(timer);
   const fresh = begun === null;
   timer = setTimeout(
     () => {
-      begun = wish;
+      begun = { wish, words: words(), network: said.network };
       batch(() => {
-        if (at.peek() === written && !fresh) at.value = written = -1;
+        if (returned !== null || !fresh) at.value = written = returned ?? -1;
+        returned = null;
         shownStep.value = null;
         const reason = why(said);
         waits.value = reason;
@@ -147,13 +161,33 @@ effect(() => {
   );
 });
 
+// The choices listen before: they have read the address by now.
+addEventListener("popstate", () => {
+  returned = words() === begun?.words ? null : at.peek();
+});
+
+function words(): string {
+  const said = [networkName, picture, wanted, direction, norm, eps, steps];
+  return said.map((one) => one.peek()).join("\n");
+}
+
+// Numbers of one network never stand beside the classes of another.
+effect(() => {
+  const name = network.value?.name;
+  if (begun === null || name === begun.network) return;
+  begun = { wish: "", words: "", network: name ?? "" };
+  batch(() => {
+    shownStep.value = null;
+    morph.clear();
+  });
+});
+
 // What is there is gone to, and the pace is kept.
 effect(() => {
   void morph.trajectory.value.version.value;
   void morph.job.standing.value;
   playback.grown();
-  const said = sentence.peek();
-  if (morph.pace !== null && said !== null) paces.set(said.network, morph.pace);
+  if (morph.pace !== null && begun !== null) paces.set(begun.network, morph.pace);
 });
 
 /** The step that is looked at; `null` before there is one. */

@@ -1,6 +1,6 @@
 // One way station: what it looks like, what the network says of it, and what can be done with it.
 import { batch, useSignal } from "@preact/signals";
-import { call, type Refusal } from "../../api/client";
+import { call, download, type Refusal } from "../../api/client";
 import type { Named, NetworkInfo } from "../../api/types";
 import { Picture } from "../../pictures/canvas";
 import { shortLabel } from "../../plot/lines";
@@ -47,6 +47,14 @@ export function StationCard({ network, station: { at, why }, compared, compare }
     }
   }
 
+  async function save(number: number): Promise<void> {
+    try {
+      await download(`api/pictures/png?${file}`, `step-${number}.png`);
+    } catch (refusal) {
+      problem.value = (refusal as Refusal).message;
+    }
+  }
+
   return (
     <li class="card station" aria-label={`Step ${step.number}: predicted as ${winner}`}>
       <h3>Step {step.number}</h3>
@@ -76,13 +84,9 @@ export function StationCard({ network, station: { at, why }, compared, compare }
         <button type="button" class="button small" aria-pressed={compared} onClick={compare}>
           Compare
         </button>
-        <a
-          class="button small"
-          href={`api/pictures/png?${file}`}
-          download={`step-${step.number}.png`}
-        >
+        <button type="button" class="button small" onClick={() => void save(step.number)}>
           Save
-        </a>
+        </button>
         <button
           type="button"
           class="button small"

@@ -1,10 +1,10 @@
 // Way stations: a card for each change of winner, and where the target reaches .1, .5 and .9.
 import { useSignal } from "@preact/signals";
-import type { NetworkInfo } from "../../api/types";
+import type { Difference, NetworkInfo } from "../../api/types";
 import { Picture, SignedDifference } from "../../pictures/canvas";
+import { beyondScale, TIMES, type Times } from "../../pictures/signed";
 import { counted, percent } from "../../plot/words";
 import { morph } from "../../state/morphing";
-import { timesNow } from "../morph/times";
 import { register, unlessOffered } from "../registry";
 import { between } from "./between";
 import { StationCard } from "./card";
@@ -72,6 +72,7 @@ function Compared({ places, network }: { places: readonly number[]; network: Net
     .map((at) => ({ step: trajectory.steps[at], found: trajectory.frames(at) }));
   if (!first?.step || !second?.step || !first.found || !second.found) return null;
   const steps = second.step.number - first.step.number;
+  const changed = between(first.found.frames.difference, second.found.frames.difference);
   return (
     <section class="card stack" aria-label="Two way stations compared">
       <div class="moved">
@@ -86,14 +87,16 @@ function Compared({ places, network }: { places: readonly number[]; network: Net
         ))}
         <figure>
           <figcaption>What {counted(steps, "step")} between them changed</figcaption>
-          <SignedDifference
-            difference={between(first.found.frames.difference, second.found.frames.difference)}
-            times={timesNow()}
-          />
+          <SignedDifference difference={changed} times={largest(changed)} />
         </figure>
       </div>
     </section>
   );
+}
+
+/** What changed between near steps is small: the largest factor that keeps it on the scale. */
+function largest(difference: Difference): Times {
+  return TIMES.findLast((times) => !beyondScale(difference, times)) ?? 1;
 }
 
 register({
