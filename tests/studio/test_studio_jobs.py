@@ -314,6 +314,12 @@ def test_finished_jobs_are_kept_by_number_and_by_bytes(make: Callable[..., Jobs]
         ended(job)
     until(lambda: len(jobs._jobs) == 2)
     assert [jobs.get(job.id) for job in held] == [None, None, None, *held[3:]]
+    # Who keeps most gives up first, however many jobs that are.
+    for job in (light := [new("b") for _ in range(3)]):
+        jobs.add(job, lambda job: job.hold(150))
+        ended(job)
+    until(lambda: held[3].id not in jobs._jobs)
+    assert [jobs.get(job.id) for job in (held[4], *light)] == [held[4], *light]
     # A file that is made counts as it is.
     assert held[4].files["to make"].content() == b"y"
     assert 3000 < held[4].size < 3500
@@ -354,7 +360,12 @@ def test_many_jobs_leave_nothing_behind(make: Callable[..., Jobs]) -> None:
 def test_closing_ends_every_job_and_thread(make: Callable[..., Jobs]) -> None:
     before = threading.active_count()
     jobs, gate, job, waiting = make(), Gate(), new(), new()
-    jobs.add(job, gate)
+
+    def fails(job: Job) -> None:
+        gate(new())
+        raise FluoroscopeError("too late to matter")
+
+    jobs.add(job, fails)
     jobs.add(waiting, gate)
     assert gate.begun.wait(20)
     jobs.close(timeout=0)
@@ -366,6 +377,7 @@ def test_closing_ends_every_job_and_thread(make: Callable[..., Jobs]) -> None:
         jobs.add(new(), gate)
     gate.open.set()
     jobs.close()
+    assert ended(job)["state"] == "cancelled"
     assert threading.active_count() <= before
 
 

@@ -67,6 +67,13 @@ def test_even_frames_that_matter_are_bounded() -> None:
     assert log.size < 500 + 42 * 400
 
 
+def test_the_first_and_the_newest_frames_stay_whatever_they_take() -> None:
+    for every in (1, 100):
+        told = read(filled(EventLog(most_frame_bytes=10), steps=2, every=every))
+        framed = [number for number, _, data in told if "frames" in data]
+        assert framed == ([1, 3] if every == 1 else [1, 2])
+
+
 def test_a_log_that_is_full_of_numbers_takes_only_the_end() -> None:
     log = EventLog(most_event_bytes=20_000)
     fill = partial(deque, (log.tell("step", {"step": step}) for step in range(1000)))
