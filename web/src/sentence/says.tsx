@@ -17,7 +17,8 @@ export function Says({ network }: { network: NetworkInfo }) {
   return (
     <div class="sentence-says stack">
       <p>
-        It is predicted as <strong>{brief(predicted)}</strong> with a probability of {sure}
+        It is predicted as <strong>{brief(predicted)}</strong> with a probability of{" "}
+        <span class="number">{sure}</span>
         {right}.{" "}
         {target === winner
           ? "It is that class already: choose another to see it turn."

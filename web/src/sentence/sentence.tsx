@@ -131,7 +131,11 @@ function Classes({ network: shown, close }: { network: NetworkInfo; close: () =>
 function DirectionWord({ network: shown }: { network: NetworkInfo }) {
   const offered = (shown.offers["morph"]?.["directions"] ?? ["sign"]) as string[];
   return (
-    <Word name="Steps" shown={DIRECTIONS[direction.value]?.words ?? direction.value}>
+    <Word
+      name="Steps"
+      shown={DIRECTIONS[direction.value]?.words ?? direction.value}
+      wrong={DIRECTIONS[direction.value] === undefined}
+    >
       {(close) => (
         <Combobox
           label="How the picture moves"

@@ -1,5 +1,15 @@
 import { expect, test } from "vitest";
-import { article, boundInWords, boundOf, boundProblem, brief, place, stepsProblem } from "./words";
+import {
+  article,
+  boundInWords,
+  boundOf,
+  boundProblem,
+  brief,
+  DIRECTIONS,
+  place,
+  stepsProblem,
+  wordProblem,
+} from "./words";
 
 test("articles go by what is spoken", () => {
   const an = ["8", "80", "11", "18", "African elephant", "egg", "hourglass"];
@@ -26,6 +36,13 @@ test("what cannot be is refused with what was given and what was expected", () =
   for (const text of ["0", "2001", "1.5", "-3", "", "many"]) {
     expect(stepsProblem(text)).toContain("expected a whole number from 1 to 2000");
   }
+});
+
+test("a word that nobody knows is refused with those that are", () => {
+  expect(wordProblem("sign", DIRECTIONS, "way to step")).toBe(null);
+  expect(wordProblem("toString", DIRECTIONS, "way to step")).toBe(
+    "“toString” is no way to step; expected sign, normalized or raw.",
+  );
 });
 
 test("names are short where they stand in the sentence", () => {

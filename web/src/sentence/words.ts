@@ -35,6 +35,13 @@ export const NORMS: Record<string, { words: string; says: string }> = {
   none: { words: "No bound", says: "It may go as far as its steps take it." },
 };
 
+/** Why one of a few words cannot be meant, in one sentence. */
+export function wordProblem(word: string, known: object, what: string): string | null {
+  const names = Object.keys(known);
+  if (names.includes(word)) return null;
+  return `${said(word)} is no ${what}; expected ${names.slice(0, -1).join(", ")} or ${names.at(-1)}.`;
+}
+
 /** "8/255", "a length of 2", "no bound". */
 export function boundInWords(norm: string, eps: string): string {
   if (norm === "none") return "no bound";
@@ -55,7 +62,7 @@ export function boundOf(text: string): number | null {
 
 /** Why a bound cannot be, in one sentence. */
 export function boundProblem(norm: string, eps: string): string | null {
-  if (norm === "none") return null;
+  if (norm === "none" || !(norm in NORMS)) return null;
   const value = boundOf(eps);
   if (value === null) return `${said(eps)} is no bound; expected a number or a fraction, such as 8/255.`;
   if (value <= 0) return `A bound of ${eps} allows no change; expected more than 0, such as 8/255.`;

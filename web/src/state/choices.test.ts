@@ -90,6 +90,9 @@ test("what cannot be meant is said, and the usual taken", async () => {
   expect(choice("zero", 7).value).toBe(0);
   expect(misread.value).toHaveLength(2);
   expect(misread.value[0]).toContain("steps=many; expected a number");
+  choice("to", "2").value = "3";
+  await settled();
+  expect(misread.value).toEqual([]);
 });
 
 test("an address may spell a value in its own way", async () => {

@@ -148,8 +148,11 @@ function flush(): void {
   const how = waiting;
   waiting = null;
   if (link() === `${location.pathname}${location.search}${location.hash}`) return;
-  if (how === "push") history.pushState(null, "", link());
-  else history.replaceState(null, "", link());
+  if (how === "push") {
+    // What the link said is behind.
+    misread.value = [];
+    history.pushState(null, "", link());
+  } else history.replaceState(null, "", link());
   address = new URLSearchParams(location.search);
   readdressed.value++;
 }

@@ -1,6 +1,6 @@
 // The sentence that controls the page: show how NETWORK turns this PICTURE into a CLASS by STEPS.
 import { computed, effect } from "@preact/signals";
-import { boundProblem, stepsProblem } from "../sentence/words";
+import { boundProblem, DIRECTIONS, NORMS, stepsProblem, wordProblem } from "../sentence/words";
 import { choice, link } from "./choices";
 import { keepAgain, openDrawings, spelled } from "./drawn";
 import { askOfPictures, pictured, picturedTrouble } from "./pictured";
@@ -73,7 +73,13 @@ export const wrongWords = computed<readonly string[]>(() => {
     indexOf(wanted.value, labels) < 0
       ? `${network.value?.name} has no class “${wanted.value}”; choose one of its ${labels.length}.`
       : null;
-  const found = [unknown, boundProblem(norm.value, eps.value), stepsProblem(String(steps.value))];
+  const found = [
+    unknown,
+    wordProblem(direction.value, DIRECTIONS, "way to step"),
+    wordProblem(norm.value, NORMS, "norm"),
+    boundProblem(norm.value, eps.value),
+    stepsProblem(String(steps.value)),
+  ];
   return found.filter((one) => one !== null);
 });
 
