@@ -224,7 +224,7 @@ def test_where_nothing_is_classified_correctly_no_check_of_trust_is_made() -> No
     wrong = (fs.predict(model, images).winners + 1) % 3
     report = fs.xray(model, images, wrong, sections=["verdict"], at_chance=True)
     assert not report.missing
-    assert "trust" not in report.describe()["sections"]["verdict"]
+    assert not report.describe()["sections"]["verdict"]["trust"]
     assert "No picture is classified correctly" in report.html
 
 
