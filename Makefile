@@ -86,9 +86,10 @@ digits: $(VENV)/.developer
 catalogue: $(VENV)/.user
 	$(BIN)/python -m fluoroscope.attacks.registry
 
-# Makes the pictures of README.md and docs/report.md anew; needs ../shared and Chromium.
+# Makes the pictures of README.md and of the pages in docs/ anew; needs ../shared and Chromium.
 pictures: $(VENV)/.developer
 	$(BIN)/python -m reproductions.docs_pictures
+	$(BIN)/python -m reproductions.studio_pictures
 
 # Writes docs/benchmarks.md; one section alone: .venv/bin/python -m benchmarks NAME.
 bench: $(VENV)/.developer

@@ -17,6 +17,7 @@ from benchmarks import (
     scale,
     speed,
     startup,
+    studio,
     training,
 )
 from benchmarks.page import PAGE, Scale, Skipped
@@ -52,6 +53,7 @@ SECTIONS = {
     "memory": speed.memory,
     "preparation": speed.preparation,
     "corruptions": corruptions.corruptions,
+    "studio": studio.studio,
     **cluster.SECTIONS,
     "scale": scale.scale,
 }

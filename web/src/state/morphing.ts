@@ -48,7 +48,7 @@ export const playback = new Playback(() => {
 /** Why a morph waits for a click, in one sentence; `null` where it does not. */
 export const waits = signal<string | null>(null);
 
-/** Seconds after which a morph is begun when a word of the sentence changed. */
+/** Seconds without another change after which a morph is begun, where one change follows another. */
 const SETTLED = 0.25;
 /** Seconds that a morph may take and still begin by itself. */
 const PATIENCE = 20;
@@ -61,6 +61,7 @@ let first = location.search === "";
 let timer: ReturnType<typeof setTimeout> | undefined;
 /** What was asked for last, and the words of the sentence by which it was. */
 let begun: { wish: string; words: string; network: string } | null = null;
+let changed = -Infinity;
 /** What the page itself wrote into `at`: anything else came from the address. */
 let written = at.peek();
 /** The step of an entry of the history that was gone back to, whose sentence is another. */
@@ -143,6 +144,8 @@ effect(() => {
   if (wish === begun?.wish) return;
   clearTimeout(timer);
   const fresh = begun === null;
+  const hurried = performance.now() - changed < 1000 * SETTLED;
+  changed = performance.now();
   timer = setTimeout(
     () => {
       begun = { wish, words: words(), network: said.network };
@@ -157,7 +160,7 @@ effect(() => {
         morph.clear();
       });
     },
-    fresh ? 0 : 1000 * SETTLED,
+    hurried && !fresh ? 1000 * SETTLED : 0,
   );
 });
 
