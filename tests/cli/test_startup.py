@@ -26,6 +26,7 @@ print(json.dumps(after))
 UNUSED = {
     *("sklearn", "scipy.stats", "scipy.sparse", "torch._dynamo", "torchvision", "sympy"),
     *("matplotlib", "pandas", "transformers", "timm"),
+    *("fluoroscope.studio", "fastapi", "uvicorn"),
 }
 DIGITS = ("-m", "digits-cnn", "-d", "digits")
 

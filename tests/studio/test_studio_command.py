@@ -1,154 +1,173 @@
-"""The line that a job tells does the same in a shell."""
+"""``fluoroscope studio``: what it serves, says and refuses, and how it ends."""
 
-import base64
-import json
-import shlex
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import httpx
 import pytest
-import torch
-from typer.testing import CliRunner
 
-from fluoroscope import load_images, load_model
-from fluoroscope.cli import app
-from fluoroscope.studio.command import command
-from fluoroscope.studio.networks import Networks
-from fluoroscope.studio.pictures import Pictures
-from fluoroscope.studio.studio import Studio
-from tests.studio.conftest import Served
+from fluoroscope.cli import main
+from fluoroscope.errors import InvalidParameterError
+from fluoroscope.studio import server
+from fluoroscope.studio.server import find_place
+
+Run = Callable[..., tuple[int, str]]
 
 
-def _pasted(line: str, out: Path) -> Any:
-    """What the command writes as JSON."""
-    words = shlex.split(line)
-    assert words[0] == "fluoroscope"
-    made = CliRunner().invoke(app, [*words[1:], "--out", str(out), "--json", str(out / "own.json")])
-    assert made.exit_code == 0, made.output
-    return json.loads((out / "own.json").read_text())
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Call the command; what would be served is in ``run.served`` in place of being served."""
+
+    class Runner:
+        served: dict[str, Any]
+
+        def __call__(self, *arguments: str) -> tuple[int, str]:
+            monkeypatch.setattr(sys, "argv", ["fluoroscope", "studio", *arguments])
+            with pytest.raises(SystemExit) as end:
+                main()
+            said = capsys.readouterr()
+            return int(end.value.code or 0), said.out + said.err
+
+    runner = Runner()
+
+    def serve(place: server.Place, make: Any, **how: Any) -> None:
+        how["started"]()
+        place.socket.close()
+        runner.served = {"place": place, "make": make, **how}
+
+    monkeypatch.setattr(server, "serve", serve)
+    return runner  # type: ignore[return-value]
 
 
-def _job(served: Served, **asked: Any) -> tuple[str, list[dict[str, Any]]]:
-    job = served.client.post("/api/jobs", json={"network": "digits-cnn", **asked}).json()["id"]
-    told = list(served.events(job))
-    assert told[-1]["state"] == "done", told[-1]
-    return job, told
-
-
-def _begin(told: list[dict[str, Any]]) -> dict[str, Any]:
-    return next(event for event in told if event["event"] == "begin")
-
-
-def _steps(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [event for event in told if event["event"] in ("step", "winner")]
-
-
-def _share(event: dict[str, Any], of: int) -> float:
-    return float(np.frombuffer(base64.b64decode(event["probabilities"]), "<f4")[of])
-
-
-def _file(served: Served, job: str, name: str) -> bytes:
-    answer = served.client.get(f"/api/jobs/{job}/files/{name}")
-    assert answer.status_code == 200, answer.text
-    return answer.content
-
-
-MORPHS: list[dict[str, Any]] = [
-    {"to": "2", "eps": "0.3", "steps": 6},
-    {"to": "2", "steps": 3, "step_size": "0.02", "objective": "logit", "norm": "l2", "eps": "3"},
-    {"away": True, "on_grid": True, "eps": "0.2", "stop_at": 0.4, "direction": "sign"},
-    {"less": "7", "direction": "raw", "steps": 3, "seed": 5},
-]
-
-
-@pytest.mark.parametrize("asked", MORPHS)
-def test_a_morph_is_the_same_in_a_shell(
-    served: Served, tmp_path: Path, asked: dict[str, Any]
-) -> None:
-    job, told = _job(served, kind="morph", picture="digits:7", **asked)
-    begin, steps = _begin(told), _steps(told)
-    own = _pasted(begin["command"], tmp_path)
-    assert len(own["steps"]) == len(steps)
-    for event, step in zip(steps, own["steps"], strict=True):
-        assert _share(event, begin["target"]) == step["target_probability"]
-        assert event["linf"] == step["linf"]
-    for name, own_name in (("morph.png", "slide.png"), ("morph.gif", "morph.gif")):
-        assert _file(served, job, name) == (tmp_path / own_name).read_bytes()
-    left = json.loads(_file(served, job, "morph.json"))
-    assert left == json.loads((tmp_path / "morph.json").read_text())
-
-
-@pytest.mark.parametrize("on_grid", [True, False])
-def test_a_step_to_go_on_from_is_a_file_there(
-    served: Served, tmp_path: Path, on_grid: bool
-) -> None:
-    job, _ = _job(served, kind="morph", picture="digits:7", to="2", eps="0.1", on_grid=on_grid)
-    picture = f"step:{job}:5"
-    _, told = _job(served, kind="morph", picture=picture, to="4", eps="0.1", steps=5)
-    begin = _begin(told)
-    kind = "png" if on_grid else "npy"
-    file = tmp_path / f"PICTURE.{kind}"
-    query = {"name": picture, "network": "digits-cnn"}
-    file.write_bytes(served.client.get(f"/api/pictures/{kind}", params=query).content)
-    assert file.name in begin["command"]
-    own = _pasted(begin["command"].replace(file.name, str(file)), tmp_path)
-    last = _steps(told)[-1]
-    assert _share(last, begin["target"]) == own["steps"][-1]["target_probability"]
-
-
-ATTACKS: list[dict[str, Any]] = [
-    {"attack": "pgd", "eps": "0.2", "steps": 5, "seed": 3},
-    {"attack": "fgsm|square", "eps": "0.05", "params": {"queries": 30}},
-    {"attack": "ddn", "params": {"steps": 20, "loss": "margin"}},
-    {"attack": "apgd", "eps": "0.2", "targeted": True, "to": "3", "steps": 5, "on_grid": True},
-    {"attack": "boundary", "params": {"queries": 60}, "targeted": True, "to": "2",
-     "others": "digits"},
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("asked", ATTACKS, ids=lambda asked: asked["attack"])
-def test_an_attack_is_the_same_in_a_shell(
-    served: Served, tmp_path: Path, asked: dict[str, Any]
-) -> None:
-    job, told = _job(served, kind="attack", picture="digits:7", **asked)
-    own = _pasted(_begin(told)["command"], tmp_path)
-    end = told[-1]
-    assert end["success"] == own["picture"]["success"]
-    assert end["distance"] == own["picture"]["distance"]
-    assert end["became"] == own["picture"]["to"]
-    assert end["probability"] == own["picture"]["to_probability"]
-    assert end["forwards"] == own["forwards_mean"]
-    assert end["backwards"] == own["backwards_mean"]
-    assert _file(served, job, "attack.png") == (tmp_path / "slide.png").read_bytes()
-    left = json.loads(_file(served, job, "attack.json"))
-    assert left.items() >= json.loads((tmp_path / "part-00000.json").read_text()).items()
-
-
-def test_what_was_said_of_a_network_is_in_it(tmp_path: Path) -> None:
-    model = load_model("digits-cnn", mean=[0.2], std=[0.5])
-    said = ("--mean", "0.2", "--std", "0.5")
-    studio = Studio(
-        Networks({"digits-cnn": lambda: model}, options={"digits-cnn": said}),
-        Pictures({"digits": lambda channels: load_images("digits", channels=channels)}),
+def test_a_studio_is_served_until_a_signal_ends_it_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "fluoroscope", "studio", "-m", "digits-linear", "--no-browser"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
     )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    found = re.fullmatch(r"the studio is at (http://127\.0\.0\.1:\d+/)( .*)? \(Ctrl-C.*\)\n", line)
+    assert found, line
+    with httpx.Client(base_url=found[1], timeout=120) as client:
+        assert "<title>" in client.get("/").text
+        networks = client.get("/api/studio").json()["networks"]
+        assert [one["name"] for one in networks][:2] == ["digits-linear", "digits-cnn"]
+        assert "server" not in client.get("/").headers
+        asked = {"kind": "morph", "network": "digits-linear", "picture": "digits:7", "to": "2",
+                 "steps": 2000}  # fmt: skip
+        job = client.post("/api/jobs", json=asked).json()["id"]
+        # Somebody reads, and the job runs, when it is told to end.
+        with client.stream("GET", f"/api/jobs/{job}/events") as events:
+            assert next(events.iter_lines())
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert err == "fluoroscope: stopped\n"
+
+
+def test_the_server_is_there_before_pytorch() -> None:
+    code = "import fluoroscope.studio.server, sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_the_usual_port_or_the_next_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(server, "PORT", port)
+        place = find_place("127.0.0.1", None)
+        place.socket.close()
+        assert port < place.port < port + 40
+        assert place.url == f"http://127.0.0.1:{place.port}/"
+        assert place.private
+        with pytest.raises(InvalidParameterError, match=f"port {port} is taken"):
+            find_place("127.0.0.1", port)
+    for host in ("203.0.113.7", "no such host"):
+        with pytest.raises(InvalidParameterError, match=r"expected 127\.0\.0\.1"):
+            find_place(host, 0)
+
+
+def test_another_address_asks_for_a_token(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, said = run()
+    assert code == 0
+    assert "token" not in said
+    assert run.served["token"] is None
+    assert run.served["browser"] is True
+    code, said = run("--host", "0.0.0.0", "--allow-host", "hub.example")
+    assert code == 0
+    token = run.served["token"]
+    assert said.count(f"/?token={token.words} (") == 1
+    assert run.served["proxies"] == ["hub.example"]
+    assert run.served["browser"] is False  # whoever lists processes would see the link
+    assert not run.served["place"].private
+    monkeypatch.setenv("MY_TOKEN", "a-token-that-nobody-guesses")
+    for host in ("0.0.0.0", "127.0.0.1"):
+        code, said = run("--host", host, "--token-variable", "MY_TOKEN")
+        assert run.served["token"].words == "a-token-that-nobody-guesses"
+        assert "token" not in said
+    code, said = run("--host", "0.0.0.0", "--token-variable", "NOT_THERE")
+    assert code == 2
+    assert "NOT_THERE is not set" in said
+
+
+def test_networks_data_and_options_are_those_that_were_named(run: Any, tmp_path: Path) -> None:
+    assert run("-m", "digits-linear", "--outputs", "logits", "--also", "digits-robust",
+               "--generator", str(tmp_path), "--allow-load", "-d", "digits")[0] == 0  # fmt: skip
+    studio = run.served["make"]()
     try:
-        line = command(
-            studio, "morph", network="digits-cnn", picture="digits:7", image=torch.zeros(1, 2, 2),
-            options={"to": "2", "steps": 2},
-        )  # fmt: skip
+        assert studio.networks.names == ("digits-linear", "digits-robust", "digits-cnn")
+        assert studio.networks.options("digits-linear") == ("--outputs", "logits")
+        assert studio.networks.options("digits-robust") == ()
+        assert studio.networks.get("digits-linear").num_classes == 10
+        assert studio.networks.load_any
+        assert studio.pictures.data == ("digits",)
+        assert studio.generator == tmp_path
     finally:
         studio.close()
-    own = _pasted(line, tmp_path)
-    assert own["provenance"]["model_sha256"] == model.fingerprint()
 
 
-def test_nothing_of_a_name_means_more_in_a_shell(served: Served) -> None:
-    line = command(
-        served.studio, "attack", "pgd|fgsm", network="a b; rm", picture="it's $HOME:3",
-        image=torch.zeros(1, 2, 2), options={"to": "-x", "param": ["a=1", "b=2"], "eps": None},
-    )  # fmt: skip
-    assert shlex.split(line) == [
-        "fluoroscope", "attack", "pgd|fgsm", "--model", "a b; rm", "--image", "it's $HOME:3",
-        "--to=-x", "--param", "a=1", "--param", "b=2",
-    ]  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("-m", "digits-cmn"), "no network is called 'digits-cmn'"),
+        (("--also", "digits-cmn"), "no network is called 'digits-cmn'"),
+        (("-d", "digts"), "digts"),
+        (("--mean", "0.5"), "--mean says something of a network; expected --model"),
+        (("--port", "0"), "--port"),
+    ],
+)
+def test_mistakes_are_one_line(run: Any, arguments: tuple[str, ...], words: str) -> None:
+    code, said = run(*arguments)
+    assert code == 2
+    assert words in said
+    assert "Traceback" not in said
+
+
+def test_without_its_libraries_it_says_what_to_install(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fluoroscope.studio.find_spec", lambda name: None)
+    code, said = run()
+    assert code == 2
+    assert said.strip() == (
+        "fluoroscope: the studio needs FastAPI and uvicorn; install them with pip install "
+        "'fluoroscope[studio]'"
+    )
+
+
+def test_what_cannot_be_made_ends_the_command_with_its_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def make() -> Any:
+        raise InvalidParameterError("nothing can be made of this")
+
+    with pytest.raises(InvalidParameterError, match="nothing can be made"):
+        server.serve(find_place("127.0.0.1", 0), make, browser=False)

@@ -117,7 +117,7 @@ def studio(
             make,
             token=token,
             proxies=allow_host or (),
-            started=lambda: Output(None).say(f"{words}; Ctrl-C ends it"),
+            started=lambda: Output(None).say(f"{words} (Ctrl-C ends it)"),
             # The link with a token would be seen by whoever lists the processes.
             browser=token is None and not no_browser,
         )

@@ -7,6 +7,7 @@ is answered like every later one.
 
 import asyncio
 import errno
+import gc
 import os
 import socket
 import sys
@@ -46,6 +47,8 @@ class Place:
     host: str
     port: int
     socket: socket.socket
+    private: bool
+    """It can be reached from this machine alone."""
 
     @property
     def name(self) -> str:
@@ -56,11 +59,6 @@ class Place:
     def url(self) -> str:
         """The address of the page."""
         return f"http://{f'[{self.name}]' if ':' in self.name else self.name}:{self.port}/"
-
-    @property
-    def private(self) -> bool:
-        """Whether it can be reached from this machine alone."""
-        return ip_address(self.socket.getsockname()[0]).is_loopback
 
 
 def find_place(host: str, port: int | None) -> Place:
@@ -76,7 +74,8 @@ def find_place(host: str, port: int | None) -> Place:
             if port is None and not isinstance(problem, socket.gaierror) and _taken(problem):
                 continue
             raise InvalidParameterError(_unusable(host, candidate, problem)) from problem
-        return Place(host, bound.getsockname()[1], bound)
+        address, found = bound.getsockname()[:2]
+        return Place(host, found, bound, ip_address(address).is_loopback)
     raise InvalidParameterError(
         f"the ports {PORT} to {PORT + _TRIED - 1} are all taken; expected a free one: give port"
     )
@@ -171,6 +170,7 @@ class _Coming:
         """Begin to make it, in a thread."""
 
         def work() -> None:
+            gc.disable()  # of all that is being imported nothing is garbage
             try:
                 from fluoroscope.studio.app import create_app
 
@@ -181,6 +181,9 @@ class _Coming:
                 self._there.cancel()
                 give_up()
                 return
+            finally:
+                gc.freeze()  # nor is it looked through again while pictures are streamed
+                gc.enable()
             with suppress(Exception):  # whoever asks for it is told what is wrong
                 self._studio.warm_up()
 

@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Event as Flag
-from typing import Any, Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal
 
 from fluoroscope.studio.jobs.files import Leftover
 from fluoroscope.studio.jobs.log import EventLog
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 State = Literal["queued", "running", "done", "cancelled", "failed"]
 
@@ -38,7 +39,7 @@ class Job:
     state: State = "queued"
     log: EventLog = field(default_factory=EventLog)
     files: dict[str, Leftover] = field(default_factory=dict)
-    picture_at: Callable[[int], Tensor] | None = None
+    picture_at: "Callable[[int], Tensor] | None" = None
     """The exact picture ``(C, H, W)`` of a step, for jobs that move one."""
     unattended: bool = False
     """It goes on though nobody reads it."""
