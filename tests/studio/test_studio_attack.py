@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fluoroscope import attack, load_images, load_model
+from fluoroscope import attack, load_images, load_model, predict
 from fluoroscope.attacks.parts import attack_parts, first_part, fit_to, other_pictures
 from fluoroscope.attacks.registry import ATTACKS
 from fluoroscope.attacks.universal.fitting import Fitted
@@ -26,8 +26,8 @@ SHORT: dict[str, dict[str, Any]] = {
     "feature-adversary": {"steps": 4, "layer": "0"},
     "fab-t": {"steps": 4, "targets": 2},
     "cw": {"steps": 8, "searches": 2},
-    "cw-linf": {"steps": 3},
-    "cw-l0": {"steps": 3},
+    "cw-linf": {"steps": 2, "largest_c": 1e-4},
+    "cw-l0": {"steps": 2, "largest_c": 0.01},
     "ead": {"steps": 8, "searches": 2},
     "l-bfgs": {"steps": 4, "searches": 2},
     "zoo": {"steps": 3, "searches": 1},
@@ -99,6 +99,10 @@ def test_every_attack_tells_what_the_library_does(served: Served, name: str) -> 
     assert end["success"] == bool(own.success)
     assert end["distance"] == float(own.distance)
     assert end["summary"].startswith(own.in_words(method.threat))
+    assert (end["saved"] is not None) == bool(own.success)
+    if end["saved"] is not None:
+        saved = predict(MODEL, (own.images * 255).round() / 255).winners
+        assert end["saved"]["fools"] == bool((saved != own.classes).all())
 
 
 def _moves(count: int, winners: list[int]) -> list[Tensor]:
@@ -224,3 +228,15 @@ def test_a_stopped_attack_says_what_it_had(served: Served) -> None:
     assert end["state"] == "cancelled"
     assert "stopped before its end" in end["summary"]
     assert set(end["files"]) >= {"attack.json", "curve.csv"}
+
+
+def test_the_last_step_is_told_however_fast_it_came(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trajectory, "BETWEEN", 1e9)
+    monkeypatch.setattr(trajectory, "ALL_TOLD", 3)
+    asked = {"picture": "digits:7", "attack": "bim", "eps": "0.01", "steps": 9}
+    told = served.job(kind="attack", network="digits-cnn", **asked)
+    steps = [event["step"] for event in told if event["event"] in ("step", "winner")]
+    assert steps == [0, 1, 2, 10]
+    assert told[-1]["step"] == 10
