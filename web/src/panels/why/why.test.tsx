@@ -143,3 +143,24 @@ test("a pair is asked for as such, and only methods that are new are asked for a
   await settle();
   expect(server.jobs.at(-1)).toMatchObject({ methods: ["gradient", "lrp"], against: "two" });
 });
+
+test("what an audit found before is heard with the map, and counts for the whole network", async () => {
+  await show(<Why network={network} />);
+  const verdict = { word: "partly", reasons: ["Some of it has no rule."], by: "the audit" };
+  await server.stream().tell("map", { ...map, verdict });
+  expect(audits.value.get("digits-cnn")?.get("gradient")?.word).toBe("partly");
+  expect(place.textContent).toContain("1 method has a verdict.");
+});
+
+test("the maps of random weights go when they are switched off", async () => {
+  await show(<Why network={network} />);
+  await server.stream().tell("map", map);
+  await server.stream().tell("map", { ...map, random: true });
+  expect(pictures().length).toBe(2);
+  const boxes = [...place.querySelectorAll<HTMLInputElement>("label:not(.method) > input")];
+  boxes[0]!.click();
+  await settle();
+  expect(pictures().length).toBe(1);
+  boxes[0]!.click();
+  await settle();
+});
