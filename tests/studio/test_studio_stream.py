@@ -14,9 +14,10 @@ import httpx
 import pytest
 import torch
 import uvicorn
+from fastapi import Request
 
 from fluoroscope.studio.app import create_app
-from fluoroscope.studio.clients import COOKIE
+from fluoroscope.studio.clients import COOKIE, client_of
 from fluoroscope.studio.doors import event_stream
 from fluoroscope.studio.doors.described import End
 from fluoroscope.studio.jobs.job import Job
@@ -352,6 +353,18 @@ def test_the_description_knows_refusals_and_events(served: Served) -> None:
     assert set(schemas) == {"queued", "progress", "end"}
     assert set(schemas["end"]["required"]) == {"state", "notes", "files"}
     assert End.model_validate(told[-1]).state == "done"
+
+
+@pytest.mark.parametrize(
+    "cookie", ["", "../../etc", "x" * 21, "x" * 23, "x" * 21 + "é", "x" * 5000]
+)
+def test_a_cookie_that_was_never_given_is_none(cookie: str) -> None:
+    def asking(cookie: str) -> Request:
+        headers = [(b"cookie", f"{COOKIE}={cookie}".encode("latin-1"))]
+        return Request({"type": "http", "headers": headers, "client": ("10.0.0.7", 1)})
+
+    assert client_of(asking(cookie)) == "address 10.0.0.7"
+    assert client_of(asking("x" * 22)) == f"cookie {'x' * 22}"
 
 
 def test_what_a_job_left_is_fetched(served: Served) -> None:
