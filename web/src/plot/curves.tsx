@@ -71,13 +71,13 @@ function draw(
       },
       axes: [
         { ...axis, size: size * 2, values: (_, splits) => splits.map(whole) },
-        { ...axis, size: size * 3.2, values: (_, splits) => splits.map(percent) },
+        { ...axis, size: size * 3.2, space: size * 3, values: (_, splits) => splits.map(percent) },
       ],
       series: [
         {},
         ...lines.map((line) => ({
           stroke: () => look.colour(line.colour),
-          width: line.of === trajectory.plan.target ? 3 : 1.75,
+          width: (line.of === trajectory.plan.target ? 3 : 1.75) * (size / 13),
           dash: line.of === trajectory.plan.target ? [] : [...line.dash],
           points: { show: false },
         })),
