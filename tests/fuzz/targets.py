@@ -24,6 +24,7 @@ from safetensors.torch import save
 from torch import nn
 
 import fluoroscope as fs
+from fluoroscope.errors import PictureError
 from fluoroscope.evaluation.corruptions.catalogue import corrupt
 from fluoroscope.inversion.measures.saved import read_saved
 from fluoroscope.models.invertible.network import Shape
@@ -31,6 +32,7 @@ from fluoroscope.models.invertible.stated import invertible_classifier, statemen
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.pictures.decode import FORMATS
 from fluoroscope.pictures.read import read_picture
+from fluoroscope.studio import decoding
 from fluoroscope.tensor_files import write_tensors
 from tests.fuzz.mutate import ESCAPE, SECRET, Tree
 
@@ -121,6 +123,23 @@ def _pictures(folder: Path) -> list[Tree]:
 def _open_picture(folder: Path) -> object:
     (file,) = folder.iterdir()
     return [read_picture(file, channels) for channels in (1, 3)]
+
+
+def _decode_upload(folder: Path) -> object:
+    """As the child that decodes what clients of the studio bring."""
+    (file,) = folder.iterdir()
+    sent = file.is_file() and not file.is_symlink()  # a client sends bytes and nothing else
+    header, values = decoding.decoded(file.read_bytes() if sent else b"")
+    if "problem" in header:
+        raise PictureError(header["problem"])
+    channels, height, width = header["shape"]
+    assert channels == 3
+    assert max(height, width) <= decoding.MOST_SIDE
+    found = np.frombuffer(values, dtype=np.float32)
+    assert found.size == channels * height * width
+    assert found.min() >= 0
+    assert found.max() <= 1
+    return found
 
 
 def _checkpoints(folder: Path) -> list[Tree]:
@@ -769,6 +788,7 @@ def _open_depth_network(folder: Path) -> object:
 
 TARGETS: dict[str, Target] = {
     "pictures": Target(_pictures, _open_picture, 1500),
+    "uploads": Target(_pictures, _decode_upload, 600),
     "checkpoints": Target(_checkpoints, _load_checkpoint, 400),
     "invertible networks": Target(_invertible, _load_invertible, 150),
     "exported programs": Target(_programs, _run_program, 150),
