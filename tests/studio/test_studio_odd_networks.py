@@ -69,6 +69,7 @@ def test_what_the_audit_calls_not_valid_has_its_reasons_and_no_map(place: Studio
         assert one["verdict"]["word"] == verdict.words
         assert one["verdict"]["reasons"] == list(verdict.reasons)
         assert ("frames" in one) == verdict.sound
+        assert ("words" in one) == verdict.sound  # it is not even made
 
 
 def test_networks_without_layers_or_gradients_say_so_in_the_offer(place: Studio) -> None:
