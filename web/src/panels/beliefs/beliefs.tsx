@@ -1,6 +1,7 @@
 // What the network believes: portraits of the present and of the wanted class, made as one watches.
 import { useState } from "preact/hooks";
 import type { NetworkInfo } from "../../api/types";
+import { shortLabel } from "../../plot/lines";
 import { choice } from "../../state/choices";
 import { useJob } from "../../state/job";
 import { JobState } from "../../state/job_state";
@@ -116,9 +117,9 @@ export function Beliefs({ network }: { network: NetworkInfo }) {
           onClick={() => begin(seed.value)}
         >
           {classes.length > 1
-            ? `Portraits of ${labels[classes[0]!]} and ${labels[classes[1]!]}`
+            ? `Portraits of ${classes.map((one) => shortLabel(labels[one] ?? "")).join(" and ")}`
             : classes.length === 1
-              ? `Portrait of ${labels[classes[0]!]}`
+              ? `Portrait of ${shortLabel(labels[classes[0]!] ?? "")}`
               : "Portraits"}
         </button>
         {made !== null && !busy && (
