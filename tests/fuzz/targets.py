@@ -32,7 +32,7 @@ from fluoroscope.models.invertible.stated import invertible_classifier, statemen
 from fluoroscope.pictures.checks import check_images
 from fluoroscope.pictures.decode import FORMATS
 from fluoroscope.pictures.read import read_picture
-from fluoroscope.studio import decoding
+from fluoroscope.studio.uploads import decoding
 from fluoroscope.tensor_files import write_tensors
 from tests.fuzz.mutate import ESCAPE, SECRET, Tree
 

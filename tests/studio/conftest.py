@@ -13,7 +13,7 @@ import uvicorn
 
 from fluoroscope.data.imageset import load_images
 from fluoroscope.studio.app import create_app
-from fluoroscope.studio.guard import Guard
+from fluoroscope.studio.guard.guard import Guard
 from fluoroscope.studio.networks import Networks
 from fluoroscope.studio.pictures import Pictures
 from fluoroscope.studio.studio import Studio

@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
 import fluoroscope as fs
 from fluoroscope.studio.app import create_app
 from fluoroscope.studio.doors.docs import render
-from fluoroscope.studio.guard import Guard
+from fluoroscope.studio.guard.guard import Guard
 from fluoroscope.studio.networks import Networks
 from fluoroscope.studio.pictures import Pictures
 from fluoroscope.studio.studio import Studio

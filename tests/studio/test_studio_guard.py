@@ -11,9 +11,9 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.studio import guard as guarding
-from fluoroscope.studio.guard import Guard
-from fluoroscope.studio.token import Token, make_token
+from fluoroscope.studio.guard import guard as guarding
+from fluoroscope.studio.guard.guard import Guard
+from fluoroscope.studio.guard.token import Token, make_token
 from tests.studio.conftest import Served
 
 SECRET = "a-token-that-nobody-guesses"

@@ -14,7 +14,7 @@ from fluoroscope.errors import InvalidParameterError, ModelFormatError, UnknownM
 from fluoroscope.studio.app import create_app
 from fluoroscope.studio.networks import MOST_ADDED, Networks, beside
 from fluoroscope.studio.pictures import Pictures
-from fluoroscope.studio.problems import BusyError, NotAllowedError
+from fluoroscope.studio.refusals.problems import BusyError, NotAllowedError
 from fluoroscope.studio.studio import Studio
 from tests.studio.conftest import Served
 

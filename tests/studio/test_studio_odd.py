@@ -18,7 +18,7 @@ from fluoroscope.studio.kinds.attack import ATTACK
 from fluoroscope.studio.kinds.morph import MORPH
 from fluoroscope.studio.networks import Networks
 from fluoroscope.studio.pictures import Pictures
-from fluoroscope.studio.samples import examples, wrong_one
+from fluoroscope.studio.sample_pages import examples, wrong_one
 from fluoroscope.studio.studio import Studio
 
 

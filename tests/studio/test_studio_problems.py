@@ -9,8 +9,8 @@ from fastapi import FastAPI
 
 from fluoroscope.errors import HubUnreachableError, InvalidParameterError, MissingExtraError
 from fluoroscope.studio import faults
-from fluoroscope.studio.guard import Guard
-from fluoroscope.studio.problems import BusyError, tell_problems
+from fluoroscope.studio.guard.guard import Guard
+from fluoroscope.studio.refusals.problems import BusyError, tell_problems
 from tests.studio.conftest import Served
 
 MORPH = {"kind": "morph", "network": "digits-cnn", "picture": "digits:7", "to": "2"}

@@ -17,9 +17,9 @@ import uvicorn
 from fastapi import Request
 
 from fluoroscope.studio.app import create_app
-from fluoroscope.studio.clients import COOKIE, client_of
 from fluoroscope.studio.doors import event_stream
 from fluoroscope.studio.doors.described import End
+from fluoroscope.studio.guard.clients import COOKIE, client_of
 from fluoroscope.studio.jobs.job import Job
 from fluoroscope.studio.jobs.log import EventLog
 from fluoroscope.studio.jobs.queue import Bounds

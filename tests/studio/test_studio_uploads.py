@@ -15,9 +15,9 @@ from PIL import Image
 from fluoroscope.errors import PictureError
 from fluoroscope.notices import collected
 from fluoroscope.pictures.read import read_picture
-from fluoroscope.studio import decoding, uploads
-from fluoroscope.studio.problems import BusyError
-from fluoroscope.studio.uploads import Decoder, decode
+from fluoroscope.studio.refusals.problems import BusyError
+from fluoroscope.studio.uploads import decoding, uploads
+from fluoroscope.studio.uploads.uploads import Decoder, decode
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (31, 42, 3), dtype=np.uint8)
 

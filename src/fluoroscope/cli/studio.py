@@ -80,8 +80,8 @@ def studio(
     from fluoroscope.studio import require_studio
 
     require_studio()
+    from fluoroscope.studio.guard.token import make_token
     from fluoroscope.studio.server import PORT, find_place, serve
-    from fluoroscope.studio.token import make_token
 
     if model is None:
         nothing_stated(stated)

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from fluoroscope.studio.description import describe
+from fluoroscope.studio.doors.description import describe
 from fluoroscope.studio.doors.docs import add_docs
 from fluoroscope.studio.doors.jobs import jobs
 from fluoroscope.studio.doors.offers import offers
@@ -14,7 +14,7 @@ from fluoroscope.studio.doors.pictures import pictures
 from fluoroscope.studio.doors.predictions import predictions
 from fluoroscope.studio.doors.reports import reports
 from fluoroscope.studio.files_of_page import page
-from fluoroscope.studio.problems import refuse_the_rest, tell_problems
+from fluoroscope.studio.refusals.problems import refuse_the_rest, tell_problems
 from fluoroscope.studio.studio import Studio
 
 

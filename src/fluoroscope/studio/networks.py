@@ -9,7 +9,7 @@ from fluoroscope.errors import FluoroscopeError, ModelFormatError, UnknownModelE
 from fluoroscope.models.names import BUILTIN, check_model
 from fluoroscope.notices import collected, distinct
 from fluoroscope.studio.opening import OPENING
-from fluoroscope.studio.problems import BusyError, NotAllowedError
+from fluoroscope.studio.refusals.problems import BusyError, NotAllowedError
 
 if TYPE_CHECKING:
     from fluoroscope.models.classifier import Classifier

@@ -26,8 +26,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.studio.files_of_page import page
-from fluoroscope.studio.guard import ANY, Guard
-from fluoroscope.studio.token import Token
+from fluoroscope.studio.guard.guard import ANY, Guard
+from fluoroscope.studio.guard.token import Token
 
 if TYPE_CHECKING:
     from fluoroscope.studio.studio import Studio

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from fluoroscope.studio.kinds.registry import KINDS
-from fluoroscope.studio.problems import Problem
+from fluoroscope.studio.refusals.problems import Problem
 
 
 class Queued(BaseModel):

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Header, HTTPException, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from fluoroscope.studio.clients import address_of, client_of, know_again
 from fluoroscope.studio.doors.described import refusals, stream
 from fluoroscope.studio.doors.event_stream import EventStream
+from fluoroscope.studio.guard.clients import address_of, client_of, know_again
 from fluoroscope.studio.jobs.job import Job, State
 from fluoroscope.studio.kinds.registry import KINDS
 from fluoroscope.studio.lanes import Lane

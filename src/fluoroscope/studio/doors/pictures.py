@@ -15,9 +15,9 @@ from fluoroscope.pictures.write import to_pil
 from fluoroscope.process import one_thread
 from fluoroscope.studio.doors.answers import Drawing, Frame, Named
 from fluoroscope.studio.kinds.kind import Name
-from fluoroscope.studio.samples import Example, examples, wrong_one
+from fluoroscope.studio.sample_pages import Example, examples, wrong_one
 from fluoroscope.studio.studio import Studio
-from fluoroscope.studio.uploads import decode
+from fluoroscope.studio.uploads.uploads import decode
 
 NameAsked = Annotated[str, Query(min_length=1, max_length=300)]
 

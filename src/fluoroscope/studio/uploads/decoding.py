@@ -1,8 +1,8 @@
 """The child process that decodes pictures of strangers, and what it and its parent agree on.
 
-``python -m fluoroscope.studio.decoding`` reads pictures from standard input and answers each on
-standard output: a JSON header, then the values. It has neither PyTorch nor any file to write to,
-and ends with its parent, whose end of the pipe closes.
+``python -m fluoroscope.studio.uploads.decoding`` reads pictures from standard input and answers
+each on standard output: a JSON header, then the values. It has neither PyTorch nor any file to
+write to, and ends with its parent, whose end of the pipe closes.
 """
 
 import json

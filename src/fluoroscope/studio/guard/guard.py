@@ -16,10 +16,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fluoroscope.studio.decoding import MOST_BYTES
 from fluoroscope.studio.faults import tell_fault
-from fluoroscope.studio.problems import FAULT, problem
-from fluoroscope.studio.token import Token
+from fluoroscope.studio.guard.token import Token
+from fluoroscope.studio.refusals.problems import FAULT, problem
+from fluoroscope.studio.uploads.decoding import MOST_BYTES
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 """The names of this machine, which nobody else's lead to."""

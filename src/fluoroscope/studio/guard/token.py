@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Scope
 
 from fluoroscope.errors import InvalidParameterError
-from fluoroscope.studio.problems import problem
+from fluoroscope.studio.refusals.problems import problem
 
 _SHORTEST = 16
 _LOST = (

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from fluoroscope.studio.problems import Problem
+from fluoroscope.studio.refusals.problems import Problem
 
 ABOUT = """What the page of the studio can do, any program can do by this API.
 

@@ -20,7 +20,7 @@ from fluoroscope.errors import (
     UnknownModelError,
 )
 from fluoroscope.studio.jobs.queue import TooManyJobsError
-from fluoroscope.studio.refused_fields import sentence
+from fluoroscope.studio.refusals.fields import sentence
 
 FAULT = (
     "the studio made a mistake of its own; what happened is told on the terminal where it was "

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from fluoroscope.errors import PictureError
 from fluoroscope.notices import tell_all
-from fluoroscope.studio.decoding import MOST_BYTES, kind_of, pack, unpack
-from fluoroscope.studio.problems import BusyError
+from fluoroscope.studio.refusals.problems import BusyError
+from fluoroscope.studio.uploads.decoding import MOST_BYTES, kind_of, pack, unpack
 
 SECONDS = 10.0
 """What decoding one picture may take."""
@@ -105,7 +105,7 @@ class Decoder:
             self.close()
             # -P: what lies in the working directory is not imported.
             self._child = subprocess.Popen(
-                [sys.executable, "-P", "-m", "fluoroscope.studio.decoding"],
+                [sys.executable, "-P", "-m", "fluoroscope.studio.uploads.decoding"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

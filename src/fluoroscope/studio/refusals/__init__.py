@@ -1,0 +1,1 @@
+"""Refusals in one sentence each, with a status."""

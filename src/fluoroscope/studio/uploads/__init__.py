@@ -1,0 +1,1 @@
+"""Pictures that clients bring, decoded by a bounded child."""
