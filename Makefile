@@ -114,10 +114,9 @@ $(VENV)/.studio: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[hub,studio]'
 	@touch $@ $(VENV)/.user
 
-# What the lock file names. Not by `npm ci`: that stops where a registry lacks what Vite wants on
-# Windows alone.
+# What the lock file names.
 web/node_modules/.package-lock.json: web/package.json web/package-lock.json
-	cd web && npm install --no-save --prefer-offline --loglevel error
+	cd web && npm ci --prefer-offline --no-audit --no-fund --loglevel error
 	@touch $@
 
 $(VENV)/bin/python:
