@@ -6,12 +6,14 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
 from starlette.testclient import TestClient
 from torch import nn
 
 import fluoroscope as fs
 from fluoroscope.errors import InvalidParameterError, ModelFormatError, UnknownModelError
 from fluoroscope.studio.app import create_app
+from fluoroscope.studio.guard.guard import Guard
 from fluoroscope.studio.networks import MOST_ADDED, Networks, beside
 from fluoroscope.studio.pictures import Pictures
 from fluoroscope.studio.refusals.problems import BusyError, NotAllowedError
@@ -36,7 +38,9 @@ def open_studio() -> Iterator[Any]:
     def opening(networks: Networks, **data: Any) -> httpx.Client:
         studio = Studio(networks, Pictures({**data, "digits": digits}))
         made.append(studio)
-        return TestClient(create_app(studio), raise_server_exceptions=False)
+        return TestClient(
+            Guard(create_app(studio)), base_url="http://localhost", raise_server_exceptions=False
+        )
 
     yield opening
     for studio in made:
@@ -200,3 +204,25 @@ def test_data_that_cannot_be_opened_say_so_and_the_rest_is_there(open_studio: An
         {"name": "photos", "count": 0, "problem": "the folder is gone"},
         {"name": "digits", "count": 1797, "problem": None},
     ]
+
+
+@pytest.mark.parametrize("raised", [SystemExit(3), KeyboardInterrupt(), MemoryError()])
+def test_code_of_a_network_that_ends_programs_is_refused(open_studio: Any, raised: Any) -> None:
+    class Ends(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise raised
+
+    def load() -> fs.Classifier:
+        raise raised
+
+    made = fs.Classifier(Ends().eval(), input_size=28, channels=1, labels=["a", "b"])
+    client = open_studio(Networks({"mine": lambda: made, "never": load}))
+    words = type(raised).__name__
+    told = client.get("/api/network", params={"name": "never"})
+    assert told.status_code == 422
+    assert f"never cannot be loaded ({words}: " in told.json()["detail"]
+    asked = {"network": "mine", "picture": "digits:7"}
+    told = client.post("/api/predictions", json=asked)
+    assert told.status_code == (507 if words == "MemoryError" else 422)
+    assert ("not enough memory" if words == "MemoryError" else words) in told.json()["detail"]
+    assert client.get("/api/network", params={"name": "mine"}).status_code in (200, 422, 507)

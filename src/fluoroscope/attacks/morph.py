@@ -232,9 +232,12 @@ def _start(model: Classifier, image: Tensor | str, seed: int) -> Tensor:
 def _goal(
     model: Classifier, start: Tensor, to: int | str | None, less: int | str | None, away: bool
 ) -> tuple[Mode, int]:
-    if (to is not None) + (less is not None) + away != 1:
+    asked = {"to": to is not None, "less": less is not None, "away": away}
+    given = [name for name, is_given in asked.items() if is_given]
+    if len(given) != 1:
         raise InvalidParameterError(
-            f"to is {to!r}, less is {less!r}, away is {away!r}; expected just one of them"
+            f"{' and '.join(given) or 'neither to, less nor away'} "
+            f"{'are' if given else 'is'} given; expected just one of them"
         )
     wanted = to if to is not None else less
     if wanted is None:

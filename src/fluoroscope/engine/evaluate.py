@@ -249,7 +249,7 @@ def _back(
     """The gradients of a number; whatever the user's own code raises is told in one sentence."""
     try:
         return torch.autograd.grad(total, at, retain_graph=more, allow_unused=True)
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         if out_of_memory(problem):
             raise
         raise NoGradientError(

@@ -261,7 +261,7 @@ class _Looking:
                     (2 * best[:, 0] - best.sum(1)).sum(), pixels, allow_unused=True
                 )
             # Whatever the backward pass of the user's own code raises.
-            except Exception as problem:
+            except (Exception, SystemExit) as problem:
                 if out_of_memory(problem):
                     raise
         if slope is None:

@@ -40,7 +40,7 @@ def run_module(module: nn.Module, inputs: Tensor, name: str) -> Any:
     except FluoroscopeError:
         raise
     # Whatever the user's own code raises; its traceback stays reachable as the cause.
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         if out_of_memory(problem):
             raise
         said = f"{type(problem).__name__}: {first_line(problem)}"
@@ -99,7 +99,7 @@ def fixed_size(
     return None
 
 
-def _place(module: nn.Module, inputs: Tensor, problem: Exception) -> str:
+def _place(module: nn.Module, inputs: Tensor, problem: BaseException) -> str:
     """In words the innermost layer that was being asked, and what it was given."""
     names = {id(part): path for path, part in module.named_modules()}
     given = f"images of shape {tuple(inputs.shape)} in {_short(inputs.dtype)}"
@@ -118,7 +118,7 @@ def _place(module: nn.Module, inputs: Tensor, problem: Exception) -> str:
     return words
 
 
-def _calls(problem: Exception) -> Iterator[FrameType]:
+def _calls(problem: BaseException) -> Iterator[FrameType]:
     """The frames in which a module was called, outermost first."""
     for frame, _ in walk_tb(problem.__traceback__):
         own = frame.f_locals

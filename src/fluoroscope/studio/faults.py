@@ -5,6 +5,8 @@ from threading import Lock
 
 from rich.console import Console
 
+NO_MEMORY = "there is not enough memory for it; ask for less"
+
 _MOST = 200
 """Faults that are remembered as told."""
 

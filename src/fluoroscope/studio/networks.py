@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from fluoroscope.errors import FluoroscopeError, ModelFormatError, UnknownModelError
 from fluoroscope.models.names import BUILTIN, check_model
+from fluoroscope.models.wording import first_line
 from fluoroscope.notices import collected, distinct
 from fluoroscope.studio.opening import OPENING
 from fluoroscope.studio.refusals.problems import BusyError, NotAllowedError
@@ -56,10 +57,11 @@ class Offered:
             except FluoroscopeError as problem:
                 self.problem = str(problem)
                 raise
-            except Exception as problem:  # of a stranger's code, or of what the machine lacks
+            # Of a stranger's code, which may also end programs, or of what the machine lacks.
+            except BaseException as problem:
                 self.problem = (
                     f"{self.name} cannot be loaded ({type(problem).__name__}: "
-                    f"{str(problem)[:500]}); expected a network that loads without an error"
+                    f"{first_line(problem)}); expected a network that loads without an error"
                 )
                 raise ModelFormatError(self.problem) from problem
             finally:

@@ -40,6 +40,12 @@ POLICY = (
 """What the page may load: itself, and pictures that it made."""
 
 
+_ENDS = (
+    "the network's own code raised {}, which ends programs; expected one that answers: mend it, or "
+    "choose another network"
+)
+
+
 class Guard:
     """An ASGI application around another."""
 
@@ -85,6 +91,9 @@ class Guard:
                     refusal.status_code, str(refusal.detail), dict(refusal.headers or {})
                 )
                 await said(scope, receive, out.send)
+        except (SystemExit, KeyboardInterrupt) as error:  # in a thread of ours no signal raises it
+            if not out.begun:
+                await problem(422, _ENDS.format(type(error).__name__))(scope, receive, out.send)
         except Exception as error:
             # Here all faults arrive; neither the server nor another request falls with one.
             tell_fault(f"asked for {scope['method']} {scope['path']}", error)
@@ -183,10 +192,7 @@ class _Body:
 
 def too_large(most: int) -> str:
     """The sentence for a request that is."""
-    return (
-        f"the request has more than {most // 2**20} MiB; expected at most so many: send a smaller "
-        "picture"
-    )
+    return f"the request has more than {most // 2**20} MiB; expected at most so many: send less"
 
 
 class _Answer:

@@ -15,7 +15,7 @@ from typing import Any
 from fluoroscope.errors import FluoroscopeError
 from fluoroscope.notices import collected, distinct
 from fluoroscope.process import one_thread
-from fluoroscope.studio.faults import tell_fault
+from fluoroscope.studio.faults import NO_MEMORY, tell_fault
 from fluoroscope.studio.jobs.job import Cancelled, Job, State
 from fluoroscope.studio.jobs.line import Line
 from fluoroscope.words import count
@@ -280,7 +280,7 @@ def _done(entry: _Entry) -> tuple[State, list[str], str]:
     except FluoroscopeError as error:
         return "failed", notes, str(error)
     except MemoryError:
-        return "failed", notes, "there is not enough memory for it; ask for less"
+        return "failed", notes, NO_MEMORY
     except BaseException as error:
         # A fault of ours, or of a network's own code that ends programs: it is told, and neither
         # the worker nor another job falls with it.

@@ -231,8 +231,9 @@ def _method(
 def _target(model: "Classifier", asked: AttackRequest) -> int | None:
     if asked.targeted != (asked.to is not None):
         raise InvalidParameterError(
-            f"targeted is {asked.targeted} and to is {asked.to!r}; expected a class in to where "
-            "the attack is towards one, and none where it is not"
+            "targeted is true, and no class is given in to; expected the wanted class"
+            if asked.to is None
+            else f"to is {asked.to!r}, and targeted is false; expected both, or neither"
         )
     return None if asked.to is None else model.find_class(asked.to)
 

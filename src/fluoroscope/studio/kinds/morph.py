@@ -44,7 +44,10 @@ class MorphRequest(Request):
         None, max_length=40, description="Such as `8/255`; by default no bound."
     )
     steps: int = Field(40, ge=1, le=2000)
-    step_size: str | None = Field(None, max_length=40)
+    step_size: str | None = Field(
+        None, max_length=40, description="How far a step goes, such as `1/255`; by default an "
+        "eighth of `eps`, and the page takes `eps` divided by `steps`.",
+    )  # fmt: skip
     objective: Literal["log-probability", "logit", "margin", "probability"] = "log-probability"
     on_grid: bool = False
     stop_at: float | None = Field(None, ge=0, le=1)

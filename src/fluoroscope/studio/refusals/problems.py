@@ -19,6 +19,7 @@ from fluoroscope.errors import (
     UnknownDataError,
     UnknownModelError,
 )
+from fluoroscope.studio.faults import NO_MEMORY
 from fluoroscope.studio.jobs.queue import TooManyJobsError
 from fluoroscope.studio.refusals.fields import sentence
 
@@ -59,9 +60,9 @@ class Problem(BaseModel):
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """The answer that says what was wrong."""
-    said = Problem(
-        type="about:blank", title=HTTPStatus(status).phrase, status=status, detail=detail
-    )
+    # What was given may hold halves of signs, which are no UTF-8.
+    words = detail.encode(errors="backslashreplace").decode()
+    said = Problem(type="about:blank", title=HTTPStatus(status).phrase, status=status, detail=words)
     return JSONResponse(said.model_dump(), status, headers, media_type="application/problem+json")
 
 
@@ -93,6 +94,10 @@ def tell_problems(app: FastAPI) -> None:
         elif error.status_code == 400:
             words = "the body of the request cannot be read; expected JSON in UTF-8"
         return problem(error.status_code, words, dict(error.headers or {}))
+
+    @app.exception_handler(MemoryError)
+    async def no_memory(_: Request, error: MemoryError) -> JSONResponse:
+        return problem(507, NO_MEMORY)
 
     @app.exception_handler(Exception)
     async def fault(_: Request, error: Exception) -> JSONResponse:
