@@ -4,7 +4,8 @@ import { useEffect, useRef } from "preact/hooks";
 import { copy } from "../panels/report/copy";
 import { registerShortcut, shortcuts } from "../shortcuts";
 import { announce } from "../state/announce";
-import { picture, wholeLink } from "../state/sentence";
+import { link } from "../state/choices";
+import { picture } from "../state/sentence";
 import { travels } from "../state/drawn";
 import { theme, toggleTheme } from "../style/theme";
 
@@ -65,7 +66,7 @@ function CopyLink() {
       type="button"
       class="button quiet small"
       onClick={async () => {
-        const done = await copy(new URL(wholeLink(), location.href).href);
+        const done = await copy(new URL(link(), location.href).href);
         copied.value = done ? "copied" : "failed";
         announce(
           !done

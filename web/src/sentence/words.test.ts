@@ -51,6 +51,8 @@ test("names are short where they stand in the sentence", () => {
   expect(brief("x".repeat(60))).toHaveLength(32);
   expect(place("/models/mine.onnx")).toBe("mine.onnx");
   expect(place("C:\\models\\mine.onnx")).toBe("mine.onnx");
+  expect(place("python:/a/long/path/nets.py:make")).toBe("nets.py:make");
+  expect(place("python:nets.py:make")).toBe("nets.py:make");
   expect(place("torchvision/resnet18")).toBe("torchvision/resnet18");
   expect(boundInWords("l2", "2")).toBe("a length of 2");
 });

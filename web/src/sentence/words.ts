@@ -83,8 +83,10 @@ function said(text: string): string {
   return text.trim() === "" ? "Nothing" : `“${text.trim().slice(0, 20)}”`;
 }
 
-/** A network or a data set in the sentence: of a path the last part. */
+/** A network or a data set in the sentence: of a path, and of code in one, the last part. */
 export function place(name: string): string {
-  const parts = name.split(/[\\/]/).filter((part) => part !== "");
-  return /^([\\/.~]|[a-z]:[\\/])/i.test(name) ? (parts.at(-1) ?? name) : name;
+  const code = name.startsWith("python:");
+  const path = code ? name.slice("python:".length) : name;
+  if (!code && !/^([\\/.~]|[a-z]:[\\/])/i.test(path)) return name;
+  return path.split(/[\\/]/).findLast((part) => part !== "") ?? name;
 }

@@ -25,7 +25,25 @@ test("what the address says is taken, and only what is not usual is written", as
   steps.value = 40;
   await settled();
   expect(location.search).toBe("");
-  expect(link({ to: "2" })).toBe("/studio/?to=2");
+  expect(link()).toBe("/studio/");
+});
+
+test("what is usual is in the address where it is also said, and follows others nevertheless", async () => {
+  const { choice, sayAlso } = await opened("?eps=0.3&to=2");
+  const suited = signal("0.3");
+  const eps = choice("eps", () => suited.value);
+  const to = choice("to", "2");
+  const entries = history.length;
+  sayAlso({ eps: "0.3", to: "2", network: "digits-cnn" });
+  for (const one of [eps, to]) one.settle();
+  await settled();
+  expect(new URLSearchParams(location.search).get("network")).toBe("digits-cnn");
+  expect(history.length).toBe(entries);
+  suited.value = "8/255";
+  expect(eps.value).toBe("8/255");
+  to.value = "5";
+  await settled();
+  expect(new URLSearchParams(location.search).get("to")).toBe("5");
 });
 
 test("choices that are made later find what the address said of them, a token is dropped", async () => {

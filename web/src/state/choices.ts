@@ -7,6 +7,8 @@
 //
 //   export const eps = choice("eps", () => suited.value.eps);
 //
+// and then the address says it, too, by `sayAlso`: elsewhere something else may be usual.
+//
 // Choices that change together are one entry of the browser's history; those that follow the view,
 // such as the step that is looked at, replace the entry: choice("step", 0, "replace").
 import { batch, computed, effect, type ReadonlySignal, signal, type Signal } from "@preact/signals";
@@ -23,6 +25,8 @@ const kept = new Map<string, Choice<Value>>();
 /** What the address says, also of choices that are not made yet. */
 let address = new URLSearchParams(location.search);
 let waiting: How | null = null;
+/** What is usual here and said nevertheless, by its key. */
+let also: Readonly<Record<string, string>> = {};
 
 export class Choice<T extends Value = Value> {
   private readonly chosen: Signal<T | null>;
@@ -80,6 +84,14 @@ export class Choice<T extends Value = Value> {
     this.chosen.value = null;
   }
 
+  /** What is usual was not chosen, though the address says it: it goes on to follow the others. */
+  settle(): void {
+    if (this.chosen.peek() !== untracked(this.usual)) return;
+    this.next = "replace";
+    this.forget();
+    this.next = null;
+  }
+
   /** As the address has it: `null` where it is the usual value. */
   text(): string | null {
     const chosen = this.chosen.peek();
@@ -124,9 +136,9 @@ export function choice<T extends Value>(
 
 type Widened<T> = T extends string ? string : T extends number ? number : boolean;
 
-/** The address of what is on the screen, from the path on; `beside` adds what is usual. */
-export function link(beside: Record<string, string> = {}): string {
-  const words = new URLSearchParams(beside);
+/** The address of what is on the screen, from the path on. */
+export function link(): string {
+  const words = new URLSearchParams(also);
   for (const [key, value] of address) {
     // A token is no part of a view, and a link is given away.
     if (!kept.has(key) && key !== "token") words.set(key, value);
@@ -155,6 +167,12 @@ function flush(): void {
   } else history.replaceState(null, "", link());
   address = new URLSearchParams(location.search);
   readdressed.value++;
+}
+
+/** From now on the address says these words, too, where nothing else was chosen. */
+export function sayAlso(words: Readonly<Record<string, string>>): void {
+  also = words;
+  write("replace");
 }
 
 addEventListener("popstate", () => {

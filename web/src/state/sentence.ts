@@ -1,7 +1,7 @@
 // The sentence that controls the page: show how NETWORK turns this PICTURE into a CLASS by STEPS.
 import { computed, effect } from "@preact/signals";
 import { boundProblem, DIRECTIONS, NORMS, stepsProblem, wordProblem } from "../sentence/words";
-import { choice, link } from "./choices";
+import { sayAlso, choice } from "./choices";
 import { keepAgain, openDrawings, spelled } from "./drawn";
 import { askOfPictures, pictured, picturedTrouble } from "./pictured";
 import { network, studio } from "./studio";
@@ -109,14 +109,18 @@ export const sentence = computed<Sentence | null>(() => {
   };
 });
 
-/** A link that says every word, so that it means the same where other words are usual. */
-export function wholeLink(): string {
-  return link({
-    network: networkName.peek(),
-    picture: spelled(picture.peek()),
-    to: wanted.peek(),
-    by: direction.peek(),
-    eps: eps.peek(),
-    steps: String(steps.peek()),
-  });
-}
+// The address says every word, also those that are usual here: a link means the same elsewhere.
+let read = true;
+addEventListener("popstate", () => {
+  read = true;
+});
+effect(() => {
+  const said = sentence.value;
+  if (said === null) return sayAlso({});
+  const { network: name, to, direction: by, norm: bounded, eps: bound } = said;
+  const every = { network: name, picture: spelled(said.picture), to, by, norm: bounded, eps: bound };
+  sayAlso({ ...every, steps: String(said.steps) });
+  // Such a word was not chosen when the address is read again.
+  if (read) for (const one of [networkName, picture, wanted, direction, eps]) one.settle();
+  read = false;
+});

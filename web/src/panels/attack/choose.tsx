@@ -168,6 +168,11 @@ function NetworkField() {
           ? "It is being loaded…"
           : "The same attack with the same settings: what differs is the network alone."}
       </p>
+      {[...(found?.notes ?? []), ...(found?.beside ? [`${found.beside}.`] : [])].map((note) => (
+        <p key={note} class="note">
+          {note}
+        </p>
+      ))}
     </>
   );
 }

@@ -66,7 +66,8 @@ export function Lane({ index }: { index: 0 | 1 }) {
   );
 }
 
-function Outcome({ end }: { end: AttackEnd }) {
+/** What came of an attack. */
+export function Outcome({ end }: { end: AttackEnd }) {
   const { success, summary } = end;
   return (
     <div class="stack">
@@ -81,7 +82,7 @@ function Outcome({ end }: { end: AttackEnd }) {
       {success !== undefined && (
         <dl class="lane-numbers">
           <Number name="success" value={success ? "yes" : "no"} />
-          {end.distance !== null && end.distance !== undefined && (
+          {success && end.distance !== null && end.distance !== undefined && (
             <Number name={`distance, ${(end.norm ?? "").replace("l", "L")}`} value={distance(end.distance)} />
           )}
           {end.became !== undefined && (

@@ -44,25 +44,32 @@ function isSibling(name: string): boolean {
   return name !== "" && name.split("-")[0] === networkName.value.split("-")[0];
 }
 
-/** The second network, with what it offers; loaded when it is chosen. */
+/** The second network, with what it offers and what to know of it beside the first; loaded when
+ *  it is chosen. */
 export const second = signal<NetworkInfo | null>(null);
 export const secondTrouble = signal<string | null>(null);
 
+let loaded = "";
 effect(() => {
   const name = otherNetwork.value;
   if (beside.value !== "network" || name === "" || network.value === null) return;
-  if (second.peek()?.name === name) return;
+  const pair = JSON.stringify([name, network.value.name]);
+  if (pair === loaded) return;
+  loaded = pair;
   second.value = null;
   secondTrouble.value = null;
-  void load(name);
+  void load(name, network.value.name, () => loaded === pair);
 });
 
-async function load(name: string): Promise<void> {
+async function load(name: string, first: string, meant: () => boolean): Promise<void> {
+  const asked = new URLSearchParams({ name, other: first });
   try {
-    const found = await call<NetworkInfo>("GET", `api/network?name=${encodeURIComponent(name)}`);
-    if (otherNetwork.peek() === name) second.value = found;
+    const found = await call<NetworkInfo>("GET", `api/network?${asked}`);
+    if (meant()) second.value = found;
   } catch (problem) {
-    if (otherNetwork.peek() === name) secondTrouble.value = (problem as Refusal).message;
+    if (!meant()) return;
+    loaded = "";
+    secondTrouble.value = (problem as Refusal).message;
   }
 }
 

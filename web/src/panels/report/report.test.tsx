@@ -1,6 +1,9 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { morph } from "../../state/morphing";
 import { choice } from "../../state/choices";
+import { askPictureAgain, pictured, rememberLabel } from "../../state/pictured";
+import { picture } from "../../state/sentence";
+import { network as shownNetwork } from "../../state/studio";
 import { clear, place, press, server, settle, show } from "../../testing";
 import { leftInWords, secondsLeft } from "./left";
 import { Report } from "./report";
@@ -24,6 +27,7 @@ beforeEach(() => server.start(vi.stubGlobal));
 
 afterEach(async () => {
   await clear();
+  pictured.value = shownNetwork.value = null;
   morph.job.leave();
   morph.clear();
   vi.unstubAllGlobals();
@@ -64,10 +68,34 @@ test("the link says every choice, also one that is made later", async () => {
   const chosen = choice("of-this-test", "usual");
   await show(<Report network={network} />);
   const link = () => new URL(lines().find((line) => line?.startsWith("http")) ?? "");
-  expect(link().searchParams.get("steps")).not.toBeNull();
   chosen.value = "ä&b";
   await settle();
   expect(link().searchParams.get("of-this-test")).toBe("ä&b");
+});
+
+test("the link and the address say what the page chose by itself", async () => {
+  await show(<Report network={network} />);
+  const labels = ["zero", "one", "two", "three"];
+  const frame = { width: 1, height: 1, channels: 1, pixels: "AA==" };
+  const answer = { frame, probabilities: btoa("\0".repeat(4 * labels.length)), notes: [] };
+  rememberLabel(network.name, picture.value, null);
+  shownNetwork.value = { ...network, labels };
+  for (const [winner, to] of [[1, "three"], [0, "two"]] as const) {
+    server.answers.set("api/predictions", () => ({ ...answer, winner }));
+    askPictureAgain();
+    await settle();
+    const said = lines().find((line) => line?.startsWith("http")) ?? "";
+    expect(said).toBe(location.href);
+    expect(Object.fromEntries(new URL(said).searchParams)).toMatchObject({
+      network: network.name,
+      picture: picture.value,
+      to,
+      by: "sign",
+      norm: "linf",
+      eps: "0.3",
+      steps: "40",
+    });
+  }
 });
 
 test("a report is started with what was chosen, watched, and opened in a tab of its own", async () => {

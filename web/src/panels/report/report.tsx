@@ -1,9 +1,9 @@
 // What one takes along: the command and the files of what is on the screen, a link to it, and the
 // report of the network.
 import type { NetworkInfo } from "../../api/types";
-import { readdressed } from "../../state/choices";
+import { link, readdressed } from "../../state/choices";
 import { morph } from "../../state/morphing";
-import { picture, wholeLink } from "../../state/sentence";
+import { picture } from "../../state/sentence";
 import { Command } from "./command";
 import { Files } from "./downloads";
 import { HtmlReport } from "./html_report";
@@ -54,5 +54,5 @@ function OnScreen({ network }: { network: NetworkInfo }) {
 /** The whole address of this view, as the choices are now. */
 function address(): string {
   void readdressed.value;
-  return new URL(wholeLink(), location.href).href;
+  return new URL(link(), location.href).href;
 }

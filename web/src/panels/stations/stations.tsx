@@ -18,6 +18,7 @@ function StationsPanel({ network }: { network: NetworkInfo }) {
   const all = useSignal(false);
   const trajectory = morph.trajectory.value;
   void trajectory.version.value;
+  void morph.job.standing.value;
   const found = trajectory.stations();
   const shown = all.value ? found : found.slice(0, MOST);
   const compared = chosen.value.filter((at) => found.some((one) => one.at === at));
@@ -27,7 +28,7 @@ function StationsPanel({ network }: { network: NetworkInfo }) {
       <p class="hint">
         {open || trajectory.steps.length === 0
           ? "A card appears for each change of the predicted class, and where the wanted class reaches a probability of 0.1, 0.5 and 0.9."
-          : "The predicted class never changed and the wanted class never reached a probability of 0.1: a wider bound or more steps may do it."}
+          : "The predicted class never changed, and the probability of the wanted class crossed none of 0.1, 0.5 and 0.9: a wider bound or more steps may do it."}
       </p>
     );
   }
