@@ -4,6 +4,8 @@ from collections import OrderedDict
 from threading import Lock
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from fluoroscope.studio.own import origin
+
 if TYPE_CHECKING:
     from fluoroscope.attribution.audit.result import Audit
     from fluoroscope.models.classifier import Classifier
@@ -26,12 +28,12 @@ class Known(Generic[T]):
         """What is known of it; ``by`` begins with the network's name."""
         with self._lock:
             of, found = self._found.get(by, (None, None))
-            return found if of is model else None
+            return found if of is origin(model) else None
 
     def put(self, model: "Classifier", found: T, *by: str) -> None:
         """Keep it."""
         with self._lock:
-            self._found[by] = model, found
+            self._found[by] = origin(model), found
             self._found.move_to_end(by)
             while len(self._found) > self._most:
                 self._found.popitem(last=False)

@@ -131,6 +131,12 @@ class Networks:
         """
         return self.one(name).loaded()
 
+    def own(self, name: str, *, weights: bool = False) -> "Classifier":
+        """The same for a job alone, see :func:`.own`."""
+        from fluoroscope.studio.own import own
+
+        return own(self.get(name), weights=weights)
+
     def add(self, name: str) -> Offered:
         """Offer another network, by any name that :func:`.load_model` takes, and load it.
 

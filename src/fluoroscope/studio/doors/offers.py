@@ -15,6 +15,7 @@ from fluoroscope.studio.kinds.kind import Name
 from fluoroscope.studio.kinds.registry import KINDS
 from fluoroscope.studio.lanes import Lane
 from fluoroscope.studio.networks import Offered, State, beside
+from fluoroscope.studio.own import own
 from fluoroscope.studio.studio import Studio
 
 _LOADING = 2
@@ -132,6 +133,7 @@ def _info(studio: Studio, name: str, other: str | None) -> NetworkInfo:
     with one_thread(), collected():
         model = one.loaded()
         _look(studio, model)
+        mine = own(model)  # layers are found with hooks
         return NetworkInfo(
             name=name,
             labels=list(model.labels),
@@ -141,7 +143,7 @@ def _info(studio: Studio, name: str, other: str | None) -> NetworkInfo:
             device=str(model.device),
             notes=list(distinct([*one.notes, *model.notes, *notes_of(model)])),
             beside=None if other is None else beside(model, studio.networks.get(other)),
-            offers={kind.name: _offer(studio, model, kind.offer) for kind in KINDS},
+            offers={kind.name: _offer(studio, mine, kind.offer) for kind in KINDS},
         )
 
 

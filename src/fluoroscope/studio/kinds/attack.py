@@ -86,7 +86,7 @@ class _Search:
 
 def work(studio: "Studio", job: "Job", asked: AttackRequest) -> None:
     """Tell ``begin``, what the network was asked about, and at last the success that is kept."""
-    model = studio.networks.get(asked.network)
+    model = studio.networks.own(asked.network)
     to = _target(model, asked)
     images, named = _picture(studio, asked, model, to)
     method = _method(studio, asked, model, images)

@@ -53,7 +53,7 @@ class AttributionRequest(Request):
 
 def work(studio: "Studio", job: "Job", asked: AttributionRequest) -> None:
     """Tell ``begin`` and a ``map`` for each method; one that is not valid here has no picture."""
-    model = studio.networks.get(asked.network)
+    model = studio.networks.own(asked.network)
     methods = list(dict.fromkeys(asked.methods))
     for method in methods:
         check_method(method)

@@ -45,7 +45,7 @@ class AuditRequest(Request):
 
 def work(studio: "Studio", job: "Job", asked: AuditRequest) -> None:
     """Tell each ``verdict`` as it becomes known, and again where later looks change it."""
-    model = studio.networks.get(asked.network)
+    model = studio.networks.own(asked.network, weights=True)
     methods = asked.methods or (quick_methods() if asked.quick else None)
     for method in methods or ():
         check_method(method)

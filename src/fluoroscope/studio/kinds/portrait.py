@@ -52,7 +52,7 @@ class PortraitRequest(Request):
 
 def work(studio: "Studio", job: "Job", asked: PortraitRequest) -> None:
     """Tell each ``picture`` now and then as it forms, and at the end what it is worth."""
-    model = studio.networks.get(asked.network)
+    model = studio.networks.own(asked.network)
     check_preset(asked.preset)
     classes = list(dict.fromkeys(model.find_class(each) for each in asked.classes))
     start = None if asked.picture is None else studio.picture(asked.picture, model)

@@ -11,6 +11,7 @@ from fluoroscope.engine.objectives import LOG_PROBABILITY
 from fluoroscope.engine.threats import as_text, usual_threat
 from fluoroscope.errors import FluoroscopeError, NoGradientError
 from fluoroscope.notices import collected
+from fluoroscope.studio.own import origin
 
 if TYPE_CHECKING:
     from fluoroscope.models.classifier import Classifier
@@ -32,6 +33,7 @@ def check_gradient(studio: "Studio", model: "Classifier") -> None:
     Raises:
         NoGradientError: it does not.
     """
+    model = origin(model)
     if model not in _why_not:
         image = _some_picture(studio, model)
         target = torch.zeros(1, dtype=torch.long, device=model.device)

@@ -42,7 +42,7 @@ class ReportRequest(Request):
 
 def work(studio: "Studio", job: "Job", asked: ReportRequest) -> None:
     """Tell how far it is; leave ``report.html``."""
-    model = studio.networks.get(asked.network)
+    model = studio.networks.own(asked.network, weights=True)
     data, images = data_of(studio, model, asked.data)
     find_sections(asked.sections)
     some = images.take(asked.limit)

@@ -38,7 +38,7 @@ _CLASSES = 10
 
 def work(studio: "Studio", job: "Job", asked: SamplesRequest) -> None:
     """Tell a ``sample`` for each class: pictures, and what the network says of them."""
-    model = studio.networks.get(asked.network)
+    model = studio.networks.own(asked.network)
     found = opened(studio, model)
     classes: list[int | str] = list(asked.classes or found.record["classes"][:_CLASSES])
     options = {"class": asked.classes, "number": asked.number, "temperature": asked.temperature,

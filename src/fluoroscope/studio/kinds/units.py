@@ -61,7 +61,7 @@ class _Found:
 
 def work(studio: "Studio", job: "Job", asked: UnitsRequest) -> None:
     """Tell the ``units`` once they are known, and again with their favourite pictures."""
-    model = studio.networks.get(asked.network)
+    model = studio.networks.own(asked.network)
     _check(asked)
     picture = studio.picture(asked.picture, model)
     other = None if asked.other is None else studio.picture(asked.other, model)
