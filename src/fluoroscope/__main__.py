@@ -3,8 +3,12 @@
 Importing the command line takes a while, too: a Ctrl-C meanwhile is one line and no traceback.
 """
 
+import atexit
 import os
 import signal
+import sys
+import threading
+from contextlib import suppress
 
 _STOPPED = 128 + signal.SIGINT
 
@@ -19,7 +23,23 @@ def main() -> None:
 
     if ours:
         signal.signal(signal.SIGINT, before)
-    run()
+    try:
+        run()
+    except SystemExit as end:
+        if any(thread.name.startswith("studio-") for thread in threading.enumerate()):
+            _leave(end.code)
+        raise
+
+
+def _leave(code: object) -> None:
+    """Without taking the interpreter apart: threads that are still inside PyTorch would end in an
+    abort.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code if isinstance(code, int) else 1)
 
 
 def _stop(*_: object) -> None:

@@ -5,7 +5,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,35 @@ def test_a_studio_is_served_until_a_signal_ends_it_at_once(tmp_path: Path) -> No
     assert process.returncode == 130
     assert out == ""
     assert err == "fluoroscope: stopped\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_waits_for_an_answer_is_told_that_it_ends(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    made = tmp_path / "nets.py"
+    made.write_text("import pathlib, time\n\n\ndef never():\n"
+                    "    pathlib.Path('begun').touch()\n    time.sleep(600)\n")  # fmt: skip
+    name = "python:nets.py:never"
+    command = [sys.executable, "-m", "fluoroscope", "studio", "-m", name, "--no-browser"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    assert process.stdout is not None
+    url = process.stdout.readline().split()[4]
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(httpx.get, f"{url}api/network", params={"name": name}, timeout=120)
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.05)
+        assert httpx.get(f"{url}api/studio").json()["data"] == [
+            {"name": "digits", "count": None, "problem": None}
+        ]
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+        answer = waiting.result()
+    assert answer.status_code == 503
+    assert "the studio was stopped" in answer.json()["detail"]
+    assert err == ("fluoroscope: stopped\n" if number == signal.SIGINT else "")
 
 
 def test_the_server_is_there_before_pytorch() -> None:

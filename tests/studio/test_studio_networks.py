@@ -199,9 +199,15 @@ def test_data_that_cannot_be_opened_say_so_and_the_rest_is_there(open_studio: An
     def fails(channels: int) -> fs.ImageSet:
         raise fs.FluoroscopeError("the folder is gone")
 
-    data = open_studio(Networks({}), photos=fails).get("/api/studio").json()["data"]
-    assert data == [
-        {"name": "photos", "count": 0, "problem": "the folder is gone"},
+    client = open_studio(Networks({}), photos=fails)
+    # What is on offer is said before any of it was opened, which may take long.
+    unopened = {"count": None, "problem": None}
+    data = client.get("/api/studio").json()["data"]
+    assert data == [{"name": "photos", **unopened}, {"name": "digits", **unopened}]
+    for name in ("photos", "digits"):
+        client.get("/api/samples", params={"data": name, "network": "digits-cnn"})
+    assert client.get("/api/studio").json()["data"] == [
+        {"name": "photos", "count": None, "problem": "the folder is gone"},
         {"name": "digits", "count": 1797, "problem": None},
     ]
 

@@ -4,12 +4,17 @@ Who asks for more than a lane takes waits on the event loop, where waiting costs
 server's other threads stay free.
 """
 
-from collections.abc import Callable
-from typing import TypeVar
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from contextvars import copy_context
+from functools import partial, wraps
+from threading import Thread
+from typing import ParamSpec, TypeVar
 
 import anyio
-from anyio import to_thread
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -21,4 +26,26 @@ class Lane:
 
     async def run(self, work: Callable[[], T]) -> T:
         """What the work gives, done in one of them when one is free."""
-        return await to_thread.run_sync(work, limiter=self._limiter)
+        async with self._limiter:
+            done: Future[T] = Future()
+            done.set_running_or_notify_cancel()
+            # Nobody waits for it when the studio ends, however long a stranger's network takes.
+            run = copy_context().run
+            Thread(target=run, args=(_do, work, done), name="studio-lane", daemon=True).start()
+            return await asyncio.wrap_future(done)
+
+    def door(self, work: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+        """A door whose work is done in this lane."""
+
+        @wraps(work)
+        async def opened(*given: P.args, **named: P.kwargs) -> T:
+            return await self.run(partial(work, *given, **named))
+
+        return opened
+
+
+def _do(work: Callable[[], T], done: "Future[T]") -> None:
+    try:
+        done.set_result(work())
+    except BaseException as problem:
+        done.set_exception(problem)

@@ -10,7 +10,12 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 
 from fluoroscope.data.imageset import ImageSet
-from fluoroscope.errors import InvalidImagesError, InvalidParameterError, UnknownDataError
+from fluoroscope.errors import (
+    FluoroscopeError,
+    InvalidImagesError,
+    InvalidParameterError,
+    UnknownDataError,
+)
 from fluoroscope.studio.bounded import Bounded
 from fluoroscope.studio.opening import OPENING
 
@@ -38,6 +43,7 @@ class Pictures:
                 )
         self._open = dict(data)
         self._opened: dict[tuple[str, int], ImageSet] = {}
+        self._problems: dict[str, str] = {}
         self._kept: Bounded[Tensor] = Bounded(MOST_KEPT_BYTES)
 
     @property
@@ -59,8 +65,18 @@ class Pictures:
         if key not in self._opened:
             with OPENING:
                 if key not in self._opened:
-                    self._opened[key] = self._open[name](channels)
+                    try:
+                        self._opened[key] = self._open[name](channels)
+                    except FluoroscopeError as problem:
+                        self._problems[name] = str(problem)
+                        raise
+                    self._problems.pop(name, None)
         return self._opened[key]
+
+    def standing(self, name: str) -> tuple[int | None, str | None]:
+        """How many pictures a data set has, if it was opened, and why it could not be."""
+        opened = (len(images) for (one, _), images in list(self._opened.items()) if one == name)
+        return next(opened, None), self._problems.get(name)
 
     def keep(self, image: Tensor) -> str:
         """Keep a picture ``(C, H, W)`` in ``[0, 1]`` and say by which name it is found again."""

@@ -36,6 +36,8 @@ PORT = 8360
 """Where the studio is to be found unless that is taken."""
 _TRIED = 40
 """Ports from the usual one on that are tried."""
+_TO_ANSWER = 0.2
+"""Seconds that requests have to be answered when the server ends."""
 _TO_END = 2.0
 """Seconds that jobs have to end when the server does."""
 
@@ -106,6 +108,7 @@ def serve(
         Guard(application, hosts=hosts, proxies=proxies, token=token),
         lifespan="off",
         log_config=None,
+        log_level="critical",  # what goes wrong the guard tells
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=1,
@@ -138,8 +141,13 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         ending = threading.Thread(target=self._application.close, daemon=True)
         ending.start()
+        asyncio.get_running_loop().call_later(_TO_ANSWER, self._refuse)
         await super().shutdown(sockets)
         await asyncio.to_thread(ending.join, _TO_END)
+
+    def _refuse(self) -> None:
+        for task in list(self.server_state.tasks):
+            task.cancel()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)

@@ -92,11 +92,8 @@ class Studio:
 
     def warm_up(self) -> None:
         """Make ready what the page asks for first: the first network, a picture, a first step."""
-        # The data first: what is on offer is asked for at once, and a network may take long.
-        data = self.pictures.data[0]
-        self.pictures.images(data)
         model = self.networks.get(self.networks.names[0])
-        picture = self.picture(f"{data}:0", model)
+        picture = self.picture(f"{self.pictures.data[0]}:0", model)
         for _ in morph_stream(model, picture, away=True, steps=1):
             pass
 

@@ -25,7 +25,8 @@ export interface Offered {
 export interface StudioInfo {
   version: string;
   networks: Offered[];
-  data: { name: string; count: number; problem?: string | null }[];
+  /** The count is known once a data set was opened, as the first network does. */
+  data: { name: string; count: number | null; problem?: string | null }[];
   /** Other networks can be added. */
   allow_load?: boolean;
 }

@@ -64,6 +64,8 @@ export async function openNetwork(name: string): Promise<void> {
       network.value = found;
       loading.value = { is: "ready" };
     });
+    // For it the data sets were opened, and can be counted now.
+    if (studio.peek()?.data.some((one) => one.count === null)) void openStudio();
   } catch (problem) {
     if (!meant()) return;
     loading.value = { is: "failed", name, reason: (problem as Refusal).message };

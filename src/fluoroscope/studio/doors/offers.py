@@ -1,6 +1,5 @@
 """What is on offer: networks, data sets, and what each kind of job can do on a network."""
 
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -40,7 +39,9 @@ class DataOffered(BaseModel):
     """A data set on offer."""
 
     name: str
-    count: int = Field(description="How many pictures it has.")
+    count: int | None = Field(
+        description="How many pictures it has, once it was opened: with a network, or soon after."
+    )
     problem: str | None = Field(description="Why it cannot be opened.")
 
 
@@ -83,7 +84,7 @@ def offers(studio: Studio, version: str) -> APIRouter:
     loading = Lane(_LOADING)
 
     @doors.get("/studio")
-    def what_is_on_offer() -> StudioOffers:
+    async def what_is_on_offer() -> StudioOffers:
         """Networks and data sets by name."""
         return StudioOffers(
             version=version,
@@ -93,7 +94,8 @@ def offers(studio: Studio, version: str) -> APIRouter:
         )
 
     @doors.get("/network")
-    async def one_network(
+    @loading.door
+    def one_network(
         name: NameAsked,
         other: Annotated[
             str | None,
@@ -101,15 +103,16 @@ def offers(studio: Studio, version: str) -> APIRouter:
         ] = None,
     ) -> NetworkInfo:
         """A network, loaded if it is not yet, and what each kind of job offers on it."""
-        return await loading.run(partial(_info, studio, name, other))
+        return _info(studio, name, other)
 
     @doors.post("/networks", status_code=201)
-    async def add_network(asked: NetworkAdded) -> NetworkState:
+    @loading.door
+    def add_network(asked: NetworkAdded) -> NetworkState:
         """Load another network; only where the studio was started with `--allow-load`."""
-        return _state(await loading.run(partial(studio.networks.add, asked.name)))
+        return _state(studio.networks.add(asked.name))
 
     @doors.delete("/networks", status_code=204)
-    def remove_network(name: NameAsked) -> None:
+    async def remove_network(name: NameAsked) -> None:
         """Take away a network that was added."""
         studio.networks.remove(name)
 
@@ -121,11 +124,8 @@ def _state(one: Offered) -> NetworkState:
 
 
 def _data(studio: Studio, name: str) -> DataOffered:
-    try:
-        with collected():  # what is to be said of them is said with them
-            return DataOffered(name=name, count=len(studio.pictures.images(name)), problem=None)
-    except FluoroscopeError as problem:
-        return DataOffered(name=name, count=0, problem=str(problem))
+    count, problem = studio.pictures.standing(name)
+    return DataOffered(name=name, count=count, problem=problem)
 
 
 def _info(studio: Studio, name: str, other: str | None) -> NetworkInfo:

@@ -15,6 +15,7 @@ from fluoroscope.pictures.write import to_pil
 from fluoroscope.process import one_thread
 from fluoroscope.studio.doors.answers import Drawing, Frame, Named
 from fluoroscope.studio.kinds.kind import Name
+from fluoroscope.studio.lanes import Lane
 from fluoroscope.studio.sample_pages import Example, examples, wrong_one
 from fluoroscope.studio.studio import Studio
 from fluoroscope.studio.uploads.uploads import decode
@@ -69,8 +70,10 @@ class Keeping(BaseModel):
 def pictures(studio: Studio) -> APIRouter:
     """The doors over a studio."""
     doors = APIRouter(prefix="/api", tags=["pictures"])
+    lane = Lane(4)
 
     @doors.get("/samples")
+    @lane.door
     def some_samples(
         data: NameAsked,
         network: NameAsked,
@@ -87,6 +90,7 @@ def pictures(studio: Studio) -> APIRouter:
         return Samples(total=len(images), samples=samples, notes=list(distinct(notes)))
 
     @doors.get("/samples/wrong")
+    @lane.door
     def one_wrong(
         data: NameAsked, network: NameAsked, seed: Annotated[int, Query(ge=0, lt=2**63)] = 0
     ) -> Wrong:
@@ -103,6 +107,7 @@ def pictures(studio: Studio) -> APIRouter:
         return await run_in_threadpool(_bring, studio, await request.body())
 
     @doors.post("/pictures/kept", status_code=201)
+    @lane.door
     def keep(asked: Keeping) -> Named:
         """Keep a picture, such as a step of a job or a drawing, to go on from."""
         if (asked.picture is None) == (asked.pixels is None):
@@ -118,6 +123,7 @@ def pictures(studio: Studio) -> APIRouter:
         return Named(name=studio.pictures.keep(image), width=width, height=height)
 
     @doors.get("/pictures/{kind}", response_class=Response, responses=_PICTURE)
+    @lane.door
     def download(kind: Literal["png", "npy"], name: NameAsked, network: NameAsked) -> Response:
         """A picture as the network receives it: as PNG in 8 bits, or as NumPy's array, exactly."""
         image = studio.picture(name, studio.networks.get(network))[0].cpu()

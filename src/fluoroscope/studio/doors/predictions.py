@@ -10,6 +10,7 @@ from fluoroscope.process import one_thread
 from fluoroscope.studio.doors.answers import Drawing, Frame
 from fluoroscope.studio.frames import floats, frame
 from fluoroscope.studio.kinds.kind import Name
+from fluoroscope.studio.lanes import Lane
 from fluoroscope.studio.pictures import with_channels
 from fluoroscope.studio.studio import Studio
 
@@ -38,8 +39,10 @@ class Predicted(BaseModel):
 def predictions(studio: Studio) -> APIRouter:
     """The door over a studio."""
     doors = APIRouter(prefix="/api/predictions", tags=["pictures"])
+    lane = Lane(4)
 
     @doors.post("")
+    @lane.door
     def predict_picture(asked: Asked) -> Predicted:
         """Evaluate one picture."""
         if (asked.picture is None) == (asked.pixels is None):

@@ -40,6 +40,7 @@ POLICY = (
 """What the page may load: itself, and pictures that it made."""
 
 
+_STOPPED = "the studio was stopped before it could answer; start it again"
 _ENDS = (
     "the network's own code raised {}, which ends programs; expected one that answers: mend it, or "
     "choose another network"
@@ -91,6 +92,9 @@ class Guard:
                     refusal.status_code, str(refusal.detail), dict(refusal.headers or {})
                 )
                 await said(scope, receive, out.send)
+        except asyncio.CancelledError:  # the server ends
+            if not out.begun:
+                await problem(503, _STOPPED)(scope, receive, out.send)
         except (SystemExit, KeyboardInterrupt) as error:  # in a thread of ours no signal raises it
             if not out.begun:
                 await problem(422, _ENDS.format(type(error).__name__))(scope, receive, out.send)

@@ -78,7 +78,8 @@ export function SampleStrip({ network, chose }: StripProps) {
             >
               {sets.map(({ name, count }) => (
                 <option key={name} value={name}>
-                  {place(name)} ({count.toLocaleString("en")})
+                  {place(name)}
+                  {count !== null && ` (${count.toLocaleString("en")})`}
                 </option>
               ))}
             </select>
