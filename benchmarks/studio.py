@@ -196,8 +196,8 @@ def _ways_of_frames(section: Section, scale: Scale, browser: Any) -> None:
                      f"{timing.ratio('text', 'bytes'):.2f}",
                      timing.spread("text", "bytes")])  # fmt: skip
     section.text(
-        "Pictures as base64 in the events, as the studio sends them, against a stream of bytes "
-        "beside the events: milliseconds of one from the server to an `ImageData` in the browser."
+        "Pictures as base64 in server-sent events, against bytes in the stream that the page "
+        "reads: milliseconds of one from the server to an `ImageData` in the browser."
     )
     section.table(["picture", "base64, ms>", "bytes, ms>", "÷>", "quartiles>"], rows)
 

@@ -29,10 +29,12 @@ _WATCH = """(() => {
       seen.painted.push(performance.now());
     }));
   };
-  const add = EventSource.prototype.addEventListener;
-  EventSource.prototype.addEventListener = function (name, ...given) {
-    if (name === "end") add.call(this, name, () => seen.ended.push(performance.now()));
-    add.call(this, name, ...given);
+  // The page leaves the stream of a job once it has heard its end.
+  const ask = window.fetch;
+  window.fetch = (path, how) => {
+    if (/\/stream(\?|$)/.test(path))
+      how.signal.addEventListener("abort", () => seen.ended.push(performance.now()));
+    return ask(path, how);
   };
   new PerformanceObserver((found) => {
     for (const one of found.getEntries()) seen.long.push([one.startTime, one.duration]);

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from base64 import b64encode
+from base64 import b64decode
 from collections import deque
 from functools import partial
 from typing import Any
@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fluoroscope.errors import FluoroscopeError
-from fluoroscope.studio.jobs.encoding import Base64, encoded_frames
+from fluoroscope.studio.jobs import log as log_module
+from fluoroscope.studio.jobs.encoding import as_places, as_text, encoded_frames
 from fluoroscope.studio.jobs.log import EventLog
 
 
@@ -106,17 +107,62 @@ def test_numbers_that_are_not_finite_are_told_as_such() -> None:
     assert data["frames"] == {"now": {"scale": None, "not_finite": {"scale": "inf"}}}
 
 
-@given(
-    st.dictionaries(
-        st.text(), st.dictionaries(st.text(), st.text() | st.integers() | st.binary()), max_size=3
-    )
+FRAME = st.dictionaries(st.text(), st.text() | st.integers()) | st.fixed_dictionaries(
+    {"width": st.integers(), "pixels": st.binary()}, optional={"scale": st.floats(0, 1)}
 )
-def test_frames_are_the_json_that_they_would_be(frames: dict[str, dict[str, Any]]) -> None:
-    for frame in frames.values():
-        for name, value in list(frame.items()):
-            if isinstance(value, bytes):
-                frame[name] = frame["pixels"] = Base64(b64encode(value).decode())
-    assert json.loads(encoded_frames(frames)) == frames
+
+
+@given(st.dictionaries(st.text(), FRAME | st.lists(FRAME, max_size=3) | st.text(), max_size=3))
+def test_frames_are_the_json_that_they_would_be(frames: dict[str, Any]) -> None:
+    def with_bytes(frame: Any, of: Any) -> Any:
+        if isinstance(frame, list):
+            return [with_bytes(one, of) for one in frame]
+        if isinstance(frame, dict) and "width" in frame and "pixels" in frame:
+            return {**frame, "pixels": of(frame["pixels"])}
+        return frame
+
+    def each(of: Any, frames: dict[str, Any]) -> dict[str, Any]:
+        return {name: with_bytes(one, of) for name, one in frames.items()}
+
+    parts = encoded_frames(frames)
+    assert each(b64decode, json.loads(as_text(parts))) == frames
+    text, pixels = as_places(parts)
+    placed = each(lambda lies: pixels[lies[0] : lies[0] + lies[1]], json.loads(text))
+    assert placed == frames
+
+
+def test_texts_for_many_readers_are_made_once_within_a_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[Any] = []
+
+    def spied(parts: list[bytes]) -> bytes:
+        made.append(parts)
+        return as_text(parts)
+
+    monkeypatch.setattr(log_module, "as_text", spied)
+    monkeypatch.setattr(log_module, "_TEXT_BYTES", 20_000)
+    log = EventLog()
+    for _ in range(30):
+        log.tell("step", {}, frames={"now": {"pixels": bytes(3000)}})
+    log.tell("end", {})
+    alone = log.size
+
+    async def look() -> None:
+        with log.reader(), log.reader():
+            events = log.after(0)[0]
+            texts = [[log.spelled(one) for one in events] for _ in range(2)]
+            assert texts[0] == texts[1] == [one.data for one in events]
+            assert len(events) * 3000 > 20_000
+            made.clear()
+            for _ in range(50):
+                for one in events[-5:]:
+                    log.spelled(one)
+            assert len(made) <= 5
+            assert alone + 10_000 < log.size <= alone + 20_000
+
+    asyncio.run(look())
+    assert log.size == alone
 
 
 @pytest.mark.parametrize("after", range(33))

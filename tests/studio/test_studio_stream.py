@@ -32,6 +32,8 @@ from tests.studio.conftest import Served
 MORPH = {"kind": "morph", "network": "digits-cnn", "picture": "digits:7", "to": "2",
          "direction": "sign", "step_size": "0.0001"}  # fmt: skip
 
+DOORS = ["events", "stream"]
+
 
 def until(true: Callable[[], bool]) -> None:
     """Wait for what other threads are about to do."""
@@ -59,16 +61,16 @@ def endless(job: Job) -> None:
 class Reader:
     """A connection by hand, to be cut as a cable is."""
 
-    def __init__(self, served: Served, job: Job) -> None:
+    def __init__(self, served: Served, job: Job, door: str = "events") -> None:
         place = urlsplit(served.url)
         assert place.hostname is not None
         assert place.port is not None
         self.socket = socket.create_connection((place.hostname, place.port))
         self.socket.sendall(
-            f"GET /api/jobs/{job.id}/events HTTP/1.1\r\nHost: {place.netloc}\r\n\r\n".encode()
+            f"GET /api/jobs/{job.id}/{door} HTTP/1.1\r\nHost: {place.netloc}\r\n\r\n".encode()
         )
         self.heard = b""
-        while b"event: " not in self.heard:
+        while b"event" not in self.heard.partition(b"\r\n\r\n")[2]:
             self.heard += self.socket.recv(65536)
 
     def cut(self) -> None:
@@ -77,7 +79,8 @@ class Reader:
         self.socket.close()
 
 
-def test_a_vanished_reader_ends_the_job_and_leaves_nothing(served: Served) -> None:
+@pytest.mark.parametrize("door", DOORS)
+def test_a_vanished_reader_ends_the_job_and_leaves_nothing(served: Served, door: str) -> None:
     model = served.studio.networks.get("digits-cnn")
     module = model.module
     before = {key: value.clone() for key, value in module.state_dict().items()}
@@ -93,7 +96,7 @@ def test_a_vanished_reader_ends_the_job_and_leaves_nothing(served: Served) -> No
     asked = served.client.post("/api/jobs", json={**MORPH, "steps": 2000})
     job = served.studio.jobs.get(asked.json()["id"])
     assert job is not None
-    reader = Reader(served, job)
+    reader = Reader(served, job, door)
     until(lambda: job.log.last > 5)
     assert job.log.readers == 1
     reader.cut()
@@ -164,25 +167,36 @@ def test_a_reader_goes_on_where_it_was(served: Served, way: str) -> None:
     assert answer.content == b""
 
 
+@pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("given", ["-1", "x", "1.5", "1e3", "99", "٣", "9" * 39, "1 or 1=1"])
-def test_an_event_that_never_was_is_refused_in_words(served: Served, given: str) -> None:
+def test_an_event_that_never_was_is_refused_in_words(served: Served, given: str, door: str) -> None:
     job = queued(served, lambda job: job.tell("begin", {}))
     until(lambda: job.ended)
-    url = f"/api/jobs/{job.id}/events"
+    url = f"/api/jobs/{job.id}/{door}"
     answers = [served.client.get(url, params={"after": given})]
-    if given.isascii():
+    if given.isascii() and door == "events":
         answers.append(served.client.get(url, headers={"Last-Event-ID": given}))
     for answer in answers:
         assert answer.status_code == 422
         assert answer.headers["content-type"] == "application/problem+json"
         detail = answer.json()["detail"]
         assert f"{given!r}; expected the number of one that the job told, from 0 to 2" in detail
-    assert served.client.get(url, headers={"Last-Event-ID": "9" * 5000}).status_code == 422
+    assert served.client.get(url, params={"after": "9" * 5000}).status_code == 422
+    if door == "events":
+        assert served.client.get(url, headers={"Last-Event-ID": "9" * 5000}).status_code == 422
 
 
 @pytest.mark.parametrize(
     ("method", "rest"),
-    [("GET", ""), ("DELETE", ""), ("GET", "/events"), ("HEAD", "/events"), ("GET", "/files/a.png")],
+    [
+        ("GET", ""),
+        ("DELETE", ""),
+        ("GET", "/events"),
+        ("HEAD", "/events"),
+        ("GET", "/files/a.png"),
+        ("GET", "/stream"),
+        ("HEAD", "/stream"),
+    ],
 )
 def test_a_job_that_is_not_there(served: Served, method: str, rest: str) -> None:
     gone = queued(served, lambda job: None)
@@ -196,15 +210,25 @@ def test_a_job_that_is_not_there(served: Served, method: str, rest: str) -> None
             assert f"there is no job '{job}'" in answer.json()["detail"]
 
 
-def test_the_stream_is_for_nobody_to_keep_or_hold_back(served: Served) -> None:
+@pytest.mark.parametrize(
+    ("door", "media_type", "begins"),
+    [
+        ("events", "text/event-stream", f"retry: {event_stream.RETRY}\n\n".encode()),
+        ("stream", "application/octet-stream", bytes(8)),
+    ],
+)
+def test_the_stream_is_for_nobody_to_keep_or_hold_back(
+    served: Served, door: str, media_type: str, begins: bytes
+) -> None:
     job = queued(served, endless)
-    url = f"/api/jobs/{job.id}/events"
+    url = f"/api/jobs/{job.id}/{door}"
     head = served.client.head(url)
     with served.client.stream("GET", url) as answer:
         first = next(answer.iter_raw())
-    assert first.startswith(f"retry: {event_stream.RETRY}\n\n".encode())
+    assert first.startswith(begins)
     for headers in (head.headers, answer.headers):
-        assert headers["content-type"].startswith("text/event-stream")
+        assert headers["content-type"].startswith(media_type)
+        assert "content-length" not in headers
         assert headers["cache-control"] == "no-store, no-transform"
         assert headers["x-accel-buffering"] == "no"
     assert head.status_code == 200
@@ -227,8 +251,9 @@ def test_a_stream_with_nothing_to_say_shows_that_it_is_there(
     assert lines >= 3
 
 
+@pytest.mark.parametrize("door", DOORS)
 def test_who_takes_nothing_any_more_is_gone(
-    served: Served, monkeypatch: pytest.MonkeyPatch
+    served: Served, monkeypatch: pytest.MonkeyPatch, door: str
 ) -> None:
     monkeypatch.setattr(event_stream, "STALLED", 0.1)
 
@@ -239,7 +264,7 @@ def test_who_takes_nothing_any_more_is_gone(
             time.sleep(0.001)
 
     job = queued(served, much)
-    reader = Reader(served, job)  # that reads no more from here on
+    reader = Reader(served, job, door)  # that reads no more from here on
     until(lambda: job.ended)
     assert job.state == "cancelled"
     reader.socket.close()
@@ -338,6 +363,7 @@ def test_the_description_knows_refusals_and_events(served: Served) -> None:
         (one, "get"): {404},
         (one, "delete"): {404},
         (f"{one}/events", "get"): {404, 422},
+        (f"{one}/stream", "get"): {404, 422},
         (f"{one}/files/{{name}}", "get"): {404, 422},
     }
     stream = paths[f"{one}/events"]["get"]["responses"]["200"]

@@ -38,32 +38,48 @@ export async function clear(): Promise<void> {
   await settle();
 }
 
+/** A message of a stream, whose frames say where in `pixels` theirs lie. */
+export function message(id: number, event: string, data: object, pixels: number[] = []) {
+  const head = new TextEncoder().encode(JSON.stringify({ id, event, data }));
+  const lengths = new DataView(new ArrayBuffer(8));
+  lengths.setUint32(0, head.length, true);
+  lengths.setUint32(4, pixels.length, true);
+  return Uint8Array.from([...new Uint8Array(lengths.buffer), ...head, ...pixels]);
+}
+
 /** A stream of a job that tells what a test says. */
 export class FakeStream {
-  static readonly CLOSED = 2;
-  readyState = 1;
-  onopen: (() => void) | null = null;
-  onerror: (() => void) | null = null;
-  private readonly hearing = new Map<string, (told: object) => void>();
+  private pieces!: ReadableStreamDefaultController<Uint8Array>;
   private number = 0;
+  readonly answer: Response;
 
-  constructor(readonly url: string) {
-    server.streams.push(this);
+  constructor(
+    readonly url: string,
+    readonly signal: AbortSignal,
+  ) {
+    const body = new ReadableStream<Uint8Array>({ start: (pieces) => void (this.pieces = pieces) });
+    this.answer = { status: 200, body } as Response;
+    signal.addEventListener("abort", () => this.lose());
   }
 
-  addEventListener(name: string, hear: (told: object) => void): void {
-    this.hearing.set(name, hear);
+  /** A piece of what is sent. */
+  send(piece: Uint8Array): void {
+    this.pieces.enqueue(piece);
   }
 
-  close(): void {
-    this.readyState = FakeStream.CLOSED;
+  /** The connection breaks. */
+  lose(): void {
+    this.pieces.error(new TypeError("network error"));
+  }
+
+  /** It ends as a stream does that is complete, or that a proxy cuts. */
+  end(): void {
+    this.pieces.close();
   }
 
   async tell(name: string, data: object): Promise<void> {
     this.number += 1;
-    const hear = this.hearing.get(name);
-    if (hear === undefined) throw new Error(`nobody hears ${name}`);
-    await act(() => hear({ lastEventId: String(this.number), data: JSON.stringify(data) }));
+    await act(() => this.send(message(this.number, name, data)));
     await settle();
   }
 }
@@ -77,13 +93,17 @@ export const server = {
   streams: [] as FakeStream[],
   answers: new Map<string, Answer>(),
 
-  /** Stand in for fetch and EventSource. */
+  /** Stand in for fetch. */
   start(stub: (name: string, value: unknown) => void): void {
     server.jobs.length = 0;
     server.streams.length = 0;
     server.answers.clear();
-    stub("EventSource", FakeStream);
-    stub("fetch", async (url: string, asked: { method: string; body?: string }) => {
+    stub("fetch", async (url: string, asked: { method: string; body?: string } & RequestInit) => {
+      if (/^api\/jobs\/[^/]+\/stream/.test(url)) {
+        const stream = new FakeStream(url, asked.signal as AbortSignal);
+        server.streams.push(stream);
+        return stream.answer;
+      }
       const body = JSON.parse(asked.body ?? "{}") as Record<string, unknown>;
       if (asked.method === "POST" && url === "api/jobs") {
         server.jobs.push(body);

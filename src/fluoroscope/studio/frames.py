@@ -1,4 +1,4 @@
-"""Pictures as the page receives them: 8-bit values, rows from the top, channels last, in base64."""
+"""Pictures as the page receives them: 8-bit values, rows from the top, channels last."""
 
 import base64
 from typing import Any
@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fluoroscope.pictures.display import shown
-from fluoroscope.studio.jobs.encoding import Base64
 
 MOST_SIDE = 224
 """The longer side of a frame; larger pictures are averaged down."""
@@ -57,7 +56,7 @@ def _packed(values: Tensor) -> dict[str, Any]:
         "width": width,
         "height": height,
         "channels": channels,
-        "pixels": Base64(base64.b64encode(pixels.data).decode("ascii")),
+        "pixels": pixels.tobytes(),
     }
 
 

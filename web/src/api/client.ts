@@ -63,19 +63,3 @@ async function answered(method: string, path: string, body?: unknown): Promise<R
 function stands(found: Reach): void {
   if (reach.peek().is !== found.is) reach.value = found;
 }
-
-/** Every name of an event besides `end`: the browser wants each of them named. */
-export const EVENTS = [
-  "queued",
-  "begin",
-  "step",
-  "winner",
-  "progress",
-  "map",
-  "units",
-  "picture",
-  "verdict",
-  "audited",
-  "sample",
-  "told",
-] as const;

@@ -1,11 +1,14 @@
 // What the server's API takes and tells. The server's own description is api/openapi.json.
 
-/** A picture: 8-bit values, rows from the top, channels last, in base64. */
+/**
+ * A picture: 8-bit values, rows from the top, channels last. Events of jobs have them as they are,
+ * what is answered in JSON in base64.
+ */
 export interface Frame {
   width: number;
   height: number;
   channels: 1 | 3;
-  pixels: string;
+  pixels: Uint8Array<ArrayBuffer> | string;
 }
 
 /** What was added: signed 8-bit values; one of them times `scale` is a change in pixel values. */

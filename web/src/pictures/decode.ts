@@ -18,8 +18,13 @@ export function floats(base64: string): Float32Array {
   return new Float32Array(bytes(base64).buffer);
 }
 
+/** The values of a picture, however it was sent. */
+export function valuesOf({ pixels }: Frame): Uint8Array<ArrayBuffer> {
+  return typeof pixels === "string" ? bytes(pixels) : pixels;
+}
+
 export function toImageData(frame: Frame): ImageData {
-  const values = bytes(frame.pixels);
+  const values = valuesOf(frame);
   const image = new ImageData(frame.width, frame.height);
   for (let pixel = 0; pixel < frame.width * frame.height; pixel++) {
     for (let channel = 0; channel < 3; channel++) {
@@ -33,6 +38,7 @@ export function toImageData(frame: Frame): ImageData {
 
 /** The changes in pixel values, as many as `width * height * channels`. */
 export function changes(difference: Difference): Float32Array {
-  const raw = new Int8Array(bytes(difference.pixels).buffer);
+  const { buffer, byteOffset, length } = valuesOf(difference);
+  const raw = new Int8Array(buffer, byteOffset, length);
   return Float32Array.from(raw, (value) => value * difference.scale);
 }

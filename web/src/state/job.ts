@@ -4,11 +4,12 @@
 //   job.run({ kind: "morph", … }, { event: (name, data) => …, end: (end) => … });
 //   <JobState job={job} />
 //
-// The browser comes back to a lost stream by itself. What it cannot do is tell a server that is
-// gone, or a job that is not kept any more, from a short break: that is done here.
+// A lost stream is taken up again after the last whole event; a server that is gone, or a job that
+// is not kept any more, is told from a short break.
 import { type ReadonlySignal, signal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
-import { call, EVENTS, Refusal } from "../api/client";
+import { call, Refusal } from "../api/client";
+import { hear, type Told } from "../api/stream";
 import type { End, JobInfo } from "../api/types";
 import { slot } from "./slots";
 
@@ -36,6 +37,9 @@ export interface Handlers {
 const PATIENCE = 6;
 /** Seconds between two questions whether it is there again. */
 const ASK_AGAIN = 2;
+/** Seconds between the first ones: a job goes on without a reader for less than a second. */
+const COME_BACK = 0.2;
+const QUICKLY_FOR = 1;
 
 const SERVER_GONE =
   "The studio does not answer. If its command has ended, start it again; this page comes back " +
@@ -56,8 +60,11 @@ export interface Run {
 export function runJob(request: object, handlers: Handlers): Run {
   const standing = signal<Standing>({ is: "queued", place: null });
   const id = signal<string | null>(null);
-  let source: EventSource | null = null;
-  let timer: ReturnType<typeof setTimeout> | undefined;
+  let line: AbortController | null = null;
+  let again: ReturnType<typeof setTimeout> | undefined;
+  let patience: ReturnType<typeof setTimeout> | undefined;
+  /** When the connection was lost; `null` where there is one. */
+  let silent: number | null = null;
   let last = 0;
   let stopped = false;
   let left = false;
@@ -66,9 +73,11 @@ export function runJob(request: object, handlers: Handlers): Run {
   const over = () => ["done", "cancelled", "failed"].includes(standing.peek().is);
 
   function close() {
-    source?.close();
-    source = null;
-    clearTimeout(timer);
+    line?.abort();
+    line = null;
+    clearTimeout(again);
+    clearTimeout(patience);
+    patience = undefined;
   }
 
   function finish(found: Standing) {
@@ -77,11 +86,9 @@ export function runJob(request: object, handlers: Handlers): Run {
     standing.value = found;
   }
 
-  function heard(name: string, told: MessageEvent<string>) {
-    const number = Number(told.lastEventId);
-    if (number > 0 && number <= last) return;
-    last = Math.max(last, number || 0);
-    const data: unknown = JSON.parse(told.data);
+  function heard({ id: number, event: name, data }: Told) {
+    if (number <= last) return;
+    last = number;
     if (name === "end") {
       const end = data as End;
       finish(
@@ -106,50 +113,54 @@ export function runJob(request: object, handlers: Handlers): Run {
   }
 
   function connected() {
-    clearTimeout(timer);
-    timer = undefined;
+    clearTimeout(patience);
+    patience = undefined;
+    silent = null;
     const now = standing.peek();
     if (now.is === "reconnecting" || now.is === "gone") standing.value = before;
   }
 
-  function lost() {
+  function lost(refused: boolean) {
     if (left || over()) return;
     const now = standing.peek();
     if (now.is !== "reconnecting" && now.is !== "gone") {
       before = now;
       standing.value = { is: "reconnecting" };
     }
-    if (source?.readyState === EventSource.CLOSED) {
-      // The browser gave up, as it does where the answer was no stream: ask what has become of it.
-      close();
-      void ask();
-    } else if (timer === undefined) {
-      timer = setTimeout(() => {
-        standing.value = { is: "gone", reason: SERVER_GONE, returns: true };
-      }, 1000 * PATIENCE);
-    }
+    silent ??= Date.now();
+    if (refused) return void ask();
+    patience ??= setTimeout(() => {
+      standing.value = { is: "gone", reason: SERVER_GONE, returns: true };
+    }, 1000 * PATIENCE);
+    comeBack();
+  }
+
+  function comeBack() {
+    const quickly = Date.now() - (silent ?? 0) < 1000 * QUICKLY_FOR;
+    again = setTimeout(listen, 1000 * (quickly ? COME_BACK : ASK_AGAIN));
   }
 
   async function ask() {
     try {
       await call<JobInfo>("GET", `api/jobs/${id.peek()}`);
-      if (!left && !over()) listen();
+      if (!left && !over()) comeBack();
     } catch (problem) {
       if (left || over()) return;
       const status = (problem as Refusal).status;
       if (status === 404) return finish({ is: "gone", reason: JOB_GONE, returns: false });
       standing.value = { is: "gone", reason: SERVER_GONE, returns: true };
-      timer = setTimeout(() => void ask(), 1000 * ASK_AGAIN);
+      again = setTimeout(() => void ask(), 1000 * ASK_AGAIN);
     }
   }
 
   function listen() {
-    source = new EventSource(`api/jobs/${id.peek()}/events${last > 0 ? `?after=${last}` : ""}`);
-    source.onopen = connected;
-    source.onerror = lost;
-    for (const name of [...EVENTS, "end"]) {
-      source.addEventListener(name, (told) => heard(name, told as MessageEvent<string>));
-    }
+    line ??= new AbortController();
+    const { signal } = line;
+    const path = `api/jobs/${id.peek()}/stream${last > 0 ? `?after=${last}` : ""}`;
+    hear(path, signal, connected, heard).then(
+      (began) => lost(!began),
+      () => signal.aborted || lost(false),
+    );
   }
 
   async function begin() {
@@ -180,7 +191,7 @@ export function runJob(request: object, handlers: Handlers): Run {
     const job = id.peek();
     if (job !== null) end(job);
     // Where nothing is heard from the server the end will not be told either.
-    if (job === null || source === null || standing.peek().is === "gone") {
+    if (job === null || line === null || standing.peek().is === "gone") {
       finish({ is: "cancelled", why: null });
     }
   }

@@ -2,9 +2,9 @@ import { expect, test } from "vitest";
 import type { StepEvent } from "../api/types";
 import { Trajectory } from "./trajectory";
 
-function told(step: number, probabilities: number[], characters = 10): StepEvent {
+function told(step: number, probabilities: number[], count = 10): StepEvent {
   const values = new Float32Array(probabilities);
-  const pixels = "A".repeat(characters / 2);
+  const pixels = new Uint8Array(count / 2);
   const now = { width: 1, height: 1, channels: 1 as const, pixels };
   return {
     step,

@@ -4,8 +4,8 @@ import { type ReadonlySignal, signal } from "@preact/signals";
 import type { Difference, Frame, StationTold, StepEvent } from "../api/types";
 import { floats } from "../pictures/decode";
 
-/** Characters of base64 that a trajectory holds; beyond them pictures between the others go. */
-export const MOST_CHARACTERS = 40_000_000;
+/** Bytes of pictures that a trajectory holds; beyond them pictures between the others go. */
+export const MOST_BYTES = 40_000_000;
 
 export interface Frames {
   now: Frame;
@@ -56,14 +56,14 @@ export class Trajectory {
   /** The largest probability that each class ever had. */
   highest = new Float32Array(0);
   private readonly kept = new Map<number, Frames>();
-  private characters = 0;
+  private bytes = 0;
   /** Pictures of which some had to go, or never came, as the reader was too slow. */
   private stride = 1;
   private readonly changed = signal(0);
   private waiting = false;
 
   constructor(
-    private readonly most = MOST_CHARACTERS,
+    private readonly most = MOST_BYTES,
     /** When the page is to be told that there is more: once for each time that it paints. */
     private readonly later: (tell: () => void) => void = (tell) => requestAnimationFrame(tell),
   ) {}
@@ -100,8 +100,8 @@ export class Trajectory {
     });
     if (told.frames !== undefined && (at % this.stride === 0 || this.matters(at))) {
       this.kept.set(at, told.frames);
-      this.characters += size(told.frames);
-      while (this.characters > this.most && this.thin());
+      this.bytes += size(told.frames);
+      while (this.bytes > this.most && this.thin());
     }
     this.announce();
   }
@@ -117,9 +117,9 @@ export class Trajectory {
     return best === null ? null : { at: best, frames: this.kept.get(best) as Frames };
   }
 
-  /** What the pictures take, in characters. */
+  /** What the pictures take, in bytes. */
   get size(): number {
-    return this.characters;
+    return this.bytes;
   }
 
   /** The place of a step by its number, or the last one before it. */
@@ -165,7 +165,7 @@ export class Trajectory {
       between += 1;
       if (at % this.stride === 0) continue;
       this.kept.delete(at);
-      this.characters -= size(frames);
+      this.bytes -= size(frames);
       gone += 1;
     }
     if (gone > 0 || between > 0) return true;
@@ -173,7 +173,7 @@ export class Trajectory {
     for (const [at, frames] of this.kept) {
       if (at === 0 || at === last) continue;
       this.kept.delete(at);
-      this.characters -= size(frames);
+      this.bytes -= size(frames);
       return true;
     }
     return false;

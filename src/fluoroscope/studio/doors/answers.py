@@ -2,13 +2,18 @@
 
 import base64
 import binascii
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 from torch import Tensor
 
 from fluoroscope.errors import InvalidImagesError
+
+
+def _in_base64(pixels: Any) -> Any:
+    return base64.b64encode(pixels).decode("ascii") if isinstance(pixels, bytes) else pixels
+
 
 Channels = Annotated[int, Field(ge=1, le=3, description="1 for grey, 3 for colour.")]
 
@@ -19,7 +24,7 @@ class Frame(BaseModel):
     width: int
     height: int
     channels: Channels
-    pixels: str
+    pixels: Annotated[str, BeforeValidator(_in_base64)]
 
 
 class Drawing(BaseModel):

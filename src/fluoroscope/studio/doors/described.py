@@ -33,6 +33,7 @@ class End(BaseModel):
     problem: str | None = Field(None, description="Why it failed, or ended by itself.")
 
 
+_NO_MORE = {"description": "All was read up to the end: do not come back."}
 _TOLD: dict[str, type[BaseModel]] = {"queued": Queued, "progress": Progress, "end": End}
 
 
@@ -83,5 +84,18 @@ def stream() -> dict[int | str, dict[str, Any]]:
             "description": said,
             "content": {"text/event-stream": {"schema": {"type": "string"}, "itemSchema": item}},
         },
-        204: {"description": "All was read up to the end: do not come back."},
+        204: _NO_MORE,
     }
+
+
+def messages() -> dict[int | str, dict[str, Any]]:
+    """The same events in the form that the page reads."""
+    said = (
+        "The same events, each as a message: two little-endian 32-bit numbers, which are the "
+        "lengths of the two parts that follow. The first part is the JSON object `{id, event, "
+        "data}`, in which the `pixels` of a frame are `[place, count]`; the second is the bytes "
+        "in which they lie there. A message with two empty parts says that the stream is still "
+        "there."
+    )
+    content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    return {200: {"description": said, "content": content}, 204: _NO_MORE}

@@ -23,7 +23,8 @@ the `notes` and the `files` that can be fetched. In between come those of its ki
 the end always are. A job that nobody reads ends within a second, unless it is `unattended`.
 
 **Pictures** are sent as 8-bit values, rows from the top, channels last, in base64; probabilities as
-little-endian float32 in base64.
+little-endian float32 in base64. `GET api/jobs/ID/stream` tells the same as `events` with the
+pictures of its events as bytes.
 
 **Refusals** are problem details (RFC 9457): `detail` is one sentence that says what was given, what
 was expected and what to do.

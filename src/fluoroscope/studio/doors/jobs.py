@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Header, HTTPException, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from fluoroscope.studio.doors.described import refusals, stream
-from fluoroscope.studio.doors.event_stream import EventStream
+from fluoroscope.studio.doors.described import messages, refusals, stream
+from fluoroscope.studio.doors.event_stream import EVENTS, MESSAGES, EventStream, Form
 from fluoroscope.studio.guard.clients import address_of, client_of, know_again
 from fluoroscope.studio.jobs.job import Job, State
 from fluoroscope.studio.kinds.registry import KINDS
@@ -86,10 +86,20 @@ def jobs(studio: Studio) -> APIRouter:
         ] = "",
     ) -> Response:
         """What the job tells, from its first event or from that after ``Last-Event-ID``."""
-        begin = _number(last_event_id or after or "0", job)
-        if job.log.ended and 0 < begin == job.log.last:
-            return Response(status_code=204)  # by which the browser knows that this was all
-        return EventStream(job.log, begin)
+        return _told(job, last_event_id or after, EVENTS)
+
+    @doors.get(
+        "/{identifier}/stream", response_class=Response, responses=messages() | refusals(404, 422)
+    )
+    @doors.head("/{identifier}/stream", response_class=Response, include_in_schema=False)
+    async def stream_of_bytes(
+        job: Found,
+        after: Annotated[
+            str, Query(max_length=40, description="The number of the last one that was read.")
+        ] = "",
+    ) -> Response:
+        """What the job tells, as `events`, with its pictures as bytes: browsers read it faster."""
+        return _told(job, after, MESSAGES)
 
     @doors.get(
         "/{identifier}/files/{name}", response_class=Response, responses=_FILE | refusals(404, 422)
@@ -108,6 +118,13 @@ def jobs(studio: Studio) -> APIRouter:
         return Response(content, media_type=left.media_type, headers=headers)
 
     return doors
+
+
+def _told(job: Job, after: str, form: Form) -> Response:
+    begin = _number(after or "0", job)
+    if job.log.ended and 0 < begin == job.log.last:
+        return Response(status_code=204)  # by which the browser knows that this was all
+    return EventStream(job.log, begin, form)
 
 
 def _number(given: str, job: Job) -> int:

@@ -11,7 +11,7 @@ The log is the only queue there is, and whatever a job does it stays within its 
 
 import asyncio
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,14 +19,16 @@ from threading import Lock
 from typing import Any
 
 from fluoroscope.errors import FluoroscopeError
-from fluoroscope.studio.jobs.encoding import encoded, encoded_frames
+from fluoroscope.studio.jobs.encoding import as_places, as_text, encoded, encoded_frames
 
 MOST_FRAME_BYTES = 64 * 2**20
-"""Frames that a log holds, as the text that is sent."""
+"""Frames that a log holds."""
 MOST_EVENT_BYTES = 32 * 2**20
 """Everything else that it holds."""
 _AT_ONCE = 256 * 2**10
 """Bytes of events that a reader is handed in one go, if there are several."""
+_TEXT_BYTES = 4 * 2**20
+"""Of frames in base64 that are kept while readers of texts may want the same."""
 _EVENT_BYTES = 300
 """What an event takes beside its text."""
 
@@ -41,20 +43,35 @@ class Event:
     """``queued``, ``begin``, ``step``, ``winner``, ``progress``, ``end`` and what kinds add."""
     text: bytes
     """Its data as JSON."""
-    frames: bytes | None = None
-    """Pictures that belong to it, as a JSON object; ``None`` where there are none any more."""
+    frames: list[bytes] | None = None
+    """Pictures that belong to it, see :func:`.encoded_frames`; ``None`` where none are left."""
 
     @property
     def size(self) -> int:
         """Bytes of its text and frames."""
-        return len(self.text) + len(self.frames or b"")
+        return len(self.text) + self.frame_bytes
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of its frames."""
+        return sum(map(len, self.frames or ()))
 
     @property
     def data(self) -> bytes:
-        """What is sent: the data, with ``frames`` where they are still there."""
+        """The data as one text, with ``frames`` where they are still there."""
+        frames = self.frames
+        return self.text if frames is None else self._with(as_text(frames))
+
+    @property
+    def placed(self) -> tuple[bytes, bytes]:
+        """The same without base64: see :func:`.as_places`."""
         frames = self.frames
         if frames is None:
-            return self.text
+            return self.text, b""
+        text, pixels = as_places(frames)
+        return self._with(text), pixels
+
+    def _with(self, frames: bytes) -> bytes:
         comma = b"," if len(self.text) > 2 else b""
         return b'%b%b"frames":%b}' % (self.text[:-1], comma, frames)
 
@@ -71,6 +88,8 @@ class EventLog:
         self._mattering: deque[Event] = deque()
         self._frame_bytes = 0
         self._text_bytes = 0
+        self._spelled: OrderedDict[int, bytes] = OrderedDict()
+        self._spelled_bytes = 0
         self._ended = False
         self._lock = Lock()
         self._readers: set[Reader] = set()
@@ -80,7 +99,7 @@ class EventLog:
     @property
     def size(self) -> int:
         """Bytes that it takes of memory."""
-        return self._text_bytes + self._frame_bytes
+        return self._text_bytes + self._frame_bytes + self._spelled_bytes
 
     @property
     def last(self) -> int:
@@ -132,7 +151,7 @@ class EventLog:
             self._events.append(event)
             self._text_bytes += added
             if shown is not None:
-                self._frame_bytes += len(shown)
+                self._frame_bytes += event.frame_bytes
                 (self._mattering if matters else self._passing).append(event)
                 self._drop()
             self._ended = name == "end"
@@ -152,6 +171,9 @@ class EventLog:
         finally:
             with self._lock:
                 self._readers.discard(reader)
+                if not self._readers:
+                    self._spelled.clear()
+                    self._spelled_bytes = 0
                 self._since = time.monotonic()
 
     def after(self, number: int) -> tuple[list[Event], bool]:
@@ -165,6 +187,22 @@ class EventLog:
                 number += 1
             return found, self._ended and number >= len(self._events)
 
+    def spelled(self, event: Event) -> bytes:
+        """The data of an event as one text, for a reader that there is.
+
+        What many readers want at about the same time is put into base64 once.
+        """
+        if event.frames is None:
+            return event.text
+        with self._lock:
+            found = self._spelled.get(event.number)
+            if found is None:
+                found = self._spelled[event.number] = event.data
+                self._spelled_bytes += len(found)
+                while self._spelled_bytes > _TEXT_BYTES and len(self._spelled) > 1:
+                    self._spelled_bytes -= len(self._spelled.popitem(last=False)[1])
+            return found
+
     def _drop(self) -> None:
         while self._frame_bytes > self._most:
             if self._passing:
@@ -174,7 +212,7 @@ class EventLog:
                 del self._mattering[1]
             else:
                 return
-            self._frame_bytes -= len(oldest.frames or b"")
+            self._frame_bytes -= oldest.frame_bytes
             oldest.frames = None
 
 

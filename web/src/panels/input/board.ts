@@ -3,7 +3,7 @@
 import { effect, signal } from "@preact/signals";
 import { call, reach, type Refusal } from "../../api/client";
 import type { NetworkInfo, Prediction } from "../../api/types";
-import { bytes, floats } from "../../pictures/decode";
+import { floats, valuesOf } from "../../pictures/decode";
 import { asPixels, type Drawn, keepDrawing } from "../../state/drawn";
 import { pictured, picturedTrouble } from "../../state/pictured";
 import { picture } from "../../state/sentence";
@@ -69,8 +69,8 @@ effect(() => {
   own = false;
   clearTimeout(resting);
   resting = undefined;
-  const { width, height, channels, pixels } = known.frame;
-  board.value = new Drawing(width, height, channels, bytes(pixels));
+  const { width, height, channels } = known.frame;
+  board.value = new Drawing(width, height, channels, valuesOf(known.frame));
   live.value = null;
 });
 

@@ -3,7 +3,7 @@ import { changes } from "../../pictures/decode";
 import { between } from "./between";
 
 function difference(values: number[], scale: number) {
-  const pixels = btoa(String.fromCharCode(...values.map((value) => value & 255)));
+  const pixels = new Uint8Array(Int8Array.from(values).buffer);
   return { width: values.length, height: 1, channels: 1 as const, pixels, scale };
 }
 

@@ -11,9 +11,6 @@ export function between(from: Difference, to: Difference): Difference {
     most = Math.max(most, Math.abs(after[index] as number));
   }
   const scale = most / 127;
-  let pixels = "";
-  for (const value of after) {
-    pixels += String.fromCharCode((scale > 0 ? Math.round(value / scale) : 0) & 255);
-  }
-  return { ...to, pixels: btoa(pixels), scale };
+  const signed = Int8Array.from(after, (value) => (scale > 0 ? Math.round(value / scale) : 0));
+  return { ...to, pixels: new Uint8Array(signed.buffer), scale };
 }
