@@ -14,7 +14,7 @@ from benchmarks.page import Skipped
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-_WATCH = """(() => {
+_WATCH = r"""(() => {
   const seen = { clicked: null, painted: [], long: [], ended: [] };
   window.seen = seen;
   const put = CanvasRenderingContext2D.prototype.putImageData;

@@ -17,7 +17,10 @@ def maps(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def pixels(sent: dict[str, Any]) -> torch.Tensor:
-    found = np.frombuffer(base64.b64decode(sent["pixels"]), dtype=np.uint8)
+    # A job tells bytes; server-sent events have them in base64.
+    values = sent["pixels"]
+    values = base64.b64decode(values) if isinstance(values, str) else values
+    found = np.frombuffer(values, dtype=np.uint8)
     return torch.from_numpy(found.reshape(sent["height"], sent["width"], sent["channels"]).copy())
 
 
