@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import time
 
 import numpy as np
 import torch
@@ -86,3 +87,18 @@ def test_files_are_made_anew_where_the_result_is_gone(served: Served) -> None:
     own = kept.describe()
     assert left["steps"] == own["steps"]
     assert left["summary"] == own["summary"]
+
+
+def test_of_a_forgotten_job_neither_steps_nor_results_stay(served: Served) -> None:
+    """One job after another takes no more memory than the last few."""
+    asked = {"kind": "morph", "network": "digits-cnn", "picture": "digits:3", "to": "5", "steps": 2}
+    most = served.studio.jobs.bounds.of_a_kind
+    for _ in range(most):
+        served.job(**asked)
+    steps, results = served.studio.steps.bytes, served.studio.results.bytes
+    for _ in range(most + 1):
+        served.job(**asked)
+    until = time.monotonic() + 20
+    while served.studio.steps.bytes > steps or served.studio.results.bytes > results:
+        assert time.monotonic() < until
+        time.sleep(0.01)

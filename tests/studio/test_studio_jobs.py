@@ -330,6 +330,22 @@ def test_finished_jobs_are_kept_by_number_and_by_bytes(make: Callable[..., Jobs]
     assert jobs.get(enormous.id) is enormous
 
 
+def test_what_was_asked_for_often_enough_since_is_forgotten() -> None:
+    forgotten: list[Job] = []
+    jobs = Jobs(1, Bounds(of_a_kind=2), forgotten.append)
+    other, shown = new("b"), new()
+    shown.kind = "other"
+    mine = [new() for _ in range(5)]
+    for job in (other, shown, *mine):
+        jobs.add(job, lambda job: None)
+        ended(job)
+    until(lambda: len(forgotten) == 3)
+    assert forgotten == mine[:3]
+    assert all(jobs.get(job.id) is None for job in mine[:3])
+    assert all(jobs.get(job.id) is job for job in (other, shown, *mine[3:]))
+    jobs.close()
+
+
 def test_many_jobs_leave_nothing_behind(make: Callable[..., Jobs]) -> None:
     jobs = make(2, kept=3)
     threads = threading.active_count()
@@ -442,7 +458,7 @@ class Queue(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.jobs = Jobs(4, Bounds(of_a_client=4, kept=10**6))
+        self.jobs = Jobs(4, Bounds(of_a_client=4, kept=10**6, of_a_kind=10**6))
         self.gates: dict[Job, Gate] = {}
         self.long: set[Job] = set()
         self.asked: set[Job] = set()

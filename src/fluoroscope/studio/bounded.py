@@ -1,7 +1,7 @@
 """Things kept while there is room: the least recently used goes when they take too many bytes."""
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -40,6 +40,12 @@ class Bounded(Generic[V]):
                 return None
             self._kept.move_to_end(key)
             return self._kept[key][0]
+
+    def forget(self, where: Callable[[Hashable], bool]) -> None:
+        """Let go of every value whose key is such."""
+        with self._lock:
+            for key in [one for one in self._kept if where(one)]:
+                self._drop(key)
 
     def _drop(self, key: Hashable) -> None:
         if key in self._kept:

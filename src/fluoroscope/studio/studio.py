@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fluoroscope.inversion.generator.result import Inversion
     from fluoroscope.models.classifier import Classifier
     from fluoroscope.neurons.reading.activations import Activations
+    from fluoroscope.studio.jobs.job import Job
 
 MOST_STEP_BYTES = 96 * 2**20
 """Pictures of steps that are kept; those that are gone are searched for anew."""
@@ -45,7 +46,7 @@ class Studio:
         self.inversions: Known[Inversion] = Known()
         self.twins: Known[Classifier] = Known(2)
         self.generator = generator
-        self.jobs = Jobs()
+        self.jobs = Jobs(forget=self._forget)
         self._again = Lock()
         self.steps: Bounded[Tensor] = Bounded(MOST_STEP_BYTES)
         self.results: Bounded[MorphResult] = Bounded(MOST_RESULT_BYTES)
@@ -89,6 +90,11 @@ class Studio:
                 image = job.picture_at(int(number))
             self.steps.put((job.id, int(number)), image, image.nbytes)
         return image
+
+    def _forget(self, job: "Job") -> None:
+        """Let go of what only that job's name leads to."""
+        self.results.forget(lambda key: key == job.id)
+        self.steps.forget(lambda key: isinstance(key, tuple) and key[0] == job.id)
 
     def warm_up(self) -> None:
         """Make ready what the page asks for first: the first network, a picture, a first step."""

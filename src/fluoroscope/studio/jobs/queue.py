@@ -1,7 +1,8 @@
 """The queue and the workers: clients in turn, so many jobs for each, long ones one at a time.
 
 A job whose readers are gone is cancelled within a second; finished ones stay to be read until
-there are too many of them, or they take too much memory.
+their client has asked for some more of the kind, or all of them are too many or take too much
+memory.
 """
 
 import threading
@@ -42,8 +43,11 @@ class Bounds:
     """Those of all clients at one address."""
     waiting: int = 96
     """Jobs of all clients that wait."""
+    of_a_kind: int = 8
+    """Finished jobs of one kind that are kept for a client: the page shows two, and Back leads to
+    earlier ones."""
     kept: int = 200
-    """Finished jobs."""
+    """Finished jobs of all clients."""
     kept_bytes: int = 256 * 2**20
     """What they take of memory, with their files."""
     patience: float = 0.8
@@ -73,8 +77,15 @@ class _Entry:
 class Jobs:
     """All jobs, by id. Every change of a job's state is made under one lock."""
 
-    def __init__(self, workers: int = WORKERS, bounds: Bounds | None = None) -> None:
+    def __init__(
+        self,
+        workers: int = WORKERS,
+        bounds: Bounds | None = None,
+        forget: Callable[[Job], None] = lambda job: None,
+    ) -> None:
+        """``forget`` is told of every job that is not kept any more."""
         self.bounds = bounds or Bounds()
+        self._forget = forget
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._line: Line[_Entry] = Line()
         self._running: set[_Entry] = set()
@@ -146,6 +157,7 @@ class Jobs:
         not theirs. The newest of all always stays.
         """
         with self._changed:
+            self._evict_kinds()
             kept = {job: job.size for job in self._jobs.values() if job.ended}
             newest = next(reversed(kept), None)
             while len(kept) > 1:
@@ -158,9 +170,22 @@ class Jobs:
                 most = max(of_client, key=lambda client: of_client[client])
                 own = (job for job in kept if job.client == most and job is not newest)
                 oldest = next(own, next(iter(kept)))
-                del kept[oldest], self._jobs[oldest.id]
+                del kept[oldest]
+                self._drop(oldest)
 
     # What follows is called with the lock, but for the threads' own loops.
+
+    def _evict_kinds(self) -> None:
+        """Forget what a client has asked for often enough since."""
+        newer: Counter[tuple[str, str]] = Counter()
+        for job in reversed([one for one in self._jobs.values() if one.ended]):
+            newer[job.client, job.kind] += 1
+            if newer[job.client, job.kind] > self.bounds.of_a_kind:
+                self._drop(job)
+
+    def _drop(self, job: Job) -> None:
+        del self._jobs[job.id]
+        self._forget(job)
 
     def _refuse(self, job: Job) -> None:
         if self._closed:
