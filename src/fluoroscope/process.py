@@ -4,6 +4,8 @@ Whoever saves a setting, changes it and restores it while another thread does th
 what the other had changed. So each of these has one lock, or one memory of how it was.
 """
 
+import ctypes
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock, RLock
@@ -53,3 +55,16 @@ def one_thread() -> Iterator[None]:
         with _counting:
             _single -= 1
             torch.set_num_threads(before)
+
+
+def give_back_freed_memory() -> bool:
+    """Give what is free back to the system after all; whether anything was.
+
+    It takes some hundredths of a second, in which nobody gets memory: it is for who is idle.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        return bool(ctypes.CDLL(None).malloc_trim(0))
+    except (AttributeError, OSError):  # another C library
+        return False

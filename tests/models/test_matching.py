@@ -2,6 +2,7 @@
 
 import pytest
 
+from fluoroscope.models import matching
 from fluoroscope.models.matching import fold, loosened, match
 
 CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -152,3 +153,9 @@ def test_two_true_names_in_each_others_place_are_not_overlooked() -> None:
     labels = list(swapped)
     swapped[3], swapped[5] = swapped[5], swapped[3]
     assert numbers(swapped, labels) == [0, 1, 2, 5, 4, 3, *range(6, 40)]
+
+
+def test_timm_calls_them_what_its_files_say_that_are_read_without_it() -> None:
+    timm = pytest.importorskip("timm.data")
+    info = timm.ImageNetInfo("imagenet-1k")
+    assert matching._timm_lists() == [info.label_descriptions(), info.label_names()]

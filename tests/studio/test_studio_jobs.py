@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from fluoroscope.errors import FluoroscopeError, InvalidParameterError
 from fluoroscope.notices import tell
+from fluoroscope.studio.jobs import queue
 from fluoroscope.studio.jobs.job import Job
 from fluoroscope.studio.jobs.line import Line
 from fluoroscope.studio.jobs.queue import Bounds, Jobs, TooManyJobsError
@@ -344,6 +345,24 @@ def test_what_was_asked_for_often_enough_since_is_forgotten() -> None:
     assert all(jobs.get(job.id) is None for job in mine[:3])
     assert all(jobs.get(job.id) is job for job in (other, shown, *mine[3:]))
     jobs.close()
+
+
+def test_free_memory_goes_back_once_there_is_nothing_to_do(
+    make: Callable[..., Jobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[int] = []
+    monkeypatch.setattr(queue, "_REST", 0.02)
+    monkeypatch.setattr(queue, "give_back_freed_memory", lambda: given.append(1))
+    jobs, gate = make(), Gate()
+    until(lambda: len(given) == 1)
+    jobs.add(job := new(), gate)
+    time.sleep(0.1)
+    assert len(given) == 1
+    gate.open.set()
+    ended(job)
+    until(lambda: len(given) == 2)
+    time.sleep(0.1)
+    assert len(given) == 2
 
 
 def test_many_jobs_leave_nothing_behind(make: Callable[..., Jobs]) -> None:

@@ -4,6 +4,7 @@ ImageNet's thousand classes go by several lists of names. What the installed lib
 (torchvision's names; timm's, with the numbers of WordNet, where it is installed) is read from them.
 """
 
+import csv
 import re
 import unicodedata
 from collections import Counter
@@ -11,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 How = Literal["name", "number", "place"]
@@ -331,14 +334,28 @@ def _imagenet() -> tuple[tuple[str, ...], ...]:
     from torchvision.models import ResNet18_Weights
 
     lists: list[Sequence[str]] = [ResNet18_Weights.DEFAULT.meta["categories"]]
+    return tuple(zip(*lists, *_timm_lists(), strict=True))
+
+
+def _timm_lists() -> list[Sequence[str]]:
+    """What timm calls them, and their numbers in WordNet; nothing where it is not installed.
+
+    Its files are read without it: to import it takes a second.
+    """
+    found = find_spec("timm")
+    if found is None or found.origin is None:
+        return []
+    folder = Path(found.origin).parent / "data" / "_info"
     try:
+        numbers = (folder / "imagenet_synsets.txt").read_text("utf-8").splitlines()
+        lines = (folder / "imagenet_synset_to_lemma.txt").read_text("utf-8").splitlines()
+        called = dict(csv.reader(lines, delimiter="\t"))
+        return [[called[number] for number in numbers], numbers]
+    except (OSError, ValueError, KeyError):  # another version keeps them elsewhere
         from timm.data import ImageNetInfo
-    except ImportError:
-        pass
-    else:
+
         info = ImageNetInfo("imagenet-1k")
-        lists += [info.label_descriptions(), info.label_names()]
-    return tuple(zip(*lists, strict=True))
+        return [info.label_descriptions(), info.label_names()]
 
 
 @cache

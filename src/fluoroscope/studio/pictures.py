@@ -14,8 +14,10 @@ from fluoroscope.errors import (
     FluoroscopeError,
     InvalidImagesError,
     InvalidParameterError,
+    PictureError,
     UnknownDataError,
 )
+from fluoroscope.files import user_path
 from fluoroscope.studio.bounded import Bounded
 from fluoroscope.studio.opening import OPENING
 
@@ -112,7 +114,18 @@ class Pictures:
             raise UnknownDataError(
                 f"there is no picture {name!r}; expected {data}:0 to {data}:{len(images) - 1}"
             )
-        return images[int(index)].image
+        try:
+            return images[int(index)].image
+        except PictureError as problem:
+            raise PictureError(_within(str(problem), data)) from problem
+
+
+def _within(words: str, data: str) -> str:
+    """The same with files named from the folder of the data on, not from the machine's root."""
+    folder = user_path(data)
+    for root in {f"{folder.resolve()}/", f"{folder.absolute()}/", f"{folder}/"}:
+        words = words.replace(root, "")
+    return words
 
 
 def with_channels(image: Tensor, channels: int) -> Tensor:

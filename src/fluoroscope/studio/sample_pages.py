@@ -14,9 +14,9 @@ from fluoroscope.data.classes import MISSING
 from fluoroscope.data.imageset import ImageSet
 from fluoroscope.engine.labels import Truth
 from fluoroscope.engine.predict import predict
-from fluoroscope.errors import PictureError, UnknownDataError, UnknownLabelError
-from fluoroscope.notices import tell
+from fluoroscope.errors import UnknownDataError, UnknownLabelError
 from fluoroscope.studio.frames import frame
+from fluoroscope.studio.kinds.readable import sample_at, tell_left_out
 from fluoroscope.studio.kinds.usual_data import speaks_of
 from fluoroscope.words import count as counted
 
@@ -57,14 +57,12 @@ def examples(
     """So many pictures from one on; those that cannot be read are left out and told of."""
     words, found, broken = _Words(model, images), [], 0
     for position in range(offset, min(offset + count, len(images))):
-        sample = _read(images, position)
+        sample = sample_at(images, position)
         if sample is None:
             broken += 1
             continue
         found.append(_example(model, f"{data}:{position}", sample, words, predicted=predicted))
-    if broken:
-        tell(f"{counted(broken, 'picture')} cannot be read and {'is' if broken == 1 else 'are'} "
-             "left out")  # fmt: skip
+    tell_left_out(broken)
     return found
 
 
@@ -91,7 +89,7 @@ def wrong_one(model: "Classifier", data: str, images: ImageSet, seed: int) -> tu
     at_once, searched = 1, 0
     while order and time.monotonic() < end:
         taken, order = order[:at_once], order[at_once:]
-        there = [(place, sample) for place in taken if (sample := _read(images, place))]
+        there = [(place, sample) for place in taken if (sample := sample_at(images, place))]
         wrong = _wrong(model, truth, [sample for _, sample in there])
         if wrong is not None:
             (place, sample), words = there[wrong], _Words(model, images)
@@ -105,13 +103,6 @@ def wrong_one(model: "Classifier", data: str, images: ImageSet, seed: int) -> tu
         f"were looked at, of {len(images)}; expected one that it gets wrong: choose other data, "
         "another network, or morph a picture"
     )
-
-
-def _read(images: ImageSet, place: int) -> Sample | None:
-    try:
-        return images[place]
-    except PictureError:
-        return None
 
 
 def _wrong(model: "Classifier", truth: Truth, samples: list[Sample]) -> int | None:

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from fluoroscope.neurons.reading.activations import Activations
     from fluoroscope.studio.jobs.job import Job
 
-MOST_STEP_BYTES = 96 * 2**20
+MOST_STEP_BYTES = 32 * 2**20
 """Pictures of steps that are kept; those that are gone are searched for anew."""
 
-MOST_RESULT_BYTES = 64 * 2**20
+MOST_RESULT_BYTES = 32 * 2**20
 """Trajectories for the files that jobs leave; those that are gone are made anew."""
 
 

@@ -11,6 +11,7 @@ from fluoroscope.models.classifier import Classifier
 from fluoroscope.notices import collected, distinct
 from fluoroscope.process import one_thread
 from fluoroscope.studio.kinds.kind import Name
+from fluoroscope.studio.kinds.readable import readable
 from fluoroscope.studio.kinds.registry import KINDS
 from fluoroscope.studio.lanes import Lane
 from fluoroscope.studio.networks import Offered, State, beside
@@ -157,7 +158,7 @@ def _look(studio: Studio, model: Classifier) -> None:
     if model.look is not None or (data == "digits" and model.channels != 1):
         return
     try:
-        images = studio.pictures.images(data, model.channels).take(_LOOKED_AT)
+        images = readable(studio.pictures.images(data, model.channels), _LOOKED_AT)
         batch = next(iter(images.batches(_LOOKED_AT, fit=model.preprocessing)))
         first_look(model, batch.images.to(model.device, model.dtype))
     except FluoroscopeError:

@@ -15,7 +15,7 @@ from typing import Any
 
 from fluoroscope.errors import FluoroscopeError
 from fluoroscope.notices import collected, distinct
-from fluoroscope.process import one_thread
+from fluoroscope.process import give_back_freed_memory, one_thread
 from fluoroscope.studio.faults import NO_MEMORY, tell_fault
 from fluoroscope.studio.jobs.job import Cancelled, Job, State
 from fluoroscope.studio.jobs.line import Line
@@ -25,6 +25,8 @@ WORKERS = 4
 """Threads that work: one of them for what is long, two for one client, one for the others."""
 _TICK = 0.1
 """Seconds between two looks whether somebody still reads."""
+_REST = 1.0
+"""Seconds without work after which memory that is free goes back to the system."""
 _FAULT = (
     "a mistake of the studio, or of the network's own code; where it happened is told on the "
     "terminal where the studio was started"
@@ -48,7 +50,7 @@ class Bounds:
     earlier ones."""
     kept: int = 200
     """Finished jobs of all clients."""
-    kept_bytes: int = 256 * 2**20
+    kept_bytes: int = 96 * 2**20
     """What they take of memory, with their files."""
     patience: float = 0.8
     """Seconds for which a job that was read goes on without a reader: one may be coming back."""
@@ -272,22 +274,29 @@ class Jobs:
         return True
 
     def _watch(self) -> None:
-        """Cancel what nobody reads any more."""
+        """Cancel what nobody reads; where there is nothing to do, give free memory back."""
+        rested = False
         while True:
             with self._changed:
-                while not self._closed and all(job.ended for job in self._jobs.values()):
-                    self._changed.wait()
+                live = [job for job in self._jobs.values() if not job.ended]
+                woken = True
+                if not live and not self._closed:
+                    woken = self._changed.wait(None if rested else _REST)
                 if self._closed:
                     return
-                attended = [
-                    job for job in self._jobs.values() if not job.ended and not job.unattended
-                ]
+            if not live:
+                rested = not woken
+                if rested:
+                    give_back_freed_memory()
+                continue
+            rested = False
+            attended = [job for job in live if not job.unattended]
             for job in attended:
                 unread, was_read = job.log.unread()
                 bounds = self.bounds
                 if unread > (bounds.patience if was_read else bounds.first_patience):
                     self.cancel(job, _ABANDONED)
-            del attended
+            del attended, live
             time.sleep(_TICK)
 
 

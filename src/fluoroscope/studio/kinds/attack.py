@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fluoroscope.attacks import registry
 from fluoroscope.attacks.attack import Method
-from fluoroscope.attacks.parts import attack_parts, first_part, fit_to, other_pictures
+from fluoroscope.attacks.parts import attack_parts, first_part, fit_to, other_pictures, part_size
 from fluoroscope.attacks.result import AttackResult
 from fluoroscope.attacks.universal.fitting import Fitted
 from fluoroscope.data.imageset import ImageSet
@@ -21,13 +21,14 @@ from fluoroscope.engine.grid import round_to_grid
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.stream import Step
 from fluoroscope.engine.threats import pixel_distances
-from fluoroscope.errors import InvalidParameterError
+from fluoroscope.errors import InvalidParameterError, PictureError
 from fluoroscope.notices import tell, tell_all
 from fluoroscope.pictures.write import write_png
 from fluoroscope.studio.command import command
 from fluoroscope.studio.frames import frame
 from fluoroscope.studio.kinds.attack_offer import check_size, expected_steps, offer
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
+from fluoroscope.studio.kinds.readable import readable
 from fluoroscope.studio.kinds.trajectory import Again, Trajectory, curve_csv
 from fluoroscope.studio.kinds.usual_data import speaks_of
 from fluoroscope.words import as_percent, count
@@ -224,8 +225,15 @@ def _method(
         images = studio.pictures.images(asked.others, model.channels)
     else:
         held = tuple(name for name in held if name == "pool")  # as the command does
-    pictures = {name: first_part(model, images) for name in held}
+    pictures = {name: _part(model, images) for name in held}
     return registry.attack(asked.attack, eps=asked.eps, norm=asked.norm, **given, **pictures)
+
+
+def _part(model: "Classifier", images: ImageSet) -> Tensor:
+    try:
+        return first_part(model, images)
+    except PictureError:
+        return first_part(model, readable(images, part_size(model)))
 
 
 def _target(model: "Classifier", asked: AttackRequest) -> int | None:

@@ -12,7 +12,8 @@ from fluoroscope.attribution.names import check_method
 from fluoroscope.report.audited import methods as quick_methods
 from fluoroscope.studio.command import command
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
-from fluoroscope.studio.kinds.usual_data import data_of
+from fluoroscope.studio.kinds.readable import readable
+from fluoroscope.studio.kinds.usual_data import check_numbers, data_of
 from fluoroscope.studio.known import is_full
 from fluoroscope.words import count
 
@@ -50,8 +51,12 @@ def work(studio: "Studio", job: "Job", asked: AuditRequest) -> None:
     for method in methods or ():
         check_method(method)
     data, images = data_of(studio, model, asked.data)
+    if asked.data is not None:
+        check_numbers(model, data, images)
     many = min(4, asked.pictures) if asked.quick else asked.pictures
-    batch = next(images.take(many).batches(many, fit=model.preprocessing, workers=0))
+    batch = next(
+        readable(images, many, job.check).batches(many, fit=model.preprocessing, workers=0)
+    )
     options = {"data": data, "limit": many, "method": methods, "fast": asked.quick,
                "seed": asked.seed or None}  # fmt: skip
     said_as = command(studio, "audit", network=asked.network, options=options)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fluoroscope.neurons.answers.top import top_rows_of
 from fluoroscope.neurons.reading.read import read
+from fluoroscope.studio.kinds.readable import readable, readable_place
 from fluoroscope.words import class_names, number
 
 if TYPE_CHECKING:
@@ -57,8 +58,9 @@ def favourites(
     by = (*names, layer, str(call))
     found = studio.readings.get(model, *by)
     if found is None:
-        small = max(images[0].image.shape[1:]) <= _SMALL
-        looked = images.take(_PICTURES if small else _FEWER)
+        first = images[readable_place(images)].image
+        many = _PICTURES if max(first.shape[1:]) <= _SMALL else _FEWER
+        looked = readable(images, many, job.check)
         found = read(
             model, looked, layer, call=call, reduction="max", cancelled=job.cancelled,
             on_share=lambda share: job.progress(

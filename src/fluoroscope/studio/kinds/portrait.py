@@ -21,6 +21,7 @@ from fluoroscope.studio.command import command, file_name
 from fluoroscope.studio.frames import frame
 from fluoroscope.studio.kinds.bytes_of import finite, plain_json, png
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
+from fluoroscope.studio.kinds.readable import readable_place
 from fluoroscope.studio.kinds.usual_data import data_of, fits, labelled_pictures
 from fluoroscope.words import sentence
 
@@ -122,7 +123,7 @@ def _command(
 
 def _size(data: "ImageSet") -> tuple[int, int]:
     """Of a network that takes pictures of any size that of the first one on offer."""
-    image = data[0].image
+    image = data[readable_place(data)].image
     return image.shape[1], image.shape[2]
 
 

@@ -11,6 +11,7 @@ from fluoroscope.engine.objectives import LOG_PROBABILITY
 from fluoroscope.engine.threats import as_text, usual_threat
 from fluoroscope.errors import FluoroscopeError, NoGradientError
 from fluoroscope.notices import collected
+from fluoroscope.studio.kinds.readable import readable_place
 from fluoroscope.studio.own import origin
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def usual_bounds(studio: "Studio", model: "Classifier") -> dict[str, str]:
     images = None
     if model.input_size is None:
         images = studio.pictures.images(studio.pictures.data[0], model.channels)
+        images = images.select([readable_place(images)])
     linf = as_text(usual_threat(model, images)).partition(":")[2]
     return {"linf": linf, **_BESIDE[linf]}
 

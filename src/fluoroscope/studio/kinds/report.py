@@ -11,7 +11,8 @@ from fluoroscope.report.sections import find_sections
 from fluoroscope.report.xray import xray
 from fluoroscope.studio.command import command
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
-from fluoroscope.studio.kinds.usual_data import data_of, fitting
+from fluoroscope.studio.kinds.readable import readable
+from fluoroscope.studio.kinds.usual_data import check_numbers, data_of, fitting
 
 if TYPE_CHECKING:
     from fluoroscope.models.classifier import Classifier
@@ -45,7 +46,8 @@ def work(studio: "Studio", job: "Job", asked: ReportRequest) -> None:
     model = studio.networks.own(asked.network, weights=True)
     data, images = data_of(studio, model, asked.data)
     find_sections(asked.sections)
-    some = images.take(asked.limit)
+    check_numbers(model, data, images)
+    some = readable(images, asked.limit, job.check)
     options = {
         "data": data,
         "limit": asked.limit,

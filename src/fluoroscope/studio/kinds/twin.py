@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from fluoroscope.gradients.randomised import with_random_weights
+from fluoroscope.studio.kinds.readable import readable
 from fluoroscope.studio.kinds.usual_data import data_of
 from fluoroscope.studio.own import own
 
@@ -19,7 +20,7 @@ def twin_of(studio: "Studio", name: str, model: "Classifier") -> "Classifier":
     found = studio.twins.get(model, name)
     if found is None:
         _, images = data_of(studio, model, None)
-        batch = next(images.take(_PICTURES).batches(_PICTURES, fit=model, workers=0))
+        batch = next(readable(images, _PICTURES).batches(_PICTURES, fit=model, workers=0))
         found = with_random_weights(model, batch.images.to(model.device, model.dtype))
         studio.twins.put(model, found, name)
     return own(found)

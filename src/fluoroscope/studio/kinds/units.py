@@ -20,6 +20,7 @@ from fluoroscope.studio.frames import frame
 from fluoroscope.studio.kinds.bytes_of import plain_json, png
 from fluoroscope.studio.kinds.favourites import SIDE, favourites
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
+from fluoroscope.studio.kinds.readable import readable_place
 from fluoroscope.studio.kinds.usual_data import data_of
 from fluoroscope.words import class_names, number, sentence
 
@@ -229,7 +230,8 @@ def _pair(found: Trace | Turned) -> list[int]:
 def offer(studio: "Studio", model: "Classifier") -> dict[str, Any]:
     """Layers with the number of their units, and which is read where nobody names one."""
     data, images = data_of(studio, model, None)
-    size = model.input_size or (images[0].image.shape[1], images[0].image.shape[2])
+    first = images[readable_place(images)].image
+    size = model.input_size or (first.shape[1], first.shape[2])
     usual = usual_layer(model, size)
     layers = [
         {"name": layer.name, "units": units.count, "kind": units.kind}

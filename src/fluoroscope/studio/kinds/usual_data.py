@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from fluoroscope.engine.labels import Truth, labelled, matching
-from fluoroscope.errors import UnknownDataError
+from fluoroscope.errors import PictureError, UnknownDataError, UnknownLabelError
+from fluoroscope.studio.kinds.readable import readable, readable_place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +53,7 @@ def picture_of(studio: "Studio", model: "Classifier") -> str | None:
     if not studio.pictures.data:
         return None
     name, images = data_of(studio, model, None)
-    return f"{name}:{min(7, len(images) - 1)}"
+    return f"{name}:{readable_place(images, min(7, len(images) - 1))}"
 
 
 def fits(model: "Classifier", images: "ImageSet") -> bool:
@@ -71,6 +72,22 @@ def speaks_of(model: "Classifier", images: "ImageSet") -> bool:
     return images.labels is None or fits(model, images)
 
 
+def check_numbers(model: "Classifier", name: str, images: "ImageSet") -> None:
+    """Refuse data whose labels are numbers and of more or fewer classes than the network has.
+
+    Whoever reads the labels refuses other names.
+
+    Raises:
+        UnknownLabelError: they are such.
+    """
+    found = matching(model, images.labels)
+    if found is not None and found.refusal is None and not fits(model, images):
+        raise UnknownLabelError(
+            f"the labels of {name} are the numbers of {len(found.names)} classes, and {model.name} "
+            f"has {model.num_classes}; expected data of its classes: fluoroscope studio --data DATA"
+        )
+
+
 def labelled_pictures(
     model: "Classifier",
     images: "ImageSet",
@@ -87,7 +104,18 @@ def labelled_pictures(
     Raises:
         InvalidImagesError, UnknownLabelError: they have no labels, or others than the network.
     """
-    truth = Truth.of(model, labelled(model, images).take(most))
+    check_numbers(model, images.name, images)
+    some = labelled(model, images).take(most)
+    try:
+        return _read(model, some, check, seconds)
+    except PictureError:
+        return _read(model, readable(some, most, check), check, seconds)
+
+
+def _read(
+    model: "Classifier", images: "ImageSet", check: Callable[[], None], seconds: float
+) -> "tuple[Tensor, Tensor]":
+    truth = Truth.of(model, images)
     ends, found = time.monotonic() + seconds, []
     for batch in truth.images.batches(_AT_ONCE, fit=model, workers=0):
         found.append((batch.images, truth.labels(batch)))
