@@ -85,6 +85,9 @@ function edge(x: ArrayLike<number>, place: number): number {
   return (before + after) / 2;
 }
 
+/** Pixels of each curve's look before its name. */
+const SWATCH = 20;
+
 export function drawNames(
   plot: uPlot,
   look: Look,
@@ -116,8 +119,16 @@ export function drawNames(
     ctx.moveTo(from, heights[index] as number);
     ctx.lineTo(from + 10 * ratio, at);
     ctx.stroke();
+    // As the curve is drawn: two of ten have the same colour.
     ctx.globalAlpha = 1;
-    ctx.fillText(nameOf(line, names), from + 13 * ratio, at);
+    ctx.lineWidth = 1.75 * ratio;
+    ctx.setLineDash(line.dash.map((length) => length * ratio));
+    ctx.beginPath();
+    ctx.moveTo(from + 12 * ratio, at);
+    ctx.lineTo(from + (12 + SWATCH) * ratio, at);
+    ctx.stroke();
+    ctx.setLineDash([]);
+    ctx.fillText(nameOf(line, names), from + (16 + SWATCH) * ratio, at);
   });
   ctx.restore();
 }
@@ -137,7 +148,7 @@ export function roomForNames(
   if (context === null) return 60;
   context.font = look.fontOf(1);
   const widest = Math.max(0, ...lines.map((line) => context.measureText(nameOf(line, names)).width));
-  return Math.ceil(Math.min(widest, host.clientWidth * 0.4)) + 18;
+  return Math.ceil(Math.min(widest, host.clientWidth * 0.4)) + 21 + SWATCH;
 }
 
 function colourOf(winner: number, lines: readonly Line[]): Line["colour"] {

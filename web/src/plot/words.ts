@@ -1,8 +1,9 @@
 // Numbers in words, as the library has them.
 
+/** A network's probability as people say it: none is 0 or 1 but by rounding, also of floats. */
 export function percent(probability: number): string {
-  if (probability > 0 && probability < 0.001) return "<0.1 %";
-  if (probability < 1 && probability > 0.999) return ">99.9 %";
+  if (probability < 0.0005) return "< 0.1 %";
+  if (probability >= 0.9995) return "> 99.9 %";
   return `${Number((100 * probability).toFixed(1))} %`;
 }
 

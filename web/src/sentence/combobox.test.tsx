@@ -70,6 +70,19 @@ test("a few are walked without a field, by arrows and Enter", () => {
   expect(chosen).toEqual(["4"]);
 });
 
+test("a letter leads to the next of a few that begins with it", () => {
+  show(ANIMALS, "1");
+  const list = root.querySelector("[role=listbox]") as HTMLElement;
+  press(list, "e");
+  expect(active(list)).toBe("Égyptian cat");
+  press(list, "t");
+  expect(active(list)).toBe("tabby, tabby cat");
+  press(list, "z");
+  expect(active(list)).toBe("tabby, tabby cat");
+  press(list, "Enter");
+  expect(chosen).toEqual(["0"]);
+});
+
 test("a thousand are searched; the list is bounded and says how many are left", () => {
   show(MANY, "c3");
   expect(root.querySelectorAll("[role=option]").length).toBe(60);

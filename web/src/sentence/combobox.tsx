@@ -2,12 +2,20 @@
 // are more than fit at a glance. The pattern is WAI-ARIA's combobox with a list that stays open.
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import "./combobox.css";
-import { type Item, search } from "./search";
+import { fold, type Item, search } from "./search";
 
 /** As many are listed at once; typing reaches the others. */
 const MOST_SHOWN = 60;
 /** With more than so many there is a field to type in. */
 const AT_A_GLANCE = 12;
+
+/** The next option that begins with a typed letter, where one does. */
+function beginning(items: readonly Item[], key: string, at: number): number | undefined {
+  if (key.length !== 1 || key === " ") return undefined;
+  const fits = (place: number) => fold(items[place]?.label ?? "").startsWith(fold(key));
+  const order = items.map((_, step) => (at + 1 + step) % items.length);
+  return order.find(fits);
+}
 
 interface ComboboxProps {
   /** What is chosen, for screen readers: "Class". */
@@ -40,7 +48,7 @@ export function Combobox({ label, items, chosen, choose }: ComboboxProps) {
       PageUp: Math.max(0, at - page),
       ...(searched ? {} : { Home: 0, End: last }),
     };
-    const to = moves[event.key];
+    const to = moves[event.key] ?? (searched ? undefined : beginning(shown, event.key, at));
     const picked = shown[at];
     if (to !== undefined) setAt(Math.max(0, to));
     else if (picked !== undefined && (event.key === "Enter" || (event.key === " " && !searched))) {

@@ -12,6 +12,7 @@ interface WordProps {
   spoken?: string;
   /** It cannot be as it is, for the reason that stands below the sentence. */
   wrong?: boolean;
+  /** Is given what closes it once something is chosen. */
   children: (close: () => void) => ComponentChildren;
 }
 
@@ -22,9 +23,12 @@ export function Word({ name, shown, spoken, wrong = false, children }: WordProps
   const whole = useRef<HTMLSpanElement>(null);
   const panel = useRef<HTMLDivElement>(null);
 
-  function close(): void {
+  /** Back to the word, or once something is chosen to what it changes: its keys are those of the
+   *  morph, where on the word Space would open it again. */
+  function close(chosen: boolean): void {
     setOpen(false);
-    button.current?.focus();
+    const panels = chosen ? document.getElementById("panels") : null;
+    (panels ?? button.current)?.focus({ preventScroll: true });
   }
 
   useLayoutEffect(() => {
@@ -77,10 +81,10 @@ export function Word({ name, shown, spoken, wrong = false, children }: WordProps
             if (event.key !== "Escape") return;
             event.preventDefault();
             event.stopPropagation();
-            close();
+            close(false);
           }}
         >
-          {children(close)}
+          {children(() => close(true))}
         </div>
       )}
     </span>

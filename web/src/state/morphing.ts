@@ -28,7 +28,7 @@ export const times = choice("times", usualTimes, "replace");
 /** Changes as large as the bound are to be seen: the largest factor that keeps them on the scale. */
 function usualTimes(): number {
   const bound = norm.value === "linf" ? ofBound(eps.value) : 1;
-  return TIMES.findLast((factor) => factor * bound <= 0.5) ?? 1;
+  return TIMES.findLast((factor) => factor * bound <= 1) ?? 1;
 }
 
 /** `8/255` as a number; 1 where it is none. */

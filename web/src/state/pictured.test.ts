@@ -10,6 +10,7 @@ afterEach(() => vi.unstubAllGlobals());
 let stands: "silent" | "refuses" | "answers" = "answers";
 const asked: string[] = [];
 const frame = { width: 1, height: 1, channels: 1, pixels: btoa("\x07") };
+const seeing = { width: 2, height: 1, channels: 3, pixels: btoa("\x07\x08\x09\x07\x08\x0a") };
 const half = btoa(String.fromCharCode(...new Uint8Array(new Float32Array([0.5, 0.5]).buffer)));
 
 function serve(): void {
@@ -21,7 +22,8 @@ function serve(): void {
     if (stands === "refuses") {
       return new Response(JSON.stringify({ detail: "no such picture" }), { status: 404 });
     }
-    return new Response(JSON.stringify({ frame, probabilities: half, winner: 1, notes: [] }));
+    const seen = String(init.body).includes("digits:8") ? seeing : frame;
+    return new Response(JSON.stringify({ frame: seen, probabilities: half, winner: 1, notes: [] }));
   });
 }
 
@@ -35,6 +37,7 @@ test("the network is asked of each picture, and again once a silent server answe
   network.value = { name: "net", labels: ["a", "b"], channels: 1, input_size: [1, 1], offers: {} };
   await vi.waitFor(() => expect(pictured.value?.label).toBe("7"));
   expect([...(pictured.value?.probabilities ?? [])]).toEqual([0.5, 0.5]);
+  expect(pictured.value?.notes.join()).toContain("nothing to see");
 
   stands = "silent";
   picture.value = "digits:8";
@@ -47,6 +50,7 @@ test("the network is asked of each picture, and again once a silent server answe
   expect(reach.value.is).toBe("there");
   await vi.waitFor(() => expect(pictured.value?.picture).toBe("digits:8"));
   expect(picturedTrouble.value).toBeNull();
+  expect(pictured.value?.notes).toEqual([]);
 
   stands = "refuses";
   picture.value = "digits:9";

@@ -3,7 +3,7 @@
 import { batch, effect, signal } from "@preact/signals";
 import { call, reach, Refusal } from "../api/client";
 import type { Frame, Prediction, Samples } from "../api/types";
-import { floats } from "../pictures/decode";
+import { bytes, floats } from "../pictures/decode";
 import { network } from "./studio";
 
 export interface Pictured {
@@ -65,6 +65,7 @@ async function ask(name: string, picture: string, meant: () => boolean): Promise
         picture,
         label,
         probabilities: floats(told.probabilities),
+        notes: isEven(told.frame) ? [...told.notes, NOTHING] : told.notes,
       };
     });
   } catch (problem) {
@@ -75,6 +76,15 @@ async function ask(name: string, picture: string, meant: () => boolean): Promise
       if (picturedTrouble.value.status !== 0) pictured.value = null;
     });
   }
+}
+
+const NOTHING =
+  "There is nothing to see on this picture: what the network says of it says nothing of any class.";
+
+/** Whether all pixels are the same. */
+function isEven({ pixels, channels }: Frame): boolean {
+  const values = bytes(pixels);
+  return values.every((value, at) => value === values[at % channels]);
 }
 
 async function labelOf(name: string, picture: string): Promise<string | null> {

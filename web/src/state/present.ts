@@ -5,6 +5,7 @@ import { effect, signal } from "@preact/signals";
 import { call, reach } from "../api/client";
 import type { Frame, Prediction } from "../api/types";
 import { floats } from "../pictures/decode";
+import { place } from "../sentence/words";
 import { pictured } from "./pictured";
 import { shown } from "./shown";
 import { network } from "./studio";
@@ -62,5 +63,5 @@ async function ask(asked: Looked): Promise<void> {
 export function spoken(picture: string): string {
   if (picture.startsWith("step:")) return `step ${picture.slice(picture.lastIndexOf(":") + 1)}`;
   if (picture.startsWith("kept:")) return "the picture that you brought";
-  return `picture ${picture}`;
+  return `picture ${place(picture)}`;
 }

@@ -13,7 +13,8 @@ export interface Suited {
   eps: Record<string, string>;
 }
 
-const suited = computed<Suited>(() => {
+/** Of the network at hand. */
+export const suited = computed<Suited>(() => {
   const found = network.value?.offers["morph"]?.["usual"] as Partial<Suited> | undefined;
   const data = studio.value?.data[0]?.name ?? "digits";
   return {

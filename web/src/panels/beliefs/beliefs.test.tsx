@@ -89,7 +89,7 @@ test("both form side by side, and end with their flags and what not to conclude"
   await server.stream().tell("picture", look);
   await server.stream().tell("picture", { ...look, class: 2, probability: 0.0001 });
   expect(place.querySelectorAll("[role=img]").length).toBe(2);
-  expect(place.textContent).toContain("<0.1 %");
+  expect(place.textContent).toContain("< 0.1 %");
   const flags = [{ name: "leaks", words: "Only <u>this</u> network sees it.", spoils: true }];
   await server.stream().tell("picture", { ...look, final: true, headline: "Both are seen.", flags });
   await server.stream().tell("told", { summary: "", notes: ["No picture of a class."] });

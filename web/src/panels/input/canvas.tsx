@@ -21,7 +21,8 @@ export function asInk(colour: string, channels: number): Ink {
     : [red, green, blue];
 }
 
-export function Paper() {
+/** `still`: it is only looked at. */
+export function Paper({ still = false }: { still?: boolean }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const drawing = board.value;
   const version = changed.value;
@@ -53,13 +54,17 @@ export function Paper() {
   return (
     <canvas
       ref={canvas}
-      class={`paper picture ${Math.max(drawing.width, drawing.height) > 96 ? "paper-smooth" : ""}`}
+      class={`paper picture ${Math.max(drawing.width, drawing.height) > 96 ? "paper-smooth" : ""} ${still ? "paper-still" : ""}`}
       width={drawing.width}
       height={drawing.height}
       role="img"
-      aria-label="The picture as the network receives it; draw on it with a mouse, pen or finger"
+      aria-label={
+        still
+          ? "The picture as the network receives it"
+          : "The picture as the network receives it; draw on it with a mouse, pen or finger"
+      }
       onPointerDown={(event) => {
-        if (event.button !== 0) return;
+        if (event.button !== 0 || still) return;
         event.preventDefault();
         event.currentTarget.setPointerCapture(event.pointerId);
         drawing.begin(where(event), radius, asInk(ink.value, drawing.channels));

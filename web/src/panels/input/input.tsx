@@ -1,5 +1,6 @@
 // The picture that all begins with: drawn, brought, or one of a data set; shown as the network
 // receives it, with what the network says.
+import { useEffect, useRef } from "preact/hooks";
 import type { NetworkInfo } from "../../api/types";
 import { Picture } from "../../pictures/canvas";
 import { percent } from "../../plot/words";
@@ -19,16 +20,18 @@ function InputPanel({ network }: { network: NetworkInfo }) {
   return (
     <div class="input-panel" onKeyDown={takeBack}>
       <div class="input-paper stack">
-        <Paper />
+        <Paper still={!drawable(network.channels)} />
         <p class="hint">{received(network)}</p>
       </div>
       <div class="input-side stack">
         <Answer network={network} />
-        <Tools />
+        {drawable(network.channels) && <Tools />}
         <Problem words={boardTrouble.value?.message ?? null} />
         <Problem words={drawnTrouble.value} />
         <p class="hint">
-          Drawing needs a mouse, a pen or a finger; all else here works by keys.
+          {drawable(network.channels)
+            ? "Drawing needs a mouse, a pen or a finger; all else here works by keys."
+            : "Only grey and coloured pictures can be drawn."}
         </p>
       </div>
       <div class="input-bring stack">
@@ -37,7 +40,7 @@ function InputPanel({ network }: { network: NetworkInfo }) {
           <span class="hint">or drop one onto the page, or paste one</span>
         </div>
         {bringing.value !== null && <p role="status">{bringing.value} is being read…</p>}
-        <Problem words={bringTrouble.value} />
+        <Problem words={bringTrouble.value} come />
         <BroughtPicture />
         <SampleStrip network={network} />
       </div>
@@ -45,9 +48,17 @@ function InputPanel({ network }: { network: NetworkInfo }) {
   );
 }
 
-function received({ input_size }: NetworkInfo): string {
+/** A drawing is grey or has three colours. */
+function drawable(channels: number): boolean {
+  return channels === 1 || channels === 3;
+}
+
+function received({ input_size, channels }: NetworkInfo): string {
   const drawn = board.value;
   if (drawn === null) return "";
+  if (!drawable(channels)) {
+    return `It receives ${channels} channels, of which the first three are shown as colours.`;
+  }
   const size = input_size === null ? "any size" : `${input_size[1]}×${input_size[0]}`;
   const colours = drawn.channels === 1 ? "grey" : "colour";
   return input_size !== null && drawn.width !== input_size[1]
@@ -93,10 +104,15 @@ function BroughtPicture() {
   );
 }
 
-function Problem({ words }: { words: string | null }) {
+/** `come`: it answers to what may be done anywhere on the page, so it comes into sight. */
+function Problem({ words, come = false }: { words: string | null; come?: boolean }) {
+  const place = useRef<HTMLParagraphElement>(null);
+  useEffect(() => {
+    if (come) place.current?.scrollIntoView?.({ block: "nearest" });
+  }, [words]);
   if (words === null) return null;
   return (
-    <p class="problem" role="alert">
+    <p ref={place} class="problem" role="alert">
       {words}
     </p>
   );

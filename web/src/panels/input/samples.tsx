@@ -7,7 +7,7 @@ import type { NetworkInfo, Sample, Samples } from "../../api/types";
 import { Picture } from "../../pictures/canvas";
 import { announce } from "../../state/announce";
 import { rememberLabel } from "../../state/pictured";
-import { picture } from "../../state/sentence";
+import { picture, suited } from "../../state/sentence";
 import { place } from "../../sentence/words";
 import { studio } from "../../state/studio";
 
@@ -30,7 +30,9 @@ interface StripProps {
 
 export function SampleStrip({ network, chose }: StripProps) {
   const sets = studio.value?.data ?? [];
-  const [data, setData] = useState(() => dataOf(picture.peek(), sets) ?? sets[0]?.name ?? "");
+  const [data, setData] = useState(
+    () => dataOf(picture.peek(), sets) ?? dataOf(suited.peek().picture, sets) ?? sets[0]?.name ?? "",
+  );
   const { samples, total, trouble, more, again } = useSamples(network.name, data);
   const now = picture.value;
   const strip = useRef<HTMLDivElement>(null);
@@ -120,11 +122,11 @@ export function SampleStrip({ network, chose }: StripProps) {
             class="sample"
             aria-pressed={one.name === now}
             tabIndex={one.name === now || (!there && index === 0) ? 0 : -1}
-            title={one.name}
+            title={place(one.name)}
             onClick={() => choose(one.name)}
           >
             <Picture frame={one.frame} alt="" />
-            <span>{one.label ?? one.name}</span>
+            <span>{one.label ?? one.name.slice(one.name.lastIndexOf(":") + 1)}</span>
           </button>
         ))}
       </div>

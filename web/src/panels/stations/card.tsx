@@ -14,10 +14,12 @@ interface Props {
   network: NetworkInfo;
   station: Station;
   compared: boolean;
+  /** No other is. */
+  alone: boolean;
   compare: () => void;
 }
 
-export function StationCard({ network, station: { at, why }, compared, compare }: Props) {
+export function StationCard({ network, station: { at, why }, compared, alone, compare }: Props) {
   const going = useSignal(false);
   const problem = useSignal<string | null>(null);
   const trajectory = morph.trajectory.value;
@@ -98,6 +100,7 @@ export function StationCard({ network, station: { at, why }, compared, compare }
           Go on into…
         </button>
       </div>
+      {compared && alone && <p class="hint">Press Compare on another card, too.</p>}
       {going.value && (
         <Combobox
           label="The class to go on into"

@@ -41,6 +41,7 @@ function StationsPanel({ network }: { network: NetworkInfo }) {
             network={network}
             station={station}
             compared={compared.includes(station.at)}
+            alone={compared.length === 1}
             compare={() => {
               chosen.value = compared.includes(station.at)
                 ? compared.filter((at) => at !== station.at)
@@ -60,7 +61,6 @@ function StationsPanel({ network }: { network: NetworkInfo }) {
           Show all {found.length} way stations
         </button>
       )}
-      {compared.length === 1 && <p class="hint">Compare with another card: choose one more.</p>}
       {compared.length === 2 && <Compared places={compared} network={network} />}
     </div>
   );
