@@ -3,7 +3,7 @@
 import { batch, effect, signal } from "@preact/signals";
 import { call, reach, Refusal } from "../api/client";
 import type { Frame, Prediction, Samples } from "../api/types";
-import { bytes, floats } from "../pictures/decode";
+import { floats, valuesOf } from "../pictures/decode";
 import { network } from "./studio";
 
 export interface Pictured {
@@ -82,9 +82,9 @@ const NOTHING =
   "There is nothing to see on this picture: what the network says of it says nothing of any class.";
 
 /** Whether all pixels are the same. */
-function isEven({ pixels, channels }: Frame): boolean {
-  const values = bytes(pixels);
-  return values.every((value, at) => value === values[at % channels]);
+function isEven(frame: Frame): boolean {
+  const values = valuesOf(frame);
+  return values.every((value, at) => value === values[at % frame.channels]);
 }
 
 async function labelOf(name: string, picture: string): Promise<string | null> {
