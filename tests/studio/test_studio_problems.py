@@ -84,6 +84,41 @@ def test_requests_that_are_none(served: Served) -> None:
     assert large == "the request has more than 2 MiB; expected at most so many: send less"
 
 
+@pytest.mark.parametrize(
+    ("status", "given", "said"),
+    [
+        (404, {"network": "digits-cmn"}, "the network 'digits-cmn' is not on offer"),
+        (404, {"picture": "photos:1"}, "the data set 'photos' is not on offer"),
+        (404, {"picture": "digits:1797"}, "expected digits:0 to digits:1796"),
+        (404, {"picture": "digits:first"}, "there is no picture 'digits:first'"),
+        (404, {"picture": "seven"}, "there is no picture 'seven'"),
+        (404, {"picture": "kept:gone"}, "'kept:gone' is not kept any more"),
+        (404, {"picture": "step:gone:3"}, "there is no job 'gone'"),
+        (404, {"kind": "units", "to": None, "other": "kept:gone"}, "not kept any more"),
+        (404, {"kind": "attack", "to": None, "attack": "fgsm", "others": "x"}, "set 'x' is not"),
+        (422, {"to": "eleven"}, "eleven"),
+        (422, {"eps": "8/x"}, "eps is '8/x'"),
+        (422, {"step_size": "-1"}, "step_size is '-1'"),
+        (422, {"kind": "attack", "attack": "fgsm|pdg"}, "there is no attack 'pdg'"),
+        (
+            422,
+            {"kind": "attribution", "to": None, "methods": ["gradeint"]},
+            "no attribution method",
+        ),
+        (422, {"kind": "portrait", "to": None, "classes": ["2"], "preset": "x"}, "no preset 'x'"),
+        (422, {"kind": "report", "to": None, "picture": None, "threat": "linf:8"}, "8/255"),
+    ],
+)
+def test_names_of_nothing_are_refused_before_there_is_a_job(
+    served: Served, status: int, given: dict[str, Any], said: str
+) -> None:
+    # Classes and places are known once the network and the data are there.
+    about = {"network": "digits-cnn", "data": "digits"}
+    assert served.client.get("/api/samples", params=about).status_code == 200
+    asked = {key: value for key, value in (MORPH | given).items() if value is not None}
+    assert said in refused(served.client.post("/api/jobs", json=asked), status)
+
+
 def test_places_and_methods_that_are_none(served: Served) -> None:
     assert "nothing at /api/nothing" in refused(served.client.get("/api/nothing"), 404)
     assert "nothing at /api/nothing" in refused(served.client.post("/api/nothing"), 404)

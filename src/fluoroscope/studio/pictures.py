@@ -59,10 +59,7 @@ class Pictures:
         Raises:
             UnknownDataError: it is not on offer.
         """
-        if name not in self._open:
-            raise UnknownDataError(
-                f"the data set {name!r} is not on offer; expected one of {', '.join(self._open)}"
-            )
+        self.check(name)
         key = name, channels
         if key not in self._opened:
             with OPENING:
@@ -74,6 +71,45 @@ class Pictures:
                         raise
                     self._problems.pop(name, None)
         return self._opened[key]
+
+    def check(self, name: str) -> None:
+        """Refuse the name of no data set.
+
+        Raises:
+            UnknownDataError: it is not on offer.
+        """
+        if name not in self._open:
+            raise UnknownDataError(
+                f"the data set {name!r} is not on offer; expected one of {', '.join(self._open)}"
+            )
+
+    def check_picture(self, name: str) -> None:
+        """Refuse the name of no picture, as far as is known before data are opened.
+
+        Raises:
+            UnknownDataError: there is no such picture, or it is not kept any more.
+        """
+        data, _, index = name.rpartition(":")
+        if data == "kept":
+            if self._kept.get(index) is None:
+                raise UnknownDataError(
+                    f"the picture {name!r} is not kept any more; expected one that was brought "
+                    "since the studio started: bring it again"
+                )
+            return
+        if not data:
+            raise UnknownDataError(
+                f"there is no picture {name!r}; expected one of a data set, as DATA:INDEX, or one "
+                "that was brought"
+            )
+        self.check(data)
+        count, _ = self.standing(data)
+        number = int(index) if index.isascii() and index.isdecimal() else None
+        if number is None or (count is not None and number >= count):
+            last = "INDEX" if count is None else count - 1
+            raise UnknownDataError(
+                f"there is no picture {name!r}; expected {data}:0 to {data}:{last}"
+            )
 
     def standing(self, name: str) -> tuple[int | None, str | None]:
         """How many pictures a data set has, if it was opened, and why it could not be."""
@@ -96,26 +132,13 @@ class Pictures:
             UnknownDataError: there is no such picture, or it is not kept any more.
         """
         data, _, index = name.rpartition(":")
-        if data == "kept":
-            image = self._kept.get(index)
-            if image is None:
-                raise UnknownDataError(
-                    f"the picture {name!r} is not kept any more; expected one that was brought "
-                    "since the studio started: bring it again"
-                )
+        if data in self._open:
+            self.images(data, channels)
+        self.check_picture(name)
+        if data == "kept" and (image := self._kept.get(index)) is not None:
             return image
-        if not data:
-            raise UnknownDataError(
-                f"there is no picture {name!r}; expected one of a data set, as DATA:INDEX, or one "
-                "that was brought"
-            )
-        images = self.images(data, channels)
-        if not (index.isascii() and index.isdecimal()) or int(index) >= len(images):
-            raise UnknownDataError(
-                f"there is no picture {name!r}; expected {data}:0 to {data}:{len(images) - 1}"
-            )
         try:
-            return images[int(index)].image
+            return self.images(data, channels)[int(index)].image
         except PictureError as problem:
             raise PictureError(_within(str(problem), data)) from problem
 

@@ -1,5 +1,6 @@
 """All that a running studio holds: networks, pictures, jobs, and what is known of networks."""
 
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -73,7 +74,20 @@ class Studio:
             return self.pictures.images(data, model.channels).select([int(index)])
         return ImageSet(ArraySource(image[None].cpu(), name), name, channels=model.channels)
 
-    def _step(self, rest: str) -> Tensor:
+    def check_picture(self, name: str) -> None:
+        """Refuse the name of no picture, as far as that is known before data are opened.
+
+        Raises:
+            UnknownDataError: there is no such picture, or it is not kept any more.
+        """
+        kind, _, rest = name.partition(":")
+        if kind == "step":
+            self._moved(rest)
+        else:
+            self.pictures.check_picture(name)
+
+    def _moved(self, rest: str) -> "tuple[Job, Callable[[int], Tensor], int]":
+        """The job of a step, what makes its pictures, and the step's number."""
         identifier, _, number = rest.rpartition(":")
         job = self.jobs.get(identifier)
         if job is None or job.picture_at is None:
@@ -83,12 +97,16 @@ class Studio:
             )
         if not (number.isascii() and number.isdecimal()):
             raise UnknownDataError(f"the step {number!r} is no number; expected 0 or more")
-        image = self.steps.get((job.id, int(number)))
+        return job, job.picture_at, int(number)
+
+    def _step(self, rest: str) -> Tensor:
+        job, picture_at, number = self._moved(rest)
+        image = self.steps.get((job.id, number))
         if image is None:
             # One after the other: each may take as long as a small job.
             with self._again, one_thread(), collected():
-                image = job.picture_at(int(number))
-            self.steps.put((job.id, int(number)), image, image.nbytes)
+                image = picture_at(number)
+            self.steps.put((job.id, number), image, image.nbytes)
         return image
 
     def _forget(self, job: "Job") -> None:

@@ -1,6 +1,6 @@
 """Jobs: queued, read as they go, ended, and what they left."""
 
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
 from typing import Annotated, Any
 
@@ -11,6 +11,7 @@ from fluoroscope.studio.doors.described import messages, refusals, stream
 from fluoroscope.studio.doors.event_stream import EVENTS, MESSAGES, EventStream, Form
 from fluoroscope.studio.guard.clients import address_of, client_of, know_again
 from fluoroscope.studio.jobs.job import Job, State
+from fluoroscope.studio.kinds.asked import check
 from fluoroscope.studio.kinds.registry import KINDS
 from fluoroscope.studio.lanes import Lane
 from fluoroscope.studio.studio import Studio
@@ -36,7 +37,7 @@ class JobInfo(BaseModel):
 def jobs(studio: Studio) -> APIRouter:
     """The doors over a studio."""
     doors = APIRouter(prefix="/api/jobs", tags=["jobs"])
-    making = Lane(2)
+    making, asking = Lane(2), Lane(2)
 
     async def found(identifier: Annotated[str, Path(max_length=100)]) -> Job:
         job = studio.jobs.get(identifier)
@@ -48,9 +49,14 @@ def jobs(studio: Studio) -> APIRouter:
 
     Found = Annotated[Job, Depends(found)]  # noqa: N806
 
-    @doors.post("", status_code=201, responses=refusals(422, 429))
+    @doors.post("", status_code=201, responses=refusals(404, 422, 429))
     async def add_job(request: Request, response: Response, asked: _Asked) -> JobInfo:
-        """Queue a job; its events say what becomes of it."""
+        """Queue a job; its events say what becomes of it.
+
+        Names of nothing and numbers that are none are refused at once; what only the work can know
+        ends the job as failed, with the `problem`.
+        """
+        await asking.run(partial(check, studio, asked))
         kind = next(one for one in KINDS if isinstance(asked, one.request))
         job = Job(
             kind.name, client_of(request), asked, address_of(request), unattended=asked.unattended

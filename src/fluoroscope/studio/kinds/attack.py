@@ -239,7 +239,7 @@ def _part(model: "Classifier", images: ImageSet) -> Tensor:
 def _target(model: "Classifier", asked: AttackRequest) -> int | None:
     if asked.targeted != (asked.to is not None):
         raise InvalidParameterError(
-            "targeted is true, and no class is given in to; expected the wanted class"
+            "targeted is true, and there is no wanted class; expected a class in to"
             if asked.to is None
             else f"to is {asked.to!r}, and targeted is false; expected both, or neither"
         )
