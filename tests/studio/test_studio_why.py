@@ -8,6 +8,9 @@ import torch
 
 from fluoroscope import attribute, load_images, load_model, morph_stream
 from fluoroscope.attribution.audit.audit import audit
+from fluoroscope.attribution.audit.result import marked
+from fluoroscope.attribution.metrics.similarity import similarity
+from fluoroscope.gradients.randomised import with_random_weights
 from tests.studio.conftest import Served
 
 
@@ -79,3 +82,46 @@ def test_a_step_of_a_morph_is_explained_as_it_is(served: Served) -> None:
     drawn = (own.colours.rgb(own.maps[0]) * 255).round().to(torch.uint8)
     assert torch.equal(pixels(one["frames"]["map"]), drawn.permute(1, 2, 0))
     assert one["scale"]["end"] == own.colours.end
+
+
+def test_a_verdict_says_what_was_measured_and_a_later_one_of_less_does_not_replace_it(
+    served: Served,
+) -> None:
+    methods = ["gradient", "deconvolution"]
+    asked = {"kind": "audit", "network": "digits-linear", "pictures": 4, "methods": methods}
+    quick = served.job(**asked, quick=True)
+    said = {one["method"]: one for one in quick if one["event"] == "verdict"}
+    assert [(one["compared"], one["scored"]) for one in said.values()] == [(False, False)] * 2
+    told = served.job(**asked)
+    last = {one["method"]: one for one in told if one["event"] == "verdict"}
+    images = next(load_images("digits", channels=1).take(4).batches(4)).images
+    own = audit(load_model("digits-linear"), images, methods=methods)
+    for row in own.rows:
+        one, name = last[row.verdict.method], row.verdict.method
+        assert one["compared"]
+        assert one["scored"]
+        beside = one["no_better_than"]
+        assert marked(own, row.verdict) == one["word"] + (
+            "" if beside is None else f", no better than {beside}"
+        )
+        assert one["unlearnt"] == any("drawn anew" in each for each in row.verdict.remarks), name
+    again = served.job(**asked, quick=True)
+    kept = {one["method"]: one for one in again if one["event"] == "verdict"}
+    assert all(one["compared"] for one in kept.values())
+
+
+def test_a_map_is_held_against_that_of_random_weights(served: Served) -> None:
+    told = maps(served.job(kind="attribution", network="digits-cnn", picture="digits:7",
+                           methods=["gradient", "layer-cam"], random=True))  # fmt: skip
+    model = load_model("digits-cnn")
+    seen = next(load_images("digits", channels=1).take(16).batches(16)).images
+    random = with_random_weights(model, seen)
+    for one in told:
+        assert ("likeness" in one) == one["random"]
+        if one["random"]:
+            first, other = (
+                attribute(each, picture(7), one["class"], method=one["method"]).maps
+                for each in (model, random)
+            )
+            assert one["likeness"] == float(similarity(first, other, "spearman-abs")[0])
+            assert one["alike"] == (one["likeness"] >= 0.9)

@@ -8,6 +8,8 @@ from pydantic import ConfigDict, Field
 
 from fluoroscope.attribution import reading
 from fluoroscope.attribution.attribute import attribute
+from fluoroscope.attribution.audit.randomise import UNCHANGED
+from fluoroscope.attribution.metrics.similarity import similarity
 from fluoroscope.attribution.names import METHODS, check_method
 from fluoroscope.attribution.result import NOT_VALID, Attribution
 from fluoroscope.engine.first_look import notes_of
@@ -18,6 +20,7 @@ from fluoroscope.studio.frames import frame
 from fluoroscope.studio.kinds.bytes_of import png
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
 from fluoroscope.studio.kinds.twin import twin_of
+from fluoroscope.studio.kinds.verdicts import measured
 from fluoroscope.words import sentence
 
 if TYPE_CHECKING:
@@ -81,7 +84,7 @@ def work(studio: "Studio", job: "Job", asked: AttributionRequest) -> None:
         told: dict[str, Any] = {"method": method, "class": one, "against": rival, "verdict": None}
         verdict = None
         if audit is not None and method in audit.methods:
-            verdict = audit.verdict(method).describe()
+            verdict = {**audit.verdict(method).describe(), **measured(audit, method)}
             told["verdict"] = _said(verdict)
             if verdict["verdict"] == NOT_VALID:
                 job.tell("map", {**told, "random": False}, matters=True)
@@ -96,16 +99,19 @@ def work(studio: "Studio", job: "Job", asked: AttributionRequest) -> None:
         if twin is not None:
             # The audit is not of that network.
             told |= {"verdict": None, "random": True}
-            explain(twin, told, None, (middle, (number + 1) * share))
+            explain(twin, told, None, (middle, (number + 1) * share), found)
         job.leave(f"map-{method.replace(':', '-')}.png", "image/png", png(found.tile(0)))
 
 
 def _explain(
     job: "Job", picture: "Tensor", of: int | tuple[int, int], method: str, seed: int,
     model: "Classifier", told: dict[str, Any], verdict: dict[str, Any] | None,
-    behind: tuple[float, float],
+    behind: tuple[float, float], learnt: Attribution | None = None,
 ) -> Attribution | None:  # fmt: skip
-    """Tell one map, or why there is none; so much of the job lies behind before and after it."""
+    """Tell one map, or why there is none; so much of the job lies behind before and after it.
+
+    One of random weights is held against the one of the network that ``learnt``.
+    """
     begin, end = behind
     doing = f"{method} of {model.name}"
 
@@ -121,8 +127,18 @@ def _explain(
         job.tell("map", {**told, "why_not": str(problem)}, matters=True)
         return None
     found = found if verdict is None else replace(found, verdict=verdict)
+    if learnt is not None:
+        told = {**told, **_likeness(learnt, found)}
     _tell(job, model, told, found)
     return found
+
+
+def _likeness(one: Attribution, other: Attribution) -> dict[str, Any]:
+    """How alike two maps are in the order of their values' sizes, as the audit measures it."""
+    if not bool(one.maps.isfinite().all() & other.maps.isfinite().all()):
+        return {"likeness": None, "alike": False}
+    found = float(similarity(one.maps, other.maps, "spearman-abs")[0])
+    return {"likeness": found, "alike": found >= UNCHANGED}
 
 
 def _tell(job: "Job", maker: "Classifier", told: dict[str, Any], found: Attribution) -> None:
@@ -163,6 +179,9 @@ def _tell(job: "Job", maker: "Classifier", told: dict[str, Any], found: Attribut
     )  # fmt: skip
 
 
+_MEASURED = ("compared", "scored", "unlearnt", "no_better_than")
+
+
 def _said(verdict: dict[str, Any]) -> dict[str, Any]:
     """A verdict as it is told: its word, why, and whether it is an audit's."""
     return {
@@ -170,6 +189,7 @@ def _said(verdict: dict[str, Any]) -> dict[str, Any]:
         "reasons": list(verdict["reasons"]),
         "remarks": list(verdict.get("remarks", ())),
         "by": verdict.get("by", "the audit"),
+        **{name: verdict[name] for name in _MEASURED if name in verdict},
     }
 
 

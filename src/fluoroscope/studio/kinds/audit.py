@@ -14,6 +14,7 @@ from fluoroscope.studio.command import command
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
 from fluoroscope.studio.kinds.readable import readable
 from fluoroscope.studio.kinds.usual_data import check_numbers, data_of
+from fluoroscope.studio.kinds.verdicts import measured
 from fluoroscope.studio.known import is_full
 from fluoroscope.words import count
 
@@ -62,12 +63,13 @@ def work(studio: "Studio", job: "Job", asked: AuditRequest) -> None:
     said_as = command(studio, "audit", network=asked.network, options=options)
     job.tell("begin", {"pictures": len(batch.images), "data": data, "command": said_as},
              matters=True)  # fmt: skip
-    said: dict[str, Verdict] = {}
+    said: dict[str, dict[str, Any]] = {}
 
-    def tell(verdict: Verdict) -> None:
-        if said.get(verdict.method) != verdict:
-            said[verdict.method] = verdict
-            job.tell("verdict", described(verdict), matters=True)
+    def tell(verdict: Verdict, **more: Any) -> None:
+        told = described(verdict) | more
+        if said.get(verdict.method) != told:
+            said[verdict.method] = told
+            job.tell("verdict", told, matters=True)
 
     def progress(now: Progress) -> None:
         if not job.cancelled():  # the audit ends by itself, with what it found so far
@@ -85,9 +87,12 @@ def work(studio: "Studio", job: "Job", asked: AuditRequest) -> None:
         on_verdict=tell,
         cancelled=job.cancelled,
     )
-    for row in found.rows:
-        tell(row.verdict)
     studio.audits.put(model, found, asked.network)
+    # What counts from now on, which an earlier audit that measured more may have said.
+    kept = studio.audits.get(model, asked.network) or found
+    for row in (*found.rows, *kept.rows):
+        one = kept if row.verdict.method in kept.methods else found
+        tell(one.verdict(row.verdict.method), **measured(one, row.verdict.method))
     job.check()
     valid = f"{len(found.valid)} of {count(len(found.rows), 'method')} valid"
     job.conclude(summary=valid)
@@ -102,12 +107,16 @@ def work(studio: "Studio", job: "Job", asked: AuditRequest) -> None:
 
 
 def described(verdict: Verdict) -> dict[str, Any]:
-    """A verdict as it is told."""
+    """A verdict as it is told; what was measured beside it comes at the end of the audit."""
     return {
         "method": verdict.method,
         "word": verdict.words,
         "reasons": list(verdict.reasons),
         "remarks": list(verdict.remarks),
+        "compared": False,
+        "scored": False,
+        "unlearnt": False,
+        "no_better_than": None,
     }
 
 

@@ -29,19 +29,21 @@ export function AuditBar({ network, job, command, start, judged, unjudged }: Pro
       {!busy && (
         <div class="row">
           <button type="button" class="button" onClick={() => start(true)}>
-            {judged > 0 ? "Audit again" : "Which of these can I believe here?"}
+            {judged > 0 ? "Check again" : "Are these computed correctly here?"}
           </button>
           <button type="button" class="button quiet" onClick={() => start(false)}>
-            The long audit
+            The audit with scores
           </button>
         </div>
       )}
       {!busy && judged === 0 && (
         <p class="hint">
-          The audit tries the methods of few passes on {place(network.name)}
-          {typeof data === "string" && `, with pictures of ${place(data)}`}. After it each map carries
-          its verdict and the reasons, and what is not valid here is not drawn. The long one tries all
-          of them and scores their maps; it takes minutes. Both can be stopped.
+          The check tries the methods of few passes on {place(network.name)}
+          {typeof data === "string" && `, with pictures of ${place(data)}`}: whether their maps are
+          computed correctly, which is not yet whether to believe them. The audit with scores tries
+          all of them, holds their maps against those of random weights and of plain controls, and
+          takes minutes. After either each map carries its verdict and the reasons, and what is not
+          valid here is not drawn. Both can be stopped.
         </p>
       )}
       <JobState job={job} doing="the audit" />
@@ -50,7 +52,7 @@ export function AuditBar({ network, job, command, start, judged, unjudged }: Pro
         {judged > 0 &&
           !busy &&
           unjudged.length > 0 &&
-          ` Not yet looked at: ${unjudged.join(", ")}. What takes many passes is only in the long audit.`}
+          ` Not yet looked at: ${unjudged.join(", ")}. What takes many passes is only in the audit with scores.`}
       </p>
       <Command command={command} words="The audit in a terminal" />
     </div>

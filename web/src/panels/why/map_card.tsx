@@ -5,7 +5,14 @@ import { Picture } from "../../pictures/canvas";
 import { spoken } from "../../state/present";
 import type { Asked, Drawn } from "./maps";
 import { pictureOf, same } from "./maps";
-import { drawable, endsInWords, type MethodOffered, type Verdict } from "./told";
+import {
+  badgeOf,
+  drawable,
+  endsInWords,
+  likenessInWords,
+  type MethodOffered,
+  type Verdict,
+} from "./told";
 
 interface Props {
   method: MethodOffered;
@@ -38,14 +45,17 @@ export function MapCard({ method, drawn, verdict, asked, random, over, labels, s
           {differs(drawn.of, asked) && `, ${questionOf(drawn.of, labels)}`}: not redone yet
         </p>
       )}
-      {!drawable(verdict) || (drawn !== undefined && !drawable(drawn.map.verdict)) ? (
-        <NotValid verdict={drawable(verdict) ? drawn!.map.verdict! : verdict!} />
+      {!drawable(verdict) ? (
+        <NotValid verdict={verdict!} />
       ) : why !== undefined ? (
         <p class="note">{why}</p>
       ) : pictures === null ? (
         <p class="hint">Not drawn yet.</p>
       ) : (
         <Pair what={what} pictures={pictures} random={random} drawn={drawn!} />
+      )}
+      {pictures !== null && random && drawn!.random?.likeness != null && (
+        <p class={drawn!.random.alike ? "note" : "hint"}>{likenessInWords(drawn!.random)}</p>
       )}
       {pictures !== null && drawn !== undefined && <Key drawn={drawn} said={said} />}
     </article>
@@ -113,12 +123,11 @@ function Key({ drawn, said }: { drawn: Drawn; said: string[] }) {
   );
 }
 
-const LOOKS: Record<string, string> = { valid: "good", partly: "warning", "not valid here": "bad" };
-
 function VerdictBadge({ verdict }: { verdict: Verdict | null }) {
   if (verdict === null) return <span class="badge">not audited</span>;
   const said = [...verdict.reasons, ...(verdict.remarks ?? [])];
-  const badge = <span class={`badge ${LOOKS[verdict.word] ?? ""}`}>{verdict.word}</span>;
+  const { words, look } = badgeOf(verdict);
+  const badge = <span class={`badge ${look}`}>{words}</span>;
   if (said.length === 0) return badge;
   return (
     <details class="verdict">

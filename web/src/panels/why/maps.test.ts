@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { Asked } from "./maps";
-import { lacking, pictureOf, sharedDoubts, verdictOf, withMap } from "./maps";
-import { endsInWords, grouped, type MapTold, type MethodOffered } from "./told";
+import { lacking, pardoned, pictureOf, sharedDoubts, verdictOf, withMap } from "./maps";
+import { badgeOf, endsInWords, grouped, type MapTold, type MethodOffered } from "./told";
 
 const asked: Asked = { network: "digits-cnn", picture: "digits:7", class: 7, against: null };
 const frame = { width: 1, height: 1, channels: 3 as const, pixels: "AAAA" };
@@ -49,7 +49,11 @@ test("what is not valid here is never drawn, whoever says so and whenever", () =
   const invalid = { word: "not valid here", reasons: ["It finds relevance where nothing matters."] };
   expect(pictureOf(drawn, null, false)?.network).toEqual(frame);
   expect(pictureOf(drawn, invalid, false)).toBeNull();
-  expect(pictureOf({ ...drawn, map: { ...told, verdict: invalid } }, null, false)).toBeNull();
+  const itself = { ...drawn, map: { ...told, frames: undefined, verdict: { ...invalid, by: "the map" } } };
+  const audited = new Map([["gradient", { word: "valid", reasons: [] }]]);
+  expect(verdictOf(audited, "gradient", itself)).toBe(itself.map.verdict);
+  expect(pictureOf(itself, invalid, false)).toBeNull();
+  expect(pardoned(new Map([["gradient", itself]]), ["gradient"], audited)).toEqual([]);
   expect(verdictOf(new Map([["gradient", invalid]]), "gradient", drawn)).toBe(invalid);
   expect(verdictOf(new Map(), "gradient", drawn)).toBeNull();
 });
@@ -81,4 +85,21 @@ test("what is doubted of several maps is said once", () => {
   const drawn = (...doubts: string[]) => ({ of: asked, map: { ...told, doubts }, random: null });
   expect(sharedDoubts([drawn("a", "b"), undefined, drawn("c", "a"), drawn("a")])).toEqual(["a"]);
   expect(sharedDoubts([drawn("a")])).toEqual([]);
+});
+
+test("a badge says what was measured, and is green only where nothing speaks against the map", () => {
+  const valid = { word: "valid", reasons: [] };
+  expect(badgeOf(valid)).toEqual({
+    words: "computed correctly; not compared with random weights",
+    look: "",
+  });
+  const full = { ...valid, compared: true, scored: true };
+  expect(badgeOf(full)).toEqual({ words: "valid", look: "good" });
+  expect(badgeOf({ ...full, no_better_than: "centre" })).toEqual({
+    words: "valid, no better than centre",
+    look: "warning",
+  });
+  expect(badgeOf({ ...full, unlearnt: true }).words).toBe("valid, hardly depends on the weights");
+  expect(badgeOf({ ...full, scored: false })).toEqual({ words: "valid, not scored", look: "" });
+  expect(badgeOf({ ...full, word: "not valid here" }).look).toBe("bad");
 });

@@ -39,28 +39,55 @@ export function withMap(maps: Maps, of: Asked, told: MapTold): Maps {
   return new Map(maps).set(told.method, { of, map: told, random: null });
 }
 
+/** Methods that were refused for what an audit said, which a later one took back. */
+export function pardoned(
+  maps: Maps,
+  methods: string[],
+  audited: ReadonlyMap<string, Verdict>,
+): string[] {
+  return methods.filter((method) => {
+    const refused = maps.get(method)?.map.verdict ?? null;
+    return byAudit(refused) && !drawable(refused) && drawable(audited.get(method) ?? refused);
+  });
+}
+
+function byAudit(verdict: Verdict | null): boolean {
+  return verdict !== null && (verdict.by ?? "the audit") === "the audit";
+}
+
 /** Methods whose map is missing or stale, or lacks the one to compare with. */
-export function lacking(maps: Maps, methods: string[], asked: Asked, random: boolean): string[] {
+export function lacking(
+  maps: Maps,
+  methods: string[],
+  asked: Asked,
+  random: boolean,
+  again: string[] = [],
+): string[] {
   return methods.filter((method) => {
     const drawn = maps.get(method);
-    if (drawn === undefined || !same(drawn.of, asked)) return true;
+    if (drawn === undefined || !same(drawn.of, asked) || again.includes(method)) return true;
     const comparable = drawn.map.frames !== undefined && drawn.map.why_not === undefined;
     return random && comparable && drawn.random === null;
   });
 }
 
-/** The verdict that counts: the audit's of this network, else what came with the map. */
+/**
+ * The one verdict that counts, for the badge and for what is drawn: what a map says against itself,
+ * else the audit's newest of this network, else what came with the map.
+ */
 export function verdictOf(
   audited: ReadonlyMap<string, Verdict>,
   method: string,
   drawn: Drawn | undefined,
 ): Verdict | null {
-  return audited.get(method) ?? drawn?.map.verdict ?? null;
+  const own = drawn?.map.verdict ?? null;
+  if (own !== null && !byAudit(own) && !drawable(own)) return own;
+  return audited.get(method) ?? own;
 }
 
 /** What a card shows: a map only where the verdict allows it. */
 export function pictureOf(drawn: Drawn, verdict: Verdict | null, over: boolean) {
-  if (!drawable(verdict) || !drawable(drawn.map.verdict)) return null;
+  if (!drawable(verdict) || drawn.map.frames === undefined) return null;
   const of = (told: MapTold | null) => {
     if (told?.frames === undefined) return null;
     return over ? (told.frames.over ?? told.frames.map) : told.frames.map;

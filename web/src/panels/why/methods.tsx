@@ -1,5 +1,5 @@
 // Which methods are drawn: all that there are, by what they promise.
-import { grouped, type MethodOffered, type Verdict } from "./told";
+import { badgeOf, grouped, type MethodOffered, type Verdict } from "./told";
 
 interface Props {
   methods: MethodOffered[];
@@ -37,7 +37,7 @@ export function Methods({ methods, chosen, choose, usual, verdicts }: Props) {
                   <span>
                     <strong>{method.name}</strong>{" "}
                     {verdicts.has(method.name) && (
-                      <span class="hint">({verdicts.get(method.name)!.word})</span>
+                      <span class="hint">({badgeOf(verdicts.get(method.name)!).words})</span>
                     )}
                     <span class="hint method-shows">
                       {method.shows}; {method.cost}

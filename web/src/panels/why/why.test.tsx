@@ -117,7 +117,7 @@ test("a verdict of not valid here takes the map away, and never lets one be draw
   await server.stream().tell("map", map);
   const maps = server.stream();
   expect(pictures().length).toBe(1);
-  await press("Which of these can I believe here?");
+  await press("Are these computed correctly here?");
   expect(server.jobs.at(-1)).toMatchObject({ kind: "audit", network: "digits-cnn" });
   const reason = "It finds relevance where nothing can matter.";
   await server
@@ -163,4 +163,30 @@ test("the maps of random weights go when they are switched off", async () => {
   expect(pictures().length).toBe(1);
   boxes[0]!.click();
   await settle();
+});
+
+test("what a later audit takes back is drawn after all, and the card says one thing only", async () => {
+  await show(<Why network={network} />);
+  const refused = { word: "not valid here", reasons: ["It is off."], by: "the audit" };
+  await server.stream().tell("map", { ...map, frames: undefined, verdict: refused });
+  expect(place.textContent).toContain("so its map is not drawn");
+  await press("Check again");
+  const audit = server.stream();
+  await audit.tell("verdict", { method: "gradient", word: "valid", reasons: [] });
+  expect(place.textContent).not.toContain("so its map is not drawn");
+  expect(server.jobs.at(-1)).toMatchObject({ kind: "audit" });
+  await audit.tell("end", { state: "done", notes: [], files: [] });
+  expect(server.jobs.at(-1)).toMatchObject({ kind: "attribution", methods: expect.arrayContaining(["gradient"]) as unknown });
+  await server.stream().tell("map", { ...map, verdict: { ...refused, word: "valid", reasons: [] } });
+  expect(pictures().length).toBe(1);
+  expect(place.textContent).toContain("computed correctly; not compared with random weights");
+});
+
+test("a map that looks like that of random weights says so", async () => {
+  await show(<Why network={network} />);
+  await server.stream().tell("map", map);
+  await server.stream().tell("map", { ...map, random: true, likeness: 0.934, alike: true });
+  expect(place.querySelector(".map-card .note")?.textContent).toContain(
+    "Looks like the map of random weights (rank correlation of their sizes 0.93)",
+  );
 });

@@ -1,6 +1,6 @@
 // Why: maps of the picture on the screen by any method, each beside what a network with random
 // weights gives, and with what an audit of this network says of it.
-import { useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { NetworkInfo } from "../../api/types";
 import { choice } from "../../state/choices";
 import { Picture } from "../../pictures/canvas";
@@ -19,7 +19,7 @@ import { MapCard } from "./map_card";
 import { type Asked, type Maps, sharedDoubts, verdictOf } from "./maps";
 import { Methods } from "./methods";
 import type { AttributionOffer, Verdict, VerdictTold } from "./told";
-import { audits, hear, useMaps } from "./use_maps";
+import { auditing, audits, BUSY, hear, useMaps } from "./use_maps";
 import "./why.css";
 
 /** The class that is explained; "" for the winner of the picture on the screen. */
@@ -214,6 +214,13 @@ function Audit(props: { network: NetworkInfo; judged: number; unjudged: string[]
   const { network } = props;
   const job = useJob();
   const [command, setCommand] = useState<string | null>(null);
+  const busy = BUSY.includes(job.standing.value.is);
+  useEffect(() => {
+    auditing.value = busy;
+    return () => {
+      auditing.value = false;
+    };
+  }, [busy]);
   const start = (quick: boolean) =>
     job.run(
       { kind: "audit", network: network.name, quick },
