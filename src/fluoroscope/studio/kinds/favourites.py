@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fluoroscope.neurons.answers.top import top_rows_of
 from fluoroscope.neurons.reading.read import read
+from fluoroscope.studio.kinds.page_words import with_minus
 from fluoroscope.studio.kinds.readable import readable, readable_place
 from fluoroscope.words import class_names, number
 
@@ -90,5 +91,5 @@ def _favourite(
     return Favourite(
         f"{name}:{place}",
         model.fit(images[place].image).float().cpu(),
-        f"{said}; {number(float(found.values[row, unit]))}",
+        with_minus(f"{said}; {number(float(found.values[row, unit]))}"),
     )

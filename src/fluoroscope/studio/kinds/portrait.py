@@ -21,6 +21,7 @@ from fluoroscope.studio.command import command, file_name
 from fluoroscope.studio.frames import frame
 from fluoroscope.studio.kinds.bytes_of import finite, plain_json, png
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
+from fluoroscope.studio.kinds.page_words import spoken, without_python
 from fluoroscope.studio.kinds.readable import readable_place
 from fluoroscope.studio.kinds.usual_data import data_of, fits, labelled_pictures
 from fluoroscope.words import sentence
@@ -151,14 +152,14 @@ def _worth(
 def _tell(job: "Job", found: Portraits, worth: Assessment, caution: str, steps: int) -> None:
     """The finished pictures, what was measured of them all, and what not to conclude."""
     measured = {
-        "headline": worth.headline,
+        "headline": spoken(worth.headline),
         "flags": [flag.describe() for flag in worth.flags],
         "measures": [
             {"name": one.name, "words": one.words(), "many": one.many(),
              "real": one.reference("real"), "noise": one.reference("noise")}
             for one in worth.measures if one.value is not None
         ],
-        "not_measured": missing_words(worth),
+        "not_measured": [without_python(line) for line in missing_words(worth)],
     }  # fmt: skip
     for row, which in enumerate(found.targets.tolist()):
         job.tell(
@@ -169,7 +170,10 @@ def _tell(job: "Job", found: Portraits, worth: Assessment, caution: str, steps: 
                 "share": 1.0,
                 "probability": finite(found.probabilities[row]),
                 "winner": found.winners[row],
-                "words": found.said(row),
+                "words": [
+                    line.replace("second: ", "a second network says ", 1)
+                    for line in found.said(row)
+                ],
                 "final": True,
                 **measured,
             },

@@ -20,6 +20,7 @@ from fluoroscope.studio.frames import frame
 from fluoroscope.studio.kinds.bytes_of import plain_json, png
 from fluoroscope.studio.kinds.favourites import SIDE, favourites
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
+from fluoroscope.studio.kinds.page_words import with_minus
 from fluoroscope.studio.kinds.readable import readable_place
 from fluoroscope.studio.kinds.usual_data import data_of
 from fluoroscope.words import class_names, number, sentence
@@ -95,10 +96,15 @@ def work(studio: "Studio", job: "Job", asked: UnitsRequest) -> None:
     words: dict[str, Any] = {
         "layer": record["layer"],
         "call": record["call"],
-        "summary": sentence(found.result.summary),
+        "summary": with_minus(sentence(found.result.summary)),
         "rows": found.rows,
-        "notes": list(found.result.notes),
-        "key": _key(found.result),
+        # Which layer it is stands above it.
+        "notes": [
+            with_minus(note)
+            for note in found.result.notes
+            if not note.endswith("as none was named")
+        ],
+        "key": with_minus(_key(found.result)),
         "pair": _pair(found.result),
     }
     job.tell("units", {**words, "complete": False}, frames=found.frames, matters=True)
@@ -181,6 +187,10 @@ def _decided(found: Trace) -> _Found:
     return _Found(found, rows, _laid(found.shown, [("where", found.image, found.maps)]))
 
 
+def _signed(value: float) -> str:
+    return with_minus(f"{value:+.3g}")
+
+
 def _turned(found: Turned) -> _Found:
     """Whose effect changed most: those that turned first."""
     names = class_names(found.labels)
@@ -188,7 +198,9 @@ def _turned(found: Turned) -> _Found:
     changed = found.rows(found.effects.shape[1])
     rows = []
     for row in sorted(changed, key=lambda each: not each["turned"])[: 2 * _SHOWN]:
-        words = f"gave {one} over {other} {row['before']:+.3g}, and then {row['after']:+.3g}"
+        words = (
+            f"gave {one} over {other} {_signed(row['before'])}, and then {_signed(row['after'])}"
+        )
         if row["turned"]:
             words = f"turned to {one if row['after'] > row['before'] else other}: it {words}"
         rows.append({"unit": row["unit"], "before": row["before"], "after": row["after"],

@@ -1,4 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { link } from "../../state/choices";
+import { morph } from "../../state/morphing";
 import { present } from "../../state/present";
 import { picture } from "../../state/sentence";
 import { shownStep } from "../../state/shown";
@@ -99,4 +101,49 @@ test("who turned is asked between the start and the frame on the screen, once th
   expect(place.querySelector(".stale")).toBeNull();
   expect(place.querySelectorAll(".unit-fill.before.for, .unit-fill.after.against").length).toBe(2);
   await press("who decided");
+});
+
+test("any step is marked, or a way station chosen, to compare the one on the screen with", async () => {
+  const step = (number: number, winner: number) => ({
+    step: number,
+    winner,
+    probabilities: btoa(String.fromCharCode(...new Uint8Array(new Float32Array([0.5, 0.5]).buffer))),
+    objective: null,
+    l0: 0,
+    l2: 0,
+    linf: 0,
+    stations: number === 2 ? [{ why: "winner" as const }] : [],
+  });
+  const steps = [step(0, 1), step(1, 1), step(2, 0), step(3, 0)];
+  steps.forEach((one) => morph.trajectory.value.add(one));
+  shownStep.value = "step:x:1";
+  rest("step:x:1");
+  await show(<Units network={network} />);
+  await press("who turned since the start");
+  await press("Compare with step 1");
+  expect(place.textContent).toContain("This is the step that is compared with");
+  shownStep.value = "step:x:3";
+  rest("step:x:3");
+  await settle();
+  expect(server.jobs.at(-1)).toMatchObject({ picture: "step:x:1", other: "step:x:3" });
+  expect(link()).toContain("since=1");
+  await server.stream().tell("units", told);
+  expect(place.textContent).toContain("From step 1 to step 3");
+  const chosen = place.querySelector<HTMLSelectElement>("select")!;
+  expect([...chosen.options].map((one) => one.textContent)).toEqual([
+    "the start",
+    "step 1, marked",
+    "step 2: zero, a new winner",
+  ]);
+  chosen.value = "2";
+  chosen.dispatchEvent(new Event("change"));
+  await settle();
+  expect(server.jobs.at(-1)).toMatchObject({ picture: "step:x:2", other: "step:x:3" });
+  // Of a step that there is not the start is taken.
+  chosen.value = "0";
+  chosen.dispatchEvent(new Event("change"));
+  await settle();
+  expect(server.jobs.at(-1)).toMatchObject({ picture: "digits:7", other: "step:x:3" });
+  await press("who decided");
+  morph.clear();
 });

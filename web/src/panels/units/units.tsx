@@ -4,6 +4,7 @@ import type { NetworkInfo } from "../../api/types";
 import { choice } from "../../state/choices";
 import { useFollowing } from "../../state/follow";
 import { JobState } from "../../state/job_state";
+import { morph } from "../../state/morphing";
 import { useOnScreen } from "../../state/on_screen";
 import { present, spoken } from "../../state/present";
 import { picture } from "../../state/sentence";
@@ -12,11 +13,14 @@ import { Command } from "../report/command";
 import { Bars } from "./bars";
 import type { UnitsOffer, UnitsTold } from "./told";
 import { Unit } from "./unit";
+import { Since, stepBeside } from "./since";
 import "./units.css";
 
 const layer = choice("layer", "");
-/** Who turned since the start, in place of who decided. */
-const sinceStart = choice("turned", false);
+/** Who turned since another step, in place of who decided. */
+const turned = choice("turned", false);
+/** That step, by its number; 0 is the start. */
+const since = choice("since", 0);
 
 interface Asked {
   kind: "units";
@@ -31,6 +35,16 @@ interface Result {
   told: UnitsTold;
 }
 
+/** The picture to compare with; of a step that the search does not tell of that of the start, and
+ * `null` while it may still. */
+function startOf(number: number): string | null {
+  const { steps, version } = morph.trajectory.value;
+  void version.value;
+  const there = number === 0 || steps.some((one) => one.number === number);
+  if (!there && morph.open) return null;
+  return (there && number > 0 && stepBeside(shown.value, number)) || picture.value;
+}
+
 export function Units({ network }: { network: NetworkInfo }) {
   const offer = network.offers.units as unknown as UnitsOffer;
   const place = useRef<HTMLDivElement>(null);
@@ -39,17 +53,19 @@ export function Units({ network }: { network: NetworkInfo }) {
   const [chosen, choose] = useState<number | null>(null);
   const [command, setCommand] = useState<string | null>(null);
 
-  const moved = shown.value !== picture.value;
-  const between = sinceStart.value && moved;
+  const from = turned.value ? startOf(since.value) : picture.value;
+  const moved = shown.value !== from;
+  const between = turned.value && moved && from !== null;
   const known = offer.layers.some((one) => one.name === layer.value);
   const asked: Asked = {
     kind: "units",
     network: network.name,
-    picture: between ? picture.value : shown.value,
+    picture: between ? from : shown.value,
     ...(between ? { other: shown.value } : {}),
     ...(known ? { layer: layer.value } : {}),
   };
-  const rests = present.value?.network === network.name && present.value.picture === shown.value;
+  // A step of the address may be still to come.
+  const rests = from !== null && present.value?.network === network.name && present.value.picture === shown.value;
   const job = useFollowing(asked, rests && seen, (of) => ({
     event: (name, data) => {
       if (name === "begin") setCommand((data as { command?: string }).command ?? null);
@@ -69,9 +85,9 @@ export function Units({ network }: { network: NetworkInfo }) {
           <button
             type="button"
             class="button small"
-            aria-pressed={!sinceStart.value}
+            aria-pressed={!turned.value}
             onClick={() => {
-              sinceStart.value = false;
+              turned.value = false;
             }}
           >
             who decided
@@ -79,14 +95,15 @@ export function Units({ network }: { network: NetworkInfo }) {
           <button
             type="button"
             class="button small"
-            aria-pressed={sinceStart.value}
+            aria-pressed={turned.value}
             onClick={() => {
-              sinceStart.value = true;
+              turned.value = true;
             }}
           >
-            who turned since the start
+            who turned since {since.value > 0 ? `step ${since.value}` : "the start"}
           </button>
         </div>
+        {turned.value && <Since since={since} labels={network.labels} />}
         <label class="row hint">
           layer
           <select
@@ -105,10 +122,11 @@ export function Units({ network }: { network: NetworkInfo }) {
           </select>
         </label>
       </div>
-      {sinceStart.value && !moved && (
+      {turned.value && !moved && (
         <p class="hint">
-          Nothing has moved yet: let the picture move, and stop at a frame, to see who turned between
-          the start and that frame. Until then these are the units that decided about the start.
+          {since.value > 0
+            ? "This is the step that is compared with: go to another, to see who turned between both. Until then these are the units that decided about it."
+            : "Nothing has moved yet: let the picture move, and stop at a frame, to see who turned between the start and that frame. Until then these are the units that decided about the start."}
         </p>
       )}
       <JobState job={job} doing="the search for units" />
@@ -116,7 +134,7 @@ export function Units({ network }: { network: NetworkInfo }) {
         <div class={`stack ${stale ? "stale" : ""}`}>
           <p class={stale ? "badge warning" : "hint"} role="status">
             {between && result.of.other !== undefined
-              ? `From the start to ${spoken(result.of.other)}`
+              ? `From ${result.of.picture.startsWith("step:") ? spoken(result.of.picture) : "the start"} to ${spoken(result.of.other)}`
               : `Of ${spoken(result.of.other ?? result.of.picture)}`}
             {stale && ": not redone yet"}
           </p>
