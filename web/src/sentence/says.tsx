@@ -3,7 +3,7 @@ import type { NetworkInfo } from "../api/types";
 import { percent } from "../plot/words";
 import { pictured } from "../state/pictured";
 import { direction, eps, indexOf, norm, wanted } from "../state/sentence";
-import { brief } from "./words";
+import { brief, noted } from "./words";
 
 export function Says({ network }: { network: NetworkInfo }) {
   const known = pictured.value;
@@ -24,11 +24,13 @@ export function Says({ network }: { network: NetworkInfo }) {
           ? "It is that class already: choose another to see it turn."
           : `Each step moves the pixels towards ${brief(network.labels[target] ?? wanted.value)}${limit()}: watch the winner change.`}
       </p>
-      {doubts.map((note) => (
-        <p key={note} class="note">
-          {note}
-        </p>
-      ))}
+      {doubts.length > 0 && (
+        <div class="note" role="group" aria-label="What makes this doubtful">
+          {doubts.map((note) => (
+            <p key={note}>{noted(note, network.name)}</p>
+          ))}
+        </div>
+      )}
     </div>
   );
 }

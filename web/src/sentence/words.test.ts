@@ -6,6 +6,7 @@ import {
   boundProblem,
   brief,
   DIRECTIONS,
+  noted,
   place,
   stepsProblem,
   wordProblem,
@@ -54,5 +55,8 @@ test("names are short where they stand in the sentence", () => {
   expect(place("python:/a/long/path/nets.py:make")).toBe("nets.py:make");
   expect(place("python:nets.py:make")).toBe("nets.py:make");
   expect(place("torchvision/resnet18")).toBe("torchvision/resnet18");
+  const name = "python:/a/long/path/nets.py:make";
+  expect(noted(`no mean is stated for ${name}`, name)).toBe("No mean is stated for nets.py:make.");
+  expect(noted(`${name} was never trained.`, name)).toBe("nets.py:make was never trained.");
   expect(boundInWords("l2", "2")).toBe("a length of 2");
 });

@@ -83,6 +83,13 @@ function said(text: string): string {
   return text.trim() === "" ? "Nothing" : `“${text.trim().slice(0, 20)}”`;
 }
 
+/** What the library notes of a network, as a sentence that calls it as the page does. */
+export function noted(note: string, name: string): string {
+  const short = note.replaceAll(name, place(name));
+  const first = short.startsWith(place(name)) ? short[0] : short[0]?.toUpperCase();
+  return `${first ?? ""}${short.slice(1)}${/[.!?]$/.test(short) ? "" : "."}`;
+}
+
 /** A network or a data set in the sentence: of a path, and of code in one, the last part. */
 export function place(name: string): string {
   const code = name.startsWith("python:");

@@ -1,6 +1,7 @@
 // What is attacked with what: the attack and its bound, the goal, and what stands beside it.
 import type { NetworkInfo } from "../../api/types";
 import { shortLabel } from "../../plot/lines";
+import { noted, place } from "../../sentence/words";
 import { indexOf, wanted } from "../../state/sentence";
 import { studio } from "../../state/studio";
 import {
@@ -16,6 +17,7 @@ import {
   otherAttack,
   otherNetwork,
   settings,
+  wishOf,
 } from "./lanes";
 import { Settings } from "./settings";
 import { families, type OfferedAttack, READS } from "./told";
@@ -148,6 +150,10 @@ function Bound({ attack }: { attack: OfferedAttack }) {
 function NetworkField() {
   const names = studio.value?.networks.map(({ name }) => name) ?? [];
   const found = networkOf(1);
+  const wish = wishOf(1);
+  const doubts = [...(found?.notes ?? [])];
+  // Where nothing can be compared, the panel says why.
+  if (found?.beside && typeof wish !== "string") doubts.push(found.beside);
   return (
     <>
       <label class="field">
@@ -159,18 +165,22 @@ function NetworkField() {
           }}
         >
           {names.map((name) => (
-            <option key={name}>{name}</option>
+            <option key={name} value={name}>
+              {place(name)}
+            </option>
           ))}
         </select>
       </label>
       <p class="hint">
         {found === null
           ? "It is being loaded…"
-          : "The same attack with the same settings: what differs is the network alone."}
+          : typeof wish === "string"
+            ? ""
+            : "The same attack with the same settings: what differs is the network alone."}
       </p>
-      {[...(found?.notes ?? []), ...(found?.beside ? [`${found.beside}.`] : [])].map((note) => (
+      {doubts.map((note) => (
         <p key={note} class="note">
-          {note}
+          {noted(note, found?.name ?? "")}
         </p>
       ))}
     </>

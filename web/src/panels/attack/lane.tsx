@@ -5,6 +5,7 @@ import { Distances, Moved } from "../../pictures/moved";
 import { Curves } from "../../plot/curves";
 import { counted, distance, percent } from "../../plot/words";
 import { JobState } from "../../state/job_state";
+import { place as named } from "../../sentence/words";
 import { times } from "../../state/morphing";
 import { timesNow } from "../morph/times";
 import { attack, lanes, networkOf, playback, reach, wishOf } from "./lanes";
@@ -29,7 +30,7 @@ export function Lane({ index }: { index: 0 | 1 }) {
   const at = place.value;
   const step = trajectory.steps[at] ?? null;
   const end = lane.end.value as AttackEnd | null;
-  const title = typeof wish === "string" ? (network?.name ?? "") : `${wish.attack.name} on ${wish.network}`;
+  const title = typeof wish === "string" ? named(network?.name ?? "") : `${wish.attack.name} on ${named(wish.network)}`;
   const bound = typeof wish === "string" || wish.eps === "" ? "" : `, ${wish.norm.replace("l", "L")} ${wish.eps}`;
   return (
     <section class="card lane" aria-label={title}>

@@ -3,6 +3,7 @@ import { computed, effect, signal } from "@preact/signals";
 import { call, type Refusal } from "../../api/client";
 import type { NetworkInfo } from "../../api/types";
 import { choice } from "../../state/choices";
+import { noted, place } from "../../sentence/words";
 import { calm, Playback } from "../../state/playback";
 import { Search } from "../../state/search";
 import { networkName, picture, wanted } from "../../state/sentence";
@@ -94,6 +95,11 @@ export function wishOf(lane: number): Wish | string {
   const found = networkOf(lane);
   const attack = attackOf(lane);
   if (found === null) return secondTrouble.value ?? "The network is being loaded…";
+  const { name: first = "", labels = [] } = network.value ?? {};
+  // What fools a network for other classes says nothing of this one.
+  if (found.beside && !found.labels.some((one) => labels.includes(one))) {
+    return noted(found.beside.replaceAll(first, place(first)), found.name);
+  }
   if (attack === null) return `There is no attack of that name on ${found.name}: choose another.`;
   if (attack.why_not !== null) return attack.why_not;
   const into = goal.value === "into";

@@ -5,6 +5,7 @@ import type { NetworkInfo } from "../../api/types";
 import { Distances, Moved } from "../../pictures/moved";
 import { Curves } from "../../plot/curves";
 import { percent } from "../../plot/words";
+import { noted } from "../../sentence/words";
 import { registerShortcut } from "../../shortcuts";
 import { JobState } from "../../state/job_state";
 import { morph, playback, run, step, stop, waits } from "../../state/morphing";
@@ -30,6 +31,8 @@ function MorphPanel({ network }: { network: NetworkInfo }) {
   const names = useMemo(() => network.labels, [network]);
   const now = step.value;
   const planned = trajectory.plan.steps || steps.value;
+  // Those of the network stand below the sentence.
+  const isNew = (note: string) => network.notes?.includes(note) !== true;
   const words = now === null ? "no step yet" : inWords(now, planned, names);
   return (
     <div class="morph">
@@ -78,9 +81,9 @@ function MorphPanel({ network }: { network: NetworkInfo }) {
           </div>
         )}
         <JobState job={morph.job} doing="the morph" noStop again={run} />
-        {morph.end.value?.notes.map((note) => (
+        {morph.end.value?.notes.filter(isNew).map((note) => (
           <p key={note} class="note">
-            {note}
+            {noted(note, network.name)}
           </p>
         ))}
       </div>
