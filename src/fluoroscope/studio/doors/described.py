@@ -1,12 +1,10 @@
-"""What the API's own description says of refusals, and of what jobs tell."""
+"""What the API's own description says of what jobs tell."""
 
-from http import HTTPStatus
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from fluoroscope.studio.kinds.registry import KINDS
-from fluoroscope.studio.refusals.problems import Problem
 
 
 class Queued(BaseModel):
@@ -35,15 +33,6 @@ class End(BaseModel):
 
 _NO_MORE = {"description": "All was read up to the end: do not come back."}
 _TOLD: dict[str, type[BaseModel]] = {"queued": Queued, "progress": Progress, "end": End}
-
-
-def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """How these are answered: as problem details, in one sentence."""
-    content = {"application/problem+json": {"schema": Problem.model_json_schema()}}
-    return {
-        status: {"description": HTTPStatus(status).phrase, "content": content}
-        for status in statuses
-    }
 
 
 def stream() -> dict[int | str, dict[str, Any]]:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Header, HTTPException, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from fluoroscope.studio.doors.described import messages, refusals, stream
+from fluoroscope.errors import StorageError
+from fluoroscope.studio.doors.described import messages, stream
 from fluoroscope.studio.doors.event_stream import EVENTS, MESSAGES, EventStream, Form
 from fluoroscope.studio.guard.clients import address_of, client_of, know_again
 from fluoroscope.studio.jobs.job import Job, State
@@ -49,7 +50,7 @@ def jobs(studio: Studio) -> APIRouter:
 
     Found = Annotated[Job, Depends(found)]  # noqa: N806
 
-    @doors.post("", status_code=201, responses=refusals(404, 422, 429))
+    @doors.post("", status_code=201)
     async def add_job(request: Request, response: Response, asked: _Asked) -> JobInfo:
         """Queue a job; its events say what becomes of it.
 
@@ -65,20 +66,18 @@ def jobs(studio: Studio) -> APIRouter:
         know_again(request, response)
         return _described(job)
 
-    @doors.get("/{identifier}", responses=refusals(404))
+    @doors.get("/{identifier}")
     async def one_job(job: Found) -> JobInfo:
         """How a job stands."""
         return _described(job)
 
-    @doors.delete("/{identifier}", responses=refusals(404))
+    @doors.delete("/{identifier}")
     async def cancel_job(job: Found) -> JobInfo:
         """End a job; what it told so far stays to be read."""
         studio.jobs.cancel(job)
         return _described(job)
 
-    @doors.get(
-        "/{identifier}/events", response_class=Response, responses=stream() | refusals(404, 422)
-    )
+    @doors.get("/{identifier}/events", response_class=Response, responses=stream())
     @doors.head("/{identifier}/events", response_class=Response, include_in_schema=False)
     async def events(
         job: Found,
@@ -94,9 +93,7 @@ def jobs(studio: Studio) -> APIRouter:
         """What the job tells, from its first event or from that after ``Last-Event-ID``."""
         return _told(job, last_event_id or after, EVENTS)
 
-    @doors.get(
-        "/{identifier}/stream", response_class=Response, responses=messages() | refusals(404, 422)
-    )
+    @doors.get("/{identifier}/stream", response_class=Response, responses=messages())
     @doors.head("/{identifier}/stream", response_class=Response, include_in_schema=False)
     async def stream_of_bytes(
         job: Found,
@@ -107,9 +104,7 @@ def jobs(studio: Studio) -> APIRouter:
         """What the job tells, as `events`, with its pictures as bytes: browsers read it faster."""
         return _told(job, after, MESSAGES)
 
-    @doors.get(
-        "/{identifier}/files/{name}", response_class=Response, responses=_FILE | refusals(404, 422)
-    )
+    @doors.get("/{identifier}/files/{name}", response_class=Response, responses=_FILE)
     async def one_file(job: Found, name: str) -> Response:
         """A file that a job left."""
         left = job.files.get(name)
@@ -118,7 +113,13 @@ def jobs(studio: Studio) -> APIRouter:
             raise HTTPException(404, f"the job left no file {name!r}; it left {there}")
         content = left.made
         if content is None:
-            content = await making.run(left.content)
+            try:
+                content = await making.run(left.content)
+            except StorageError as problem:
+                raise StorageError(
+                    f"{name} cannot be made: the machine of the studio has no room for temporary "
+                    "files; make some there, and ask again"
+                ) from problem
             studio.jobs.evict()
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return Response(content, media_type=left.media_type, headers=headers)
