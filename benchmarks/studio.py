@@ -27,7 +27,7 @@ NETWORKS = ("mobilenet_v2_1.0_224", "mobilenet_v1_0.25_128")
 READERS = 50
 JOBS = 1000
 # Jobs before memory is looked at: what finished jobs left is kept, up to a bound that they reach.
-FULL = 250
+FULL = 50
 
 
 def studio(scale: Scale) -> Section:

@@ -56,8 +56,9 @@ export interface Run {
   leave: () => void;
 }
 
-/** Start a job and hear it. Nothing is told after `leave`, and nothing twice. */
-export function runJob(request: object, handlers: Handlers): Run {
+/** Start a job and hear it, or hear the one of that id from its begin. Nothing is told after `leave`,
+ * and nothing twice. */
+export function runJob(request: object | string, handlers: Handlers): Run {
   const standing = signal<Standing>({ is: "queued", place: null });
   const id = signal<string | null>(null);
   let line: AbortController | null = null;
@@ -163,7 +164,20 @@ export function runJob(request: object, handlers: Handlers): Run {
     );
   }
 
+  async function takeUp(job: string) {
+    id.value = job;
+    try {
+      await call<JobInfo>("GET", `api/jobs/${encodeURIComponent(job)}`);
+      if (!left && !over()) listen();
+    } catch (problem) {
+      if (left) return;
+      if ((problem as Refusal).status === 404) finish({ is: "idle" });
+      else lost(true);
+    }
+  }
+
   async function begin() {
+    if (typeof request === "string") return takeUp(request);
     try {
       const job = await call<JobInfo>("POST", "api/jobs", request);
       id.value = job.id;
@@ -215,7 +229,7 @@ export function runJob(request: object, handlers: Handlers): Run {
 export class JobSlot {
   private run_: Run | null = null;
   private unhear: (() => void) | undefined;
-  private wish: [object, Handlers] | null = null;
+  private wish: [object | string, Handlers] | null = null;
   private readonly standing_ = signal<Standing>({ is: "idle" });
   private readonly id_ = signal<string | null>(null);
 
@@ -228,8 +242,8 @@ export class JobSlot {
     return this.id_;
   }
 
-  /** Start a job; the one before it ends. */
-  run(request: object, handlers: Handlers): void {
+  /** Start a job, or take up the one of that id; the one before it ends. */
+  run(request: object | string, handlers: Handlers): void {
     this.leave();
     this.wish = [request, handlers];
     const run = runJob(request, handlers);

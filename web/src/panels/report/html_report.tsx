@@ -29,6 +29,39 @@ interface Writing {
 
 const job = new JobSlot();
 const writing = signal<Writing | null>(null);
+/** Where this tab keeps which report is being written: it goes on while the page is loaded anew. */
+const KEPT = "report";
+
+const change = (how: Partial<Writing>) => {
+  if (writing.peek() !== null) writing.value = { ...writing.peek()!, ...how };
+};
+
+function heard(name: string, told: unknown): void {
+  if (name === "begin") change({ command: (told as { command?: string }).command ?? null });
+  if (name === "told") change(told as { summary: string; missing: Record<string, string> });
+}
+
+function keep(id: string): void {
+  const { network, since } = writing.peek()!;
+  try {
+    sessionStorage.setItem(KEPT, JSON.stringify({ id, network, since }));
+  } catch {
+    // The browser keeps nothing: the report is written all the same.
+  }
+}
+
+/** Hear again of the report that this tab had started. */
+export function takeUp(): void {
+  try {
+    const { id, network, since } = JSON.parse(sessionStorage.getItem(KEPT) ?? "") as Writing & { id: string };
+    writing.value = { network, since, command: null, summary: null, missing: {} };
+    job.run(id, { event: heard });
+  } catch {
+    // There is none, or the browser keeps nothing.
+  }
+}
+
+takeUp();
 
 export function HtmlReport({ network }: { network: NetworkInfo }) {
   const refused = unlessOffered("report")(network);
@@ -43,9 +76,6 @@ export function HtmlReport({ network }: { network: NetworkInfo }) {
   const odd = !(seconds >= 10 && seconds <= 3600);
 
   function start() {
-    const change = (how: Partial<Writing>) => {
-      if (writing.peek() !== null) writing.value = { ...writing.peek()!, ...how };
-    };
     writing.value = {
       network: network.name,
       since: Date.now(),
@@ -61,11 +91,13 @@ export function HtmlReport({ network }: { network: NetworkInfo }) {
         budget: seconds,
       },
       {
+        begun: ({ id }) => keep(id),
         event: (name, told) => {
           if (name === "begin") {
-            change({ since: Date.now(), command: (told as { command?: string }).command ?? null });
+            change({ since: Date.now() });
+            keep(job.id.peek() ?? "");
           }
-          if (name === "told") change(told as { summary: string; missing: Record<string, string> });
+          heard(name, told);
         },
       },
     );
@@ -127,10 +159,10 @@ export function HtmlReport({ network }: { network: NetworkInfo }) {
           )}
         </>
       )}
-      {now !== null && now.network !== network.name && (
+      {now !== null && standing.is !== "idle" && now.network !== network.name && (
         <p class="hint">Of {place(now.network)}:</p>
       )}
-      <JobState job={job} doing="the report" />
+      <JobState job={job} doing="the report" again={refused === null ? start : undefined} />
       <p class="hint" role="status">
         {left !== null && leftInWords(left)}
       </p>

@@ -6,6 +6,7 @@ import { picture } from "../../state/sentence";
 import { network as shownNetwork } from "../../state/studio";
 import { clear, place, press, server, settle, show } from "../../testing";
 import { leftInWords, secondsLeft } from "./left";
+import { takeUp } from "./html_report";
 import { Report } from "./report";
 
 const network = {
@@ -128,4 +129,23 @@ test("a report is started with what was chosen, watched, and opened in a tab of 
   expect(open.textContent).toBe("Open the report of digits-cnn");
   expect(place.textContent).toContain("It is <b>weak</b>.");
   expect(place.textContent).toContain("no time");
+});
+
+test("a report that is being written is found again once the page is loaded anew", async () => {
+  await show(<Report network={network} />);
+  await press("Write the report");
+  await server.stream().tell("begin", { command: "fluoroscope xray" });
+  const id = `job${server.jobs.length}`;
+  expect(JSON.parse(sessionStorage.getItem("report")!)).toMatchObject({ id, network: "digits-cnn" });
+  const asked = server.jobs.length;
+  takeUp();
+  await settle();
+  expect(server.jobs.length).toBe(asked);
+  await server.stream().tell("begin", { command: "fluoroscope xray --again" });
+  await server.stream().tell("progress", { share: 0.5, doing: "the verdict" });
+  expect(place.textContent).toContain("the verdict");
+  expect(lines()).toContain("fluoroscope xray --again");
+  await server.stream().tell("end", { state: "done", notes: [], files: ["report.html"] });
+  expect(links()).toContain(`api/jobs/${id}/report`);
+  sessionStorage.clear();
 });
