@@ -16,6 +16,7 @@ import torch
 import uvicorn
 from fastapi import Request
 
+from fluoroscope.data.imageset import load_images
 from fluoroscope.errors import StorageError
 from fluoroscope.studio.app import create_app
 from fluoroscope.studio.doors import event_stream
@@ -405,7 +406,7 @@ def test_what_a_job_left_is_fetched(served: Served) -> None:
 
 
 def test_a_closing_studio_ends_its_streams_and_its_server() -> None:
-    studio = Studio(Networks({}), Pictures({}))
+    studio = Studio(Networks({}), Pictures({"digits": lambda channels: load_images("digits")}))
     server = uvicorn.Server(uvicorn.Config(create_app(studio), port=0, log_level="error"))
     serving = threading.Thread(target=server.run, daemon=True)
     serving.start()
