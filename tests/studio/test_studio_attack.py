@@ -97,7 +97,7 @@ def test_every_attack_tells_what_the_library_does(served: Served, name: str) -> 
         assert event["winner"] == int(probabilities.argmax())
     end = told[-1]
     assert end["success"] == bool(own.success)
-    assert end["distance"] == float(own.distance)
+    assert end["distance"] == (float(own.distance) if bool(own.success) else None)
     assert end["summary"].startswith(own.in_words(method.threat))
     assert (end["saved"] is not None) == bool(own.success)
     if end["saved"] is not None:
@@ -244,4 +244,14 @@ def test_the_last_step_is_told_however_fast_it_came(
     told = served.job(kind="attack", network="digits-cnn", **asked)
     steps = [event["step"] for event in told if event["event"] in ("step", "winner")]
     assert steps == [0, 1, 2, 10]
-    assert told[-1]["step"] == 10
+    assert told[-1]["step"] == 0  # nothing was found: what is said is of the picture as it was
+
+
+def test_a_failure_has_no_distance_and_its_numbers_are_of_one_picture(served: Served) -> None:
+    told = served.job(kind="attack", network="digits-robust", picture="digits:7", attack="pgd",
+                      eps="0.001", params={"steps": 3})  # fmt: skip
+    end, steps = told[-1], {one["step"]: one for one in told if "winner" in one}
+    assert (end["success"], end["distance"]) == (False, None)
+    assert end["step"] is not None
+    of = _floats(steps[end["step"]]["probabilities"])
+    assert end["probability"] == float(of.max())

@@ -189,6 +189,14 @@ class _Telling:
             (int(l0), float(l2), float(linf)), reached=True, result=True,
         )  # fmt: skip
 
+    def step_of(self, image: Tensor) -> int | None:
+        """The step whose picture ``(C, H, W)`` this is, of those that a verdict may be of."""
+        if bool((image == self.original[0].cpu()).all()):
+            return 0
+        if self.found is not None or bool((image == self._last.cpu()).all()):
+            return self.number
+        return None
+
 
 def _picture(
     studio: "Studio", asked: AttackRequest, model: "Classifier", to: int | None
@@ -274,7 +282,7 @@ def _conclude(
     job: "Job", model: "Classifier", method: Method, result: AttackResult, told: _Telling
 ) -> None:
     """Success, distance and passes, and whether the picture still fools once it is saved."""
-    ends = result.ends()
+    ends = _ends(result)
     forwards, backwards = int(result.forwards[0]), int(result.backwards[0])
     words = [result.in_words(method.threat)]
     if not bool(result.finished[0]):
@@ -293,9 +301,15 @@ def _conclude(
         backwards=backwards,
         became=ends["to"],
         probability=ends["to_probability"],
-        step=told.number,
+        step=told.step_of(result.images[0].cpu()),
         saved=saved,
     )
+
+
+def _ends(result: AttackResult) -> dict[str, Any]:
+    """What became of the picture; where nothing was found there is no distance."""
+    ends = result.ends()
+    return ends if ends["success"] else {**ends, "distance": None}
 
 
 def _saved(model: "Classifier", result: AttackResult) -> dict[str, Any] | None:
@@ -317,7 +331,7 @@ def _saved(model: "Classifier", result: AttackResult) -> dict[str, Any] | None:
 def _leave_files(job: "Job", model: "Classifier", method: Method, result: AttackResult) -> None:
     record = {
         **result.record,
-        "picture": result.ends(),
+        "picture": _ends(result),
         "summary": result.in_words(method.threat),
         "forwards": int(result.forwards[0]),
         "backwards": int(result.backwards[0]),

@@ -9,7 +9,7 @@ import { Search } from "../../state/search";
 import { networkName, picture, wanted } from "../../state/sentence";
 import { network, studio } from "../../state/studio";
 import { announce } from "../../state/announce";
-import { boundOf, type OfferedAttack, parse, requestOf, type Wish } from "./told";
+import { boundOf, notComparable, type OfferedAttack, parse, requestOf, type Wish } from "./told";
 
 export type Beside = "nothing" | "attack" | "network";
 
@@ -22,13 +22,14 @@ function firstOf(names: string[], not = ""): string {
   return names.find((name) => there.some((one) => one.name === name)) ?? there[0]?.name ?? "";
 }
 
-/** A network of the same pictures that was trained against attacks, or else any other. */
+/** A network of the same family that was trained against attacks, else any of it, else any. */
 function other(): string {
   const names = (studio.value?.networks ?? []).map(({ name }) => name);
   const family = networkName.value.split("-")[0] ?? "";
   const rest = names.filter((name) => name !== networkName.value);
   const robust = rest.filter((name) => /robust/i.test(name));
-  return robust.find((name) => name.startsWith(family)) ?? robust[0] ?? rest[0] ?? "";
+  const near = (name: string) => name.split("-")[0] === family;
+  return robust.find(near) ?? rest.find(near) ?? rest[0] ?? "";
 }
 
 export const attackName = choice("attack", () => firstOf(["apgd", "pgd", "square"]));
@@ -100,6 +101,10 @@ export function wishOf(lane: number): Wish | string {
   if (found.beside && !found.labels.some((one) => labels.includes(one))) {
     return noted(found.beside.replaceAll(first, place(first)), found.name);
   }
+  if (lane === 1 && beside.value === "network" && network.value !== null) {
+    const why = notComparable(network.value, found);
+    if (why !== null) return why;
+  }
   if (attack === null) return `There is no attack of that name on ${found.name}: choose another.`;
   if (attack.why_not !== null) return attack.why_not;
   const into = goal.value === "into";
@@ -167,7 +172,8 @@ export function attack(): void {
 }
 
 export function stop(): void {
-  playback.pause();
+  // To where the verdict will be said of: the last picture that comes.
+  playback.go(Number.MAX_SAFE_INTEGER);
   for (const lane of lanes) lane.job.cancel();
 }
 

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { boundOf, families, type OfferedAttack, parse, requestOf, write } from "./told";
+import { boundOf, families, notComparable, type OfferedAttack, parse, requestOf, write } from "./told";
 
 const pgd: OfferedAttack = {
   name: "pgd",
@@ -79,4 +79,13 @@ test("attacks are offered by family", () => {
     ["gradient", [pgd, { ...pgd, name: "fgsm" }]],
     ["decision", [boundary]],
   ]);
+});
+
+test("networks are comparable that take the same pictures", () => {
+  const one = { name: "one", labels: ["a", "b"], channels: 3, input_size: null, offers: {} };
+  const sized = (...input_size: [number, number]) => ({ ...one, name: "two", input_size });
+  expect(notComparable(one, { ...one, name: "two", labels: ["b", "a"] })).toBeNull();
+  expect(notComparable(one, sized(28, 28))).toBeNull();
+  expect(notComparable(sized(224, 224), sized(28, 28))).toContain("28x28");
+  expect(notComparable(one, { ...one, name: "two", channels: 1 })).toContain("1 channel;");
 });

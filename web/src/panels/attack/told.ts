@@ -1,5 +1,5 @@
 // What the server says of attacks: on offer for a network, and of one when it has ended.
-import type { End } from "../../api/types";
+import type { End, NetworkInfo } from "../../api/types";
 
 export type Parameter = boolean | number | string | null;
 
@@ -38,6 +38,22 @@ export interface AttackEnd extends End {
   probability?: number;
   step?: number;
   saved?: { fools: boolean; words: string } | null;
+}
+
+/** Why two networks do not take the same pictures; `null` where they do. */
+export function notComparable(one: NetworkInfo, other: NetworkInfo): string | null {
+  const differ = (what: string, mine: string, others: string) =>
+    `${other.name} is not comparable: ${one.name} takes ${what} of ${mine}, ${other.name} of ` +
+    `${others}; expected a network of the same pictures: choose another.`;
+  if (one.channels !== other.channels) {
+    const words = (count: number) => (count === 1 ? "1 channel" : `${count} channels`);
+    return differ("pictures", words(one.channels), words(other.channels));
+  }
+  const [mine, others] = [one.input_size, other.input_size];
+  if (mine !== null && others !== null && (mine[0] !== others[0] || mine[1] !== others[1])) {
+    return differ("pictures", mine.join("x"), others.join("x"));
+  }
+  return null;
 }
 
 /** What an attack reads, in words for those who never wrote one. */
