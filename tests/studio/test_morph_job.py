@@ -3,9 +3,11 @@
 import base64
 import csv
 import io
+import shlex
 import time
 
 import numpy as np
+import pytest
 import torch
 
 from fluoroscope import load_model, morph, morph_stream
@@ -18,7 +20,8 @@ ASKED = {"kind": "morph", "network": "digits-cnn", "picture": "digits:7", "to": 
 def test_every_step_is_that_of_the_library(served: Served) -> None:
     told = served.job(**ASKED)
     steps = [event for event in told if event["event"] in ("step", "winner")]
-    own = list(morph_stream(load_model("digits-cnn"), "digits:7", to="2", eps="0.3", steps=12))
+    model, size = load_model("digits-cnn"), "0.3/12"
+    own = list(morph_stream(model, "digits:7", to="2", eps="0.3", steps=12, step_size=size))
     assert [event["step"] for event in steps] == [step.number for step in own]
     for event, step in zip(steps, own, strict=True):
         sent = np.frombuffer(base64.b64decode(event["probabilities"]), dtype="<f4")
@@ -32,6 +35,32 @@ def test_every_step_is_that_of_the_library(served: Served) -> None:
     assert told[-1]["event"] == "end"
     assert told[-1]["state"] == "done"
     assert [event["id"] for event in told] == list(range(1, len(told) + 1))
+
+
+@pytest.mark.parametrize(
+    ("bound", "size"),
+    [
+        ({"eps": "8/255"}, "8/3060"),
+        ({"eps": "8/255", "step_size": "1/255"}, "1/255"),
+        ({"eps": "2", "norm": "l2"}, "2/12"),
+        ({"eps": "2", "norm": "l2", "direction": "sign"}, repr(2 / 12 / 28)),
+        ({"eps": "0.3", "direction": "normalized"}, repr(0.3 / 12 * 28)),
+        ({"eps": "0.3", "direction": "raw"}, None),
+        ({"eps": None}, None),
+    ],
+)
+def test_a_step_is_a_part_of_the_bound_and_the_command_says_it(
+    served: Served, bound: dict[str, str], size: str | None
+) -> None:
+    told = served.job(**{**ASKED, **bound})
+    words = shlex.split(told[0]["command"])
+    assert ("--step-size" in words) is (size is not None)
+    if size is not None:
+        assert words[words.index("--step-size") + 1] == size
+    steps = [one for one in told if one["event"] in ("step", "winner")]
+    asked = {"step_size": size, **bound}
+    own = list(morph_stream(load_model("digits-cnn"), "digits:7", to="2", steps=12, **asked))
+    assert [one["linf"] for one in steps] == [step.linf for step in own]
 
 
 def test_a_reader_comes_back_to_where_it_was(served: Served) -> None:

@@ -1,12 +1,18 @@
 """Units in the studio are those that the library's traces find, with pictures that they like."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
+import pytest
 
 from fluoroscope import load_images, load_model
 from fluoroscope.neurons.reading.read import read
 from fluoroscope.neurons.tracing.trace import trace
 from fluoroscope.neurons.tracing.turned import turned
+from fluoroscope.studio.kinds import favourites as reading
 from tests.studio.conftest import Served
+from tests.studio.odd_networks import run, studio
 
 DIGITS = load_images("digits", channels=1)
 
@@ -46,3 +52,22 @@ def test_who_turned_between_two_pictures(served: Served) -> None:
         )  # fmt: skip
         side = "7" if row["after"] > row["before"] else "3"
         assert row["words"].startswith(f"turned to {side}: ")
+
+
+def test_a_picture_that_does_not_activate_a_unit_is_none_of_its_favourites(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def first_alone(*args: Any, **options: Any) -> Any:
+        found = read(*args, **options)
+        values = np.zeros_like(found.values)
+        values[0, 1::2] = 1.0
+        return replace(found, values=values)
+
+    monkeypatch.setattr(reading, "read", first_alone)
+    told = run(studio(), kind="units", network="linear", picture="digits:7")
+    late = told[-1]
+    rows = {row["unit"]: row["favourites"] for row in late["rows"]}
+    assert {unit % 2 for unit in rows} == {0, 1}
+    for unit, liked in rows.items():
+        assert [one["picture"] for one in liked] == ["digits:0"] * (unit % 2)
+        assert (f"unit_{unit}" in late["frames"]) == bool(unit % 2)

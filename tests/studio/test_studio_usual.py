@@ -10,6 +10,7 @@ from fluoroscope import load_model
 from fluoroscope.data.imageset import ImageSet, load_images
 from fluoroscope.engine.threats import as_text, usual_threat
 from fluoroscope.studio.kinds.morph import offer
+from fluoroscope.studio.kinds.usual_data import picture_of
 from fluoroscope.studio.networks import Networks
 from fluoroscope.studio.pictures import Pictures
 from fluoroscope.studio.studio import Studio
@@ -29,11 +30,12 @@ def test_the_data_of_its_own_classes_and_the_bound_of_the_field(strangers: Path)
     names = {"strangers": str(strangers), "digits": "digits"}
     opened = {name: partial(_opened, source) for name, source in names.items()}
     model = load_model("digits-cnn")
-    usual = offer(Studio(Networks({}), Pictures(opened)), model)["usual"]
-    assert usual["picture"] == "digits:7"
+    both = Studio(Networks({}), Pictures(opened))
+    usual = offer(both, model)["usual"]
+    assert picture_of(both, model) == "digits:7"
     assert f"linf:{usual['eps']['linf']}" == as_text(usual_threat(model))
     alone = Studio(Networks({}), Pictures({"strangers": opened["strangers"]}))
-    assert offer(alone, model)["usual"]["picture"] == "strangers:3"
+    assert picture_of(alone, model) == "strangers:3"
 
 
 def _opened(source: str, channels: int) -> ImageSet:

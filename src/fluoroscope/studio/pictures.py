@@ -24,6 +24,8 @@ from fluoroscope.studio.opening import OPENING
 MOST_KEPT_BYTES = 256 * 2**20
 _TAKEN = ("kept", "step")
 """What the names of pictures begin with that are in no data set."""
+_LOOKED_AT = 4
+"""Pictures of a data set that are looked at, where the first ones are damaged."""
 _GREY = 19595, 38470, 7471
 """The weights of red, green and blue in 65536ths, as Pillow has them."""
 
@@ -46,6 +48,7 @@ class Pictures:
         self._open = dict(data)
         self._opened: dict[tuple[str, int], ImageSet] = {}
         self._problems: dict[str, str] = {}
+        self._suits: dict[tuple[str, int], bool] = {}
         self._kept: Bounded[Tensor] = Bounded(MOST_KEPT_BYTES)
 
     @property
@@ -115,6 +118,24 @@ class Pictures:
         """How many pictures a data set has, if it was opened, and why it could not be."""
         opened = (len(images) for (one, _), images in list(self._opened.items()) if one == name)
         return next(opened, None), self._problems.get(name)
+
+    def suits(self, name: str, channels: int) -> bool:
+        """Whether a data set on offer has pictures for networks of so many channels, by the first
+        of its pictures that can be read.
+        """
+        key = name, channels
+        if key not in self._suits:
+            self._suits[key] = any(self._read(name, place, channels) for place in range(_LOOKED_AT))
+        return self._suits[key]
+
+    def _read(self, name: str, place: int, channels: int) -> bool:
+        try:
+            images = self.images(name, channels)
+            return place < len(images) and bool(
+                with_channels(images[place].image, channels).numel()
+            )
+        except FluoroscopeError:
+            return False
 
     def keep(self, image: Tensor) -> str:
         """Keep a picture ``(C, H, W)`` in ``[0, 1]`` and say by which name it is found again."""

@@ -47,6 +47,8 @@ export interface NetworkInfo {
   device?: string;
   /** What makes its results doubtful. */
   notes?: string[];
+  /** What the page begins with; none where no data on offer fit. */
+  picture?: string | null;
   /** What to know of it beside the other network, where one was asked for. */
   beside?: string | null;
   offers: Record<string, Offer>;

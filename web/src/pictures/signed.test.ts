@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { beyondScale, scaleInWords, signedColours } from "./signed";
+import { beyondScale, largestChange, scaleInWords, signedColours, timesOf } from "./signed";
 
 function difference(values: number[], scale: number, channels: 1 | 3 = 1) {
   const pixels = btoa(String.fromCharCode(...values.map((value) => value & 255)));
@@ -36,4 +36,16 @@ test("the scale does not depend on the picture, only on the factor", () => {
 test("of three channels the one that changed most is shown", () => {
   const drawn = colours(signedColours(difference([60, -127, 67], 1 / 127, 3), 1));
   expect(drawn).toEqual([[0, 0, 0]]);
+});
+
+test("to the bound the largest change that is allowed has the full colour", () => {
+  const times = timesOf(0, largestChange("linf", "4/255"));
+  expect(scaleInWords(times)).toBe("full colour at ±4/255");
+  const most = difference([127], 4 / 255 / 127);
+  expect(colours(signedColours(most, times))).toEqual([[255, 225, 0]]);
+  expect(beyondScale(most, times)).toBe(false);
+  expect([timesOf(10, 4 / 255), timesOf(7, 4 / 255), timesOf(0, 0.5)]).toEqual([10, 63.75, 2]);
+  // A length bounds no pixel value by itself, and no bound is all of the range.
+  const whole = [largestChange("l2", "2"), largestChange("none", ""), largestChange("linf", "x")];
+  expect(whole).toEqual([1, 1, 1]);
 });

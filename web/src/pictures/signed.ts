@@ -2,9 +2,21 @@
 import type { Difference } from "../api/types";
 import { changes } from "./decode";
 
-/** How many times a change may be drawn larger than it is. */
+/** How many times a change may be drawn larger than it is, besides to its bound. */
 export const TIMES = [1, 10, 50] as const;
-export type Times = (typeof TIMES)[number];
+export type Times = number;
+
+/** The largest change of one pixel value that a bound allows, at most all of it. */
+export function largestChange(norm: string, eps: string): number {
+  const [above, below = "1"] = eps.split("/");
+  const value = norm === "linf" ? Number(above) / Number(below) : 1;
+  return value > 0 && value < 1 ? value : 1;
+}
+
+/** A factor of a link or a button as it is drawn by; 0, and what is none of them, is to the bound. */
+export function timesOf(chosen: number, bound: number): Times {
+  return TIMES.find((one) => one === chosen) ?? 1 / bound;
+}
 
 // As the tokens --removes, --no-change and --adds of the style have them.
 const GROUND = [128, 128, 128] as const;
@@ -50,5 +62,6 @@ export function scaleInWords(times: Times): string {
 /** Whether part of a difference lies beyond the scale, so that its colour says "at least". */
 export function beyondScale(difference: Difference, times: Times): boolean {
   // Of the signed 8-bit values the largest is 127, by how the scale is made.
-  return 127 * difference.scale > fullScale(times) * (1 + 1e-6);
+  // What rounds to less than the next colour is not beyond it.
+  return 127 * difference.scale > fullScale(times) * (1 + 1e-3);
 }

@@ -5,7 +5,7 @@ import uPlot from "uplot";
 import type { Band, Trajectory } from "../state/trajectory";
 import { theme } from "../style/theme";
 import "./curves.css";
-import { drawBands, drawNames, drawWinners, Look, roomForNames } from "./drawing";
+import { drawBands, drawNames, drawWinners, Look, roomForNames, widthOf } from "./drawing";
 import { chooseLines, type Line } from "./lines";
 
 interface Props {
@@ -77,8 +77,8 @@ function draw(
         {},
         ...lines.map((line) => ({
           stroke: () => look.colour(line.colour),
-          width: (line.of === trajectory.plan.target ? 3 : 1.75) * (size / 13),
-          dash: line.of === trajectory.plan.target ? [] : [...line.dash],
+          width: widthOf(line, trajectory.plan.target, look),
+          dash: [...line.dash],
           points: { show: false },
         })),
       ],
@@ -87,7 +87,7 @@ function draw(
         // The head stands where the scales are that were drawn by.
         draw: [
           (drawn) => drawWinners(drawn, look, bands, x, names),
-          (drawn) => drawNames(drawn, look, lines, names),
+          (drawn) => drawNames(drawn, look, lines, names, trajectory.plan.target),
           place,
         ],
       },

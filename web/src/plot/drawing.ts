@@ -85,14 +85,21 @@ function edge(x: ArrayLike<number>, place: number): number {
   return (before + after) / 2;
 }
 
-/** Pixels of each curve's look before its name. */
-const SWATCH = 20;
+/** The length of the piece of its curve that stands before a name. */
+const SAMPLE = 22;
 
+/** How wide a curve is drawn: the wanted class wider. */
+export function widthOf(line: Line, wanted: number | null, look: Look): number {
+  return (line.of === wanted && wanted !== null ? 3 : 1.75) * (look.size / 13);
+}
+
+/** The name of each class where its curve ends, after a piece of the curve. */
 export function drawNames(
   plot: uPlot,
   look: Look,
   lines: readonly Line[],
   names: readonly string[],
+  wanted: number | null,
 ): void {
   const x = plot.data[0];
   const last = x.length - 1;
@@ -109,28 +116,40 @@ export function drawNames(
   ctx.font = look.fontOf(ratio);
   ctx.textBaseline = "middle";
   ctx.textAlign = "left";
-  ctx.setLineDash([]);
+  const begin = from + 10 * ratio;
+  const end = begin + SAMPLE * ratio;
+  const room = ctx.canvas.width - end - 4 * ratio;
   lines.forEach((line, index) => {
     const at = placed[index] as number;
     ctx.strokeStyle = ctx.fillStyle = look.colour(line.colour);
     ctx.lineWidth = ratio;
     ctx.globalAlpha = 0.5;
-    ctx.beginPath();
-    ctx.moveTo(from, heights[index] as number);
-    ctx.lineTo(from + 10 * ratio, at);
-    ctx.stroke();
-    // As the curve is drawn: two of ten have the same colour.
-    ctx.globalAlpha = 1;
-    ctx.lineWidth = 1.75 * ratio;
-    ctx.setLineDash(line.dash.map((length) => length * ratio));
-    ctx.beginPath();
-    ctx.moveTo(from + 12 * ratio, at);
-    ctx.lineTo(from + (12 + SWATCH) * ratio, at);
-    ctx.stroke();
     ctx.setLineDash([]);
-    ctx.fillText(nameOf(line, names), from + (16 + SWATCH) * ratio, at);
+    stroke(ctx, from, heights[index] as number, begin, at);
+    ctx.lineWidth = widthOf(line, wanted, look) * ratio;
+    ctx.globalAlpha = 1;
+    ctx.setLineDash(line.dash.map((length) => length * ratio));
+    stroke(ctx, begin, at, end, at);
+    ctx.fillText(fitted(ctx, nameOf(line, names), room), end + 4 * ratio, at);
   });
   ctx.restore();
+}
+
+function stroke(ctx: CanvasRenderingContext2D, x: number, y: number, toX: number, toY: number): void {
+  ctx.beginPath();
+  ctx.moveTo(x, y);
+  ctx.lineTo(toX, toY);
+  ctx.stroke();
+}
+
+/** As much of a name as there is room for. */
+function fitted(ctx: CanvasRenderingContext2D, name: string, room: number): string {
+  let [end, shown] = [name.length, name];
+  while (end > 1 && ctx.measureText(shown).width > room) {
+    end -= 1;
+    shown = `${name.slice(0, end).trimEnd()}…`;
+  }
+  return shown;
 }
 
 export function nameOf(line: Line, names: readonly string[]): string {
@@ -145,10 +164,10 @@ export function roomForNames(
   names: readonly string[],
 ): number {
   const context = document.createElement("canvas").getContext("2d");
-  if (context === null) return 60;
+  if (context === null) return 60 + SAMPLE;
   context.font = look.fontOf(1);
   const widest = Math.max(0, ...lines.map((line) => context.measureText(nameOf(line, names)).width));
-  return Math.ceil(Math.min(widest, host.clientWidth * 0.4)) + 21 + SWATCH;
+  return Math.ceil(Math.min(widest, host.clientWidth * 0.36)) + SAMPLE + 18;
 }
 
 function colourOf(winner: number, lines: readonly Line[]): Line["colour"] {

@@ -42,8 +42,8 @@ export function chooseLines(
 function styled(of: number, slot: number): Line {
   return {
     of,
-    colour: `--series-${(slot % 8) + 1}`,
-    dash: DASHES[(slot + Math.floor(slot / 8)) % DASHES.length] as readonly number[],
+    colour: `--series-${slot + 1}`,
+    dash: DASHES[slot % DASHES.length] as readonly number[],
   };
 }
 

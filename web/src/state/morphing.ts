@@ -1,7 +1,7 @@
 // The morph of the sentence: it runs whenever the sentence is another, and is looked at step by
 // step. What stands here is what the panels, the keys and the address share.
 import { batch, computed, effect, signal } from "@preact/signals";
-import { TIMES } from "../pictures/signed";
+import { largestChange } from "../pictures/signed";
 import { announce } from "./announce";
 import { choice } from "./choices";
 import { calm, Playback } from "./playback";
@@ -22,21 +22,10 @@ import { network } from "./studio";
 
 /** The number of the step that is looked at; -1 where nothing was chosen. */
 export const at = choice("at", -1, "replace");
-/** How many times the change is drawn larger. */
-export const times = choice("times", usualTimes, "replace");
-
-/** Changes as large as the bound are to be seen: the largest factor that keeps them on the scale. */
-function usualTimes(): number {
-  const bound = norm.value === "linf" ? ofBound(eps.value) : 1;
-  return TIMES.findLast((factor) => factor * bound <= 1) ?? 1;
-}
-
-/** `8/255` as a number; 1 where it is none. */
-function ofBound(said: string): number {
-  const [above, below = "1"] = said.split("/");
-  const value = Number(above) / Number(below);
-  return value > 0 ? value : 1;
-}
+/** How many times the change is drawn larger; 0 for as many as give the bound the full colour. */
+export const times = choice("times", 0, "replace");
+/** The change of one pixel value that the sentence allows. */
+export const bound = computed(() => largestChange(norm.value, eps.value));
 
 export const morph = new Search();
 
@@ -79,17 +68,7 @@ export function requestOf(said: Sentence): Record<string, unknown> {
     norm: said.norm,
     eps: bound,
     steps: said.steps,
-    ...(bound === null || said.direction === "raw" ? {} : { step_size: share(bound, said.steps) }),
   };
-}
-
-/**
- * The bound in as many parts as there are steps, so that the picture is on its way all the time:
- * with the library's usual eighth it has gone as far as it may after eight of them.
- */
-function share(bound: string, steps: number): string {
-  const [above, below] = bound.split("/");
-  return below === undefined ? `${above}/${steps}` : `${above}/${Number(below) * steps}`;
 }
 
 /** Begin the morph of the sentence now, whatever it costs. */

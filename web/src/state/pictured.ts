@@ -45,7 +45,7 @@ export function askOfPictures(chosen: { readonly value: string }): void {
     void again.value;
     const picture = chosen.value;
     const name = network.value?.name;
-    if (name === undefined || picture.startsWith("draw:")) return;
+    if (name === undefined || picture === "" || picture.startsWith("draw:")) return;
     void ask(name, picture, () => chosen.value === picture && network.peek()?.name === name);
   });
 }

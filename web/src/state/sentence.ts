@@ -8,19 +8,13 @@ import { network, studio } from "./studio";
 
 /** What suits a network, as the offer of morphs says it. */
 export interface Suited {
-  picture: string;
   /** A usual bound for each norm. */
   eps: Record<string, string>;
 }
 
-/** Of the network at hand. */
-export const suited = computed<Suited>(() => {
+const suited = computed<Suited>(() => {
   const found = network.value?.offers["morph"]?.["usual"] as Partial<Suited> | undefined;
-  const data = studio.value?.data[0]?.name ?? "digits";
-  return {
-    picture: found?.picture ?? (data === "digits" ? "digits:7" : `${data}:0`),
-    eps: found?.eps ?? { linf: "0.3", l2: "2" },
-  };
+  return { eps: found?.eps ?? { linf: "0.3", l2: "2" } };
 });
 
 /** A class far from the predicted one in the order of classes: of a 7 the 2. */
@@ -34,8 +28,9 @@ export const networkName = choice(
   "network",
   () => studio.value?.networks[0]?.name ?? "digits-cnn",
 );
-/** DATA:INDEX or kept:HASH; for a moment after a link was opened `draw:PNG`. */
-export const picture = choice("picture", () => suited.value.picture, "push", spelled);
+/** DATA:INDEX or kept:HASH; for a moment after a link was opened `draw:PNG`, and empty where no
+ * picture on offer fits the network. */
+export const picture = choice("picture", () => network.value?.picture ?? "", "push", spelled);
 /** The wanted class, by its label, or by its number where several have the same. */
 export const wanted = choice("to", () => opposite.value);
 export const norm = choice("norm", "linf");

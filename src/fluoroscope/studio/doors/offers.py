@@ -13,6 +13,7 @@ from fluoroscope.process import one_thread
 from fluoroscope.studio.kinds.kind import Name
 from fluoroscope.studio.kinds.readable import readable
 from fluoroscope.studio.kinds.registry import KINDS
+from fluoroscope.studio.kinds.usual_data import check_pictures, picture_of
 from fluoroscope.studio.lanes import Lane
 from fluoroscope.studio.networks import Offered, State, beside
 from fluoroscope.studio.own import own
@@ -66,6 +67,9 @@ class NetworkInfo(BaseModel):
     device: str
     notes: list[str] = Field(description="What makes its results doubtful.")
     beside: str | None = Field(description="What to know of it beside the other network.")
+    picture: str | None = Field(
+        description="What the page begins with; none where no data on offer fit."
+    )
     offers: dict[str, dict[str, Any]] = Field(
         description="What each kind of job offers on it, or `why_not`."
     )
@@ -144,6 +148,7 @@ def _info(studio: Studio, name: str, other: str | None) -> NetworkInfo:
             device=str(model.device),
             notes=list(distinct([*one.notes, *model.notes, *notes_of(model)])),
             beside=None if other is None else beside(model, studio.networks.get(other)),
+            picture=picture_of(studio, model),
             offers={kind.name: _offer(studio, mine, kind.offer) for kind in KINDS},
         )
 
@@ -167,6 +172,7 @@ def _look(studio: Studio, model: Classifier) -> None:
 
 def _offer(studio: Studio, model: Classifier, offer: Any) -> dict[str, Any]:
     try:
+        check_pictures(studio, model)
         found: dict[str, Any] = offer(studio, model)
     except FluoroscopeError as problem:
         return {"why_not": str(problem)}

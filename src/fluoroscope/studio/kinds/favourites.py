@@ -50,7 +50,8 @@ def favourites(
     *,
     begin: float,
 ) -> list[list[Favourite]]:
-    """Of each unit the pictures that it answers to most, by its largest place.
+    """Of each unit the pictures that it answers to most, by its largest place; those that do not
+    activate it are none.
 
     ``names`` are those of network and data. The pictures are read the first time that a layer is
     asked about, from when on the share ``begin`` of the job lies behind.
@@ -72,7 +73,11 @@ def favourites(
         studio.readings.put(model, found, *by)
     best = top_rows_of(found.values, units, MANY)
     return [
-        [_favourite(model, (names[1], images), found, unit, int(row)) for row in rows]
+        [
+            _favourite(model, (names[1], images), found, unit, int(row))
+            for row in rows
+            if float(found.values[row, unit]) > 0
+        ]
         for unit, rows in zip(units, best, strict=True)
     ]
 

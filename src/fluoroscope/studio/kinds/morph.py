@@ -1,5 +1,6 @@
 """A picture turned into a class, step by step."""
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
@@ -13,6 +14,7 @@ from torch import Tensor
 from fluoroscope.attacks.gradient.ascent import DIRECTIONS
 from fluoroscope.attacks.morph import Morph, morph_stream
 from fluoroscope.attacks.morph_result import MorphResult, MorphStep
+from fluoroscope.engine.bounds import as_number
 from fluoroscope.pictures.write import write_gif, write_png
 from fluoroscope.studio.command import command
 from fluoroscope.studio.frames import frame
@@ -20,7 +22,6 @@ from fluoroscope.studio.jobs.job import Cancelled
 from fluoroscope.studio.kinds.kind import Kind, Name, Request
 from fluoroscope.studio.kinds.reading import check_gradient, usual_bounds
 from fluoroscope.studio.kinds.trajectory import Again, Trajectory, curve_csv
-from fluoroscope.studio.kinds.usual_data import picture_of
 
 if TYPE_CHECKING:
     from fluoroscope.models.classifier import Classifier
@@ -45,8 +46,8 @@ class MorphRequest(Request):
     )
     steps: int = Field(40, ge=1, le=2000)
     step_size: str | None = Field(
-        None, max_length=40, description="How far a step goes, such as `1/255`; by default an "
-        "eighth of `eps`, and the page takes `eps` divided by `steps`.",
+        None, max_length=40, description="How far a step goes, such as `1/255`; by default `eps` "
+        "in as many parts as there are `steps`, so that the picture is on its way all the time.",
     )  # fmt: skip
     objective: Literal["log-probability", "logit", "margin", "probability"] = "log-probability"
     on_grid: bool = False
@@ -62,6 +63,7 @@ def work(studio: "Studio", job: "Job", asked: MorphRequest) -> None:
     """Tell ``begin``, a ``step`` for each, a ``winner`` at every change of it."""
     model = studio.networks.get(asked.network)
     picture = studio.picture(asked.picture, model)
+    asked = asked.model_copy(update={"step_size": _step_size(asked, picture[0])})
     moving = morph_stream(model, picture, **asked.options)
     original = moving.start[0].cpu()
     job.picture_at = partial(_picture_at, moving)
@@ -96,6 +98,27 @@ def work(studio: "Studio", job: "Job", asked: MorphRequest) -> None:
     result = moving.result(told())
     job.conclude(summary=result.summary, reached=result.reached, changed_at=result.changed_at)
     _leave_files(studio, job, moving, made, result)
+
+
+def _step_size(asked: MorphRequest, image: Tensor) -> str | None:
+    """That of the request, else the bound in as many parts as there are steps, as exact as it was
+    said; nothing where there is no bound to divide.
+    """
+    norm = asked.norm or "linf"
+    usual = "sign" if norm == "linf" else "normalized"
+    by = asked.direction or usual
+    if asked.step_size is not None or asked.eps is None or norm == "none" or by == "raw":
+        return asked.step_size
+    bound = as_number(asked.eps)
+    above, slash, below = asked.eps.partition("/")
+    if by == usual and not slash:
+        return f"{above}/{asked.steps}"
+    if by == usual and below.isdecimal():
+        return f"{above}/{int(below) * asked.steps}"
+    # Between a step of every pixel value and one of a length lies the length of them all.
+    length = math.sqrt(image.numel())
+    unit = 1.0 if by == usual else 1 / length if by == "sign" else length
+    return repr(bound / asked.steps * unit)
 
 
 def _leave_files(
@@ -155,7 +178,7 @@ def morph_command(studio: "Studio", asked: MorphRequest, image: Tensor) -> str:
 
 
 def offer(studio: "Studio", model: "Classifier") -> dict[str, Any]:
-    """Directions, objectives, norms, and what the page begins with."""
+    """Directions, objectives, norms, and the bounds that the page begins with."""
     check_gradient(studio, model)
     bounds = usual_bounds(studio, model)
     return {
@@ -163,7 +186,7 @@ def offer(studio: "Studio", model: "Classifier") -> dict[str, Any]:
         "objectives": list(OBJECTIVES),
         "norms": ["linf", "l2", "none"],
         "eps": bounds["linf"],
-        "usual": {"picture": picture_of(studio, model), "eps": bounds},
+        "usual": {"eps": bounds},
     }
 
 

@@ -12,6 +12,7 @@ from fluoroscope.engine.threats import as_text, usual_threat
 from fluoroscope.errors import FluoroscopeError, NoGradientError
 from fluoroscope.notices import collected
 from fluoroscope.studio.kinds.readable import readable_place
+from fluoroscope.studio.kinds.usual_data import data_of
 from fluoroscope.studio.own import origin
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def usual_bounds(studio: "Studio", model: "Classifier") -> dict[str, str]:
     """By norm a bound that the field uses for such pictures, such as ``8/255`` in Linf."""
     images = None
     if model.input_size is None:
-        images = studio.pictures.images(studio.pictures.data[0], model.channels)
+        _, images = data_of(studio, model, None)
         images = images.select([readable_place(images)])
     linf = as_text(usual_threat(model, images)).partition(":")[2]
     return {"linf": linf, **_BESIDE[linf]}

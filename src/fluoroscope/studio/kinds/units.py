@@ -127,6 +127,7 @@ def work(studio: "Studio", job: "Job", asked: UnitsRequest) -> None:
     pictures = {
         f"unit_{unit}": [frame(one.image, SIDE) for one in each]
         for unit, each in zip(units, liked, strict=True)
+        if each
     }
     job.tell("units", {**words, "rows": rows, "complete": True, "data": data},
              frames={**found.frames, **pictures}, matters=True)  # fmt: skip

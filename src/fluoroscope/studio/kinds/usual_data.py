@@ -10,6 +10,7 @@ import torch
 from fluoroscope.engine.labels import Truth, labelled, matching
 from fluoroscope.errors import PictureError, UnknownDataError, UnknownLabelError
 from fluoroscope.studio.kinds.readable import readable, readable_place
+from fluoroscope.words import count
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,34 +26,54 @@ _AT_ONCE = 8
 
 def data_of(studio: "Studio", model: "Classifier", name: str | None) -> "tuple[str, ImageSet]":
     """The data set of that name, and its name; by default the first one whose classes are the
-    network's, else the first.
+    network's, else the first with as many channels.
 
     Raises:
-        UnknownDataError: it is not on offer, or none is.
+        UnknownDataError: it is not on offer, or none is that the network can be shown.
     """
     if name is not None:
         return name, studio.pictures.images(name, model.channels)
-    there = fitting(studio, model) or list(studio.pictures.data)
+    there = _suiting(studio, model)
     if not there:
+        names = ", ".join(studio.pictures.data) or "none"
         raise UnknownDataError(
-            "the studio was given no data; expected some: fluoroscope studio --data DATA"
+            f"no data on offer ({names}) can be read with the "
+            f"{count(model.channels, 'channel')} that {model.name} takes; expected some: "
+            "fluoroscope studio --data DATA"
         )
-    return there[0], studio.pictures.images(there[0], model.channels)
+    named = next((name for name, images in there.items() if fits(model, images)), next(iter(there)))
+    return named, there[named]
 
 
 def fitting(studio: "Studio", model: "Classifier") -> list[str]:
     """The data sets on offer whose classes are the network's."""
-    names = studio.pictures.data
-    return [name for name in names if fits(model, studio.pictures.images(name, model.channels))]
+    return [name for name, images in _suiting(studio, model).items() if fits(model, images)]
+
+
+def _suiting(studio: "Studio", model: "Classifier") -> "dict[str, ImageSet]":
+    """The data sets on offer whose pictures have as many channels as the network takes."""
+    held, channels = studio.pictures, model.channels
+    return {name: held.images(name, channels) for name in held.data if held.suits(name, channels)}
+
+
+def check_pictures(studio: "Studio", model: "Classifier") -> None:
+    """Refuse a network that there is no picture for: what is brought is grey or in colour.
+
+    Raises:
+        UnknownDataError: it takes other channels, and so have no data on offer.
+    """
+    if model.channels not in (1, 3):
+        data_of(studio, model, None)
 
 
 def picture_of(studio: "Studio", model: "Classifier") -> str | None:
     """The picture that the page begins with on a network: a handwritten 7 of the digits, and of
-    any other data set the one in the same place; none without data.
+    any other data set the one in the same place; none where no data on offer fit.
     """
-    if not studio.pictures.data:
+    try:
+        name, images = data_of(studio, model, None)
+    except UnknownDataError:
         return None
-    name, images = data_of(studio, model, None)
     return f"{name}:{readable_place(images, min(7, len(images) - 1))}"
 
 

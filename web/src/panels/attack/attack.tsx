@@ -6,7 +6,7 @@ import { register, unlessOffered } from "../registry";
 import "./attack.css";
 import { Choose } from "./choose";
 import { Lane } from "./lane";
-import { attack, count, lanes, playback, reach, stop, wishOf } from "./lanes";
+import { attack, boundOfLanes, count, lanes, playback, reach, stop, wishOf } from "./lanes";
 
 function AttackPanel({ network }: { network: NetworkInfo }) {
   const used = lanes.slice(0, count.value);
@@ -31,7 +31,7 @@ function AttackPanel({ network }: { network: NetworkInfo }) {
         <button type="button" class="button primary" onClick={attack} disabled={!ready}>
           {count.value === 1 ? "Attack" : "Attack both"}
         </button>
-        {started && <TimesChoice difference={null} />}
+        {started && <TimesChoice difference={null} bound={boundOfLanes.value} />}
       </div>
       {started && (
         <Transport

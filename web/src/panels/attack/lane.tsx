@@ -2,13 +2,13 @@
 import { computed } from "@preact/signals";
 import { useMemo } from "preact/hooks";
 import { Distances, Moved } from "../../pictures/moved";
+import { timesOf } from "../../pictures/signed";
 import { Curves } from "../../plot/curves";
 import { counted, distance, percent } from "../../plot/words";
 import { JobState } from "../../state/job_state";
 import { place as named } from "../../sentence/words";
 import { times } from "../../state/morphing";
-import { timesNow } from "../morph/times";
-import { attack, lanes, networkOf, playback, reach, wishOf } from "./lanes";
+import { attack, boundOfLanes, lanes, networkOf, playback, reach, wishOf } from "./lanes";
 import type { AttackEnd } from "./told";
 
 export function Lane({ index }: { index: 0 | 1 }) {
@@ -17,7 +17,6 @@ export function Lane({ index }: { index: 0 | 1 }) {
   const network = networkOf(index);
   const trajectory = lane.trajectory.value;
   void trajectory.version.value;
-  void times.value;
   const names = useMemo(() => network?.labels ?? [], [network]);
   const place = useMemo(
     () =>
@@ -39,7 +38,7 @@ export function Lane({ index }: { index: 0 | 1 }) {
         <span class="hint">{bound}</span>
       </h3>
       {typeof wish === "string" && <p class="note">{wish}</p>}
-      <Moved trajectory={trajectory} at={at} times={timesNow()} names={names} />
+      <Moved trajectory={trajectory} at={at} times={timesOf(times.value, boundOfLanes.value)} names={names} />
       <p class="lane-now">
         {step !== null && (
           <>

@@ -2,6 +2,7 @@
 import { computed, effect, signal } from "@preact/signals";
 import { call, type Refusal } from "../../api/client";
 import type { NetworkInfo } from "../../api/types";
+import { largestChange } from "../../pictures/signed";
 import { choice } from "../../state/choices";
 import { noted, place } from "../../sentence/words";
 import { calm, Playback } from "../../state/playback";
@@ -124,6 +125,15 @@ export function wishOf(lane: number): Wish | string {
     others: studio.value?.data[0]?.name ?? "",
   };
 }
+
+/** The largest change that any lane allows: all of them have one scale. */
+export const boundOfLanes = computed(() => {
+  const wishes = [0, 1].slice(0, count.value).map(wishOf);
+  return Math.max(
+    ...wishes.map((wish) => (typeof wish === "string" ? 0 : largestChange(wish.norm, wish.eps))),
+    1e-3,
+  );
+});
 
 /** The numbers of steps that are there and that are meant, over all lanes. */
 function reached(): { last: number; planned: number; open: boolean } {

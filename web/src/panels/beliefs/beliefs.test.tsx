@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { pictured } from "../../state/pictured";
 import { present } from "../../state/present";
-import { wanted } from "../../state/sentence";
+import { picture, wanted } from "../../state/sentence";
 import { network as studioNetwork } from "../../state/studio";
 import { clear, place, press, server, settle, show } from "../../testing";
 import { Beliefs } from "./beliefs";
@@ -86,6 +86,7 @@ test("both form side by side, and end with their flags and what not to conclude"
       seed: 0,
     },
   ]);
+  expect(place.querySelector(".note")?.textContent).toContain("not what the class looks like");
   await server.stream().tell("picture", look);
   await server.stream().tell("picture", { ...look, class: 2, probability: 0.0001 });
   expect(place.querySelectorAll("[role=img]").length).toBe(2);
@@ -96,6 +97,7 @@ test("both form side by side, and end with their flags and what not to conclude"
   expect(place.querySelector(".problem")?.textContent).toBe("Only <u>this</u> network sees it.");
   expect(place.textContent).toContain("What not to conclude");
   expect(place.querySelector("b, i, u")).toBeNull();
+  expect(place.querySelector(".note")?.textContent).toContain("not what the class looks like");
   await server.stream().tell("end", { state: "done", notes: [], files: ["gallery.png"] });
   expect(place.querySelector("a")?.getAttribute("href")).toBe("api/jobs/job1/files/gallery.png");
   await press("Again with another seed");
@@ -104,6 +106,7 @@ test("both form side by side, and end with their flags and what not to conclude"
 });
 
 test("only sound presets are offered, and one that needs a start is given the picture", async () => {
+  picture.value = "digits:7";
   await show(<Beliefs network={network} />);
   const select = place.querySelector("select")!;
   expect([...select.options].map((one) => one.value)).toEqual(["pixels", "fourier", "accentuation"]);

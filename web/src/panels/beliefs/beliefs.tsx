@@ -140,12 +140,12 @@ export function Beliefs({ network }: { network: NetworkInfo }) {
         </p>
       ))}
       <JobState job={job} doing="the portraits" />
-      {made === null ? (
-        <p class="hint">
-          A portrait is a picture that is moved until the network is sure of a class: what it looks
-          for, not what the class looks like.
-        </p>
-      ) : (
+      <p class={made === null ? "hint" : "note"}>
+        A portrait is a picture that is moved until the network is sure of a class: what it looks
+        for, not what the class looks like. How sure it is of one says nothing of how sure it is of
+        real pictures.
+      </p>
+      {made !== null && (
         <>
           <p class={others && !busy ? "badge warning" : "hint"} role="status">
             {made.preset}, seed {made.seed}

@@ -7,7 +7,7 @@ import type { NetworkInfo, Sample, Samples } from "../../api/types";
 import { Picture } from "../../pictures/canvas";
 import { announce } from "../../state/announce";
 import { rememberLabel } from "../../state/pictured";
-import { picture, suited } from "../../state/sentence";
+import { picture } from "../../state/sentence";
 import { place } from "../../sentence/words";
 import { studio } from "../../state/studio";
 
@@ -31,7 +31,7 @@ interface StripProps {
 export function SampleStrip({ network, chose }: StripProps) {
   const sets = studio.value?.data ?? [];
   const [data, setData] = useState(
-    () => dataOf(picture.peek(), sets) ?? dataOf(suited.peek().picture, sets) ?? sets[0]?.name ?? "",
+    () => dataOf(picture.peek(), sets) ?? dataOf(network.picture ?? "", sets) ?? sets[0]?.name ?? "",
   );
   const { samples, total, trouble, more, again } = useSamples(network.name, data);
   const now = picture.value;

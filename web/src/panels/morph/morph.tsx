@@ -3,17 +3,18 @@ import { computed } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import type { NetworkInfo } from "../../api/types";
 import { Distances, Moved } from "../../pictures/moved";
+import { timesOf } from "../../pictures/signed";
 import { Curves } from "../../plot/curves";
 import { percent } from "../../plot/words";
 import { noted } from "../../sentence/words";
 import { registerShortcut } from "../../shortcuts";
 import { JobState } from "../../state/job_state";
-import { morph, playback, run, step, stop, waits } from "../../state/morphing";
+import { bound, morph, playback, run, step, stop, times, waits } from "../../state/morphing";
 import { steps } from "../../state/sentence";
 import type { Step } from "../../state/trajectory";
 import { register, unlessOffered } from "../registry";
 import "./morph.css";
-import { TimesChoice, timesNow } from "./times";
+import { TimesChoice } from "./times";
 import { Transport } from "./transport";
 
 const reach = computed(() => {
@@ -37,8 +38,11 @@ function MorphPanel({ network }: { network: NetworkInfo }) {
   return (
     <div class="morph">
       <div class="morph-pictures stack">
-        <Moved trajectory={trajectory} at={playback.position.value} times={timesNow()} names={names} />
-        <TimesChoice difference={trajectory.frames(playback.position.value)?.frames.difference ?? null} />
+        <Moved trajectory={trajectory} at={playback.position.value} times={timesOf(times.value, bound.value)} names={names} />
+        <TimesChoice
+          difference={trajectory.frames(playback.position.value)?.frames.difference ?? null}
+          bound={bound.value}
+        />
       </div>
       <div class="morph-plot stack">
         <p class="morph-now">

@@ -21,6 +21,8 @@ interface ReportOffer {
 interface Writing {
   network: string;
   since: number;
+  /** The seconds that were asked for. */
+  budget: number;
   command: string | null;
   summary: string | null;
   /** Why sections were left out, by their names. */
@@ -42,9 +44,9 @@ function heard(name: string, told: unknown): void {
 }
 
 function keep(id: string): void {
-  const { network, since } = writing.peek()!;
+  const { network, since, budget } = writing.peek()!;
   try {
-    sessionStorage.setItem(KEPT, JSON.stringify({ id, network, since }));
+    sessionStorage.setItem(KEPT, JSON.stringify({ id, network, since, budget }));
   } catch {
     // The browser keeps nothing: the report is written all the same.
   }
@@ -53,8 +55,8 @@ function keep(id: string): void {
 /** Hear again of the report that this tab had started. */
 export function takeUp(): void {
   try {
-    const { id, network, since } = JSON.parse(sessionStorage.getItem(KEPT) ?? "") as Writing & { id: string };
-    writing.value = { network, since, command: null, summary: null, missing: {} };
+    const { id, network, since, budget } = JSON.parse(sessionStorage.getItem(KEPT) ?? "") as Writing & { id: string };
+    writing.value = { network, since, budget, command: null, summary: null, missing: {} };
     job.run(id, { event: heard });
   } catch {
     // There is none, or the browser keeps nothing.
@@ -79,6 +81,7 @@ export function HtmlReport({ network }: { network: NetworkInfo }) {
     writing.value = {
       network: network.name,
       since: Date.now(),
+      budget: seconds,
       command: null,
       summary: null,
       missing: {},
@@ -105,7 +108,7 @@ export function HtmlReport({ network }: { network: NetworkInfo }) {
 
   const left =
     standing.is === "running" && standing.share !== null && now !== null
-      ? secondsLeft(standing.share, (Date.now() - now.since) / 1000)
+      ? secondsLeft(standing.share, (Date.now() - now.since) / 1000, now.budget)
       : null;
   return (
     <section class="stack" aria-labelledby="html-report">
@@ -182,7 +185,7 @@ export function HtmlReport({ network }: { network: NetworkInfo }) {
           {now.summary !== null && <p>{now.summary}</p>}
           {Object.entries(now.missing).map(([name, why]) => (
             <p key={name} class="note">
-              Left out, {offer?.sections?.find((one) => one.name === name)?.title ?? name}: {why}
+              {leftOut(offer?.sections?.find((one) => one.name === name)?.title ?? name, why)}
             </p>
           ))}
         </>
@@ -190,4 +193,9 @@ export function HtmlReport({ network }: { network: NetworkInfo }) {
       <Command command={now?.command} words="The report in a terminal" />
     </section>
   );
+}
+
+/** Why a section is not there; a reason may begin with what was not made. */
+function leftOut(title: string, why: string): string {
+  return why.startsWith(title) ? `Left out: ${why}` : `Left out, ${title}: ${why}`;
 }

@@ -1,9 +1,9 @@
 // How long a job still takes, by what it did so far.
 
-/** Seconds left; `null` while too little is done to tell. */
-export function secondsLeft(share: number, elapsed: number): number | null {
+/** Seconds left, of at most so many in all; `null` while too little is done to tell. */
+export function secondsLeft(share: number, elapsed: number, most: number): number | null {
   if (share < 0.05 || elapsed < 2) return null;
-  return (elapsed * (1 - share)) / share;
+  return Math.max(0, Math.min((elapsed * (1 - share)) / share, most - elapsed));
 }
 
 /** In words that promise no more than is known. */

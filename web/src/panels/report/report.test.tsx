@@ -14,6 +14,7 @@ const network = {
   labels: ["zero"],
   channels: 1,
   input_size: null,
+  picture: "digits:7",
   offers: {
     report: {
       data: ["digits", "mnist"],
@@ -38,10 +39,11 @@ const links = () => [...place.querySelectorAll("a")].map((one) => one.getAttribu
 const lines = () => [...place.querySelectorAll("code")].map((one) => one.textContent);
 
 test("nothing is promised before there is something to go by", () => {
-  expect(secondsLeft(0, 100)).toBeNull();
-  expect(secondsLeft(0.04, 100)).toBeNull();
-  expect(secondsLeft(0.5, 1)).toBeNull();
-  expect(secondsLeft(0.25, 30)).toBe(90);
+  expect(secondsLeft(0, 100, 600)).toBeNull();
+  expect(secondsLeft(0.04, 100, 600)).toBeNull();
+  expect(secondsLeft(0.5, 1, 600)).toBeNull();
+  expect(secondsLeft(0.25, 30, 600)).toBe(90);
+  expect([secondsLeft(0.1, 4, 15), secondsLeft(0.9, 16, 15)]).toEqual([11, 0]);
   expect([3, 31, 59, 61].map(leftInWords)).toEqual([
     "nearly done",
     "about 40 seconds left",
@@ -79,7 +81,7 @@ test("the link and the address say what the page chose by itself", async () => {
   const labels = ["zero", "one", "two", "three"];
   const frame = { width: 1, height: 1, channels: 1, pixels: "AA==" };
   const answer = { frame, probabilities: btoa("\0".repeat(4 * labels.length)), notes: [] };
-  rememberLabel(network.name, picture.value, null);
+  rememberLabel(network.name, network.picture, null);
   shownNetwork.value = { ...network, labels };
   for (const [winner, to] of [[1, "three"], [0, "two"]] as const) {
     server.answers.set("api/predictions", () => ({ ...answer, winner }));
@@ -122,13 +124,14 @@ test("a report is started with what was chosen, watched, and opened in a tab of 
   // It goes on while another network is looked at.
   await clear();
   await show(<Report network={{ ...network, name: "other", offers: {} as never }} />);
-  await server.stream().tell("told", { summary: "It is <b>weak</b>.", missing: { verdict: "no time" } });
+  await server.stream().tell("told", { summary: "It is <b>weak</b>.", missing: { verdict: "no time", map: "map: the time was up." } });
   await server.stream().tell("end", { state: "done", notes: [], files: ["report.html"] });
   const open = place.querySelector<HTMLAnchorElement>("a[target=_blank]")!;
   expect(open.getAttribute("href")).toBe("api/jobs/job1/report");
   expect(open.textContent).toBe("Open the report of digits-cnn");
   expect(place.textContent).toContain("It is <b>weak</b>.");
-  expect(place.textContent).toContain("no time");
+  const notes = [...place.querySelectorAll(".note")].map((note) => note.textContent);
+  expect(notes).toEqual(["Left out, verdict: no time", "Left out: map: the time was up."]);
 });
 
 test("a report that is being written is found again once the page is loaded anew", async () => {

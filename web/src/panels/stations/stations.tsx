@@ -1,5 +1,6 @@
 // Way stations: a card for each change of winner, and where the target reaches .1, .5 and .9.
 import { useSignal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
 import type { Difference, NetworkInfo } from "../../api/types";
 import { Picture, SignedDifference } from "../../pictures/canvas";
 import { beyondScale, TIMES, type Times } from "../../pictures/signed";
@@ -68,6 +69,9 @@ function StationsPanel({ network }: { network: NetworkInfo }) {
 
 function Compared({ places, network }: { places: readonly number[]; network: NetworkInfo }) {
   const trajectory = morph.trajectory.value;
+  const place = useRef<HTMLElement>(null);
+  const which = places.join();
+  useEffect(() => place.current?.scrollIntoView({ block: "nearest" }), [which]);
   const [first, second] = [...places]
     .sort((one, other) => one - other)
     .map((at) => ({ step: trajectory.steps[at], found: trajectory.frames(at) }));
@@ -75,7 +79,11 @@ function Compared({ places, network }: { places: readonly number[]; network: Net
   const steps = second.step.number - first.step.number;
   const changed = between(first.found.frames.difference, second.found.frames.difference);
   return (
-    <section class="card stack" aria-label="Two way stations compared">
+    <section
+      class="card stack"
+      aria-label="Two way stations compared"
+      ref={place}
+    >
       <div class="moved">
         {[first, second].map(({ step, found }) => (
           <figure key={step?.number}>

@@ -55,7 +55,13 @@ export function Unit({ row, told }: { row: UnitRow; told: UnitsTold }) {
           </p>
         </>
       ) : (
-        <p class="hint">{told.complete ? "" : "Its favourite pictures are being looked for…"}</p>
+        <p class="hint">
+          {row.favourites !== undefined
+            ? `None of the pictures of ${place(told.data ?? "")} that were read activates it.`
+            : told.complete
+              ? ""
+              : "Its favourite pictures are being looked for…"}
+        </p>
       )}
     </article>
   );

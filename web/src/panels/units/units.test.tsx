@@ -81,6 +81,9 @@ test("who decided about the picture on the screen, with favourites as they come"
   await settle();
   expect(favourites()).toBe(1);
   expect(place.querySelector(".unit h3")?.textContent).toBe("Unit 9 of layer 5");
+  const none = rows.map((row) => ({ ...row, favourites: [] }));
+  await server.stream().tell("units", { ...told, rows: none, complete: true, data: "digits" });
+  expect(place.textContent).toContain("None of the pictures of digits that were read activates it.");
 });
 
 test("who turned is asked between the start and the frame on the screen, once there is one", async () => {
