@@ -130,6 +130,9 @@ test("any step is marked, or a way station chosen, to compare the one on the scr
   await settle();
   expect(server.jobs.at(-1)).toMatchObject({ picture: "step:x:1", other: "step:x:3" });
   expect(link()).toContain("since=1");
+  await server.stream().tell("begin", { command: "trace --image PICTURE.npy --against OTHER.npy" });
+  // The file that the command begins from is that of the step compared with.
+  expect(place.querySelector("a[download]")?.getAttribute("href")).toContain("name=step%3Ax%3A1");
   await server.stream().tell("units", told);
   expect(place.textContent).toContain("From step 1 to step 3");
   const chosen = place.querySelector<HTMLSelectElement>("select")!;

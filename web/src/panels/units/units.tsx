@@ -158,7 +158,7 @@ export function Units({ network }: { network: NetworkInfo }) {
       <Command
         command={command}
         words="The same in a terminal"
-        of={{ picture: shown.value, network: network.name }}
+        of={{ picture: asked.picture, network: network.name }}
       />
     </div>
   );
