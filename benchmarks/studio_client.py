@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from struct import unpack_from
 from typing import Any
 
 import httpx
@@ -96,29 +97,34 @@ def hear(running: Running, **asked: Any) -> Heard:
     if answer.is_error:
         raise RuntimeError(answer.json()["detail"])
     heard = Heard()
-    path = f"/api/jobs/{answer.json()['id']}/events"
-    with running.client.stream("GET", path) as lines:
-        for event in _events(lines.iter_lines()):
-            _note(heard, event, began)
+    path = f"/api/jobs/{answer.json()['id']}/stream"
+    messages = _Messages()
+    with running.client.stream("GET", path) as pieces:
+        for piece in pieces.iter_raw():
+            for event in messages.take(piece):
+                _note(heard, event, began)
     if heard.mattering[-1][1] != "done":
         raise RuntimeError(f"the job did not end as it should: {heard.mattering[-1]}")
     return heard
 
 
-def _events(lines: Iterator[str]) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    number, name = 0, ""
-    for line in lines:
-        key, _, value = line.partition(": ")
-        if key == "id":
-            number = int(value)
-        elif key == "event":
-            name = value
-        elif key == "data":
-            # The order of a server-sent event's lines is not fixed; ours has the data last but one.
-            data = json.loads(value)
-        elif not line and name:
-            yield number, name, data
-            name = ""
+class _Messages:
+    """Puts the messages of a job's stream together, which is what the page reads."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def take(self, piece: bytes) -> Iterator[tuple[int, str, dict[str, Any]]]:
+        """Those that are whole with this piece: each its number, name and data."""
+        self._held += piece
+        while len(self._held) >= 8:
+            head, pixels = unpack_from("<II", self._held)
+            if len(self._held) < 8 + head + pixels:
+                return
+            if head:
+                told = json.loads(bytes(self._held[8 : 8 + head]))
+                yield told["id"], told["event"], told["data"]
+            del self._held[: 8 + head + pixels]
 
 
 def _note(heard: Heard, event: tuple[int, str, dict[str, Any]], began: float) -> None:
@@ -141,15 +147,12 @@ def heard_by_many(running: Running, readers: int, slow: float, **asked: Any) -> 
 
     async def one(client: httpx.AsyncClient, pause: float) -> Heard:
         heard, began = Heard(), time.perf_counter()
-        async with client.stream("GET", f"/api/jobs/{job}/events") as answer:
-            gathered: list[str] = []
-            async for line in answer.aiter_lines():
-                gathered.append(line)
-                if not line:
-                    for event in _events(iter(gathered)):
-                        _note(heard, event, began)
-                        await asyncio.sleep(pause)
-                    gathered = []
+        messages = _Messages()
+        async with client.stream("GET", f"/api/jobs/{job}/stream") as answer:
+            async for piece in answer.aiter_raw():
+                for event in messages.take(piece):
+                    _note(heard, event, began)
+                    await asyncio.sleep(pause)
         return heard
 
     async def all_of_them() -> list[Heard]:

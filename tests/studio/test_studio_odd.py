@@ -88,8 +88,8 @@ def test_odd_networks_are_moved_as_by_the_library(studio: Studio, name: str) -> 
     model, picture = ODD[name], _picture(studio, name)
     job, told = _told(studio, MORPH, network=name, picture=picture, to="3", eps="0.2", steps=4)
     with collected():
-        moving = morph_stream(model, studio.picture(picture, model), to="3", eps="0.2", steps=4)
-        own = list(moving)
+        start = studio.picture(picture, model)
+        own = list(morph_stream(model, start, to="3", eps="0.2", steps=4, step_size="0.05"))
     steps = [event for event in told if event.name in ("step", "winner")]
     assert len(steps) == len(own)
     for number, (event, step) in enumerate(zip(steps, own, strict=True)):

@@ -135,6 +135,7 @@ def audit(
         raise InvalidParameterError(
             f"numbers have shape {tuple(numbers.shape)}; expected ({len(batch)},), one each"
         )
+    # What draws takes turns with other threads, a part of the audit at a time.
     with random_state_aside(batch.device):
         remind(model)
         first_look(model, batch)
@@ -152,12 +153,12 @@ def audit(
             "numbers": numbers.tolist(),
             "seed": seed,
         }
-        parts = Parts(None if out is None else Path(out), of)
-        made = _Audit(
-            bench, todo, parts, size, cancelled, Course(todo, bench, on_progress, scored_passes)
-        )
-        with parts.open():
-            made.all(randomisation=randomisation, faithfulness=faithfulness, on_verdict=on_verdict)
+    parts = Parts(None if out is None else Path(out), of)
+    made = _Audit(
+        bench, todo, parts, size, cancelled, Course(todo, bench, on_progress, scored_passes)
+    )
+    with parts.open():
+        made.all(randomisation=randomisation, faithfulness=faithfulness, on_verdict=on_verdict)
     graph, rows = bench.graph, made.rows()
     told = made.told({row.verdict.method for row in rows if row.verdict.sound})
     return Audit(
@@ -339,7 +340,7 @@ class _Audit:
             of = {"control": name, "steps": STEPS, "road": ROAD_SHARES}
             kept = self._parts.get(f"score-control-{name}", of)
             if kept is None:
-                with collected():
+                with collected(), random_state_aside(bench.images.device):
                     kept = stacked(judge_.scores(maps)), {}
                 self._parts.put(f"score-control-{name}", of, *kept)
             self._controls[name] = unstacked(kept[0])
@@ -402,7 +403,8 @@ class _Audit:
         known = isinstance(subject, OfFunction)
         kept = None if known else self._parts.get(name, of)
         if kept is None:
-            kept = make()
+            with random_state_aside(self._bench.images.device):
+                kept = make()
             if not known:
                 self._parts.put(name, of, *kept)
         return kept

@@ -114,7 +114,7 @@ def work(studio: "Studio", job: "Job", asked: AttackRequest) -> None:
     told.begin(model)
     if isinstance(method, Fitted):
         method, _ = fit_to(
-            model, method, images, to=None if to is None else to, seed=asked.seed,
+            model, method, images, to=to, seed=asked.seed,
             batch_size=_BATCH, cancelled=job.cancelled,
             on_batch=lambda step: job.progress(step.number / step.total, "making it"),
         )  # fmt: skip
