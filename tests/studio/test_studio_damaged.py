@@ -22,7 +22,7 @@ from fluoroscope.studio.kinds.portrait import PORTRAIT
 from fluoroscope.studio.kinds.readable import readable
 from fluoroscope.studio.kinds.report import REPORT
 from fluoroscope.studio.kinds.units import UNITS
-from fluoroscope.studio.kinds.usual_data import labelled_pictures
+from fluoroscope.studio.kinds.usual_data import labelled_pictures, picture_of
 from fluoroscope.studio.networks import Networks
 from fluoroscope.studio.pictures import Pictures
 from fluoroscope.studio.studio import Studio
@@ -96,7 +96,7 @@ def test_what_is_offered_and_begun_with_can_be_read(studio: Studio, folder: Path
     (folder / "dog" / "1.png").write_bytes(b"")
     try:
         images = load_images(folder)
-        assert MORPH.offer(studio, model)["usual"]["picture"] == f"{folder}:8"
+        assert picture_of(studio, model) == f"{folder}:8"
         assert images.indices[8] == 8
     finally:
         (folder / "dog" / "1").rename(folder / "dog" / "1.png")

@@ -1,4 +1,4 @@
-"""A browser before a studio: one of each for all tests here, a window of its own for each."""
+"""A browser before a studio, and a window of its own for each test."""
 
 import shutil
 import threading
@@ -83,7 +83,8 @@ def serving(studio: Studio) -> Iterator[str]:
         thread.join(timeout=10)
 
 
-@pytest.fixture(scope="session")
+# One for each file of tests: while it is there, nothing else in its thread can have an event loop.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = next(filter(None, map(shutil.which, _NAMES)), None)

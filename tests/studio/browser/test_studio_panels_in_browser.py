@@ -29,6 +29,7 @@ def test_two_networks_under_the_same_attack(open_window: Open) -> None:
 
 def test_from_a_way_station_one_goes_on_into_another_class(open_window: Open) -> None:
     window = open_window(USUAL)
+    window.panel("Way stations").get_by_text("reaches 0.9").first.wait_for()  # the last there is
     card = window.panel("Way stations").get_by_role("listitem").last
     card.get_by_role("button", name="Go on into").click()
     card.get_by_role("option", name="5").click()
