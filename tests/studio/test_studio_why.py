@@ -76,8 +76,10 @@ def test_a_step_of_a_morph_is_explained_as_it_is(served: Served) -> None:
     (one,) = maps(served.job(kind="attribution", network="digits-cnn", picture=f"step:{job}:5",
                              methods=["gradient"], **{"class": "2"}))  # fmt: skip
     model = load_model("digits-cnn")
-    steps = {step.number: step.image for step in
-             morph_stream(model, "digits:7", to="2", eps="0.3", steps=6, step_size=0.05)}  # fmt: skip
+    steps = {
+        step.number: step.image
+        for step in morph_stream(model, "digits:7", to="2", eps="0.3", steps=6, step_size=0.05)
+    }
     own = attribute(model, steps[5], "2")
     drawn = (own.colours.rgb(own.maps[0]) * 255).round().to(torch.uint8)
     assert torch.equal(pixels(one["frames"]["map"]), drawn.permute(1, 2, 0))
