@@ -31,19 +31,19 @@ MOST_BYTES = 150_000
 
 def first(studio: Running, browser: Any) -> None:
     """What is seen first."""
-    page = _open(browser, studio, f"{DIGITS}&at=3&times=10", LAPTOP)
+    page = _open(browser, studio, f"{DIGITS}&at=12", LAPTOP)
     _write(page.screenshot(), "first")
 
 
 def wide(studio: Running, browser: Any) -> None:
     """A projector's screen."""
-    page = _open(browser, studio, f"{DIGITS}&at=3&times=10", LARGE, dark=True)
+    page = _open(browser, studio, f"{DIGITS}&at=12", LARGE, dark=True)
     _write(page.screenshot(), "wide")
 
 
 def phone(studio: Running, browser: Any) -> None:
     """A phone, at the morph."""
-    page = _open(browser, studio, f"{DIGITS}&at=3&times=10", PHONE, dark=True)
+    page = _open(browser, studio, f"{DIGITS}&at=12", PHONE, dark=True)
     _panel(page, "Morph").evaluate("one => one.scrollIntoView()")
     _write(page.screenshot(), "phone")
 
@@ -71,10 +71,10 @@ def attack(studio: Running, browser: Any) -> None:
 
 def why(studio: Running, browser: Any) -> None:
     """Why the 7 is taken for a 2, beside random weights, with what an audit says."""
-    page = _open(browser, studio, f"{DIGITS}&at=3", HIGH)
+    page = _open(browser, studio, f"{DIGITS}&at=12", HIGH)
     panel = _panel(page, "Why")
     panel.scroll_into_view_if_needed()
-    panel.get_by_role("button", name="Which of these can I believe here?").click()
+    panel.get_by_role("button", name="The audit with scores").click()
     panel.get_by_text("methods have a verdict").wait_for(timeout=300_000)
     _idle(panel)
     _settle(page)
@@ -83,10 +83,10 @@ def why(studio: Running, browser: Any) -> None:
 
 def units(studio: Running, browser: Any) -> None:
     """Who turned since the start."""
-    page = _open(browser, studio, f"{DIGITS}&at=3&turned=true", HIGH)
+    page = _open(browser, studio, f"{DIGITS}&at=12&turned=true", HIGH)
     panel = _panel(page, "The units that decided")
     panel.scroll_into_view_if_needed()
-    panel.get_by_text("From the start to").wait_for(timeout=60_000)
+    panel.get_by_text("From the start to").first.wait_for(timeout=60_000)
     _idle(panel)
     _settle(page)
     _write(panel.screenshot(), "units")
