@@ -107,7 +107,7 @@ def test_an_end_of_file_is_not_an_interruption(monkeypatch: pytest.MonkeyPatch) 
 
 def test_sigterm_leaves_no_draft_and_no_lock(tmp_path: Path) -> None:
     work = [
-        *("evaluate", "-m", "digits-cnn", "-d", "digits", "--limit", "200", "--threat"),
+        *("evaluate", "-m", "digits-cnn", "-d", "digits", "--limit", "1500", "--threat"),
         *("linf:0.2", "--part", "20", "--out", str(tmp_path)),
     ]
     command = subprocess.Popen([*COMMAND, *work], stderr=subprocess.DEVNULL)

@@ -105,9 +105,10 @@ def test_a_decoder_that_ends_or_hangs_is_replaced() -> None:
         decoder._child.wait()
         assert torch.equal(decoder.decode(data), first)  # a new one was there in time
         child = decoder._child
-        decoder._seconds = 0.0  # every picture takes longer
+        decoder._seconds = 0.0
+        large = encoded(Image.effect_noise((2000, 2000), 90), "PNG")  # takes longer for certain
         with pytest.raises(PictureError, match="takes longer"):
-            decoder.decode(data)
+            decoder.decode(large)
         assert child.poll() is not None
         decoder._seconds = 20
         assert torch.equal(decoder.decode(data), first)
