@@ -352,8 +352,10 @@ def _timm_lists() -> list[Sequence[str]]:
         called = dict(csv.reader(lines, delimiter="\t"))
         return [[called[number] for number in numbers], numbers]
     except (OSError, ValueError, KeyError):  # another version keeps them elsewhere
-        from timm.data import ImageNetInfo
-
+        try:
+            from timm.data import ImageNetInfo
+        except ImportError:
+            return []
         info = ImageNetInfo("imagenet-1k")
         return [info.label_descriptions(), info.label_names()]
 
