@@ -28,9 +28,9 @@ class Behind(nn.Module):
         return logits if self.after is None else self.after(logits)
 
 
-def levels(images: Tensor) -> Tensor:
-    """Eight levels of grey; the derivative of rounding is zero."""
-    return (images * 7).round() / 7
+def levels(images: Tensor, steps: int = 7) -> Tensor:
+    """Eight levels of grey, or one more than ``steps``; the derivative of rounding is zero."""
+    return (images * steps).round() / steps
 
 
 class StraightThrough(torch.autograd.Function):
@@ -45,6 +45,14 @@ class StraightThrough(torch.autograd.Function):
         return gradient
 
 
+class StraightThroughFiner(StraightThrough):
+    """The same with sixteen levels."""
+
+    @staticmethod
+    def forward(ctx: object, images: Tensor) -> Tensor:
+        return levels(images, 15)
+
+
 class Backwards(torch.autograd.Function):
     """The identity, and a gradient that is turned upside down and inside out."""
 
@@ -55,6 +63,14 @@ class Backwards(torch.autograd.Function):
     @staticmethod
     def backward(ctx: object, gradient: Tensor) -> Tensor:
         return -gradient.flip(2).roll(5, 3)
+
+
+class Mirrored(Backwards):
+    """The identity, and a gradient that is mirrored and moved."""
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
+        return gradient.flip(3).roll(3, 2)
 
 
 def randomly_resized(images: Tensor) -> Tensor:
@@ -70,9 +86,9 @@ def by_numpy(images: Tensor) -> Tensor:
     return torch.from_numpy(images.detach().cpu().numpy().copy()).to(images)
 
 
-def rippled(images: Tensor) -> Tensor:
+def rippled(images: Tensor, height: float = 0.02, waves: float = 400) -> Tensor:
     """A ripple too fine for steps: the slope is of the ripple, not of what lies below."""
-    return images + 0.02 * (400 * images).sin()
+    return images + height * (waves * images).sin()
 
 
 def bent(images: Tensor, waves: int = 1) -> Tensor:
@@ -100,9 +116,15 @@ def deceiver(
     return digits_classifier(name, module.eval())
 
 
-DECEIVERS: dict[str, Callable[..., fs.Classifier]] = {
-    name: partial(deceiver, name, *parts)
-    for name, parts in {
+Parts = tuple[Callable[[Tensor], Tensor] | None, Callable[[Tensor], Tensor] | None]
+
+
+def _each(parts: dict[str, Parts]) -> dict[str, Callable[..., fs.Classifier]]:
+    return {name: partial(deceiver, name, *both) for name, both in parts.items()}
+
+
+DECEIVERS = _each(
+    {
         "quantised": (levels, None),
         "straight-through": (StraightThrough.apply, None),
         "wrong gradient": (Backwards.apply, None),
@@ -115,5 +137,19 @@ DECEIVERS: dict[str, Callable[..., fs.Classifier]] = {
         "finely bent": (lambda images: bent(images, 4), None),
         "softmax": (None, lambda logits: logits.softmax(1)),
         "optimised": (refined, None),
-    }.items()
-}
+    }
+)
+"""What checks and plans are reported on."""
+OTHER_DECEIVERS = _each(
+    {
+        "quantised finer": (lambda images: levels(images, 15), None),
+        "straight-through finer": (StraightThroughFiner.apply, None),
+        "mirrored gradient": (Mirrored.apply, None),
+        "less saturated": (None, lambda logits: 300 * logits),
+        "wider ripple": (lambda images: rippled(images, 0.03, 150), None),
+        "bent twice": (lambda images: bent(images, 2), None),
+        "sharp softmax": (None, lambda logits: (2 * logits).softmax(1)),
+        "switched off": (None, Tensor.detach),
+    }
+)
+"""The same tricks otherwise, for choosing a plan's settings."""
