@@ -67,12 +67,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, help="turns of every way")
     parser.add_argument("--steps", type=int, help="steps of the attacks")
     parser.add_argument("--limit", type=int, help="images")
+    parser.add_argument(
+        "--anew", action="append", default=[], choices=evaluation.WAYS, metavar="PLAN",
+        help="a plan whose kept verdicts are made anew; again for more of them",
+    )  # fmt: skip
     parser.add_argument("--page", type=Path, help=f"the file written instead of {PAGE}")
     given = parser.parse_args()
     unknown = [name for name in given.names if name not in SECTIONS]
     if unknown:
         parser.error(f"no section {unknown[0]!r}; expected {', '.join(SECTIONS)}")
-    size = Scale(given.repeats, given.steps, given.limit)
+    size = Scale(given.repeats, given.steps, given.limit, tuple(given.anew))
     for name in given.names or SECTIONS:
         began = time.perf_counter()
         try:

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 import fluoroscope as fs
 from benchmarks.adapters import Bare, Search, by_art, by_foolbox, by_torchattacks, versions
-from benchmarks.evaluation import Passes
 from benchmarks.page import PAGE, Scale, Section, Skipped, percent
 from benchmarks.peers import FAIR, SHARED, Contest, digit_contest, picture_contest
 from benchmarks.timing import interleaved
+from benchmarks.verdicts import Passes
 from fluoroscope.attacks.attack import Method
 from fluoroscope.attacks.result import AttackResult
 

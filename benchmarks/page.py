@@ -29,6 +29,8 @@ class Scale:
     steps: int | None = None
     limit: int | None = None
     """Images."""
+    anew: tuple[str, ...] = ()
+    """Plans whose kept verdicts are made anew."""
 
     def times(self, cpu: int, wall: int) -> tuple[int, int]:
         """Repeats by the CPU's clock and by the one on the wall."""
