@@ -2,6 +2,7 @@ import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,3 +113,58 @@ def test_a_section_is_asked_for_by_name(
     assert "(2, 2)" in text
     assert "(3, 4)" not in text
     assert "skipped the section two: nothing there" in capsys.readouterr().out
+
+
+def test_a_verdict_is_kept_until_what_it_is_of_changes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from benchmarks import verdicts
+    from benchmarks.verdict_beds import Bed
+    from fluoroscope.engine.threats import Threat
+    from fluoroscope.evaluation.plan import Plan, Stage, made
+
+    model = fs.load_model("digits-linear")
+    data = fs.load_images("digits", channels=1).take(20)
+    bed = Bed("Digits", lambda: (model, data), ("linf:0.02",), 20)
+    steps, looks = 3, []
+
+    def plan(threat: Threat) -> Plan:
+        return Plan("short", (Stage("pgd", made("pgd", threat, steps=steps)),))
+
+    def verdict(**more: Any) -> verdicts.Found:
+        before = verdicts._made
+        monkeypatch.setattr(verdicts, "_made", lambda *a: looks.append(1) or before(*a))
+        found = verdicts.verdict("some:digits", bed, "linf:0.02", 0, "short", **more)
+        monkeypatch.setattr(verdicts, "_made", before)
+        return found
+
+    monkeypatch.setattr(verdicts, "KEPT", tmp_path)
+    monkeypatch.setitem(verdicts.WAYS, "short", plan)
+    first = verdict()
+    assert 0 < first.surviving < first.count == 20
+    assert first.forwards > first.backwards > 0
+    by_hand = fs.evaluate(model, data, threat="linf:0.02", plan=plan(fs.Linf(0.02)), at_chance=True)
+    assert round(by_hand.robust_accuracy * 20) == first.surviving
+    assert (verdict(), len(looks)) == (first, 1)
+    verdict(anew=True)
+    assert len(looks) == 2
+    steps = 8
+    assert (verdict().forwards > first.forwards, len(looks)) == (True, 3)
+    assert (verdict(limit=10).count, len(looks)) == (10, 4)
+    assert (verdict().count, len(looks)) == (20, 4)
+    # What was broken off is not taken for a verdict.
+    monkeypatch.setattr(fs, "evaluate", lambda *_, **__: 1 / 0)
+    steps = 9
+    with pytest.raises(ZeroDivisionError):
+        verdict()
+    assert verdicts.kept("some:digits", "linf:0.02", 20, "short", 0) is None
+
+
+def test_plans_are_held_against_standard_picture_by_picture() -> None:
+    from benchmarks.evaluation import _cells
+    from benchmarks.verdicts import Found
+
+    standard = Found(10, (1, 2, 3), 8.0, 9.0, 300, 100)
+    cells = _cells(Found(10, (0, 1, 2, 5), 2.0, 3.0, 30, 10), standard)
+    assert cells == ["60.0 % (6 of 10)", "30", "10", "0.100", "2", "0.250", "3", "2", "1"]
+    assert _cells(Found(10, (), 0.1, 0.1, 10, 0, "none"), standard)[0].startswith("refuses")
