@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fluoroscope.attacks.decision.geoda import GeoDA
     from fluoroscope.attacks.decision.hopskipjump import HopSkipJump
     from fluoroscope.attacks.gradient.apgd import APGD, APGDT
+    from fluoroscope.attacks.gradient.constraint_relaxation import ConstraintRelaxation
     from fluoroscope.attacks.gradient.feature_adversary import FeatureAdversary
     from fluoroscope.attacks.gradient.gradient_sign import BIM, FGSM, PGD, RFGSM
     from fluoroscope.attacks.latent.border import LatentBorder
@@ -47,6 +48,7 @@ _HOMES = {
     "HopSkipJump": "decision.hopskipjump",
     "APGD": "gradient.apgd",
     "APGDT": "gradient.apgd",
+    "ConstraintRelaxation": "gradient.constraint_relaxation",
     "FeatureAdversary": "gradient.feature_adversary",
     "BIM": "gradient.gradient_sign",
     "FGSM": "gradient.gradient_sign",
@@ -114,6 +116,7 @@ __all__ = [
     "CarliniWagner",
     "CarliniWagnerL0",
     "CarliniWagnerLinf",
+    "ConstraintRelaxation",
     "DeepFool",
     "EnsembleOptimisation",
     "FeatureAdversary",

@@ -21,6 +21,7 @@ ATTACKS: dict[str, type[Method]] = {
     "pgd": attacks.PGD,
     "apgd": attacks.APGD,
     "apgd-t": attacks.APGDT,
+    "cr": attacks.ConstraintRelaxation,
     "feature-adversary": attacks.FeatureAdversary,
     "deepfool": attacks.DeepFool,
     "ddn": attacks.DDN,
