@@ -70,6 +70,24 @@ def test_a_run_and_its_verdict(evaluate: Call, fluoroscope: Call, tmp_path: Path
     assert again.err in done.err
 
 
+def test_a_second_network_asks_for_the_trust_checks(
+    evaluate: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fluoroscope.evaluation.check import Check
+    from fluoroscope.evaluation.trust import of_run
+
+    def checks(*_: object, second: Any, **__: object) -> tuple[Check, ...]:
+        return tuple(Check("transfer", "fail", f"{one.name} fooled it.") for one in second)
+
+    monkeypatch.setattr(of_run, "trust_checks", checks)
+    done = evaluate("--second", "digits-cnn", "--second", "digits-robust", "--json", "-")
+    assert done.code == 0, done.err
+    words = [check["words"] for check in json.loads(done.out)["trust"][:2]]
+    assert words == ["digits-cnn fooled it.", "digits-robust fooled it."]
+    one_line(evaluate("--second", "digits-nn"), "no network is called 'digits-nn'")
+    one_line(evaluate("--second", "digits-linear"), "the network under study itself")
+
+
 def test_the_same_command_reads_what_is_there(evaluate: Call, tmp_path: Path) -> None:
     first = json.loads(evaluate("--json", "-").out)
     files = {file: file.stat().st_mtime_ns for file in (tmp_path / "run" / "parts").iterdir()}

@@ -102,11 +102,9 @@ def apart(
 
 def transfer_target(model: "Classifier", name: str) -> "Classifier":
     """Another network with the same classes, which sees all of what the first one sees."""
-    from fluoroscope.models.wrappers.ensemble import uncropped
+    from fluoroscope.models.wrappers.ensemble import shown_the_same
 
-    target = fs.load_model(name, device=str(model.device))
-    fs.Ensemble([model, target])  # refuses networks of other classes, channels or types
-    return uncropped(target)
+    return shown_the_same(model, fs.load_model(name, device=str(model.device)))
 
 
 def behind(

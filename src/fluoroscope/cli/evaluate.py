@@ -16,8 +16,10 @@ from fluoroscope.cli.options import (
     Out,
     Plain,
     Seed,
+    SeveralSecond,
     Threat,
     Workers,
+    load,
     prepared,
     with_model,
     with_pictures,
@@ -71,6 +73,7 @@ def evaluate(
         bool,
         typer.Option("--trust", help="Look as well for reasons not to trust the number."),
     ] = False,
+    second: SeveralSecond = None,
     on_grid: OnGrid = False,
     slices: Slices = None,
     require: Require = None,
@@ -96,6 +99,7 @@ def evaluate(
     from fluoroscope.evaluation.evaluate import evaluate as run
 
     check_junit(require, junit)
+    others = [load(name, device=str(model.device)) for name in second or ()]
     output = Output(json)
     with output.telling(), interruptible() as interrupted, output.measuring() as move:
         verdict = run(
@@ -111,6 +115,7 @@ def evaluate(
             seed=seed,
             at_chance=at_chance,
             trust=trust,
+            second=others,
             grid=8 if on_grid else None,
             slices=slices or (),
             require=require,

@@ -105,6 +105,15 @@ SuitableBatch = Annotated[
         "--batch-size", min=1, help="Pictures at once. Default: as many as suit the machine."
     ),
 ]
+SeveralSecond = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--second",
+        help="Another network of the same classes, as --model, undefended or trained "
+        "independently: do pictures made on it fool this one? With it --trust goes without "
+        "saying. Repeatable.",
+    ),
+]
 Engine = Annotated[
     Literal["local", "ray"], typer.Option("--engine", help="In this process, or on a Ray cluster.")
 ]

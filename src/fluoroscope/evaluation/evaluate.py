@@ -50,6 +50,7 @@ from fluoroscope.evaluation.rows import CLEAN
 from fluoroscope.evaluation.runs.columns_file import write_columns
 from fluoroscope.evaluation.runs.run_directory import RunDirectory
 from fluoroscope.evaluation.trust.of_run import trust_of_run
+from fluoroscope.evaluation.trust.transfer import Second, second_networks
 from fluoroscope.evaluation.verdict import Verdict, history, in_slices, verdict_of
 from fluoroscope.hashing import as_seed
 from fluoroscope.models.classifier import Classifier, as_classifier
@@ -172,6 +173,7 @@ def evaluate(
     seed: int = 0,
     at_chance: bool = False,
     trust: bool = False,
+    second: Second | None = None,
     grid: int | None = None,
     slices: Sequence[str] = (),
     require: str | Requirements | None = None,
@@ -205,6 +207,9 @@ def evaluate(
         at_chance: go on with a network whose clean accuracy is at chance level.
         trust: look as well for reasons not to trust the number, once the plan is through; what
             that costs is counted apart. See :mod:`fluoroscope.evaluation.trust.checks`.
+        second: another network of the same classes, or several, for one more of these checks: do
+            pictures that are made on it fool this one where its own gradient leads nowhere? The
+            checks are then made without ``trust`` as well.
         grid: 8 for the verdict in 8 bits: the pictures are rounded to the 256 levels that a file
             holds, and so is every image that an attack shows the network, so all that it finds
             survives being saved. The trust checks search in floating point all the same.
@@ -227,17 +232,19 @@ def evaluate(
         UnknownLabelError, InvalidImagesError: labels that are missing or not the network's.
         UnknownDataError: the data have no such column.
         InvalidParameterError: no such plan; requirements that nobody can read; a directory that
-            holds another run, or is in use.
+            holds another run, or is in use; a second network that is the first.
+        ModelFormatError: a second network of other classes, channels, device or type.
         ChanceLevelError: the clean accuracy is at chance level.
         NoGradientError: the plan reads gradients, and the network has none.
         MissingExtraError, ClusterError: Ray is not installed; its cluster fails.
     """
     required = as_requirements(require)
-    trust = trust or (required is not None and required.trust)
     model = as_classifier(model)
     run = _engine(engine, workers, address)
     data, seed, grid = labelled(model, images, labels), as_seed(seed), as_grid(grid)
     threat = usual_threat(model, data) if threat is None else as_threat(threat)
+    others = second_networks(model, second, threat)
+    trust = trust or bool(others) or (required is not None and required.trust)
     chosen = find_plan(plan, threat)
     looked_at = EOT(model, samples=chosen.samples, seed=seed) if chosen.samples > 1 else model
     size = part_size(model) if part is None else check_batch_size(part)
@@ -296,8 +303,8 @@ def evaluate(
         if trust and not (cancelled is not None and cancelled()):
             checks = trust_of_run(
                 looked_at, chosen, threat, found, job.samples, identity=identity,
-                directory=directory, seed=seed, batch_size=batch_size, on_check=meter.check,
-                cancelled=cancelled,
+                second=others, directory=directory, seed=seed, batch_size=batch_size,
+                on_check=meter.check, cancelled=cancelled,
             )  # fmt: skip
             verdict = replace(verdict, trust=checks)
         if required is not None:

@@ -12,6 +12,7 @@ from fluoroscope.attacks.registry import attack
 from fluoroscope.engine import randomness
 from fluoroscope.engine.evaluate import Answer, evaluate
 from fluoroscope.engine.objectives import MARGIN
+from fluoroscope.engine.predict import predict
 from fluoroscope.engine.run import Keep
 from fluoroscope.engine.stream import Step
 from fluoroscope.engine.threats import L2, Linf, Threat
@@ -212,6 +213,16 @@ class Bench:
         lead = self.ask(images, model=model).objective
         assert lead is not None
         return lead
+
+    def right(self, rows: Tensor, images: Tensor, *, model: Classifier | None = None) -> Tensor:
+        """Which images of these rows the plain network classifies correctly, ``(n,)`` booleans."""
+        if not len(rows):
+            return torch.zeros(0, dtype=torch.bool, device="cpu")
+        self.stop()
+        plain = (model or self.model).plain
+        self.forwards += len(rows) * plain.passes
+        read = predict(plain, images, batch_size=self.batch_size).winners
+        return read == self.classes[rows].cpu()
 
     def run(
         self,

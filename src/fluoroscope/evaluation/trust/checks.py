@@ -7,7 +7,7 @@ the white-box attacks), the indicators of attack failure (Pintor et al. 2022, 21
 tests for masked gradients of Carlini et al. 2019 (1902.06705) and Athalye et al. 2018 (1802.00420).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from fluoroscope.errors import InvalidImagesError, InvalidParameterError
 from fluoroscope.evaluation.check import Check
 from fluoroscope.evaluation.trust import network, searches
 from fluoroscope.evaluation.trust.bench import Bench, CancelledError, ball_of
+from fluoroscope.evaluation.trust.transfer import Second, second_networks, transfer
 from fluoroscope.models.classifier import Classifier, as_classifier
 from fluoroscope.models.wrappers.randomised import random_state_aside
 from fluoroscope.pictures.checks import check_images
@@ -40,6 +41,7 @@ def trust_checks(
     labels: Tensor,
     threat: Threat | str,
     *,
+    second: Second | None = None,
     pictures: int | None = None,
     seed: int = 0,
     batch_size: int = DEFAULT_BATCH,
@@ -54,6 +56,8 @@ def trust_checks(
         labels: ``(N,)``, the true class of each.
         threat: how far an image may move, as for :func:`fluoroscope.evaluate`. The attacks here are
             made in Linf and L2; in the place of another ball comes the smallest of L2 around it.
+        second: another network of the same classes, or several, best with weights of their own:
+            what is made on them is shown to this one. About 45 passes each for a picture left.
         pictures: how many of those that the network classifies correctly, the first ones, are
             looked at; by default 64, and 16 where they are larger than 64×64 in colour. The cost is
             at most about 1,550 forward and 750 backward passes each.
@@ -69,10 +73,12 @@ def trust_checks(
 
     Raises:
         InvalidImagesError: no batch of images, or none that is classified correctly.
+        ModelFormatError: a second network of other classes, channels, device or type.
         UnknownLabelError, InvalidParameterError: other unusable input.
     """
     model = as_classifier(model)
     threat = as_threat(threat)
+    others = second_networks(model, second, threat)
     batch = check_images(images, model.channels).to(model.device, model.dtype)
     classes = as_classes(model, labels, batch)
     size = check_batch_size(batch_size)
@@ -90,7 +96,7 @@ def trust_checks(
     bench = Bench(model, batch[rows], classes[rows], ball_of(threat, batch), seed, size, cancelled)
     bench.forwards += len(batch) * model.plain.passes  # charged to the first check
     found: list[Check] = []
-    looks = _looks(bench)
+    looks = _looks(bench, others)
     for name, look in looks:
         try:
             # A network that draws is to draw the same another time, and to leave no trace.
@@ -116,7 +122,7 @@ def most_pictures(model: Classifier, values: int | None = None) -> int:
     return MOST_PICTURES if values <= LARGE else MOST_LARGE_PICTURES
 
 
-def _looks(bench: Bench) -> Iterator[tuple[str, Look]]:
+def _looks(bench: Bench, second: Sequence[Classifier]) -> Iterator[tuple[str, Look]]:
     """The checks in their order, by their names; which there are may depend on those before."""
     yield "outputs", network.outputs
     yield "randomness", network.randomness
@@ -129,6 +135,8 @@ def _looks(bench: Bench) -> Iterator[tuple[str, Look]]:
         yield name, partial(_without_gradient, name) if cut else look
     if bench.ball is not None:
         yield "black box", searches.black_box
+        if second:
+            yield "transfer", partial(transfer, second)
 
 
 def _found(bench: Bench, what: str) -> bool:

@@ -43,6 +43,7 @@ def trust_of_run(
     load: Callable[[Sequence[int]], tuple[Tensor, Tensor]],
     *,
     identity: dict[str, Any],
+    second: Sequence[Classifier] = (),
     directory: RunDirectory | None = None,
     seed: int = 0,
     batch_size: int,
@@ -57,9 +58,12 @@ def trust_of_run(
         parts: of each part its clean look and the rows of its stages.
         load: gives the pictures and the network's labels of samples by their numbers.
         identity: what the run is; checks on disk that belong to another are made anew.
+        second: other networks, on which pictures are made; checks on disk belong to them, too.
         directory: where they are kept.
         on_check, cancelled: as for :func:`~fluoroscope.evaluation.trust.checks.trust_checks`.
     """
+    if second:
+        identity = {**identity, "second": [other.fingerprint() for other in second]}
     identity = json.loads(json.dumps(identity))
     found = _read(directory, identity)
     if found is None:
@@ -67,8 +71,8 @@ def trust_of_run(
         if not chosen:
             return from_rows(parts, plan)
         found = trust_checks(
-            model, *load(chosen), threat, seed=seed, batch_size=batch_size, on_check=on_check,
-            cancelled=cancelled,
+            model, *load(chosen), threat, second=second, seed=seed, batch_size=batch_size,
+            on_check=on_check, cancelled=cancelled,
         )  # fmt: skip
         whole = cancelled is None or not cancelled()
         if directory is not None and whole:

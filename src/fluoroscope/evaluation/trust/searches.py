@@ -27,7 +27,6 @@ import torch
 from torch import Tensor
 
 from fluoroscope.engine.intervals import wilson
-from fluoroscope.engine.predict import predict
 from fluoroscope.evaluation.check import FAIL, WARN, Check, Status, by_share, ending, worst
 from fluoroscope.evaluation.trust.bench import STEPS, WHITE_BOX_STEPS, Bench, whole_box
 from fluoroscope.models.wrappers.randomised import EOT
@@ -161,11 +160,7 @@ def smoothed(bench: Bench) -> Check:
 
     surrogate = EOT(bench.model, samples=SMOOTHED, transform=noisy, seed=bench.seed)
     result = bench.run("apgd", model=surrogate, rows=left, keep="best", steps=STEPS)
-    count = 0
-    if len(left):
-        read = predict(bench.model.plain, result.images, batch_size=bench.batch_size).winners
-        count = int((read.to(bench.classes) != bench.classes[left]).sum())
-        bench.add(len(left), plain=True)
+    count = int((~bench.right(left, result.images)).sum())
     return bench.of_those_left(
         "smoothed gradient",
         count,

@@ -137,6 +137,16 @@ def uncropped(model: Classifier) -> Classifier:
     return model.restated(resize=model.input_size)
 
 
+def shown_the_same(model: Classifier, other: Classifier) -> Classifier:
+    """Another network with the same classes, which sees all of what the first one sees.
+
+    Raises:
+        ModelFormatError: they differ in classes, channels, device or type.
+    """
+    Ensemble([model, other])  # refuses them
+    return uncropped(other)
+
+
 def averaged(answers: Sequence[Tensor], average: Average) -> Tensor:
     """One answer ``(N, classes)`` from several; see the formulas above."""
     kind = answers[0].dtype
