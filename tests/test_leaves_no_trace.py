@@ -91,6 +91,7 @@ ATTACKS: dict[str, dict[str, Any]] = {
     "pgd": {"steps": 2},
     "apgd": {"steps": 2},
     "apgd-t": {"steps": 2},
+    "cr": {"targets": 1, "steps": 2},
     "feature-adversary": {"steps": 2, "layer": "body.2", "guides": GUIDES},
     "deepfool": {"steps": 2},
     "l-bfgs": {"steps": 3, "searches": 2},

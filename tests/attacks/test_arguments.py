@@ -20,6 +20,7 @@ PICTURES = digits()[0][100:130]
 SMALL: dict[str, dict[str, Any]] = {
     "apgd": {"steps": 12},
     "apgd-t": {"steps": 12, "targets": 3},
+    "cr": {"steps": 25, "targets": 1, "repeats": 1},
     "feature-adversary": {"layer": "4", "guides": PICTURES, "steps": 6},
     "deepfool": {"steps": 5},
     "fmn": {"steps": 12},

@@ -23,6 +23,7 @@ MODEL = load_model("digits-cnn")
 ONE = load_images("digits", channels=1).select([7])
 SHORT: dict[str, dict[str, Any]] = {
     "apgd-t": {"steps": 4, "targets": 2},
+    "cr": {"steps": 22, "targets": 2, "repeats": 1},
     "feature-adversary": {"steps": 4, "layer": "0"},
     "fab-t": {"steps": 4, "targets": 2},
     "cw": {"steps": 8, "searches": 2},
