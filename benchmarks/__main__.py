@@ -73,12 +73,15 @@ def main() -> None:
         "--anew", action="append", default=[], choices=evaluation.WAYS, metavar="PLAN",
         help="a plan whose kept verdicts are made anew; again for more of them",
     )  # fmt: skip
+    parser.add_argument(
+        "--kept", action="store_true", help="of verdicts, show those that are kept and make none"
+    )
     parser.add_argument("--page", type=Path, help=f"the file written instead of {PAGE}")
     given = parser.parse_args()
     unknown = [name for name in given.names if name not in SECTIONS]
     if unknown:
         parser.error(f"no section {unknown[0]!r}; expected {', '.join(SECTIONS)}")
-    size = Scale(given.repeats, given.steps, given.limit, tuple(given.anew))
+    size = Scale(given.repeats, given.steps, given.limit, tuple(given.anew), given.kept)
     for name in given.names or SECTIONS:
         began = time.perf_counter()
         try:

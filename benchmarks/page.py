@@ -31,6 +31,8 @@ class Scale:
     """Images."""
     anew: tuple[str, ...] = ()
     """Plans whose kept verdicts are made anew."""
+    kept: bool = False
+    """Whether tables of verdicts show those that are kept and leave out the others."""
 
     def times(self, cpu: int, wall: int) -> tuple[int, int]:
         """Repeats by the CPU's clock and by the one on the wall."""

@@ -104,7 +104,7 @@ BEDS = {
     **{
         f"deceivers:{name.replace(' ', '-')}": Bed(
             "Verdicts: networks built to deceive",
-            partial(_deceiver, name, "digits-cnn", "DECEIVERS"), ("linf:0.1",), 100, _DECEIVERS,
+            partial(_deceiver, name, "digits-cnn", "DECEIVERS"), ("linf:0.1",), 50, _DECEIVERS,
         )
         for name in (
             "quantised", "straight-through", "wrong gradient", "saturated", "random resize",
@@ -114,7 +114,7 @@ BEDS = {
     },
     "deceivers:against-one-step": Bed(
         "Verdicts: networks built to deceive", partial(_trained, "against-one-step"),
-        ("linf:0.3",), 100, _DECEIVERS,
+        ("linf:0.3",), 50, _DECEIVERS,
     ),
     "cifar-plain": Bed(
         "Verdicts: a network that the plans were not built on, plain", partial(_cifar, "plain"),
@@ -130,15 +130,15 @@ BEDS = {
         1000, _DIGITS, seeds=(0, 1),
     ),
     "label-smoothed": Bed(
-        "Verdicts: a label-smoothed network", partial(_trained, "label-smoothed"), ("linf:0.1",),
-        500, _MADE, seeds=(0, 1),
+        "Verdicts: a label-smoothed network", partial(_trained, "label-smoothed"), ("linf:0.15",),
+        300, _MADE, seeds=(0, 1),
     ),
     "distilled": Bed(
         "Verdicts: a distilled network, T = 100", partial(_trained, "distilled"), ("linf:0.1",),
-        500, _MADE, seeds=(0, 1),
+        300, _MADE, seeds=(0, 1),
     ),
     "digits-cnn-l2": Bed(
-        "Verdicts: `digits-cnn` in L2", partial(_builtin, "digits-cnn"), ("l2:1.5",), 500, _DIGITS,
+        "Verdicts: `digits-cnn` in L2", partial(_builtin, "digits-cnn"), ("l2:1",), 300, _DIGITS,
         seeds=(0, 1),
     ),
     "cifar-robust-l2": Bed(

@@ -110,9 +110,9 @@ class Found:
 
 def verdict(
     name: str, bed: Bed, bound: str, seed: int, way: str, *, limit: int | None = None,
-    anew: bool = False, opened: tuple[fs.Classifier, fs.ImageSet] | None = None,
-) -> Found:  # fmt: skip
-    """What that plan says of that bed, made now if it was not before."""
+    anew: bool = False, make: bool = True, opened: tuple[fs.Classifier, fs.ImageSet] | None = None,
+) -> Found | None:  # fmt: skip
+    """What that plan says of that bed, made now if it was not before, unless none is to be made."""
     model, data = opened or bed.open(limit)
     plan = WAYS[way](as_threat(bound))
     identity = json.loads(json.dumps({
@@ -123,6 +123,8 @@ def verdict(
     about = _beside(place)
     if not anew and about.is_file() and _read(about)["identity"] == identity:
         return _found(about)
+    if not make:
+        return None
     remove(about)
     found = _made(model, data, bound, plan, seed, bed.prepared, place)
     with atomic_path(about) as draft:

@@ -1,6 +1,7 @@
 import itertools
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,7 @@ def test_a_verdict_is_kept_until_what_it_is_of_changes(
         monkeypatch.setattr(verdicts, "_made", lambda *a: looks.append(1) or before(*a))
         found = verdicts.verdict("some:digits", bed, "linf:0.02", 0, "short", **more)
         monkeypatch.setattr(verdicts, "_made", before)
+        assert found is not None
         return found
 
     monkeypatch.setattr(verdicts, "KEPT", tmp_path)
@@ -149,6 +151,7 @@ def test_a_verdict_is_kept_until_what_it_is_of_changes(
     verdict(anew=True)
     assert len(looks) == 2
     steps = 8
+    assert verdicts.verdict("some:digits", bed, "linf:0.02", 0, "short", make=False) is None
     assert (verdict().forwards > first.forwards, len(looks)) == (True, 3)
     assert (verdict(limit=10).count, len(looks)) == (10, 4)
     assert (verdict().count, len(looks)) == (20, 4)
@@ -164,7 +167,11 @@ def test_plans_are_held_against_standard_picture_by_picture() -> None:
     from benchmarks.evaluation import _cells
     from benchmarks.verdicts import Found
 
-    standard = Found(10, (1, 2, 3), 8.0, 9.0, 300, 100)
-    cells = _cells(Found(10, (0, 1, 2, 5), 2.0, 3.0, 30, 10), standard)
-    assert cells == ["60.0 % (6 of 10)", "30", "10", "0.100", "2", "0.250", "3", "2", "1"]
+    standard, fast = (
+        Found(10, (1, 2, 3), 8.0, 9.0, 300, 100), Found(10, (0, 1, 2, 5), 2.0, 3.0, 30, 10)
+    )  # fmt: skip
+    cells = ["60.0 % (6 of 10)", "30", "10", "0.100", "2", "0.250", "3", "0.0", "2", "1"]
+    assert _cells(fast, standard) == cells
+    # Seconds of a crowded machine are held against none.
+    assert _cells(replace(fast, load=(9.0, 1.0)), standard)[5] == ""
     assert _cells(Found(10, (), 0.1, 0.1, 10, 0, "none"), standard)[0].startswith("refuses")
