@@ -114,17 +114,15 @@ class Square(Method):
     def tell(self, state: SquareState, answer: Answer) -> SquareState:
         """Keep the better of best and candidate, and draw the next square."""
         assert answer.objective is not None
-        value = answer.objective.to(state.value.dtype)
-        better = value > state.value
-        best = state.best
+        value, best = answer.objective.to(state.value.dtype), state.best
+        better, queries = value > state.value, state.queries + 1
         if bool(better.any()):
             best = torch.where(column(better), state.candidate, best)
+            value = torch.where(better, value, state.value)
+        else:
+            value = state.value
         moved = replace(
-            state,
-            best=best,
-            value=torch.where(better, value, state.value),
-            queries=state.queries + 1,
-            done=state.queries + 1 >= self.queries,
+            state, best=best, value=value, queries=queries, done=queries >= self.queries
         )
         propose = self._linf if self.threat.name == "linf" else self._pyramid
         return replace(moved, candidate=propose(moved))
@@ -178,8 +176,8 @@ class Square(Method):
     def _sides(self, state: SquareState, image: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """How often the share was halved for each sample, and the side of its next square."""
         at = (state.queries - 1).clamp(min=0) * 10_000 // self.queries
-        level = torch.bucketize(at, torch.tensor(_HALVINGS, device=at.device))
-        return level, torch.tensor(self._side_lengths(image), device=at.device)[level]
+        level = torch.bucketize(at, _whole_numbers(_HALVINGS, at.device))
+        return level, _whole_numbers(self._side_lengths(image), at.device)[level]
 
     def _side_lengths(self, image: tuple[int, int]) -> tuple[int, ...]:
         """One for each number of halvings; a pyramid's are odd and at least 3."""
@@ -193,10 +191,20 @@ class Square(Method):
 
 
 def _minus_loss(towards: Tensor) -> Objective:
-    return Objective(
-        "log-probability or minus margin",
-        lambda z, c: torch.where(towards > 0, LOG_PROBABILITY(z, c), -MARGIN(z, c)),
-    )
+    def function(logits: Tensor, classes: Tensor) -> Tensor:
+        wanted = towards > 0
+        away = -MARGIN(logits, classes)
+        if not bool(wanted.any()):
+            return away
+        return torch.where(wanted, LOG_PROBABILITY(logits, classes), away)
+
+    return Objective("log-probability or minus margin", function)
+
+
+@lru_cache(maxsize=16)
+def _whole_numbers(values: tuple[int, ...], device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device)
 
 
 def _stripes(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -233,12 +241,10 @@ class _Square:
 
     places: Tensor
     """``(n, 1, S * S)``, in the flattened image."""
-    rows: Tensor
-    """``(n, S * S)``, from the square's corner."""
-    columns: Tensor
-    """``(n, S * S)``, from the square's corner."""
-    once: Tensor
-    """``(n, 1, S * S)``, 0 for what is named again, else 1."""
+    lines: Tensor
+    """``(n, S)``, the rows, and the columns, from the square's corner."""
+    sides: Tensor
+    """``(n, 1)``"""
 
     @classmethod
     def at(
@@ -253,15 +259,26 @@ class _Square:
             (low + (draw * (high - low + 1)).long())[:, None]
             for draw, (low, high) in zip(draws.unbind(1), _reach(side, image, free), strict=True)
         )
-        largest = int(side.max())
-        steps = torch.arange(largest, device=side.device)
-        last = side[:, None] - 1
-        rows = steps.repeat_interleave(largest)
-        columns = steps.repeat(largest)
-        once = (rows <= last) & (columns <= last)
-        rows, columns = rows.minimum(last), columns.minimum(last)
-        places = (top + rows) * image[1] + left + columns
-        return cls(places[:, None], rows, columns, once[:, None])
+        sides = side[:, None]
+        lines = torch.arange(int(side.max()), device=side.device).minimum(sides - 1)
+        places = ((top + lines) * image[1])[:, :, None] + (left + lines)[:, None]
+        return cls(places.flatten(1)[:, None], lines, sides)
+
+    @property
+    def rows(self) -> Tensor:
+        """``(n, S * S)``, from the square's corner."""
+        return self.lines.repeat_interleave(self.lines.shape[1], 1)
+
+    @property
+    def columns(self) -> Tensor:
+        """``(n, S * S)``, from the square's corner."""
+        return self.lines.repeat(1, self.lines.shape[1])
+
+    @property
+    def once(self) -> Tensor:
+        """``(n, 1, S * S)``, no for what is named again, else yes."""
+        new = torch.arange(self.lines.shape[1], device=self.lines.device) < self.sides
+        return (new[:, :, None] & new[:, None]).flatten(1)[:, None]
 
     def read(self, images: Tensor) -> Tensor:
         """What images ``(n, C, H, W)`` hold there, ``(n, C, S * S)``."""
