@@ -1,5 +1,6 @@
 """Balls and box: what must hold for every image, and the arithmetic of fractions."""
 
+import gc
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import fluoroscope as fs
+import fluoroscope.engine.threats as module
 from fluoroscope.engine import randomness
 from fluoroscope.engine.bounds import as_number
 from fluoroscope.engine.grid import round_to_grid, snap
@@ -311,3 +313,29 @@ def test_where_a_network_takes_any_size_the_pictures_say_it() -> None:
 
 def plan_of(name: str, eps: float) -> Plan:
     return Plan(name, (Stage(name, fs.attack(name, eps=eps)),))
+
+
+def test_linf_keeps_to_the_originals_as_they_are_now() -> None:
+    """What is remembered of the last originals is of these, as they are, and of that bound."""
+    original, other = torch.rand(2, 3, 1, 4, 4)
+    images = torch.rand(3, 1, 4, 4) * 3 - 1
+    for change in (0.0, 0.0, 0.25):
+        original.mul_(1 - change)
+        for eps, around in ((0.1, original), (0.2, original), (0.1, other), (math.inf, other)):
+            found = Linf(eps).project(images, around)
+            expected = images.clamp(around - eps, around + eps).clamp(0, 1)
+            assert torch.equal(found, expected)
+
+
+def test_limits_are_forgotten_with_the_originals_and_take_no_gradient_away() -> None:
+    original = torch.rand(2, 1, 3, 3)
+    Linf(0.1).project(original, original)
+    assert module._last_limits is not None
+    steep = original.requires_grad_()
+    with torch.no_grad():
+        Linf(0.1).project(torch.ones_like(steep), steep)
+    Linf(0.1).project(torch.ones_like(steep) * 2, steep).sum().backward()
+    assert steep.grad is not None
+    del original, steep
+    gc.collect()
+    assert module._last_limits is None

@@ -120,6 +120,23 @@ def test_a_first_layer_that_works_in_place_leaves_the_images_alone() -> None:
     assert torch.equal(leaf, before)
 
 
+def _doubled(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+    given[0].mul_(2)
+
+
+def test_what_works_in_place_before_a_first_convolution_leaves_the_images_alone() -> None:
+    module = nn.Sequential(nn.Sequential(nn.Conv2d(3, 2, 4)), nn.Flatten())
+    images = torch.rand(2, 3, 4, 4)
+    before, model = images.clone(), fs.Classifier(module)
+    plain = model(images)
+    for part in (module, module[0], module[0][0]):
+        hook = part.register_forward_pre_hook(_doubled)
+        assert not torch.equal(model(images), plain)
+        hook.remove()
+        assert torch.equal(images, before)
+    assert torch.equal(model(images), plain)
+
+
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
 def test_under_another_gradient_mode(module: nn.Module, context: Callable[[], Any]) -> None:
     images = torch.rand(2, 3, 8, 8)

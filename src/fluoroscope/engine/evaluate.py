@@ -170,14 +170,14 @@ def _evaluate(
             classes = classes.clone()
         with objective.around() if isinstance(objective, Inside) else nullcontext():
             logits = model(pixels.requires_grad_() if at_pixels else pixels)
-        _check_finite(model, logits)
+        said = logits.detach()
+        _check_finite(model, said)
         at, activation, where = [pixels], None, "the pixels"
         if layer is not None:
             at = outputs_of(kept, layer, len(images), model, call)
             activation = _joined([part.detach() for part in at], len(images))
             where = f"what its layer {layer!r} gives out"
             kept.clear()
-        said = logits.detach()
         if model.logits_first is not None:  # what follows is for the objective alone
             said = said[:, : model.logits_first]
         if objective is None or classes is None:
@@ -223,8 +223,9 @@ def _gradient(
 
     ``at`` holds the pixels, or a layer's outputs: all rows in order, and perhaps some beyond.
     """
-    scale = slopes.abs().amax(1, keepdim=True)
-    units = torch.where(scale > 0, slopes / scale, slopes)
+    scale = torch.linalg.vector_norm(slopes, math.inf, dim=1, keepdim=True)
+    slanted = scale > 0
+    units = torch.where(slanted, slopes / scale, slopes)
     found: tuple[Tensor | None, ...] = (None,)
     if logits.requires_grad and all(part.requires_grad for part in at):
         # The same as handing the units over, for which PyTorch first imports SymPy.
@@ -239,7 +240,7 @@ def _gradient(
     result = _joined(parts, len(logits))
     if result.dtype in (torch.float16, torch.bfloat16):  # small slopes would be lost in these
         result = result.float()
-    size = torch.where(scale > 0, scale.clamp(min=_SMALLEST_SLOPE), scale)
+    size = torch.where(slanted, scale.clamp(min=_SMALLEST_SLOPE), scale)
     return result.mul_(size.to(result.dtype).view(-1, *[1] * (result.dim() - 1)))
 
 
@@ -364,7 +365,7 @@ def _mended(
 
 def _is_finite(numbers: Tensor) -> bool:
     # One number tells of all, but for a sum that overflows.
-    return math.isfinite(numbers.detach().sum()) or bool(torch.isfinite(numbers).all())
+    return math.isfinite(numbers.sum()) or bool(torch.isfinite(numbers).all())
 
 
 def _check_finite(model: Classifier, logits: Tensor) -> None:

@@ -112,10 +112,11 @@ def _log_probability(logits: Tensor, classes: Tensor) -> Tensor:
 
 def _log_probability_closed(logits: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
     """With ``q`` the probability of all rivals: ``q`` for the class, ``-q`` times their shares."""
-    others = _others(logits, classes)
+    own = classes[:, None]
+    others = logits.scatter(1, own, -torch.inf)
     rivals = torch.logsumexp(others, dim=1, keepdim=True)
-    odds = logits.gather(1, classes[:, None]) - rivals
-    shares = (others - rivals).exp_().neg_().scatter_(1, classes[:, None], 1)
+    odds = logits.gather(1, own) - rivals
+    shares = others.sub_(rivals).exp_().neg_().scatter_(1, own, 1)
     return F.logsigmoid(odds).squeeze(1), shares * torch.sigmoid(-odds)
 
 

@@ -143,6 +143,8 @@ def run(
 
     def until(answer: Answer, asked: Samples, at: Tensor) -> Tensor:
         reached = is_reached(answer, asked.classes, asked.towards, confidence)
+        if inside and not (prepared and keep == "first"):
+            return reached
         rows = reached.nonzero().squeeze(1)
         if not inside and len(rows):
             reached[rows] = threat.allows(at[rows], asked.images[rows])

@@ -391,16 +391,18 @@ def _steps(
             state = crowded.tell_all(batch.state, query, answer)
         else:
             state = attack.tell(batch.state, answer)
-        counts, charged = torch.ones_like(batch.slots.number), _charged(query, answer)
-        times = 2 if answer.mended else 1
+        counts: int | Tensor = 1
+        charged, times = _charged(query, answer), 2 if answer.mended else 1
         if owners is not None:
-            zero = torch.zeros_like(counts)
+            zero = torch.zeros_like(batch.slots.number)
             counts = zero.index_add(0, owners, torch.ones_like(owners))
             charged = zero.index_add(0, owners, torch.ones_like(owners) * charged)
+        behind = batch.slots
         slots = replace(
-            batch.slots,
-            forwards=batch.slots.forwards + counts * model.passes * times,
-            backwards=batch.slots.backwards + charged * model.passes_back * times,
+            behind,
+            number=behind.number + counts,
+            forwards=torch.add(behind.forwards, counts, alpha=model.passes * times),
+            backwards=torch.add(behind.backwards, charged, alpha=model.passes_back * times),
         )
         if until is None:
             hits = torch.zeros_like(images[:, 0, 0, 0], dtype=torch.bool)
@@ -421,12 +423,12 @@ def _steps(
             finished = finished & ~again
         done = finished if cut is None else finished | cut
         step = Step(
-            slots.samples.indices, slots.number, images, answer, hits, done, finished,
+            slots.samples.indices, behind.number, images, answer, hits, done, finished,
             slots.forwards, slots.backwards,
         )  # fmt: skip
-        if owners is not None:
-            step = _spread(step, owners, counts, model.passes * times)
-        batch.slots, batch.state = replace(slots, number=slots.number + counts), state
+        if isinstance(counts, Tensor):
+            step = _spread(step, cast(Tensor, owners), counts, model.passes * times)
+        batch.slots, batch.state = slots, state
         if exact and bool(slots.idle.any()):
             step = take(step, _rows(~slots.idle))
         if len(step.indices):

@@ -1,5 +1,6 @@
 """How far an image may move: norm balls, always inside the pixel box ``[0, 1]``."""
 
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf, prod
@@ -87,8 +88,7 @@ class Linf(_Ball):
 
     def project(self, images: Tensor, original: Tensor) -> Tensor:
         """Clamp to ``original ± eps`` and to the box."""
-        eps = self._radius
-        return torch.clamp(images, original - eps, original + eps).clamp_(0, 1)
+        return torch.clamp(images, *_limits(original, self._radius))
 
     def random(self, keys: Tensor, original: Tensor) -> Tensor:
         """Uniform in the ball, then clamped to the box."""
@@ -221,6 +221,30 @@ class Unbounded:
     def allows(self, images: Tensor, original: Tensor) -> Tensor:
         """Every image."""
         return torch.ones(len(images), dtype=torch.bool, device=images.device)
+
+
+# Where pixels may go, of the originals last asked about: searches ask at every step, of the same.
+_last_limits: tuple[weakref.ref[Tensor], int, float, Tensor, Tensor] | None = None
+
+
+def _limits(original: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The lowest and the highest that every pixel value may have, in the box."""
+    global _last_limits
+    last, plain = _last_limits, type(original) is Tensor and not original.requires_grad
+    if last is not None and last[0]() is original and plain:
+        _, version, bound, low, high = last
+        if (version, bound) == (original._version, eps):
+            return low, high
+    low, high = (original - eps).clamp_(min=0), (original + eps).clamp_(max=1)
+    if plain and not (low.is_inference() or original.is_inference()):
+        _last_limits = weakref.ref(original, _forget), original._version, eps, low, high
+    return low, high
+
+
+def _forget(original: "weakref.ref[Tensor]") -> None:
+    global _last_limits
+    if _last_limits is not None and _last_limits[0] is original:
+        _last_limits = None
 
 
 def _several(eps: Any) -> list[float | str] | None:

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, SupportsIndex
+from typing import Any, Protocol, Self, SupportsIndex, cast
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _global_forward_pre_hooks
 
 from fluoroscope.errors import (
     InvalidImagesError,
@@ -404,18 +405,18 @@ class Classifier(html.Shown):
                 the module's own code raised.
             NoGradientError: the module leaves PyTorch, and pixels that want a gradient went in.
         """
-        self._check(images)
-        with self.held():
-            return self._counted(self._batched(self._inputs(images)))
-
-    def _inputs(self, images: Tensor) -> Tensor:
-        """What the module is given for images: a copy of its own."""
-        inputs = self.preprocessing.normalize(self.preprocessing.resample(images))
         anchor = self._anchor()
+        self._check(images, anchor)
+        with self.held():
+            return self._counted(self._batched(self._inputs(images, anchor)))
+
+    def _inputs(self, images: Tensor, anchor: Tensor | None) -> Tensor:
+        """What the module is given for images: a copy of its own, unless it writes in none."""
+        inputs = self.preprocessing.normalize(self.preprocessing.resample(images))
         if anchor is not None and anchor.dtype in _FLOATS and not self._asks:
             inputs = inputs.to(anchor.dtype)
         # A first layer that works in place must not write into the images.
-        return images.clone() if inputs is images else inputs
+        return images.clone() if inputs is images and not _only_reads(self.module) else inputs
 
     def _batched(self, inputs: Tensor) -> Tensor:
         """The answer to inputs of any number, also of a module that takes but one number."""
@@ -437,7 +438,7 @@ class Classifier(html.Shown):
         output = run_module(self.module, inputs, self.name)
         return logits_of(output, self.outputs, len(inputs), self.name)
 
-    def _check(self, images: Tensor) -> None:
+    def _check(self, images: Tensor, anchor: Tensor | None) -> None:
         if not isinstance(images, Tensor):
             raise InvalidImagesError(
                 f"images are a {type(images).__name__}; {self.name} expects a float tensor "
@@ -448,11 +449,11 @@ class Classifier(html.Shown):
                 f"images have shape {tuple(images.shape)}; {self.name} expects "
                 f"(N, {self.channels}, H, W)"
             )
-        anchor = self._anchor()
         if anchor is None:
             fits = images.is_floating_point()
         else:
-            fits = images.dtype == self.dtype and images.device == anchor.device
+            wanted = torch.float64 if anchor.dtype == torch.float64 else torch.float32
+            fits = images.dtype == wanted and images.device == anchor.device
         if not fits:
             raise InvalidImagesError(
                 f"images are {images.dtype} on {images.device}; {self.name} expects {self.dtype} "
@@ -520,6 +521,20 @@ def copied(model: Classifier, kept: dict[int, Any] | None = None) -> nn.Module:
             "expected a module that copy.deepcopy can copy: keep locks, open files and results of "
             "computations out of its attributes, or change the module itself and wrap it anew"
         ) from problem
+
+
+def _only_reads(module: nn.Module) -> bool:
+    """Whether what a module does first is a convolution: which leaves its input as it is."""
+    while type(module) in (nn.Sequential, nn.Conv2d):
+        if module._forward_pre_hooks or "forward" in vars(module):
+            return False
+        if isinstance(module, nn.Conv2d):
+            return not _global_forward_pre_hooks
+        first = next(iter(cast(nn.Sequential, module)), None)
+        if first is None:
+            return False
+        module = first
+    return False
 
 
 def _unnamed(count: int) -> tuple[str, ...]:

@@ -226,7 +226,7 @@ class Rest:
             if part is not twin.module and not isinstance(part, torch.jit.ScriptModule)
         ]
         try:
-            inputs = twin._inputs(pair)
+            inputs = twin._inputs(pair, twin._anchor())
             with frozen(twin.module):
                 twin._batched(inputs.clone())
         finally:

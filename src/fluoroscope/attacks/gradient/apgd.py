@@ -195,10 +195,11 @@ class APGD(Method):
     def _moved(self, state: APGDState, gradient: Tensor) -> APGDState:
         here, original = state.images, state.original
         size = column(state.step_size)
-        ahead = self.threat.project(here + size * self._along(gradient), original) - here
+        ahead = self.threat.project(here + size * self._along(gradient), original).sub_(here)
         # The first step has no momentum: its last one is zero.
         share = column(torch.where(state.updates == 0, 1.0, MOMENTUM).to(here))
-        moved = here + share * ahead + (1 - share) * (here - state.previous)
+        last = (here - state.previous).mul_(1 - share)
+        moved = ahead.mul_(share).add_(here).add_(last)
         return replace(
             state,
             images=self.threat.project(moved, original),
