@@ -187,6 +187,9 @@ CALLS: dict[str, Callable[[fs.Classifier, Path], object]] = {
     "morph": lambda m, out: fs.morph(m, "noise", to=1, steps=2).save(out),
     "morph_stream": lambda m, _: next(iter(fs.morph_stream(m, "noise", to=1))),
     "prepare": lambda m, _: fs.prepare(m)(TWO),
+    "planted_examples": lambda m, _: fs.planted_examples(
+        m, TWO, m(TWO).argmax(1), threat="linf:0.1", plan=short_plan(), pictures=2
+    ),
     "portrait": lambda m, out: kept_and_drawn(
         fs.portrait(m, [0, 2], method="pixels", steps=2, against=True, frames=2), m, out
     ),

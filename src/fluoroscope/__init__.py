@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from fluoroscope.evaluation.corruptions.table import CorruptionTable, corruption_accuracy
     from fluoroscope.evaluation.curve import Curve
     from fluoroscope.evaluation.evaluate import evaluate
+    from fluoroscope.evaluation.planted.examples import PlantedExamples, planted_examples
     from fluoroscope.evaluation.requirements import Requirements
     from fluoroscope.evaluation.runs.compare import Comparison, compare_runs
     from fluoroscope.evaluation.runs.stored import read_run
@@ -129,6 +130,7 @@ _HOMES = {
     "MorphResult": "attacks.morph_result",
     "MorphStep": "attacks.morph_result",
     "Objective": "engine.objectives",
+    "PlantedExamples": "evaluation.planted.examples",
     "Portraits": "inversion.portraits.result",
     "Prediction": "engine.predict",
     "Report": "report.xray",
@@ -157,6 +159,7 @@ _HOMES = {
     "morph": "attacks.morph",
     "morph_stream": "attacks.morph",
     "open_image": "data.reference",
+    "planted_examples": "evaluation.planted.examples",
     "portrait": "inversion.portraits.portrait",
     "predict": "engine.predict",
     "show": "pictures.show",
@@ -195,6 +198,7 @@ __all__ = [
     "MorphResult",
     "MorphStep",
     "Objective",
+    "PlantedExamples",
     "Portraits",
     "Prediction",
     "Prepared",
@@ -240,6 +244,7 @@ __all__ = [
     "neurons",
     "open_image",
     "pictures",
+    "planted_examples",
     "portrait",
     "predict",
     "prepare",

@@ -29,7 +29,7 @@ from fluoroscope.models.preprocessing import Preprocessing
 from fluoroscope.models.wrappers.around import Around
 from fluoroscope.models.wrappers.bpda import BPDA
 from fluoroscope.models.wrappers.ensemble import Ensemble
-from fluoroscope.models.wrappers.features import Features
+from fluoroscope.models.wrappers.likewise import Likewise
 from fluoroscope.models.wrappers.prepared import Prepared
 from fluoroscope.models.wrappers.randomised import EOT, random_state_aside
 from fluoroscope.notices import tell, tell_all
@@ -427,8 +427,10 @@ def zero_gradient(model: Classifier, flat: int, seen: int) -> str:
 def _behind(model: Classifier, expected: bool = False) -> Iterator[tuple[Classifier, bool]]:
     """The networks behind a classifier, and whether the expectation of each is taken."""
     match model:
-        case Prepared() | Features():
+        case Prepared():
             yield from _behind(model.plain, expected)
+        case Likewise():
+            yield from _behind(model.model, expected)
         case Ensemble():
             for member in model.members:
                 yield from _behind(member, expected)

@@ -228,8 +228,8 @@ class Study(Subject):
                 self.tell(f"can it be trusted: {check.name}", min(len(made) / 16, 1.0), "trust")
 
             found = trust_checks(
-                self.model, images, labels, self.threat, pictures=pictures, seed=self.seed,
-                on_check=note, cancelled=over,
+                self.model, images, labels, self.threat, plan=plan, pictures=pictures,
+                seed=self.seed, on_check=note, cancelled=over,
             )  # fmt: skip
             if any(check.status == "not made" for check in found):
                 self.cut.add("trust")

@@ -18,6 +18,7 @@ from fluoroscope.engine.stream import Step
 from fluoroscope.engine.threats import L2, Linf, Threat
 from fluoroscope.errors import FluoroscopeError, NoGradientError
 from fluoroscope.evaluation.check import Check, by_share, ending
+from fluoroscope.evaluation.plan import Plan
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.models.wrappers.randomised import EOT, is_random
 from fluoroscope.notices import collected
@@ -37,6 +38,11 @@ class CancelledError(Exception):
 
 class Bench:
     """The pictures that are looked at, the attacks made on them, and what that cost."""
+
+    plan: Plan | None = None
+    """Of the run whose number is to be trusted, where there is one."""
+    threat: Threat | None = None
+    """Of that run."""
 
     def __init__(
         self,

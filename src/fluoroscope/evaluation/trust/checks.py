@@ -3,8 +3,9 @@
 A network that hides its gradient, draws at random or bends its loss makes attacks fail without
 being robust. The checks are those of AutoAttack's flags (Croce and Hein 2020, 2003.01690: random
 answers, probabilities in place of logits, zero gradients, optimisation at test time, Square above
-the white-box attacks), the indicators of attack failure (Pintor et al. 2022, 2106.09947) and the
-tests for masked gradients of Carlini et al. 2019 (1902.06705) and Athalye et al. 2018 (1802.00420).
+the white-box attacks), the indicators of attack failure (Pintor et al. 2022, 2106.09947), the
+tests for masked gradients of Carlini et al. 2019 (1902.06705) and Athalye et al. 2018 (1802.00420),
+and planted examples (Zimmermann et al. 2022, 2206.13991).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,8 @@ from fluoroscope.engine.stream import DEFAULT_BATCH
 from fluoroscope.engine.threats import Threat, as_threat
 from fluoroscope.errors import InvalidImagesError, InvalidParameterError
 from fluoroscope.evaluation.check import Check
-from fluoroscope.evaluation.trust import network, searches
+from fluoroscope.evaluation.plan import Plan
+from fluoroscope.evaluation.trust import network, planted, searches
 from fluoroscope.evaluation.trust.bench import Bench, CancelledError, ball_of
 from fluoroscope.evaluation.trust.transfer import Second, second_networks, transfer
 from fluoroscope.models.classifier import Classifier, as_classifier
@@ -42,6 +44,7 @@ def trust_checks(
     threat: Threat | str,
     *,
     second: Second | None = None,
+    plan: Plan | None = None,
     pictures: int | None = None,
     seed: int = 0,
     batch_size: int = DEFAULT_BATCH,
@@ -58,6 +61,8 @@ def trust_checks(
             made in Linf and L2; in the place of another ball comes the smallest of L2 around it.
         second: another network of the same classes, or several, best with weights of their own:
             what is made on them is shown to this one. About 45 passes each for a picture left.
+        plan: of the run whose number is to be trusted: whether it finds what is known to be there
+            is one more check, on 16 pictures at most.
         pictures: how many of those that the network classifies correctly, the first ones, are
             looked at; by default 64, and 16 where they are larger than 64×64 in colour. The cost is
             at most about 1,550 forward and 750 backward passes each.
@@ -94,6 +99,7 @@ def trust_checks(
             "some, since only those can be attacked"
         )
     bench = Bench(model, batch[rows], classes[rows], ball_of(threat, batch), seed, size, cancelled)
+    bench.plan, bench.threat = plan, threat
     bench.forwards += len(batch) * model.plain.passes  # charged to the first check
     found: list[Check] = []
     looks = _looks(bench, others)
@@ -137,6 +143,8 @@ def _looks(bench: Bench, second: Sequence[Classifier]) -> Iterator[tuple[str, Lo
         yield "black box", searches.black_box
         if second:
             yield "transfer", partial(transfer, second)
+    if bench.plan is not None:
+        yield planted.NAME, planted.planted
 
 
 def _found(bench: Bench, what: str) -> bool:

@@ -24,7 +24,7 @@ from fluoroscope.evaluation.trust.checks import most_pictures, trust_checks
 from fluoroscope.models.classifier import Classifier
 
 FILE = "trust.json"
-FORMAT = 3
+FORMAT = 4
 """Raised when checks of an older version should be made anew."""
 
 
@@ -71,8 +71,8 @@ def trust_of_run(
         if not chosen:
             return from_rows(parts, plan)
         found = trust_checks(
-            model, *load(chosen), threat, second=second, seed=seed, batch_size=batch_size,
-            on_check=on_check, cancelled=cancelled,
+            model, *load(chosen), threat, second=second, plan=plan, seed=seed,
+            batch_size=batch_size, on_check=on_check, cancelled=cancelled,
         )  # fmt: skip
         whole = cancelled is None or not cancelled()
         if directory is not None and whole:

@@ -1,0 +1,1 @@
+"""Planted examples: whether a plan finds what is known to be there."""
