@@ -24,6 +24,7 @@ from fluoroscope.evaluation.check import Check
 from fluoroscope.evaluation.class_map import Pair
 from fluoroscope.evaluation.corruptions.mce import MeanCorruptionError
 from fluoroscope.evaluation.corruptions.table import Row
+from fluoroscope.evaluation.planted.examples import Example
 from fluoroscope.evaluation.runs.compare import ClassChange, paired
 from fluoroscope.evaluation.runs.table import Against, RunRow
 from fluoroscope.evaluation.transfer import Share
@@ -203,6 +204,15 @@ def a_map(classes: int, *pairs: Pair) -> fs.ClassMap:
 def many_pairs(classes: int) -> list[Pair]:
     ends = [(a, b) for a in range(min(classes, 60)) for b in range(min(classes, 60)) if a != b]
     return [Pair(a, b, math.inf if b == 3 else 0.01 * (a + b), 1, 1) for a, b in ends]
+
+
+def planted_examples(many: int = 20) -> fs.PlantedExamples:
+    examples = tuple(
+        Example(n, n % 3 > 0, 1, HOSTILE[n % len(HOSTILE)] if n % 3 == 0 else "", n % 3 > 0,
+                "pgd" if n % 3 == 1 else "", 900, 800)
+        for n in range(many)
+    )  # fmt: skip
+    return fs.PlantedExamples(HOSTILE[0], HOSTILE[1], "linf:0.1", examples, 9000, 8000)
 
 
 def a_matrix() -> fs.TransferMatrix:
@@ -391,6 +401,8 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "map without a way": lambda: a_map(3, Pair(0, 1, math.inf, 2, 0)),
     "map of nothing": lambda: a_map(3),
     "matrix": a_matrix,
+    "planted examples": planted_examples,
+    "planted examples of nothing": lambda: planted_examples(0),
     "comparison": a_comparison,
     "runs": a_table_of_runs,
     "corruptions": a_corruption_table,
