@@ -18,7 +18,7 @@ from fluoroscope.evaluation.planted.examples import _apart
 from fluoroscope.evaluation.planted.neighbours import FRESH, POINTS, Planned, plant
 from fluoroscope.evaluation.planted.network import Planted, Planting
 from fluoroscope.evaluation.trust.checks import trust_checks
-from reproductions.deceivers import DECEIVERS, deceiver
+from reproductions.deceivers import DECEIVERS, deceiver, levels
 
 Digits = tuple[Tensor, Tensor]
 
@@ -202,7 +202,7 @@ def test_other_classifiers_take_it_too(digits: Digits) -> None:
     options = {"threat": "linf:0.1", "plan": pgd("linf:0.1", steps=4), "pictures": 2}
     for model in (
         fs.Ensemble([linear, fs.load_model("digits-cnn")]),
-        fs.BPDA(DECEIVERS["quantised"](), layers={"module": linear.module}),
+        fs.BPDA(linear, levels),  # which mends what is quantised
         fs.prepare(fs.load_model("digits-cnn"), precision="bf16"),
         linear.to(dtype=torch.bfloat16),
         linear.to(dtype=torch.float64),
