@@ -10,12 +10,14 @@ from short_plans import plan
 from torch import Tensor, nn
 
 import fluoroscope as fs
+from fluoroscope.engine.randomness import keys, normal
 from fluoroscope.errors import InvalidParameterError, ModelFormatError
 from fluoroscope.evaluation.check import Check
 from fluoroscope.evaluation.trust import of_run
 from fluoroscope.evaluation.trust.bench import Bench, CancelledError, ball_of
 from fluoroscope.evaluation.trust.checks import trust_checks
 from fluoroscope.evaluation.trust.transfer import second_networks, transfer
+from fluoroscope.models.builtin import digits_classifier
 from reproductions.deceivers import DECEIVERS
 
 EPS = 0.1
@@ -42,6 +44,16 @@ def network(side: int = 28, classes: int = 10, seed: int = 0, middle: int = 16) 
     return fs.Classifier(module, channels=1, input_size=side, name=f"net {seed}")
 
 
+class Moved(nn.Module):
+    def __init__(self, module: nn.Module, by: Tensor) -> None:
+        super().__init__()
+        self.module, self.by = module, by
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.module((images + self.by).clamp(0, 1))
+        return logits
+
+
 def bench_of(
     model: fs.Classifier, digits: tuple[Tensor, Tensor], batch_size: int = 128,
     cancelled: Callable[[], bool] | None = None, eps: float = EPS,
@@ -66,19 +78,22 @@ def test_a_slow_count(linear: fs.Classifier, digits: tuple[Tensor, Tensor]) -> N
     left = bench.left
     before = bench.forwards, bench.backwards
     check = transfer(second_networks(masked, second, LINF), bench)
-    attack, fooled, forwards, backwards = fs.attack("bim", eps=EPS, steps=20), set(), 0, 0
+    attack, fooled, forwards, backwards = fs.attack("bim", eps=EPS, steps=10), set(), 0, 0
+    noise = EPS * normal(keys(0, torch.arange(4)), 0, (1, 28, 28))
     for other, told in zip(second, check.evidence["networks"], strict=True):
         attacked = there = by = 0
+        near = fs.Ensemble([digits_classifier("", Moved(other.module, each)) for each in noise])
         forwards += len(left)
         for row in left.tolist():
             image, label = bench.images[row : row + 1], bench.classes[row : row + 1]
             if int(other(image).argmax()) != int(label):
                 continue
-            made = attack(other, image, label, keep="last", numbers=torch.tensor([row]))
+            made = attack(near, image, label, keep="last", numbers=torch.tensor([row]))
             attacked += 1
             there += int(other(made.images).argmax()) != int(label)
-            forwards += int(made.forwards) + 1
-            backwards += int(made.backwards)
+            # What was made the plain network looks at, and the one under study.
+            forwards += 4 * 11 + 1 + 1
+            backwards += 4 * 10
             if int(masked(made.images).argmax()) != int(label):
                 by += 1
                 fooled.add(row)

@@ -70,7 +70,8 @@ def xray(
         str | None,
         typer.Option(
             help="Another network of the same classes, trained independently, as --model: what it "
-            "sees in the portraits. Default: of a built-in network another one; else none."
+            "sees in the portraits, and whether attacks on it fool this one. Default: of a "
+            "built-in network another one; else none."
         ),
     ] = None,
     slices: Slices = None,

@@ -22,7 +22,6 @@ from fluoroscope.inversion.names import USUAL
 from fluoroscope.inversion.portraits.portrait import NothingFinishedError, portrait
 from fluoroscope.inversion.portraits.preflight import preflight
 from fluoroscope.inversion.portraits.second_opinion import Opinion, opinions
-from fluoroscope.inversion.usual_judge import usual_judge
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.notices import collected
 from fluoroscope.report.study import Study
@@ -97,7 +96,7 @@ def portrayed(study: Study) -> Portrayed:
         raise LeftOutError("portraits: there was too little time for a single one")
     if len(images) < 3 or len(classes) < len(wanted):
         study.cut.add("portraits")
-    second = study.second or usual_judge(study.model.plain)
+    second = study.second_network
     about = [classes, sorted(images), method, steps, second and second.plain.fingerprint()]
     told = study.written(
         "portraits", about,

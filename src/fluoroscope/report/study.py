@@ -23,7 +23,7 @@ from fluoroscope.engine.intervals import wilson
 from fluoroscope.engine.labels import Seen, what_was_fed
 from fluoroscope.engine.predict import predict
 from fluoroscope.engine.threats import as_threat
-from fluoroscope.errors import ResultFormatError
+from fluoroscope.errors import FluoroscopeError, ResultFormatError
 from fluoroscope.evaluation.check import Check, Outcome
 from fluoroscope.evaluation.class_map import ClassMap, class_map
 from fluoroscope.evaluation.curve import Curve
@@ -37,11 +37,14 @@ from fluoroscope.evaluation.runs.run_directory import RunDirectory, data_hash
 from fluoroscope.evaluation.slices import slices_of
 from fluoroscope.evaluation.trust.checks import trust_checks
 from fluoroscope.evaluation.trust.of_run import from_rows
+from fluoroscope.evaluation.trust.transfer import second_networks
 from fluoroscope.evaluation.verdict import Verdict, class_names
+from fluoroscope.inversion.usual_judge import usual_judge
+from fluoroscope.models.classifier import Classifier
 from fluoroscope.notices import collected
 from fluoroscope.report.findings import Closest, EightBits, Flipped, Reading
 from fluoroscope.report.subject import LeftOutError, Subject
-from fluoroscope.words import listed
+from fluoroscope.words import listed, sentence
 
 BATCH = 64
 # Pictures that are attacked together; between them the time that is left is looked at.
@@ -204,6 +207,11 @@ class Study(Subject):
         return found
 
     @property
+    def second_network(self) -> Classifier | None:
+        """The second network, of a built-in one by default another that comes with it."""
+        return self.second or self.once("second network", lambda: usual_judge(self.model.plain))
+
+    @property
     def trust(self) -> tuple[Check, ...]:
         """Reasons to trust the verdict, or not to."""
 
@@ -219,6 +227,12 @@ class Study(Subject):
             images, labels = self.load([self.images.indices[row] for row in right])
             ends = time.monotonic() + TRUST_SHARE * self.left()
             made: list[Check] = []
+            beside: list[Check] = []
+            try:
+                others = second_networks(self.model, self.second_network, self.threat)
+            except FluoroscopeError as why:  # its classes are in another order, say
+                others = ()
+                beside.append(Check("transfer", "not applicable", sentence(why)))
 
             def over() -> bool:
                 return self.cancelled() or time.monotonic() > ends
@@ -228,17 +242,19 @@ class Study(Subject):
                 self.tell(f"can it be trusted: {check.name}", min(len(made) / 16, 1.0), "trust")
 
             found = trust_checks(
-                self.model, images, labels, self.threat, plan=plan, pictures=pictures,
+                self.model, images, labels, self.threat, second=others, plan=plan,
+                pictures=pictures,
                 seed=self.seed, on_check=note, cancelled=over,
             )  # fmt: skip
             if any(check.status == "not made" for check in found):
                 self.cut.add("trust")
-            return (*found, *seen)
+            return (*found, *beside, *seen)
 
         def as_rows() -> list[dict[str, Any]]:
             return [check.describe() for check in look()]
 
-        rows = self.written("trust", [str(self.threat), self.plan.describe()], as_rows)
+        second = self.second_network and self.second_network.plain.fingerprint()
+        rows = self.written("trust", [str(self.threat), self.plan.describe(), second], as_rows)
         return tuple(Check(**row) for row in rows)
 
     def judge(self, checks: tuple[Check, ...]) -> tuple[Outcome, ...]:

@@ -143,7 +143,8 @@ def xray(
             verdict in 8 bits stands beside the one in floating point.
         at_chance: go on with a network whose clean accuracy is at chance level; the page says so.
         second: another network of the same classes, trained independently, that says what it sees
-            in the portraits; by default of a built-in network another one, and of others none.
+            in the portraits, and on which a trust check makes pictures; by default of a built-in
+            network another one, and of others none.
         title: of the page; by default network and data.
         model_version: what the network's version is called, to stand beside its hashes.
         data_description: what the pictures are: where they come from, how they were chosen.

@@ -60,7 +60,7 @@ def trust_checks(
         threat: how far an image may move, as for :func:`fluoroscope.evaluate`. The attacks here are
             made in Linf and L2; in the place of another ball comes the smallest of L2 around it.
         second: another network of the same classes, or several, best with weights of their own:
-            what is made on them is shown to this one. About 45 passes each for a picture left.
+            what is made on them is shown to this one. About 90 passes each for a picture left.
         plan: of the run whose number is to be trusted: whether it finds what is known to be there
             is one more check, on 16 pictures at most.
         pictures: how many of those that the network classifies correctly, the first ones, are

@@ -5,8 +5,11 @@ another network comes upon them (Carlini et al. 2019, 1902.06705; Athalye et al.
 The other network may be the undefended one, or any of the same classes with weights of its own.
 
 Pictures are made by gradient ascent that stops at no success, since the first image that fools one
-network rarely fools another. They count by the rule of shares, of those that Auto-PGD left. That
-few fool the network says the less, the less it has in common with the other.
+network rarely fools another, along the mean gradient at neighbours as far off as the ball reaches:
+within 0.2, of 64 digits, those made on `digits-robust` fooled `digits-cnn` on 31 in place of 1,
+those made on `digits-linear` on 20 in place of 17, and those made on a twin with other weights on
+38 in place of 42. They count by the rule of shares, of those that Auto-PGD left. That few fool the
+network says the less, the less it has in common with the other.
 """
 
 from collections.abc import Sequence
@@ -14,16 +17,22 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from fluoroscope.engine import randomness
 from fluoroscope.engine.threats import Threat
 from fluoroscope.errors import InvalidParameterError, NoGradientError
 from fluoroscope.evaluation.check import Check
-from fluoroscope.evaluation.trust.bench import STEPS, Bench
+from fluoroscope.evaluation.trust.bench import Bench
 from fluoroscope.models.classifier import Classifier, as_classifier
-from fluoroscope.models.wrappers.ensemble import shown_the_same
+from fluoroscope.models.wrappers.around import Asking, Surrogate
+from fluoroscope.models.wrappers.ensemble import averaged, shown_the_same
 from fluoroscope.words import listed
 
 Second = Classifier | nn.Module | Sequence[Classifier | nn.Module]
 """Another network, or several."""
+
+STEPS = 10
+NEIGHBOURS = 4
+"""The same for every picture and at every step, so that none hangs on those beside it."""
 
 
 def second_networks(
@@ -94,8 +103,25 @@ def _made_and_shown(bench: Bench, other: Classifier) -> tuple[int, int, Tensor]:
     rows = bench.left[bench.right(bench.left, bench.images[bench.left], model=other)]
     if not len(rows):
         return 0, 0, rows
+    channels, height, width = bench.images.shape[1:]
+    keys = randomness.keys(bench.seed, torch.arange(NEIGHBOURS, device=bench.images.device))
+    noise = bench.reach() * randomness.normal(keys, 0, (channels, height, width))
+    smooth = Surrogate(other, _Nearby, NEIGHBOURS, noise=noise.to(bench.images))
+    # The neighbours are of the size of the pictures, whatever the other network makes of them.
+    smooth = smooth.restated(input_size=(height, width), resize=(height, width))
     try:
-        made = bench.run("bim", model=other, rows=rows, keep="last", steps=STEPS)
+        made = bench.run("bim", model=smooth, rows=rows, keep="last", steps=STEPS)
     except NoGradientError:
         return 0, 0, rows[:0]
     return len(rows), int(made.success.sum()), rows[~bench.right(rows, made.images)]
+
+
+class _Nearby(Asking):
+    """The mean answer at neighbours, which lie ``noise`` ``(neighbours, C, H, W)`` away."""
+
+    def __init__(self, model: Classifier, noise: Tensor) -> None:
+        super().__init__(model)
+        self.noise = noise
+
+    def forward(self, images: Tensor) -> Tensor:
+        return averaged([self.model((images + by).clamp(0, 1)) for by in self.noise], "logits")

@@ -212,9 +212,11 @@ def _trust(checks: tuple[Found, ...]) -> list[Block]:
         Text(_trusted(made, open_)),
         Checks([Check(mark(one), one.name.capitalize(), sentence(one.words)) for one in ranked]),
     ]
-    if without:
-        needs = "needs" if len(without) == 1 else "need"
-        words = f"{count(len(without), 'more check')} {needs} a gradient, and none comes through."
+    blocks += [Text(sentence(one.words), "note") for one in without if one.name == "transfer"]
+    blind = [one for one in without if one.name != "transfer"]
+    if blind:
+        needs = "needs" if len(blind) == 1 else "need"
+        words = f"{count(len(blind), 'more check')} {needs} a gradient, and none comes through."
         blocks.append(Text(words, "note"))
     return blocks
 
