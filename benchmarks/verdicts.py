@@ -183,7 +183,7 @@ def _made(
         fooled = tuple(sorted(set(rows.filter(rows["success"])["index"].to_pylist())))
     return Found(
         len(data), fooled, round(seconds, 3), round(wall, 3), passes.forwards, passes.backwards,
-        refused, _commit(), f"{datetime.now(UTC):%Y-%m-%d}",
+        refused, _COMMIT, f"{datetime.now(UTC):%Y-%m-%d}",
         (round(load, 1), round(os.getloadavg()[0], 1)),
     )  # fmt: skip
 
@@ -206,3 +206,7 @@ def _commit() -> str:
         text=True, check=False,
     )  # fmt: skip
     return said.stdout.strip()
+
+
+# Of the code that is loaded, which may change on disk while it runs.
+_COMMIT = _commit()
