@@ -91,7 +91,7 @@ BEDS = {
     ),
     "cifar-robust": Bed(
         "Verdicts: a network that the plans were not built on, adversarially trained",
-        partial(_cifar, "robust"), ("linf:8/255", "linf:4/255"), 200, _CIFAR, seeds=(0, 1),
+        partial(_cifar, "robust"), ("linf:8/255", "linf:4/255"), 100, _CIFAR, seeds=(0, 1),
     ),
     "mobilenet-v2": Bed(
         "Verdicts: MobileNet v2 1.0 at 224×224", partial(_pictures, "mobilenet_v2_1.0_224"),
@@ -118,10 +118,10 @@ BEDS = {
     ),
     "cifar-plain": Bed(
         "Verdicts: a network that the plans were not built on, plain", partial(_cifar, "plain"),
-        ("linf:1/255", "linf:0.5/255"), 200, _CIFAR, seeds=(0, 1),
+        ("linf:1/255", "linf:0.5/255"), 100, _CIFAR, seeds=(0, 1),
     ),
     "mart": Bed(
-        "Verdicts: a network trained by MART", partial(_cifar, "MART"), ("linf:8/255",), 200,
+        "Verdicts: a network trained by MART", partial(_cifar, "MART"), ("linf:8/255",), 100,
         " of CIFAR-10's test set; the network is that of `reproductions.training_robust`",
         seeds=(0, 1),
     ),
@@ -135,27 +135,27 @@ BEDS = {
     ),
     "distilled": Bed(
         "Verdicts: a distilled network, T = 100", partial(_trained, "distilled"), ("linf:0.1",),
-        300, _MADE, seeds=(0, 1),
+        250, _MADE, seeds=(0, 1),
     ),
     "digits-cnn-l2": Bed(
-        "Verdicts: `digits-cnn` in L2", partial(_builtin, "digits-cnn"), ("l2:1",), 300, _DIGITS,
+        "Verdicts: `digits-cnn` in L2", partial(_builtin, "digits-cnn"), ("l2:1",), 250, _DIGITS,
         seeds=(0, 1),
     ),
     "cifar-robust-l2": Bed(
         "Verdicts: an adversarially trained network in L2", partial(_cifar, "robust"),
-        ("l2:1",), 200, _CIFAR, seeds=(0, 1),
+        ("l2:1",), 100, _CIFAR, seeds=(0, 1),
     ),
     "mobilenet-v1": Bed(
         "Verdicts: MobileNet v1 0.75 at 224×224", partial(_pictures, "mobilenet_v1_0.75_224"),
-        ("linf:0.1/255",), 12, _PICTURES, prepared=True,
+        ("linf:0.1/255",), 8, _PICTURES, prepared=True,
     ),
     "efficientnet": Bed(
         "Verdicts: EfficientNet-Lite0 at 224×224", partial(_pictures, "tf_efficientnet_lite0_224"),
-        ("linf:0.25/255",), 12, _PICTURES, prepared=True,
+        ("linf:0.25/255",), 6, _PICTURES, prepared=True,
     ),
     "mobilenet-v1-half": Bed(
         "Verdicts: MobileNet v1 0.5 at 160×160", partial(_pictures, "mobilenet_v1_0.50_160"),
-        ("linf:0.1/255",), 12, _PICTURES, prepared=True,
+        ("linf:0.1/255",), 8, _PICTURES, prepared=True,
     ),
 }  # fmt: skip
 """Those that are reported on, the most telling first, by name; what stands before a colon is of
