@@ -8,7 +8,7 @@ OUT := out
 NODE := $(shell node -e 'const [a, b] = process.versions.node.split("."); \
   process.exitCode = a > 20 || (a == 20 && b >= 19) ? 0 : 1' 2> /dev/null && echo yes)
 
-.PHONY: demo test fuzz check web page studio reproductions references priors digits catalogue pictures bench examples clean
+.PHONY: demo test fuzz check web cluster page studio reproductions references priors digits catalogue pictures bench examples clean
 .DEFAULT_GOAL := demo
 
 # Turn a built-in handwritten 7 into a 2, and X-ray the network that read it. Uses no network once
@@ -25,10 +25,17 @@ demo: $(VENV)/.user
 	@echo "  $(BIN)/fluoroscope morph --model digits-cnn --image noise --to 3 --gif"
 	@echo "  $(BIN)/fluoroscope models list"
 
-# The whole suite: style, types, layers, the page's own, then the tests, one thread to each of two
-# processes; those with a cluster or other processes in a process of their own.
-test: check web
+# The whole suite. First style, types and layers, the page's own, and the tests of clusters, two of
+# these at a time, as each alone leaves a core idle; then all others, one thread to each of two
+# processes.
+test:
+	@$(MAKE) --no-print-directory --jobs 2 check web cluster
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not cluster"
+
+# The tests with a cluster or other processes, in a process of their own. What tests start reads the
+# bytecode of the package, also where Python is told to write none.
+cluster: $(VENV)/.developer
+	$(BIN)/python -m compileall -q src
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m cluster tests/evaluation/test_cluster.py \
 	  tests/neurons/test_read_on_a_cluster.py tests/training/test_processes.py
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,60 +52,66 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return runner  # type: ignore[return-value]
 
 
-def test_a_studio_is_served_until_a_signal_ends_it_at_once(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "fluoroscope", "studio", "-m", "digits-linear", "--no-browser"]
+NEVER = "python:nets.py:never"
+
+
+def serving(folder: Path, *arguments: str) -> tuple[subprocess.Popen[str], str]:
+    """A studio in a process of its own, which can load a network that takes for ever."""
+    code = "import pathlib, time\n\n\ndef never():\n    pathlib.Path('begun').touch()\n"
+    (folder / "nets.py").write_text(f"{code}    time.sleep(600)\n")
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
-    )
+        [sys.executable, "-m", "fluoroscope", "studio", *arguments, "--no-browser"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
+    )  # fmt: skip
     assert process.stdout is not None
     line = process.stdout.readline()
     found = re.fullmatch(r"the studio is at (http://127\.0\.0\.1:\d+/)( .*)? \(Ctrl-C.*\)\n", line)
     assert found, line
-    with httpx.Client(base_url=found[1], timeout=120) as client:
+    return process, found[1]
+
+
+@contextmanager
+def waiting(folder: Path, url: str) -> Iterator[None]:
+    """Inside the block somebody waits for that network; behind it they are told why in vain."""
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(httpx.get, f"{url}api/network", params={"name": NEVER}, timeout=120)
+        while not (folder / "begun").exists():
+            time.sleep(0.05)
+        yield
+        assert answer.result().status_code == 503
+        assert "the studio was stopped" in answer.result().json()["detail"]
+
+
+def test_a_studio_is_served_until_a_signal_ends_it_at_once(tmp_path: Path) -> None:
+    process, url = serving(tmp_path, "-m", "digits-linear", "--also", NEVER)
+    with httpx.Client(base_url=url, timeout=120) as client:
         assert "<title>" in client.get("/").text
         networks = client.get("/api/studio").json()["networks"]
-        assert [one["name"] for one in networks][:2] == ["digits-linear", "digits-cnn"]
+        assert [one["name"] for one in networks][:3] == ["digits-linear", NEVER, "digits-cnn"]
         assert "server" not in client.get("/").headers
         asked = {"kind": "morph", "network": "digits-linear", "picture": "digits:7", "to": "2",
                  "steps": 2000}  # fmt: skip
         job = client.post("/api/jobs", json=asked).json()["id"]
-        # Somebody reads, and the job runs, when it is told to end.
+        # Somebody reads, the job runs, and somebody waits, when it is told to end.
         with client.stream("GET", f"/api/jobs/{job}/events") as events:
             assert next(events.iter_lines())
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=60)
+            with waiting(tmp_path, url):
+                process.send_signal(signal.SIGINT)
+                out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out == ""
     assert err == "fluoroscope: stopped\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_who_waits_for_an_answer_is_told_that_it_ends(
-    tmp_path: Path, number: signal.Signals
-) -> None:
-    made = tmp_path / "nets.py"
-    made.write_text("import pathlib, time\n\n\ndef never():\n"
-                    "    pathlib.Path('begun').touch()\n    time.sleep(600)\n")  # fmt: skip
-    name = "python:nets.py:never"
-    command = [sys.executable, "-m", "fluoroscope", "studio", "-m", name, "--no-browser"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
-    )
-    assert process.stdout is not None
-    url = process.stdout.readline().split()[4]
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(httpx.get, f"{url}api/network", params={"name": name}, timeout=120)
-        while not (tmp_path / "begun").exists():
-            time.sleep(0.05)
+def test_who_waits_for_an_answer_is_told_that_it_ends(tmp_path: Path) -> None:
+    process, url = serving(tmp_path, "-m", NEVER)
+    with waiting(tmp_path, url):
         assert httpx.get(f"{url}api/studio").json()["data"] == [
             {"name": "digits", "count": None, "problem": None}
         ]
-        process.send_signal(number)
+        process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
-        answer = waiting.result()
-    assert answer.status_code == 503
-    assert "the studio was stopped" in answer.json()["detail"]
-    assert err == ("fluoroscope: stopped\n" if number == signal.SIGINT else "")
+    assert err == ""
 
 
 def test_the_server_is_there_before_pytorch() -> None:
