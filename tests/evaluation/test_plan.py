@@ -66,6 +66,13 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         ("[[stages]]\nattack = 'pgd'\nrestarts = true", "restarts is True"),
         ("[[stages]]\nattack = 'pgd'\neveryone = 'yes'", "everyone is 'yes'; expected true or"),
         ("[[stages]]\nattack = 'pgd'\nhopeful = 0", "hopeful is 0; expected a number above 0"),
+        ("[[stages]]\nattack = 'pgd'\nflat = 2", "flat is 2; expected a number from 0 to 1"),
+        ("[[stages]]\nattack = 'pgd'\nflat = true", "flat is True; expected a number from"),
+        ("[[stages]]\nattack = 'pgd'\nnearly = 2", "nearly is 2; expected 1, as nearer names no"),
+        ("[[stages]]\nattack = 'pgd'\nnearly = 0.5", "nearly is 0.5; expected a number of at"),
+        ("[[stages]]\nattack = 'pgd'\nnearly = inf", "nearly is inf; expected a number of at"),
+        ("[[stages]]\nattack = 'pgd'\nnearer = 'x'", "nearer is 'x'; expected the names of"),
+        ("[[stages]]\nattack = 'pgd'\nnearer = ['x']", "nearer of the stage pgd names 'x'; exp"),
         ("[[stages]]\nattack = 'pgd'\nkeep = 'all'", "keep is 'all'; expected one of first"),
         ("[[stages]]\nattack = 'pgd'\nname = '../x'", "called '../x'; expected lower-case"),
         ("[[stages]]\nattack = 'pgd'\nname = 3", "called 3"),
@@ -143,6 +150,7 @@ def test_in_l1_standard_is_autoattacks_too_and_fast_ends_with_its_stages() -> No
     assert fast["square-longest"].attack == stages[3].attack
     assert fast["fab-t"].attack == stages[2].attack
     assert "fab-t" not in PLANS["fast"](fs.L2(1)).stage_names
+    assert PLANS["fast"](fs.L2(1)).stage_names == PLANS["fast"](fs.Linf(0.1)).stage_names
 
 
 def test_who_is_attacked() -> None:
@@ -174,7 +182,7 @@ def test_who_is_attacked_by_what_some_stages_found() -> None:
     assert chosen("a", "b") == [True, True, True]
     assert chosen("nobody-was-left") == [False, False, False]
     stage = Stage("a", pgd, hopeful=0.5, judged_by=("b",))
-    with pytest.raises(InvalidParameterError, match="judged by 'b'; expected stages before it"):
+    with pytest.raises(InvalidParameterError, match="judged_by of the stage a names 'b'"):
         Plan("mine", (stage, Stage("b", pgd)))
     with pytest.raises(InvalidParameterError, match="judged_by is 'b'; expected the names"):
         Stage("a", pgd, hopeful=0.5, judged_by="b")  # type: ignore[arg-type]
@@ -191,3 +199,55 @@ def test_the_stages_that_judge_are_read_from_a_file(tmp_path: Path) -> None:
     stages = find_plan(path, fs.Linf(0.1)).stages
     assert stages[1].judged_by == ("fgsm",)
     assert stages[1].describe()["judged_by"] == ["fgsm"]
+
+
+def test_who_is_attacked_as_some_stages_came_nearer_than_others() -> None:
+    inf = np.inf
+    history = History(
+        clean_margin=np.full(5, 4.0),
+        margin=np.array([1.0, 1.0, 2.0, 4.0, 1.0]),
+        distance=np.full(5, inf),
+        margins={
+            "cr": np.array([1.0, 2.0, 2.0, 4.0, inf]),
+            "square": np.array([2.0, 1.0, 2.0, inf, 1.0]),
+            "later": np.array([3.0, 3.0, 3.0, 3.0, 3.0]),
+        },
+    )
+    pgd = fs.attack("pgd", eps=0.1)
+
+    def chosen(*names: str, nearly: float = 1.0) -> list[bool]:
+        return list(Stage("x", pgd, nearer=names, nearly=nearly).chooses(history))
+
+    # As near is not nearer; who did not look came nowhere.
+    assert chosen("square") == [False, True, False, False, True]
+    assert chosen("cr") == [True, False, False, False, False]
+    assert chosen("square", nearly=2.1) == [True, True, True, False, True]
+    assert chosen("square", nearly=2.0) == [False, True, True, False, True]
+    assert chosen("cr", "square") == [True, True, True, False, True]
+    assert chosen("nobody") == [False] * 5
+    alone = History(np.ones(2), np.ones(2), np.full(2, inf), {"square": np.array([0.5, inf])})
+    assert list(Stage("x", pgd, nearer=("square",)).chooses(alone)) == [True, False]
+
+
+def test_who_is_attacked_as_its_gradient_is_zero() -> None:
+    clean, distance = np.ones(4), np.array([np.inf, np.inf, np.inf, 0.05])
+    pgd = fs.attack("pgd", eps=0.1)
+    history = History(clean, clean, distance, {}, np.array([0.0, 0.25, 1.0, 1.0]))
+    assert list(Stage("x", pgd, flat=0.25).chooses(history)) == [False, True, True, False]
+    assert list(Stage("x", pgd, flat=0.3).chooses(history)) == [False, False, True, False]
+    assert list(Stage("x", pgd).chooses(history)) == [True, True, True, False]
+    assert not Stage("x", pgd, flat=0.25).chooses(History(clean, clean, distance)).any()
+
+
+def test_signs_of_masking_are_read_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        "[[stages]]\nattack = 'square'\n[[stages]]\nattack = 'pgd'\nnearer = ['square']\n"
+        "nearly = 2.5\nflat = 0.25\n"
+    )
+    stage = find_plan(path, fs.Linf(0.1)).stages[1]
+    assert (stage.nearer, stage.nearly, stage.flat) == (("square",), 2.5, 0.25)
+    said = stage.describe()
+    assert (said["nearer"], said["nearly"], said["flat"]) == (["square"], 2.5, 0.25)
+    # Plans without them are described as ever, so that their runs go on.
+    assert not {"nearer", "nearly", "flat"} & Stage("a", stage.attack).describe().keys()

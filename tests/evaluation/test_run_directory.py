@@ -64,7 +64,11 @@ def test_pandas_reads_all_parts_as_one_table(run: Run, tmp_path: Path) -> None:
     [
         ({"plan": plan(steps=5)}, "plan stage pgd steps is 3, and here 5"),
         ({"plan": replace(plan(), name="other")}, "plan is short, and here other"),
-        ({"plan": replace(plan(), stages=plan().stages[:1])}, "stage is fgsm, pgd, and here fgsm"),
+        (
+            {"plan": replace(plan(), stages=plan().stages[:1])},
+            "its plan short is that of an earlier version, with the stages fgsm, pgd, and here "
+            "they are fgsm. Give another directory",
+        ),
         ({"threat": "linf:0.2"}, "threat eps is 0.02, and here 0.2"),
         ({"seed": 3}, "seed is 0, and here 3"),
         ({"part": 30}, "part is 25, and here 30"),
@@ -270,9 +274,9 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 def test_a_newer_version_is_refused(run: Run, tmp_path: Path) -> None:
     run()
-    rewrite(tmp_path / "run", lambda about: about.update(format=3))
+    rewrite(tmp_path / "run", lambda about: about.update(format=4))
     for what in (run, lambda: fs.read_run(tmp_path / "run")):
-        with pytest.raises(ResultFormatError, match=r"format 3 .* knows 2; install a newer"):
+        with pytest.raises(ResultFormatError, match=r"format 4 .* knows 3; install a newer"):
             what()
 
 
@@ -362,6 +366,8 @@ def change_rows(table: pa.Table, name: str, change: Callable[[list[Any]], list[A
         ("pgd", "success", lambda rows: [None, *rows[1:]]),
         ("pgd", "seconds", lambda rows: [float("nan")] * len(rows)),
         ("pgd", "margin", lambda rows: [float("nan")] * len(rows)),
+        ("pgd", "flat", lambda rows: [float("nan")] * len(rows)),
+        ("pgd", "flat", lambda rows: [1.5] * len(rows)),
         ("pgd", "distance", lambda rows: [-1.0] * len(rows)),
         ("pgd", "forwards", lambda rows: [2**62] * len(rows)),
         ("pgd", "prediction", lambda rows: [10] * len(rows)),

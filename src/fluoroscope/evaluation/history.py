@@ -4,7 +4,7 @@ Runs are read back by it where no network is, so nothing here needs PyTorch.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,6 +30,18 @@ class History:
     """``(N,)``, of the closest misclassified image; infinite where there is none."""
     margins: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     """By stage ``(N,)``, the smallest lead that it found; infinite where it did not look."""
+    flat: NDArray[np.float64] | None = None
+    """``(N,)``, the largest share of its pixel values at which a stage's first gradient was exactly
+    zero; ``None`` is at none.
+    """
+
+    def least(self, stages: Iterable[str]) -> NDArray[np.float64]:
+        """``(N,)``, the smallest lead that these stages found; infinite where none looked."""
+        found = np.full_like(self.clean_margin, np.inf)
+        for name in stages:
+            if name in self.margins:
+                found = np.minimum(found, self.margins[name])
+        return found
 
     def surviving(self, threat: Bounded) -> NDArray[np.bool_]:
         """Which samples no misclassified image within the bound is known of."""

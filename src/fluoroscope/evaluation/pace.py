@@ -90,7 +90,8 @@ class _Stage:
         """Who of those left it takes, as a share."""
         if self.among:
             return self.given / self.among
-        picky = self.stage.hopeful < 1 or self.stage.near < np.inf
+        one = self.stage
+        picky = one.hopeful < 1 or one.near < np.inf or one.flat > 0 or one.nearer
         return _CHOSEN if picky else 1.0
 
 

@@ -43,6 +43,16 @@ class Stage:
     """Leave out samples whose smallest lead so far is above this share of their clean one."""
     judged_by: tuple[str, ...] = ()
     """The earlier stages whose searches count for that; by default all."""
+    nearer: tuple[str, ...] = ()
+    """Leave out samples at which these earlier stages found no smaller lead than the others did. Of
+    searches that read no gradient, beside others that do, it is a sign of a gradient that misleads.
+    """
+    nearly: float = 1.0
+    """How many times the others' smallest lead theirs may be for that."""
+    flat: float = 0.0
+    """Leave out samples whose gradient was exactly zero at a smaller share of the pixel values,
+    where the earlier stages first asked for it.
+    """
     near: float = math.inf
     """Leave out samples whose closest misclassified image is farther than so many times the
     bound.
@@ -63,10 +73,18 @@ class Stage:
             raise self._wrong("everyone", "true or false")
         if type(self.hopeful) not in (int, float) or not 0 < self.hopeful <= 1:
             raise self._wrong("hopeful", "a number above 0, at most 1")
-        if type(self.judged_by) is not tuple or not all(map(is_name, self.judged_by)):
-            raise self._wrong("judged_by", "the names of earlier stages")
+        for name in ("judged_by", "nearer"):
+            names = getattr(self, name)
+            if type(names) is not tuple or not all(map(is_name, names)):
+                raise self._wrong(name, "the names of earlier stages")
         if self.judged_by and self.hopeful == 1:
             raise self._wrong("judged_by", "none, as hopeful is 1 and leaves nobody out")
+        if type(self.nearly) not in (int, float) or not 1 <= self.nearly < math.inf:
+            raise self._wrong("nearly", "a number of at least 1")
+        if self.nearly != 1 and not self.nearer:
+            raise self._wrong("nearly", "1, as nearer names no stage")
+        if type(self.flat) not in (int, float) or not 0 <= self.flat <= 1:
+            raise self._wrong("flat", "a number from 0 to 1")
         if type(self.near) not in (int, float) or not self.near >= 1:
             raise self._wrong("near", "a number of at least 1")
 
@@ -84,11 +102,14 @@ class Stage:
         if self.near < math.inf:
             chosen &= history.distance <= self.near * float(self.attack.threat.eps)
         if self.hopeful < 1:
-            looked = [history.margins[name] for name in self.judged_by if name in history.margins]
-            least = np.full_like(history.margin, np.inf) if self.judged_by else history.margin
-            for margin in looked:
-                least = np.minimum(least, margin)
+            least = history.least(self.judged_by) if self.judged_by else history.margin
             chosen &= least <= self.hopeful * history.clean_margin
+        if self.flat > 0:
+            none = np.zeros_like(history.margin)
+            chosen &= (none if history.flat is None else history.flat) >= self.flat
+        if self.nearer:
+            others = history.margins.keys() - set(self.nearer)
+            chosen &= history.least(self.nearer) < self.nearly * history.least(others)
         return chosen
 
     def describe(self) -> dict[str, Any]:
@@ -101,6 +122,8 @@ class Stage:
             "everyone": self.everyone,
             "hopeful": self.hopeful,
             "judged_by": list(self.judged_by),
+            **({"nearer": list(self.nearer), "nearly": self.nearly} if self.nearer else {}),
+            **({"flat": self.flat} if self.flat else {}),
             "near": as_plain(self.near),
         }
 
@@ -124,12 +147,13 @@ class Plan:
                 + "; expected stages with names of their own, none called clean"
             )
         for number, stage in enumerate(self.stages):
-            later = set(stage.judged_by) - set(names[:number])
-            if later:
-                raise InvalidParameterError(
-                    f"in the plan {self.name} the stage {stage.name} is judged by {min(later)!r}; "
-                    "expected stages before it"
-                )
+            for kind in ("judged_by", "nearer"):
+                later = set(getattr(stage, kind)) - set(names[:number])
+                if later:
+                    raise InvalidParameterError(
+                        f"in the plan {self.name} {kind} of the stage {stage.name} names "
+                        f"{min(later)!r}; expected stages before it"
+                    )
 
     @property
     def stage_names(self) -> tuple[str, ...]:

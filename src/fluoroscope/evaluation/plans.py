@@ -28,9 +28,9 @@ PLANS: dict[str, Callable[[Threat], Plan]] = {
 def find_plan(plan: str | Path | Plan, threat: Threat) -> Plan:
     """The plan of that name, of that file, or the value itself.
 
-    A file is TOML: a table ``[[stages]]`` for each attack with its name, ``attack``, those of
-    ``keep``, ``restarts``, ``everyone``, ``hopeful``, ``judged_by`` and ``near`` that differ, and
-    the attack's own parameters in ``[stages.parameters]``.
+    A file is TOML: a table ``[[stages]]`` for each attack with its name, ``attack``, those of a
+    stage's other fields that differ from the usual, and the attack's own parameters in
+    ``[stages.parameters]``.
 
     Raises:
         InvalidParameterError: no such plan or file, or one that makes no sense.
@@ -103,8 +103,9 @@ def _stage(given: dict[str, Any], threat: Threat) -> Stage:
     except InvalidParameterError as error:
         raise InvalidParameterError(f"the stage {name}: {error}") from error
     rest = {key: value for key, value in given.items() if key in own - {"name", "attack"}}
-    if isinstance(rest.get("judged_by"), list):
-        rest["judged_by"] = tuple(rest["judged_by"])
+    for names in ("judged_by", "nearer"):
+        if isinstance(rest.get(names), list):
+            rest[names] = tuple(rest[names])
     return Stage(name, attack, **rest)
 
 

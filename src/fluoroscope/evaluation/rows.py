@@ -26,6 +26,7 @@ SCHEMA = pa.schema(
         ("prediction", pa.int32()),  # of what was kept
         ("distance", pa.float64()),  # of what was kept from the clean image; 0 if that is wrong
         ("margin", pa.float64()),  # smallest lead of any allowed image looked at
+        ("flat", pa.float64()),  # share of pixel values without slope where one was asked for first
         ("finished", pa.bool_()),  # the search came to its end; a budget cut the others
         ("forwards", pa.int64()),
         ("backwards", pa.int64()),
@@ -33,8 +34,10 @@ SCHEMA = pa.schema(
     ]
 )
 
-UNNAMED = SCHEMA.remove(SCHEMA.get_field_index("name"))
-"""What rows of format 1 have."""
+_WITHOUT_SLOPES = SCHEMA.remove(SCHEMA.get_field_index("flat"))
+UNNAMED = _WITHOUT_SLOPES.remove(SCHEMA.get_field_index("name"))
+OLDER = (UNNAMED, _WITHOUT_SLOPES)
+"""What rows of formats 1 and 2 have."""
 
 # Characters of a name; that of a file has fewer.
 _LONGEST = 4096
@@ -48,12 +51,14 @@ def as_written(names: Sequence[str]) -> list[str]:
     return [name.encode(errors="backslashreplace").decode()[-_LONGEST:] for name in names]
 
 
-def with_names(table: pa.Table) -> pa.Table:
-    """The rows with the column of names, which those of format 1 lack."""
-    if "name" in table.column_names:
-        return table
-    place = SCHEMA.get_field_index("name")
-    return table.add_column(place, SCHEMA.field(place), pa.array([""] * len(table), pa.string()))
+def as_today(table: pa.Table) -> pa.Table:
+    """The rows with the columns that older formats lack: without names, and no slope missing."""
+    for name, value in (("name", ""), ("flat", 0.0)):
+        if name not in table.column_names:
+            field = SCHEMA.field(name)
+            column = pa.array([value] * len(table), field.type)
+            table = table.add_column(SCHEMA.get_field_index(name), field, column)
+    return table
 
 
 def with_notes(table: pa.Table, notes: Sequence[str]) -> pa.Table:

@@ -47,6 +47,7 @@ def look(
         prediction=read_as,
         distance=torch.zeros_like(margin),
         margin=margin,
+        flat=torch.zeros_like(margin),
         finished=torch.ones_like(labels, dtype=torch.bool),
         forwards=passes,
         backwards=torch.zeros_like(passes),
@@ -96,7 +97,7 @@ def search(
                     closest.take_up(bookmark)
                     began -= bookmark.kept("seconds", 0.0)
                     told += bookmark.kept("told", [""])
-                bookmark.keep("closest", lambda: closest.margin)
+                bookmark.keep("closest", lambda: (closest.margin, closest.flat))
                 bookmark.keep("seconds", lambda: time.perf_counter() - began)
                 bookmark.keep("told", lambda: told)
             result = stage.attack(
@@ -125,6 +126,7 @@ def search(
             prediction=result.logits.argmax(1),
             distance=result.distance.double().where(result.success, torch.inf),
             margin=torch.minimum(closest.margin, clean_margin),
+            flat=closest.flat.nan_to_num(0.0),
             finished=result.finished,
             forwards=result.forwards,
             backwards=result.backwards,
@@ -140,19 +142,25 @@ def search(
 
 
 class _Closest:
-    """The smallest lead of the label at any allowed image that the network was asked about."""
+    """The smallest lead of the label at any allowed image that the network was asked about.
+
+    And at which share of the pixel values the first gradient was exactly zero.
+    """
 
     def __init__(self, stage: Stage, images: Tensor, labels: Tensor) -> None:
         method = stage.attack
         self._threat, self._images, self._labels = method.threat, images, labels
         self._outside = method.minimum_norm or method.probes
         self.margin = torch.full((len(labels),), torch.inf, dtype=torch.double, device="cpu")
+        self.flat = torch.full_like(self.margin, torch.nan)
+        self._unseen = len(labels)
 
     def take_up(self, bookmark: Bookmark) -> None:
-        margin = bookmark.kept("closest", self.margin)
-        if margin.shape != self.margin.shape:
+        margin, flat = bookmark.kept("closest", (self.margin, self.flat))
+        if margin.shape != self.margin.shape or flat.shape != self.flat.shape:
             raise UnusableBookmarkError(f"{bookmark.path} is of other samples")
-        self.margin = margin
+        self.margin, self.flat = margin, flat
+        self._unseen = int(flat.isnan().sum())
 
     def see(self, step: Step) -> None:
         rows = step.indices.cpu()
@@ -161,6 +169,14 @@ class _Closest:
             allowed = self._threat.allows(step.images, self._images.to(step.images)[step.indices])
             margin = margin.where(allowed, torch.inf)
         self.margin.scatter_reduce_(0, rows, margin.cpu(), "amin")
+        gradient = step.answer.gradient
+        if self._unseen and gradient is not None:
+            # Who asked for none got one with the others, and is not charged for it.
+            first = self.flat[rows].isnan() & (step.backwards.cpu() > 0)
+            if bool(first.any()):
+                none = (gradient[first.to(gradient.device)] == 0).flatten(1).double().mean(1)
+                self.flat[rows[first]] = none.cpu()
+                self._unseen = int(self.flat.isnan().sum())
 
 
 def _table(began: float, **columns: Any) -> pa.Table:

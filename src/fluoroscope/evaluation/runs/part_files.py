@@ -15,7 +15,7 @@ from pyarrow import parquet
 
 from fluoroscope.arrow import array_of
 from fluoroscope.errors import ResultFormatError
-from fluoroscope.evaluation.rows import SCHEMA, UNNAMED, with_names
+from fluoroscope.evaluation.rows import OLDER, SCHEMA, as_today
 from fluoroscope.files import atomic_path, regular
 
 # Of one file: far above what any part has.
@@ -66,7 +66,7 @@ def read_rows(path: Path, stage: str, run: str) -> pa.Table:
             if file.metadata.num_rows > _MOST_ROWS or size > _MOST_BYTES:
                 raise ValueError(f"it has {file.metadata.num_rows} rows in {size} bytes")
             table = file.read()
-        if not any(table.schema.equals(one) for one in (SCHEMA, UNNAMED)):
+        if not any(table.schema.equals(one) for one in (SCHEMA, *OLDER)):
             raise ValueError("it has other columns")
         if not len(table) or any(column.null_count for column in table.columns):
             raise ValueError("it has no rows, or rows with gaps")
@@ -77,7 +77,7 @@ def read_rows(path: Path, stage: str, run: str) -> pa.Table:
             raise ValueError("it is damaged, changed, or of another run")
     except (OSError, ValueError, pa.ArrowException) as error:
         raise ResultFormatError((str(error).splitlines() or [type(error).__name__])[0]) from error
-    return with_names(table)
+    return as_today(table)
 
 
 def _check_numbers(table: pa.Table) -> None:
@@ -87,6 +87,10 @@ def _check_numbers(table: pa.Table) -> None:
     for name in ("clean_margin", "distance", "margin", "seconds"):
         if np.isnan(array_of(table[name])).any():
             raise ValueError(f"its {name} is not a number")
+    if "flat" in table.column_names:
+        flat = array_of(table["flat"])
+        if not ((flat >= 0) & (flat <= 1)).all():
+            raise ValueError("its flat is no share")
     seconds = array_of(table["seconds"])
     if seconds.min() < 0 or not np.isfinite(seconds.sum()) or array_of(table["distance"]).min() < 0:
         raise ValueError("it has times or distances that cannot be")

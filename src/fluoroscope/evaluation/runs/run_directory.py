@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from fluoroscope.engine.bookmark import Bookmark
 
-FORMAT = 2
+FORMAT = 3
 """Raised when an older version could not read what this one writes."""
 PART = re.compile(r"(\d{5,9})-(.+)\.(parquet|safetensors)")
 """The name of a part's file: its number, its stage, its kind."""
@@ -305,6 +305,12 @@ def _apart(there: Any, here: Any, what: str) -> Iterator[str]:
     if both and there.get("name") == here.get("name"):
         for key in here | there:
             name = _WORDS.get(key, key)
+            if key == "stages" and _short(there.get(key)) != _short(here.get(key)):
+                yield (
+                    f"its plan {here.get('name')} is that of an earlier version, with the stages "
+                    f"{_short(there.get(key))}, and here they are {_short(here.get(key))}"
+                )
+                continue
             yield from _apart(there.get(key), here.get(key), f"{what} {name}".strip())
     elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
         for place, (before, now) in enumerate(zip(there, here, strict=True)):
