@@ -85,7 +85,7 @@ def test_fast_gives_up_where_the_margin_hardly_moves() -> None:
     found = verdict(Linear(bias=40.0), "fast", pictures(4))
     assert found.robust_accuracy == 1
     assert found.forwards + found.backwards < 4 * 8800 / 20
-    assert [each.given for each in found.components] == [4, 4, 4, 0, 0, 0, 0, 0]
+    assert [each.given for each in found.components] == [4, 4, 4, 0, 0, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("scale", [1.0, 1000.0])
@@ -99,7 +99,8 @@ def test_fast_fools_just_those_that_can_be_fooled(scale: float, tmp_path: Path) 
     rows = RunDirectory(tmp_path).tables()
     fooled = set(rows.filter(rows["success"])["index"].to_pylist())
     # Nothing lies so near to the box that it bends a border.
-    assert fooled == set((distances < EPS).nonzero().squeeze(1).tolist())
+    assert fooled <= set((distances < EPS).nonzero().squeeze(1).tolist())
+    assert fooled >= set((distances < 0.998 * EPS).nonzero().squeeze(1).tolist())
     # Nothing here is a sign of a gradient that misleads, whatever the scale.
     given = set(rows["attack"].to_pylist())
     assert given <= {"clean", "cr", "square", "square-again"}
@@ -141,7 +142,14 @@ def history(rng: np.random.Generator, count: int, names: Sequence[str]) -> Histo
         name: np.where(rng.random(count) < 0.2, np.inf, clean * rng.random(count)) for name in names
     }
     margin = np.min([clean, *margins.values()], axis=0)
-    return History(clean, margin, distance, margins, rng.choice([0.0, 0.2, 0.25, 1.0], count))
+    return History(
+        clean,
+        margin,
+        distance,
+        margins,
+        rng.choice([0.0, 0.2, 0.25, 1.0], count),
+        rng.choice([0.0, 1.0, 4.0, 90.0], count),
+    )
 
 
 @given(st.integers(0, 1000), st.integers(1, 20), st.sampled_from(["linf", "l2", "l1"]))
@@ -154,12 +162,14 @@ def test_a_samples_fate_depends_on_its_own_history(seed: int, count: int, norm: 
         rows = rng.permutation(count)[: count // 2 + 1]
         one = all_of_them
         assert one.flat is not None
+        assert one.steep is not None
         alone = History(
             one.clean_margin[rows],
             one.margin[rows],
             one.distance[rows],
             {name: each[rows] for name, each in one.margins.items()},
             one.flat[rows],
+            one.steep[rows],
         )
         assert (stage.chooses(alone) == chosen[rows]).all()
         assert not (chosen & (one.distance <= 0.1)).any()
@@ -207,6 +217,31 @@ def test_the_share_without_slope_is_that_of_the_clean_image(tmp_path: Path) -> N
         assert flat == {"clean": [0.0] * 30, "cr": counted, "square": [0.0] * 30}
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_how_often_the_margin_was_promised_is_the_bound_over_the_borders_distance(
+    norm: str, tmp_path: Path
+) -> None:
+    module, images = Linear(bias=4.2), pictures(30)
+    order = 1 if norm == "linf" else 2
+    pixels = images.clone().requires_grad_()
+    logits = module(pixels)
+    odds = logits[:, 0] - logits[:, 1:].logsumexp(1)
+    (slopes,) = torch.autograd.grad(odds.sum(), pixels)
+    leads = (logits[:, 0] - logits[:, 1:].amax(1)).detach()
+    expected = EPS * slopes.flatten(1).norm(order, dim=1) / leads
+    plan = Plan("mine", (Stage("cr", fs.attack("cr", eps=EPS, norm=norm, repeats=0)),))
+    for batch_size in (1, 64):
+        out = tmp_path / str(batch_size)
+        model = fs.Classifier(module, input_size=4)
+        labels = torch.zeros(len(images), dtype=torch.long)
+        fs.evaluate(model, images, labels, threat=f"{norm}:{EPS}", plan=plan, out=out,
+                    batch_size=batch_size, at_chance=True)  # fmt: skip
+        rows = RunDirectory(out).tables()
+        found = rows.filter(pc.equal(rows["attack"], "cr"))
+        steep = torch.tensor(found["steep"].to_pylist()).double()
+        torch.testing.assert_close(steep, expected[found["index"].to_pylist()])
+
+
 def test_the_share_without_slope_outlasts_a_pause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,7 +261,7 @@ def test_the_share_without_slope_outlasts_a_pause(
 def without_slopes(out: Path) -> None:
     """Make a run what the second format had."""
     for file in (out / "parts").glob("*.parquet"):
-        table = parquet.read_table(file).drop_columns(["flat"])
+        table = parquet.read_table(file).drop_columns(["flat", "steep"])
         about = {key: value for key, value in table.schema.metadata.items() if b"seal" not in key}
         write_rows(file, table.replace_schema_metadata(about), RunDirectory(out).hash)
     run = json.loads((out / "run.json").read_text())
@@ -239,7 +274,7 @@ def test_runs_of_fast_as_it_was_are_read_and_not_gone_on_with(tmp_path: Path) ->
     found = verdict(module, before, images, tmp_path)
     without_slopes(tmp_path)
     again = fs.read_run(tmp_path)
-    assert again == replace(found, record=again.record)
+    assert again == replace(found, record=again.record, notes=again.notes)
     assert not any(RunDirectory(tmp_path).tables()["flat"].to_pylist())
     assert fs.compare_runs(tmp_path, tmp_path).names
     with pytest.raises(InvalidParameterError, match="holds another run") as raised:

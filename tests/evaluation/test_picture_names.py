@@ -22,7 +22,7 @@ Run = Callable[..., fs.Verdict]
 def as_before(out: Path) -> None:
     """Make a run what the first format had: no names in its rows, and no slopes."""
     for file in (out / "parts").glob("*.parquet"):
-        table = parquet.read_table(file).drop_columns(["name", "flat"])
+        table = parquet.read_table(file).drop_columns(["name", "flat", "steep"])
         about = {key: value for key, value in table.schema.metadata.items() if b"seal" not in key}
         kept = parquet.read_schema(file).metadata
         assert kept.keys() - about.keys() == {b"fluoroscope.seal"}

@@ -239,15 +239,27 @@ def test_who_is_attacked_as_its_gradient_is_zero() -> None:
     assert not Stage("x", pgd, flat=0.25).chooses(History(clean, clean, distance)).any()
 
 
+def test_who_is_attacked_as_its_gradient_promised_too_much() -> None:
+    clean, distance = np.ones(4), np.array([np.inf, np.inf, np.inf, 0.05])
+    pgd = fs.attack("pgd", eps=0.1)
+    none, steep = np.zeros(4), np.array([0.9, 4.0, 60.0, 60.0])
+    history = History(clean, clean, distance, {}, none, steep)
+    assert list(Stage("x", pgd, steep=4).chooses(history)) == [False, True, True, False]
+    assert list(Stage("x", pgd, steep=5).chooses(history)) == [False, False, True, False]
+    assert not Stage("x", pgd, steep=4).chooses(History(clean, clean, distance)).any()
+    with pytest.raises(InvalidParameterError, match="steep is -1; expected a number of at least 0"):
+        Stage("x", pgd, steep=-1)
+
+
 def test_signs_of_masking_are_read_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "plan.toml"
     path.write_text(
         "[[stages]]\nattack = 'square'\n[[stages]]\nattack = 'pgd'\nnearer = ['square']\n"
-        "nearly = 2.5\nflat = 0.25\n"
+        "nearly = 2.5\nflat = 0.25\nsteep = 4\n"
     )
     stage = find_plan(path, fs.Linf(0.1)).stages[1]
-    assert (stage.nearer, stage.nearly, stage.flat) == (("square",), 2.5, 0.25)
+    assert (stage.nearer, stage.nearly, stage.flat, stage.steep) == (("square",), 2.5, 0.25, 4)
     said = stage.describe()
     assert (said["nearer"], said["nearly"], said["flat"]) == (["square"], 2.5, 0.25)
     # Plans without them are described as ever, so that their runs go on.
-    assert not {"nearer", "nearly", "flat"} & Stage("a", stage.attack).describe().keys()
+    assert not {"nearer", "nearly", "flat", "steep"} & Stage("a", stage.attack).describe().keys()

@@ -368,6 +368,7 @@ def change_rows(table: pa.Table, name: str, change: Callable[[list[Any]], list[A
         ("pgd", "margin", lambda rows: [float("nan")] * len(rows)),
         ("pgd", "flat", lambda rows: [float("nan")] * len(rows)),
         ("pgd", "flat", lambda rows: [1.5] * len(rows)),
+        ("pgd", "steep", lambda rows: [float("inf")] * len(rows)),
         ("pgd", "distance", lambda rows: [-1.0] * len(rows)),
         ("pgd", "forwards", lambda rows: [2**62] * len(rows)),
         ("pgd", "prediction", lambda rows: [10] * len(rows)),

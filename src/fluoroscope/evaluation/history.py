@@ -34,6 +34,10 @@ class History:
     """``(N,)``, the largest share of its pixel values at which a stage's first gradient was exactly
     zero; ``None`` is at none.
     """
+    steep: NDArray[np.float64] | None = None
+    """``(N,)``, at most how many times over a stage's first gradient promised, if the network were
+    linear, to use up the margin within the bound; ``None`` is never.
+    """
 
     def least(self, stages: Iterable[str]) -> NDArray[np.float64]:
         """``(N,)``, the smallest lead that these stages found; infinite where none looked."""

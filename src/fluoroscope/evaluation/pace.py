@@ -91,7 +91,7 @@ class _Stage:
         if self.among:
             return self.given / self.among
         one = self.stage
-        picky = one.hopeful < 1 or one.near < np.inf or one.flat > 0 or one.nearer
+        picky = one.hopeful < 1 or one.near < np.inf or one.flat > 0 or one.steep > 0 or one.nearer
         return _CHOSEN if picky else 1.0
 
 

@@ -53,6 +53,11 @@ class Stage:
     """Leave out samples whose gradient was exactly zero at a smaller share of the pixel values,
     where the earlier stages first asked for it.
     """
+    steep: float = 0.0
+    """Leave out samples whose first gradient, in the earlier stages, promised fewer times over to
+    use up the margin within the bound, if the network were linear: one that promises much and keeps
+    nothing is of a ripple, not of what lies below.
+    """
     near: float = math.inf
     """Leave out samples whose closest misclassified image is farther than so many times the
     bound.
@@ -85,6 +90,8 @@ class Stage:
             raise self._wrong("nearly", "1, as nearer names no stage")
         if type(self.flat) not in (int, float) or not 0 <= self.flat <= 1:
             raise self._wrong("flat", "a number from 0 to 1")
+        if type(self.steep) not in (int, float) or not 0 <= self.steep < math.inf:
+            raise self._wrong("steep", "a number of at least 0")
         if type(self.near) not in (int, float) or not self.near >= 1:
             raise self._wrong("near", "a number of at least 1")
 
@@ -104,9 +111,9 @@ class Stage:
         if self.hopeful < 1:
             least = history.least(self.judged_by) if self.judged_by else history.margin
             chosen &= least <= self.hopeful * history.clean_margin
-        if self.flat > 0:
-            none = np.zeros_like(history.margin)
-            chosen &= (none if history.flat is None else history.flat) >= self.flat
+        for least, found in ((self.flat, history.flat), (self.steep, history.steep)):
+            if least > 0:
+                chosen &= (np.zeros_like(history.margin) if found is None else found) >= least
         if self.nearer:
             others = history.margins.keys() - set(self.nearer)
             chosen &= history.least(self.nearer) < self.nearly * history.least(others)
@@ -124,6 +131,7 @@ class Stage:
             "judged_by": list(self.judged_by),
             **({"nearer": list(self.nearer), "nearly": self.nearly} if self.nearer else {}),
             **({"flat": self.flat} if self.flat else {}),
+            **({"steep": self.steep} if self.steep else {}),
             "near": as_plain(self.near),
         }
 

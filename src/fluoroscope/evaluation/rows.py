@@ -27,6 +27,7 @@ SCHEMA = pa.schema(
         ("distance", pa.float64()),  # of what was kept from the clean image; 0 if that is wrong
         ("margin", pa.float64()),  # smallest lead of any allowed image looked at
         ("flat", pa.float64()),  # share of pixel values without slope where one was asked for first
+        ("steep", pa.float64()),  # the bound over the border's distance by that slope
         ("finished", pa.bool_()),  # the search came to its end; a budget cut the others
         ("forwards", pa.int64()),
         ("backwards", pa.int64()),
@@ -34,7 +35,7 @@ SCHEMA = pa.schema(
     ]
 )
 
-_WITHOUT_SLOPES = SCHEMA.remove(SCHEMA.get_field_index("flat"))
+_WITHOUT_SLOPES = pa.schema([field for field in SCHEMA if field.name not in ("flat", "steep")])
 UNNAMED = _WITHOUT_SLOPES.remove(SCHEMA.get_field_index("name"))
 OLDER = (UNNAMED, _WITHOUT_SLOPES)
 """What rows of formats 1 and 2 have."""
@@ -53,7 +54,7 @@ def as_written(names: Sequence[str]) -> list[str]:
 
 def as_today(table: pa.Table) -> pa.Table:
     """The rows with the columns that older formats lack: without names, and no slope missing."""
-    for name, value in (("name", ""), ("flat", 0.0)):
+    for name, value in (("name", ""), ("flat", 0.0), ("steep", 0.0)):
         if name not in table.column_names:
             field = SCHEMA.field(name)
             column = pa.array([value] * len(table), field.type)

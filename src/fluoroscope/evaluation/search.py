@@ -1,5 +1,6 @@
 """One stage of a plan on one batch of samples: an attack, and the rows it leaves."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fluoroscope.arrow import table_of
+from fluoroscope.attacks.minimum_norm.planes import NORMS, distances
 from fluoroscope.attacks.result import AttackResult
 from fluoroscope.engine.bookmark import Bookmark, UnusableBookmarkError
 from fluoroscope.engine.first_look import notes_of
@@ -19,6 +21,9 @@ from fluoroscope.evaluation.plan import Stage
 from fluoroscope.evaluation.rows import CLEAN, SCHEMA, as_written, with_notes
 from fluoroscope.models.classifier import Classifier
 from fluoroscope.notices import collected, distinct
+
+# Beyond so many times it is no matter by how much, and files hold finite numbers.
+_STEEPEST = 1e9
 
 
 def look(
@@ -48,6 +53,7 @@ def look(
         distance=torch.zeros_like(margin),
         margin=margin,
         flat=torch.zeros_like(margin),
+        steep=torch.zeros_like(margin),
         finished=torch.ones_like(labels, dtype=torch.bool),
         forwards=passes,
         backwards=torch.zeros_like(passes),
@@ -97,7 +103,7 @@ def search(
                     closest.take_up(bookmark)
                     began -= bookmark.kept("seconds", 0.0)
                     told += bookmark.kept("told", [""])
-                bookmark.keep("closest", lambda: (closest.margin, closest.flat))
+                bookmark.keep("closest", lambda: (closest.margin, closest.flat, closest.steep))
                 bookmark.keep("seconds", lambda: time.perf_counter() - began)
                 bookmark.keep("told", lambda: told)
             result = stage.attack(
@@ -127,6 +133,7 @@ def search(
             distance=result.distance.double().where(result.success, torch.inf),
             margin=torch.minimum(closest.margin, clean_margin),
             flat=closest.flat.nan_to_num(0.0),
+            steep=closest.steep,
             finished=result.finished,
             forwards=result.forwards,
             backwards=result.backwards,
@@ -144,7 +151,9 @@ def search(
 class _Closest:
     """The smallest lead of the label at any allowed image that the network was asked about.
 
-    And at which share of the pixel values the first gradient was exactly zero.
+    And of the first gradient, at which share of the pixel values it was exactly zero, and by how
+    many times its border lies within the bound, if the network were linear (that of a cross-entropy
+    says less than it might).
     """
 
     def __init__(self, stage: Stage, images: Tensor, labels: Tensor) -> None:
@@ -153,18 +162,20 @@ class _Closest:
         self._outside = method.minimum_norm or method.probes
         self.margin = torch.full((len(labels),), torch.inf, dtype=torch.double, device="cpu")
         self.flat = torch.full_like(self.margin, torch.nan)
+        self.steep = torch.zeros_like(self.margin)
         self._unseen = len(labels)
 
     def take_up(self, bookmark: Bookmark) -> None:
-        margin, flat = bookmark.kept("closest", (self.margin, self.flat))
-        if margin.shape != self.margin.shape or flat.shape != self.flat.shape:
+        found = bookmark.kept("closest", (self.margin, self.flat, self.steep))
+        if any(each.shape != self.margin.shape for each in found):
             raise UnusableBookmarkError(f"{bookmark.path} is of other samples")
-        self.margin, self.flat = margin, flat
-        self._unseen = int(flat.isnan().sum())
+        self.margin, self.flat, self.steep = found
+        self._unseen = int(self.flat.isnan().sum())
 
     def see(self, step: Step) -> None:
         rows = step.indices.cpu()
         margin = MARGIN(step.answer.logits.double(), self._labels.to(step.indices)[step.indices])
+        lead = margin
         if self._outside:
             allowed = self._threat.allows(step.images, self._images.to(step.images)[step.indices])
             margin = margin.where(allowed, torch.inf)
@@ -174,9 +185,17 @@ class _Closest:
             # Who asked for none got one with the others, and is not charged for it.
             first = self.flat[rows].isnan() & (step.backwards.cpu() > 0)
             if bool(first.any()):
-                none = (gradient[first.to(gradient.device)] == 0).flatten(1).double().mean(1)
-                self.flat[rows[first]] = none.cpu()
-                self._unseen = int(self.flat.isnan().sum())
+                there = first.to(lead.device)
+                self._slopes(rows[first], lead[there], gradient[there])
+
+    def _slopes(self, rows: Tensor, lead: Tensor, gradient: Tensor) -> None:
+        """Note the first gradients ``(n, C, H, W)`` of these samples, and their leads ``(n,)``."""
+        self.flat[rows] = (gradient == 0).flatten(1).double().mean(1).cpu()
+        self._unseen = int(self.flat.isnan().sum())
+        eps = float(self._threat.eps)
+        if self._threat.name in NORMS and math.isfinite(eps):
+            border = distances(lead[:, None], gradient[:, None].double(), self._threat.name)
+            self.steep[rows] = (eps / border[:, 0].clamp(min=eps / _STEEPEST)).cpu()
 
 
 def _table(began: float, **columns: Any) -> pa.Table:

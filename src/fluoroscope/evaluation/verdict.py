@@ -187,7 +187,7 @@ def history(tables: list[pa.Table]) -> History:
     clean = tables[0].filter(pc.invert(tables[0]["success"]))
     margin = array_of(clean["clean_margin"]).copy()
     distance = np.full(len(right), np.inf)
-    margins, flat = {}, np.zeros(len(right))
+    margins, flat, steep = {}, np.zeros(len(right)), np.zeros(len(right))
     order = np.argsort(right)
     for table in tables[1:]:
         rows = order[np.searchsorted(right, array_of(table["index"]), sorter=order)]
@@ -196,8 +196,9 @@ def history(tables: list[pa.Table]) -> History:
         margins[_name(table)] = own
         margin = np.minimum(margin, own)
         flat[rows] = np.maximum(flat[rows], array_of(table["flat"]))
+        steep[rows] = np.maximum(steep[rows], array_of(table["steep"]))
         distance[rows] = np.minimum(distance[rows], array_of(table["distance"]))
-    return History(array_of(clean["clean_margin"]), margin, distance, margins, flat)
+    return History(array_of(clean["clean_margin"]), margin, distance, margins, flat, steep)
 
 
 def outcomes(

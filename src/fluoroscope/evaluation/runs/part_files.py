@@ -91,6 +91,9 @@ def _check_numbers(table: pa.Table) -> None:
         flat = array_of(table["flat"])
         if not ((flat >= 0) & (flat <= 1)).all():
             raise ValueError("its flat is no share")
+        steep = array_of(table["steep"])
+        if not ((steep >= 0) & np.isfinite(steep)).all():
+            raise ValueError("its steep cannot be")
     seconds = array_of(table["seconds"])
     if seconds.min() < 0 or not np.isfinite(seconds.sum()) or array_of(table["distance"]).min() < 0:
         raise ValueError("it has times or distances that cannot be")
