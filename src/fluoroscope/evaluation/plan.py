@@ -111,9 +111,9 @@ class Stage:
         if self.hopeful < 1:
             least = history.least(self.judged_by) if self.judged_by else history.margin
             chosen &= least <= self.hopeful * history.clean_margin
-        for least, found in ((self.flat, history.flat), (self.steep, history.steep)):
-            if least > 0:
-                chosen &= (np.zeros_like(history.margin) if found is None else found) >= least
+        for sign, found in ((self.flat, history.flat), (self.steep, history.steep)):
+            if sign > 0:
+                chosen &= (np.zeros_like(history.margin) if found is None else found) >= sign
         if self.nearer:
             others = history.margins.keys() - set(self.nearer)
             chosen &= history.least(self.nearer) < self.nearly * history.least(others)
