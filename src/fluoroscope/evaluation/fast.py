@@ -52,7 +52,7 @@ def fast(threat: Threat) -> Plan:
     probes = ("square", "square-again")
     misled = (*probes, "square-misled")
     flat = (*probes, "square-flat")
-    flatter = (*flat, "square-flat-longer")
+    flatter = (*flat, "square-flat-long")
 
     def square(name: str, queries: int, **chooses: Any) -> Stage:
         return Stage(name, made("square", threat, queries=queries), **chooses)
@@ -64,15 +64,15 @@ def fast(threat: Threat) -> Plan:
             square("square", 50),
             square("square-again", 100, nearer=("square",), nearly=2.5),
             square("square-misled", 500, nearer=probes, hopeful=4 / 5, judged_by=probes),
-            square("square-misled-longest", 5000, nearer=misled, hopeful=1 / 3, judged_by=misled),
+            square("square-misled-long", 5000, nearer=misled, hopeful=1 / 3, judged_by=misled),
             square("square-steep", 5000, steep=STEEP),
             square("square-flat", 300, flat=FLAT, hopeful=1 / 2, judged_by=("cr",)),
             square(
-                "square-flat-longer", 1500,
+                "square-flat-long", 1500,
                 flat=FLAT, nearer=flat, hopeful=1 / 2, judged_by=flat,
             ),
             square(
-                "square-flat-longest", 5000,
+                "square-flat-last", 5000,
                 flat=FLAT, nearer=flatter, hopeful=1 / 8, judged_by=flatter,
             ),
         ),
