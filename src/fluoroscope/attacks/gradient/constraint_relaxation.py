@@ -23,7 +23,7 @@ What the description leaves open, and where this differs:
   0.8 times the last, and half as long in every later cycle. The ascent on the cross-entropy begins
   at the clean image's neighbour in a random corner of the ball with a step of twice the radius, and
   each is 0.75 times the last. Small steps found half as much on ``digits-robust``.
-* What is raised in that ascent are the log-odds, which rise along the same signs, do not saturate,
+* What is raised in that ascent are the log-odds, which rise in the same direction, do not saturate,
   and can be compared with leads.
 * Points outside the ball are not seen a second time, moved into it: the second third begins with
   such a one, and looks at the others found nothing more on any network that was tried.
