@@ -202,6 +202,25 @@ def test_the_ball_changes_by_half_and_then_by_less() -> None:
     assert _scale(steps).tolist() == scales
 
 
+@pytest.mark.parametrize(
+    # Given up after the second third of the cycle in which 0.3 times the scale is less; below 0.05
+    # it is made again.
+    ("share", "repeats", "backwards"),
+    [(0.16, 2, 21), (0.14, 2, 51), (0.07, 2, 81), (0.03, 0, 111), (0.03, 2, 333)],
+)
+def test_how_close_a_search_came_says_how_long_it_is_and_if_it_is_made_again(
+    share: float, repeats: int, backwards: int
+) -> None:
+    layer = nn.Linear(12, 2).double()
+    layer.weight.data = torch.tensor([[1.0], [0.0]]).double().repeat(1, 12)
+    layer.bias.data = torch.tensor([-5.0, 0.0]).double()  # the margin is 1 where all pixels are 0.5
+    model = fs.Classifier(nn.Sequential(nn.Flatten(), layer))
+    attack = ConstraintRelaxation(threat=fs.Linf((1 - share) / 12), repeats=repeats)
+    result = attack(model, torch.full(SHAPE, 0.5).double(), [0])
+    assert not result.success.any()
+    assert result.backwards.tolist() == [10 + backwards]
+
+
 def test_far_from_the_border_it_costs_what_is_stated() -> None:
     model, images = network(), pictures(3)
     classes = model(images).argmax(1)
