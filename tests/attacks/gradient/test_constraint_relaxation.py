@@ -206,7 +206,7 @@ def test_the_ball_changes_by_half_and_then_by_less() -> None:
     # Given up after the second third of the cycle in which 0.3 times the scale is less; below 0.05
     # it is made again.
     ("share", "repeats", "backwards"),
-    [(0.16, 2, 21), (0.14, 2, 51), (0.07, 2, 81), (0.03, 0, 111), (0.03, 2, 333)],
+    [(0.16, 2, 21), (0.14, 2, 51), (0.07, 2, 81), (0.03, 0, 111), (0.03, 2, 333), (0.012, 1, 300)],
 )
 def test_how_close_a_search_came_says_how_long_it_is_and_if_it_is_made_again(
     share: float, repeats: int, backwards: int
