@@ -84,7 +84,9 @@ def test_maps_do_not_depend_on_the_batch(name: str) -> None:
             case.model, case.images, [1, 0, 2], method=name, batch_size=size, **options
         )
         torch.testing.assert_close(found.maps, whole.maps, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(found.values, whole.values, equal_nan=True)
+        # The logits of another batch size are rounded otherwise, in float32.
+        values = {"atol": 1e-6, "rtol": 1e-5, "equal_nan": True}
+        torch.testing.assert_close(found.values, whole.values, **values)
         assert torch.equal(found.forwards, whole.forwards)
         assert torch.equal(found.backwards, whole.backwards)
 

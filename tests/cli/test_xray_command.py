@@ -96,7 +96,7 @@ def test_what_two_commands_say_of_the_same_case_is_handed_on() -> None:
     both = options("xray") & options("evaluate")
     # What these are for is another matter in each command, or said by the advice itself.
     said_by_itself = {"threat", "on_grid", "plain", "seed"}
-    others = {"out", "json", "at_chance", "require", "junit", "slices", "help"}
+    others = {"out", "json", "at_chance", "require", "junit", "slices", "help", "second"}
     assert both - set(SAME_CASE) <= said_by_itself | others
     assert set(SAME_CASE) <= both & options("corrupt")
 
