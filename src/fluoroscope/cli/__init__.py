@@ -147,6 +147,8 @@ def _outcome() -> tuple[int, str]:
         return STOPPED, "stopped"
     except KeyboardInterrupt:
         return STOPPED, "stopped"
+    except _Ended:
+        return 128 + signal.SIGTERM, ""
     except OSError as problem:
         if problem.filename is not None or problem.errno not in _STREAM_FAULTS:
             raise
@@ -177,6 +179,10 @@ def _streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+class _Ended(BaseException):
+    """SIGTERM; no SystemExit, which a network may raise and is then told that it did."""
+
+
 def _end(*_: object) -> None:
     """SIGTERM: end at once, but by way of what clears up."""
-    sys.exit(128 + signal.SIGTERM)
+    raise _Ended
