@@ -31,7 +31,11 @@ DECEIVING = (
     "finely bent",
     "random resize",
 )
-TUNED = {"digits-cnn linf:0.1", "digits-robust linf:0.3", "quantised", "wrong gradient", "ripple"}
+TUNED = {
+    *("digits-cnn linf:0.1", "digits-cnn linf:0.05", "digits-robust linf:0.3"),
+    *("quantised", "wrong gradient", "ripple"),
+    *("straight-through", "softmax", "saturated", "finely bent"),
+}
 PLANS = ("PGD-10", "APGD-CE", "fast", "standard", "black-box")
 
 
