@@ -6,9 +6,6 @@ is made) was tuned on the networks that are marked.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-
-from torch import Tensor
 
 import fluoroscope as fs
 from benchmarks.page import Section, percent
@@ -16,11 +13,11 @@ from fluoroscope.engine.threats import as_threat
 from fluoroscope.evaluation.plan import Plan, Stage
 from reproductions.deceivers import DECEIVERS
 from reproductions.sources import PAGE, SHARED, mnist
+from reproductions.trust import MOBILENET, Case
 
 SEED = 0
 PICTURES = 16
 TESTED = 60
-MOBILENET = SHARED / "models" / "mobilenet_v1_0.25_128"
 DECEIVING = (
     "quantised",
     "wrong gradient",
@@ -37,18 +34,6 @@ TUNED = {
     *("straight-through", "softmax", "saturated", "finely bent"),
 }
 PLANS = ("PGD-10", "APGD-CE", "fast", "standard", "black-box")
-
-
-@dataclass(frozen=True)
-class Case:
-    """A network, pictures and a bound."""
-
-    name: str
-    model: fs.Classifier
-    images: Tensor
-    labels: Tensor
-    threat: str
-    honest: bool
 
 
 def section() -> Section:

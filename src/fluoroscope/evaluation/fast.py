@@ -18,8 +18,7 @@ every sample, and what they say of it decides how the search goes on:
   came nearer than gradients had; and 5,000 where these left no more than an eighth.
 * Where that gradient promised, if the network were linear, to use the margin up four times over
   within the bound, and the sample survives, it is the gradient of a ripple, and Square has 5,000
-  queries. Where samples survived on honest networks it promised 1.9 times at most, on a ripple 18
-  times at the median.
+  queries.
 
 All that is compared are shares of the sample's own clean margin: no threshold hangs on a network's
 scale, and a sample's fate on nothing but its own history. Adaptive AutoAttack (Liu and others 2022,

@@ -243,8 +243,7 @@ class Study(Subject):
 
             found = trust_checks(
                 self.model, images, labels, self.threat, second=others, plan=plan,
-                pictures=pictures,
-                seed=self.seed, on_check=note, cancelled=over,
+                pictures=pictures, seed=self.seed, on_check=note, cancelled=over,
             )  # fmt: skip
             if any(check.status == "not made" for check in found):
                 self.cut.add("trust")

@@ -22,11 +22,11 @@ What the description leaves open, and where this differs:
 * Steps are signed, of twice the radius where the ball is larger and of the radius elsewhere, each
   0.8 times the last, and half as long in every later cycle. The ascent on the cross-entropy begins
   at the clean image's neighbour in a random corner of the ball with a step of twice the radius, and
-  each is 0.75 times the last. Small steps found half as much on ``digits-robust``.
+  each is 0.75 times the last.
 * What is raised in that ascent are the log-odds, which rise in the same direction, do not saturate,
   and can be compared with leads.
-* Points outside the ball are not seen a second time, moved into it: the second third begins with
-  such a one, and looks at the others found nothing more on any network that was tried.
+* Points outside the ball are not seen a second time, moved into it, but for the one with which the
+  second third begins.
 * In L2, our own extension, steps are along the normalised gradient, the start is anywhere on the
   sphere, and the noise a vector of length ``scale * eps`` in any direction.
 """

@@ -5,11 +5,9 @@ another network comes upon them (Carlini et al. 2019, 1902.06705; Athalye et al.
 The other network may be the undefended one, or any of the same classes with weights of its own.
 
 Pictures are made by gradient ascent that stops at no success, since the first image that fools one
-network rarely fools another, along the mean gradient at neighbours as far off as the ball reaches:
-within 0.2, of 64 digits, those made on `digits-robust` fooled `digits-cnn` on 31 in place of 1,
-those made on `digits-linear` on 20 in place of 17, and those made on a twin with other weights on
-38 in place of 42. They count by the rule of shares, of those that Auto-PGD left. That few fool the
-network says the less, the less it has in common with the other.
+network rarely fools another, along the mean gradient at neighbours as far off as the ball reaches.
+They count by the rule of shares, of those that Auto-PGD left. That few fool the network says the
+less, the less it has in common with the other.
 """
 
 from collections.abc import Sequence
