@@ -92,7 +92,9 @@ class _Looking:
         self.number, self.seed, self.batch_size = number, seed, batch_size
         self.images = 0
         self.logits = self._ask(image[None])[0]
-        self.rival = int(self.logits.scatter(0, torch.tensor(label), -torch.inf).argmax())
+        others = self.logits.clone()
+        others[label] = -torch.inf
+        self.rival = int(others.argmax())
         self.lead = float(self.logits[label] - self.logits[self.rival])
 
     def planned(self) -> Planned:
