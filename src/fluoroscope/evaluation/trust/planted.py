@@ -29,8 +29,9 @@ def planted(bench: Bench) -> Check:
     if ball_for(threat) is None:
         words = "Not applicable: neighbours are planted within a bound in Linf or L2 alone."
         return Check(NAME, "not applicable", words, {"pictures": 0})
-    rows = torch.linspace(0, bench.count - 1, min(PICTURES, bench.count), device="cpu").round()
-    rows = rows.long().to(bench.images.device)
+    few = min(PICTURES, bench.count)
+    rows = torch.linspace(0, bench.count - 1, few, dtype=torch.float64, device="cpu")
+    rows = rows.round().long().to(bench.images.device)
     try:
         found = planted_examples(
             bench.model, bench.images[rows], bench.classes[rows], threat=threat, plan=plan,
