@@ -37,6 +37,8 @@ class Stage:
     keep: Keep = "first"
     """See :meth:`.Method.__call__`."""
     restarts: int = 1
+    seed: int = 0
+    """Which of an attack's random draws these are, for one that a plan makes twice."""
     everyone: bool = False
     """Attack every sample, also those that were fooled within the bound."""
     hopeful: float = 1.0
@@ -74,6 +76,8 @@ class Stage:
             raise self._wrong("keep", f"one of {', '.join(get_args(Keep))}")
         if type(self.restarts) is not int or self.restarts < 1:
             raise self._wrong("restarts", "a whole number from 1")
+        if type(self.seed) is not int or not 0 <= self.seed < 2**31:
+            raise self._wrong("seed", "a whole number from 0, below 2**31")
         if type(self.everyone) is not bool:
             raise self._wrong("everyone", "true or false")
         if type(self.hopeful) not in (int, float) or not 0 < self.hopeful <= 1:
@@ -126,6 +130,7 @@ class Stage:
             "attack": as_plain(self.attack),
             "keep": self.keep,
             "restarts": self.restarts,
+            **({"seed": self.seed} if self.seed else {}),
             "everyone": self.everyone,
             "hopeful": self.hopeful,
             "judged_by": list(self.judged_by),

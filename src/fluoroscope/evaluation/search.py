@@ -12,6 +12,7 @@ from torch import Tensor
 from fluoroscope.arrow import table_of
 from fluoroscope.attacks.minimum_norm.planes import NORMS, distances
 from fluoroscope.attacks.result import AttackResult
+from fluoroscope.engine import randomness
 from fluoroscope.engine.bookmark import Bookmark, UnusableBookmarkError
 from fluoroscope.engine.first_look import notes_of
 from fluoroscope.engine.objectives import MARGIN
@@ -114,7 +115,7 @@ def search(
                 restarts=stage.restarts,
                 batch_size=batch_size,
                 grid=grid,
-                seed=seed,
+                seed=_seed(seed, stage),
                 numbers=numbers,
                 on_step=observe,
                 cancelled=cancelled,
@@ -146,6 +147,13 @@ def search(
         assert bookmark is not None
         bookmark.drop()
     return attempt()
+
+
+def _seed(seed: int, stage: Stage) -> int:
+    """A stage's seed: the run's, save where it says that it draws anew."""
+    if not stage.seed:
+        return seed
+    return int(randomness.keys(seed, torch.tensor([stage.seed], device="cpu")))
 
 
 class _Closest:
