@@ -151,7 +151,7 @@ BEDS = {
     ),
     "efficientnet": Bed(
         "Verdicts: EfficientNet-Lite0 at 224×224", partial(_pictures, "tf_efficientnet_lite0_224"),
-        ("linf:0.25/255",), 6, _PICTURES, prepared=True,
+        ("linf:0.1/255",), 6, _PICTURES, prepared=True,
     ),
     "mobilenet-v1-half": Bed(
         "Verdicts: MobileNet v1 0.5 at 160×160", partial(_pictures, "mobilenet_v1_0.50_160"),
