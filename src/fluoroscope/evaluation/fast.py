@@ -1,23 +1,23 @@
 """The plan ``fast``: the verdict of AutoAttack's standard plan for a twentieth of its passes.
 
 In ``standard`` a sample that survives costs 8,800 passes, whether its label's lead over the
-strongest other class (the margin) nearly vanished or hardly moved. Here two short searches see
-every sample, and what they say of it decides how the search goes on:
+strongest other class (the margin) nearly vanished or hardly moved. Here short searches see every
+sample, and what they say of it decides how the search goes on:
 
 * Constraint relaxation towards three classes. It gives a class up as soon as its margin is too
   large for the search that is left, so it is short where the border is far and long where it is
   close. As it follows the difference of two logits, whose slope hangs on no scale, it sees where a
   cross-entropy is saturated. What it left with a tenth of the margin it searches anew from another
   start, for what it misses lies there.
-* Square with 50 queries, which reads no gradient. So few come nowhere near what a gradient does
-  that leads anywhere. Where what they left is not 2.5 times as much it tries again, with 100; and
-  where that came nearer, the gradient misleads on this sample and Square goes on: with 500 queries,
-  and with the 5,000 of ``standard`` where these left no more than a third of the clean margin.
 * Where the gradient of the clean image was exactly zero at a quarter of the pixel values, as behind
   a first layer that is a threshold, gradients lead near the border and not over it. There, what
-  constraint relaxation brought down to three tenths sees Square as well: 300 queries; 1,500 where
-  these left a quarter; and 5,000 where a sixteenth is left. What it brought down to 0.15 sees 100
-  steps of Auto-PGD on the cross-entropy, too.
+  constraint relaxation brought down to a half sees 300 queries of Square, which reads no gradient;
+  1,500 where these left a quarter, or less than gradients had and a half; and 5,000 where an eighth
+  is left. What it brought down to 0.15 sees 100 steps of Auto-PGD on the cross-entropy, too.
+* Every sample sees Square with 50 queries. So few come nowhere near what a gradient does that leads
+  anywhere. Where what they left is not 2.5 times as much it tries again, with 100; and where that
+  came nearer, the gradient misleads on this sample and Square goes on: with 500 queries, and with
+  the 5,000 of ``standard`` where these left no more than a third of the clean margin.
 * Where that gradient promised, if the network were linear, to use the margin up four times over
   within the bound, and the sample survives, it is the gradient of a ripple, and Square has 5,000
   queries.
@@ -62,21 +62,25 @@ def fast(threat: Threat) -> Plan:
         (
             Stage("cr", made("cr", threat, repeats=1)),
             Stage("cr-again", made("cr", threat, repeats=0), seed=1, hopeful=1 / 10),
+            Stage(
+                "apgd-flat", made("apgd", threat, steps=100),
+                flat=FLAT, hopeful=0.15, judged_by=relaxed,
+            ),
+            square("square-flat", 300, flat=FLAT, hopeful=1 / 2, judged_by=relaxed),
+            square("square-flat-long", 1500, flat=FLAT, hopeful=1 / 4, judged_by=flat),
+            # Nearer than the stage above as well, which passes over whom that one searched.
+            square(
+                "square-flat-nearer", 1500, flat=FLAT, nearer=flat, hopeful=1 / 2, judged_by=flat
+            ),
+            square(
+                "square-flat-last", 5000, flat=FLAT, hopeful=1 / 8,
+                judged_by=(*flat, "square-flat-long", "square-flat-nearer"),
+            ),
             square("square", 50),
             square("square-again", 100, nearer=("square",), nearly=2.5),
             square("square-misled", 500, nearer=probes, hopeful=4 / 5, judged_by=probes),
             square("square-misled-long", 5000, nearer=misled, hopeful=1 / 3, judged_by=misled),
             square("square-steep", 5000, steep=STEEP),
-            Stage(
-                "apgd-flat", made("apgd", threat, steps=100),
-                flat=FLAT, hopeful=0.15, judged_by=relaxed,
-            ),
-            square("square-flat", 300, flat=FLAT, hopeful=0.3, judged_by=relaxed),
-            square("square-flat-long", 1500, flat=FLAT, hopeful=1 / 4, judged_by=flat),
-            square(
-                "square-flat-last", 5000,
-                flat=FLAT, hopeful=1 / 16, judged_by=(*flat, "square-flat-long"),
-            ),
         ),
     )  # fmt: skip
 
