@@ -255,10 +255,8 @@ class _Square:
         Where only a part of an image is ``free`` ``(n, 1 or C, H, W)`` a square reaches into the
         rectangle around it.
         """
-        top, left = (
-            (low + (draw * (high - low + 1)).long())[:, None]
-            for draw, (low, high) in zip(draws.unbind(1), _reach(side, image, free), strict=True)
-        )
+        low, high = _reach(side, image, free)
+        top, left = (low + (draws * (high - low + 1)).long()).split(1, dim=1)
         sides = side[:, None]
         lines = torch.arange(int(side.max()), device=side.device).minimum(sides - 1)
         places = ((top + lines) * image[1])[:, :, None] + (left + lines)[:, None]
@@ -294,18 +292,17 @@ class _Square:
         return ((values * self.once).abs() ** order).sum(2, keepdim=True)
 
 
-def _reach(
-    side: Tensor, image: tuple[int, int], free: Tensor | None
-) -> list[tuple[Tensor, Tensor]]:
-    """The first and the last row, and column, in which a square may begin, each ``(n,)``."""
+def _reach(side: Tensor, image: tuple[int, int], free: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The first and the last row and column in which a square may begin, each ``(n, 2)``."""
+    last = _whole_numbers(image, side.device) - side[:, None]
     if free is None:
-        return [(torch.zeros_like(side), length - side) for length in image]
-    found = []
-    for length, across in zip(image, (3, 2), strict=True):
-        used = free.any(1).any(across - 1).long()
-        first, last = used.argmax(1), length - 1 - used.flip(1).argmax(1)
-        found.append(((first - side + 1).clamp(min=0), torch.minimum(last, length - side)))
-    return found
+        return torch.zeros_like(last), last
+    used = [free.any(1).any(across - 1).long() for across in (3, 2)]
+    first = torch.stack([each.argmax(1) for each in used], 1)
+    end = torch.stack(
+        [length - each.flip(1).argmax(1) for length, each in zip(image, used, strict=True)], 1
+    )
+    return (first - side[:, None] + 1).clamp(min=0), torch.minimum(end - 1, last)
 
 
 @lru_cache(maxsize=16)
