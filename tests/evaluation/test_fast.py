@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow.compute as pc
@@ -69,16 +69,22 @@ def verdict(
     )
 
 
-def test_standard_spends_the_published_budgets_on_whoever_holds() -> None:
-    found = verdict(Linear(bias=40.0), "standard", pictures(1))
+def test_standard_spends_what_its_budgets_say_on_whoever_holds() -> None:
+    sizes = ({"steps": 7}, {"steps": 7, "targets": 3}, {"steps": 7, "targets": 3}, {"queries": 50})
+    stages = find_plan("standard", fs.Linf(EPS)).stages
+    small = tuple(
+        replace(stage, attack=cast(Method, replace(cast(Any, stage.attack), **size)))
+        for stage, size in zip(stages, sizes, strict=True)
+    )
+    found = verdict(Linear(bias=40.0), Plan("standard", small), pictures(1))
     assert found.robust_accuracy == 1
     apgd, targeted, fab, square = found.components
-    # 100 iterations and the last point; every attack looks at the clean image before.
-    assert (apgd.forwards, apgd.backwards) == (1 + 101, 100)
-    # 9 targets; the targeted APGD looks at the clean image once more to choose them.
-    assert (targeted.forwards, targeted.backwards) == (2 + 9 * 101, 900)
-    assert (fab.forwards, fab.backwards) == (1 + 9 * 101, 900)
-    assert (square.forwards, square.backwards) == (1 + 5000, 0)
+    # The iterations and the last point; every attack looks at the clean image before.
+    assert (apgd.forwards, apgd.backwards) == (1 + 8, 7)
+    # The targeted APGD looks at the clean image once more to choose its targets.
+    assert (targeted.forwards, targeted.backwards) == (2 + 3 * 8, 3 * 7)
+    assert (fab.forwards, fab.backwards) == (1 + 3 * 8, 3 * 7)
+    assert (square.forwards, square.backwards) == (1 + 50, 0)
 
 
 def test_fast_gives_up_where_the_margin_hardly_moves() -> None:

@@ -33,7 +33,7 @@ def test_shares_rise_from_nothing_to_all_of_it(tmp_path: Path) -> None:
 
 def test_trust_checks_are_a_part_of_the_work() -> None:
     told: list[Progress] = []
-    runs.run(None, on_progress=told.append, trust=True)
+    runs.run(None, on_progress=told.append, trust=True, batch_size=40)
     shares = [one.done for one in told]
     assert shares == sorted(shares)
     first = next(n for n, one in enumerate(told) if one.stage.startswith("trust"))
