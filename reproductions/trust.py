@@ -122,8 +122,9 @@ def _checks(page: Section, overfitted: fs.Classifier) -> None:
         "something that makes attacks fail: 8 levels of grey, the same with a straight-through "
         "gradient, logits times 1,000, a random size and place (Xie et al. 2018), a layer in "
         "NumPy, a detached answer, a fine ripple on every pixel, a softmax at the end, and "
-        "training on one step. Transfer is from `digits-cnn` to the two built-in networks that "
-        "are not made of it, and from `digits-linear` to all others of digits. A dot is a pass, a dash a check that could not be made."
+        "training on one step. Transfer is from `digits-cnn` to the two built-in networks "
+        "that are not made of it, and from `digits-linear` to all others of digits. A dot is a "
+        "pass, a dash a check that could not be made."
     )
     rows = []
     for case in cases:
