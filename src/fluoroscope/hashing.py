@@ -8,7 +8,7 @@ is touched. What a key stands for is said where it is made: a sample of an attac
 import math
 from functools import lru_cache
 from operator import index
-from typing import Any, SupportsIndex, TypeVar
+from typing import SupportsIndex, TypeVar
 
 import numpy as np
 import torch
@@ -58,7 +58,7 @@ def bits(keys: Tensor, draw: int | Tensor, count: int) -> Tensor:
     return _bits(keys, draws, _steps(count).to(keys.device))
 
 
-def _bits(keys: Any, draws: Any, steps: Any) -> Any:
+def _bits(keys: N, draws: N, steps: N) -> N:
     return mix(mix(keys + draws * GOLDEN)[:, None] + steps)
 
 

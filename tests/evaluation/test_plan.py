@@ -1,7 +1,9 @@
 """Plans: AutoAttack's as published, files, and files with mistakes."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,11 +22,11 @@ attack = "pgd"
 name = "quick"
 restarts = 3
 keep = "best"
-hopeful = 0.5
 parameters = {steps = 7, step_size = "2/255"}
 
 [[stages]]
 attack = "square"
+hopeful = 0.5
 [stages.parameters]
 queries = 50
 """
@@ -41,9 +43,8 @@ def test_a_file_is_read(tmp_path: Path) -> None:
                 fs.attack("pgd", eps="8/255", steps=7, step_size="2/255"),
                 keep="best",
                 restarts=3,
-                hopeful=0.5,
             ),
-            Stage("square", fs.attack("square", eps="8/255", queries=50)),
+            Stage("square", fs.attack("square", eps="8/255", queries=50), hopeful=0.5),
         ),
         samples=2,
     )
@@ -165,6 +166,31 @@ def test_who_is_attacked() -> None:
     assert Stage("a", pgd, hopeful=0.75).chooses(history).tolist() == [False, True, True, False]
 
 
+@pytest.mark.parametrize(
+    ("before", "asked", "expected"),
+    [
+        (
+            (),
+            {"hopeful": 0.5},
+            "hopeful = 0.5, and so attacks nobody .*expected a stage before it,",
+        ),
+        ((), {"near": 1.5}, "near = 1.5, and so attacks nobody"),
+        (("square",), {"flat": 0.2}, "flat = 0.2, .*expected a stage before it that asks for a"),
+        (("square",), {"steep": 4}, "steep = 4, .*a stage before it that asks for a gradient"),
+        (("square",), {"nearer": ("square",)}, "nearer = .*expected other stages before it"),
+    ],
+)
+def test_a_stage_that_can_attack_nobody_is_refused(
+    before: tuple[str, ...], asked: dict[str, Any], expected: str
+) -> None:
+    earlier = tuple(Stage(name, fs.attack(name, eps=0.1)) for name in before)
+    stage = Stage("x", fs.attack("pgd", eps=0.1), **asked)
+    with pytest.raises(InvalidParameterError, match=expected):
+        Plan("mine", (*earlier, stage))
+    Plan("mine", (Stage("pgd", fs.attack("pgd", eps=0.1)), *earlier, stage))
+    Plan("mine", (*earlier, replace(stage, everyone=True)))
+
+
 def test_who_is_attacked_by_what_some_stages_found() -> None:
     history = History(
         clean_margin=np.array([4.0, 4.0, 4.0]),
@@ -254,10 +280,10 @@ def test_who_is_attacked_as_its_gradient_promised_too_much() -> None:
 def test_signs_of_masking_are_read_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "plan.toml"
     path.write_text(
-        "[[stages]]\nattack = 'square'\n[[stages]]\nattack = 'pgd'\nnearer = ['square']\n"
-        "nearly = 2.5\nflat = 0.25\nsteep = 4\n"
+        "[[stages]]\nattack = 'fgsm'\n[[stages]]\nattack = 'square'\n"
+        "[[stages]]\nattack = 'pgd'\nnearer = ['square']\nnearly = 2.5\nflat = 0.25\nsteep = 4\n"
     )
-    stage = find_plan(path, fs.Linf(0.1)).stages[1]
+    stage = find_plan(path, fs.Linf(0.1)).stages[2]
     assert (stage.nearer, stage.nearly, stage.flat, stage.steep) == (("square",), 2.5, 0.25, 4)
     said = stage.describe()
     assert (said["nearer"], said["nearly"], said["flat"]) == (["square"], 2.5, 0.25)

@@ -17,6 +17,7 @@ from fluoroscope.errors import InvalidImagesError
 from fluoroscope.evaluation.check import FAIL, WARN, Check, by_share
 from fluoroscope.evaluation.plan import Plan, Stage
 from fluoroscope.evaluation.rows import SCHEMA
+from fluoroscope.evaluation.trust import checks as trust
 from fluoroscope.evaluation.trust import of_run
 from fluoroscope.evaluation.trust.checks import trust_checks
 from fluoroscope.evaluation.trust.of_run import from_rows
@@ -281,6 +282,39 @@ def test_rows_tell_of_silent_successes() -> None:
     white = _table("white", [False] * 20, [-1.0] * 5 + [1.0] * 15)
     (check,) = from_rows([[clean, white]], plan)
     assert (check.name, check.status, check.evidence["silent"]) == ("silent success", "fail", 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "threat"), [("fgsm", "linf:0.1"), ("apgd", "linf:0.1"), ("fgsm", "l2:1")]
+)
+def test_what_auto_pgd_fools_of_those_that_a_run_left(
+    name: str, threat: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    norm, _, eps = threat.partition(":")
+    model = fs.load_model("digits-cnn")
+    digits = fs.load_images("digits", channels=1).take(24)
+    plan = Plan("short", (Stage(name, fs.attack(name, norm=norm, eps=float(eps))),))
+    looks, wanted = trust._looks, "the run beside Auto-PGD"
+    monkeypatch.setattr(
+        trust, "_looks", lambda *args: [look for look in looks(*args) if look[0] == wanted]
+    )
+    verdict = fs.evaluate(model, digits, threat=threat, plan=plan, trust=True)
+    (check,) = [check for check in verdict.trust if check.name == wanted]
+    # By hand: the pictures that the run left, and what stronger searches fool of them.
+    batch = next(iter(digits.batches(24, fit=model.preprocessing)))
+    assert batch.labels is not None
+    right = fs.predict(model, batch.images).winners == batch.labels
+    images, labels = batch.images[right], batch.labels[right]
+    left = ~plan.stages[0].attack(model, images, labels).success
+    beaten = torch.zeros_like(left)
+    for loss in ("ce", "dlr"):
+        strong = fs.attack("apgd", norm=norm, eps=float(eps), steps=100, loss=loss)
+        beaten |= strong(model, images, labels).success
+    assert check.evidence["left"] == int(left.sum())
+    # Other pictures have other numbers, and so other starts.
+    assert check.evidence["fooled"] == pytest.approx(int((left & beaten).sum()), abs=1)
+    assert (check.status == "fail") == (name == "fgsm")
+    assert ("its plan is too weak" in check.words) == (name == "fgsm")
 
 
 def test_a_run_keeps_its_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

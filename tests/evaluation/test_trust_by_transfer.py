@@ -112,17 +112,19 @@ def test_a_slow_count(digits: tuple[Tensor, Tensor]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "eps", "status"), [("quantised", EPS, "fail"), ("digits-linear", 0.01, "pass")]
+    ("name", "eps", "status"),
+    [("quantised", EPS, "fail"), ("digits-linear", 0.01, "not applicable")],
 )
 def test_of_what_white_box_attacks_leave(
     name: str, eps: float, status: str, digits: tuple[Tensor, Tensor]
 ) -> None:
     model = DECEIVERS[name]() if name in DECEIVERS else fs.load_model(name)
-    second = fs.load_model("digits-cnn" if status == "pass" else "digits-linear")
+    second = fs.load_model("digits-linear" if status == "fail" else "digits-cnn")
     check = look(model, second, (digits[0][:8], digits[1][:8]), eps=eps)
     assert check.status == status
     assert 4 < check.evidence["left"] <= check.evidence["pictures"]
-    assert "that Auto-PGD left, attacks on" in check.words
+    said = "that Auto-PGD left, attacks on" if status == "fail" else "nothing to transfer"
+    assert said in check.words
 
 
 def test_where_none_is_left_nothing_is_made(

@@ -167,6 +167,27 @@ class Plan:
                         f"in the plan {self.name} {kind} of the stage {stage.name} names "
                         f"{min(later)!r}; expected stages before it"
                     )
+            self._could_attack(stage, self.stages[:number])
+
+    def _could_attack(self, stage: Stage, before: "tuple[Stage, ...]") -> None:
+        """Refuse a stage that asks for what none before it can have found."""
+        if stage.everyone:
+            return
+        sloped = [one for one in before if one.attack.access == "gradient"]
+        others = {one.name for one in before} - set(stage.nearer)
+        for kind, asked, there, what in (
+            ("hopeful", stage.hopeful < 1, before, "a stage before it, whose searches count"),
+            ("near", stage.near < math.inf, before, "a stage before it, whose searches count"),
+            ("flat", stage.flat > 0, sloped, "a stage before it that asks for a gradient"),
+            ("steep", stage.steep > 0, sloped, "a stage before it that asks for a gradient"),
+            ("nearer", bool(stage.nearer), others, "other stages before it, to be nearer than"),
+        ):
+            if asked and not there:
+                raise InvalidParameterError(
+                    f"in the plan {self.name} the stage {stage.name} has "
+                    f"{kind} = {as_plain(getattr(stage, kind))!r}, and so attacks nobody as it "
+                    f"stands there; expected {what}"
+                )
 
     @property
     def stage_names(self) -> tuple[str, ...]:

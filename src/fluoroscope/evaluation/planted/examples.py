@@ -195,12 +195,13 @@ def planted_examples(
     model = as_classifier(model)
     data, seed = labelled(model, images, labels), as_seed(seed)
     given = usual_threat(model, data) if threat is None else as_threat(threat)
-    ball, chosen = ball_for(given), find_plan(plan, given)
+    ball = ball_for(given)
     if ball is None:
         raise InvalidParameterError(
             f"threat is {as_text(given)!r}; expected a bound in Linf or L2, such as 'linf:8/255': "
             "in other norms nothing can be planted"
         )
+    chosen = find_plan(plan, given)
     if chosen.samples > 1 and not isinstance(model, EOT):
         model = EOT(model, samples=chosen.samples, seed=seed)
     job = Job(

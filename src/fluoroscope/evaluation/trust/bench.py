@@ -43,6 +43,8 @@ class Bench:
     """Of the run whose number is to be trusted, where there is one."""
     threat: Threat | None = None
     """Of that run."""
+    held: Tensor | None = None
+    """``(N,)`` booleans on the CPU, the pictures that the run left."""
 
     def __init__(
         self,

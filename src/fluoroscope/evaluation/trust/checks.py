@@ -45,6 +45,7 @@ def trust_checks(
     *,
     second: Second | None = None,
     plan: Plan | None = None,
+    held: Tensor | None = None,
     pictures: int | None = None,
     seed: int = 0,
     batch_size: int = DEFAULT_BATCH,
@@ -63,6 +64,8 @@ def trust_checks(
             what is made on them is shown to this one. About 90 passes each for a picture left.
         plan: of the run whose number is to be trusted: whether it finds what is known to be there
             is one more check, on 16 pictures at most.
+        held: ``(N,)`` booleans, which images that plan left: whether Auto-PGD fools these is one
+            more check, in Linf and L2.
         pictures: how many of those that the network classifies correctly, the first ones, are
             looked at; by default 64, and 16 where they are larger than 64×64 in colour. The cost is
             at most about 1,550 forward and 750 backward passes each.
@@ -100,6 +103,8 @@ def trust_checks(
         )
     bench = Bench(model, batch[rows], classes[rows], ball_of(threat, batch), seed, size, cancelled)
     bench.plan, bench.threat = plan, threat
+    if held is not None and bench.ball == threat:
+        bench.held = held.cpu()[rows.cpu()]
     bench.forwards += len(batch) * model.plain.passes  # charged to the first check
     found: list[Check] = []
     looks = _looks(bench, others)
@@ -165,6 +170,8 @@ def _along_the_gradient(bench: Bench) -> Iterator[tuple[str, Look]]:
         yield "loss", searches.loss
         yield "single step", searches.single_step
         yield "another loss", searches.another_loss
+        if bench.held is not None:
+            yield "the run beside Auto-PGD", searches.beside_the_run
         yield "more steps", searches.more_steps
         yield "more restarts", searches.more_restarts
         yield "smoothed gradient", searches.smoothed

@@ -12,19 +12,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from fluoroscope.arrow import array_of
 from fluoroscope.engine.threats import Threat
 from fluoroscope.evaluation.check import Check, by_share, ending
+from fluoroscope.evaluation.history import ROUNDING
 from fluoroscope.evaluation.plan import Plan
 from fluoroscope.evaluation.runs.run_directory import RunDirectory
 from fluoroscope.evaluation.trust.checks import most_pictures, trust_checks
 from fluoroscope.models.classifier import Classifier
 
 FILE = "trust.json"
-FORMAT = 4
+FORMAT = 5
 """Raised when checks of an older version should be made anew."""
 
 
@@ -71,8 +73,9 @@ def trust_of_run(
         if not chosen:
             return from_rows(parts, plan)
         found = trust_checks(
-            model, *load(chosen), threat, second=second, plan=plan, seed=seed,
-            batch_size=batch_size, on_check=on_check, cancelled=cancelled,
+            model, *load(chosen), threat, second=second, plan=plan,
+            held=_held(parts, threat, chosen), seed=seed, batch_size=batch_size,
+            on_check=on_check, cancelled=cancelled,
         )  # fmt: skip
         whole = cancelled is None or not cancelled()
         if directory is not None and whole:
@@ -148,6 +151,16 @@ def _spread(parts: Sequence[Sequence[pa.Table]], most: int) -> list[int]:
     right.sort()
     places = np.linspace(0, len(right) - 1, min(most, len(right))).round().astype(int)
     return [int(number) for number in right[places]]
+
+
+def _held(parts: Sequence[Sequence[pa.Table]], threat: Threat, chosen: Sequence[int]) -> Tensor:
+    """Which of these samples no stage fooled within the bound, ``(n,)`` booleans."""
+    fooled: set[int] = set()
+    for table in (table for part in parts for table in part[1:]):
+        near = pc.less_equal(table["distance"], float(threat.eps) + ROUNDING)
+        within = pc.and_(table["success"], near)
+        fooled.update(table.filter(within)["index"].to_pylist())
+    return torch.tensor([number not in fooled for number in chosen], device="cpu")
 
 
 def _read(directory: RunDirectory | None, identity: dict[str, Any]) -> tuple[Check, ...] | None:

@@ -14,6 +14,8 @@ Their thresholds, beside the rule of shares:
   interval; a failure above a half. In published tables (MAIR's) 8 % of what
   PGD-10 leaves of an adversarially trained network falls to AutoAttack, and 13 % of one trained by
   MART (Wang et al. 2020).
+* *the run beside Auto-PGD*: a picture counts that the run left and these searches fooled, each a
+  proof that its number is too high.
 * *growing eps*, *no bound*: in the whole box every picture can become any other, so one that
   survives is a failed search. One is a warning; the rule's 2 % is a failure. The norm is the
   threat's own: a network trained in Linf does hide its gradient in L2 (Tramèr and Boneh 2019,
@@ -148,6 +150,28 @@ def more_restarts(bench: Bench) -> Check:
         "restarts still pay. Give the attacks more of them",
         {"by_the_first": int((result.success & ~again).sum()), "by_others": count},
     )
+
+
+def beside_the_run(bench: Bench) -> Check:
+    """Does Auto-PGD fool pictures that the run's own plan left?"""
+    assert bench.held is not None
+    name, held = "the run beside Auto-PGD", bench.held
+    if bench.no_gradient:
+        words = "Not applicable: no gradient comes through the network, so Auto-PGD was not made."
+        return Check(name, "not applicable", words, {"pictures": bench.count})
+    fooled = torch.ones(bench.count, dtype=torch.bool, device="cpu")
+    fooled[bench.left] = False
+    missed = int((fooled & held).sum())
+    status = by_share(missed, bench.count)
+    words = (
+        f"Auto-PGD on two losses fooled {missed} of the {int(held.sum())} pictures looked at that "
+        "the run had left"
+    ) + ending(
+        status,
+        "its plan is too weak for its number to say anything. Take the plan fast or standard",
+    )
+    evidence = {"pictures": bench.count, "left": int(held.sum()), "fooled": missed}
+    return Check(name, status, words, evidence)
 
 
 def smoothed(bench: Bench) -> Check:

@@ -82,6 +82,13 @@ def transfer(second: Sequence[Classifier], bench: Bench) -> Check:
         )
         evidence = {"pictures": bench.count, "left": len(bench.left), "networks": networks}
         return Check("transfer", "not applicable", words, evidence)
+    if len(bench.left) and not found and not any(each["fooled_there"] for each in networks):
+        words = (
+            f"Not applicable: nothing that was made fooled {names} itself, so there was nothing to "
+            "transfer."
+        )
+        evidence = {"pictures": bench.count, "left": len(bench.left), "networks": networks}
+        return Check("transfer", "not applicable", words, evidence)
     return bench.of_those_left(
         "transfer",
         found,
