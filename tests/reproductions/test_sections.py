@@ -148,7 +148,7 @@ def test_trust_runs(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(section, "_cases", lambda overfitted: few)
     text = "\n".join(section.section().lines)
     assert "| trained against FGSM |" in text
-    assert "False alarms: 0 of 19 checks" in text
+    assert "False alarms: 0 of 20 checks" in text
     assert "Of 2 deceivers 2 were caught" in text
 
 
