@@ -315,6 +315,9 @@ def test_what_auto_pgd_fools_of_those_that_a_run_left(
     assert check.evidence["fooled"] == pytest.approx(int((left & beaten).sum()), abs=1)
     assert (check.status == "fail") == (name == "fgsm")
     assert ("its plan is too weak" in check.words) == (name == "fgsm")
+    # What lies between the levels says nothing of a run in 8 bits.
+    eight = fs.evaluate(model, digits, threat=threat, plan=plan, trust=True, grid=8)
+    assert wanted not in {check.name for check in eight.trust}
 
 
 def test_a_run_keeps_its_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

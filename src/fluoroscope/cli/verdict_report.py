@@ -57,7 +57,7 @@ def report(output: Output, verdict: "Verdict") -> None:
             *attacks,
             ["in all", "", "", "", *_spent(verdict)],
         ],
-        named=True,
+        named=True, whole=True,
     )  # fmt: skip
     if verdict.curve is not None:
         _report_curve(output, verdict.curve, _channels(verdict))

@@ -303,7 +303,7 @@ def evaluate(
         if trust and not (cancelled is not None and cancelled()):
             checks = trust_of_run(
                 looked_at, chosen, threat, found, job.samples, identity=identity,
-                second=others, directory=directory, seed=seed, batch_size=batch_size,
+                second=others, directory=directory, grid=grid, seed=seed, batch_size=batch_size,
                 on_check=meter.check, cancelled=cancelled,
             )  # fmt: skip
             verdict = replace(verdict, trust=checks)

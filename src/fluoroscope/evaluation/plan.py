@@ -169,18 +169,16 @@ class Plan:
                     )
             self._could_attack(stage, self.stages[:number])
 
-    def _could_attack(self, stage: Stage, before: "tuple[Stage, ...]") -> None:
-        """Refuse a stage that asks for what none before it can have found."""
+    def _could_attack(self, stage: Stage, before: tuple[Stage, ...]) -> None:
+        """Refuse a stage that asks for what none before it can have found, or compares nothing."""
         if stage.everyone:
             return
         sloped = [one for one in before if one.attack.access == "gradient"]
-        others = {one.name for one in before} - set(stage.nearer)
         for kind, asked, there, what in (
             ("hopeful", stage.hopeful < 1, before, "a stage before it, whose searches count"),
             ("near", stage.near < math.inf, before, "a stage before it, whose searches count"),
             ("flat", stage.flat > 0, sloped, "a stage before it that asks for a gradient"),
             ("steep", stage.steep > 0, sloped, "a stage before it that asks for a gradient"),
-            ("nearer", bool(stage.nearer), others, "other stages before it, to be nearer than"),
         ):
             if asked and not there:
                 raise InvalidParameterError(
@@ -188,6 +186,12 @@ class Plan:
                     f"{kind} = {as_plain(getattr(stage, kind))!r}, and so attacks nobody as it "
                     f"stands there; expected {what}"
                 )
+        if stage.nearer and {one.name for one in before} == set(stage.nearer):
+            raise InvalidParameterError(
+                f"in the plan {self.name} the stage {stage.name} has nearer = "
+                f"{as_plain(stage.nearer)!r}, which are all stages before it; expected "
+                "other stages before it, too, to be nearer than"
+            )
 
     @property
     def stage_names(self) -> tuple[str, ...]:

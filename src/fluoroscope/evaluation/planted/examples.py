@@ -199,7 +199,7 @@ def planted_examples(
     if ball is None:
         raise InvalidParameterError(
             f"threat is {as_text(given)!r}; expected a bound in Linf or L2, such as 'linf:8/255': "
-            "in other norms nothing can be planted"
+            "without one and in other norms nothing can be planted"
         )
     chosen = find_plan(plan, given)
     if chosen.samples > 1 and not isinstance(model, EOT):

@@ -19,10 +19,10 @@ from torch import Tensor
 from fluoroscope.arrow import array_of
 from fluoroscope.engine.threats import Threat
 from fluoroscope.evaluation.check import Check, by_share, ending
-from fluoroscope.evaluation.history import ROUNDING
 from fluoroscope.evaluation.plan import Plan
 from fluoroscope.evaluation.runs.run_directory import RunDirectory
 from fluoroscope.evaluation.trust.checks import most_pictures, trust_checks
+from fluoroscope.evaluation.verdict import outcomes
 from fluoroscope.models.classifier import Classifier
 
 FILE = "trust.json"
@@ -47,6 +47,7 @@ def trust_of_run(
     identity: dict[str, Any],
     second: Sequence[Classifier] = (),
     directory: RunDirectory | None = None,
+    grid: int | None = None,
     seed: int = 0,
     batch_size: int,
     on_check: Callable[[Check], None] | None = None,
@@ -56,7 +57,8 @@ def trust_of_run(
 
     Args:
         model: the network as the run attacked it.
-        plan, threat, seed, batch_size: the run's.
+        plan, threat, grid, seed, batch_size: the run's. Of one in 8 bits it is not asked whether
+            Auto-PGD fools what it left, as that looks between the levels, too.
         parts: of each part its clean look and the rows of its stages.
         load: gives the pictures and the network's labels of samples by their numbers.
         identity: what the run is; checks on disk that belong to another are made anew.
@@ -74,8 +76,8 @@ def trust_of_run(
             return from_rows(parts, plan)
         found = trust_checks(
             model, *load(chosen), threat, second=second, plan=plan,
-            held=_held(parts, threat, chosen), seed=seed, batch_size=batch_size,
-            on_check=on_check, cancelled=cancelled,
+            held=None if grid is not None else _held(parts, threat, chosen),
+            seed=seed, batch_size=batch_size, on_check=on_check, cancelled=cancelled,
         )  # fmt: skip
         whole = cancelled is None or not cancelled()
         if directory is not None and whole:
@@ -154,13 +156,9 @@ def _spread(parts: Sequence[Sequence[pa.Table]], most: int) -> list[int]:
 
 
 def _held(parts: Sequence[Sequence[pa.Table]], threat: Threat, chosen: Sequence[int]) -> Tensor:
-    """Which of these samples no stage fooled within the bound, ``(n,)`` booleans."""
-    fooled: set[int] = set()
-    for table in (table for part in parts for table in part[1:]):
-        near = pc.less_equal(table["distance"], float(threat.eps) + ROUNDING)
-        within = pc.and_(table["success"], near)
-        fooled.update(table.filter(within)["index"].to_pylist())
-    return torch.tensor([number not in fooled for number in chosen], device="cpu")
+    """Which of these samples the run left, ``(n,)`` booleans."""
+    index, _, _, robust = outcomes(parts, threat)
+    return torch.from_numpy(np.isin(chosen, index[robust]))
 
 
 def _read(directory: RunDirectory | None, identity: dict[str, Any]) -> tuple[Check, ...] | None:

@@ -65,8 +65,10 @@ def transfer(second: Sequence[Classifier], bench: Bench) -> Check:
     """Do pictures made on other networks fool this one where white-box attacks do not?"""
     fooled = torch.zeros(bench.count, dtype=torch.bool, device="cpu")
     networks, said = [], []
+    tried = fooled_there = 0
     for other in second:
         attacked, there, wrong = _made_and_shown(bench, other)
+        tried, fooled_there = tried + attacked, fooled_there + there
         fooled[wrong] = True
         said.append(f"{other.name} ({there} of {attacked} fooled it)")
         networks.append(
@@ -75,17 +77,19 @@ def transfer(second: Sequence[Classifier], bench: Bench) -> Check:
         )  # fmt: skip
     names = listed([other.name for other in second])
     found = int(fooled.sum())
-    if len(bench.left) and not any(each["attacked"] for each in networks):
-        words = (
-            f"Not applicable: nothing could be made on {names}, which misclassifies the pictures "
-            "that Auto-PGD left as they are, or lets no gradient through."
+    if len(bench.left) and not found and not fooled_there:
+        why = (
+            f"nothing could be made on {names}, which misclassifies the pictures that Auto-PGD "
+            "left as they are, or lets no gradient through"
         )
-        evidence = {"pictures": bench.count, "left": len(bench.left), "networks": networks}
-        return Check("transfer", "not applicable", words, evidence)
-    if len(bench.left) and not found and not any(each["fooled_there"] for each in networks):
+        if tried:
+            why = (
+                f"of the {len(bench.left)} pictures left {names} could be attacked on {tried}, and "
+                "was fooled on none itself, so there was nothing to transfer"
+            )
         words = (
-            f"Not applicable: nothing that was made fooled {names} itself, so there was nothing to "
-            "transfer."
+            f"Not applicable: {why}. A second network that classifies fewer correctly than it "
+            "should wants its normalisation (mean and std) built into it."
         )
         evidence = {"pictures": bench.count, "left": len(bench.left), "networks": networks}
         return Check("transfer", "not applicable", words, evidence)
