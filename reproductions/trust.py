@@ -124,8 +124,8 @@ def _checks(page: Section, overfitted: fs.Classifier) -> None:
         "gradient, logits times 1,000, a random size and place (Xie et al. 2018), a layer in "
         "NumPy, a detached answer, a fine ripple on every pixel, a softmax at the end, and "
         "training on one step. Transfer is from `digits-cnn` to the others of digits, most of "
-        "which are made of it, and from `digits-linear` to `digits-cnn` itself. A dot is a pass, a dash "
-        "a check that could not be made."
+        "which are made of it, and from `digits-linear` to `digits-cnn` itself. A dot is a pass, "
+        "a dash a check that could not be made."
     )
     rows = []
     for case in cases:
